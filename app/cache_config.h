@@ -1,0 +1,14 @@
+/*
+ * --cache-config: which cache, with which options.
+ */
+#ifndef HIPPOCAMP_APP_CACHE_CONFIG_H
+#define HIPPOCAMP_APP_CACHE_CONFIG_H
+
+#include "app/command_line.h"
+#include "inference/response_cache.h"
+
+/* *cache is NULL where caching is turned off. Errors have Triton's texts where it has them. */
+enum status cache_config_open(const struct serve_settings *settings, struct response_cache **cache,
+			      struct error *error);
+
+#endif

@@ -1,0 +1,515 @@
+#include "app/command_line.h"
+
+#include "base/memory.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define AT(field) offsetof(struct serve_settings, field)
+#define GROUPS 6
+#define NAMES_MAX 128
+
+static const char *const control_modes[] = {"none", "poll", "explicit", NULL};
+static const char *const log_formats[] = {"default", "ISO8601", "json", NULL};
+
+static const struct option server_options[] = {
+	{.name = "id",
+	 .kind = OPTION_TEXT,
+	 .offset = AT(id),
+	 .preset = "triton",
+	 .help = "name that GET /v2 tells; some clients expect 'triton'"},
+	{.name = "exit-timeout-secs",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(exit_timeout_secs),
+	 .preset = "30",
+	 .minimum = 0,
+	 .maximum = 86400,
+	 .unit = "s",
+	 .help = "how long requests in flight may take to finish on exit"},
+};
+
+static const struct option repository_options[] = {
+	{.name = "model-control-mode",
+	 .kind = OPTION_CHOICE,
+	 .offset = AT(model_control_mode),
+	 .preset = "none",
+	 .choices = control_modes,
+	 .help = "none: load all models at start; poll: and follow changes on disk; explicit: load on request"},
+	{.name = "repository-poll-secs",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(repository_poll_secs),
+	 .preset = "15",
+	 .minimum = 1,
+	 .maximum = 86400,
+	 .unit = "s",
+	 .help = "time between looks at the disk, in mode poll"},
+	{.name = "exit-on-error",
+	 .kind = OPTION_BOOLEAN,
+	 .offset = AT(exit_on_error),
+	 .preset = "true",
+	 .help = "exit when a model fails to load at start"},
+	{.name = "strict-readiness",
+	 .kind = OPTION_BOOLEAN,
+	 .offset = AT(strict_readiness),
+	 .preset = "true",
+	 .help = "ready only while all models are"},
+	{.name = "disable-auto-complete-config",
+	 .kind = OPTION_BOOLEAN,
+	 .offset = AT(disable_auto_complete_config),
+	 .preset = "false",
+	 .help = "take model configurations as they are"},
+	{.name = "strict-model-config",
+	 .kind = OPTION_BOOLEAN,
+	 .offset = AT(strict_model_config),
+	 .preset = "false",
+	 .help = "the same, by its older name"},
+};
+
+static const struct option http_options[] = {
+	{.name = "allow-http",
+	 .kind = OPTION_BOOLEAN,
+	 .offset = AT(allow_http),
+	 .preset = "true",
+	 .help = "serve HTTP"},
+	{.name = "http-address",
+	 .kind = OPTION_TEXT,
+	 .offset = AT(http_address),
+	 .preset = "0.0.0.0",
+	 .help = "address to listen on"},
+	{.name = "http-port",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(http_port),
+	 .preset = "8000",
+	 .minimum = 0,
+	 .maximum = 65535,
+	 .help = "port to listen on; 0: any free one"},
+	{.name = "reuse-http-port",
+	 .kind = OPTION_BOOLEAN,
+	 .offset = AT(reuse_http_port),
+	 .preset = "false",
+	 .help = "share the port with other processes"},
+	{.name = "http-thread-count",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(threads),
+	 .preset = "0",
+	 .minimum = 0,
+	 .maximum = 1024,
+	 .help = "threads that serve connections; 0: as many as processors"},
+	{.name = "threads",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(threads),
+	 .minimum = 0,
+	 .maximum = 1024,
+	 .help = "the same, shorter"},
+	{.name = "http-max-input-size",
+	 .kind = OPTION_SIZE,
+	 .offset = AT(http_max_input_size),
+	 .preset = "67108864",
+	 .minimum = 1,
+	 .maximum = INT64_MAX,
+	 .unit = "bytes",
+	 .help = "largest JSON, raw or decompressed body; tensors behind a JSON header have no limit"},
+	{.name = "allow-grpc",
+	 .kind = OPTION_BOOLEAN,
+	 .offset = AT(allow_grpc),
+	 .preset = "false",
+	 .help = "gRPC does not exist yet; only false is accepted"},
+};
+
+static const struct option metrics_options[] = {
+	{.name = "allow-metrics",
+	 .kind = OPTION_BOOLEAN,
+	 .offset = AT(allow_metrics),
+	 .preset = "true",
+	 .help = "serve Prometheus metrics"},
+	{.name = "metrics-address",
+	 .kind = OPTION_TEXT,
+	 .offset = AT(metrics_address),
+	 .help = "address to listen on; default: that of HTTP"},
+	{.name = "metrics-port",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(metrics_port),
+	 .preset = "8002",
+	 .minimum = 0,
+	 .maximum = 65535,
+	 .help = "port to listen on; 0: any free one"},
+	{.name = "allow-gpu-metrics",
+	 .kind = OPTION_BOOLEAN,
+	 .offset = AT(allow_gpu_metrics),
+	 .preset = "false",
+	 .help = "there are none; only false is accepted"},
+};
+
+static const struct option cache_options[] = {
+	{.name = "cache-directory",
+	 .kind = OPTION_TEXT,
+	 .offset = AT(cache_directory),
+	 .preset = "/opt/tritonserver/caches",
+	 .help = "folder of cache plug-ins; none are loaded yet"},
+	{.name = "response-cache-byte-size",
+	 .kind = OPTION_SIZE,
+	 .offset = AT(response_cache_byte_size),
+	 .minimum = 1,
+	 .maximum = INT64_MAX,
+	 .unit = "bytes",
+	 .help = "older form of --cache-config local,size=BYTES"},
+};
+
+static const struct option log_options[] = {
+	{.name = "log-verbose",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(log_verbose),
+	 .preset = "0",
+	 .minimum = 0,
+	 .maximum = 100,
+	 .help = "verbose messages from 1 on"},
+	{.name = "log-info",
+	 .kind = OPTION_BOOLEAN,
+	 .offset = AT(log_info),
+	 .preset = "true",
+	 .help = "messages of level info"},
+	{.name = "log-warning",
+	 .kind = OPTION_BOOLEAN,
+	 .offset = AT(log_warning),
+	 .preset = "true",
+	 .help = "messages of level warning"},
+	{.name = "log-error",
+	 .kind = OPTION_BOOLEAN,
+	 .offset = AT(log_error),
+	 .preset = "true",
+	 .help = "messages of level error"},
+	{.name = "log-format",
+	 .kind = OPTION_CHOICE,
+	 .offset = AT(log_format),
+	 .preset = "default",
+	 .choices = log_formats,
+	 .help = "default, ISO8601 or json"},
+	{.name = "log-file",
+	 .kind = OPTION_TEXT,
+	 .offset = AT(log_file),
+	 .unit = "FILE",
+	 .help = "file to append to; default: standard error"},
+};
+
+#define TABLE(options)                                                                                                 \
+	{                                                                                                              \
+		options, sizeof(options) / sizeof(*(options))                                                          \
+	}
+
+static const struct {
+	const char *title;
+	struct option_table table;
+} groups[GROUPS] = {
+	{"Server", TABLE(server_options)},   {"Models", TABLE(repository_options)}, {"HTTP", TABLE(http_options)},
+	{"Metrics", TABLE(metrics_options)}, {"Cache", TABLE(cache_options)},	    {"Log", TABLE(log_options)},
+};
+
+/* Options that may be given several times. */
+static const struct list_option {
+	const char *name;
+	size_t offset;
+	const char *group;
+	const char *value;
+	const char *help;
+} list_options[] = {
+	{"model-repository", AT(model_repositories), "Models", "DIR", "folder of models; may be repeated"},
+	{"model-store", AT(model_repositories), "Models", "DIR", "the same, by its older name"},
+	{"load-model", AT(load_models), "Models", "NAME",
+	 "model to load at start in mode explicit, or '*'; may be repeated"},
+	{"cache-config", AT(cache_configs), "Cache", "NAME,KEY=VALUE",
+	 "an option of the response cache, NAME being local, redis or null; may be repeated. 'none' turns caching off. "
+	 "Default: local,size=64MiB"},
+	{"backend-config", AT(backend_configs), "Models", "NAME,KEY=VALUE",
+	 "an option of a backend: onnxruntime,default-max-batch-size=4"},
+};
+
+/* tritonserver has these; we do not, yet. */
+static const char *const missing_options[] = {
+	"allow-client-shm",
+	"allow-cpu-metrics",
+	"allow-sagemaker",
+	"allow-vertex-ai",
+	"backend-directory",
+	"buffer-manager-thread-count",
+	"cuda-memory-pool-byte-size",
+	"cuda-virtual-address-size",
+	"enable-peer-access",
+	"grpc-address",
+	"grpc-header-forward-pattern",
+	"grpc-http2-max-pings-without-data",
+	"grpc-http2-max-ping-strikes",
+	"grpc-http2-min-recv-ping-interval-without-data",
+	"grpc-infer-allocation-pool-size",
+	"grpc-infer-response-compression-level",
+	"grpc-infer-thread-count",
+	"grpc-keepalive-permit-without-calls",
+	"grpc-keepalive-time",
+	"grpc-keepalive-timeout",
+	"grpc-max-connection-age",
+	"grpc-max-connection-age-grace",
+	"grpc-max-response-pool-size",
+	"grpc-port",
+	"grpc-restricted-protocol",
+	"grpc-root-cert",
+	"grpc-server-cert",
+	"grpc-server-key",
+	"grpc-use-ssl",
+	"grpc-use-ssl-mutual",
+	"host-policy",
+	"http-header-forward-pattern",
+	"http-restricted-api",
+	"metrics-config",
+	"metrics-interval-ms",
+	"min-supported-compute-capability",
+	"model-config-name",
+	"model-load-gpu-limit",
+	"model-load-retry-count",
+	"model-load-thread-count",
+	"model-namespacing",
+	"pinned-memory-pool-byte-size",
+	"rate-limit",
+	"rate-limit-resource",
+	"repoagent-directory",
+	"reuse-grpc-port",
+	"sagemaker-port",
+	"sagemaker-safe-port-range",
+	"sagemaker-thread-count",
+	"trace-config",
+	"trace-count",
+	"trace-file",
+	"trace-level",
+	"trace-log-frequency",
+	"trace-rate",
+	"vertex-ai-default-model",
+	"vertex-ai-port",
+	"vertex-ai-thread-count",
+};
+
+#define LIST_OPTIONS (sizeof(list_options) / sizeof(*list_options))
+#define MISSING_OPTIONS (sizeof(missing_options) / sizeof(*missing_options))
+
+/* An option as it was found: one of the two is set. */
+struct found_option {
+	const struct option *option;
+	const struct list_option *list;
+};
+
+static size_t
+all_names(const char **names)
+{
+	size_t count = 0;
+
+	for (size_t g = 0; g < GROUPS; g++) {
+		for (size_t i = 0; i < groups[g].table.count; i++) {
+			names[count++] = groups[g].table.options[i].name;
+		}
+	}
+	for (size_t i = 0; i < LIST_OPTIONS; i++) {
+		names[count++] = list_options[i].name;
+	}
+	return count;
+}
+
+static struct found_option
+find_exactly(struct bytes name)
+{
+	struct found_option found = {0};
+
+	for (size_t g = 0; g < GROUPS && found.option == NULL; g++) {
+		found.option = option_find(groups[g].table, name);
+	}
+	for (size_t i = 0; i < LIST_OPTIONS; i++) {
+		if (bytes_equal_text(name, list_options[i].name)) {
+			found.list = &list_options[i];
+		}
+	}
+	return found;
+}
+
+static enum status
+unknown_option(struct bytes name, const char *const *names, size_t count, struct error *error)
+{
+	const char *nearest;
+
+	for (size_t i = 0; i < MISSING_OPTIONS; i++) {
+		if (bytes_equal_text(name, missing_options[i])) {
+			return error_set(error, STATUS_UNSUPPORTED,
+					 "option '--%.*s' is one of tritonserver's that hippocamp does not have yet",
+					 BYTES_ARGS(name));
+		}
+	}
+	nearest = option_nearest(names, count, name);
+	return error_set(error, STATUS_INVALID_ARGUMENT, "unrecognized option '--%.*s'%s%s%s", BYTES_ARGS(name),
+			 nearest == NULL ? "" : ", did you mean '--", nearest == NULL ? "" : nearest,
+			 nearest == NULL ? "" : "'?");
+}
+
+/* As getopt_long does, a beginning that only one option has stands for it: --cache-dir. */
+static enum status
+find_option(struct bytes name, struct found_option *found, struct error *error)
+{
+	const char *names[NAMES_MAX];
+	size_t count = all_names(names);
+	const char *match = NULL;
+
+	*found = find_exactly(name);
+	if (found->option != NULL || found->list != NULL) {
+		return STATUS_OK;
+	}
+	for (size_t i = 0; i < count && name.length > 0; i++) {
+		if (strncmp(names[i], (const char *)name.at, name.length) != 0) {
+			continue;
+		}
+		if (match != NULL) {
+			return error_set(error, STATUS_INVALID_ARGUMENT, "option '--%.*s' could be '--%s' or '--%s'",
+					 BYTES_ARGS(name), match, names[i]);
+		}
+		match = names[i];
+	}
+	if (match == NULL) {
+		return unknown_option(name, names, count, error);
+	}
+	*found = find_exactly(bytes_text(match));
+	return STATUS_OK;
+}
+
+static void
+append(struct text_list *list, const char *text)
+{
+	list->items = memory_grow(list->items, list->count + 1, sizeof(*list->items));
+	list->items[list->count++] = text;
+}
+
+/* Takes arguments[*at] and, where the value stands apart, the next one. */
+static enum status
+take_option(int count, char **arguments, int *at, struct serve_settings *settings, struct error *error)
+{
+	const char *text = arguments[*at] + 2;
+	const char *equals = strchr(text, '=');
+	struct bytes name = bytes_make(text, equals == NULL ? strlen(text) : (size_t)(equals - text));
+	bool next_is_value = *at + 1 < count && strncmp(arguments[*at + 1], "--", 2) != 0;
+	const char *value = equals == NULL ? NULL : equals + 1;
+	struct found_option found;
+
+	if (find_option(name, &found, error) != STATUS_OK) {
+		return error->status;
+	}
+	if (value == NULL && next_is_value) {
+		value = arguments[++*at];
+	} else if (value == NULL && found.option != NULL && found.option->kind == OPTION_BOOLEAN) {
+		value = "true";
+	}
+	if (value == NULL) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "option '--%.*s' needs a value", BYTES_ARGS(name));
+	}
+	if (found.list != NULL) {
+		append((struct text_list *)((char *)settings + found.list->offset), value);
+		return STATUS_OK;
+	}
+	return option_set(found.option, settings, value, error) == STATUS_OK ? STATUS_OK : error_prefix(error, "--");
+}
+
+static enum status
+check(const struct serve_settings *settings, struct error *error)
+{
+	if (settings->model_repositories.count == 0) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "no model repository: give one with --model-repository=DIR");
+	}
+	if (settings->allow_grpc) {
+		return error_set(error, STATUS_UNSUPPORTED, "--allow-grpc=true: hippocamp does not have gRPC yet");
+	}
+	if (settings->allow_gpu_metrics) {
+		return error_set(error, STATUS_UNSUPPORTED, "--allow-gpu-metrics=true: hippocamp has no GPU metrics");
+	}
+	if (settings->load_models.count > 0 && settings->model_control_mode != 2) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--load-model is for --model-control-mode=explicit only");
+	}
+	if (settings->response_cache_byte_size >= 0 && settings->cache_configs.count > 0) {
+		return error_set(
+			error, STATUS_INVALID_ARGUMENT,
+			"Incompatible flags --response-cache-byte-size and --cache-config both provided. Please "
+			"provide one or the other.");
+	}
+	return STATUS_OK;
+}
+
+enum status
+command_line_parse(int count, char **arguments, struct serve_settings *settings, struct error *error)
+{
+	*settings = (struct serve_settings){.response_cache_byte_size = -1};
+	for (size_t g = 0; g < GROUPS; g++) {
+		option_presets(groups[g].table, settings);
+	}
+	for (int i = 0; i < count; i++) {
+		enum status status;
+
+		if (strncmp(arguments[i], "--", 2) != 0) {
+			return error_set(error, STATUS_INVALID_ARGUMENT, "unexpected argument '%s'", arguments[i]);
+		}
+		status = take_option(count, arguments, &i, settings, error);
+		if (status != STATUS_OK) {
+			return status;
+		}
+	}
+	return check(settings, error);
+}
+
+void
+command_line_fini(struct serve_settings *settings)
+{
+	for (size_t g = 0; g < GROUPS; g++) {
+		option_fini(groups[g].table, settings);
+	}
+	free(settings->model_repositories.items);
+	free(settings->load_models.items);
+	free(settings->cache_configs.items);
+	free(settings->backend_configs.items);
+}
+
+static const char *
+value_name(const struct option *option)
+{
+	if (option->unit != NULL) {
+		return option->unit;
+	}
+	switch (option->kind) {
+	case OPTION_BOOLEAN:
+		return "BOOL";
+	case OPTION_INTEGER:
+	case OPTION_SIZE:
+		return "N";
+	default:
+		return "TEXT";
+	}
+}
+
+static void
+write_option(struct buf *out, const char *name, const char *value, const char *help, const char *preset)
+{
+	buf_format(out, "  --%s=%s\n        %s", name, value, help);
+	if (preset != NULL) {
+		buf_format(out, " (default %s)", preset);
+	}
+	buf_byte(out, '\n');
+}
+
+void
+command_line_help(struct buf *out)
+{
+	for (size_t g = 0; g < GROUPS; g++) {
+		buf_format(out, "\n%s:\n", groups[g].title);
+		for (size_t i = 0; i < LIST_OPTIONS; i++) {
+			if (strcmp(list_options[i].group, groups[g].title) == 0) {
+				write_option(out, list_options[i].name, list_options[i].value, list_options[i].help,
+					     NULL);
+			}
+		}
+		for (size_t i = 0; i < groups[g].table.count; i++) {
+			const struct option *option = &groups[g].table.options[i];
+
+			write_option(out, option->name, value_name(option), option->help, option->preset);
+		}
+	}
+}

@@ -1,0 +1,60 @@
+/*
+ * `hippocamp serve`'s command line, with tritonserver's names and meanings where both have an option.
+ */
+#ifndef HIPPOCAMP_APP_COMMAND_LINE_H
+#define HIPPOCAMP_APP_COMMAND_LINE_H
+
+#include "base/option.h"
+
+struct text_list {
+	const char **items;
+	size_t count;
+};
+
+struct serve_settings {
+	char *id;
+	int64_t exit_timeout_secs;
+
+	struct text_list model_repositories;
+	struct text_list load_models;
+	int model_control_mode; /* enum repository_mode */
+	int64_t repository_poll_secs;
+	bool strict_model_config;
+	bool disable_auto_complete_config;
+	bool strict_readiness;
+	bool exit_on_error;
+
+	int64_t threads;
+	bool allow_http;
+	char *http_address;
+	int64_t http_port;
+	bool reuse_http_port;
+	int64_t http_max_input_size;
+
+	bool allow_grpc;
+	bool allow_metrics;
+	bool allow_gpu_metrics;
+	char *metrics_address;
+	int64_t metrics_port;
+
+	struct text_list cache_configs;
+	char *cache_directory;
+	int64_t response_cache_byte_size; /* -1: not given */
+	struct text_list backend_configs;
+
+	int64_t log_verbose;
+	bool log_info;
+	bool log_warning;
+	bool log_error;
+	int log_format; /* enum log_format */
+	char *log_file;
+};
+
+/* Texts of the lists point into argv. On failure the message is for people, with what to do. */
+enum status command_line_parse(int count, char **arguments, struct serve_settings *settings, struct error *error);
+void command_line_fini(struct serve_settings *settings);
+
+/* The options by groups. */
+void command_line_help(struct buf *out);
+
+#endif

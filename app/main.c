@@ -1,0 +1,71 @@
+#include "app/command_line.h"
+#include "app/serve.h"
+#include "version.h"
+
+#include <stdio.h>
+
+static const char usage[] =
+	"usage: hippocamp serve --model-repository=DIR [OPTION]...\n"
+	"       hippocamp --version | --help\n"
+	"\n"
+	"Serves ONNX models over HTTP with the KServe v2 protocol, as Triton Inference Server does, and answers\n"
+	"repeated requests from a response cache.\n";
+
+static int
+print_help(void)
+{
+	struct buf out;
+
+	buf_init(&out, 1 << 20);
+	buf_text(&out, usage);
+	command_line_help(&out);
+	(void)fwrite(out.at, 1, out.length, stdout);
+	buf_fini(&out);
+	return 0;
+}
+
+static bool
+asks_for(const char *option, int count, char **arguments)
+{
+	for (int i = 1; i < count; i++) {
+		if (strcmp(arguments[i], option) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static int
+run_serve(int count, char **arguments)
+{
+	struct serve_settings settings;
+	struct error error;
+	int code = 1;
+
+	if (command_line_parse(count, arguments, &settings, &error) != STATUS_OK) {
+		(void)fprintf(stderr, "hippocamp: %s\n\n%sTry 'hippocamp serve --help'.\n", error.text, usage);
+	} else {
+		code = serve(&settings);
+	}
+	command_line_fini(&settings);
+	return code;
+}
+
+int
+main(int argc, char **argv)
+{
+	if (asks_for("--help", argc, argv) || asks_for("-h", argc, argv)) {
+		return print_help();
+	}
+	if (asks_for("--version", argc, argv)) {
+		(void)printf("hippocamp %s\n", HIPPOCAMP_VERSION);
+		return 0;
+	}
+	if (argc < 2 || strcmp(argv[1], "serve") != 0) {
+		(void)fprintf(stderr, "hippocamp: %s%s%s\n\n%sTry 'hippocamp --help'.\n",
+			      argc < 2 ? "no command given" : "unknown command '", argc < 2 ? "" : argv[1],
+			      argc < 2 ? "" : "'", usage);
+		return 1;
+	}
+	return run_serve(argc - 2, argv + 2);
+}

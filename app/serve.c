@@ -1,0 +1,384 @@
+#include "app/serve.h"
+
+#include "app/cache_config.h"
+#include "backends/echo/echo.h"
+#include "backends/onnxruntime/onnxruntime.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "loop/thread.h"
+#include "server/server.h"
+#include "version.h"
+#include "wire/model_config.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define DEFAULT_BATCH 4
+#define STOPPED SIGUSR1 /* from a loop to the main thread */
+
+static const struct backend_ops *const backends[] = {&backend_onnxruntime_ops, &backend_echo_ops, NULL};
+
+static const struct model_config_format config_format = {
+	.parse_text = model_config_parse_text,
+	.parse_json = model_config_parse_json,
+	.completed = model_config_completed,
+};
+
+/* One loop with its thread. */
+struct worker {
+	struct app *app;
+	struct loop *loop;
+	struct server_lane *lane;
+	size_t index;
+	pthread_t thread;
+	struct loop_mail stop;
+};
+
+struct app {
+	const struct serve_settings *settings;
+	struct response_cache *cache;
+	struct repository_options repository_options;
+	struct repository *repository;
+	struct engine *engine;
+	struct server_options server_options;
+	struct server *server;
+	struct worker *workers;
+	size_t worker_count;
+	pthread_t main_thread;
+	atomic_size_t stopped;
+};
+
+/* --- Workers --- */
+
+static void *
+run_worker(void *argument)
+{
+	struct worker *worker = argument;
+
+	loop_run(worker->loop);
+	return NULL;
+}
+
+static void
+on_lane_stopped(void *argument)
+{
+	struct worker *worker = argument;
+
+	loop_stop(worker->loop);
+	atomic_fetch_add(&worker->app->stopped, 1);
+	(void)pthread_kill(worker->app->main_thread, STOPPED);
+}
+
+static void
+on_stop_mail(struct loop_mail *mail)
+{
+	struct worker *worker = (struct worker *)((char *)mail - offsetof(struct worker, stop));
+
+	server_lane_stop(worker->lane, on_lane_stopped, worker);
+}
+
+static enum status
+start_workers(struct app *app, struct error *error)
+{
+	app->workers = memory_array(app->worker_count, sizeof(*app->workers));
+	for (size_t i = 0; i < app->worker_count; i++) {
+		struct worker *worker = &app->workers[i];
+
+		worker->app = app;
+		worker->index = i;
+		worker->stop.deliver = on_stop_mail;
+		worker->loop = loop_new(error);
+		if (worker->loop == NULL) {
+			return error->status;
+		}
+	}
+	for (size_t i = 0; i < app->worker_count; i++) {
+		struct worker *worker = &app->workers[i];
+		char name[32];
+
+		(void)snprintf(name, sizeof(name), "loop %zu", i);
+		worker->lane = server_lane_new(app->server, worker->loop, i);
+		worker->thread = thread_start(name, run_worker, worker);
+	}
+	return STATUS_OK;
+}
+
+/* --- Starting --- */
+
+static enum status
+read_default_batch(const struct serve_settings *settings, int32_t *batch, struct error *error)
+{
+	static const char name[] = "onnxruntime,default-max-batch-size=";
+
+	*batch = DEFAULT_BATCH;
+	for (size_t i = 0; i < settings->backend_configs.count; i++) {
+		const char *text = settings->backend_configs.items[i];
+		char *end;
+		long value;
+
+		if (strncmp(text, name, sizeof(name) - 1) != 0) {
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "unknown --backend-config '%s': there is onnxruntime,default-max-batch-size=N",
+					 text);
+		}
+		value = strtol(text + sizeof(name) - 1, &end, 10);
+		if (end == text + sizeof(name) - 1 || *end != '\0' || value < 0 || value > 1 << 20) {
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "--backend-config '%s': expected a number from 0 to 1048576", text);
+		}
+		*batch = (int32_t)value;
+	}
+	return STATUS_OK;
+}
+
+static enum status
+start_repository(struct app *app, struct error *error)
+{
+	const struct serve_settings *settings = app->settings;
+	enum status status;
+
+	app->repository_options = (struct repository_options){
+		.paths = settings->model_repositories.items,
+		.path_count = settings->model_repositories.count,
+		.mode = (enum repository_mode)settings->model_control_mode,
+		.load_models = settings->load_models.items,
+		.load_model_count = settings->load_models.count,
+		.poll_secs = settings->repository_poll_secs,
+		.autocomplete = !settings->strict_model_config && !settings->disable_auto_complete_config,
+		.strict_readiness = settings->strict_readiness,
+		.backends = backends,
+		.format = &config_format,
+		.name_space = bytes_text(app->cache == NULL ? "" : app->cache->settings.name_space),
+	};
+	status = read_default_batch(settings, &app->repository_options.default_batch, error);
+	if (status != STATUS_OK) {
+		return status;
+	}
+	app->repository = repository_new(&app->repository_options);
+	status = repository_start(app->repository, error);
+	if (status != STATUS_OK && !settings->exit_on_error) {
+		log_error("%s", error->text);
+		return STATUS_OK;
+	}
+	return status;
+}
+
+static enum status
+start_server(struct app *app, struct error *error)
+{
+	const struct serve_settings *settings = app->settings;
+
+	app->server_options = (struct server_options){
+		.id = settings->id,
+		.version = HIPPOCAMP_VERSION,
+		.http_address = settings->http_address,
+		.http_port = (uint16_t)settings->http_port,
+		.allow_http = settings->allow_http,
+		.reuse_http_port = settings->reuse_http_port,
+		.metrics_address =
+			settings->metrics_address != NULL ? settings->metrics_address : settings->http_address,
+		.metrics_port = (uint16_t)settings->metrics_port,
+		.allow_metrics = settings->allow_metrics,
+		.max_input_bytes = (size_t)settings->http_max_input_size,
+		.model_control = settings->model_control_mode == REPOSITORY_EXPLICIT,
+		.log_file = settings->log_file != NULL ? settings->log_file : "",
+		.repository = app->repository,
+		.engine = app->engine,
+		.cache = app->cache,
+	};
+	app->server = server_new(&app->server_options, app->worker_count, error);
+	return app->server == NULL ? error->status : start_workers(app, error);
+}
+
+static enum status
+start(struct app *app, struct error *error)
+{
+	enum status status = cache_config_open(app->settings, &app->cache, error);
+
+	if (status == STATUS_OK) {
+		status = start_repository(app, error);
+	}
+	if (status == STATUS_OK) {
+		app->engine = engine_new(app->cache);
+		status = start_server(app, error);
+	}
+	return status;
+}
+
+/* --- What is said at the start --- */
+
+struct model_lines {
+	struct buf text;
+	size_t count;
+};
+
+static void
+add_model(void *context, const char *name, int64_t version, const char *state, const char *reason)
+{
+	struct model_lines *lines = context;
+
+	(void)reason;
+	buf_format(&lines->text, "%s%s", lines->count == 0 ? "" : ", ", name);
+	if (state != NULL) {
+		buf_format(&lines->text, " %" PRId64 " %s", version, state);
+	}
+	lines->count++;
+}
+
+static void
+say_started(struct app *app, uint64_t start_ns)
+{
+	const struct server_options *options = &app->server_options;
+	struct model_lines lines = {0};
+	char cache[512] = "none";
+
+	if (options->allow_http) {
+		log_info("Started HTTPService at %s:%u", options->http_address, server_http_port(app->server));
+	}
+	if (options->allow_metrics) {
+		log_info("Started Metrics Service at %s:%u", options->metrics_address,
+			 server_metrics_port(app->server));
+	}
+	if (app->cache != NULL) {
+		app->cache->ops->describe(app->cache->store, cache, sizeof(cache));
+	}
+	buf_init(&lines.text, 1 << 20);
+	repository_index(app->repository, false, add_model, &lines);
+	log_info("hippocamp %s is ready after %.0f ms: %zu models (%.*s); cache: %s%s; %zu threads", HIPPOCAMP_VERSION,
+		 (double)(clock_now_ns() - start_ns) / 1e6, lines.count, (int)lines.text.length,
+		 lines.text.at == NULL ? "" : (const char *)lines.text.at, cache,
+		 app->cache != NULL && app->settings->cache_configs.count == 0 &&
+				 app->settings->response_cache_byte_size < 0
+			 ? " (the default; --cache-config=none turns it off)"
+			 : "",
+		 app->worker_count);
+	buf_fini(&lines.text);
+}
+
+/* --- Stopping --- */
+
+static void
+give_up(const struct app *app)
+{
+	log_error("Exit timeout expired after %" PRId64 " s with requests in flight. Exiting immediately.",
+		  app->settings->exit_timeout_secs);
+	_exit(1);
+}
+
+static void
+wait_for_workers(struct app *app, const sigset_t *signals)
+{
+	uint64_t deadline = clock_now_ns() + (uint64_t)app->settings->exit_timeout_secs * 1000000000U;
+
+	while (atomic_load(&app->stopped) < app->worker_count) {
+		uint64_t now = clock_now_ns();
+		uint64_t left = now < deadline ? deadline - now : 0;
+		struct timespec time = {.tv_sec = (time_t)(left / 1000000000U), .tv_nsec = (long)(left % 1000000000U)};
+		int signal = sigtimedwait(signals, NULL, &time);
+
+		if (left == 0 || signal == SIGINT || signal == SIGTERM) { /* a second signal hastens */
+			give_up(app);
+		}
+	}
+}
+
+static void
+stop_workers(struct app *app, const sigset_t *signals)
+{
+	for (size_t i = 0; i < app->worker_count; i++) {
+		loop_post(app->workers[i].loop, &app->workers[i].stop);
+	}
+	wait_for_workers(app, signals);
+	for (size_t i = 0; i < app->worker_count; i++) {
+		(void)pthread_join(app->workers[i].thread, NULL);
+	}
+}
+
+/* In the reverse order of starting; parts that were never started are NULL. */
+static void
+tear_down(struct app *app)
+{
+	for (size_t i = 0; app->workers != NULL && i < app->worker_count; i++) {
+		if (app->workers[i].lane != NULL) {
+			server_lane_free(app->workers[i].lane);
+		}
+		loop_free(app->workers[i].loop);
+	}
+	free(app->workers);
+	if (app->server != NULL) {
+		server_free(app->server);
+	}
+	if (app->repository != NULL) {
+		repository_free(app->repository);
+	}
+	if (app->engine != NULL) {
+		engine_free(app->engine);
+	}
+	response_cache_close(app->cache);
+}
+
+static void
+configure_log(const struct serve_settings *settings)
+{
+	log_configure(&(struct log_settings){
+		.error = settings->log_error,
+		.warning = settings->log_warning,
+		.info = settings->log_info,
+		.verbose = (int)settings->log_verbose,
+		.format = (enum log_format)settings->log_format,
+	});
+}
+
+static size_t
+thread_count(const struct serve_settings *settings)
+{
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (settings->threads > 0) {
+		return (size_t)settings->threads;
+	}
+	return processors < 1 ? 1 : (size_t)processors;
+}
+
+int
+serve(const struct serve_settings *settings)
+{
+	struct app app = {.settings = settings, .worker_count = thread_count(settings), .main_thread = pthread_self()};
+	uint64_t start_ns = clock_now_ns();
+	struct error error = {0};
+	sigset_t signals;
+	int signal;
+
+	if (log_open(settings->log_file, &error) != STATUS_OK) {
+		(void)fprintf(stderr, "hippocamp: %s\n", error.text);
+		return 1;
+	}
+	configure_log(settings);
+	(void)sigemptyset(&signals);
+	(void)sigaddset(&signals, SIGINT);
+	(void)sigaddset(&signals, SIGTERM);
+	(void)sigaddset(&signals, STOPPED);
+	(void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	(void)sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+	if (start(&app, &error) != STATUS_OK) {
+		log_error("%s", error.text);
+		tear_down(&app);
+		log_close();
+		return 1;
+	}
+	say_started(&app, start_ns);
+	do {
+		signal = sigwaitinfo(&signals, NULL);
+	} while (signal != SIGINT && signal != SIGTERM);
+	log_info("Signal (%d) received: waiting for requests in flight, at most %" PRId64 " s", signal,
+		 settings->exit_timeout_secs);
+	stop_workers(&app, &signals);
+	tear_down(&app);
+	log_info("stopped");
+	log_close();
+	return 0;
+}

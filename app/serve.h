@@ -1,0 +1,9 @@
+/* `hippocamp serve`: start, run until a signal, stop. Returns the exit code. */
+#ifndef HIPPOCAMP_APP_SERVE_H
+#define HIPPOCAMP_APP_SERVE_H
+
+#include "app/command_line.h"
+
+int serve(const struct serve_settings *settings);
+
+#endif

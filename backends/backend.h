@@ -1,0 +1,87 @@
+/*
+ * A backend, a way to run models: the table that each implements (copy backends/echo to start one).
+ *
+ * A backend sees tensors as the model has them: batch dimension and reshape are the caller's business. `open` and
+ * `close` are called on the thread that loads models; `run` on worker threads, several at once for one model.
+ */
+#ifndef HIPPOCAMP_BACKENDS_BACKEND_H
+#define HIPPOCAMP_BACKENDS_BACKEND_H
+
+#include "base/model_config.h"
+#include "base/parameter.h"
+#include "base/status.h"
+#include "base/tensor.h"
+
+struct backend_model;
+
+/* One tensor of the graph; a symbolic dimension is -1. */
+struct backend_tensor {
+	struct bytes name;
+	enum datatype datatype;
+	size_t rank;
+	int64_t shape[TENSOR_RANK_MAX];
+	bool optional;
+};
+
+/* What the model file itself says of its inputs and outputs. Lives as long as the model. */
+struct backend_signature {
+	struct backend_tensor *inputs;
+	size_t input_count;
+	struct backend_tensor *outputs;
+	size_t output_count;
+};
+
+struct backend_output {
+	enum datatype datatype;
+	size_t rank;
+	int64_t shape[TENSOR_RANK_MAX];
+	size_t length; /* bytes */
+};
+
+/* One run. Inputs come in the order of the config; optional ones may be missing. */
+struct backend_run {
+	const struct model_config *config;
+	const struct tensor *inputs;
+	size_t input_count;
+	int64_t batch; /* rows, for models that batch; else 0 */
+	const struct parameter *parameters;
+	size_t parameter_count;
+
+	/*
+	 * Memory for all outputs at once, in the order of the config: data[i] gets outputs[i].length bytes, aligned
+	 * to 16. Called as soon as the sizes are known, so that a result is written once; a second call forgets the
+	 * first.
+	 */
+	enum status (*allocate)(struct backend_run *run, const struct backend_output *outputs, uint8_t **data,
+				struct error *error);
+
+	/* Set by the backend: when inputs were ready, and when the model was done (clock_now_ns). */
+	uint64_t infer_start_ns;
+	uint64_t infer_end_ns;
+};
+
+struct backend_ops {
+	const char *name;
+
+	/* A text that changes when answers may: part of what names an answer in the cache. NULL where it cannot load.
+	 */
+	const char *(*version)(struct error *error);
+
+	/*
+	 * `path` is the model's version folder. `config` may lack what auto-completion will add and is used during the
+	 * call only. NULL on failure.
+	 */
+	struct backend_model *(*open)(const char *path, const struct model_config *config, struct error *error);
+	void (*close)(struct backend_model *model);
+
+	/* NULL function: the model is whatever its config says. */
+	const struct backend_signature *(*signature)(struct backend_model *model);
+
+	enum status (*run)(struct backend_model *model, struct backend_run *run, struct error *error);
+
+	int default_instance_count;
+	const char *default_model_filename; /* NULL: no file */
+	const char *platform;		    /* the value of `platform` that means this backend; NULL: none */
+};
+
+#endif

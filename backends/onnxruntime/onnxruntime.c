@@ -1,0 +1,206 @@
+#include "backends/onnxruntime/onnxruntime.h"
+
+#include "backends/onnxruntime/session.h"
+#include "base/memory.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+static const char *
+ort_version(struct error *error)
+{
+	const struct onnxruntime *runtime = onnxruntime_get(error);
+	static char text[64];
+
+	if (runtime == NULL) {
+		return NULL;
+	}
+	(void)snprintf(text, sizeof(text), "onnxruntime %s", runtime->version);
+	return text;
+}
+
+/* --- Session options --- */
+
+static enum status
+read_number(const struct model_config *config, const char *name, int minimum, int maximum, int *number,
+	    struct error *error)
+{
+	const struct model_parameter *parameter = model_config_parameter(config, name);
+	char *end;
+	long value;
+
+	if (parameter == NULL) {
+		return STATUS_OK;
+	}
+	errno = 0;
+	value = strtol((const char *)parameter->value.at, &end, 10);
+	if (errno != 0 || end == (const char *)parameter->value.at || *end != '\0' || value < minimum ||
+	    value > maximum) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "parameter '%s' must be a number between %d and %d, got '%.*s'", name, minimum,
+				 maximum, BYTES_ARGS(parameter->value));
+	}
+	*number = (int)value;
+	return STATUS_OK;
+}
+
+static enum status
+read_switch(const struct model_config *config, const char *name, bool *on, struct error *error)
+{
+	const struct model_parameter *parameter = model_config_parameter(config, name);
+	bool yes;
+
+	if (parameter == NULL) {
+		return STATUS_OK;
+	}
+	yes = bytes_equal_nocase(parameter->value, "true") || bytes_equal_text(parameter->value, "1");
+	if (!yes && !bytes_equal_nocase(parameter->value, "false") && !bytes_equal_text(parameter->value, "0")) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "parameter '%s' must be true, false, 1 or 0, got '%.*s'", name,
+				 BYTES_ARGS(parameter->value));
+	}
+	*on = yes;
+	return STATUS_OK;
+}
+
+/* optimization { graph { level } }, with the meaning that Triton's backend gives the numbers. */
+static GraphOptimizationLevel
+optimization_level(const struct model_config *config)
+{
+	switch (config->has_graph_level ? config->graph_level : 0) {
+	case -1:
+		return ORT_ENABLE_BASIC;
+	case 1:
+		return ORT_ENABLE_EXTENDED;
+	case 2:
+		return ORT_DISABLE_ALL;
+	default:
+		return ORT_ENABLE_ALL;
+	}
+}
+
+static enum status
+set_options(const struct onnxruntime *runtime, const struct model_config *config, OrtSessionOptions *options,
+	    struct error *error)
+{
+	const OrtApi *api = runtime->api;
+	int intra = 0;
+	int inter = 0;
+	int mode = 0;
+	bool arena = true;
+	bool pattern = true;
+	OrtStatus *failed;
+
+	if (read_number(config, "intra_op_thread_count", 0, 1024, &intra, error) != STATUS_OK ||
+	    read_number(config, "inter_op_thread_count", 0, 1024, &inter, error) != STATUS_OK ||
+	    read_number(config, "execution_mode", 0, 1, &mode, error) != STATUS_OK ||
+	    read_switch(config, "enable_mem_arena", &arena, error) != STATUS_OK ||
+	    read_switch(config, "enable_mem_pattern", &pattern, error) != STATUS_OK) {
+		return error->status;
+	}
+	failed = api->SetSessionGraphOptimizationLevel(options, optimization_level(config));
+	if (failed == NULL) {
+		failed = api->SetIntraOpNumThreads(options, intra);
+	}
+	if (failed == NULL) {
+		failed = api->SetInterOpNumThreads(options, inter);
+	}
+	if (failed == NULL) {
+		failed = api->SetSessionExecutionMode(options, mode == 0 ? ORT_SEQUENTIAL : ORT_PARALLEL);
+	}
+	if (failed == NULL) {
+		failed = arena ? api->EnableCpuMemArena(options) : api->DisableCpuMemArena(options);
+	}
+	if (failed == NULL) {
+		failed = pattern ? api->EnableMemPattern(options) : api->DisableMemPattern(options);
+	}
+	return onnxruntime_check(runtime, failed, error);
+}
+
+/* --- Opening --- */
+
+/* <folder>/model.onnx, or model.onnx/model.onnx where the model is a folder with external data beside it. */
+static char *
+model_file(const char *path, const struct model_config *config, struct error *error)
+{
+	const char *name = config->default_model_filename.length > 0 ? (const char *)config->default_model_filename.at
+								     : "model.onnx";
+	char *file = memory_format("%s/%s", path, name);
+	struct stat information;
+
+	if (stat(file, &information) == 0 && S_ISDIR(information.st_mode)) {
+		char *inner = memory_format("%s/model.onnx", file);
+
+		free(file);
+		file = inner;
+	}
+	if (stat(file, &information) != 0) {
+		(void)error_set(error, STATUS_UNAVAILABLE, "unable to find '%s': %s", file, strerror(errno));
+		free(file);
+		return NULL;
+	}
+	return file;
+}
+
+static void
+ort_close(struct backend_model *model)
+{
+	session_forget(model);
+	model->runtime->api->ReleaseSession(model->session);
+	free(model);
+}
+
+static struct backend_model *
+ort_open(const char *path, const struct model_config *config, struct error *error)
+{
+	const struct onnxruntime *runtime = onnxruntime_get(error);
+	char *file = runtime == NULL ? NULL : model_file(path, config, error);
+	OrtSessionOptions *options = NULL;
+	struct backend_model *model;
+	enum status status;
+
+	if (file == NULL) {
+		return NULL;
+	}
+	model = memory_new(sizeof(*model));
+	model->runtime = runtime;
+	status = onnxruntime_check(runtime, runtime->api->CreateSessionOptions(&options), error);
+	if (status == STATUS_OK) {
+		status = set_options(runtime, config, options, error);
+	}
+	if (status == STATUS_OK) {
+		status = onnxruntime_check(
+			runtime, runtime->api->CreateSession(runtime->environment, file, options, &model->session),
+			error);
+	}
+	runtime->api->ReleaseSessionOptions(options);
+	if (status == STATUS_OK) {
+		status = session_describe(model, error);
+	}
+	free(file);
+	if (status != STATUS_OK) {
+		ort_close(model);
+		return NULL;
+	}
+	return model;
+}
+
+static const struct backend_signature *
+ort_signature(struct backend_model *model)
+{
+	return &model->signature;
+}
+
+const struct backend_ops backend_onnxruntime_ops = {
+	.name = "onnxruntime",
+	.version = ort_version,
+	.open = ort_open,
+	.close = ort_close,
+	.signature = ort_signature,
+	.run = session_run,
+	.default_instance_count = 2,
+	.default_model_filename = "model.onnx",
+	.platform = "onnxruntime_onnx",
+};

@@ -1,0 +1,138 @@
+#include "base/arena.h"
+
+#include <stdalign.h>
+#include <stdlib.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define ARENA_SEPARATE 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ARENA_SEPARATE 1
+#endif
+#endif
+#ifndef ARENA_SEPARATE
+#define ARENA_SEPARATE 0
+#endif
+
+#define ARENA_BLOCK_SIZE ((size_t)4096)
+#define ARENA_ALIGNMENT alignof(max_align_t)
+
+struct arena_block {
+	struct arena_block *next;
+	size_t size;
+	alignas(ARENA_ALIGNMENT) uint8_t data[];
+};
+
+void
+arena_init(struct arena *arena, size_t maximum)
+{
+	*arena = (struct arena){.maximum = maximum};
+}
+
+static void
+free_blocks(struct arena_block *block)
+{
+	while (block != NULL) {
+		struct arena_block *next = block->next;
+
+		free(block);
+		block = next;
+	}
+}
+
+void
+arena_fini(struct arena *arena)
+{
+	free_blocks(arena->blocks);
+	*arena = (struct arena){0};
+}
+
+void
+arena_clear(struct arena *arena)
+{
+	struct arena_block *kept = NULL;
+
+	if (!ARENA_SEPARATE && arena->blocks != NULL) {
+		/* The oldest block is of the usual size unless the very first request was a large one. */
+		for (kept = arena->blocks; kept->next != NULL;) {
+			struct arena_block *next = kept->next;
+
+			free(kept);
+			kept = next;
+		}
+		if (kept->size > ARENA_BLOCK_SIZE) {
+			free(kept);
+			kept = NULL;
+		}
+	} else {
+		free_blocks(arena->blocks);
+	}
+	arena->blocks = kept;
+	arena->used = 0;
+	arena->total = 0;
+}
+
+static bool
+add_block(struct arena *arena, size_t size)
+{
+	struct arena_block *block = malloc(sizeof(*block) + size);
+
+	if (block == NULL) {
+		return false;
+	}
+	block->size = size;
+	block->next = arena->blocks;
+	arena->blocks = block;
+	arena->used = 0;
+	return true;
+}
+
+void *
+arena_get(struct arena *arena, size_t size)
+{
+	size_t rounded = (size + ARENA_ALIGNMENT - 1) & ~(ARENA_ALIGNMENT - 1);
+	uint8_t *at;
+
+	if (rounded < size || rounded > arena->maximum - arena->total) {
+		return NULL;
+	}
+	if (ARENA_SEPARATE) {
+		if (!add_block(arena, size)) {
+			return NULL;
+		}
+		at = arena->blocks->data;
+	} else {
+		if (arena->blocks == NULL || rounded > arena->blocks->size - arena->used) {
+			if (!add_block(arena, rounded > ARENA_BLOCK_SIZE ? rounded : ARENA_BLOCK_SIZE)) {
+				return NULL;
+			}
+		}
+		at = arena->blocks->data + arena->used;
+		arena->used += rounded;
+	}
+	arena->total += rounded;
+	memset(at, 0, size);
+	return at;
+}
+
+void *
+arena_array(struct arena *arena, size_t count, size_t size)
+{
+	size_t total;
+
+	return __builtin_mul_overflow(count, size, &total) ? NULL : arena_get(arena, total);
+}
+
+struct bytes
+arena_copy(struct arena *arena, struct bytes bytes)
+{
+	uint8_t *at = bytes.length == SIZE_MAX ? NULL : arena_get(arena, bytes.length + 1);
+
+	if (at == NULL) {
+		return bytes_make(NULL, 0);
+	}
+	if (bytes.length > 0) {
+		memcpy(at, bytes.at, bytes.length);
+	}
+	return bytes_make(at, bytes.length);
+}

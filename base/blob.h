@@ -1,0 +1,40 @@
+/*
+ * A counted block of bytes: a request's body while its tensors are in use, a response while it is written, kept in a
+ * cache, or both. Whoever makes it fills it; from the moment that a second reference exists nobody writes to it.
+ * The count is atomic, so references may be taken and dropped on any thread.
+ */
+#ifndef HIPPOCAMP_BASE_BLOB_H
+#define HIPPOCAMP_BASE_BLOB_H
+
+#include "base/bytes.h"
+
+#include <stdatomic.h>
+
+#define BLOB_ALIGNMENT 64
+
+struct blob {
+	atomic_uint references;
+	size_t length;
+	_Alignas(BLOB_ALIGNMENT) uint8_t data[];
+};
+
+/* One reference, content undefined, data aligned to BLOB_ALIGNMENT. NULL where there is no memory. */
+struct blob *blob_new(size_t length);
+struct blob *blob_copy(struct bytes bytes);
+
+static inline struct blob *
+blob_ref(struct blob *blob)
+{
+	atomic_fetch_add_explicit(&blob->references, 1, memory_order_relaxed);
+	return blob;
+}
+
+void blob_unref(struct blob *blob); /* NULL is fine */
+
+static inline struct bytes
+blob_bytes(const struct blob *blob)
+{
+	return bytes_make(blob->data, blob->length);
+}
+
+#endif

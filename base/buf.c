@@ -1,0 +1,172 @@
+#include "base/buf.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void
+buf_init(struct buf *buf, size_t maximum)
+{
+	*buf = (struct buf){.maximum = maximum};
+}
+
+void
+buf_fini(struct buf *buf)
+{
+	free(buf->at);
+	*buf = (struct buf){0};
+}
+
+void
+buf_clear(struct buf *buf)
+{
+	buf->length = 0;
+	buf->failed = false;
+}
+
+uint8_t *
+buf_reserve(struct buf *buf, size_t more)
+{
+	size_t capacity;
+	uint8_t *at;
+
+	if (buf->failed) {
+		return NULL;
+	}
+	if (more <= buf->capacity - buf->length) {
+		return buf->at + buf->length;
+	}
+	if (more > buf->maximum - buf->length) {
+		buf->failed = true;
+		return NULL;
+	}
+	capacity = buf->capacity < 128 ? 256 : buf->capacity * 2;
+	if (capacity < buf->length + more) {
+		capacity = buf->length + more;
+	}
+	if (capacity > buf->maximum) {
+		capacity = buf->maximum;
+	}
+	at = realloc(buf->at, capacity);
+	if (at == NULL) {
+		buf->failed = true;
+		return NULL;
+	}
+	buf->at = at;
+	buf->capacity = capacity;
+	return at + buf->length;
+}
+
+void
+buf_append(struct buf *buf, struct bytes bytes)
+{
+	uint8_t *room = buf_reserve(buf, bytes.length);
+
+	if (room != NULL && bytes.length > 0) {
+		memcpy(room, bytes.at, bytes.length);
+		buf->length += bytes.length;
+	}
+}
+
+void
+buf_text(struct buf *buf, const char *text)
+{
+	buf_append(buf, bytes_text(text));
+}
+
+void
+buf_byte(struct buf *buf, uint8_t byte)
+{
+	buf_append(buf, bytes_make(&byte, 1));
+}
+
+void
+buf_format(struct buf *buf, const char *format, ...)
+{
+	va_list args;
+	va_list again;
+	uint8_t *room;
+	int length;
+
+	va_start(args, format);
+	va_copy(again, args);
+	length = vsnprintf(NULL, 0, format, args);
+	va_end(args);
+	room = length < 0 ? NULL : buf_reserve(buf, (size_t)length + 1);
+	if (room != NULL) {
+		(void)vsnprintf((char *)room, (size_t)length + 1, format, again);
+		buf->length += (size_t)length;
+	} else {
+		buf->failed = true;
+	}
+	va_end(again);
+}
+
+void
+buf_unsigned(struct buf *buf, uint64_t number)
+{
+	uint8_t digits[20];
+	size_t start = sizeof(digits);
+
+	do {
+		digits[--start] = (uint8_t)('0' + number % 10);
+		number /= 10;
+	} while (number != 0);
+	buf_append(buf, bytes_make(digits + start, sizeof(digits) - start));
+}
+
+void
+buf_signed(struct buf *buf, int64_t number)
+{
+	if (number < 0) {
+		buf_byte(buf, '-');
+		buf_unsigned(buf, 0 - (uint64_t)number);
+	} else {
+		buf_unsigned(buf, (uint64_t)number);
+	}
+}
+
+static void
+json_escape(struct buf *buf, uint8_t byte)
+{
+	switch (byte) {
+	case '"':
+		buf_text(buf, "\\\"");
+		break;
+	case '\\':
+		buf_text(buf, "\\\\");
+		break;
+	case '\n':
+		buf_text(buf, "\\n");
+		break;
+	case '\r':
+		buf_text(buf, "\\r");
+		break;
+	case '\t':
+		buf_text(buf, "\\t");
+		break;
+	default:
+		buf_format(buf, "\\u%04x", byte);
+		break;
+	}
+}
+
+void
+buf_json_string(struct buf *buf, struct bytes text)
+{
+	size_t clean = 0;
+
+	buf_byte(buf, '"');
+	for (size_t i = 0; i < text.length; i++) {
+		uint8_t byte = text.at[i];
+
+		if (byte >= 0x20 && byte != '"' && byte != '\\') {
+			continue;
+		}
+		buf_append(buf, bytes_make(text.at + clean, i - clean));
+		json_escape(buf, byte);
+		clean = i + 1;
+	}
+	buf_append(buf, bytes_make(text.at + clean, text.length - clean));
+	buf_byte(buf, '"');
+}

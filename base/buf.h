@@ -1,0 +1,51 @@
+/*
+ * A growing byte buffer that is born with its maximum. An append past the maximum, or without memory, marks the buffer
+ * as failed and every later append does nothing: a writer appends freely and asks once, at the end, with buf_ok.
+ * Owned by one thread.
+ */
+#ifndef HIPPOCAMP_BASE_BUF_H
+#define HIPPOCAMP_BASE_BUF_H
+
+#include "base/bytes.h"
+
+struct buf {
+	uint8_t *at;
+	size_t length;
+	size_t capacity;
+	size_t maximum;
+	bool failed;
+};
+
+void buf_init(struct buf *buf, size_t maximum);
+void buf_fini(struct buf *buf);
+
+/* Forgets the content, keeps the memory. */
+void buf_clear(struct buf *buf);
+
+/* Room for `more` bytes at the end, or NULL (the buffer is then failed). The caller writes there, then adds to
+ * `length`. */
+uint8_t *buf_reserve(struct buf *buf, size_t more);
+
+void buf_append(struct buf *buf, struct bytes bytes);
+void buf_text(struct buf *buf, const char *text);
+void buf_byte(struct buf *buf, uint8_t byte);
+void buf_format(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void buf_unsigned(struct buf *buf, uint64_t number);
+void buf_signed(struct buf *buf, int64_t number);
+
+/* Appends `text` as a JSON string with its quotes (RFC 8259 section 7). Bytes above 0x7f pass as they are. */
+void buf_json_string(struct buf *buf, struct bytes text);
+
+static inline bool
+buf_ok(const struct buf *buf)
+{
+	return !buf->failed;
+}
+
+static inline struct bytes
+buf_bytes(const struct buf *buf)
+{
+	return bytes_make(buf->at, buf->length);
+}
+
+#endif

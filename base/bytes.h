@@ -1,0 +1,80 @@
+/*
+ * A view of bytes that somebody else owns: pointer and length, passed by value, never terminated.
+ */
+#ifndef HIPPOCAMP_BASE_BYTES_H
+#define HIPPOCAMP_BASE_BYTES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <strings.h>
+
+struct bytes {
+	const uint8_t *at;
+	size_t length;
+};
+
+/* For printf's "%.*s". Views of outside bytes are cut so that no message grows without bound. */
+#define BYTES_PRINT_MAX 512
+#define BYTES_ARGS(b) (int)((b).length < BYTES_PRINT_MAX ? (b).length : BYTES_PRINT_MAX), (const char *)(b).at
+
+static inline struct bytes
+bytes_make(const void *at, size_t length)
+{
+	return (struct bytes){.at = at, .length = length};
+}
+
+static inline struct bytes
+bytes_text(const char *text)
+{
+	return bytes_make(text, text == NULL ? 0 : strlen(text));
+}
+
+static inline bool
+bytes_equal(struct bytes a, struct bytes b)
+{
+	return a.length == b.length && (a.length == 0 || memcmp(a.at, b.at, a.length) == 0);
+}
+
+static inline bool
+bytes_equal_text(struct bytes a, const char *text)
+{
+	return bytes_equal(a, bytes_text(text));
+}
+
+/* ASCII letters compare alike in either case, as HTTP's field names do. */
+static inline bool
+bytes_equal_nocase(struct bytes a, const char *text)
+{
+	return a.length == strlen(text) && strncasecmp((const char *)a.at, text, a.length) == 0;
+}
+
+static inline bool
+bytes_starts_with(struct bytes a, const char *prefix)
+{
+	size_t length = strlen(prefix);
+
+	return a.length >= length && memcmp(a.at, prefix, length) == 0;
+}
+
+static inline struct bytes
+bytes_skip(struct bytes a, size_t count)
+{
+	return bytes_make(a.at + count, a.length - count);
+}
+
+/* Byte order, shorter first where one is the other's beginning. */
+static inline int
+bytes_compare(struct bytes a, struct bytes b)
+{
+	size_t common = a.length < b.length ? a.length : b.length;
+	int order = common == 0 ? 0 : memcmp(a.at, b.at, common);
+
+	if (order != 0) {
+		return order;
+	}
+	return (a.length > b.length) - (a.length < b.length);
+}
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * Time: a monotonic clock for durations and deadlines, the wall clock for what people and other machines read.
+ */
+#ifndef HIPPOCAMP_BASE_CLOCK_H
+#define HIPPOCAMP_BASE_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+static inline uint64_t
+clock_read_ns(clockid_t id)
+{
+	struct timespec now;
+
+	(void)clock_gettime(id, &now);
+	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+static inline uint64_t
+clock_now_ns(void)
+{
+	return clock_read_ns(CLOCK_MONOTONIC);
+}
+
+/* Milliseconds since 1970-01-01 UTC. */
+static inline uint64_t
+clock_wall_ms(void)
+{
+	return clock_read_ns(CLOCK_REALTIME) / 1000000U;
+}
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * The process's log. Lines go to stderr or to a file, whole, from any thread. Libraries return errors instead; the
+ * caller who decides what an error means writes the line.
+ *
+ * Formats: Triton's default (`I1123 10:20:30.123456 4242 file.c:12] "text"`), ISO8601 (the same with a full UTC date),
+ * and JSON, one object a line with time, level, pid, source and message.
+ */
+#ifndef HIPPOCAMP_BASE_LOG_H
+#define HIPPOCAMP_BASE_LOG_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+
+enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_VERBOSE };
+enum log_format { LOG_FORMAT_DEFAULT, LOG_FORMAT_ISO8601, LOG_FORMAT_JSON };
+
+struct log_settings {
+	bool error;
+	bool warning;
+	bool info;
+	int verbose; /* 0: off */
+	enum log_format format;
+};
+
+/* Opens `path` for appending; NULL or "" means stderr. Before other threads start. */
+enum status log_open(const char *path, struct error *error);
+void log_close(void);
+
+/* May be called on any thread at any time. */
+void log_configure(const struct log_settings *settings);
+struct log_settings log_current(void);
+
+bool log_enabled(enum log_level level);
+void log_write(enum log_level level, const char *file, int line, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+#define log_at(level, ...)                                                                                             \
+	do {                                                                                                           \
+		if (log_enabled(level)) {                                                                              \
+			log_write((level), __FILE__, __LINE__, __VA_ARGS__);                                           \
+		}                                                                                                      \
+	} while (0)
+#define log_error(...) log_at(LOG_ERROR, __VA_ARGS__)
+#define log_warning(...) log_at(LOG_WARNING, __VA_ARGS__)
+#define log_info(...) log_at(LOG_INFO, __VA_ARGS__)
+#define log_verbose(...) log_at(LOG_VERBOSE, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,118 @@
+/*
+ * A model's configuration in plain C: the part of Triton's ModelConfig (config.pbtxt) that Hippocamp acts upon. Field
+ * names and meanings are Triton's; what a config leaves out is zero here until auto-completion has filled it in.
+ *
+ * Everything a config points to lives in its own arena, and the config is not changed once its model is loaded, so any
+ * thread may read it. `document` is the parsed file as the room that read it keeps it, for printing it in full.
+ */
+#ifndef HIPPOCAMP_BASE_MODEL_CONFIG_H
+#define HIPPOCAMP_BASE_MODEL_CONFIG_H
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "base/tensor.h"
+
+enum model_format { MODEL_FORMAT_NONE, MODEL_FORMAT_NHWC, MODEL_FORMAT_NCHW };
+
+struct model_dims {
+	size_t rank;
+	int64_t *dims; /* -1: any size */
+};
+
+struct model_tensor {
+	struct bytes name;
+	enum datatype datatype;
+	enum model_format format;
+	struct model_dims dims; /* as clients see it, without the batch dimension */
+	bool has_reshape;
+	struct model_dims reshape; /* as the model sees it */
+	bool optional;
+	bool allow_ragged_batch;
+	bool is_shape_tensor;
+	struct bytes label_filename;
+};
+
+enum model_version_policy { MODEL_VERSIONS_LATEST, MODEL_VERSIONS_ALL, MODEL_VERSIONS_SPECIFIC };
+
+struct model_instance_group {
+	struct bytes name;
+	enum { MODEL_KIND_AUTO, MODEL_KIND_GPU, MODEL_KIND_CPU, MODEL_KIND_MODEL } kind; /* Triton's numbers */
+	int32_t count;
+};
+
+struct model_parameter {
+	struct bytes name;
+	struct bytes value;
+};
+
+enum model_scheduling {
+	MODEL_SCHEDULING_NONE,
+	MODEL_SCHEDULING_DYNAMIC,
+	MODEL_SCHEDULING_SEQUENCE,
+	MODEL_SCHEDULING_ENSEMBLE
+};
+
+struct model_config {
+	struct arena arena;
+	void *document;
+	void (*document_free)(void *document);
+
+	struct bytes name;
+	struct bytes platform;
+	struct bytes backend;
+	struct bytes default_model_filename;
+	int32_t max_batch_size;
+	struct model_tensor *inputs;
+	size_t input_count;
+	struct model_tensor *outputs;
+	size_t output_count;
+	enum model_version_policy version_policy;
+	uint32_t version_latest;
+	int64_t *versions;
+	size_t version_count;
+	struct model_instance_group *instance_groups;
+	size_t instance_group_count;
+	struct model_parameter *parameters;
+	size_t parameter_count;
+	enum model_scheduling scheduling;
+	uint32_t max_queue_size; /* dynamic_batching.default_queue_policy; 0: the server's limit */
+	bool response_cache;
+	bool decoupled;
+	bool has_warmup;
+	bool has_ragged_input;
+	bool has_graph_level;
+	int32_t graph_level; /* optimization.graph.level */
+};
+
+/* How a config is read and printed; whoever owns the text format gives these to whoever loads models. */
+struct model_config_format {
+	/* `file` is for messages. Fills a zeroed config; on failure nothing is left to free. */
+	enum status (*parse_text)(struct bytes text, const char *file, struct model_config *config,
+				  struct error *error);
+	enum status (*parse_json)(struct bytes text, struct model_config *config, struct error *error);
+
+	/* Brings what auto-completion changed into `document`; once, before other threads see the config. */
+	enum status (*completed)(struct model_config *config, struct error *error);
+};
+
+static inline void
+model_config_fini(struct model_config *config)
+{
+	if (config->document_free != NULL) {
+		config->document_free(config->document);
+	}
+	arena_fini(&config->arena);
+}
+
+static inline const struct model_parameter *
+model_config_parameter(const struct model_config *config, const char *name)
+{
+	for (size_t i = 0; i < config->parameter_count; i++) {
+		if (bytes_equal_text(config->parameters[i].name, name)) {
+			return &config->parameters[i];
+		}
+	}
+	return NULL;
+}
+
+#endif

@@ -1,0 +1,207 @@
+#include "base/option.h"
+
+#include "base/memory.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NAME_MAX_LENGTH 64
+
+static void *
+field(const struct option *option, void *settings)
+{
+	return (char *)settings + option->offset;
+}
+
+void
+option_presets(struct option_table table, void *settings)
+{
+	struct error error;
+
+	for (size_t i = 0; i < table.count; i++) {
+		if (table.options[i].preset != NULL) {
+			(void)option_set(&table.options[i], settings, table.options[i].preset, &error);
+		}
+	}
+}
+
+void
+option_fini(struct option_table table, void *settings)
+{
+	for (size_t i = 0; i < table.count; i++) {
+		if (table.options[i].kind == OPTION_TEXT) {
+			char **text = field(&table.options[i], settings);
+
+			free(*text);
+			*text = NULL;
+		}
+	}
+}
+
+const struct option *
+option_find(struct option_table table, struct bytes name)
+{
+	for (size_t i = 0; i < table.count; i++) {
+		if (bytes_equal_text(name, table.options[i].name)) {
+			return &table.options[i];
+		}
+	}
+	return NULL;
+}
+
+static bool
+parse_integer(const char *text, const char **end, int64_t *number)
+{
+	char *stop;
+
+	errno = 0;
+	*number = strtoll(text, &stop, 10);
+	*end = stop;
+	return stop != text && errno == 0;
+}
+
+bool
+option_parse_size(const char *text, int64_t *bytes)
+{
+	static const struct {
+		const char *suffix;
+		int64_t factor;
+	} units[] = {
+		{"", 1},	  {"B", 1},	      {"K", 1LL << 10},	    {"M", 1LL << 20},	     {"G", 1LL << 30},
+		{"T", 1LL << 40}, {"KiB", 1LL << 10}, {"MiB", 1LL << 20},   {"GiB", 1LL << 30},	     {"TiB", 1LL << 40},
+		{"KB", 1000LL},	  {"MB", 1000000LL},  {"GB", 1000000000LL}, {"TB", 1000000000000LL},
+	};
+	const char *end;
+	int64_t number;
+
+	if (!parse_integer(text, &end, &number) || number < 0) {
+		return false;
+	}
+	for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++) {
+		if (strcasecmp(end, units[i].suffix) == 0) {
+			return !__builtin_mul_overflow(number, units[i].factor, bytes);
+		}
+	}
+	return false;
+}
+
+static enum status
+set_number(const struct option *option, void *settings, const char *value, struct error *error)
+{
+	const char *end = "";
+	int64_t number = 0;
+	bool valid = option->kind == OPTION_SIZE ? option_parse_size(value, &number)
+						 : parse_integer(value, &end, &number) && *end == '\0';
+
+	if (!valid || number < option->minimum || number > option->maximum) {
+		return error_set(
+			error, STATUS_INVALID_ARGUMENT,
+			"invalid value '%s' for '%s': expected %s between %lld and %lld%s%s", value, option->name,
+			option->kind == OPTION_SIZE ? "a size such as 1048576, 64MB or 1GiB" : "a whole number",
+			(long long)option->minimum, (long long)option->maximum, option->unit ? " " : "",
+			option->unit ? option->unit : "");
+	}
+	*(int64_t *)field(option, settings) = number;
+	return STATUS_OK;
+}
+
+static enum status
+set_boolean(const struct option *option, void *settings, const char *value, struct error *error)
+{
+	bool yes = strcasecmp(value, "true") == 0 || strcmp(value, "1") == 0;
+
+	if (!yes && strcasecmp(value, "false") != 0 && strcmp(value, "0") != 0) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "invalid value '%s' for '%s': expected true, false, 1 or 0", value, option->name);
+	}
+	*(bool *)field(option, settings) = yes;
+	return STATUS_OK;
+}
+
+static enum status
+set_choice(const struct option *option, void *settings, const char *value, struct error *error)
+{
+	for (int i = 0; option->choices[i] != NULL; i++) {
+		if (strcasecmp(option->choices[i], value) == 0) {
+			*(int *)field(option, settings) = i;
+			return STATUS_OK;
+		}
+	}
+	(void)error_set(error, STATUS_INVALID_ARGUMENT, "invalid value '%s' for '%s': expected one of", value,
+			option->name);
+	for (int i = 0; option->choices[i] != NULL; i++) {
+		size_t length = strlen(error->text);
+
+		(void)snprintf(error->text + length, sizeof(error->text) - length, "%s %s", i == 0 ? "" : ",",
+			       option->choices[i]);
+	}
+	return error->status;
+}
+
+enum status
+option_set(const struct option *option, void *settings, const char *value, struct error *error)
+{
+	char **text;
+
+	switch (option->kind) {
+	case OPTION_TEXT:
+		text = field(option, settings);
+		free(*text);
+		*text = memory_text(value);
+		return STATUS_OK;
+	case OPTION_BOOLEAN:
+		return set_boolean(option, settings, value, error);
+	case OPTION_INTEGER:
+	case OPTION_SIZE:
+		return set_number(option, settings, value, error);
+	case OPTION_CHOICE:
+		return set_choice(option, settings, value, error);
+	}
+	return STATUS_INTERNAL;
+}
+
+/* Levenshtein's distance, one row at a time. */
+static size_t
+edit_distance(struct bytes a, struct bytes b)
+{
+	size_t row[NAME_MAX_LENGTH + 1];
+
+	for (size_t j = 0; j <= b.length; j++) {
+		row[j] = j;
+	}
+	for (size_t i = 1; i <= a.length; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= b.length; j++) {
+			size_t best = diagonal + (a.at[i - 1] != b.at[j - 1]);
+
+			diagonal = row[j];
+			best = best < row[j] + 1 ? best : row[j] + 1;
+			row[j] = best < row[j - 1] + 1 ? best : row[j - 1] + 1;
+		}
+	}
+	return row[b.length];
+}
+
+const char *
+option_nearest(const char *const *names, size_t count, struct bytes name)
+{
+	const char *nearest = NULL;
+	size_t best = name.length / 3 + 2;
+
+	if (name.length > NAME_MAX_LENGTH) {
+		return NULL;
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct bytes candidate = bytes_text(names[i]);
+		size_t distance = candidate.length > NAME_MAX_LENGTH ? best : edit_distance(name, candidate);
+
+		if (distance < best) {
+			best = distance;
+			nearest = names[i];
+		}
+	}
+	return nearest;
+}

@@ -1,0 +1,34 @@
+/*
+ * A request parameter: a name and one typed value, as in the KServe v2 protocol's `parameters` objects. Views only.
+ */
+#ifndef HIPPOCAMP_BASE_PARAMETER_H
+#define HIPPOCAMP_BASE_PARAMETER_H
+
+#include "base/bytes.h"
+
+enum parameter_kind { PARAMETER_BOOLEAN, PARAMETER_SIGNED, PARAMETER_UNSIGNED, PARAMETER_DOUBLE, PARAMETER_TEXT };
+
+struct parameter {
+	struct bytes name;
+	enum parameter_kind kind;
+	union {
+		bool boolean;
+		int64_t signed_number;
+		uint64_t unsigned_number;
+		double number;
+		struct bytes text;
+	};
+};
+
+static inline const struct parameter *
+parameter_find(const struct parameter *parameters, size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (bytes_equal_text(parameters[i].name, name)) {
+			return &parameters[i];
+		}
+	}
+	return NULL;
+}
+
+#endif

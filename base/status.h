@@ -1,0 +1,41 @@
+/*
+ * Status codes and human-readable errors.
+ *
+ * Functions that can fail return an `enum status`: STATUS_OK (0) or a negative code. The codes are those of Triton's
+ * TRITONSERVER_Error_Code, so that a front end can map them to the answer that Triton gives. Where a person will read
+ * the reason, the function also takes a `struct error *` (never NULL) that it fills on failure and leaves alone on
+ * success. Nothing here allocates; an error may be copied.
+ */
+#ifndef HIPPOCAMP_BASE_STATUS_H
+#define HIPPOCAMP_BASE_STATUS_H
+
+enum status {
+	STATUS_OK = 0,
+	STATUS_UNKNOWN = -1,
+	STATUS_INTERNAL = -2,
+	STATUS_NOT_FOUND = -3,
+	STATUS_INVALID_ARGUMENT = -4,
+	STATUS_UNAVAILABLE = -5,
+	STATUS_UNSUPPORTED = -6,
+	STATUS_ALREADY_EXISTS = -7,
+	STATUS_CANCELLED = -8,
+};
+
+#define ERROR_TEXT_SIZE 1536
+
+struct error {
+	enum status status;
+	char text[ERROR_TEXT_SIZE];
+};
+
+/* The name that Triton prints for the code, such as "Invalid argument". */
+const char *status_text(enum status status);
+
+/* Fills `error` and returns `status`. Text past ERROR_TEXT_SIZE is cut. */
+enum status error_set(struct error *error, enum status status, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Puts text in front of what `error` says and returns its status. */
+enum status error_prefix(struct error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

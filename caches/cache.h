@@ -1,0 +1,133 @@
+/*
+ * A store of responses: the table that every cache implements (copy caches/null to start one) and the table of what
+ * its host gives it.
+ *
+ * A store maps keys to immutable blobs. It knows nothing of what is in a blob; whoever looks one up checks it. Nothing
+ * that goes wrong in a store is an error of the request: a look-up that fails is a miss with `failed` set, an insert
+ * that fails is dropped and counted.
+ *
+ * Threads: `open`, `close` and `statistics` are for the whole store; close comes after every lane is detached,
+ * statistics may be called on any thread. Everything else goes through a lane, the part of a store that belongs to one
+ * thread: it is attached, used and detached on that thread only.
+ */
+#ifndef HIPPOCAMP_CACHES_CACHE_H
+#define HIPPOCAMP_CACHES_CACHE_H
+
+#include "base/blob.h"
+#include "base/digest.h"
+#include "base/log.h"
+#include "base/option.h"
+
+#include <sys/socket.h>
+
+struct cache;
+struct cache_lane;
+
+/* `scope` is "model:version:fingerprint", printable, without spaces; it outlives the call that takes the key. */
+struct cache_key {
+	struct digest_value digest;
+	struct bytes scope;
+};
+
+/*
+ * One look-up of `count` keys. The caller owns the struct and everything it points to until the answer, which it gets
+ * exactly once: either cache_ops.lookup returns true, or `done` is called on the lane's thread, never before lookup
+ * returns. There is no cancelling: a caller that stops waiting keeps the struct alive until `done`.
+ */
+struct cache_lookup {
+	const struct cache_key *keys;
+	size_t count;
+	struct blob **values; /* in: NULLs; out: a reference, the caller's, for each key that was found */
+	bool repeated;	      /* in: asked just now and missed, so not to be counted again */
+	bool failed;	      /* out: some key could not be looked up (store down, stalled, timed out) */
+	void (*done)(struct cache_lookup *lookup);
+	size_t unanswered; /* the store's */
+};
+
+/* One insert; owned and answered as a look-up is. `done` means: stored, or given up and counted. */
+struct cache_insert {
+	const struct cache_key *key;
+	struct blob *value;
+	uint64_t ttl_ms; /* 0: as long as there is room */
+	void (*done)(struct cache_insert *insert);
+};
+
+/* A random text that all servers sharing this store share; see cache_ops.secret. */
+struct cache_secret {
+	uint64_t generation; /* changes when the bytes do */
+	uint8_t bytes[32];
+};
+
+struct cache_statistics {
+	uint64_t capacity_bytes; /* 0: unknown, the store is elsewhere */
+	uint64_t used_bytes;
+	uint64_t entries;
+	uint64_t lookups; /* keys */
+	uint64_t hits;
+	uint64_t failures; /* look-ups that could not be made or answered */
+	uint64_t inserts;
+	uint64_t dropped; /* inserts not made: too large, too many waiting, store down or full */
+	uint64_t evictions;
+	uint64_t connections; /* open ones, for stores that have them */
+};
+
+#define CACHE_READ 1U
+#define CACHE_WRITE 2U
+
+/*
+ * What a lane may ask of its host, on the lane's thread. Functions given here are called on that thread, never before
+ * the call that gave them returns. Watches, timers and names being resolved belong to the lane.
+ */
+struct cache_host {
+	void *context;
+	void *(*watch_new)(void *context, int fd, void (*fn)(void *argument, unsigned events), void *argument);
+	void (*watch_set)(void *watch, unsigned events);
+	void (*watch_free)(void *watch);
+	void *(*timer_new)(void *context, void (*fn)(void *argument), void *argument);
+	void (*timer_set)(void *timer, uint64_t after_ms);
+	void (*timer_stop)(void *timer);
+	void (*timer_free)(void *timer);
+	/* Exactly one call of `done`, even where the lane is detached first. NULL address: `failure` says why. */
+	void (*resolve)(void *context, const char *name, uint16_t port,
+			void (*done)(void *argument, const struct sockaddr *address, socklen_t length,
+				     const char *failure),
+			void *argument);
+	void (*log)(enum log_level level, const char *text);
+};
+
+struct cache_ops {
+	const char *name;
+	bool immediate;	       /* look-ups are always answered at once */
+	bool foreign;	       /* values come from outside this process, so whoever gets one has to check it */
+	int64_t default_ttl_s; /* 0: none */
+	const struct option_table *options; /* NULL: none */
+	size_t settings_size;		    /* of the struct that `options` fill */
+
+	/*
+	 * The store takes over `settings` (heap, filled by `options`) even on failure. `secret_wanted`: keep a shared
+	 * secret if you can. NULL on failure.
+	 */
+	struct cache *(*open)(void *settings, bool secret_wanted, struct error *error);
+	void (*close)(struct cache *cache);
+
+	/* `host` outlives the lane. */
+	struct cache_lane *(*attach)(struct cache *cache, const struct cache_host *host);
+	/* Outstanding look-ups and inserts are answered (as failed) before this returns. */
+	void (*detach)(struct cache_lane *lane);
+
+	/*
+	 * NULL function: this store shares no secret, the caller draws its own. NULL result: not known yet, so no key
+	 * can be made. The result is valid until control returns to the host.
+	 */
+	const struct cache_secret *(*secret)(struct cache_lane *lane);
+
+	bool (*lookup)(struct cache_lane *lane, struct cache_lookup *lookup);
+	bool (*insert)(struct cache_lane *lane, struct cache_insert *insert);
+	void (*remove)(struct cache_lane *lane, const struct cache_key *key);
+	void (*statistics)(struct cache *cache, struct cache_statistics *statistics);
+
+	/* One line for people, without secrets: "local, 64 MB". */
+	void (*describe)(struct cache *cache, char *text, size_t size);
+};
+
+#endif

@@ -1,0 +1,172 @@
+#include "caches/local/local.h"
+
+#include "base/clock.h"
+#include "caches/local/shard.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SHARDS_MAX ((size_t)64)
+#define SHARD_BUDGET_MIN ((uint64_t)16 << 20) /* so that one shard still takes responses of many megabytes */
+
+struct local_settings {
+	int64_t size;
+};
+
+static const struct option options[] = {
+	{
+		.name = "size",
+		.kind = OPTION_SIZE,
+		.offset = offsetof(struct local_settings, size),
+		.preset = "64MiB",
+		.minimum = 1024,
+		.maximum = INT64_MAX,
+		.unit = "bytes",
+		.help = "memory for responses, their book-keeping included",
+	},
+};
+
+static const struct option_table table = {options, sizeof(options) / sizeof(*options)};
+
+struct cache {
+	uint64_t size;
+	size_t shard_count; /* a power of two */
+	struct shard shards[];
+};
+
+struct cache_lane {
+	struct cache *cache;
+};
+
+static void
+local_close(struct cache *cache)
+{
+	for (size_t i = 0; i < cache->shard_count; i++) {
+		shard_fini(&cache->shards[i]);
+	}
+	free(cache);
+}
+
+static struct cache *
+local_open(void *settings, bool secret_wanted, struct error *error)
+{
+	uint64_t size = (uint64_t)((struct local_settings *)settings)->size;
+	size_t count = 1;
+	struct cache *cache;
+	bool good = true;
+
+	(void)secret_wanted;
+	free(settings);
+	while (count < SHARDS_MAX && size / (count * 2) >= SHARD_BUDGET_MIN) {
+		count *= 2;
+	}
+	cache = calloc(1, sizeof(*cache) + count * sizeof(cache->shards[0]));
+	if (cache != NULL) {
+		cache->size = size;
+		cache->shard_count = count;
+		for (size_t i = 0; i < count; i++) {
+			good = shard_init(&cache->shards[i], size / count) && good;
+		}
+	}
+	if (cache == NULL || !good) {
+		(void)error_set(error, STATUS_UNAVAILABLE, "no memory for the local cache");
+		if (cache != NULL) {
+			local_close(cache);
+		}
+		return NULL;
+	}
+	return cache;
+}
+
+static struct cache_lane *
+local_attach(struct cache *cache, const struct cache_host *host)
+{
+	struct cache_lane *lane = calloc(1, sizeof(*lane));
+
+	(void)host;
+	if (lane != NULL) {
+		lane->cache = cache;
+	}
+	return lane;
+}
+
+static void
+local_detach(struct cache_lane *lane)
+{
+	free(lane);
+}
+
+static struct shard *
+shard_of(struct cache_lane *lane, const struct cache_key *key)
+{
+	return &lane->cache->shards[key->digest.bytes[0] & (lane->cache->shard_count - 1)];
+}
+
+static bool
+local_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
+{
+	uint64_t now = clock_now_ns();
+
+	for (size_t i = 0; i < lookup->count; i++) {
+		lookup->values[i] =
+			shard_get(shard_of(lane, &lookup->keys[i]), &lookup->keys[i].digest, now, !lookup->repeated);
+	}
+	return true;
+}
+
+static bool
+local_insert(struct cache_lane *lane, struct cache_insert *insert)
+{
+	uint64_t expires = insert->ttl_ms == 0 ? 0 : clock_now_ns() + insert->ttl_ms * 1000000U;
+
+	shard_put(shard_of(lane, insert->key), &insert->key->digest, insert->value, expires);
+	return true;
+}
+
+static void
+local_remove(struct cache_lane *lane, const struct cache_key *key)
+{
+	shard_remove(shard_of(lane, key), &key->digest);
+}
+
+static void
+local_statistics(struct cache *cache, struct cache_statistics *statistics)
+{
+	*statistics = (struct cache_statistics){.capacity_bytes = cache->size};
+	for (size_t i = 0; i < cache->shard_count; i++) {
+		struct shard *shard = &cache->shards[i];
+
+		(void)pthread_mutex_lock(&shard->mutex);
+		statistics->used_bytes += shard->small_bytes + shard->main_bytes;
+		statistics->entries += shard->entries;
+		statistics->lookups += shard->lookups;
+		statistics->hits += shard->hits;
+		statistics->inserts += shard->inserts;
+		statistics->dropped += shard->dropped;
+		statistics->evictions += shard->evictions;
+		(void)pthread_mutex_unlock(&shard->mutex);
+	}
+}
+
+static void
+local_describe(struct cache *cache, char *text, size_t size)
+{
+	(void)snprintf(text, size, "local, %llu bytes in %zu shard%s", (unsigned long long)cache->size,
+		       cache->shard_count, cache->shard_count == 1 ? "" : "s");
+}
+
+const struct cache_ops cache_local_ops = {
+	.name = "local",
+	.immediate = true,
+	.options = &table,
+	.settings_size = sizeof(struct local_settings),
+	.open = local_open,
+	.close = local_close,
+	.attach = local_attach,
+	.detach = local_detach,
+	.lookup = local_lookup,
+	.insert = local_insert,
+	.remove = local_remove,
+	.statistics = local_statistics,
+	.describe = local_describe,
+};

@@ -1,0 +1,541 @@
+#include "caches/redis/connection.h"
+
+#include "base/clock.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+#include <valkey/async.h>
+
+#define BACKOFF_FIRST_MS 50U
+#define BACKOFF_MAX_MS 1000U
+#define SECRET_HEX_LENGTH 64
+
+enum connection_state { CONNECTION_IDLE, CONNECTION_RESOLVING, CONNECTION_OPENING, CONNECTION_READY };
+
+struct pending_command {
+	TAILQ_ENTRY(pending_command) queue;
+	struct redis_connection *connection;
+	uint64_t sent_ns;
+	redis_reply_fn done;
+	void *argument;
+};
+
+struct redis_connection {
+	struct redis_connection_options options;
+	enum connection_state state;
+	bool abandoned; /* freed by its owner while a name is being resolved */
+	valkeyAsyncContext *valkey;
+	void *watch;
+	unsigned events;
+	void *timer; /* back-off, or the deadline of opening, or the check for silence */
+	uint64_t backoff_ms;
+	TAILQ_HEAD(, pending_command) pending; /* oldest first */
+	char failure[384];
+	char announced[384]; /* the failure that was logged last; empty while all is well */
+	bool was_ready;
+};
+
+static void start(struct redis_connection *connection);
+
+static void __attribute__((format(printf, 2, 3)))
+set_failure(struct redis_connection *connection, const char *format, ...)
+{
+	va_list args;
+
+	if (connection->failure[0] == '\0') {
+		va_start(args, format);
+		(void)vsnprintf(connection->failure, sizeof(connection->failure), format, args);
+		va_end(args);
+	}
+}
+
+static void __attribute__((format(printf, 3, 4)))
+announce(struct redis_connection *connection, enum log_level level, const char *format, ...)
+{
+	char text[1024];
+	va_list args;
+
+	if (connection->options.announces) {
+		va_start(args, format);
+		(void)vsnprintf(text, sizeof(text), format, args);
+		va_end(args);
+		connection->options.host->log(level, text);
+	}
+}
+
+/* One line when the reason changes, not one for each attempt. */
+static void
+announce_failure(struct redis_connection *connection)
+{
+	const struct redis_settings *settings = connection->options.settings;
+
+	if (strcmp(connection->announced, connection->failure) != 0) {
+		memcpy(connection->announced, connection->failure, sizeof(connection->announced));
+		announce(connection, LOG_WARNING,
+			 "cache 'redis': cannot use %s:%lld: %s; requests are served without it and it is tried again",
+			 settings->host, (long long)settings->port, connection->failure);
+	}
+}
+
+static void
+retry_later(struct redis_connection *connection)
+{
+	uint32_t random;
+	uint64_t jitter;
+
+	announce_failure(connection);
+	connection->failure[0] = '\0';
+	connection->state = CONNECTION_IDLE;
+	random_bytes(&random, sizeof(random));
+	jitter = random % (connection->backoff_ms / 2 + 1);
+	connection->options.host->timer_set(connection->timer, connection->backoff_ms / 2 + 1 + jitter);
+	connection->backoff_ms =
+		connection->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : connection->backoff_ms * 2;
+}
+
+/* --- libvalkey's hooks --- */
+
+static void
+update_watch(struct redis_connection *connection, unsigned events)
+{
+	if (connection->watch != NULL && events != connection->events) {
+		connection->events = events;
+		connection->options.host->watch_set(connection->watch, events);
+	}
+}
+
+static void
+add_read(void *argument)
+{
+	struct redis_connection *connection = argument;
+
+	update_watch(connection, connection->events | CACHE_READ);
+}
+
+static void
+remove_read(void *argument)
+{
+	struct redis_connection *connection = argument;
+
+	update_watch(connection, connection->events & ~CACHE_READ);
+}
+
+static void
+add_write(void *argument)
+{
+	struct redis_connection *connection = argument;
+
+	update_watch(connection, connection->events | CACHE_WRITE);
+}
+
+static void
+remove_write(void *argument)
+{
+	struct redis_connection *connection = argument;
+
+	update_watch(connection, connection->events & ~CACHE_WRITE);
+}
+
+/* The one place where a connection ends, whatever ended it; its callbacks have all been called. */
+static void
+on_cleanup(void *argument)
+{
+	struct redis_connection *connection = argument;
+	bool was_ready = connection->state == CONNECTION_READY;
+
+	connection->options.host->watch_free(connection->watch);
+	connection->watch = NULL;
+	connection->events = 0;
+	if (connection->valkey != NULL && connection->valkey->err != 0) {
+		set_failure(connection, "%s", connection->valkey->errstr);
+	}
+	set_failure(connection, "connection closed");
+	connection->valkey = NULL;
+	connection->state = CONNECTION_IDLE;
+	if (connection->abandoned) {
+		return;
+	}
+	if (was_ready) {
+		connection->options.lost(connection->options.context);
+	}
+	retry_later(connection);
+}
+
+static void
+on_events(void *argument, unsigned events)
+{
+	struct redis_connection *connection = argument;
+	valkeyAsyncContext *valkey = connection->valkey;
+
+	if ((events & CACHE_READ) != 0 && valkey != NULL) {
+		valkeyAsyncHandleRead(valkey);
+	}
+	/* Reading may have ended the connection. */
+	if ((events & CACHE_WRITE) != 0 && valkey != NULL && connection->valkey == valkey) {
+		valkeyAsyncHandleWrite(valkey);
+	}
+}
+
+static void
+give_up(struct redis_connection *connection)
+{
+	if (connection->valkey != NULL) {
+		valkeyAsyncFree(connection->valkey); /* at once, or after the callback that we are in */
+	}
+}
+
+/* --- Commands --- */
+
+static void
+on_reply(valkeyAsyncContext *valkey, void *reply, void *argument)
+{
+	struct pending_command *command = argument;
+	struct redis_connection *connection = command->connection;
+
+	(void)valkey;
+	TAILQ_REMOVE(&connection->pending, command, queue);
+	command->done(connection->options.context, reply, command->argument);
+	free(command);
+}
+
+static bool
+send_command(struct redis_connection *connection, struct bytes text, redis_reply_fn done, void *argument)
+{
+	struct pending_command *command = connection->valkey == NULL ? NULL : malloc(sizeof(*command));
+
+	if (command == NULL) {
+		return false;
+	}
+	*command = (struct pending_command){
+		.connection = connection, .sent_ns = clock_now_ns(), .done = done, .argument = argument};
+	if (valkeyAsyncFormattedCommand(connection->valkey, on_reply, command, (const char *)text.at, text.length) !=
+	    VALKEY_OK) {
+		free(command);
+		return false;
+	}
+	TAILQ_INSERT_TAIL(&connection->pending, command, queue);
+	return true;
+}
+
+static uint64_t
+waited_ms(const struct redis_connection *connection)
+{
+	const struct pending_command *oldest = TAILQ_FIRST(&connection->pending);
+
+	return oldest == NULL ? 0 : (clock_now_ns() - oldest->sent_ns) / 1000000U;
+}
+
+bool
+redis_connection_usable(const struct redis_connection *connection)
+{
+	return connection->state == CONNECTION_READY &&
+	       waited_ms(connection) <= (uint64_t)connection->options.settings->wait_timeout_ms;
+}
+
+bool
+redis_connection_send(struct redis_connection *connection, struct bytes command, redis_reply_fn done, void *argument)
+{
+	return connection->state == CONNECTION_READY && send_command(connection, command, done, argument);
+}
+
+/* --- Logging in --- */
+
+static void
+send_words(struct redis_connection *connection, redis_reply_fn done, size_t count, const char *const *words)
+{
+	struct buf text;
+
+	buf_init(&text, 65536);
+	buf_format(&text, "*%zu\r\n", count);
+	for (size_t i = 0; i < count; i++) {
+		buf_format(&text, "$%zu\r\n%s\r\n", strlen(words[i]), words[i]);
+	}
+	if (!buf_ok(&text) || !send_command(connection, buf_bytes(&text), done, connection)) {
+		set_failure(connection, "cannot log in: no memory or a value that is too long");
+		give_up(connection);
+	}
+	buf_fini(&text);
+}
+
+#define SEND(connection, done, ...)                                                                                    \
+	send_words((connection), (done), sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *),                       \
+		   (const char *[]){__VA_ARGS__})
+
+static const char login_remedy[] =
+	"check 'user' and 'password', or TRITONCACHE_REDIS_USERNAME and TRITONCACHE_REDIS_PASSWORD";
+
+static void
+on_ignored(void *context, const struct redis_reply *reply, void *argument)
+{
+	(void)context;
+	(void)reply;
+	(void)argument;
+}
+
+/* The reply to a step of logging in: anything but an error lets the next one count. */
+static bool
+step_failed(struct redis_connection *connection, const struct redis_reply *reply, const char *step, const char *remedy)
+{
+	if (reply == NULL) {
+		return true;
+	}
+	if (reply->base.type != VALKEY_REPLY_ERROR) {
+		return false;
+	}
+	if (strncmp(reply->base.str, "NOAUTH", strlen("NOAUTH")) == 0) {
+		remedy = login_remedy;
+	}
+	set_failure(connection, "%s was refused (%s): %s", step, reply->base.str, remedy);
+	give_up(connection);
+	return true;
+}
+
+static void
+on_authenticated(void *context, const struct redis_reply *reply, void *argument)
+{
+	(void)context;
+	(void)step_failed(argument, reply, "logging in", login_remedy);
+}
+
+static void
+on_selected(void *context, const struct redis_reply *reply, void *argument)
+{
+	(void)context;
+	(void)step_failed(argument, reply, "selecting the database", "check 'db'");
+}
+
+static void
+on_stored_secret(void *context, const struct redis_reply *reply, void *argument)
+{
+	(void)context;
+	(void)step_failed(argument, reply, "keeping the key secret",
+			  "the user needs GET and SET on keys that begin with 'key_prefix', or give 'key_secret'");
+}
+
+static void
+become_ready(struct redis_connection *connection, struct bytes secret)
+{
+	const struct redis_settings *settings = connection->options.settings;
+
+	connection->state = CONNECTION_READY;
+	connection->backoff_ms = BACKOFF_FIRST_MS;
+	connection->announced[0] = '\0';
+	announce(connection, LOG_INFO, "cache 'redis': %s %s:%lld, database %lld",
+		 connection->was_ready ? "connected again to" : "connected to", settings->host,
+		 (long long)settings->port, (long long)settings->db);
+	connection->was_ready = true;
+	connection->options.host->timer_set(connection->timer, (uint64_t)settings->socket_timeout_ms);
+	connection->options.ready(connection->options.context, secret);
+}
+
+static int
+hex_value(char digit)
+{
+	return digit >= '0' && digit <= '9' ? digit - '0' : digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
+}
+
+static void
+on_last_step(void *context, const struct redis_reply *reply, void *argument)
+{
+	struct redis_connection *connection = argument;
+	uint8_t secret[SECRET_HEX_LENGTH / 2];
+
+	(void)context;
+	if (step_failed(connection, reply, "the first command", "check the user's permissions")) {
+		return;
+	}
+	if (!connection->options.secret_wanted) {
+		become_ready(connection, bytes_make(NULL, 0));
+		return;
+	}
+	for (size_t i = 0; i < sizeof(secret); i++) {
+		bool there = reply->base.type == VALKEY_REPLY_STRING && reply->base.len == SECRET_HEX_LENGTH;
+		int high = there ? hex_value(reply->base.str[2 * i]) : -1;
+		int low = there ? hex_value(reply->base.str[2 * i + 1]) : -1;
+
+		if (high < 0 || low < 0) {
+			set_failure(connection,
+				    "'%s:key_secret' holds no secret of ours: delete that key, or give "
+				    "another 'key_prefix'",
+				    connection->options.settings->key_prefix);
+			give_up(connection);
+			return;
+		}
+		secret[i] = (uint8_t)(high << 4 | low);
+	}
+	become_ready(connection, bytes_make(secret, sizeof(secret)));
+}
+
+/* All steps go out in one pipeline; the last reply decides, unless an earlier one refused. */
+static void
+log_in(struct redis_connection *connection)
+{
+	const struct redis_settings *settings = connection->options.settings;
+	uint8_t random[SECRET_HEX_LENGTH / 2];
+	char hex[SECRET_HEX_LENGTH + 1];
+	char db[24];
+	char key[512];
+
+	if (settings->password != NULL && *settings->password != '\0') {
+		if (settings->user != NULL && *settings->user != '\0') {
+			SEND(connection, on_authenticated, "AUTH", settings->user, settings->password);
+		} else {
+			SEND(connection, on_authenticated, "AUTH", settings->password);
+		}
+	}
+	SEND(connection, on_ignored, "CLIENT", "SETNAME", "hippocamp");
+	if (settings->db != 0) {
+		(void)snprintf(db, sizeof(db), "%lld", (long long)settings->db);
+		SEND(connection, on_selected, "SELECT", db);
+	}
+	if (!connection->options.secret_wanted) {
+		SEND(connection, on_last_step, "PING");
+		return;
+	}
+	random_bytes(random, sizeof(random));
+	hex_text(bytes_make(random, sizeof(random)), hex);
+	(void)snprintf(key, sizeof(key), "%s:key_secret", settings->key_prefix);
+	SEND(connection, on_stored_secret, "SET", key, hex, "NX");
+	SEND(connection, on_last_step, "GET", key);
+}
+
+/* --- Connecting --- */
+
+static void
+on_connected(valkeyAsyncContext *valkey, int status)
+{
+	struct redis_connection *connection = valkey->data;
+
+	if (status == VALKEY_OK) {
+		log_in(connection);
+	}
+}
+
+static void
+open_address(struct redis_connection *connection, const char *address, uint16_t port)
+{
+	const struct cache_host *host = connection->options.host;
+	valkeyOptions options = {0};
+	valkeyAsyncContext *valkey;
+
+	VALKEY_OPTIONS_SET_TCP(&options, address, port);
+	valkey = valkeyAsyncConnectWithOptions(&options);
+	if (valkey == NULL || valkey->err != 0) {
+		set_failure(connection, "%s", valkey == NULL ? "no memory" : valkey->errstr);
+		if (valkey != NULL) {
+			valkeyAsyncFree(valkey);
+		}
+		retry_later(connection);
+		return;
+	}
+	connection->valkey = valkey;
+	connection->state = CONNECTION_OPENING;
+	connection->watch = host->watch_new(host->context, valkey->c.fd, on_events, connection);
+	valkey->data = connection;
+	valkey->c.reader->fn = &redis_reply_functions;
+	valkey->ev.data = connection;
+	valkey->ev.addRead = add_read;
+	valkey->ev.delRead = remove_read;
+	valkey->ev.addWrite = add_write;
+	valkey->ev.delWrite = remove_write;
+	valkey->ev.cleanup = on_cleanup;
+	(void)valkeyAsyncSetConnectCallback(valkey, on_connected); /* asks for writability, the sign of connection */
+	host->timer_set(connection->timer, (uint64_t)connection->options.settings->connect_timeout_ms);
+}
+
+static void
+on_resolved(void *argument, const struct sockaddr *address, socklen_t length, const char *failure)
+{
+	struct redis_connection *connection = argument;
+	char text[INET6_ADDRSTRLEN] = "";
+
+	(void)length;
+	if (connection->abandoned) {
+		free(connection);
+		return;
+	}
+	if (address == NULL) {
+		set_failure(connection, "cannot resolve the host name: %s", failure);
+		retry_later(connection);
+		return;
+	}
+	if (address->sa_family == AF_INET6) {
+		(void)inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)address)->sin6_addr, text, sizeof(text));
+	} else {
+		(void)inet_ntop(AF_INET, &((const struct sockaddr_in *)address)->sin_addr, text, sizeof(text));
+	}
+	open_address(connection, text, (uint16_t)connection->options.settings->port);
+}
+
+static void
+start(struct redis_connection *connection)
+{
+	const struct cache_host *host = connection->options.host;
+
+	connection->state = CONNECTION_RESOLVING;
+	host->resolve(host->context, connection->options.settings->host, (uint16_t)connection->options.settings->port,
+		      on_resolved, connection);
+}
+
+static void
+on_timer(void *argument)
+{
+	struct redis_connection *connection = argument;
+	uint64_t limit = (uint64_t)connection->options.settings->socket_timeout_ms;
+	uint64_t waited;
+
+	switch (connection->state) {
+	case CONNECTION_IDLE:
+		start(connection);
+		break;
+	case CONNECTION_RESOLVING:
+		break;
+	case CONNECTION_OPENING:
+		set_failure(connection, "no answer within connect_timeout (%lld ms)",
+			    (long long)connection->options.settings->connect_timeout_ms);
+		give_up(connection);
+		break;
+	case CONNECTION_READY:
+		waited = waited_ms(connection);
+		if (waited >= limit) {
+			set_failure(connection, "no answer within socket_timeout (%llu ms)", (unsigned long long)limit);
+			give_up(connection);
+		} else {
+			connection->options.host->timer_set(connection->timer, limit - waited);
+		}
+		break;
+	}
+}
+
+struct redis_connection *
+redis_connection_new(const struct redis_connection_options *options)
+{
+	struct redis_connection *connection = calloc(1, sizeof(*connection));
+
+	if (connection == NULL) {
+		return NULL;
+	}
+	connection->options = *options;
+	connection->backoff_ms = BACKOFF_FIRST_MS;
+	TAILQ_INIT(&connection->pending);
+	connection->timer = options->host->timer_new(options->host->context, on_timer, connection);
+	start(connection);
+	return connection;
+}
+
+void
+redis_connection_free(struct redis_connection *connection)
+{
+	bool resolving = connection->state == CONNECTION_RESOLVING;
+
+	connection->abandoned = true;
+	give_up(connection);
+	connection->options.host->timer_free(connection->timer);
+	if (!resolving) {
+		free(connection);
+	}
+}

@@ -1,0 +1,119 @@
+#include "caches/redis/reply.h"
+
+#include <stdlib.h>
+
+#define ELEMENTS_MAX 1024 /* nothing that is asked here answers with more */
+
+/* A reply inside an array hangs on it from the start, so that freeing the outermost frees all. */
+static struct redis_reply *
+new_reply(const valkeyReadTask *task)
+{
+	struct redis_reply *reply = calloc(1, sizeof(*reply));
+
+	if (reply != NULL) {
+		reply->base.type = task->type;
+		if (task->parent != NULL) {
+			((valkeyReply *)task->parent->obj)->element[task->idx] = &reply->base;
+		}
+	}
+	return reply;
+}
+
+static void
+free_reply(void *object)
+{
+	struct redis_reply *reply = object;
+
+	if (reply == NULL) {
+		return;
+	}
+	for (size_t i = 0; i < reply->base.elements; i++) {
+		free_reply(reply->base.element[i]);
+	}
+	free(reply->base.element);
+	blob_unref(reply->blob);
+	free(reply);
+}
+
+static void *
+create_string(const valkeyReadTask *task, char *text, size_t length)
+{
+	struct blob *blob = blob_new(length + 1);
+	struct redis_reply *reply = blob == NULL ? NULL : new_reply(task);
+
+	if (reply == NULL) {
+		blob_unref(blob);
+		return NULL;
+	}
+	memcpy(blob->data, text, length);
+	blob->data[length] = '\0'; /* libvalkey prints error texts as C strings */
+	blob->length = length;
+	reply->blob = blob;
+	reply->base.str = (char *)blob->data;
+	reply->base.len = length;
+	return reply;
+}
+
+static void *
+create_array(const valkeyReadTask *task, size_t elements)
+{
+	struct redis_reply *reply = elements > ELEMENTS_MAX ? NULL : new_reply(task);
+
+	if (reply == NULL) {
+		return NULL;
+	}
+	reply->base.element = calloc(elements == 0 ? 1 : elements, sizeof(*reply->base.element));
+	if (reply->base.element == NULL) {
+		/* Its parent frees it. */
+		if (task->parent == NULL) {
+			free(reply);
+		}
+		return NULL;
+	}
+	reply->base.elements = elements;
+	return reply;
+}
+
+static void *
+create_integer(const valkeyReadTask *task, long long value)
+{
+	struct redis_reply *reply = new_reply(task);
+
+	if (reply != NULL) {
+		reply->base.integer = value;
+	}
+	return reply;
+}
+
+static void *
+create_double(const valkeyReadTask *task, double value, char *text, size_t length)
+{
+	struct redis_reply *reply = create_string(task, text, length);
+
+	if (reply != NULL) {
+		reply->base.dval = value;
+	}
+	return reply;
+}
+
+static void *
+create_nil(const valkeyReadTask *task)
+{
+	return new_reply(task);
+}
+
+static void *
+create_bool(const valkeyReadTask *task, int value)
+{
+	return create_integer(task, value);
+}
+
+valkeyReplyObjectFunctions redis_reply_functions = {
+	.createString = create_string,
+	.createArray = create_array,
+	.createInteger = create_integer,
+	.createDouble = create_double,
+	.createNil = create_nil,
+	.createBool = create_bool,
+	.freeObject = free_reply,
+};

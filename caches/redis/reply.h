@@ -1,0 +1,20 @@
+/*
+ * Replies as libvalkey's reader builds them for us: a bulk string goes straight from the socket's buffer into a counted
+ * blob, which is then the cache entry. One copy, no second one.
+ */
+#ifndef HIPPOCAMP_CACHES_REDIS_REPLY_H
+#define HIPPOCAMP_CACHES_REDIS_REPLY_H
+
+#include "base/blob.h"
+
+#include <valkey/valkey.h>
+
+struct redis_reply {
+	valkeyReply base;  /* first: libvalkey looks at type and str itself */
+	struct blob *blob; /* of a bulk string */
+};
+
+/* For valkeyContext.reader->fn. */
+extern valkeyReplyObjectFunctions redis_reply_functions;
+
+#endif

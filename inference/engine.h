@@ -1,0 +1,39 @@
+/*
+ * The heart: a request in, an answer out, from the cache, from an equal request under way, or from the model.
+ *
+ * The engine is one for the process; each loop has a lane of it, which it makes, uses and frees on its own thread.
+ */
+#ifndef HIPPOCAMP_INFERENCE_ENGINE_H
+#define HIPPOCAMP_INFERENCE_ENGINE_H
+
+#include "inference/model.h"
+#include "inference/response_cache.h"
+#include "loop/loop.h"
+
+struct engine;
+struct engine_lane;
+
+/* `cache` may be NULL (no caching); it outlives the engine. */
+struct engine *engine_new(struct response_cache *cache);
+void engine_free(struct engine *engine); /* after its lanes */
+
+/* `index` numbers the loops from 0. */
+struct engine_lane *engine_lane_new(struct engine *engine, struct loop *loop, size_t index);
+
+/*
+ * Calls `done` once (perhaps before this returns) when nothing of this lane is under way any more, write-behind inserts
+ * and late look-ups included. No request may be given to the lane after this.
+ */
+void engine_lane_drain(struct engine_lane *lane, void (*done)(void *argument), void *argument);
+void engine_lane_free(struct engine_lane *lane); /* drained */
+
+/*
+ * Answers the request or sets out to. The caller owns the request until the answer, which it gets exactly once: true
+ * means that it is there now; else request->done is called on this lane's thread, never before engine_infer returns.
+ * The answer is request->status with request->entry or request->error.
+ *
+ * The request's model must be alive (referenced, or in the table of this loop) during the call.
+ */
+bool engine_infer(struct engine_lane *lane, struct inference_request *request);
+
+#endif

@@ -1,0 +1,46 @@
+/*
+ * A response as one block: what the backend writes into, what replies point into, and what every cache keeps. It holds
+ * all outputs of a model for one request, in the order of the model's config, as clients see them.
+ *
+ * Layout, version 1, little-endian: a header (below); then per output a record of offsets; then shapes, names, and the
+ * tensors' bytes, each tensor aligned to 16. The checksum covers everything behind it. A block is immutable once
+ * sealed. Blocks from outside the process (a Redis value) are checked in full by entry_valid before anything else
+ * here may be called with them.
+ */
+#ifndef HIPPOCAMP_INFERENCE_ENTRY_H
+#define HIPPOCAMP_INFERENCE_ENTRY_H
+
+#include "base/blob.h"
+#include "base/tensor.h"
+
+#define ENTRY_VERSION 1
+
+/* What an output of a new entry looks like. */
+struct entry_shape {
+	struct bytes name;
+	enum datatype datatype;
+	size_t rank;
+	const int64_t *shape;
+	size_t length; /* bytes of the tensor */
+};
+
+/*
+ * A block for outputs of these shapes; data[i] is where output i's bytes go. NULL where the sizes overflow or there is
+ * no memory. Fill the data, then seal.
+ */
+struct blob *entry_new(const struct entry_shape *shapes, size_t count, uint8_t **data);
+
+/* `created_ms` since 1970; `cost_us` is what the run took. */
+void entry_seal(struct blob *entry, uint64_t created_ms, uint64_t cost_us);
+
+/* Is it whole, undamaged, of this version, and consistent (offsets inside, sizes match shapes, strings framed)? */
+bool entry_valid(struct bytes block);
+
+size_t entry_output_count(const struct blob *entry);
+uint64_t entry_created_ms(const struct blob *entry);
+uint64_t entry_cost_us(const struct blob *entry);
+
+/* A view of output `index`; it lives as long as the block. */
+struct tensor entry_output(const struct blob *entry, size_t index);
+
+#endif

@@ -1,0 +1,16 @@
+/*
+ * A model's fingerprint: a digest of all that decides its answers: every file of its version folder, the parts of its
+ * config that change what it computes, and its backend's version. It is part of every cache key, so that an answer of
+ * other weights can never be taken for one of these, on any server that shares the cache.
+ */
+#ifndef HIPPOCAMP_INFERENCE_FINGERPRINT_H
+#define HIPPOCAMP_INFERENCE_FINGERPRINT_H
+
+#include "base/digest.h"
+#include "base/model_config.h"
+
+/* `path` is the version folder. Fails where a file cannot be read. */
+enum status fingerprint_model(const char *path, const struct model_config *config, const char *backend_version,
+			      struct digest_value *value, struct error *error);
+
+#endif

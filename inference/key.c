@@ -1,0 +1,179 @@
+#include "inference/key.h"
+
+/* Larger tensors are hashed where they are; smaller ones are gathered first, so that most keys are one call. */
+#define GATHER_MAX ((size_t)1024)
+#define PARAMETERS_MAX 64
+
+struct encoder {
+	struct buf *scratch;
+	struct digest *digest;
+	const struct digest_secret *secret;
+	bool streaming;
+};
+
+static void
+put(struct encoder *encoder, const void *at, size_t length)
+{
+	buf_append(encoder->scratch, bytes_make(at, length));
+}
+
+static void
+put_u8(struct encoder *encoder, uint8_t number)
+{
+	put(encoder, &number, sizeof(number));
+}
+
+static void
+put_u32(struct encoder *encoder, size_t number)
+{
+	uint32_t value = (uint32_t)number;
+
+	put(encoder, &value, sizeof(value));
+}
+
+static void
+put_u64(struct encoder *encoder, uint64_t number)
+{
+	put(encoder, &number, sizeof(number));
+}
+
+static void
+put_text(struct encoder *encoder, struct bytes text)
+{
+	put_u32(encoder, text.length);
+	buf_append(encoder->scratch, text);
+}
+
+static void
+put_data(struct encoder *encoder, struct bytes data)
+{
+	put_u64(encoder, data.length);
+	if (data.length <= GATHER_MAX) {
+		buf_append(encoder->scratch, data);
+		return;
+	}
+	if (!encoder->streaming) {
+		digest_start(encoder->digest, encoder->secret);
+		encoder->streaming = true;
+	}
+	digest_add(encoder->digest, buf_bytes(encoder->scratch));
+	buf_clear(encoder->scratch);
+	digest_add(encoder->digest, data);
+}
+
+void
+key_write_prefix(struct buf *out, struct bytes name_space, struct bytes model, int64_t version,
+		 const struct digest_value *fingerprint)
+{
+	struct encoder encoder = {.scratch = out};
+
+	buf_text(out, "hippocamp key 1");
+	put_text(&encoder, name_space);
+	put_text(&encoder, model);
+	put_u64(&encoder, (uint64_t)version);
+	put(&encoder, fingerprint->bytes, 16);
+}
+
+static void
+put_inputs(struct encoder *encoder, const struct tensor *const *inputs, size_t count)
+{
+	size_t present = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		present += inputs[i] != NULL;
+	}
+	put_u32(encoder, present);
+	for (size_t i = 0; i < count; i++) {
+		const struct tensor *input = inputs[i];
+
+		if (input == NULL) {
+			continue;
+		}
+		put_text(encoder, input->name);
+		put_u8(encoder, (uint8_t)input->datatype);
+		put_u8(encoder, (uint8_t)input->rank);
+		put(encoder, input->shape, input->rank * sizeof(*input->shape));
+		put_data(encoder, input->data);
+	}
+}
+
+static bool
+is_handling(struct bytes name)
+{
+	static const char *const names[] = {"priority", "timeout", "sequence_id", "sequence_start", "sequence_end"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		if (bytes_equal_text(name, names[i])) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void
+put_parameter(struct encoder *encoder, const struct parameter *parameter)
+{
+	put_text(encoder, parameter->name);
+	put_u8(encoder, (uint8_t)parameter->kind);
+	switch (parameter->kind) {
+	case PARAMETER_BOOLEAN:
+		put_u8(encoder, parameter->boolean);
+		break;
+	case PARAMETER_TEXT:
+		put_data(encoder, parameter->text);
+		break;
+	default:
+		put_u64(encoder, parameter->unsigned_number);
+		break;
+	}
+}
+
+static bool
+put_parameters(struct encoder *encoder, const struct parameter *parameters, size_t count)
+{
+	const struct parameter *sorted[PARAMETERS_MAX];
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		size_t at = kept;
+
+		if (is_handling(parameters[i].name)) {
+			continue;
+		}
+		if (kept == PARAMETERS_MAX) {
+			return false;
+		}
+		for (; at > 0 && bytes_compare(sorted[at - 1]->name, parameters[i].name) > 0; at--) {
+			sorted[at] = sorted[at - 1];
+		}
+		sorted[at] = &parameters[i];
+		kept++;
+	}
+	put_u32(encoder, kept);
+	for (size_t i = 0; i < kept; i++) {
+		put_parameter(encoder, sorted[i]);
+	}
+	return true;
+}
+
+bool
+key_digest(struct digest *digest, const struct digest_secret *secret, struct bytes prefix,
+	   const struct tensor *const *inputs, size_t input_count, const struct parameter *parameters,
+	   size_t parameter_count, struct buf *scratch, struct digest_value *key)
+{
+	struct encoder encoder = {.scratch = scratch, .digest = digest, .secret = secret};
+
+	buf_clear(scratch);
+	buf_append(scratch, prefix);
+	put_inputs(&encoder, inputs, input_count);
+	if (!put_parameters(&encoder, parameters, parameter_count) || !buf_ok(scratch)) {
+		return false;
+	}
+	if (!encoder.streaming) {
+		digest_once(digest, secret, buf_bytes(scratch), key);
+		return true;
+	}
+	digest_add(digest, buf_bytes(scratch));
+	digest_end(digest, key);
+	return true;
+}

@@ -1,0 +1,329 @@
+#include "inference/model.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "inference/autocomplete.h"
+#include "inference/entry.h"
+#include "inference/fingerprint.h"
+#include "inference/key.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define QUEUE_MAX_DEFAULT 65536
+#define SCOPE_FINGERPRINT_BYTES 4
+#define BATCH_STATISTICS_MAX 1024
+
+/* --- Shapes: `dims` as clients see them, `reshape` as the model does. --- */
+
+/* Variable dimensions of one side take their sizes from the other side's, in order. */
+static size_t
+translate(const struct model_dims *from, const int64_t *sizes, const struct model_dims *to, int64_t *out)
+{
+	size_t next = 0;
+
+	for (size_t i = 0; i < to->rank; i++) {
+		if (to->dims[i] != -1) {
+			out[i] = to->dims[i];
+			continue;
+		}
+		while (next < from->rank && from->dims[next] != -1) {
+			next++;
+		}
+		out[i] = next < from->rank ? sizes[next++] : -1;
+	}
+	return to->rank;
+}
+
+size_t
+model_input_shape(const struct model *model, size_t input, const struct tensor *tensor, int64_t *shape)
+{
+	const struct model_tensor *config = &model->config.inputs[input];
+	size_t lead = model_batches(model);
+
+	if (!config->has_reshape) {
+		memcpy(shape, tensor->shape, tensor->rank * sizeof(*shape));
+		return tensor->rank;
+	}
+	if (lead != 0) {
+		shape[0] = tensor->shape[0];
+	}
+	return lead + translate(&config->dims, tensor->shape + lead, &config->reshape, shape + lead);
+}
+
+/* The client's shape of an output that the model gave; false where it is not what the config promises. */
+static bool
+output_shape(const struct model *model, size_t index, const struct backend_output *output, int64_t *shape, size_t *rank)
+{
+	const struct model_tensor *config = &model->config.outputs[index];
+	size_t lead = model_batches(model);
+	int64_t given;
+	int64_t made;
+
+	if (output->datatype != config->datatype) {
+		return false;
+	}
+	if (!config->has_reshape) {
+		memcpy(shape, output->shape, output->rank * sizeof(*shape));
+		*rank = output->rank;
+		return true;
+	}
+	if (output->rank != config->reshape.rank + lead) {
+		return false;
+	}
+	if (lead != 0) {
+		shape[0] = output->shape[0];
+	}
+	*rank = lead + translate(&config->reshape, output->shape + lead, &config->dims, shape + lead);
+	return shape_elements(shape, *rank, &made) && shape_elements(output->shape, output->rank, &given) &&
+	       made == given;
+}
+
+/* --- Running --- */
+
+struct model_run {
+	struct backend_run run; /* first */
+	const struct model *model;
+	struct job *job;
+};
+
+static enum status
+allocate(struct backend_run *run, const struct backend_output *outputs, uint8_t **data, struct error *error)
+{
+	struct model_run *context = (struct model_run *)run;
+	const struct model *model = context->model;
+	size_t count = model->config.output_count;
+	struct entry_shape *shapes = memory_array(count, sizeof(*shapes));
+	int64_t(*sizes)[TENSOR_RANK_MAX + 1] = memory_array(count, sizeof(*sizes));
+	enum status status = STATUS_OK;
+
+	for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+		char text[256];
+
+		shapes[i] = (struct entry_shape){.name = model->config.outputs[i].name,
+						 .datatype = outputs[i].datatype,
+						 .shape = sizes[i],
+						 .length = outputs[i].length};
+		if (!output_shape(model, i, &outputs[i], sizes[i], &shapes[i].rank)) {
+			shape_text(outputs[i].shape, outputs[i].rank, text, sizeof(text));
+			status = error_set(error, STATUS_INTERNAL,
+					   "model '%.*s' gave output '%.*s' as %s %s, which its configuration does not "
+					   "allow",
+					   BYTES_ARGS(model->config.name), BYTES_ARGS(shapes[i].name),
+					   datatype_name(outputs[i].datatype), text);
+		}
+	}
+	if (status == STATUS_OK) {
+		blob_unref(context->job->entry);
+		context->job->entry = entry_new(shapes, count, data);
+		if (context->job->entry == NULL) {
+			status = error_set(error, STATUS_UNAVAILABLE, "no memory for the response of model '%.*s'",
+					   BYTES_ARGS(model->config.name));
+		}
+	}
+	free(shapes);
+	free(sizes);
+	return status;
+}
+
+static void
+run_job(void *argument, struct job *job)
+{
+	struct model *model = argument;
+	struct model_run context = {
+		.run =
+			{
+				.config = &model->config,
+				.inputs = job->inputs,
+				.input_count = job->input_count,
+				.batch = job->batch,
+				.parameters = job->parameters,
+				.parameter_count = job->parameter_count,
+				.allocate = allocate,
+				.infer_start_ns = job->started_ns,
+				.infer_end_ns = job->started_ns,
+			},
+		.model = model,
+		.job = job,
+	};
+
+	job->status = model->backend->run(model->backend_model, &context.run, &job->error);
+	job->infer_start_ns = context.run.infer_start_ns;
+	job->infer_end_ns = context.run.infer_end_ns;
+	if (job->status != STATUS_OK) {
+		blob_unref(job->entry);
+		job->entry = NULL;
+	} else {
+		entry_seal(job->entry, clock_wall_ms(), (clock_now_ns() - job->started_ns) / 1000);
+	}
+}
+
+/* --- Opening --- */
+
+static enum status
+read_all_labels(struct model *model, const char *folder, struct error *error)
+{
+	enum status status = STATUS_OK;
+
+	model->labels = memory_array(model->config.output_count, sizeof(*model->labels));
+	for (size_t i = 0; i < model->config.output_count && status == STATUS_OK; i++) {
+		if (model->config.outputs[i].label_filename.length > 0) {
+			status = labels_read(folder, model->config.outputs[i].label_filename, &model->labels[i], error);
+		}
+	}
+	return status;
+}
+
+static void
+sort_inputs(struct model *model)
+{
+	const struct model_config *config = &model->config;
+
+	model->inputs_by_name = memory_array(config->input_count, sizeof(*model->inputs_by_name));
+	for (size_t i = 0; i < config->input_count; i++) {
+		size_t at = i;
+
+		while (at > 0 &&
+		       bytes_compare(config->inputs[model->inputs_by_name[at - 1]].name, config->inputs[i].name) > 0) {
+			model->inputs_by_name[at] = model->inputs_by_name[at - 1];
+			at--;
+		}
+		model->inputs_by_name[at] = i;
+	}
+}
+
+static enum status
+prepare_keys(struct model *model, const struct model_options *options, struct error *error)
+{
+	const char *version = model->backend->version(error);
+	char hex[2 * SCOPE_FINGERPRINT_BYTES + 1];
+	struct digest_value fingerprint;
+	enum status status;
+
+	if (version == NULL) {
+		return error->status;
+	}
+	status = fingerprint_model(options->path, &model->config, version, &fingerprint, error);
+	if (status != STATUS_OK) {
+		return status;
+	}
+	hex_text(bytes_make(fingerprint.bytes, SCOPE_FINGERPRINT_BYTES), hex);
+	(void)snprintf(model->scope, sizeof(model->scope), "%.*s:%" PRId64 ":%s", BYTES_ARGS(model->config.name),
+		       model->version, hex);
+	buf_init(&model->key_prefix, 65536);
+	key_write_prefix(&model->key_prefix, options->name_space, model->config.name, model->version, &fingerprint);
+	sort_inputs(model);
+	return buf_ok(&model->key_prefix) ? STATUS_OK : error_set(error, STATUS_UNAVAILABLE, "no memory for the model");
+}
+
+static enum status
+open_backend(struct model *model, const struct model_options *options, struct error *error)
+{
+	struct model_config *config = &model->config;
+	const char *folder_name = strrchr(options->folder, '/');
+	const struct backend_signature *signature = NULL;
+	enum status status;
+
+	folder_name = folder_name == NULL ? options->folder : folder_name + 1;
+	status = autocomplete_backend(config, folder_name, options->backends, &model->backend, error);
+	if (status == STATUS_OK) {
+		status = autocomplete_check(config, error);
+	}
+	if (status != STATUS_OK) {
+		return status;
+	}
+	model->backend_model = model->backend->open(options->path, config, error);
+	if (model->backend_model == NULL) {
+		return error->status;
+	}
+	if (model->backend->signature != NULL) {
+		signature = model->backend->signature(model->backend_model);
+	}
+	status = autocomplete_tensors(config, model->backend, signature, options->autocomplete, options->default_batch,
+				      error);
+	return status == STATUS_OK ? options->format->completed(config, error) : status;
+}
+
+static void
+start_instances(struct model *model)
+{
+	const struct model_config *config = &model->config;
+	struct scheduler_options options = {
+		.name = (const char *)config->name.at,
+		.queue_max = config->max_queue_size != 0 ? config->max_queue_size : QUEUE_MAX_DEFAULT,
+		.run = run_job,
+		.context = model,
+	};
+	size_t batch = config->max_batch_size < 1 ? 1 : (size_t)config->max_batch_size;
+
+	for (size_t i = 0; i < config->instance_group_count; i++) {
+		options.instances += config->instance_groups[i].count;
+	}
+	model->statistics = statistics_new(batch < BATCH_STATISTICS_MAX ? batch : BATCH_STATISTICS_MAX);
+	model->scheduler = scheduler_new(&options);
+}
+
+struct model *
+model_open(const struct model_options *options, struct model_config *config, struct error *error)
+{
+	struct model *model = memory_new(sizeof(*model));
+	enum status status;
+
+	atomic_init(&model->references, 1);
+	model->unused = options->unused;
+	model->unused_context = options->unused_context;
+	model->version = options->version;
+	model->config = *config;
+	*config = (struct model_config){0};
+	status = open_backend(model, options, error);
+	if (status == STATUS_OK) {
+		status = read_all_labels(model, options->folder, error);
+	}
+	if (status == STATUS_OK) {
+		status = prepare_keys(model, options, error);
+	}
+	if (status != STATUS_OK) {
+		model_close(model);
+		return NULL;
+	}
+	start_instances(model);
+	return model;
+}
+
+void
+model_close(struct model *model)
+{
+	scheduler_free(model->scheduler);
+	if (model->backend_model != NULL) {
+		model->backend->close(model->backend_model);
+	}
+	statistics_free(model->statistics);
+	for (size_t i = 0; model->labels != NULL && i < model->config.output_count; i++) {
+		labels_free(model->labels[i]);
+	}
+	free(model->labels);
+	free(model->inputs_by_name);
+	buf_fini(&model->key_prefix);
+	model_config_fini(&model->config);
+	free(model);
+}
+
+void
+model_unref(struct model *model)
+{
+	if (atomic_fetch_sub_explicit(&model->references, 1, memory_order_acq_rel) == 1) {
+		model->unused(model, model->unused_context);
+	}
+}
+
+ptrdiff_t
+model_output_index(const struct model *model, struct bytes name)
+{
+	for (size_t i = 0; i < model->config.output_count; i++) {
+		if (bytes_equal(model->config.outputs[i].name, name)) {
+			return (ptrdiff_t)i;
+		}
+	}
+	return -1;
+}

@@ -1,0 +1,80 @@
+/*
+ * One version of a model, loaded: its config, its backend's model, its queue and workers, its statistics.
+ *
+ * Counted: the model table holds a reference, and so does every request that is not answered at once. When the last one
+ * goes, on whatever thread, the model's owner is told and closes it on the thread that loads models, so requests in
+ * flight finish on the version they started on.
+ */
+#ifndef HIPPOCAMP_INFERENCE_MODEL_H
+#define HIPPOCAMP_INFERENCE_MODEL_H
+
+#include "backends/backend.h"
+#include "base/buf.h"
+#include "inference/classification.h"
+#include "inference/request.h"
+#include "inference/scheduler.h"
+#include "inference/statistics.h"
+
+struct model {
+	atomic_size_t references;
+	void (*unused)(struct model *model, void *context); /* the last reference went */
+	void *unused_context;
+	SLIST_ENTRY(model) closing; /* the owner's */
+
+	int64_t version;
+	struct model_config config;
+	const struct backend_ops *backend;
+	struct backend_model *backend_model;
+	struct scheduler *scheduler;
+	struct statistics *statistics;
+
+	char scope[600]; /* "name:version:fingerprint", as cache keys show it */
+	struct buf key_prefix;
+	size_t *inputs_by_name; /* indexes of config.inputs in byte order of their names */
+	struct labels **labels; /* by output; NULL: none */
+};
+
+struct model_options {
+	const char *folder; /* <repository>/<model> */
+	const char *path;   /* <folder>/<version> */
+	int64_t version;
+	const struct backend_ops *const *backends;
+	const struct model_config_format *format;
+	struct bytes name_space; /* of the cache keys */
+	bool autocomplete;
+	int32_t default_batch;
+	void (*unused)(struct model *model, void *context);
+	void *unused_context;
+};
+
+/* Takes over *config, also on failure. One reference. May take seconds: not on a loop. */
+struct model *model_open(const struct model_options *options, struct model_config *config, struct error *error);
+
+/* On the thread that opened it, when it is unused. */
+void model_close(struct model *model);
+
+static inline struct model *
+model_ref(struct model *model)
+{
+	atomic_fetch_add_explicit(&model->references, 1, memory_order_relaxed);
+	return model;
+}
+
+void model_unref(struct model *model);
+
+static inline bool
+model_batches(const struct model *model)
+{
+	return model->config.max_batch_size > 0;
+}
+
+/* Index of an output, or -1. */
+ptrdiff_t model_output_index(const struct model *model, struct bytes name);
+
+/*
+ * The shape that the model wants for an input that clients gave as `tensor`: the config's reshape undone. Room for
+ * TENSOR_RANK_MAX; returns the rank.
+ */
+size_t model_input_shape(const struct model *model, size_t input, const struct tensor *tensor, int64_t *shape);
+
+#endif

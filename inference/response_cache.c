@@ -1,0 +1,204 @@
+#include "inference/response_cache.h"
+
+#include "base/memory.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define AT(field) offsetof(struct response_cache_settings, field)
+#define SECRET_ENVIRONMENT "HIPPOCAMP_KEY_SECRET"
+#define NAMES_MAX 64
+
+static const char *const hashes[] = {"xxh3", "sha256", NULL};
+
+static const struct option options[] = {
+	{.name = "key_secret",
+	 .kind = OPTION_TEXT,
+	 .offset = AT(key_secret),
+	 .help = "secret that keys are made under; servers that share entries need the same. Better in the "
+		 "environment, " SECRET_ENVIRONMENT ", or in a file. Default: drawn at random, and kept in Redis where "
+		 "there is one"},
+	{.name = "key_secret_file",
+	 .kind = OPTION_TEXT,
+	 .offset = AT(key_secret_file),
+	 .unit = "FILE",
+	 .help = "file that holds the secret"},
+	{.name = "key_hash",
+	 .kind = OPTION_CHOICE,
+	 .offset = AT(key_hash),
+	 .preset = "xxh3",
+	 .choices = hashes,
+	 .help = "hash of the keys: xxh3 (XXH3-128) or sha256"},
+	{.name = "namespace",
+	 .kind = OPTION_TEXT,
+	 .offset = AT(name_space),
+	 .preset = "",
+	 .help = "servers of different namespaces never share an entry"},
+	{.name = "ttl",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(ttl_s),
+	 .preset = "-1",
+	 .minimum = -1,
+	 .maximum = 315360000,
+	 .unit = "s",
+	 .help = "life of an entry; 0: no end. Default: 0 for local, one day for redis"},
+	{.name = "lookup_timeout",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(lookup_timeout_ms),
+	 .preset = "5",
+	 .minimum = 1,
+	 .maximum = 60000,
+	 .unit = "ms",
+	 .help = "when a look-up takes longer, the model runs; whichever answers first is taken"},
+};
+
+const struct option_table response_cache_options = {options, sizeof(options) / sizeof(*options)};
+
+static const struct option_table no_options;
+
+static const struct option_table *
+store_options(const struct cache_ops *ops)
+{
+	return ops->options == NULL ? &no_options : ops->options;
+}
+
+static enum status
+unknown_key(const struct cache_ops *ops, const char *key, struct error *error)
+{
+	const struct option_table *tables[2] = {store_options(ops), &response_cache_options};
+	const char *names[NAMES_MAX];
+	const char *nearest;
+	size_t count = 0;
+	size_t length;
+
+	for (size_t t = 0; t < 2; t++) {
+		for (size_t i = 0; i < tables[t]->count && count < NAMES_MAX; i++) {
+			names[count++] = tables[t]->options[i].name;
+		}
+	}
+	nearest = option_nearest(names, count, bytes_text(key));
+	(void)error_set(error, STATUS_INVALID_ARGUMENT, "cache '%s' has no option '%s'%s%s%s; it has:", ops->name, key,
+			nearest == NULL ? "" : ", did you mean '", nearest == NULL ? "" : nearest,
+			nearest == NULL ? "" : "'");
+	for (size_t i = 0; i < count; i++) {
+		length = strlen(error->text);
+		(void)snprintf(error->text + length, sizeof(error->text) - length, "%s %s", i == 0 ? "" : ",",
+			       names[i]);
+	}
+	return error->status;
+}
+
+static enum status
+apply(struct response_cache *cache, void *store_settings, const struct response_cache_setting *setting,
+      struct error *error)
+{
+	struct bytes key = bytes_text(setting->key);
+	const struct option *option = option_find(*store_options(cache->ops), key);
+	enum status status;
+
+	if (option != NULL) {
+		status = option_set(option, store_settings, setting->value, error);
+	} else {
+		option = option_find(response_cache_options, key);
+		status = option == NULL ? unknown_key(cache->ops, setting->key, error)
+					: option_set(option, &cache->settings, setting->value, error);
+	}
+	return status == STATUS_OK || option == NULL ? status : error_prefix(error, "cache '%s': ", cache->ops->name);
+}
+
+static enum status
+read_secret_file(const char *path, struct digest_secret *secret, struct error *error)
+{
+	FILE *file = fopen(path, "re");
+	char text[4096];
+	size_t length;
+
+	if (file == NULL) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "cannot read key_secret_file '%s': %s", path,
+				 strerror(errno));
+	}
+	length = fread(text, 1, sizeof(text), file);
+	(void)fclose(file);
+	while (length > 0 && (text[length - 1] == '\n' || text[length - 1] == '\r')) {
+		length--;
+	}
+	if (length == 0) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "key_secret_file '%s' is empty", path);
+	}
+	digest_secret_init(secret, bytes_make(text, length));
+	explicit_bzero(text, sizeof(text));
+	return STATUS_OK;
+}
+
+/* In the order of precedence: the option, the file, the environment; else the store's, or a random one. */
+static enum status
+find_secret(struct response_cache *cache, struct error *error)
+{
+	const char *text = cache->settings.key_secret;
+	uint8_t random[32];
+
+	cache->has_secret = true;
+	if (text == NULL && cache->settings.key_secret_file != NULL) {
+		return read_secret_file(cache->settings.key_secret_file, &cache->secret, error);
+	}
+	if (text == NULL) {
+		text = getenv(SECRET_ENVIRONMENT);
+	}
+	if (text != NULL && *text != '\0') {
+		digest_secret_init(&cache->secret, bytes_text(text));
+	} else if (cache->ops->secret == NULL) {
+		random_bytes(random, sizeof(random));
+		digest_secret_init(&cache->secret, bytes_make(random, sizeof(random)));
+	} else {
+		cache->has_secret = false;
+	}
+	return STATUS_OK;
+}
+
+struct response_cache *
+response_cache_open(const struct cache_ops *ops, const struct response_cache_setting *settings, size_t count,
+		    struct error *error)
+{
+	struct response_cache *cache = memory_new(sizeof(*cache));
+	void *store_settings = memory_new(ops->settings_size);
+	enum status status = STATUS_OK;
+
+	cache->ops = ops;
+	option_presets(response_cache_options, &cache->settings);
+	option_presets(*store_options(ops), store_settings);
+	for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+		status = apply(cache, store_settings, &settings[i], error);
+	}
+	if (status == STATUS_OK) {
+		status = find_secret(cache, error);
+	}
+	if (status != STATUS_OK) {
+		option_fini(*store_options(ops), store_settings);
+		free(store_settings);
+	} else {
+		cache->store = ops->open(store_settings, !cache->has_secret, error);
+	}
+	if (cache->store == NULL) {
+		response_cache_close(cache);
+		return NULL;
+	}
+	if (cache->settings.ttl_s < 0) {
+		cache->settings.ttl_s = ops->default_ttl_s;
+	}
+	return cache;
+}
+
+void
+response_cache_close(struct response_cache *cache)
+{
+	if (cache == NULL) {
+		return;
+	}
+	if (cache->store != NULL) {
+		cache->ops->close(cache->store);
+	}
+	option_fini(response_cache_options, &cache->settings);
+	explicit_bzero(&cache->secret, sizeof(cache->secret));
+	free(cache);
+}

@@ -1,0 +1,40 @@
+/*
+ * The response cache as one deployment uses it: a store, and what is common to all stores (secret, namespace, TTL,
+ * the time that a look-up may take). Configured with `--cache-config <store>,<key>=<value>`.
+ */
+#ifndef HIPPOCAMP_INFERENCE_RESPONSE_CACHE_H
+#define HIPPOCAMP_INFERENCE_RESPONSE_CACHE_H
+
+#include "caches/cache.h"
+
+struct response_cache_settings {
+	char *key_secret;
+	char *key_secret_file;
+	int key_hash; /* enum digest_kind */
+	char *name_space;
+	int64_t ttl_s; /* -1: the store's default */
+	int64_t lookup_timeout_ms;
+};
+
+extern const struct option_table response_cache_options;
+
+struct response_cache {
+	const struct cache_ops *ops;
+	struct cache *store;
+	struct response_cache_settings settings;
+	bool has_secret; /* given, or drawn where the store shares none; else the store tells it */
+	struct digest_secret secret;
+};
+
+/* One `key=value` of the configuration. */
+struct response_cache_setting {
+	const char *key;
+	const char *value;
+};
+
+/* Errors name the key, and list what exists where it is unknown. */
+struct response_cache *response_cache_open(const struct cache_ops *ops, const struct response_cache_setting *settings,
+					   size_t count, struct error *error);
+void response_cache_close(struct response_cache *cache);
+
+#endif

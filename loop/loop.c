@@ -1,0 +1,355 @@
+#include "loop/loop.h"
+
+#include "base/memory.h"
+
+#include <assert.h>
+#include <event2/dns.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <event2/util.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct loop {
+	struct event_base *base;
+	struct evdns_base *dns;		  /* made on the first look-up of a name */
+	_Atomic(struct loop_mail *) mail; /* newest first */
+	atomic_bool stopping;
+	int wake;
+	struct event wake_event;
+	pthread_t home;
+	bool running;
+};
+
+struct loop_watch {
+	struct loop *loop;
+	loop_watch_fn fn;
+	void *argument;
+	int fd;
+	unsigned events;
+	struct event event;
+};
+
+struct loop_timer {
+	struct loop *loop;
+	loop_timer_fn fn;
+	void *argument;
+	struct event event;
+};
+
+static void
+assert_home(const struct loop *loop)
+{
+	assert(!loop->running || pthread_equal(loop->home, pthread_self()));
+	(void)loop;
+}
+
+static void
+deliver_mail(struct loop *loop)
+{
+	struct loop_mail *newest = atomic_exchange_explicit(&loop->mail, NULL, memory_order_acquire);
+	struct loop_mail *oldest = NULL;
+
+	while (newest != NULL) {
+		struct loop_mail *next = newest->next;
+
+		newest->next = oldest;
+		oldest = newest;
+		newest = next;
+	}
+	while (oldest != NULL) {
+		struct loop_mail *next = oldest->next;
+
+		oldest->deliver(oldest);
+		oldest = next;
+	}
+}
+
+static void
+on_wake(evutil_socket_t fd, short events, void *argument)
+{
+	struct loop *loop = argument;
+	bool stopping = atomic_load(&loop->stopping);
+	uint64_t count;
+
+	(void)events;
+	if (read(fd, &count, sizeof(count)) < 0) {
+		return;
+	}
+	deliver_mail(loop);
+	if (stopping) {
+		(void)event_base_loopbreak(loop->base);
+	}
+}
+
+static struct event_base *
+new_base(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base;
+
+	if (config == NULL) {
+		return NULL;
+	}
+	/* Each loop is used by one thread, so libevent's locks would be pure cost. */
+	(void)event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_PRECISE_TIMER);
+	base = event_base_new_with_config(config);
+	event_config_free(config);
+	return base;
+}
+
+struct loop *
+loop_new(struct error *error)
+{
+	struct loop *loop = memory_new(sizeof(*loop));
+
+	loop->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	loop->base = loop->wake < 0 ? NULL : new_base();
+	if (loop->base == NULL) {
+		(void)error_set(error, STATUS_INTERNAL, "cannot make an event loop: out of descriptors or memory");
+		if (loop->wake >= 0) {
+			(void)close(loop->wake);
+		}
+		free(loop);
+		return NULL;
+	}
+	(void)event_assign(&loop->wake_event, loop->base, loop->wake, EV_READ | EV_PERSIST, on_wake, loop);
+	(void)event_add(&loop->wake_event, NULL);
+	return loop;
+}
+
+void
+loop_free(struct loop *loop)
+{
+	if (loop == NULL) {
+		return;
+	}
+	if (loop->dns != NULL) {
+		/* Names still being resolved fail now, so that each caller hears of its own. */
+		evdns_base_free(loop->dns, 1);
+		(void)event_base_loop(loop->base, EVLOOP_NONBLOCK);
+	}
+	deliver_mail(loop);
+	(void)event_del(&loop->wake_event);
+	event_base_free(loop->base);
+	(void)close(loop->wake);
+	free(loop);
+}
+
+void
+loop_run(struct loop *loop)
+{
+	loop->home = pthread_self();
+	loop->running = true;
+	(void)event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY);
+	loop->running = false;
+}
+
+static void
+wake(struct loop *loop)
+{
+	uint64_t one = 1;
+	ssize_t written = write(loop->wake, &one, sizeof(one));
+
+	/* A full counter means that a wake-up is pending already. */
+	(void)written;
+}
+
+void
+loop_stop(struct loop *loop)
+{
+	atomic_store(&loop->stopping, true);
+	wake(loop);
+}
+
+void
+loop_post(struct loop *loop, struct loop_mail *mail)
+{
+	struct loop_mail *newest = atomic_load_explicit(&loop->mail, memory_order_relaxed);
+
+	do {
+		mail->next = newest;
+	} while (!atomic_compare_exchange_weak_explicit(&loop->mail, &newest, mail, memory_order_release,
+							memory_order_relaxed));
+	if (newest == NULL) {
+		wake(loop);
+	}
+}
+
+static void
+on_watch(evutil_socket_t fd, short events, void *argument)
+{
+	struct loop_watch *watch = argument;
+
+	(void)fd;
+	watch->fn(watch->argument, ((events & EV_READ) ? LOOP_READ : 0) | ((events & EV_WRITE) ? LOOP_WRITE : 0));
+}
+
+struct loop_watch *
+loop_watch_new(struct loop *loop, int fd, loop_watch_fn fn, void *argument)
+{
+	struct loop_watch *watch = memory_new(sizeof(*watch));
+
+	assert_home(loop);
+	watch->loop = loop;
+	watch->fd = fd;
+	watch->fn = fn;
+	watch->argument = argument;
+	(void)event_assign(&watch->event, loop->base, fd, 0, on_watch, watch);
+	return watch;
+}
+
+void
+loop_watch_set(struct loop_watch *watch, unsigned events)
+{
+	short flags =
+		(short)(EV_PERSIST | ((events & LOOP_READ) ? EV_READ : 0) | ((events & LOOP_WRITE) ? EV_WRITE : 0));
+
+	assert_home(watch->loop);
+	if (events == watch->events) {
+		return;
+	}
+	if (watch->events != 0) {
+		(void)event_del(&watch->event);
+	}
+	watch->events = events;
+	if (events != 0) {
+		(void)event_assign(&watch->event, watch->loop->base, watch->fd, flags, on_watch, watch);
+		(void)event_add(&watch->event, NULL);
+	}
+}
+
+void
+loop_watch_free(struct loop_watch *watch)
+{
+	if (watch != NULL) {
+		loop_watch_set(watch, 0);
+		free(watch);
+	}
+}
+
+static void
+on_timer(evutil_socket_t fd, short events, void *argument)
+{
+	struct loop_timer *timer = argument;
+
+	(void)fd;
+	(void)events;
+	timer->fn(timer->argument);
+}
+
+struct loop_timer *
+loop_timer_new(struct loop *loop, loop_timer_fn fn, void *argument)
+{
+	struct loop_timer *timer = memory_new(sizeof(*timer));
+
+	assert_home(loop);
+	timer->loop = loop;
+	timer->fn = fn;
+	timer->argument = argument;
+	(void)evtimer_assign(&timer->event, loop->base, on_timer, timer);
+	return timer;
+}
+
+void
+loop_timer_set(struct loop_timer *timer, uint64_t after_ms)
+{
+	struct timeval after = {.tv_sec = (time_t)(after_ms / 1000), .tv_usec = (suseconds_t)(after_ms % 1000 * 1000)};
+
+	assert_home(timer->loop);
+	(void)evtimer_add(&timer->event, &after);
+}
+
+void
+loop_timer_stop(struct loop_timer *timer)
+{
+	assert_home(timer->loop);
+	(void)evtimer_del(&timer->event);
+}
+
+void
+loop_timer_free(struct loop_timer *timer)
+{
+	if (timer != NULL) {
+		loop_timer_stop(timer);
+		free(timer);
+	}
+}
+
+/* A look-up's answer is always delivered from the loop, even where libevent has it at once. */
+struct resolution {
+	struct loop_mail mail;
+	struct loop *loop;
+	loop_resolve_fn done;
+	void *argument;
+	struct sockaddr_storage address;
+	socklen_t length;
+	int failure;
+};
+
+static void
+deliver_resolution(struct loop_mail *mail)
+{
+	struct resolution *resolution = (struct resolution *)mail;
+
+	if (resolution->failure == 0) {
+		resolution->done(resolution->argument, (struct sockaddr *)&resolution->address, resolution->length,
+				 NULL);
+	} else {
+		resolution->done(resolution->argument, NULL, 0, evutil_gai_strerror(resolution->failure));
+	}
+	free(resolution);
+}
+
+static void
+on_resolved(int failure, struct evutil_addrinfo *found, void *argument)
+{
+	struct resolution *resolution = argument;
+
+	resolution->failure = failure;
+	if (failure == 0) {
+		memcpy(&resolution->address, found->ai_addr, found->ai_addrlen);
+		resolution->length = found->ai_addrlen;
+		evutil_freeaddrinfo(found);
+	}
+	loop_post(resolution->loop, &resolution->mail);
+}
+
+void
+loop_resolve(struct loop *loop, const char *host, uint16_t port, loop_resolve_fn done, void *argument)
+{
+	struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC,
+					.ai_socktype = SOCK_STREAM,
+					.ai_protocol = IPPROTO_TCP,
+					.ai_flags = EVUTIL_AI_NUMERICHOST};
+	struct resolution *resolution = memory_new(sizeof(*resolution));
+	struct evutil_addrinfo *found = NULL;
+	char service[8];
+
+	assert_home(loop);
+	resolution->mail.deliver = deliver_resolution;
+	resolution->loop = loop;
+	resolution->done = done;
+	resolution->argument = argument;
+	(void)snprintf(service, sizeof(service), "%u", port);
+	if (evutil_getaddrinfo(host, service, &hints, &found) == 0) {
+		on_resolved(0, found, resolution);
+		return;
+	}
+	if (loop->dns == NULL) {
+		loop->dns = evdns_base_new(loop->base,
+					   EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	}
+	hints.ai_flags = 0;
+	if (loop->dns == NULL) {
+		on_resolved(EVUTIL_EAI_FAIL, NULL, resolution);
+	} else {
+		(void)evdns_getaddrinfo(loop->dns, host, service, &hints, on_resolved, resolution);
+	}
+}

@@ -1,0 +1,101 @@
+#include "loop/socket.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BACKLOG 4096
+
+static void
+set_flag(int fd, int level, int name)
+{
+	int on = 1;
+
+	(void)setsockopt(fd, level, name, &on, sizeof(on));
+}
+
+static int
+open_listener(const char *address, uint16_t port, bool share, struct error *error)
+{
+	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+	struct addrinfo *found = NULL;
+	char service[8];
+	int failure;
+	int fd;
+
+	(void)snprintf(service, sizeof(service), "%u", port);
+	failure = getaddrinfo(address, service, &hints, &found);
+	if (failure != 0) {
+		(void)error_set(error, STATUS_INVALID_ARGUMENT, "cannot listen on '%s': %s", address,
+				gai_strerror(failure));
+		return -1;
+	}
+	fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd >= 0) {
+		set_flag(fd, SOL_SOCKET, SO_REUSEADDR);
+		if (share) {
+			set_flag(fd, SOL_SOCKET, SO_REUSEPORT);
+		}
+	}
+	if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
+		if (errno == EADDRINUSE) {
+			(void)error_set(error, STATUS_UNAVAILABLE, "Socket '%s:%u' already in use", address, port);
+		} else {
+			(void)error_set(error, STATUS_UNAVAILABLE, "cannot listen on '%s:%u': %s", address, port,
+					strerror(errno));
+		}
+		if (fd >= 0) {
+			(void)close(fd);
+		}
+		fd = -1;
+	}
+	freeaddrinfo(found);
+	return fd;
+}
+
+int
+socket_listen(const char *address, uint16_t port, struct error *error)
+{
+	return open_listener(address, port, true, error);
+}
+
+enum status
+socket_check_free(const char *address, uint16_t port, struct error *error)
+{
+	int fd = open_listener(address, port, false, error);
+
+	if (fd < 0) {
+		return error->status;
+	}
+	(void)close(fd);
+	return STATUS_OK;
+}
+
+int
+socket_accept(int listener)
+{
+	int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd >= 0) {
+		set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
+	}
+	return fd;
+}
+
+uint16_t
+socket_port(int fd)
+{
+	struct sockaddr_storage address;
+	socklen_t length = sizeof(address);
+
+	if (getsockname(fd, (struct sockaddr *)&address, &length) != 0) {
+		return 0;
+	}
+	return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
+						   : ((struct sockaddr_in *)&address)->sin_port);
+}

@@ -1,0 +1,27 @@
+/*
+ * One HTTP/1.1 connection: reads requests, one at a time, hands them to their handlers, writes the replies in order.
+ * Room-private.
+ *
+ * Small requests are read into the connection's buffer and used there. The body of a larger one is read from the socket
+ * straight into a block of its own, laid out so that the tensors behind the JSON header are aligned.
+ */
+#ifndef HIPPOCAMP_SERVER_CONNECTION_H
+#define HIPPOCAMP_SERVER_CONNECTION_H
+
+#include "server/exchange.h"
+
+/* Takes over the descriptor. `route` finds handlers. */
+void connection_new(struct server_lane *lane, int fd, exchange_handler (*route)(struct exchange *exchange));
+
+/* The reply of the connection's exchange is filled: write it, now or after the handler that we are in. */
+void connection_reply(struct connection *connection);
+
+/* Once a second: closes a connection that has been silent for too long. */
+void connection_sweep(struct connection *connection);
+
+/* Closes now if it is between requests, else after the reply. */
+void connection_finish(struct connection *connection);
+
+struct connection *connection_next(struct connection *connection);
+
+#endif

@@ -1,0 +1,253 @@
+/* GET /metrics in the Prometheus text format: Triton's names and labels for what exists, and our own. */
+#include "base/metric.h"
+#include "server/handlers.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* One model version and its sums, read once for all families. */
+struct model_sample {
+	const struct model *model;
+	struct model_statistics sums;
+	uint64_t pending;
+	char version[24];
+	struct buf labels;
+};
+
+struct model_metric {
+	const char *name;
+	const char *type;
+	const char *help;
+	uint64_t (*read)(const struct model_sample *sample);
+	bool cached_only; /* only for models with a cache */
+};
+
+#define READER(function, expression)                                                                                   \
+	static uint64_t function(const struct model_sample *sample)                                                    \
+	{                                                                                                              \
+		return expression;                                                                                     \
+	}
+
+READER(read_success, sample->sums.success.count)
+READER(read_inferences, sample->sums.inference_count)
+READER(read_executions, sample->sums.execution_count)
+READER(read_request_us, (sample->sums.success.ns + sample->sums.fail.ns) / 1000)
+READER(read_queue_us, sample->sums.queue.ns / 1000)
+READER(read_input_us, sample->sums.compute_input.ns / 1000)
+READER(read_infer_us, sample->sums.compute_infer.ns / 1000)
+READER(read_output_us, sample->sums.compute_output.ns / 1000)
+READER(read_pending, sample->pending)
+READER(read_hits, sample->sums.cache_hit.count)
+READER(read_misses, sample->sums.cache_miss.count)
+READER(read_hit_us, sample->sums.cache_hit.ns / 1000)
+READER(read_miss_us, sample->sums.cache_miss.ns / 1000)
+READER(read_lookups, sample->sums.cache_lookups)
+READER(read_joined, sample->sums.cache_joined)
+READER(read_errors, sample->sums.cache_errors)
+READER(read_corrupt, sample->sums.cache_corrupt)
+READER(read_saved_us, sample->sums.saved_ns / 1000)
+
+static const struct model_metric model_metrics[] = {
+	{"nv_inference_request_success", "counter",
+	 "Number of successful inference requests, all batch sizes, cache hits included", read_success, false},
+	{"nv_inference_count", "counter", "Number of inferences performed (does not include cached requests)",
+	 read_inferences, false},
+	{"nv_inference_exec_count", "counter",
+	 "Number of model executions performed (does not include cached requests)", read_executions, false},
+	{"nv_inference_request_duration_us", "counter",
+	 "Cumulative inference request duration in microseconds (includes cached requests)", read_request_us, false},
+	{"nv_inference_queue_duration_us", "counter",
+	 "Cumulative inference queuing duration in microseconds (includes cached requests)", read_queue_us, false},
+	{"nv_inference_compute_input_duration_us", "counter",
+	 "Cumulative compute input duration in microseconds (does not include cached requests)", read_input_us, false},
+	{"nv_inference_compute_infer_duration_us", "counter",
+	 "Cumulative compute inference duration in microseconds (does not include cached requests)", read_infer_us,
+	 false},
+	{"nv_inference_compute_output_duration_us", "counter",
+	 "Cumulative compute output duration in microseconds (does not include cached requests)", read_output_us,
+	 false},
+	{"nv_inference_pending_request_count", "gauge", "Instantaneous number of pending requests awaiting execution",
+	 read_pending, false},
+	{"nv_cache_num_hits_per_model", "counter", "Number of cache hits per model", read_hits, true},
+	{"nv_cache_num_misses_per_model", "counter", "Number of cache misses per model", read_misses, true},
+	{"nv_cache_hit_duration_per_model", "counter", "Total cache hit duration per model, in microseconds",
+	 read_hit_us, true},
+	{"nv_cache_miss_duration_per_model", "counter",
+	 "Total cache miss duration per model (look-up and insertion), in microseconds", read_miss_us, true},
+	{"hippocamp_cache_requests_total", "counter", "Requests to models with a cache", read_lookups, true},
+	{"hippocamp_cache_joined_total", "counter", "Requests answered by an equal one that was under way", read_joined,
+	 true},
+	{"hippocamp_cache_errors_total", "counter", "Requests for which the cache could not be asked", read_errors,
+	 true},
+	{"hippocamp_cache_corrupt_total", "counter", "Entries found damaged or foreign, counted as misses",
+	 read_corrupt, true},
+	{"hippocamp_cache_saved_microseconds_total", "counter",
+	 "Compute time that answers from the cache once cost, in microseconds", read_saved_us, true},
+};
+
+static const char *const failure_names[FAILURE_REASONS] = {"REJECTED", "CANCELED", "BACKEND", "OTHER"};
+
+static void
+write_labels(struct model_sample *sample)
+{
+	(void)snprintf(sample->version, sizeof(sample->version), "%" PRId64, sample->model->version);
+	buf_init(&sample->labels, 4096);
+	metric_label(&sample->labels, "model", sample->model->config.name);
+	metric_label(&sample->labels, "version", bytes_text(sample->version));
+}
+
+static size_t
+count_models(const struct model_table *table)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < table->count; i++) {
+		count += table->entries[i].version_count;
+	}
+	return count;
+}
+
+static void
+read_models(const struct model_table *table, struct model_sample *samples)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < table->count; i++) {
+		for (size_t k = 0; k < table->entries[i].version_count; k++) {
+			struct model_sample *sample = &samples[at++];
+
+			sample->model = table->entries[i].versions[k];
+			sample->pending = scheduler_pending(sample->model->scheduler);
+			statistics_sum(sample->model->statistics, &sample->sums);
+			write_labels(sample);
+		}
+	}
+}
+
+static void
+write_failures(struct buf *out, const struct model_sample *samples, size_t count)
+{
+	metric_family(out, "nv_inference_request_failure", "counter",
+		      "Number of failed inference requests, all batch sizes");
+	for (size_t i = 0; i < count; i++) {
+		for (size_t reason = 0; reason < FAILURE_REASONS; reason++) {
+			struct buf labels;
+
+			buf_init(&labels, 4096);
+			metric_label(&labels, "model", samples[i].model->config.name);
+			metric_label(&labels, "reason", bytes_text(failure_names[reason]));
+			metric_label(&labels, "version", bytes_text(samples[i].version));
+			metric_sample(out, "nv_inference_request_failure", buf_bytes(&labels),
+				      samples[i].sums.failures[reason]);
+			buf_fini(&labels);
+		}
+	}
+}
+
+static void
+write_models(struct exchange *exchange, const struct model_sample *samples, size_t count)
+{
+	struct buf *out = &exchange->text;
+
+	for (size_t m = 0; m < sizeof(model_metrics) / sizeof(*model_metrics); m++) {
+		const struct model_metric *metric = &model_metrics[m];
+
+		if (metric->cached_only && exchange->options->cache == NULL) {
+			continue;
+		}
+		metric_family(out, metric->name, metric->type, metric->help);
+		for (size_t i = 0; i < count; i++) {
+			if (!metric->cached_only || samples[i].model->config.response_cache) {
+				metric_sample(out, metric->name, buf_bytes(&samples[i].labels),
+					      metric->read(&samples[i]));
+			}
+		}
+	}
+	write_failures(out, samples, count);
+}
+
+static void
+write_gauge(struct buf *out, const char *name, const char *help, uint64_t value)
+{
+	metric_family(out, name, "gauge", help);
+	metric_sample(out, name, bytes_make(NULL, 0), value);
+}
+
+/* Triton's local cache has these; a cache elsewhere has only the ones that this process can know. */
+static void
+write_cache(struct exchange *exchange, const struct model_sample *samples, size_t count)
+{
+	const struct response_cache *cache = exchange->options->cache;
+	struct buf *out = &exchange->text;
+	struct cache_statistics statistics;
+	uint64_t lookup_us = 0;
+	uint64_t insert_us = 0;
+
+	cache->ops->statistics(cache->store, &statistics);
+	for (size_t i = 0; i < count; i++) {
+		lookup_us += samples[i].sums.cache_hit.ns / 1000;
+		insert_us += samples[i].sums.cache_miss.ns / 1000;
+	}
+	if (statistics.capacity_bytes > 0) {
+		metric_family(out, "nv_cache_util", "gauge", "Cache utilization [0.0 - 1.0]");
+		metric_sample_double(out, "nv_cache_util", bytes_make(NULL, 0),
+				     (double)statistics.used_bytes / (double)statistics.capacity_bytes);
+		write_gauge(out, "nv_cache_num_entries", "Number of responses stored in cache", statistics.entries);
+		write_gauge(out, "nv_cache_num_lookups", "Number of cache lookups in cache", statistics.lookups);
+		write_gauge(out, "nv_cache_num_hits", "Number of cache hits in cache", statistics.hits);
+		write_gauge(out, "nv_cache_num_misses", "Number of cache misses in cache",
+			    statistics.lookups - statistics.hits);
+		write_gauge(out, "nv_cache_num_evictions", "Number of cache evictions in cache", statistics.evictions);
+		write_gauge(out, "nv_cache_lookup_duration", "Total cache lookup duration of hits, in microseconds",
+			    lookup_us);
+		write_gauge(out, "nv_cache_insertion_duration",
+			    "Total cache lookup and insertion duration of misses, in microseconds", insert_us);
+	} else {
+		write_gauge(out, "hippocamp_cache_connections", "Open connections to the cache's server",
+			    statistics.connections);
+	}
+	metric_family(out, "hippocamp_cache_inserts_total", "counter", "Entries stored");
+	metric_sample(out, "hippocamp_cache_inserts_total", bytes_make(NULL, 0), statistics.inserts);
+	metric_family(out, "hippocamp_cache_dropped_total", "counter",
+		      "Entries not stored: too large, too many waiting, or the cache's server down or full");
+	metric_sample(out, "hippocamp_cache_dropped_total", bytes_make(NULL, 0), statistics.dropped);
+	metric_family(out, "hippocamp_cache_lookup_failures_total", "counter",
+		      "Look-ups that could not be made or were not answered");
+	metric_sample(out, "hippocamp_cache_lookup_failures_total", bytes_make(NULL, 0), statistics.failures);
+}
+
+static void
+write_host(struct buf *out)
+{
+	unsigned long long total =
+		(unsigned long long)sysconf(_SC_PHYS_PAGES) * (unsigned long long)sysconf(_SC_PAGESIZE);
+	unsigned long long available =
+		(unsigned long long)sysconf(_SC_AVPHYS_PAGES) * (unsigned long long)sysconf(_SC_PAGESIZE);
+
+	write_gauge(out, "nv_cpu_memory_total_bytes", "CPU total memory (RAM), in bytes", total);
+	write_gauge(out, "nv_cpu_memory_used_bytes", "CPU used memory (RAM), in bytes", total - available);
+}
+
+void
+handle_metrics(struct exchange *exchange)
+{
+	const struct model_table *table = handler_table(exchange);
+	size_t count = count_models(table);
+	struct model_sample *samples = arena_array(&exchange->arena, count, sizeof(*samples));
+
+	if (samples == NULL) {
+		reply_error_text(exchange, STATUS_UNAVAILABLE, "no memory for the metrics");
+		return;
+	}
+	read_models(table, samples);
+	write_models(exchange, samples, count);
+	if (exchange->options->cache != NULL) {
+		write_cache(exchange, samples, count);
+	}
+	write_host(&exchange->text);
+	for (size_t i = 0; i < count; i++) {
+		buf_fini(&samples[i].labels);
+	}
+	reply_text(exchange, "text/plain; charset=utf-8");
+}

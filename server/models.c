@@ -1,0 +1,156 @@
+/* Health, and what the server and its models say of themselves. */
+#include "server/handlers.h"
+#include "wire/model_config.h"
+
+#include <inttypes.h>
+
+#define JSON "application/json"
+
+const struct model_table *
+handler_table(struct exchange *exchange)
+{
+	return repository_table(exchange->options->repository, &exchange->lane->view);
+}
+
+static bool
+read_version(struct bytes text, int64_t *version)
+{
+	*version = text.length == 0 ? -1 : 0;
+	for (size_t i = 0; i < text.length; i++) {
+		if (__builtin_mul_overflow(*version, 10, version) ||
+		    __builtin_add_overflow(*version, text.at[i] - '0', version)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static enum status
+find_model(struct exchange *exchange, struct model **model, struct error *error)
+{
+	const struct path *path = path_of(exchange);
+	int64_t version;
+
+	if (!read_version(path->version, &version)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "failed to get model version from specified version string '%.*s' (details: stol), "
+				 "version should be an integral value > 0",
+				 BYTES_ARGS(path->version));
+	}
+	return model_table_find(handler_table(exchange), path->model, version, model, error);
+}
+
+struct model *
+handler_model(struct exchange *exchange)
+{
+	struct model *model = NULL;
+	struct error error;
+
+	if (find_model(exchange, &model, &error) != STATUS_OK) {
+		reply_error(exchange, &error);
+		return NULL;
+	}
+	return model;
+}
+
+void
+handle_live(struct exchange *exchange)
+{
+	reply_bare(exchange, true, "text/plain");
+}
+
+void
+handle_ready(struct exchange *exchange)
+{
+	reply_bare(exchange, !exchange->lane->stopping && repository_ready(exchange->options->repository),
+		   "text/plain");
+}
+
+void
+handle_server_metadata(struct exchange *exchange)
+{
+	struct buf *out = &exchange->text;
+
+	buf_text(out, "{\"name\":");
+	buf_json_string(out, bytes_text(exchange->options->id));
+	buf_text(out, ",\"version\":");
+	buf_json_string(out, bytes_text(exchange->options->version));
+	buf_text(out, ",\"extensions\":[\"classification\",\"model_repository\",\"schedule_policy\","
+		      "\"model_configuration\",\"binary_tensor_data\",\"parameters\",\"statistics\",\"logging\"]}");
+	reply_text(exchange, JSON);
+}
+
+void
+handle_model_ready(struct exchange *exchange)
+{
+	struct model *model;
+	struct error error;
+
+	if (find_model(exchange, &model, &error) == STATUS_OK) {
+		reply_bare(exchange, true, "text/plain");
+	} else {
+		reply_http_error(exchange, 400, "Model version not ready");
+	}
+}
+
+static void
+write_tensors(struct buf *out, const struct model_config *config, const struct model_tensor *tensors, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct model_tensor *tensor = &tensors[i];
+
+		buf_text(out, i == 0 ? "{\"name\":" : ",{\"name\":");
+		buf_json_string(out, tensor->name);
+		buf_format(out, ",\"datatype\":\"%s\",\"shape\":[", datatype_name(tensor->datatype));
+		if (config->max_batch_size > 0) {
+			buf_text(out, "-1");
+		}
+		for (size_t k = 0; k < tensor->dims.rank; k++) {
+			if (k > 0 || config->max_batch_size > 0) {
+				buf_byte(out, ',');
+			}
+			buf_signed(out, tensor->dims.dims[k]);
+		}
+		buf_text(out, "]}");
+	}
+}
+
+void
+handle_model_metadata(struct exchange *exchange)
+{
+	struct model *model = handler_model(exchange);
+	const struct model_table_entry *entry;
+	const struct model_config *config;
+	struct buf *out = &exchange->text;
+
+	if (model == NULL) {
+		return;
+	}
+	config = &model->config;
+	entry = model_table_entry(handler_table(exchange), config->name);
+	buf_text(out, "{\"name\":");
+	buf_json_string(out, config->name);
+	buf_text(out, ",\"versions\":[");
+	for (size_t i = 0; i < entry->version_count; i++) {
+		buf_format(out, "%s\"%" PRId64 "\"", i == 0 ? "" : ",", entry->versions[i]->version);
+	}
+	buf_text(out, "],\"platform\":");
+	buf_json_string(out, config->platform.length > 0 ? config->platform : config->backend);
+	buf_text(out, ",\"inputs\":[");
+	write_tensors(out, config, config->inputs, config->input_count);
+	buf_text(out, "],\"outputs\":[");
+	write_tensors(out, config, config->outputs, config->output_count);
+	buf_text(out, "]}");
+	reply_text(exchange, JSON);
+}
+
+void
+handle_model_config(struct exchange *exchange)
+{
+	struct model *model = handler_model(exchange);
+
+	if (model != NULL) {
+		model_config_print(&model->config, &exchange->text);
+		reply_text(exchange, JSON);
+	}
+}

@@ -1,0 +1,106 @@
+#include "server/connection.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+int
+reply_http_status(enum status status)
+{
+	switch (status) {
+	case STATUS_OK:
+		return 200;
+	case STATUS_INTERNAL:
+		return 500;
+	case STATUS_NOT_FOUND:
+		return 404;
+	case STATUS_UNAVAILABLE:
+		return 503;
+	case STATUS_UNSUPPORTED:
+		return 501;
+	default:
+		return 400;
+	}
+}
+
+static void
+reply(struct exchange *exchange, int status, const char *content_type)
+{
+	exchange->status = status;
+	exchange->content_type = content_type;
+	exchange->extra_headers = bytes_make(NULL, 0);
+	exchange->pieces = NULL;
+	exchange->piece_count = 0;
+}
+
+static void
+send_text(struct exchange *exchange)
+{
+	struct bytes *piece = arena_get(&exchange->arena, sizeof(*piece));
+
+	if (piece == NULL || !buf_ok(&exchange->text)) { /* no memory for the body: the status alone */
+		exchange->status = 503;
+	} else {
+		*piece = buf_bytes(&exchange->text);
+		exchange->pieces = piece;
+		exchange->piece_count = 1;
+	}
+	connection_reply(exchange->connection);
+}
+
+void
+reply_http_error(struct exchange *exchange, int http_status, const char *text)
+{
+	reply(exchange, http_status, "application/json");
+	buf_clear(&exchange->text);
+	buf_text(&exchange->text, "{\"error\":");
+	buf_json_string(&exchange->text, bytes_text(text));
+	buf_byte(&exchange->text, '}');
+	if (http_status == 501 && strcmp(text, "Unsupported compression type") == 0) {
+		exchange->extra_headers = bytes_text("Accept-Encoding: gzip, deflate\r\n");
+	}
+	send_text(exchange);
+}
+
+void
+reply_error(struct exchange *exchange, const struct error *error)
+{
+	reply_http_error(exchange, reply_http_status(error->status), error->text);
+}
+
+void
+reply_error_text(struct exchange *exchange, enum status status, const char *format, ...)
+{
+	char text[ERROR_TEXT_SIZE];
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	reply_http_error(exchange, reply_http_status(status), text);
+}
+
+void
+reply_text(struct exchange *exchange, const char *content_type)
+{
+	reply(exchange, 200, content_type);
+	send_text(exchange);
+}
+
+void
+reply_bare(struct exchange *exchange, bool good, const char *content_type)
+{
+	reply(exchange, good ? 200 : 400, content_type);
+	connection_reply(exchange->connection);
+}
+
+void
+reply_pieces(struct exchange *exchange, const char *content_type, struct bytes extra_headers,
+	     const struct bytes *pieces, size_t count, struct blob *held)
+{
+	reply(exchange, 200, content_type);
+	exchange->extra_headers = extra_headers;
+	exchange->pieces = pieces;
+	exchange->piece_count = count;
+	exchange->held = held;
+	connection_reply(exchange->connection);
+}

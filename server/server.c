@@ -1,0 +1,251 @@
+#include "server/server.h"
+
+#include "base/memory.h"
+#include "loop/socket.h"
+#include "server/connection.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#define ACCEPT_AT_ONCE 64
+#define SWEEP_MS 1000
+
+struct server {
+	const struct server_options *options;
+	size_t lane_count;
+	int *http_listeners; /* one a lane: the kernel spreads connections over them */
+	int metrics_listener;
+};
+
+const struct server_options *
+server_options(const struct server *server)
+{
+	return server->options;
+}
+
+static enum status
+open_http(struct server *server, struct error *error)
+{
+	const struct server_options *options = server->options;
+	uint16_t port = options->http_port;
+	enum status status = STATUS_OK;
+
+	if (!options->reuse_http_port && port != 0) {
+		status = socket_check_free(options->http_address, port, error);
+	}
+	for (size_t i = 0; i < server->lane_count && status == STATUS_OK; i++) {
+		server->http_listeners[i] = socket_listen(options->http_address, port, error);
+		if (server->http_listeners[i] < 0) {
+			status = error->status;
+		} else {
+			port = socket_port(server->http_listeners[i]);
+		}
+	}
+	return status == STATUS_OK ? status
+				   : error_prefix(error, "failed to start HTTP service: %s - ", status_text(status));
+}
+
+static enum status
+open_metrics(struct server *server, struct error *error)
+{
+	const struct server_options *options = server->options;
+	enum status status = STATUS_OK;
+
+	if (options->metrics_port != 0) {
+		status = socket_check_free(options->metrics_address, options->metrics_port, error);
+	}
+	if (status == STATUS_OK) {
+		server->metrics_listener = socket_listen(options->metrics_address, options->metrics_port, error);
+		status = server->metrics_listener < 0 ? error->status : STATUS_OK;
+	}
+	return status == STATUS_OK ? status
+				   : error_prefix(error, "failed to start Metrics service: %s - ", status_text(status));
+}
+
+static void
+close_listener(int *listener)
+{
+	if (*listener >= 0) {
+		(void)close(*listener);
+		*listener = -1;
+	}
+}
+
+void
+server_free(struct server *server)
+{
+	for (size_t i = 0; i < server->lane_count; i++) {
+		close_listener(&server->http_listeners[i]);
+	}
+	close_listener(&server->metrics_listener);
+	free(server->http_listeners);
+	free(server);
+}
+
+struct server *
+server_new(const struct server_options *options, size_t lanes, struct error *error)
+{
+	struct server *server = memory_new(sizeof(*server));
+	enum status status = STATUS_OK;
+
+	server->options = options;
+	server->lane_count = lanes;
+	server->http_listeners = memory_array(lanes, sizeof(*server->http_listeners));
+	server->metrics_listener = -1;
+	for (size_t i = 0; i < lanes; i++) {
+		server->http_listeners[i] = -1;
+	}
+	if (options->allow_http) {
+		status = open_http(server, error);
+	}
+	if (status == STATUS_OK && options->allow_metrics) {
+		status = open_metrics(server, error);
+	}
+	if (status != STATUS_OK) {
+		server_free(server);
+		return NULL;
+	}
+	return server;
+}
+
+uint16_t
+server_http_port(const struct server *server)
+{
+	return socket_port(server->http_listeners[0]);
+}
+
+uint16_t
+server_metrics_port(const struct server *server)
+{
+	return socket_port(server->metrics_listener);
+}
+
+static void
+accept_all(struct server_lane *lane, int listener, exchange_handler (*route)(struct exchange *exchange))
+{
+	for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
+		int fd = socket_accept(listener);
+
+		if (fd < 0) {
+			return;
+		}
+		connection_new(lane, fd, route);
+	}
+}
+
+static void
+on_http(void *argument, unsigned events)
+{
+	struct server_lane *lane = argument;
+
+	(void)events;
+	accept_all(lane, lane->server->http_listeners[lane->index], http_route);
+}
+
+static void
+on_metrics(void *argument, unsigned events)
+{
+	struct server_lane *lane = argument;
+
+	(void)events;
+	accept_all(lane, lane->server->metrics_listener, metrics_route);
+}
+
+static void
+on_sweep(void *argument)
+{
+	struct server_lane *lane = argument;
+	struct connection *connection = TAILQ_FIRST(&lane->connections);
+
+	lane->ticks++;
+	while (connection != NULL) {
+		struct connection *next = connection_next(connection);
+
+		connection_sweep(connection);
+		connection = next;
+	}
+	loop_timer_set(lane->sweep_timer, SWEEP_MS);
+}
+
+static struct loop_watch *
+watch_listener(struct server_lane *lane, int listener, loop_watch_fn fn)
+{
+	struct loop_watch *watch = NULL;
+
+	if (listener >= 0) {
+		watch = loop_watch_new(lane->loop, listener, fn, lane);
+		loop_watch_set(watch, LOOP_READ);
+	}
+	return watch;
+}
+
+struct server_lane *
+server_lane_new(struct server *server, struct loop *loop, size_t index)
+{
+	struct server_lane *lane = memory_new(sizeof(*lane));
+
+	lane->server = server;
+	lane->loop = loop;
+	lane->index = index;
+	TAILQ_INIT(&lane->connections);
+	lane->engine = engine_lane_new(server->options->engine, loop, index);
+	lane->http_watch = watch_listener(lane, server->http_listeners[index], on_http);
+	if (index == 0) {
+		lane->metrics_watch = watch_listener(lane, server->metrics_listener, on_metrics);
+	}
+	lane->sweep_timer = loop_timer_new(loop, on_sweep, lane);
+	loop_timer_set(lane->sweep_timer, SWEEP_MS);
+	return lane;
+}
+
+static void
+on_connections_gone(void *argument)
+{
+	struct server_lane *lane = argument;
+
+	engine_lane_drain(lane->engine, lane->drained, lane->drained_argument);
+}
+
+static void
+stop_listening(struct server_lane *lane)
+{
+	loop_watch_free(lane->http_watch);
+	loop_watch_free(lane->metrics_watch);
+	lane->http_watch = NULL;
+	lane->metrics_watch = NULL;
+	close_listener(&lane->server->http_listeners[lane->index]);
+	if (lane->index == 0) {
+		close_listener(&lane->server->metrics_listener);
+	}
+}
+
+void
+server_lane_stop(struct server_lane *lane, void (*done)(void *argument), void *argument)
+{
+	struct connection *connection = TAILQ_FIRST(&lane->connections);
+
+	lane->drained = done;
+	lane->drained_argument = argument;
+	stop_listening(lane);
+	while (connection != NULL) {
+		struct connection *next = connection_next(connection);
+
+		connection_finish(connection);
+		connection = next;
+	}
+	lane->stopping = true;
+	lane->stopped = on_connections_gone;
+	lane->stopped_argument = lane;
+	if (TAILQ_EMPTY(&lane->connections)) {
+		on_connections_gone(lane);
+	}
+}
+
+void
+server_lane_free(struct server_lane *lane)
+{
+	loop_timer_free(lane->sweep_timer);
+	engine_lane_free(lane->engine);
+	repository_view_fini(&lane->view);
+	free(lane);
+}

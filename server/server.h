@@ -1,0 +1,50 @@
+/*
+ * The HTTP front end: listeners, connections, routes. One lane for each loop; a connection lives and dies on its lane's
+ * loop. The lane at index 0 also serves the metrics port.
+ */
+#ifndef HIPPOCAMP_SERVER_SERVER_H
+#define HIPPOCAMP_SERVER_SERVER_H
+
+#include "inference/engine.h"
+#include "inference/repository.h"
+#include "loop/loop.h"
+
+struct server;
+struct server_lane;
+
+struct server_options {
+	const char *id; /* what GET /v2 calls the server */
+	const char *version;
+	const char *http_address;
+	uint16_t http_port; /* 0: the kernel chooses */
+	bool allow_http;
+	bool reuse_http_port;
+	const char *metrics_address;
+	uint16_t metrics_port;
+	bool allow_metrics;
+	size_t max_input_bytes; /* of JSON, and of anything decompressed */
+	bool model_control;	/* load and unload requests are allowed */
+	const char *log_file;	/* as configured, for the log settings */
+	struct repository *repository;
+	struct engine *engine;
+	struct response_cache *cache; /* NULL: none */
+};
+
+/* `options` and what they point to outlive the server. Opens `lanes` listeners; fails with Triton's texts. */
+struct server *server_new(const struct server_options *options, size_t lanes, struct error *error);
+void server_free(struct server *server); /* after its lanes */
+
+uint16_t server_http_port(const struct server *server);
+uint16_t server_metrics_port(const struct server *server);
+
+/* On the loop's thread, or before it runs: starts to accept. */
+struct server_lane *server_lane_new(struct server *server, struct loop *loop, size_t index);
+
+/*
+ * On the loop's thread: stops accepting, closes idle connections, lets the others finish, then calls `done` once
+ * (perhaps before this returns).
+ */
+void server_lane_stop(struct server_lane *lane, void (*done)(void *argument), void *argument);
+void server_lane_free(struct server_lane *lane);
+
+#endif

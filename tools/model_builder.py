@@ -1,0 +1,199 @@
+"""Builds ONNX models for examples and tests. They are the same, byte for byte, on every run."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, checker, helper, numpy_helper
+from onnx.backend.test.loader import DATA_DIR
+
+IR_VERSION = 8  # with OPSET, low enough for every onnxruntime since 1.10
+OPSET = 13
+LIGHT = Path(DATA_DIR, "light")
+
+# ONNX's number of each datatype of the protocol.
+DATATYPES = {
+    "BOOL": TensorProto.BOOL,
+    "UINT8": TensorProto.UINT8,
+    "UINT16": TensorProto.UINT16,
+    "UINT32": TensorProto.UINT32,
+    "UINT64": TensorProto.UINT64,
+    "INT8": TensorProto.INT8,
+    "INT16": TensorProto.INT16,
+    "INT32": TensorProto.INT32,
+    "INT64": TensorProto.INT64,
+    "FP16": TensorProto.FLOAT16,
+    "BF16": TensorProto.BFLOAT16,
+    "FP32": TensorProto.FLOAT,
+    "FP64": TensorProto.DOUBLE,
+    "BYTES": TensorProto.STRING,
+}
+
+
+def build(name, nodes, inputs, outputs, constants=None):
+    """A model of nodes (operator, inputs, outputs[, attributes]); inputs and outputs are
+    {name: (datatype, shape)}, constants {name: value}."""
+    graph = helper.make_graph(
+        [helper.make_node(operator, ins.split(), outs.split(), **dict(*attributes))
+         for operator, ins, outs, *attributes in nodes],
+        name, tensor_infos(inputs), tensor_infos(outputs),
+        [numpy_helper.from_array(value, constant)
+         for constant, value in (constants or {}).items()])
+    return finish(graph, OPSET)
+
+
+def tensor_infos(tensors):
+    return [helper.make_tensor_value_info(name, DATATYPES[datatype], shape)
+            for name, (datatype, shape) in tensors.items()]
+
+
+def finish(graph, opset):
+    model = helper.make_model(graph, producer_name="hippocamp", ir_version=IR_VERSION,
+                              opset_imports=[helper.make_opsetid("", opset)])
+    checker.check_model(model, full_check=True)
+    return model
+
+
+def simple():
+    """OUTPUT0 = INPUT0 + INPUT1, OUTPUT1 = INPUT0 - INPUT1."""
+    row = ("INT32", ["batch", 16])
+    return build("simple",
+                 [("Add", "INPUT0 INPUT1", "OUTPUT0"),
+                  ("Sub", "INPUT0 INPUT1", "OUTPUT1")],
+                 {"INPUT0": row, "INPUT1": row}, {"OUTPUT0": row, "OUTPUT1": row})
+
+
+def simple_string():
+    """The same on decimal strings; fails at run time for one that starts with no number."""
+    row = ("BYTES", ["batch", 16])
+    number, text = {"to": TensorProto.INT32}, {"to": TensorProto.STRING}
+    return build("simple_string",
+                 [("Cast", "INPUT0", "a", number),
+                  ("Cast", "INPUT1", "b", number),
+                  ("Add", "a b", "sum"),
+                  ("Sub", "a b", "difference"),
+                  ("Cast", "sum", "OUTPUT0", text),
+                  ("Cast", "difference", "OUTPUT1", text)],
+                 {"INPUT0": row, "INPUT1": row}, {"OUTPUT0": row, "OUTPUT1": row})
+
+
+def identity(datatype):
+    row = (datatype, ["batch", "n"])
+    return build(f"identity_{datatype}", [("Identity", "INPUT0", "OUTPUT0")],
+                 {"INPUT0": row}, {"OUTPUT0": row})
+
+
+def scalar():
+    """The sum of all elements: a result without dimensions."""
+    return build("scalar", [("ReduceSum", "INPUT0", "OUTPUT0", {"keepdims": 0})],
+                 {"INPUT0": ("FP32", ["n"])}, {"OUTPUT0": ("FP32", [])})
+
+
+def positive():
+    """The elements above zero: a result that may be empty."""
+    return build("positive",
+                 [("Greater", "INPUT0 zero", "mask"),
+                  ("Compress", "INPUT0 mask", "OUTPUT0", {"axis": 0})],
+                 {"INPUT0": ("FP32", ["n"])}, {"OUTPUT0": ("FP32", ["m"])},
+                 {"zero": np.float32(0)})
+
+
+def nonzero():
+    """The indices, [1, m], of the elements that are not zero."""
+    return build("nonzero", [("NonZero", "INPUT0", "OUTPUT0")],
+                 {"INPUT0": ("FP32", ["n"])}, {"OUTPUT0": ("INT64", [1, "m"])})
+
+
+def rows_of_three():
+    """Fails at run time unless the number of elements is a multiple of three."""
+    return build("rows_of_three", [("Reshape", "INPUT0 shape", "OUTPUT0")],
+                 {"INPUT0": ("FP32", ["n"])}, {"OUTPUT0": ("FP32", ["m", 3])},
+                 {"shape": np.array([-1, 3])})
+
+
+def gather():
+    """INPUT0[INDEX]; fails at run time, at least on the CPU, for an index out of range."""
+    return build("gather", [("Gather", "INPUT0 INDEX", "OUTPUT0")],
+                 {"INPUT0": ("FP32", ["n"]), "INDEX": ("INT64", ["m"])},
+                 {"OUTPUT0": ("FP32", ["m"])})
+
+
+def light_model_names():
+    """The onnx package's models of well-known networks with constants for weights."""
+    return sorted(path.stem.removeprefix("light_") for path in LIGHT.glob("light_*.onnx"))
+
+
+def light_model(name):
+    """As in the package; its weights are inputs of its graph, too."""
+    return onnx.load(LIGHT / f"light_{name}.onnx")
+
+
+def network_inputs(graph):
+    """The inputs that a request gives: not the weights."""
+    weights = {weight.name for weight in graph.initializer}
+    return [tensor for tensor in graph.input if tensor.name not in weights]
+
+
+def with_weights(name, seed):
+    """The light model with weights that make its answers depend on the input.
+
+    A light model makes its large weights by ConstantOfShape, all 0.02, and stores some small
+    ones of the trained network. Here all are stored, and are random.
+    """
+    source = light_model(name)
+    graph = source.graph
+    random = np.random.default_rng(seed)
+    uses = tensor_uses(graph)
+    weights = [numpy_helper.from_array(random_weight(random, *uses[tensor], shape), tensor)
+               for tensor, shape in sorted(weight_shapes(graph).items()) if tensor in uses]
+    others = [tensor for tensor in graph.initializer
+              if tensor.data_type != TensorProto.FLOAT
+              and uses.get(tensor.name, ("ConstantOfShape",))[0] != "ConstantOfShape"]
+    nodes = [node for node in graph.node if node.op_type != "ConstantOfShape"]
+    graph = helper.make_graph(nodes, name, network_inputs(graph), graph.output, weights + others)
+    return finish(graph, source.opset_import[0].version)
+
+
+def tensor_uses(graph):
+    """{tensor: (operator, position)} of the node that takes each tensor."""
+    uses = {tensor: (node.op_type, position)
+            for node in graph.node for position, tensor in enumerate(node.input)}
+    # The scale and the shift behind a BatchNormalization reach Mul and Add by Unsqueeze.
+    for node in graph.node:
+        if node.op_type == "Unsqueeze":
+            uses[node.input[0]] = uses[node.output[0]]
+    return uses
+
+
+def weight_shapes(graph):
+    """{tensor: shape} of the weights, whether ConstantOfShape makes them or they are stored."""
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    shapes = {name: value.shape for name, value in stored.items() if value.dtype == np.float32}
+    for node in graph.node:
+        if node.op_type == "ConstantOfShape":
+            shapes[node.output[0]] = stored[node.input[0]]
+    return shapes
+
+
+def random_weight(random, operator, position, shape):
+    """A weight for input number `position` of an operator.
+
+    Filters sum to zero each, so that they see only how their inputs vary: otherwise all
+    answers were alike, for what Relu lets through is mostly a mean common to all inputs. Their
+    variance is 4 / fan-in, twice the usual, since variance is all that gets through. What else
+    there is hardly changes its inputs: factors and variances are near 1, the rest is near 0.
+
+    The draws are whole numbers, scaled by single operations, so that no machine rounds them
+    differently.
+    """
+    draw = random.integers(-1000, 1001, shape)
+    if operator in ("Conv", "Gemm") and position == 1:
+        filters = draw.reshape(shape[0], -1)
+        fan_in = filters.shape[1]
+        filters = filters - filters.sum(axis=1, keepdims=True) / fan_in
+        weight = (filters * (np.sqrt(12 / fan_in) / 1000)).reshape(shape)
+    elif (operator, position) in (("BatchNormalization", 1), ("BatchNormalization", 4), ("Mul", 1)):
+        weight = 1 + draw / 5000
+    else:
+        weight = draw / 10000
+    return weight.astype(np.float32)

@@ -1,0 +1,182 @@
+#include "wire/admin_body.h"
+
+#include "wire/json.h"
+
+#include <limits.h>
+#include <openssl/evp.h>
+
+enum status
+index_body_decode(struct bytes text, bool *ready_only, struct error *error)
+{
+	yyjson_doc *document = text.length == 0 ? NULL : json_read(text, error);
+	yyjson_val *ready;
+	enum status status = STATUS_OK;
+
+	*ready_only = false;
+	if (document == NULL) {
+		return text.length == 0 ? STATUS_OK : error->status;
+	}
+	ready = yyjson_obj_get(yyjson_doc_get_root(document), "ready");
+	if (ready != NULL) {
+		status = json_as_boolean(ready, "ready", ready_only, error);
+	}
+	yyjson_doc_free(document);
+	return status;
+}
+
+/* RFC 4648 section 4. */
+static bool
+decode_base64(struct bytes text, struct arena *arena, struct bytes *content)
+{
+	uint8_t *out = text.length > INT_MAX ? NULL : arena_get(arena, text.length / 4 * 3 + 3);
+	int length = out == NULL ? -1 : EVP_DecodeBlock(out, text.at, (int)text.length);
+
+	if (length < 0) {
+		return false;
+	}
+	for (size_t i = text.length; i > 0 && text.at[i - 1] == '=' && length > 0; i--) {
+		length--;
+	}
+	*content = bytes_make(out, (size_t)length);
+	return true;
+}
+
+static enum status
+decode_file(struct bytes path, struct bytes encoded, struct arena *arena, struct load_body *body, struct error *error)
+{
+	struct load_body_file *file = &body->files[body->file_count++];
+
+	file->path = arena_copy(arena, path);
+	if (!decode_base64(encoded, arena, &file->content)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "the content of 'file:%.*s' is not valid base64",
+				 BYTES_ARGS(path));
+	}
+	return STATUS_OK;
+}
+
+static enum status
+decode_load_parameters(yyjson_val *parameters, struct arena *arena, struct load_body *body, struct error *error)
+{
+	yyjson_obj_iter items = yyjson_obj_iter_with(parameters);
+	enum status status = STATUS_OK;
+	yyjson_val *key;
+
+	body->files = arena_array(arena, yyjson_obj_size(parameters), sizeof(*body->files));
+	if (body->files == NULL) {
+		return error_set(error, STATUS_UNAVAILABLE, "no memory for the load request");
+	}
+	while (status == STATUS_OK && (key = yyjson_obj_iter_next(&items)) != NULL) {
+		struct bytes name = json_bytes(key);
+		struct bytes value = {0};
+
+		if (!bytes_equal_text(name, "config") && !bytes_starts_with(name, "file:")) {
+			return error_set(error, STATUS_INTERNAL, "unexpected error on creating Triton parameter");
+		}
+		if (!yyjson_is_str(yyjson_obj_iter_get_val(key))) {
+			return error_set(error, STATUS_INTERNAL, "attempt to access JSON non-string as string");
+		}
+		value = json_bytes(yyjson_obj_iter_get_val(key));
+		if (bytes_equal_text(name, "config")) {
+			body->has_config = true;
+			body->config = arena_copy(arena, value);
+		} else {
+			status = decode_file(bytes_skip(name, strlen("file:")), value, arena, body, error);
+		}
+	}
+	return status;
+}
+
+enum status
+load_body_decode(struct bytes text, struct arena *arena, struct load_body *body, struct error *error)
+{
+	yyjson_doc *document = text.length == 0 ? NULL : json_read(text, error);
+	yyjson_val *parameters;
+	enum status status = STATUS_OK;
+
+	*body = (struct load_body){0};
+	if (document == NULL) {
+		return text.length == 0 ? STATUS_OK : error->status;
+	}
+	parameters = yyjson_obj_get(yyjson_doc_get_root(document), "parameters");
+	if (parameters != NULL && !yyjson_is_obj(parameters)) {
+		status = json_wrong_type("parameters", "object", error);
+	} else if (parameters != NULL) {
+		status = decode_load_parameters(parameters, arena, body, error);
+	}
+	yyjson_doc_free(document);
+	return status;
+}
+
+static enum status
+decode_switch(yyjson_val *root, const char *name, bool *on, struct error *error)
+{
+	yyjson_val *value = yyjson_obj_get(root, name);
+
+	return value == NULL ? STATUS_OK : json_as_boolean(value, name, on, error);
+}
+
+static enum status
+decode_log_format(yyjson_val *root, struct log_settings *settings, struct error *error)
+{
+	yyjson_val *value = yyjson_obj_get(root, "log_format");
+	struct bytes text;
+	enum status status;
+
+	if (value == NULL) {
+		return STATUS_OK;
+	}
+	status = json_as_string(value, "log_format", &text, error);
+	if (status != STATUS_OK) {
+		return status;
+	}
+	if (bytes_equal_text(text, "default")) {
+		settings->format = LOG_FORMAT_DEFAULT;
+	} else if (bytes_equal_text(text, "ISO8601")) {
+		settings->format = LOG_FORMAT_ISO8601;
+	} else if (bytes_equal_text(text, "json")) {
+		settings->format = LOG_FORMAT_JSON;
+	} else {
+		return error_set(error, STATUS_UNAVAILABLE, "log format '%.*s' is not one of default, ISO8601, json",
+				 BYTES_ARGS(text));
+	}
+	return STATUS_OK;
+}
+
+static enum status
+decode_log_settings(yyjson_val *root, struct log_settings *settings, struct error *error)
+{
+	yyjson_val *verbose = yyjson_obj_get(root, "log_verbose_level");
+	uint64_t level = (uint64_t)settings->verbose;
+	enum status status;
+
+	if (yyjson_obj_get(root, "log_file") != NULL) {
+		return error_set(error, STATUS_UNSUPPORTED,
+				 "log file location can not be updated through network protocol");
+	}
+	status = decode_switch(root, "log_info", &settings->info, error);
+	if (status == STATUS_OK) {
+		status = decode_switch(root, "log_warning", &settings->warning, error);
+	}
+	if (status == STATUS_OK) {
+		status = decode_switch(root, "log_error", &settings->error, error);
+	}
+	if (status == STATUS_OK && verbose != NULL) {
+		status = json_as_unsigned(verbose, "log_verbose_level", &level, error);
+		settings->verbose = level > 100 ? 100 : (int)level;
+	}
+	return status == STATUS_OK ? decode_log_format(root, settings, error) : status;
+}
+
+enum status
+log_body_decode(struct bytes text, struct log_settings *settings, struct error *error)
+{
+	yyjson_doc *document = json_read(text, error);
+	enum status status;
+
+	if (document == NULL) {
+		return error->status;
+	}
+	status = decode_log_settings(yyjson_doc_get_root(document), settings, error);
+	yyjson_doc_free(document);
+	return status;
+}

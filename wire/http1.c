@@ -1,0 +1,282 @@
+#include "wire/http1.h"
+
+#include "base/memory.h"
+
+#include <llhttp.h>
+#include <stdlib.h>
+
+struct span {
+	size_t start;
+	size_t length;
+};
+
+struct http1_parser {
+	llhttp_t llhttp;
+	const uint8_t *base; /* of the buffer being fed */
+	struct span url;
+	struct {
+		struct span name;
+		struct span value;
+	} headers[HTTP1_HEADERS_MAX];
+	size_t header_count;
+	bool in_value;
+	bool too_many;
+	bool head_done;
+	bool body_done;
+	struct buf *body;
+};
+
+static struct http1_parser *
+parser_of(llhttp_t *llhttp)
+{
+	return llhttp->data;
+}
+
+/* A span comes in pieces where a read ended inside it; the pieces lie side by side in the buffer. */
+static void
+extend(struct http1_parser *parser, struct span *span, const char *at, size_t length)
+{
+	if (span->length == 0) {
+		span->start = (size_t)((const uint8_t *)at - parser->base);
+	}
+	span->length += length;
+}
+
+static int
+on_url(llhttp_t *llhttp, const char *at, size_t length)
+{
+	extend(parser_of(llhttp), &parser_of(llhttp)->url, at, length);
+	return HPE_OK;
+}
+
+static int
+on_field(llhttp_t *llhttp, const char *at, size_t length)
+{
+	struct http1_parser *parser = parser_of(llhttp);
+
+	if (parser->head_done) {
+		return HPE_OK; /* a trailer of a chunked body */
+	}
+	if (parser->in_value || parser->header_count == 0) {
+		if (parser->header_count == HTTP1_HEADERS_MAX) {
+			parser->too_many = true;
+			return HPE_USER;
+		}
+		memset(&parser->headers[parser->header_count++], 0, sizeof(parser->headers[0]));
+		parser->in_value = false;
+	}
+	extend(parser, &parser->headers[parser->header_count - 1].name, at, length);
+	return HPE_OK;
+}
+
+static int
+on_value(llhttp_t *llhttp, const char *at, size_t length)
+{
+	struct http1_parser *parser = parser_of(llhttp);
+
+	if (!parser->head_done) {
+		parser->in_value = true;
+		extend(parser, &parser->headers[parser->header_count - 1].value, at, length);
+	}
+	return HPE_OK;
+}
+
+static int
+on_headers_complete(llhttp_t *llhttp)
+{
+	parser_of(llhttp)->head_done = true;
+	return HPE_PAUSED;
+}
+
+static int
+on_body(llhttp_t *llhttp, const char *at, size_t length)
+{
+	struct http1_parser *parser = parser_of(llhttp);
+
+	buf_append(parser->body, bytes_make(at, length));
+	return buf_ok(parser->body) ? HPE_OK : HPE_USER;
+}
+
+static int
+on_message_complete(llhttp_t *llhttp)
+{
+	parser_of(llhttp)->body_done = true;
+	return HPE_PAUSED;
+}
+
+static const llhttp_settings_t settings = {
+	.on_url = on_url,
+	.on_header_field = on_field,
+	.on_header_value = on_value,
+	.on_headers_complete = on_headers_complete,
+	.on_body = on_body,
+	.on_message_complete = on_message_complete,
+};
+
+struct http1_parser *
+http1_new(void)
+{
+	return memory_new(sizeof(struct http1_parser));
+}
+
+void
+http1_free(struct http1_parser *parser)
+{
+	free(parser);
+}
+
+static void
+start_message(struct http1_parser *parser)
+{
+	llhttp_init(&parser->llhttp, HTTP_REQUEST, &settings);
+	parser->llhttp.data = parser;
+	parser->url = (struct span){0};
+	parser->header_count = 0;
+	parser->in_value = false;
+	parser->too_many = false;
+	parser->head_done = false;
+	parser->body_done = false;
+}
+
+static struct bytes
+view(const struct http1_parser *parser, struct span span)
+{
+	return bytes_make(parser->base + span.start, span.length);
+}
+
+/* Absolute-form targets (RFC 9112 section 3.2.2) lose scheme and authority; queries are ignored, as Triton does. */
+static struct bytes
+target_path(struct bytes target)
+{
+	const uint8_t *query = memchr(target.at, '?', target.length);
+
+	if (query != NULL) {
+		target.length = (size_t)(query - target.at);
+	}
+	if (bytes_starts_with(target, "http://")) {
+		struct bytes rest = bytes_skip(target, strlen("http://"));
+		const uint8_t *slash = memchr(rest.at, '/', rest.length);
+
+		return slash == NULL ? bytes_text("/") : bytes_skip(rest, (size_t)(slash - rest.at));
+	}
+	return target;
+}
+
+static void
+fill_request(struct http1_parser *parser, struct http1_request *request)
+{
+	llhttp_t *llhttp = &parser->llhttp;
+
+	switch (llhttp->method) {
+	case HTTP_GET:
+		request->method = HTTP1_GET;
+		break;
+	case HTTP_POST:
+		request->method = HTTP1_POST;
+		break;
+	default:
+		request->method = HTTP1_OTHER;
+		break;
+	}
+	request->path = target_path(view(parser, parser->url));
+	request->keep_alive = llhttp_should_keep_alive(llhttp) != 0;
+	request->version_1_0 = llhttp->http_major == 1 && llhttp->http_minor == 0;
+	request->chunked = (llhttp->flags & F_CHUNKED) != 0;
+	request->content_length = request->chunked ? 0 : llhttp->content_length;
+	request->header_count = parser->header_count;
+	for (size_t i = 0; i < parser->header_count; i++) {
+		request->headers[i].name = view(parser, parser->headers[i].name);
+		request->headers[i].value = view(parser, parser->headers[i].value);
+	}
+}
+
+enum http1_progress
+http1_feed_head(struct http1_parser *parser, struct bytes buffer, size_t from, struct http1_request *request,
+		size_t *used)
+{
+	llhttp_errno_t outcome;
+
+	if (from == 0) {
+		start_message(parser);
+	}
+	parser->base = buffer.at;
+	outcome = llhttp_execute(&parser->llhttp, (const char *)buffer.at + from, buffer.length - from);
+	if (outcome == HPE_OK) {
+		return HTTP1_MORE;
+	}
+	if (!parser->head_done || outcome != HPE_PAUSED) {
+		return parser->too_many ? HTTP1_TOO_LARGE : HTTP1_MALFORMED;
+	}
+	fill_request(parser, request);
+	*used = (size_t)((const uint8_t *)llhttp_get_error_pos(&parser->llhttp) - buffer.at);
+	return HTTP1_DONE;
+}
+
+enum http1_progress
+http1_feed_chunks(struct http1_parser *parser, struct bytes input, struct buf *body, size_t *used)
+{
+	llhttp_errno_t outcome;
+
+	if (llhttp_get_errno(&parser->llhttp) == HPE_PAUSED) {
+		llhttp_resume(&parser->llhttp);
+	}
+	parser->body = body;
+	outcome = llhttp_execute(&parser->llhttp, (const char *)input.at, input.length);
+	*used = input.length;
+	if (outcome == HPE_OK) {
+		return HTTP1_MORE;
+	}
+	if (outcome == HPE_PAUSED && parser->body_done) {
+		*used = (size_t)((const uint8_t *)llhttp_get_error_pos(&parser->llhttp) - input.at);
+		return HTTP1_DONE;
+	}
+	return buf_ok(body) ? HTTP1_MALFORMED : HTTP1_TOO_LARGE;
+}
+
+const char *
+http1_reason(const struct http1_parser *parser)
+{
+	const char *reason = llhttp_get_error_reason(&parser->llhttp);
+
+	return reason == NULL || *reason == '\0' ? "malformed HTTP request" : reason;
+}
+
+struct bytes
+http1_header(const struct http1_request *request, const char *name)
+{
+	for (size_t i = 0; i < request->header_count; i++) {
+		if (bytes_equal_nocase(request->headers[i].name, name)) {
+			return request->headers[i].value;
+		}
+	}
+	return bytes_make(NULL, 0);
+}
+
+static int
+hex_digit(uint8_t byte)
+{
+	if (byte >= '0' && byte <= '9') {
+		return byte - '0';
+	}
+	byte |= 0x20;
+	return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
+}
+
+size_t
+http1_percent_decode(struct bytes text, uint8_t *out)
+{
+	size_t length = 0;
+
+	for (size_t i = 0; i < text.length; i++) {
+		int high = text.at[i] == '%' && i + 2 < text.length ? hex_digit(text.at[i + 1]) : -1;
+		int low = high >= 0 ? hex_digit(text.at[i + 2]) : -1;
+
+		if (low >= 0) {
+			out[length++] = (uint8_t)(high << 4 | low);
+			i += 2;
+		} else {
+			out[length++] = text.at[i];
+		}
+	}
+	return length;
+}

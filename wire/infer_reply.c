@@ -1,0 +1,217 @@
+#include "wire/infer_reply.h"
+
+#include <stdlib.h>
+#include <yyjson.h>
+
+static int64_t
+load_signed(const uint8_t *at, size_t size)
+{
+	int64_t value = 0;
+	unsigned unused = 64 - 8 * (unsigned)size;
+
+	memcpy(&value, at, size);
+	return (int64_t)((uint64_t)value << unused) >> unused; /* sign-extends */
+}
+
+static uint64_t
+load_unsigned(const uint8_t *at, size_t size)
+{
+	uint64_t value = 0;
+
+	memcpy(&value, at, size);
+	return value;
+}
+
+static void
+write_integers(struct buf *json, const struct tensor *tensor)
+{
+	size_t size = datatype_size(tensor->datatype);
+	bool is_signed = tensor->datatype >= DATATYPE_INT8 && tensor->datatype <= DATATYPE_INT64;
+
+	for (size_t i = 0; i < tensor->data.length; i += size) {
+		if (i > 0) {
+			buf_byte(json, ',');
+		}
+		if (tensor->datatype == DATATYPE_BOOL) {
+			buf_text(json, tensor->data.at[i] != 0 ? "true" : "false");
+		} else if (is_signed) {
+			buf_signed(json, load_signed(tensor->data.at + i, size));
+		} else {
+			buf_unsigned(json, load_unsigned(tensor->data.at + i, size));
+		}
+	}
+}
+
+/* yyjson prints the shortest digits that read back as the same double, always with a fraction or an exponent. */
+static void
+write_reals(struct buf *json, const struct tensor *tensor)
+{
+	size_t size = datatype_size(tensor->datatype);
+	yyjson_mut_doc *document = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *array = yyjson_mut_arr(document);
+	char *text = NULL;
+	size_t length = 0;
+
+	yyjson_mut_doc_set_root(document, array);
+	for (size_t i = 0; i < tensor->data.length; i += size) {
+		float single;
+		double number;
+
+		if (size == sizeof(single)) {
+			memcpy(&single, tensor->data.at + i, sizeof(single));
+			number = single;
+		} else {
+			memcpy(&number, tensor->data.at + i, sizeof(number));
+		}
+		(void)yyjson_mut_arr_add_real(document, array, number);
+	}
+	text = yyjson_mut_write_opts(document, YYJSON_WRITE_ALLOW_INF_AND_NAN, NULL, &length, NULL);
+	yyjson_mut_doc_free(document);
+	if (text == NULL || length < 2) {
+		json->failed = true;
+	} else {
+		buf_append(json, bytes_make(text + 1, length - 2)); /* without the brackets */
+	}
+	free(text);
+}
+
+/* RFC 3629. JSON is UTF-8, so other bytes cannot be sent as a JSON string. */
+static bool
+utf8_valid(struct bytes text)
+{
+	size_t i = 0;
+
+	while (i < text.length) {
+		uint8_t lead = text.at[i];
+		size_t more = lead < 0x80		    ? 0
+			      : lead >= 0xc2 && lead < 0xe0 ? 1
+			      : lead >= 0xe0 && lead < 0xf0 ? 2
+			      : lead >= 0xf0 && lead < 0xf5 ? 3
+							    : SIZE_MAX;
+
+		if (more > text.length - i - 1) {
+			return false;
+		}
+		for (size_t k = 1; k <= more; k++) {
+			if ((text.at[i + k] & 0xc0) != 0x80) {
+				return false;
+			}
+		}
+		if ((lead == 0xe0 && text.at[i + 1] < 0xa0) || (lead == 0xed && text.at[i + 1] > 0x9f) ||
+		    (lead == 0xf0 && text.at[i + 1] < 0x90) || (lead == 0xf4 && text.at[i + 1] > 0x8f)) {
+			return false;
+		}
+		i += more + 1;
+	}
+	return true;
+}
+
+static enum status
+write_strings(struct buf *json, const struct tensor *tensor, struct error *error)
+{
+	struct bytes rest = tensor->data;
+
+	while (rest.length > 0) {
+		struct bytes element = tensor_next_string(&rest);
+
+		if (!utf8_valid(element)) {
+			return error_set(
+				error, STATUS_INVALID_ARGUMENT,
+				"output '%.*s' holds bytes that are not UTF-8 and cannot be sent as JSON. Please "
+				"use the binary data format for output",
+				BYTES_ARGS(tensor->name));
+		}
+		buf_json_string(json, element);
+		if (rest.length > 0) {
+			buf_byte(json, ',');
+		}
+	}
+	return STATUS_OK;
+}
+
+static enum status
+write_data(struct buf *json, const struct tensor *tensor, struct error *error)
+{
+	enum status status = STATUS_OK;
+
+	buf_text(json, ",\"data\":[");
+	switch (tensor->datatype) {
+	case DATATYPE_FP16:
+	case DATATYPE_BF16:
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "sending %s data via JSON is not supported. Please use the binary data format for "
+				 "output",
+				 datatype_name(tensor->datatype));
+	case DATATYPE_BYTES:
+		status = write_strings(json, tensor, error);
+		break;
+	case DATATYPE_FP32:
+	case DATATYPE_FP64:
+		write_reals(json, tensor);
+		break;
+	default:
+		write_integers(json, tensor);
+		break;
+	}
+	buf_byte(json, ']');
+	return status;
+}
+
+static enum status
+write_output(struct buf *json, const struct infer_reply_output *output, struct error *error)
+{
+	const struct tensor *tensor = &output->tensor;
+	enum status status = STATUS_OK;
+
+	buf_text(json, "{\"name\":");
+	buf_json_string(json, tensor->name);
+	buf_text(json, ",\"datatype\":\"");
+	buf_text(json, datatype_name(tensor->datatype));
+	buf_text(json, "\",\"shape\":[");
+	for (size_t i = 0; i < tensor->rank; i++) {
+		if (i > 0) {
+			buf_byte(json, ',');
+		}
+		buf_signed(json, tensor->shape[i]);
+	}
+	buf_byte(json, ']');
+	if (output->binary) {
+		buf_text(json, ",\"parameters\":{\"binary_data_size\":");
+		buf_unsigned(json, tensor->data.length);
+		buf_byte(json, '}');
+	} else {
+		status = write_data(json, tensor, error);
+	}
+	buf_byte(json, '}');
+	return status;
+}
+
+enum status
+infer_reply_encode(struct bytes id, struct bytes model_name, int64_t model_version,
+		   const struct infer_reply_output *outputs, size_t count, struct buf *json, struct error *error)
+{
+	enum status status = STATUS_OK;
+
+	buf_byte(json, '{');
+	if (id.length > 0) {
+		buf_text(json, "\"id\":");
+		buf_json_string(json, id);
+		buf_byte(json, ',');
+	}
+	buf_text(json, "\"model_name\":");
+	buf_json_string(json, model_name);
+	buf_text(json, ",\"model_version\":\"");
+	buf_signed(json, model_version);
+	buf_text(json, "\",\"outputs\":[");
+	for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+		if (i > 0) {
+			buf_byte(json, ',');
+		}
+		status = write_output(json, &outputs[i], error);
+	}
+	buf_text(json, "]}");
+	if (status == STATUS_OK && !buf_ok(json)) {
+		return error_set(error, STATUS_UNAVAILABLE, "no memory for the response");
+	}
+	return status;
+}

@@ -1,0 +1,21 @@
+/*
+ * The JSON part of a KServe v2 inference response over HTTP. Tensors that travel as binary are only announced here
+ * (`binary_data_size`); the caller sends their bytes behind it, in the same order, without copying them.
+ */
+#ifndef HIPPOCAMP_WIRE_INFER_REPLY_H
+#define HIPPOCAMP_WIRE_INFER_REPLY_H
+
+#include "base/buf.h"
+#include "base/status.h"
+#include "base/tensor.h"
+
+struct infer_reply_output {
+	struct tensor tensor;
+	bool binary;
+};
+
+enum status infer_reply_encode(struct bytes id, struct bytes model_name, int64_t model_version,
+			       const struct infer_reply_output *outputs, size_t count, struct buf *json,
+			       struct error *error);
+
+#endif

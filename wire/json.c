@@ -1,0 +1,104 @@
+#include "wire/json.h"
+
+static const char *
+reason(const yyjson_read_err *failure)
+{
+	switch (failure->code) {
+	case YYJSON_READ_ERROR_EMPTY_CONTENT:
+		return "The document is empty.";
+	case YYJSON_READ_ERROR_UNEXPECTED_CONTENT:
+		return "The document root must not be followed by other values.";
+	case YYJSON_READ_ERROR_UNEXPECTED_CHARACTER:
+	case YYJSON_READ_ERROR_LITERAL:
+		return "Invalid value.";
+	default:
+		return failure->msg;
+	}
+}
+
+yyjson_doc *
+json_read(struct bytes text, struct error *error)
+{
+	static const yyjson_read_flag flags = YYJSON_READ_ALLOW_INF_AND_NAN | YYJSON_READ_ALLOW_INVALID_UNICODE;
+	yyjson_read_err failure = {0};
+	yyjson_doc *document;
+
+	if (bytes_starts_with(text, "\xef\xbb\xbf")) {
+		text = bytes_skip(text, 3);
+	}
+	/* Without YYJSON_READ_INSITU the text is only read. */
+	document = yyjson_read_opts((char *)(uintptr_t)text.at, text.length, flags, NULL, &failure);
+	if (document == NULL) {
+		(void)error_set(error, STATUS_INTERNAL, "failed to parse the request JSON buffer: %s at %zu",
+				text.length == 0 ? "The document is empty." : reason(&failure), failure.pos);
+	}
+	return document;
+}
+
+enum status
+json_wrong_type(const char *what, const char *type, struct error *error)
+{
+	return error_set(error, STATUS_INTERNAL, "Unable to parse '%s': attempt to access JSON non-%s as %s", what,
+			 type, type);
+}
+
+static enum status
+get(yyjson_val *object, const char *what, yyjson_val **value, struct error *error)
+{
+	*value = yyjson_obj_get(object, what);
+	if (*value == NULL) {
+		return error_set(error, STATUS_INTERNAL,
+				 "Unable to parse '%s': attempt to access non-existing object member '%s'", what, what);
+	}
+	return STATUS_OK;
+}
+
+enum status
+json_get_array(yyjson_val *object, const char *what, yyjson_val **array, struct error *error)
+{
+	enum status status = get(object, what, array, error);
+
+	if (status == STATUS_OK && !yyjson_is_arr(*array)) {
+		return json_wrong_type(what, "array", error);
+	}
+	return status;
+}
+
+enum status
+json_get_string(yyjson_val *object, const char *what, struct bytes *string, struct error *error)
+{
+	yyjson_val *value;
+	enum status status = get(object, what, &value, error);
+
+	return status == STATUS_OK ? json_as_string(value, what, string, error) : status;
+}
+
+enum status
+json_as_string(yyjson_val *value, const char *what, struct bytes *string, struct error *error)
+{
+	if (!yyjson_is_str(value)) {
+		return json_wrong_type(what, "string", error);
+	}
+	*string = json_bytes(value);
+	return STATUS_OK;
+}
+
+enum status
+json_as_unsigned(yyjson_val *value, const char *what, uint64_t *number, struct error *error)
+{
+	if (!yyjson_is_uint(value)) {
+		return json_wrong_type(what, "unsigned-integer", error);
+	}
+	*number = yyjson_get_uint(value);
+	return STATUS_OK;
+}
+
+enum status
+json_as_boolean(yyjson_val *value, const char *what, bool *boolean, struct error *error)
+{
+	if (!yyjson_is_bool(value)) {
+		return json_wrong_type(what, "boolean", error);
+	}
+	*boolean = yyjson_get_bool(value);
+	return STATUS_OK;
+}

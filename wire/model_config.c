@@ -1,0 +1,414 @@
+#include "wire/model_config.h"
+
+#include "model_config.pb-c.h"
+#include "wire/proto.h"
+
+#include <stdlib.h>
+
+#define CONFIG_ARENA_MAX ((size_t)64 << 20)
+
+typedef Inference__ModelConfig document;
+
+static void
+free_document(void *message)
+{
+	protobuf_c_message_free_unpacked(message, NULL);
+}
+
+static struct bytes
+text_of(struct model_config *config, const char *text)
+{
+	return arena_copy(&config->arena, bytes_text(text));
+}
+
+/* --- Document to struct. Every allocation comes from the config's arena; NULL anywhere means no memory. --- */
+
+static bool
+read_dims(struct model_config *config, const int64_t *dims, size_t rank, struct model_dims *out)
+{
+	out->rank = rank;
+	out->dims = arena_array(&config->arena, rank, sizeof(*dims));
+	if (out->dims == NULL) {
+		return false;
+	}
+	if (rank > 0) {
+		memcpy(out->dims, dims, rank * sizeof(*dims));
+	}
+	return true;
+}
+
+static bool
+read_reshape(struct model_config *config, const Inference__ModelTensorReshape *reshape, struct model_tensor *tensor)
+{
+	tensor->has_reshape = reshape != NULL;
+	return reshape == NULL || read_dims(config, reshape->shape, reshape->n_shape, &tensor->reshape);
+}
+
+static bool
+read_inputs(struct model_config *config, const document *from)
+{
+	config->input_count = from->n_input;
+	config->inputs = arena_array(&config->arena, from->n_input, sizeof(*config->inputs));
+	for (size_t i = 0; config->inputs != NULL && i < from->n_input; i++) {
+		const Inference__ModelInput *input = from->input[i];
+		struct model_tensor *tensor = &config->inputs[i];
+
+		tensor->name = text_of(config, input->name);
+		tensor->datatype = (enum datatype)input->data_type;
+		tensor->format = (enum model_format)input->format;
+		tensor->optional = input->optional;
+		tensor->allow_ragged_batch = input->allow_ragged_batch;
+		tensor->is_shape_tensor = input->is_shape_tensor;
+		config->has_ragged_input = config->has_ragged_input || input->allow_ragged_batch;
+		if (!read_dims(config, input->dims, input->n_dims, &tensor->dims) ||
+		    !read_reshape(config, input->reshape, tensor)) {
+			return false;
+		}
+	}
+	return config->inputs != NULL;
+}
+
+static bool
+read_outputs(struct model_config *config, const document *from)
+{
+	config->output_count = from->n_output;
+	config->outputs = arena_array(&config->arena, from->n_output, sizeof(*config->outputs));
+	for (size_t i = 0; config->outputs != NULL && i < from->n_output; i++) {
+		const Inference__ModelOutput *output = from->output[i];
+		struct model_tensor *tensor = &config->outputs[i];
+
+		tensor->name = text_of(config, output->name);
+		tensor->datatype = (enum datatype)output->data_type;
+		tensor->is_shape_tensor = output->is_shape_tensor;
+		tensor->label_filename = text_of(config, output->label_filename);
+		if (!read_dims(config, output->dims, output->n_dims, &tensor->dims) ||
+		    !read_reshape(config, output->reshape, tensor)) {
+			return false;
+		}
+	}
+	return config->outputs != NULL;
+}
+
+static bool
+read_version_policy(struct model_config *config, const Inference__ModelVersionPolicy *policy)
+{
+	struct model_dims versions;
+
+	config->version_policy = MODEL_VERSIONS_LATEST;
+	config->version_latest = 1;
+	if (policy == NULL) {
+		return true;
+	}
+	switch (policy->policy_choice_case) {
+	case INFERENCE__MODEL_VERSION_POLICY__POLICY_CHOICE_LATEST:
+		config->version_latest = policy->latest->num_versions == 0 ? 1 : policy->latest->num_versions;
+		break;
+	case INFERENCE__MODEL_VERSION_POLICY__POLICY_CHOICE_ALL:
+		config->version_policy = MODEL_VERSIONS_ALL;
+		break;
+	case INFERENCE__MODEL_VERSION_POLICY__POLICY_CHOICE_SPECIFIC:
+		config->version_policy = MODEL_VERSIONS_SPECIFIC;
+		if (!read_dims(config, policy->specific->versions, policy->specific->n_versions, &versions)) {
+			return false;
+		}
+		config->versions = versions.dims;
+		config->version_count = versions.rank;
+		break;
+	default:
+		break;
+	}
+	return true;
+}
+
+static bool
+read_instance_groups(struct model_config *config, const document *from)
+{
+	config->instance_group_count = from->n_instance_group;
+	config->instance_groups = arena_array(&config->arena, from->n_instance_group, sizeof(*config->instance_groups));
+	for (size_t i = 0; config->instance_groups != NULL && i < from->n_instance_group; i++) {
+		const Inference__ModelInstanceGroup *group = from->instance_group[i];
+
+		config->instance_groups[i].name = text_of(config, group->name);
+		config->instance_groups[i].kind = (unsigned)group->kind;
+		config->instance_groups[i].count = group->count;
+	}
+	return config->instance_groups != NULL;
+}
+
+static bool
+read_parameters(struct model_config *config, const document *from)
+{
+	config->parameter_count = from->n_parameters;
+	config->parameters = arena_array(&config->arena, from->n_parameters, sizeof(*config->parameters));
+	for (size_t i = 0; config->parameters != NULL && i < from->n_parameters; i++) {
+		const Inference__ModelConfig__ParametersEntry *entry = from->parameters[i];
+
+		config->parameters[i].name = text_of(config, entry->key);
+		config->parameters[i].value = text_of(config, entry->value == NULL ? "" : entry->value->string_value);
+	}
+	return config->parameters != NULL;
+}
+
+static void
+read_scheduling(struct model_config *config, const document *from)
+{
+	switch (from->scheduling_choice_case) {
+	case INFERENCE__MODEL_CONFIG__SCHEDULING_CHOICE_DYNAMIC_BATCHING:
+		config->scheduling = MODEL_SCHEDULING_DYNAMIC;
+		if (from->dynamic_batching->default_queue_policy != NULL) {
+			config->max_queue_size = from->dynamic_batching->default_queue_policy->max_queue_size;
+		}
+		break;
+	case INFERENCE__MODEL_CONFIG__SCHEDULING_CHOICE_SEQUENCE_BATCHING:
+		config->scheduling = MODEL_SCHEDULING_SEQUENCE;
+		break;
+	case INFERENCE__MODEL_CONFIG__SCHEDULING_CHOICE_ENSEMBLE_SCHEDULING:
+		config->scheduling = MODEL_SCHEDULING_ENSEMBLE;
+		break;
+	default:
+		break;
+	}
+}
+
+static bool
+read_document(struct model_config *config, document *from)
+{
+	config->name = text_of(config, from->name);
+	config->platform = text_of(config, from->platform);
+	config->backend = text_of(config, from->backend);
+	config->default_model_filename = text_of(config, from->default_model_filename);
+	config->max_batch_size = from->max_batch_size;
+	config->response_cache = from->response_cache != NULL && from->response_cache->enable;
+	config->decoupled = from->model_transaction_policy != NULL && from->model_transaction_policy->decoupled;
+	config->has_warmup = from->n_model_warmup > 0;
+	config->has_graph_level = from->optimization != NULL && from->optimization->graph != NULL;
+	config->graph_level = config->has_graph_level ? from->optimization->graph->level : 0;
+	read_scheduling(config, from);
+	return read_inputs(config, from) && read_outputs(config, from) &&
+	       read_version_policy(config, from->version_policy) && read_instance_groups(config, from) &&
+	       read_parameters(config, from);
+}
+
+static enum status
+parse(struct bytes text, const char *file, struct model_config *config, struct error *error)
+{
+	document *from = (document *)proto_message_new(&inference__model_config__descriptor);
+	enum status status;
+
+	*config = (struct model_config){.document = from, .document_free = free_document};
+	arena_init(&config->arena, CONFIG_ARENA_MAX);
+	if (from == NULL) {
+		return error_set(error, STATUS_UNAVAILABLE, "no memory to read the model configuration");
+	}
+	status = file == NULL ? proto_json_parse(text, &from->base, error)
+			      : proto_text_parse(text, file, &from->base, error);
+	if (status == STATUS_OK && !read_document(config, from)) {
+		status = error_set(error, STATUS_UNAVAILABLE, "no memory to read the model configuration");
+	}
+	if (status != STATUS_OK) {
+		model_config_fini(config);
+	}
+	return status;
+}
+
+enum status
+model_config_parse_text(struct bytes text, const char *file, struct model_config *config, struct error *error)
+{
+	return parse(text, file, config, error);
+}
+
+enum status
+model_config_parse_json(struct bytes text, struct model_config *config, struct error *error)
+{
+	return parse(text, NULL, config, error);
+}
+
+/* --- Struct to document: what auto-completion may have changed. --- */
+
+/* A message behind a pointer field, made where there is none. */
+static void *
+ensure(void *field, const ProtobufCMessageDescriptor *type)
+{
+	ProtobufCMessage **message = field;
+
+	if (*message == NULL) {
+		*message = proto_message_new(type);
+	}
+	return *message;
+}
+
+static bool
+write_text(document *to, const char *field_name, struct bytes text)
+{
+	const ProtobufCFieldDescriptor *field =
+		protobuf_c_message_descriptor_get_field_by_name(&inference__model_config__descriptor, field_name);
+	char **slot = proto_slot(&to->base, field);
+
+	if (*slot != field->default_value) {
+		free(*slot);
+	}
+	return proto_set_string(slot, text);
+}
+
+static ProtobufCMessage *
+append_message(ProtobufCMessage *to, const char *field_name)
+{
+	const ProtobufCFieldDescriptor *field =
+		protobuf_c_message_descriptor_get_field_by_name(to->descriptor, field_name);
+	ProtobufCMessage **slot = proto_slot(to, field);
+
+	if (slot == NULL) {
+		return NULL;
+	}
+	*slot = proto_message_new(field->descriptor);
+	return *slot;
+}
+
+static bool
+write_list(ProtobufCMessage *to, const char *field_name, const struct model_dims *dims)
+{
+	const ProtobufCFieldDescriptor *field =
+		protobuf_c_message_descriptor_get_field_by_name(to->descriptor, field_name);
+
+	for (size_t i = 0; i < dims->rank; i++) {
+		int64_t *slot = proto_slot(to, field);
+
+		if (slot == NULL) {
+			return false;
+		}
+		*slot = dims->dims[i];
+	}
+	return true;
+}
+
+static bool
+write_reshape(Inference__ModelTensorReshape **to, const struct model_tensor *tensor)
+{
+	if (!tensor->has_reshape) {
+		return true;
+	}
+	return ensure(to, &inference__model_tensor_reshape__descriptor) != NULL &&
+	       write_list(&(*to)->base, "shape", &tensor->reshape);
+}
+
+/* Auto-completion adds inputs or outputs only where the config has none at all. */
+static bool
+write_tensors(document *to, const struct model_config *config)
+{
+	for (size_t i = to->n_input; i < config->input_count; i++) {
+		const struct model_tensor *tensor = &config->inputs[i];
+		Inference__ModelInput *input = (Inference__ModelInput *)append_message(&to->base, "input");
+
+		if (input == NULL || !proto_set_string(&input->name, tensor->name) ||
+		    !write_list(&input->base, "dims", &tensor->dims) || !write_reshape(&input->reshape, tensor)) {
+			return false;
+		}
+		input->data_type = (Inference__DataType)tensor->datatype;
+		input->optional = tensor->optional;
+	}
+	for (size_t i = to->n_output; i < config->output_count; i++) {
+		const struct model_tensor *tensor = &config->outputs[i];
+		Inference__ModelOutput *output = (Inference__ModelOutput *)append_message(&to->base, "output");
+
+		if (output == NULL || !proto_set_string(&output->name, tensor->name) ||
+		    !write_list(&output->base, "dims", &tensor->dims) || !write_reshape(&output->reshape, tensor)) {
+			return false;
+		}
+		output->data_type = (Inference__DataType)tensor->datatype;
+	}
+	return true;
+}
+
+static bool
+write_instance_groups(document *to, const struct model_config *config)
+{
+	for (size_t i = 0; i < config->instance_group_count; i++) {
+		const struct model_instance_group *from = &config->instance_groups[i];
+		Inference__ModelInstanceGroup *group;
+
+		group = i < to->n_instance_group
+				? to->instance_group[i]
+				: (Inference__ModelInstanceGroup *)append_message(&to->base, "instance_group");
+		if (group == NULL) {
+			return false;
+		}
+		if (group->name == NULL || *group->name == '\0') {
+			if (!proto_set_string(&group->name, from->name)) {
+				return false;
+			}
+		}
+		group->kind = (Inference__ModelInstanceGroup__Kind)from->kind;
+		group->count = from->count;
+	}
+	return true;
+}
+
+static bool
+write_version_policy(document *to, const struct model_config *config)
+{
+	Inference__ModelVersionPolicy *policy =
+		ensure(&to->version_policy, &inference__model_version_policy__descriptor);
+
+	if (policy == NULL) {
+		return false;
+	}
+	if (config->version_policy != MODEL_VERSIONS_LATEST) {
+		return true;
+	}
+	policy->policy_choice_case = INFERENCE__MODEL_VERSION_POLICY__POLICY_CHOICE_LATEST;
+	if (ensure(&policy->latest, &inference__model_version_policy__latest__descriptor) == NULL) {
+		return false;
+	}
+	policy->latest->num_versions = config->version_latest;
+	return true;
+}
+
+static bool
+write_pinned_memory(Inference__ModelOptimizationPolicy__PinnedMemoryBuffer **buffer)
+{
+	if (*buffer == NULL) {
+		if (ensure(buffer, &inference__model_optimization_policy__pinned_memory_buffer__descriptor) == NULL) {
+			return false;
+		}
+		(*buffer)->enable = 1;
+	}
+	return true;
+}
+
+static bool
+write_scheduling(document *to, const struct model_config *config)
+{
+	if (config->scheduling != MODEL_SCHEDULING_DYNAMIC ||
+	    to->scheduling_choice_case == INFERENCE__MODEL_CONFIG__SCHEDULING_CHOICE_DYNAMIC_BATCHING) {
+		return true;
+	}
+	to->scheduling_choice_case = INFERENCE__MODEL_CONFIG__SCHEDULING_CHOICE_DYNAMIC_BATCHING;
+	to->dynamic_batching = NULL;
+	return ensure(&to->dynamic_batching, &inference__model_dynamic_batching__descriptor) != NULL;
+}
+
+enum status
+model_config_completed(struct model_config *config, struct error *error)
+{
+	document *to = config->document;
+	bool good = write_text(to, "name", config->name) && write_text(to, "platform", config->platform) &&
+		    write_text(to, "backend", config->backend) &&
+		    write_text(to, "default_model_filename", config->default_model_filename) &&
+		    write_tensors(to, config) && write_instance_groups(to, config) &&
+		    write_version_policy(to, config) && write_scheduling(to, config) &&
+		    ensure(&to->optimization, &inference__model_optimization_policy__descriptor) != NULL &&
+		    write_pinned_memory(&to->optimization->input_pinned_memory) &&
+		    write_pinned_memory(&to->optimization->output_pinned_memory);
+
+	if (!good) {
+		return error_set(error, STATUS_UNAVAILABLE, "no memory for the model configuration");
+	}
+	to->max_batch_size = config->max_batch_size;
+	return STATUS_OK;
+}
+
+void
+model_config_print(const struct model_config *config, struct buf *out)
+{
+	proto_json_print(&((const document *)config->document)->base, out);
+}
