@@ -32,16 +32,16 @@ matches(const struct model_config *config, const struct backend_ops *backend)
 }
 
 enum status
-autocomplete_backend(struct model_config *config, const char *folder, const struct backend_ops *const *backends,
+autocomplete_backend(struct model_config *config, const char *name, const struct backend_ops *const *backends,
 		     const struct backend_ops **backend, struct error *error)
 {
 	if (config->name.length == 0) {
-		set_text(config, &config->name, folder);
+		set_text(config, &config->name, name);
 	}
-	if (!bytes_equal_text(config->name, folder)) {
+	if (!bytes_equal_text(config->name, name)) {
 		return error_set(
 			error, STATUS_INVALID_ARGUMENT,
-			"unexpected directory name '%s' for model '%.*s', directory name must equal model name", folder,
+			"unexpected directory name '%s' for model '%.*s', directory name must equal model name", name,
 			BYTES_ARGS(config->name));
 	}
 	while (*backends != NULL && !matches(config, *backends)) {

@@ -7,10 +7,10 @@
 #include "backends/backend.h"
 
 /*
- * Before the model is opened: name, backend and platform, file name. `folder` is the model's folder name. `backends`
- * lists what exists, with a NULL at the end; *backend is the one that runs the model.
+ * Before the model is opened: name, backend and platform, file name. `name` is the model's, that
+ * of its folder. `backends` lists what exists, with a NULL at the end; *backend is the one that runs the model.
  */
-enum status autocomplete_backend(struct model_config *config, const char *folder,
+enum status autocomplete_backend(struct model_config *config, const char *name,
 				 const struct backend_ops *const *backends, const struct backend_ops **backend,
 				 struct error *error);
 

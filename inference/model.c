@@ -221,12 +221,10 @@ static enum status
 open_backend(struct model *model, const struct model_options *options, struct error *error)
 {
 	struct model_config *config = &model->config;
-	const char *folder_name = strrchr(options->folder, '/');
 	const struct backend_signature *signature = NULL;
 	enum status status;
 
-	folder_name = folder_name == NULL ? options->folder : folder_name + 1;
-	status = autocomplete_backend(config, folder_name, options->backends, &model->backend, error);
+	status = autocomplete_backend(config, options->name, options->backends, &model->backend, error);
 	if (status == STATUS_OK) {
 		status = autocomplete_check(config, error);
 	}

@@ -35,7 +35,8 @@ struct model {
 };
 
 struct model_options {
-	const char *folder; /* <repository>/<model> */
+	const char *name;   /* by which clients ask for it */
+	const char *folder; /* <repository>/<model>, or wherever its files are */
 	const char *path;   /* <folder>/<version> */
 	int64_t version;
 	const struct backend_ops *const *backends;

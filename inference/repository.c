@@ -69,13 +69,17 @@ build_table(struct repository *repository)
 	size_t count = 0;
 
 	LIST_FOREACH (known, &repository->known, next) {
-		count++;
+		count += known->version_count > 0;
 	}
 	table = model_table_new(count);
 	count = 0;
 	LIST_FOREACH (known, &repository->known, next) {
-		struct model_table_entry *entry = &table->entries[count++];
+		struct model_table_entry *entry = &table->entries[count];
 
+		if (known->version_count == 0) {
+			continue; /* in the index, but never loaded: clients are told that it is not found */
+		}
+		count++;
 		entry->name = memory_text(known->name);
 		entry->versions = memory_array(known->version_count, sizeof(struct model *));
 		for (size_t i = 0; i < known->version_count; i++) {
@@ -374,6 +378,7 @@ open_version(const struct loading *loading, struct version *version)
 {
 	struct repository *repository = loading->repository;
 	struct model_options options = {
+		.name = loading->name,
 		.folder = loading->folder,
 		.version = version->number,
 		.backends = repository->options->backends,

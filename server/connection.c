@@ -305,14 +305,15 @@ send_continue(struct connection *connection)
 	(void)put;
 }
 
+/* 0 where there is none; what is wrong with it is the handler's to say. */
 static uint64_t
 inference_header_length(const struct http1_request *head)
 {
 	struct bytes text = http1_header(head, "inference-header-content-length");
 	uint64_t number = 0;
 
-	for (size_t i = 0; i < text.length && i < 18; i++) {
-		if (text.at[i] < '0' || text.at[i] > '9') {
+	for (size_t i = 0; i < text.length; i++) {
+		if (text.at[i] < '0' || text.at[i] > '9' || i >= 18) {
 			return 0;
 		}
 		number = number * 10 + (uint64_t)(text.at[i] - '0');
@@ -346,7 +347,7 @@ too_large(struct connection *connection, uint64_t length)
 {
 	const struct exchange *exchange = &connection->exchange;
 	uint64_t json = inference_header_length(&exchange->head);
-	uint64_t limited = json == 0 ? length : json;
+	uint64_t limited = json == 0 || json > length ? length : json;
 	char text[256];
 
 	if (limited <= exchange->options->max_input_bytes) {

@@ -40,6 +40,13 @@ store(struct data_sink *sink, const void *value, size_t size)
 }
 
 static enum status
+no_number(struct data_sink *sink)
+{
+	return error_set(sink->error, STATUS_INTERNAL,
+			 "Unable to parse 'data': attempt to access JSON non-number as double");
+}
+
+static enum status
 take_integer(struct data_sink *sink, yyjson_val *value)
 {
 	bool is_signed = sink->datatype >= DATATYPE_INT8 && sink->datatype <= DATATYPE_INT64;
@@ -73,7 +80,7 @@ take_element(struct data_sink *sink, yyjson_val *value)
 		float number = (float)yyjson_get_num(value);
 
 		if (!yyjson_is_num(value)) {
-			return json_wrong_type("data", "number", sink->error);
+			return no_number(sink);
 		}
 		store(sink, &number, sizeof(number));
 		return STATUS_OK;
@@ -82,7 +89,7 @@ take_element(struct data_sink *sink, yyjson_val *value)
 		double number = yyjson_get_num(value);
 
 		if (!yyjson_is_num(value)) {
-			return json_wrong_type("data", "number", sink->error);
+			return no_number(sink);
 		}
 		store(sink, &number, sizeof(number));
 		return STATUS_OK;

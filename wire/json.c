@@ -16,18 +16,35 @@ reason(const yyjson_read_err *failure)
 	}
 }
 
+static yyjson_doc *
+read_with(struct bytes text, yyjson_read_flag flags, yyjson_read_err *failure)
+{
+	/* Without YYJSON_READ_INSITU the text is only read. */
+	return yyjson_read_opts((char *)(uintptr_t)text.at, text.length, flags, NULL, failure);
+}
+
+/* What the lenient flags would let pass though Triton does not: numbers past a double, control characters. */
+static bool
+is_final(struct bytes text, const yyjson_read_err *failure)
+{
+	return failure->code == YYJSON_READ_ERROR_INVALID_NUMBER ||
+	       (failure->code == YYJSON_READ_ERROR_INVALID_STRING && failure->pos < text.length &&
+		text.at[failure->pos] < 0x20);
+}
+
 yyjson_doc *
 json_read(struct bytes text, struct error *error)
 {
-	static const yyjson_read_flag flags = YYJSON_READ_ALLOW_INF_AND_NAN | YYJSON_READ_ALLOW_INVALID_UNICODE;
 	yyjson_read_err failure = {0};
 	yyjson_doc *document;
 
 	if (bytes_starts_with(text, "\xef\xbb\xbf")) {
 		text = bytes_skip(text, 3);
 	}
-	/* Without YYJSON_READ_INSITU the text is only read. */
-	document = yyjson_read_opts((char *)(uintptr_t)text.at, text.length, flags, NULL, &failure);
+	document = read_with(text, YYJSON_READ_NOFLAG, &failure);
+	if (document == NULL && text.length > 0 && !is_final(text, &failure)) {
+		document = read_with(text, YYJSON_READ_ALLOW_INF_AND_NAN | YYJSON_READ_ALLOW_INVALID_UNICODE, &failure);
+	}
 	if (document == NULL) {
 		(void)error_set(error, STATUS_INTERNAL, "failed to parse the request JSON buffer: %s at %zu",
 				text.length == 0 ? "The document is empty." : reason(&failure), failure.pos);

@@ -3,7 +3,12 @@
 #include "base/log.h"
 
 #include <dlfcn.h>
+#include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define LIBRARY_NAME "libonnxruntime.so.1"
 
 static struct onnxruntime runtime;
 static struct error load_error;
@@ -77,10 +82,36 @@ forward_log(void *context, OrtLoggingLevel severity, const char *category, const
 	log_at(level, "onnxruntime: %s (%s)", message, location);
 }
 
+/*
+ * Beside the program as installed, in the source tree's .deps, or where the system's loader finds it. The run path
+ * alone would not do: under AddressSanitizer dlopen is the sanitizer's, and the program's run path is not looked at.
+ */
+static void *
+open_library(void)
+{
+	static const char *const places[] = {"../lib/hippocamp/", "../../.deps/prefix/lib/"};
+	char program[PATH_MAX];
+	ssize_t length = readlink("/proc/self/exe", program, sizeof(program));
+	void *library = NULL;
+
+	while (length > 0 && program[length - 1] != '/') {
+		length--;
+	}
+	for (size_t i = 0; i < sizeof(places) / sizeof(*places) && length > 0 && library == NULL; i++) {
+		char path[PATH_MAX + 64];
+
+		(void)snprintf(path, sizeof(path), "%.*s%s" LIBRARY_NAME, (int)length, program, places[i]);
+		if (access(path, R_OK) == 0) {
+			library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+		}
+	}
+	return library != NULL ? library : dlopen(LIBRARY_NAME, RTLD_NOW | RTLD_LOCAL);
+}
+
 static void
 load(void)
 {
-	void *library = dlopen("libonnxruntime.so.1", RTLD_NOW | RTLD_LOCAL);
+	void *library = open_library();
 	const OrtApiBase *(*get_base)(void) = NULL;
 	const OrtApiBase *base;
 	OrtStatus *failed;

@@ -96,10 +96,16 @@ create_double(const valkeyReadTask *task, double value, char *text, size_t lengt
 	return reply;
 }
 
+/* A bulk string of length -1 is a nil, too, so the task's type does not tell. */
 static void *
 create_nil(const valkeyReadTask *task)
 {
-	return new_reply(task);
+	struct redis_reply *reply = new_reply(task);
+
+	if (reply != NULL) {
+		reply->base.type = VALKEY_REPLY_NIL;
+	}
+	return reply;
 }
 
 static void *
