@@ -639,7 +639,7 @@ connection_sweep(struct connection *connection)
 void
 connection_finish(struct connection *connection)
 {
-	if ((connection->state == READING_HEAD && connection->in_length == 0) || connection->state == LINGERING) {
+	if (connection->state == READING_HEAD || connection->state == LINGERING) {
 		close_connection(connection);
 	} else {
 		connection->close_after = true;

@@ -19,7 +19,7 @@ void connection_reply(struct connection *connection);
 /* Once a second: closes a connection that has been silent for too long. */
 void connection_sweep(struct connection *connection);
 
-/* Closes now if it is between requests, else after the reply. */
+/* Closes now if no request has come whole as far as its head, else after the reply. */
 void connection_finish(struct connection *connection);
 
 struct connection *connection_next(struct connection *connection);

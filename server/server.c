@@ -164,6 +164,8 @@ on_sweep(void *argument)
 		connection_sweep(connection);
 		connection = next;
 	}
+	/* A loop that gets no requests must not keep models alive that are gone. */
+	(void)repository_table(lane->server->options->repository, &lane->view);
 	loop_timer_set(lane->sweep_timer, SWEEP_MS);
 }
 

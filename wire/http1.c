@@ -144,6 +144,18 @@ view(const struct http1_parser *parser, struct span span)
 	return bytes_make(parser->base + span.start, span.length);
 }
 
+/* White space behind a field's value is no part of it (RFC 9112 section 5.1); llhttp leaves it there. */
+static struct bytes
+field_value(const struct http1_parser *parser, struct span span)
+{
+	struct bytes value = view(parser, span);
+
+	while (value.length > 0 && (value.at[value.length - 1] == ' ' || value.at[value.length - 1] == '\t')) {
+		value.length--;
+	}
+	return value;
+}
+
 /* Absolute-form targets (RFC 9112 section 3.2.2) lose scheme and authority; queries are ignored, as Triton does. */
 static struct bytes
 target_path(struct bytes target)
@@ -186,7 +198,7 @@ fill_request(struct http1_parser *parser, struct http1_request *request)
 	request->header_count = parser->header_count;
 	for (size_t i = 0; i < parser->header_count; i++) {
 		request->headers[i].name = view(parser, parser->headers[i].name);
-		request->headers[i].value = view(parser, parser->headers[i].value);
+		request->headers[i].value = field_value(parser, parser->headers[i].value);
 	}
 }
 
@@ -206,6 +218,10 @@ http1_feed_head(struct http1_parser *parser, struct bytes buffer, size_t from, s
 	}
 	if (!parser->head_done || outcome != HPE_PAUSED) {
 		return parser->too_many ? HTTP1_TOO_LARGE : HTTP1_MALFORMED;
+	}
+	if (parser->llhttp.http_major != 1) {
+		llhttp_set_error_reason(&parser->llhttp, "unsupported HTTP version");
+		return HTTP1_MALFORMED;
 	}
 	fill_request(parser, request);
 	*used = (size_t)((const uint8_t *)llhttp_get_error_pos(&parser->llhttp) - buffer.at);

@@ -401,14 +401,27 @@ class Server:
     def metrics_port(self):
         return int(self.wait_log(r"Started Metrics Service at \S+?:(\d+)")[1])
 
-    def connect(self):
-        return Connection(self.port)
+    def connect(self, port=None):
+        try:
+            return Connection(port or self.port)
+        except OSError:
+            self.check_alive()
+            raise
+
+    def check_alive(self):
+        if self.process.poll() is not None:
+            self.reader.join(PATIENCE)
+            pytest.fail(f"the server ended with exit code {self.process.returncode}:\n" + "\n".join(self.log[-60:]))
 
     def request(self, method, path, body=b"", headers=None, port=None):
         if not isinstance(body, bytes):
             body = json.dumps(body).encode()
-        with Connection(port or self.port) as connection:
-            return connection.request(method, path, body, headers)
+        with self.connect(port) as connection:
+            try:
+                return connection.request(method, path, body, headers)
+            except OSError:
+                self.check_alive()
+                raise
 
     def get(self, path, **options):
         return self.request("GET", path, **options)

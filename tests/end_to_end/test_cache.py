@@ -328,7 +328,7 @@ def test_eviction(serve, repository):
 
 def test_answer_larger_than_the_cache(serve, repository):
     repository.copy("identity", cached=True)
-    server = serve(repository, "--cache-config=local,size=1MB")
+    server = serve(repository, "--cache-config=local,size=1MB", "--threads=1")
     large = np.arange(500_000, dtype=np.float32)
     for _ in range(2):
         same(infer_binary(server, "identity", {"INPUT0": large})["OUTPUT0"], large)

@@ -111,7 +111,7 @@ def test_model_config_of_reshape_and_labels(server):
     assert (entry["format"], entry["dims"]) == ("FORMAT_NCHW", [3, 224, 224])
     assert entry["reshape"] == {"shape": [1, 3, 224, 224]}
     assert config["output"][0]["label_filename"] == "densenet_labels.txt"
-    assert server.get("/v2/models/delay/config").json["parameters"] == {"mode": {"string_value": "delay"}}
+    assert server.get("/v2/models/delay/config").json["parameters"] == {"mode": {"string_value": "delay"}, "delay_ms": {"string_value": "100"}}
 
 
 @pytest.mark.parametrize("method, path", [

@@ -195,13 +195,12 @@ def test_model_without_config(serve, repository):
 
 
 def test_model_without_config_and_without_batches(serve, repository):
-    (repository.copy("gather") / "config.pbtxt").unlink()
+    (repository.copy("densenet_onnx") / "config.pbtxt").unlink()
     server = serve(repository)
-    config = server.get("/v2/models/gather/config").json
+    config = server.get("/v2/models/densenet_onnx/config").json
     assert config["max_batch_size"] == 0
-    assert [(entry["name"], entry["dims"]) for entry in config["input"]] == [("INPUT0", [-1]), ("INDEX", [-1])]
-    answer = infer(server, "gather", {"INPUT0": tensor([4, 5]), "INDEX": tensor([1], "INT64")})
-    same(answer["OUTPUT0"], tensor([5]))
+    assert [(entry["name"], entry["dims"]) for entry in config["input"]] == [("data_0", [1, 3, 224, 224])]
+    assert [(entry["name"], entry["dims"]) for entry in config["output"]] == [("fc6_1", [1, 1000, 1, 1])]
 
 
 def test_model_without_config_in_explicit_mode(serve, repository):

@@ -1,0 +1,20 @@
+-- wrk's part of a run: posts the body in the file named by the first argument, the
+-- second being the length of its JSON header, and prints the figures as JSON.
+
+function init(args)
+   local file = assert(io.open(args[1], "rb"))
+   wrk.method = "POST"
+   wrk.body = file:read("*a")
+   wrk.headers["Content-Type"] = "application/octet-stream"
+   wrk.headers["Inference-Header-Content-Length"] = args[2]
+   file:close()
+end
+
+function done(summary, latency)
+   local errors = summary.errors
+   io.write(string.format(
+      '{"requests": %d, "seconds": %f, "p50": %f, "p99": %f, "errors": %d}\n',
+      summary.requests, summary.duration / 1e6,
+      latency:percentile(50), latency:percentile(99),
+      errors.connect + errors.read + errors.write + errors.status + errors.timeout))
+end

@@ -1,0 +1,134 @@
+#include "inference/entry.h"
+
+#include "base/digest.h"
+#include "base/unit_test.h"
+
+static const int64_t shape_a[] = {2, 3};
+static const int64_t shape_s[] = {2};
+
+static struct blob *
+make_entry(void)
+{
+	struct entry_shape shapes[] = {
+		{bytes_text("A"), DATATYPE_FP32, 2, shape_a, 24},
+		{bytes_text("scalar"), DATATYPE_INT64, 0, NULL, 8},
+		{bytes_text("strings"), DATATYPE_BYTES, 1, shape_s, 10},
+	};
+	uint8_t *data[3];
+	struct blob *entry = entry_new(shapes, 3, data);
+
+	assert_non_null(entry);
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal((uintptr_t)data[i] % 16, 0);
+	}
+	memset(data[0], 'f', 24);
+	memset(data[1], 'i', 8);
+	memcpy(data[2], "\2\0\0\0ab\0\0\0\0", 10);
+	entry_seal(entry, 1700000000000, 1234);
+	return entry;
+}
+
+static void
+test_round_trip(void **state)
+{
+	struct blob *entry = make_entry();
+	struct tensor tensor;
+
+	(void)state;
+	assert_true(entry_valid(blob_bytes(entry)));
+	assert_int_equal(entry_output_count(entry), 3);
+	assert_int_equal(entry_created_ms(entry), 1700000000000);
+	assert_int_equal(entry_cost_us(entry), 1234);
+	tensor = entry_output(entry, 0);
+	assert_bytes(tensor.name, "A");
+	assert_int_equal(tensor.rank, 2);
+	assert_int_equal(tensor.shape[1], 3);
+	assert_bytes(tensor.data, "ffffffffffffffffffffffff");
+	tensor = entry_output(entry, 1);
+	assert_int_equal(tensor.rank, 0);
+	assert_bytes(tensor.data, "iiiiiiii");
+	tensor = entry_output(entry, 2);
+	assert_bytes(tensor_next_string(&tensor.data), "ab");
+	blob_unref(entry);
+}
+
+/* No bit may flip and no byte may be missing or added without being noticed. */
+static void
+test_damage_is_noticed(void **state)
+{
+	struct blob *entry = make_entry();
+	struct blob *longer = blob_new(entry->length + 1);
+
+	(void)state;
+	for (size_t length = 0; length < entry->length; length++) {
+		assert_false(entry_valid(bytes_make(entry->data, length)));
+	}
+	memcpy(longer->data, entry->data, entry->length);
+	longer->data[entry->length] = 0;
+	assert_false(entry_valid(blob_bytes(longer)));
+	for (size_t i = 0; i < entry->length * 8; i++) {
+		entry->data[i / 8] ^= (uint8_t)(1U << i % 8);
+		assert_false(entry_valid(blob_bytes(entry)));
+		entry->data[i / 8] ^= (uint8_t)(1U << i % 8);
+	}
+	assert_true(entry_valid(blob_bytes(entry)));
+	blob_unref(longer);
+	blob_unref(entry);
+}
+
+/* A liar can compute checksums: every field that lies is refused by itself. */
+static void
+test_lies_are_noticed(void **state)
+{
+	struct blob *good = make_entry();
+
+	(void)state;
+	for (size_t i = 16; i < 48 + 3 * 32; i++) {
+		for (int change = 0; change < 4; change++) {
+			struct blob *entry = blob_copy(blob_bytes(good));
+
+			entry->data[i] = (uint8_t)(change == 0	 ? 0xff
+						   : change == 1 ? 0x80
+						   : change == 2 ? entry->data[i] + 1
+								 : entry->data[i] - 1);
+			entry_seal(entry, entry_created_ms(entry), entry_cost_us(entry));
+			if (entry_valid(blob_bytes(entry))) { /* then reading it all must be safe */
+				for (size_t k = 0; k < entry_output_count(entry); k++) {
+					struct tensor tensor = entry_output(entry, k);
+
+					(void)checksum64(tensor.data);
+					(void)checksum64(tensor.name);
+				}
+			}
+			blob_unref(entry);
+		}
+	}
+	blob_unref(good);
+}
+
+static void
+test_sizes_that_overflow(void **state)
+{
+	struct entry_shape shapes[] = {
+		{bytes_text("A"), DATATYPE_UINT8, 1, shape_s, SIZE_MAX - 100},
+		{bytes_text("B"), DATATYPE_UINT8, 1, shape_s, SIZE_MAX - 100},
+	};
+	uint8_t *data[2];
+
+	(void)state;
+	assert_null(entry_new(shapes, 2, data));
+	assert_null(entry_new(shapes, 1, data));
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_damage_is_noticed),
+		cmocka_unit_test(test_lies_are_noticed),
+		cmocka_unit_test(test_sizes_that_overflow),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

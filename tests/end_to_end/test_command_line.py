@@ -1,0 +1,294 @@
+"""The command line, the log, start and end."""
+
+import json
+import re
+import signal
+import socket
+import threading
+
+import pytest
+
+from support import (LOCAL, PATIENCE, ask_delay, ask_identity, ask_simple, encode, eventually,
+                     infer_path, request_bytes, run_program, tensor)
+
+
+def refuses(repository, *arguments):
+    """The text of a start that fails at once."""
+    done = run_program("serve", f"--model-repository={repository.path}", "--http-address=127.0.0.1", "--http-port=0",
+                       "--metrics-port=0", *arguments)
+    assert done.returncode == 1, done.stderr
+    return done.stderr
+
+
+# --- Options ---
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
+def test_help(arguments):
+    done = run_program(*arguments)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    for option in ("--model-repository", "--model-control-mode", "--http-port", "--metrics-port", "--cache-config",
+                   "--log-verbose", "--exit-timeout-secs"):
+        assert option in done.stdout
+
+
+def test_version():
+    done = run_program("--version")
+    assert done.returncode == 0
+    assert re.fullmatch(r"hippocamp \d+\.\d+\S*\n", done.stdout)
+
+
+@pytest.mark.parametrize("arguments", [[], ["serv"], ["serve", "surplus"]])
+def test_no_command(arguments):
+    done = run_program(*arguments)
+    assert done.returncode != 0
+    assert "hippocamp" in done.stderr
+
+
+@pytest.mark.parametrize("given, meant", [("--http-prt=1", "--http-port"), ("--model-repo-sitory=x", "--model-repository"),
+                                          ("--cache-confg=local,size=1", "--cache-config")])
+def test_unknown_option_names_the_nearest(repository, given, meant):
+    text = refuses(repository, given)
+    assert f"unrecognized option '{given.split('=')[0]}'" in text
+    assert f"'{meant}'" in text
+
+
+def test_nothing_near():
+    done = run_program("serve", "--zebra=1")
+    assert done.returncode == 1
+    assert "unrecognized option '--zebra'" in done.stderr
+    assert "did you mean" not in done.stderr
+
+
+@pytest.mark.parametrize("option, value", [
+    ("http-port", "http"), ("http-port", "65536"), ("http-port", "-1"), ("http-port", ""), ("metrics-port", "99999"), ("threads", "-1"),
+    ("threads", "x"), ("http-max-input-size", "many"), ("exit-timeout-secs", "1.5"), ("exit-on-error", "maybe"),
+    ("strict-readiness", "2"), ("model-control-mode", "sometimes"), ("log-format", "xml"), ("log-verbose", "loud"),
+    ("repository-poll-secs", "0")])
+def test_bad_values(repository, option, value):
+    text = refuses(repository, f"--{option}={value}")
+    assert option in text
+    assert f"'{value}'" in text
+    assert "expected" in text or "one of" in text
+
+
+def test_value_apart_from_the_option(start, repository):
+    server = start(repository.add("identity"), "--log-verbose", "1", "--exit-on-error", "false", "--cache-config", "local,size=1MB")
+    ask_identity(server, [1])
+
+
+def test_no_repository():
+    done = run_program("serve", "--http-port=0")
+    assert done.returncode == 1
+    assert "--model-repository" in done.stderr
+
+
+def test_repository_that_is_not_there(repository):
+    missing = repository.path / "missing"
+    done = run_program("serve", f"--model-repository={missing}", "--http-port=0", "--metrics-port=0")
+    assert done.returncode == 1
+    assert str(missing) in done.stderr
+
+
+def test_empty_repository(serve, repository):
+    server = serve(repository)
+    assert server.ready()
+    assert server.index() == {}
+
+
+# --- Ports ---
+
+
+@pytest.mark.parametrize("kind, name", [("http", "HTTP"), ("metrics", "Metrics")])
+def test_port_in_use(repository, kind, name):
+    with socket.create_server((LOCAL, 0)) as taken:
+        port = taken.getsockname()[1]
+        text = refuses(repository, f"--{kind}-port={port}")
+    assert re.search(rf"failed to start {name} service: Unavailable - Socket '127\.0\.0\.1:{port}' already in use", text), text
+
+
+def test_address_that_is_not_ours(repository):
+    assert "192.0.2.1" in refuses(repository, "--http-address=192.0.2.1")
+
+
+def test_without_metrics(start, repository):
+    server = start(repository.add("identity"), "--allow-metrics=false")
+    ask_identity(server, [1])
+    server.stop()
+    assert not server.lines("Started Metrics Service")
+
+
+def test_listens_on_the_given_address_only(serve, repository):
+    server = serve(repository)
+    server.wait_log(r"Started HTTPService at 127\.0\.0\.1:\d+")
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.2", server.port), timeout=5).close()
+
+
+# --- The cache ---
+
+
+@pytest.mark.parametrize("options, texts", [
+    (["--cache-config=local,size=1MB", "--cache-config=redis,host=x"], ["multiple cache configurations"]),
+    (["--cache-config=local,size=1MB", "--response-cache-byte-size=1000000"],
+     ["Incompatible flags --response-cache-byte-size and --cache-config both provided"]),
+    (["--cache-config=local,sise=1MB"], ["'sise'", "'size'", "ttl", "namespace"]),
+    (["--cache-config=redis,host=x", "--cache-config=redis,pasword=1"], ["'pasword'", "'password'", "wait_timeout"]),
+    (["--cache-config=lokal,size=1MB"], ["unable to find 'libtritoncache_lokal.so' for cache. Searched: "]),
+    (["--cache-config=lokal,size=1MB", "--cache-dir=/nowhere/caches"],
+     ["unable to find 'libtritoncache_lokal.so' for cache. Searched: /nowhere/caches"]),
+    (["--cache-config=local,size=big"], ["'big'", "size"]),
+    (["--cache-config=local,size=-1"], ["'-1'", "size"]),
+    (["--cache-config=redis,port=1"], ["host"]),
+    (["--cache-config=redis,host=x", "--cache-config=redis,port=nonexistent"], ["'nonexistent'", "port"]),
+    (["--cache-config=local,size"], ["local,size"]),
+    (["--cache-config=,size=1"], ["--cache-config"]), (["--cache-config=local,=1"], ["--cache-config"])])
+def test_bad_cache_options(repository, options, texts):
+    text = refuses(repository, *options)
+    for part in texts:
+        assert part in text
+
+
+def test_password_is_not_in_messages(repository):
+    text = refuses(repository, "--cache-config=redis,host=x", "--cache-config=redis,password=hush", "--cache-config=redis,nope=1")
+    assert "hush" not in text
+
+
+def test_older_cache_option(serve, repository):
+    server = serve(repository.add("simple"), "--response-cache-byte-size=1000000")
+    ask_simple(server)
+    server.expect("simple", cache_miss=1)
+    ask_simple(server)
+    server.expect("simple", cache_hit=1)
+
+
+# --- The log ---
+
+
+def test_default_log_form(serve, repository):
+    server = serve(repository.add("identity"))
+    for line in server.log[:]:
+        assert re.match(r'^[IWE]\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ \S+:\d+\] "', line), line
+    assert f" {server.process.pid} " in server.log[0]
+
+
+def test_json_log(serve, repository):
+    server = serve(repository.add("identity"), "--log-format=json", "--log-verbose=1")
+    ask_identity(server, [1])
+    server.stop()
+    for line in server.log:
+        entry = json.loads(line)
+        assert {"time", "level", "message"} <= set(entry)
+    assert any("Started HTTPService" in json.loads(line)["message"] for line in server.log)
+
+
+def test_iso_log(serve, repository):
+    server = serve(repository.add("identity"), "--log-format=ISO8601")
+    assert re.match(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", server.log[0])
+
+
+def test_log_file(start, repository, tmp_path):
+    path = tmp_path / "server.log"
+    path.write_text("before\n")
+    server = start(repository.add("identity"), f"--log-file={path}")
+    found = eventually(lambda: re.search(r"Started HTTPService at \S+:(\d+)", path.read_text()), "the log file's line")
+    server.__dict__["port"] = int(found[1])
+    ask_identity(server, [1])
+    server.stop()
+    assert server.log == []
+    assert path.read_text().startswith("before\n")
+
+
+def test_log_file_that_cannot_be_written(repository):
+    assert "/nowhere/x.log" in refuses(repository, "--log-file=/nowhere/x.log")
+
+
+def test_requests_are_not_logged(serve, repository):
+    server = serve(repository.add("simple"))
+    count = len(server.log)
+    for first in range(5):
+        ask_simple(server, first)
+    assert len(server.log) == count
+
+
+def test_what_clients_send_cannot_forge_log_lines(serve, repository):
+    server = serve(repository.add("identity"), "--model-control-mode=explicit", "--log-verbose=1")
+    server.post("/v2/repository/models/x%0aI0101%20forged/load")
+    server.get("/v2/models/x%0aforged", headers={"X": "forged"})
+    server.stop()
+    assert not server.lines("^(I0101 )?forged|^I0101")
+
+
+# --- Models that fail ---
+
+
+def test_failing_model_ends_the_start(repository):
+    place = repository.add("identity").scale("scale", {1: 2.0})
+    (place / "1" / "model.onnx").write_bytes(b"broken")
+    text = refuses(repository)
+    assert "scale" in text
+    assert "failed to load all models" in text or "failed to load" in text
+
+
+def test_failing_model_with_exit_on_error_false(serve, repository):
+    place = repository.add("identity").scale("scale", {1: 2.0})
+    (place / "config.pbtxt").write_text("broken")
+    server = serve(repository, "--exit-on-error=false")
+    ask_identity(server, [1])
+    assert not server.ready("scale")
+    assert server.get("/v2/health/ready").status == 400
+    assert server.lines("scale")
+
+
+def test_load_model_that_is_not_there(repository):
+    assert "nope" in refuses(repository, "--model-control-mode=explicit", "--load-model=nope")
+
+
+# --- The end ---
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_requests_in_flight_are_finished(serve, repository, number):
+    server = serve(repository.add("delay"))
+    answers = []
+    threads = [threading.Thread(target=lambda i=i: answers.append(ask_delay(server, 1000, [i]))) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    inference = ("nv_inference_pending_request_count", frozenset({("model", "delay"), ("version", "1")}))
+    eventually(lambda: server.metrics()[inference] == 1, "two requests, one of them waiting")
+    server.signal(number)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert len(answers) == 2
+    assert server.wait() == 0
+
+
+def test_idle_connections_do_not_delay_the_end(serve, repository):
+    server = serve(repository.add("identity"))
+    with server.connect() as idle, server.connect() as half:
+        assert idle.request("GET", "/v2/health/live").status == 200
+        half.send(b"GET /v2 HTTP/1.1\r\n")
+        server.stop()
+        assert idle.closed()
+
+
+def test_a_run_longer_than_the_exit_timeout(start, repository):
+    server = start(repository.add("delay"), "--exit-timeout-secs=1")
+    with server.connect() as connection:
+        body, headers = encode({"INPUT0": tensor([1], "INT32")}, parameters={"delay_ms": 20_000})
+        connection.send(request_bytes("POST", infer_path("delay"), body, headers))
+        running = ("nv_inference_pending_request_count", frozenset({("model", "delay"), ("version", "1")}))
+        with server.connect() as other:
+            other.send(request_bytes("POST", infer_path("delay"), *encode({"INPUT0": tensor([2], "INT32")})))
+            eventually(lambda: server.metrics()[running] == 1, "a request behind the running one")
+            server.signal(signal.SIGTERM)
+            server.wait(15)  # not the run's 20 seconds
+    assert server.lines("Exit timeout expired")
+
+
+def test_two_servers_side_by_side(serve, repository):
+    one, two = (serve(repository.path if i else repository.add("simple")) for i in range(2))
+    ask_simple(one)
+    ask_simple(two)
+    two.expect("simple", cache_hit=0)  # local caches are their own

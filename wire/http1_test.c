@@ -1,0 +1,163 @@
+#include "wire/http1.h"
+
+#include "base/unit_test.h"
+
+static const char request_text[] = "POST /v2/models/a%20b/infer?x=1 HTTP/1.1\r\n"
+				   "Host: localhost\r\n"
+				   "inference-HEADER-content-length:  12 \r\n"
+				   "Content-Length: 3\r\n"
+				   "\r\n"
+				   "abcGET";
+
+static void
+check_request(const struct http1_request *request, size_t used)
+{
+	assert_int_equal(request->method, HTTP1_POST);
+	assert_bytes(request->path, "/v2/models/a%20b/infer");
+	assert_true(request->keep_alive);
+	assert_false(request->chunked);
+	assert_int_equal(request->content_length, 3);
+	assert_bytes(http1_header(request, "Inference-Header-Content-Length"), "12");
+	assert_null(http1_header(request, "accept").at);
+	assert_string_equal(request_text + used, "abcGET");
+}
+
+/* The outcome is the same however the bytes are cut, also when the buffer moves between two cuts. */
+static void
+test_head_in_pieces(void **state)
+{
+	size_t total = sizeof(request_text) - 1;
+
+	(void)state;
+	for (size_t step = 1; step <= total; step++) {
+		struct http1_parser *parser = http1_new();
+		struct http1_request request;
+		char buffers[2][sizeof(request_text)];
+		enum http1_progress progress = HTTP1_MORE;
+		size_t used = 0;
+
+		for (size_t at = 0, turn = 0; at < total && progress == HTTP1_MORE; at += step, turn++) {
+			size_t end = at + step < total ? at + step : total;
+
+			memcpy(buffers[turn % 2], request_text, end);
+			progress = http1_feed_head(parser, bytes_make(buffers[turn % 2], end), at, &request, &used);
+		}
+		assert_int_equal(progress, HTTP1_DONE);
+		check_request(&request, used);
+		http1_free(parser);
+	}
+}
+
+static void
+test_chunks_in_pieces(void **state)
+{
+	static const char head[] = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+	static const char chunks[] = "3;x=y\r\nabc\r\n4\r\ndefg\r\n0\r\nTrailer: t\r\n\r\nNEXT";
+	size_t total = sizeof(chunks) - 1;
+
+	(void)state;
+	for (size_t step = 1; step <= total; step++) {
+		struct http1_parser *parser = http1_new();
+		enum http1_progress progress = HTTP1_MORE;
+		struct http1_request request;
+		size_t consumed = 0;
+		struct buf body;
+		size_t used;
+
+		buf_init(&body, 100);
+		assert_int_equal(http1_feed_head(parser, bytes_text(head), 0, &request, &used), HTTP1_DONE);
+		assert_true(request.chunked);
+		while (progress == HTTP1_MORE && consumed < total) {
+			size_t end = consumed + step < total ? consumed + step : total;
+
+			progress =
+				http1_feed_chunks(parser, bytes_make(chunks + consumed, end - consumed), &body, &used);
+			consumed += used;
+		}
+		assert_int_equal(progress, HTTP1_DONE);
+		assert_bytes(buf_bytes(&body), "abcdefg");
+		assert_string_equal(chunks + consumed, "NEXT");
+		buf_fini(&body);
+		http1_free(parser);
+	}
+}
+
+static void
+test_chunks_are_bounded(void **state)
+{
+	struct http1_parser *parser = http1_new();
+	struct http1_request request;
+	struct buf body;
+	size_t used;
+
+	(void)state;
+	buf_init(&body, 4);
+	assert_int_equal(http1_feed_head(parser, bytes_text("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), 0,
+					 &request, &used),
+			 HTTP1_DONE);
+	assert_int_equal(http1_feed_chunks(parser, bytes_text("5\r\nabcde\r\n0\r\n\r\n"), &body, &used),
+			 HTTP1_TOO_LARGE);
+	buf_fini(&body);
+	http1_free(parser);
+}
+
+static void
+test_malformed(void **state)
+{
+	static const char *const heads[] = {
+		"GARBAGE\r\n\r\n",
+		"GET /\r\nHost: x\r\n\r\n",
+		"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+		"GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"GET / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
+		"GET / HTTP/1.1\r\nBad Name: x\r\n\r\n",
+		"GET / HTTP/1.1\nHost: x\n\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(heads) / sizeof(*heads); i++) {
+		struct http1_parser *parser = http1_new();
+		struct http1_request request;
+		size_t used;
+
+		assert_int_equal(http1_feed_head(parser, bytes_text(heads[i]), 0, &request, &used), HTTP1_MALFORMED);
+		assert_non_null(http1_reason(parser));
+		http1_free(parser);
+	}
+}
+
+static void
+test_targets_and_closing(void **state)
+{
+	struct http1_parser *parser = http1_new();
+	struct http1_request request;
+	uint8_t decoded[16];
+	size_t used;
+
+	(void)state;
+	assert_int_equal(http1_feed_head(parser, bytes_text("GET http://h/v2?q HTTP/1.1\r\nConnection: close\r\n\r\n"),
+					 0, &request, &used),
+			 HTTP1_DONE);
+	assert_bytes(request.path, "/v2");
+	assert_false(request.keep_alive);
+	assert_int_equal(http1_feed_head(parser, bytes_text("HEAD / HTTP/1.0\r\n\r\n"), 0, &request, &used),
+			 HTTP1_DONE);
+	assert_int_equal(request.method, HTTP1_OTHER);
+	assert_true(request.version_1_0);
+	assert_false(request.keep_alive);
+	assert_bytes(bytes_make(decoded, http1_percent_decode(bytes_text("%41b%2"), decoded)), "Ab%2");
+	assert_bytes(bytes_make(decoded, http1_percent_decode(bytes_text("%zz%2F"), decoded)), "%zz/");
+	http1_free(parser);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_head_in_pieces),	    cmocka_unit_test(test_chunks_in_pieces),
+		cmocka_unit_test(test_chunks_are_bounded),  cmocka_unit_test(test_malformed),
+		cmocka_unit_test(test_targets_and_closing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
