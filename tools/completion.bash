@@ -1,0 +1,13 @@
+# Completion of hippocamp's commands and options in bash. The options come from the program itself.
+_hippocamp() {
+    local word=${COMP_WORDS[COMP_CWORD]}
+    if ((COMP_CWORD == 1)); then
+        mapfile -t COMPREPLY < <(compgen -W 'serve --help --version' -- "$word")
+    elif [[ $word == --*=* || $word != -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -f -- "${word#*=}")
+    else
+        mapfile -t COMPREPLY < <(compgen -W "$(hippocamp --help | grep -oE '^  --[a-z-]+=')" -- "$word")
+        compopt -o nospace
+    fi
+}
+complete -F _hippocamp hippocamp
