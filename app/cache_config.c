@@ -136,7 +136,7 @@ cache_config_open(const struct serve_settings *settings, struct response_cache *
 	for (size_t i = 0; i < settings->cache_configs.count && status == STATUS_OK; i++) {
 		status = take_apart(settings->cache_configs.items[i], &config, error);
 	}
-	if (status == STATUS_OK && strcmp(config.name, "none") != 0) {
+	if (status == STATUS_OK && config.name != NULL && strcmp(config.name, "none") != 0) {
 		status = open_store(settings, &config, cache, error);
 	} else if (status == STATUS_OK && config.count > 0) {
 		status = error_set(error, STATUS_INVALID_ARGUMENT, "--cache-config none takes no options");

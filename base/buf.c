@@ -24,23 +24,16 @@ buf_clear(struct buf *buf)
 	buf->failed = false;
 }
 
-uint8_t *
-buf_reserve(struct buf *buf, size_t more)
+bool
+buf_grow(struct buf *buf, size_t more)
 {
-	size_t capacity;
+	size_t capacity = buf->capacity < 128 ? 256 : buf->capacity * 2;
 	uint8_t *at;
 
-	if (buf->failed) {
-		return NULL;
-	}
-	if (more <= buf->capacity - buf->length) {
-		return buf->at + buf->length;
-	}
+	buf->failed = true;
 	if (more > buf->maximum - buf->length) {
-		buf->failed = true;
-		return NULL;
+		return false;
 	}
-	capacity = buf->capacity < 128 ? 256 : buf->capacity * 2;
 	if (capacity < buf->length + more) {
 		capacity = buf->length + more;
 	}
@@ -49,35 +42,12 @@ buf_reserve(struct buf *buf, size_t more)
 	}
 	at = realloc(buf->at, capacity);
 	if (at == NULL) {
-		buf->failed = true;
-		return NULL;
+		return false;
 	}
 	buf->at = at;
 	buf->capacity = capacity;
-	return at + buf->length;
-}
-
-void
-buf_append(struct buf *buf, struct bytes bytes)
-{
-	uint8_t *room = buf_reserve(buf, bytes.length);
-
-	if (room != NULL && bytes.length > 0) {
-		memcpy(room, bytes.at, bytes.length);
-		buf->length += bytes.length;
-	}
-}
-
-void
-buf_text(struct buf *buf, const char *text)
-{
-	buf_append(buf, bytes_text(text));
-}
-
-void
-buf_byte(struct buf *buf, uint8_t byte)
-{
-	buf_append(buf, bytes_make(&byte, 1));
+	buf->failed = false;
+	return true;
 }
 
 void

@@ -22,13 +22,49 @@ void buf_fini(struct buf *buf);
 /* Forgets the content, keeps the memory. */
 void buf_clear(struct buf *buf);
 
+/* Grows so that `more` bytes fit, or marks the buffer as failed. For buf_reserve. */
+bool buf_grow(struct buf *buf, size_t more);
+
 /* Room for `more` bytes at the end, or NULL (the buffer is then failed). The caller writes there, then adds to
  * `length`. */
-uint8_t *buf_reserve(struct buf *buf, size_t more);
+static inline uint8_t *
+buf_reserve(struct buf *buf, size_t more)
+{
+	if (buf->failed || (more > buf->capacity - buf->length && !buf_grow(buf, more))) {
+		return NULL;
+	}
+	return buf->at + buf->length;
+}
 
-void buf_append(struct buf *buf, struct bytes bytes);
-void buf_text(struct buf *buf, const char *text);
-void buf_byte(struct buf *buf, uint8_t byte);
+static inline void
+buf_append(struct buf *buf, struct bytes bytes)
+{
+	uint8_t *room = buf_reserve(buf, bytes.length);
+
+	if (room != NULL && bytes.length > 0) {
+		memcpy(room, bytes.at, bytes.length);
+		buf->length += bytes.length;
+	}
+}
+
+/* Inline, so that the length of a literal is known when compiling. */
+static inline void
+buf_text(struct buf *buf, const char *text)
+{
+	buf_append(buf, bytes_make(text, strlen(text)));
+}
+
+static inline void
+buf_byte(struct buf *buf, uint8_t byte)
+{
+	uint8_t *room = buf_reserve(buf, 1);
+
+	if (room != NULL) {
+		*room = byte;
+		buf->length++;
+	}
+}
+
 void buf_format(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_unsigned(struct buf *buf, uint64_t number);
 void buf_signed(struct buf *buf, int64_t number);

@@ -599,7 +599,7 @@ engine_infer(struct engine_lane *lane, struct inference_request *request)
 	bool caching = lane->cache != NULL && model->config.response_cache;
 	struct cache_key key;
 	bool keyed = false;
-	int64_t batch;
+	int64_t batch = 0;
 
 	request->lane = lane;
 	request->entry = NULL;

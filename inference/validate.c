@@ -224,27 +224,35 @@ check_strings(const struct model_config *config, const struct inference_request 
 }
 
 static enum status
+too_many_elements(const struct tensor *input, struct error *error)
+{
+	char shape[SHAPE_TEXT];
+
+	shape_text(input->shape, input->rank, shape, sizeof(shape));
+	return error_set(
+		error, STATUS_INVALID_ARGUMENT,
+		"invalid shape for input '%.*s': shape %s causes total element count to exceed maximum size of "
+		"%" PRId64,
+		BYTES_ARGS(input->name), shape, INT64_MAX);
+}
+
+static enum status
 check_size(const struct model_config *config, const struct inference_request *request, const struct tensor *input,
 	   struct error *error)
 {
-	char shape[SHAPE_TEXT];
 	int64_t elements;
 	size_t expected;
 
-	shape_text(input->shape, input->rank, shape, sizeof(shape));
 	if (!shape_elements(input->shape, input->rank, &elements)) {
-		return error_set(
-			error, STATUS_INVALID_ARGUMENT,
-			"invalid shape for input '%.*s': shape %s causes total element count to exceed maximum "
-			"size of %" PRId64,
-			BYTES_ARGS(input->name), shape, INT64_MAX);
+		return too_many_elements(input, error);
 	}
 	if (input->datatype == DATATYPE_BYTES) {
 		return check_strings(config, request, input, elements, error);
 	}
 	if (__builtin_mul_overflow((size_t)elements, datatype_size(input->datatype), &expected)) {
-		return error_set(error, STATUS_INVALID_ARGUMENT, "byte size overflow for input '%.*s': shape %s",
-				 BYTES_ARGS(input->name), shape);
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "byte size overflow for input '%.*s': %" PRId64 " elements", BYTES_ARGS(input->name),
+				 elements);
 	}
 	if (input->data.length != expected) {
 		return invalid(error, request,

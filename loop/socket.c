@@ -90,7 +90,7 @@ socket_accept(int listener)
 uint16_t
 socket_port(int fd)
 {
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = {0};
 	socklen_t length = sizeof(address);
 
 	if (getsockname(fd, (struct sockaddr *)&address, &length) != 0) {

@@ -5,7 +5,8 @@
 #include "wire/infer_reply.h"
 
 #include <inttypes.h>
-#include <stdio.h>
+
+#define HEADERS_MAX 128
 
 struct inference {
 	struct inference_request request; /* first */
@@ -123,28 +124,29 @@ send_outputs(struct inference *inference, const struct infer_reply_output *outpu
 	size_t piece_count = pieces == NULL ? 0 : list_pieces(exchange, outputs, count, pieces);
 	bool binary = piece_count > 1;
 	bool packed = inference->reply_coding != CODING_IDENTITY;
-	char *headers = arena_get(&exchange->arena, 128);
-	int length = 0;
+	const char *content_type = binary ? "application/octet-stream" : "application/json";
+	struct buf headers = {.at = arena_get(&exchange->arena, HEADERS_MAX), .capacity = HEADERS_MAX};
 
-	if (pieces == NULL || headers == NULL) {
+	if (pieces == NULL || headers.at == NULL) {
 		blob_unref(inference->request.entry);
 		inference_fini(inference);
 		reply_error_text(exchange, STATUS_UNAVAILABLE, "no memory for the response");
 		return;
 	}
 	if (binary) {
-		length = snprintf(headers, 128, "Inference-Header-Content-Length: %zu\r\n", exchange->text.length);
+		buf_text(&headers, "Inference-Header-Content-Length: ");
+		buf_unsigned(&headers, exchange->text.length);
+		buf_text(&headers, "\r\n");
 	}
 	if (packed) {
-		length += snprintf(headers + length, 128 - (size_t)length, "Content-Encoding: %s\r\n",
-				   coding_name(inference->reply_coding));
-		send_compressed(inference, binary ? "application/octet-stream" : "application/json",
-				bytes_make(headers, (size_t)length), pieces, piece_count);
+		buf_text(&headers, "Content-Encoding: ");
+		buf_text(&headers, coding_name(inference->reply_coding));
+		buf_text(&headers, "\r\n");
+		send_compressed(inference, content_type, buf_bytes(&headers), pieces, piece_count);
 		return;
 	}
 	inference_fini(inference);
-	reply_pieces(exchange, binary ? "application/octet-stream" : "application/json",
-		     bytes_make(headers, (size_t)length), pieces, piece_count, inference->request.entry);
+	reply_pieces(exchange, content_type, buf_bytes(&headers), pieces, piece_count, inference->request.entry);
 }
 
 static void
@@ -314,7 +316,9 @@ decode_raw(struct inference *inference, struct bytes data, struct error *error)
 			return error_set(error, STATUS_UNAVAILABLE, "no memory for the request");
 		}
 		memcpy(framed, &length, sizeof(length));
-		memcpy(framed + sizeof(length), data.at, data.length);
+		if (data.length > 0) {
+			memcpy(framed + sizeof(length), data.at, data.length);
+		}
 		input->data = bytes_make(framed, sizeof(length) + data.length);
 	}
 	inference->body = (struct infer_body){.inputs = input, .input_count = 1, .binary_by_default = true};

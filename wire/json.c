@@ -27,7 +27,7 @@ read_with(struct bytes text, yyjson_read_flag flags, yyjson_read_err *failure)
 static bool
 is_final(struct bytes text, const yyjson_read_err *failure)
 {
-	return failure->code == YYJSON_READ_ERROR_INVALID_NUMBER ||
+	return (failure->code == YYJSON_READ_ERROR_INVALID_NUMBER && strstr(failure->msg, "infinity") != NULL) ||
 	       (failure->code == YYJSON_READ_ERROR_INVALID_STRING && failure->pos < text.length &&
 		text.at[failure->pos] < 0x20);
 }

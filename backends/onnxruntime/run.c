@@ -272,7 +272,7 @@ copy_output(const struct call *call, size_t index, struct error *error)
 		return copy_strings(call, index, error);
 	}
 	status = check(call, api_of(call)->GetTensorMutableData(call->outputs[index], &from), error);
-	if (status == STATUS_OK && call->shapes[index].length > 0) {
+	if (status == STATUS_OK && from != NULL && call->shapes[index].length > 0) {
 		memcpy(call->data[index], from, call->shapes[index].length);
 	}
 	return status;

@@ -488,7 +488,7 @@ class Server:
         if self.process.returncode is None:
             if self.process.poll() is None:
                 self.signal(signal.SIGTERM)
-            code = self.wait()
+            code = self.wait(PATIENCE + 10)  # longer than the server's own limit
             assert code == 0, f"exit code {code}:\n" + "\n".join(self.log[-60:])
         self.check_log()
 

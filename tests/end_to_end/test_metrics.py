@@ -68,13 +68,14 @@ def test_requests_are_counted(serve, repository):
     now = moved_to(server, "simple", nv_inference_request_success=3, nv_inference_count=7, nv_inference_exec_count=3)
     assert now["nv_inference_request_duration_us"] > 0
     assert now["nv_inference_compute_infer_duration_us"] > 0
-    assert not any("nv_cache" in name for name, _ in server.metrics())
+    assert all(value == 0 for (name, _), value in server.metrics().items() if name.startswith("nv_cache"))
 
 
 def test_hits_and_misses(serve, repository):
     server = serve(repository.add("simple"))
     ask_simple(server)
-    before = moved_to(server, "simple", nv_cache_num_misses_per_model=1, nv_cache_num_hits_per_model=0)
+    before = moved_to(server, "simple", nv_inference_request_success=1, nv_inference_exec_count=1,
+                      nv_cache_num_misses_per_model=1, nv_cache_num_hits_per_model=0)
     for _ in range(4):
         ask_simple(server)
     now = moved_to(server, "simple", nv_inference_request_success=5, nv_inference_count=1, nv_inference_exec_count=1,

@@ -195,12 +195,13 @@ def test_model_without_config(serve, repository):
 
 
 def test_model_without_config_and_without_batches(serve, repository):
-    (repository.copy("densenet_onnx") / "config.pbtxt").unlink()
+    (repository.copy("nonzero") / "config.pbtxt").unlink()
     server = serve(repository)
-    config = server.get("/v2/models/densenet_onnx/config").json
-    assert config["max_batch_size"] == 0
-    assert [(entry["name"], entry["dims"]) for entry in config["input"]] == [("data_0", [1, 3, 224, 224])]
-    assert [(entry["name"], entry["dims"]) for entry in config["output"]] == [("fc6_1", [1, 1000, 1, 1])]
+    config = server.get("/v2/models/nonzero/config").json
+    assert config["max_batch_size"] == 0  # the output's first dimension is fixed
+    assert "dynamic_batching" not in config
+    assert [entry["dims"] for entry in config["input"] + config["output"]] == [[-1], [1, -1]]
+    same(infer(server, "nonzero", {"INPUT0": tensor([0, 4])})["OUTPUT0"], tensor([[1]], "INT64"))
 
 
 def test_model_without_config_in_explicit_mode(serve, repository):
@@ -290,7 +291,8 @@ def test_model_names_stay_in_the_repository(serve, repository, name):
     server = serve(repository, EXPLICIT)
     reply = server.post(f"/v2/repository/models/{name}/load")
     assert reply.status >= 400
-    assert server.ready()
+    assert server.get("/v2/health/live").status == 200
+    assert server.index() == {("identity", ""): ("", "")}
 
 
 # --- Change ---
