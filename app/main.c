@@ -43,7 +43,7 @@ run_serve(int count, char **arguments)
 	int code = 1;
 
 	if (command_line_parse(count, arguments, &settings, &error) != STATUS_OK) {
-		(void)fprintf(stderr, "hippocamp: %s\n\n%sTry 'hippocamp serve --help'.\n", error.text, usage);
+		(void)fprintf(stderr, "hippocamp: %s\nTry 'hippocamp serve --help'.\n", error.text);
 	} else {
 		code = serve(&settings);
 	}

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define DEFAULT_BATCH 4
@@ -167,8 +168,8 @@ start_repository(struct app *app, struct error *error)
 	return status;
 }
 
-static enum status
-start_server(struct app *app, struct error *error)
+static void
+fill_server_options(struct app *app)
 {
 	const struct serve_settings *settings = app->settings;
 
@@ -186,10 +187,15 @@ start_server(struct app *app, struct error *error)
 		.max_input_bytes = (size_t)settings->http_max_input_size,
 		.model_control = settings->model_control_mode == REPOSITORY_EXPLICIT,
 		.log_file = settings->log_file != NULL ? settings->log_file : "",
-		.repository = app->repository,
-		.engine = app->engine,
 		.cache = app->cache,
 	};
+}
+
+static enum status
+start_server(struct app *app, struct error *error)
+{
+	app->server_options.repository = app->repository;
+	app->server_options.engine = app->engine;
 	app->server = server_new(&app->server_options, app->worker_count, error);
 	return app->server == NULL ? error->status : start_workers(app, error);
 }
@@ -199,6 +205,10 @@ start(struct app *app, struct error *error)
 {
 	enum status status = cache_config_open(app->settings, &app->cache, error);
 
+	if (status == STATUS_OK) {
+		fill_server_options(app);
+		status = server_check_ports(&app->server_options, error);
+	}
 	if (status == STATUS_OK) {
 		status = start_repository(app, error);
 	}
@@ -344,6 +354,18 @@ thread_count(const struct serve_settings *settings)
 	return processors < 1 ? 1 : (size_t)processors;
 }
 
+/* Each connection is a descriptor; the usual soft limit of 1024 is for programs that use select. */
+static void
+raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 int
 serve(const struct serve_settings *settings)
 {
@@ -358,6 +380,7 @@ serve(const struct serve_settings *settings)
 		return 1;
 	}
 	configure_log(settings);
+	raise_file_limit();
 	(void)sigemptyset(&signals);
 	(void)sigaddset(&signals, SIGINT);
 	(void)sigaddset(&signals, SIGTERM);

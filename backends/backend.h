@@ -38,7 +38,7 @@ struct backend_output {
 	size_t length; /* bytes */
 };
 
-/* One run. Inputs come in the order of the config; optional ones may be missing. */
+/* One run. Inputs come in the order of the config, optional ones may be missing; outputs are config->output_count. */
 struct backend_run {
 	const struct model_config *config;
 	const struct tensor *inputs;

@@ -44,10 +44,11 @@ find_input(const struct inference_request *request, struct bytes name)
 	return NULL;
 }
 
+/* Among so many inputs as could be right, and one more: a request may name thousands, and each costs a search. */
 static enum status
-check_duplicates(const struct inference_request *request, struct error *error)
+check_duplicates(const struct model_config *config, const struct inference_request *request, struct error *error)
 {
-	for (size_t i = 1; i < request->input_count; i++) {
+	for (size_t i = 1; i < request->input_count && i <= config->input_count; i++) {
 		if (find_input(request, request->inputs[i].name) != &request->inputs[i]) {
 			return invalid(error, request, "input '%.*s' already exists in request",
 				       BYTES_ARGS(request->inputs[i].name));
@@ -64,7 +65,7 @@ wrong_count(const struct model_config *config, const struct inference_request *r
 	char got[400] = "";
 	char missing[400] = "";
 
-	for (size_t i = 0; i < request->input_count; i++) {
+	for (size_t i = 0; i < request->input_count && strlen(got) < sizeof(got) - 1; i++) {
 		append(got, sizeof(got), "%s'%.*s'", i == 0 ? "" : ",", BYTES_ARGS(request->inputs[i].name));
 	}
 	for (size_t i = 0; i < config->input_count; i++) {
@@ -282,7 +283,7 @@ enum status
 validate_request(const struct model_config *config, const struct inference_request *request,
 		 const struct tensor **ordered, int64_t *batch, struct error *error)
 {
-	enum status status = check_duplicates(request, error);
+	enum status status = check_duplicates(config, request, error);
 
 	if (status == STATUS_OK) {
 		status = check_count(config, request, error);

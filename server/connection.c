@@ -13,6 +13,7 @@
 
 #define BUFFER_SIZE ((size_t)16 * 1024)
 #define HEAD_MAX ((size_t)64 * 1024)
+#define CHUNK_ROOM ((size_t)8 * 1024)
 #define ARENA_MAX ((size_t)1 << 30)
 #define TEXT_MAX ((size_t)2 << 30)
 #define TEXT_KEPT ((size_t)64 * 1024)
@@ -110,6 +111,8 @@ next_request(struct connection *connection)
 	exchange->held = NULL;
 	exchange->body_block = NULL;
 	exchange->body = bytes_make(NULL, 0);
+	exchange->head.method = HTTP1_OTHER;
+	exchange->head.header_count = 0;
 	arena_clear(&exchange->arena);
 	if (exchange->text.capacity > TEXT_KEPT) {
 		buf_fini(&exchange->text);
@@ -180,7 +183,11 @@ write_head(struct connection *connection)
 	buf_text(&head, "Content-Length: ");
 	buf_unsigned(&head, length);
 	buf_text(&head, "\r\n\r\n");
-	assert(buf_ok(&head)); /* every part of it is ours and short */
+	assert(buf_ok(&head));			   /* every part of it is ours and short */
+	if (exchange->head.method == HTTP1_HEAD) { /* RFC 9110 section 9.3.2: the length, not the body */
+		exchange->piece_count = 0;
+		length = 0;
+	}
 	connection->head_out = buf_bytes(&head);
 	connection->written = 0;
 	connection->total = head.length + length;
@@ -238,6 +245,7 @@ start_lingering(struct connection *connection)
 {
 	(void)shutdown(connection->fd, SHUT_WR);
 	connection->state = LINGERING;
+	connection->active_tick = connection->lane->ticks;
 	loop_watch_set(connection->watch, LOOP_READ);
 }
 
@@ -264,6 +272,7 @@ void
 connection_reply(struct connection *connection)
 {
 	connection->state = WRITING;
+	connection->active_tick = connection->lane->ticks; /* the peer was not silent while the handler worked */
 	write_head(connection);
 	if (!connection->in_progress) {
 		advance(connection);
@@ -321,6 +330,35 @@ inference_header_length(const struct http1_request *head)
 	return number;
 }
 
+static struct bytes
+moved(struct bytes view, const uint8_t *from, const uint8_t *to)
+{
+	return bytes_make(to + (view.at - from), view.length);
+}
+
+/* Room behind the head for chunks to be read; the views into the head follow when the buffer moves. */
+static void
+make_chunk_room(struct connection *connection)
+{
+	struct http1_request *head = &connection->exchange.head;
+	const uint8_t *old = connection->in;
+	uint8_t *new;
+
+	if (connection->in_capacity - connection->in_length >= CHUNK_ROOM) {
+		return;
+	}
+	new = memory_new(connection->in_length + CHUNK_ROOM);
+	memcpy(new, old, connection->in_length);
+	head->path = moved(head->path, old, new);
+	for (size_t i = 0; i < head->header_count; i++) {
+		head->headers[i].name = moved(head->headers[i].name, old, new);
+		head->headers[i].value = moved(head->headers[i].value, old, new);
+	}
+	free(connection->in);
+	connection->in = new;
+	connection->in_capacity = connection->in_length + CHUNK_ROOM;
+}
+
 /* A block for a body that does not fit into the buffer, with what has come of it already. */
 static bool
 start_block(struct connection *connection, uint64_t length)
@@ -372,6 +410,7 @@ start_body(struct connection *connection)
 	connection->close_after = !exchange->head.keep_alive || connection->lane->stopping;
 	if (exchange->head.chunked) {
 		buf_init(&connection->chunks, SIZE_MAX / 2);
+		make_chunk_room(connection);
 		connection->state = READING_CHUNKS;
 	} else if (too_large(connection, length)) {
 		return;
@@ -591,10 +630,12 @@ on_event(void *argument, unsigned events)
 {
 	struct connection *connection = argument;
 
-	connection->active_tick = connection->lane->ticks;
-	if (connection->state == LINGERING) {
+	if (connection->state == LINGERING) { /* a limit of its own, however much is sent */
 		throw_away(connection);
-	} else if (connection->state == WRITING) {
+		return;
+	}
+	connection->active_tick = connection->lane->ticks;
+	if (connection->state == WRITING) {
 		loop_watch_set(connection->watch, LOOP_READ);
 		advance(connection);
 	} else if ((events & LOOP_READ) != 0) {

@@ -26,7 +26,8 @@ struct server_lane {
 	struct loop_watch *metrics_watch;
 	struct loop_timer *sweep_timer;
 	TAILQ_HEAD(, connection) connections;
-	unsigned ticks; /* seconds since the lane began */
+	unsigned ticks;	    /* seconds since the lane began */
+	bool accept_failed; /* it has been said */
 	bool stopping;
 	void (*stopped)(void *argument); /* the last connection is gone */
 	void *stopped_argument;

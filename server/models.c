@@ -127,7 +127,8 @@ handle_model_metadata(struct exchange *exchange)
 		return;
 	}
 	config = &model->config;
-	entry = model_table_entry(handler_table(exchange), config->name);
+	/* Of the same snapshot: asking for the newest again could drop the one that the model lives in. */
+	entry = model_table_entry(exchange->lane->view.table, config->name);
 	buf_text(out, "{\"name\":");
 	buf_json_string(out, config->name);
 	buf_text(out, ",\"versions\":[");

@@ -153,8 +153,9 @@ http_route(struct exchange *exchange)
 		if (!match(routes[i].pattern, path)) {
 			continue;
 		}
-		if (routes[i].method == exchange->head.method ||
-		    (routes[i].method == HTTP1_OTHER && exchange->head.method != HTTP1_OTHER)) {
+		if ((routes[i].method == exchange->head.method && routes[i].method != HTTP1_OTHER) ||
+		    (routes[i].method == HTTP1_OTHER &&
+		     (exchange->head.method == HTTP1_GET || exchange->head.method == HTTP1_POST))) {
 			return routes[i].handler;
 		}
 		known = true;

@@ -1,10 +1,13 @@
 #include "server/server.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "loop/socket.h"
 #include "server/connection.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define ACCEPT_AT_ONCE 64
@@ -30,9 +33,6 @@ open_http(struct server *server, struct error *error)
 	uint16_t port = options->http_port;
 	enum status status = STATUS_OK;
 
-	if (!options->reuse_http_port && port != 0) {
-		status = socket_check_free(options->http_address, port, error);
-	}
 	for (size_t i = 0; i < server->lane_count && status == STATUS_OK; i++) {
 		server->http_listeners[i] = socket_listen(options->http_address, port, error);
 		if (server->http_listeners[i] < 0) {
@@ -49,17 +49,32 @@ static enum status
 open_metrics(struct server *server, struct error *error)
 {
 	const struct server_options *options = server->options;
+
+	server->metrics_listener = socket_listen(options->metrics_address, options->metrics_port, error);
+	if (server->metrics_listener < 0) {
+		return error_prefix(error, "failed to start Metrics service: %s - ", status_text(error->status));
+	}
+	return STATUS_OK;
+}
+
+enum status
+server_check_ports(const struct server_options *options, struct error *error)
+{
 	enum status status = STATUS_OK;
 
-	if (options->metrics_port != 0) {
+	if (options->allow_http && !options->reuse_http_port && options->http_port != 0) {
+		status = socket_check_free(options->http_address, options->http_port, error);
+		if (status != STATUS_OK) {
+			return error_prefix(error, "failed to start HTTP service: %s - ", status_text(status));
+		}
+	}
+	if (options->allow_metrics && options->metrics_port != 0) {
 		status = socket_check_free(options->metrics_address, options->metrics_port, error);
+		if (status != STATUS_OK) {
+			return error_prefix(error, "failed to start Metrics service: %s - ", status_text(status));
+		}
 	}
-	if (status == STATUS_OK) {
-		server->metrics_listener = socket_listen(options->metrics_address, options->metrics_port, error);
-		status = server->metrics_listener < 0 ? error->status : STATUS_OK;
-	}
-	return status == STATUS_OK ? status
-				   : error_prefix(error, "failed to start Metrics service: %s - ", status_text(status));
+	return status;
 }
 
 static void
@@ -86,7 +101,7 @@ struct server *
 server_new(const struct server_options *options, size_t lanes, struct error *error)
 {
 	struct server *server = memory_new(sizeof(*server));
-	enum status status = STATUS_OK;
+	enum status status = server_check_ports(options, error);
 
 	server->options = options;
 	server->lane_count = lanes;
@@ -95,7 +110,7 @@ server_new(const struct server_options *options, size_t lanes, struct error *err
 	for (size_t i = 0; i < lanes; i++) {
 		server->http_listeners[i] = -1;
 	}
-	if (options->allow_http) {
+	if (status == STATUS_OK && options->allow_http) {
 		status = open_http(server, error);
 	}
 	if (status == STATUS_OK && options->allow_metrics) {
@@ -120,16 +135,44 @@ server_metrics_port(const struct server *server)
 	return socket_port(server->metrics_listener);
 }
 
+/* Out of descriptors or memory the listener would stay readable and the loop spin: it rests until the next sweep. */
 static void
-accept_all(struct server_lane *lane, int listener, exchange_handler (*route)(struct exchange *exchange))
+rest(struct server_lane *lane, struct loop_watch *watch)
+{
+	if (!lane->accept_failed) {
+		log_warning("cannot accept connections: %s; raise the limit of open files (ulimit -n)",
+			    strerror(errno));
+		lane->accept_failed = true;
+	}
+	loop_watch_set(watch, 0);
+}
+
+static void
+accept_all(struct server_lane *lane, struct loop_watch *watch, int listener,
+	   exchange_handler (*route)(struct exchange *exchange))
 {
 	for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
 		int fd = socket_accept(listener);
 
-		if (fd < 0) {
-			return;
+		if (fd >= 0) {
+			connection_new(lane, fd, route);
+			continue;
 		}
-		connection_new(lane, fd, route);
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			rest(lane, watch);
+		}
+		return;
+	}
+}
+
+static void
+listen_again(struct server_lane *lane)
+{
+	if (lane->http_watch != NULL) {
+		loop_watch_set(lane->http_watch, LOOP_READ);
+	}
+	if (lane->metrics_watch != NULL) {
+		loop_watch_set(lane->metrics_watch, LOOP_READ);
 	}
 }
 
@@ -139,7 +182,7 @@ on_http(void *argument, unsigned events)
 	struct server_lane *lane = argument;
 
 	(void)events;
-	accept_all(lane, lane->server->http_listeners[lane->index], http_route);
+	accept_all(lane, lane->http_watch, lane->server->http_listeners[lane->index], http_route);
 }
 
 static void
@@ -148,7 +191,7 @@ on_metrics(void *argument, unsigned events)
 	struct server_lane *lane = argument;
 
 	(void)events;
-	accept_all(lane, lane->server->metrics_listener, metrics_route);
+	accept_all(lane, lane->metrics_watch, lane->server->metrics_listener, metrics_route);
 }
 
 static void
@@ -164,6 +207,7 @@ on_sweep(void *argument)
 		connection_sweep(connection);
 		connection = next;
 	}
+	listen_again(lane);
 	/* A loop that gets no requests must not keep models alive that are gone. */
 	(void)repository_table(lane->server->options->repository, &lane->view);
 	loop_timer_set(lane->sweep_timer, SWEEP_MS);

@@ -30,6 +30,9 @@ struct server_options {
 	struct response_cache *cache; /* NULL: none */
 };
 
+/* Are the ports free? Before models are loaded, so that a port that is taken does not cost that time. */
+enum status server_check_ports(const struct server_options *options, struct error *error);
+
 /* `options` and what they point to outlive the server. Opens `lanes` listeners; fails with Triton's texts. */
 struct server *server_new(const struct server_options *options, size_t lanes, struct error *error);
 void server_free(struct server *server); /* after its lanes */

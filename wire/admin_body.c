@@ -28,8 +28,14 @@ index_body_decode(struct bytes text, bool *ready_only, struct error *error)
 static bool
 decode_base64(struct bytes text, struct arena *arena, struct bytes *content)
 {
-	uint8_t *out = text.length > INT_MAX ? NULL : arena_get(arena, text.length / 4 * 3 + 3);
-	int length = out == NULL ? -1 : EVP_DecodeBlock(out, text.at, (int)text.length);
+	uint8_t *out;
+	int length;
+
+	while (text.length > 0 && strchr(" \t\r\n", text.at[text.length - 1]) != NULL) {
+		text.length--;
+	}
+	out = text.length > INT_MAX ? NULL : arena_get(arena, text.length / 4 * 3 + 3);
+	length = out == NULL ? -1 : EVP_DecodeBlock(out, text.at, (int)text.length);
 
 	if (length < 0) {
 		return false;

@@ -186,6 +186,9 @@ fill_request(struct http1_parser *parser, struct http1_request *request)
 	case HTTP_POST:
 		request->method = HTTP1_POST;
 		break;
+	case HTTP_HEAD:
+		request->method = HTTP1_HEAD;
+		break;
 	default:
 		request->method = HTTP1_OTHER;
 		break;
@@ -218,6 +221,15 @@ http1_feed_head(struct http1_parser *parser, struct bytes buffer, size_t from, s
 	}
 	if (!parser->head_done || outcome != HPE_PAUSED) {
 		return parser->too_many ? HTTP1_TOO_LARGE : HTTP1_MALFORMED;
+	}
+	/* llhttp would find these when it reads on, which is not done for a body of known length. */
+	if ((parser->llhttp.flags & F_TRANSFER_ENCODING) != 0 && (parser->llhttp.flags & F_CHUNKED) == 0) {
+		llhttp_set_error_reason(&parser->llhttp, "request has invalid Transfer-Encoding");
+		return HTTP1_MALFORMED;
+	}
+	if (parser->llhttp.method == HTTP_CONNECT) {
+		llhttp_set_error_reason(&parser->llhttp, "CONNECT is not supported");
+		return HTTP1_MALFORMED;
 	}
 	if (parser->llhttp.http_major != 1) {
 		llhttp_set_error_reason(&parser->llhttp, "unsupported HTTP version");

@@ -13,7 +13,7 @@
 
 #define HTTP1_HEADERS_MAX 64
 
-enum http1_method { HTTP1_GET, HTTP1_POST, HTTP1_OTHER };
+enum http1_method { HTTP1_OTHER, HTTP1_GET, HTTP1_POST, HTTP1_HEAD };
 
 struct http1_header {
 	struct bytes name;

@@ -112,6 +112,9 @@ test_malformed(void **state)
 		"GET / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
 		"GET / HTTP/1.1\r\nBad Name: x\r\n\r\n",
 		"GET / HTTP/1.1\nHost: x\n\n",
+		"POST / HTTP/1.1\r\nTransfer-Encoding: identity\r\n\r\n",
+		"POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n",
+		"CONNECT h:1 HTTP/1.1\r\n\r\n",
 	};
 
 	(void)state;
@@ -142,7 +145,7 @@ test_targets_and_closing(void **state)
 	assert_false(request.keep_alive);
 	assert_int_equal(http1_feed_head(parser, bytes_text("HEAD / HTTP/1.0\r\n\r\n"), 0, &request, &used),
 			 HTTP1_DONE);
-	assert_int_equal(request.method, HTTP1_OTHER);
+	assert_int_equal(request.method, HTTP1_HEAD);
 	assert_true(request.version_1_0);
 	assert_false(request.keep_alive);
 	assert_bytes(bytes_make(decoded, http1_percent_decode(bytes_text("%41b%2"), decoded)), "Ab%2");

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #define DATA_NESTING_MAX 100
+#define PARAMETERS_MAX 1024 /* each is compared with all before it */
 
 struct decoder {
 	struct bytes binary; /* what no tensor has taken yet */
@@ -424,6 +425,11 @@ decode_parameters(struct decoder *decoder, yyjson_val *root)
 	}
 	if (!yyjson_is_obj(object)) {
 		return json_wrong_type("parameters", "object", decoder->error);
+	}
+	if (yyjson_obj_size(object) > PARAMETERS_MAX) {
+		return error_set(decoder->error, STATUS_INVALID_ARGUMENT,
+				 "request has %zu parameters, the maximum is %d", yyjson_obj_size(object),
+				 PARAMETERS_MAX);
 	}
 	body->parameters = arena_array(decoder->arena, yyjson_obj_size(object), sizeof(*body->parameters));
 	if (body->parameters == NULL) {

@@ -35,6 +35,25 @@ read_delay(struct bytes text, int64_t *delay_ms)
 	return text.length > 0 && value <= DELAY_MAX_MS;
 }
 
+/* Inputs and outputs belong together by position, so every input has to be there. */
+static enum status
+check_tensors(const struct model_config *config, struct error *error)
+{
+	if (config->input_count != config->output_count) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "backend 'echo' needs as many outputs as inputs, got %zu and %zu",
+				 config->output_count, config->input_count);
+	}
+	for (size_t i = 0; i < config->input_count; i++) {
+		if (config->inputs[i].optional) {
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "backend 'echo' has no optional inputs: '%.*s'",
+					 BYTES_ARGS(config->inputs[i].name));
+		}
+	}
+	return STATUS_OK;
+}
+
 static struct backend_model *
 echo_open(const char *path, const struct model_config *config, struct error *error)
 {
@@ -58,10 +77,7 @@ echo_open(const char *path, const struct model_config *config, struct error *err
 		free(model);
 		return NULL;
 	}
-	if (config->input_count != config->output_count) {
-		(void)error_set(error, STATUS_INVALID_ARGUMENT,
-				"backend 'echo' needs as many outputs as inputs, got %zu and %zu", config->output_count,
-				config->input_count);
+	if (check_tensors(config, error) != STATUS_OK) {
 		free(model);
 		return NULL;
 	}
@@ -94,8 +110,8 @@ static enum status
 echo_run(struct backend_model *model, struct backend_run *run, struct error *error)
 {
 	const struct parameter *fail = parameter_find(run->parameters, run->parameter_count, "fail");
-	struct backend_output *outputs = memory_array(run->input_count, sizeof(*outputs));
-	uint8_t **data = memory_array(run->input_count, sizeof(*data));
+	struct backend_output *outputs = memory_array(run->config->output_count, sizeof(*outputs));
+	uint8_t **data = memory_array(run->config->output_count, sizeof(*data));
 	enum status status;
 
 	run->infer_start_ns = clock_now_ns();
