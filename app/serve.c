@@ -308,7 +308,10 @@ stop_workers(struct app *app, const sigset_t *signals)
 	}
 }
 
-/* In the reverse order of starting; parts that were never started are NULL. */
+/*
+ * Parts that were never started are NULL. Loops go last but for the cache: a model's worker may still be on its way out
+ * of loop_post when the loop has delivered its mail, and the repository's end waits for workers.
+ */
 static void
 tear_down(struct app *app)
 {
@@ -316,15 +319,17 @@ tear_down(struct app *app)
 		if (app->workers[i].lane != NULL) {
 			server_lane_free(app->workers[i].lane);
 		}
-		loop_free(app->workers[i].loop);
 	}
-	free(app->workers);
 	if (app->server != NULL) {
 		server_free(app->server);
 	}
 	if (app->repository != NULL) {
 		repository_free(app->repository);
 	}
+	for (size_t i = 0; app->workers != NULL && i < app->worker_count; i++) {
+		loop_free(app->workers[i].loop);
+	}
+	free(app->workers);
 	if (app->engine != NULL) {
 		engine_free(app->engine);
 	}

@@ -87,8 +87,11 @@ struct cache_host {
 	void (*timer_set)(void *timer, uint64_t after_ms);
 	void (*timer_stop)(void *timer);
 	void (*timer_free)(void *timer);
-	/* Exactly one call of `done`, even where the lane is detached first. NULL address: `failure` says why. */
-	void (*resolve)(void *context, const char *name, uint16_t port,
+	/*
+	 * Exactly one call of `done`, even where the lane is detached first. NULL address: `failure` says why. Where a
+	 * name has several addresses, `attempt` says which, counted round.
+	 */
+	void (*resolve)(void *context, const char *name, uint16_t port, unsigned attempt,
 			void (*done)(void *argument, const struct sockaddr *address, socklen_t length,
 				     const char *failure),
 			void *argument);
@@ -124,6 +127,8 @@ struct cache_ops {
 	bool (*lookup)(struct cache_lane *lane, struct cache_lookup *lookup);
 	bool (*insert)(struct cache_lane *lane, struct cache_insert *insert);
 	void (*remove)(struct cache_lane *lane, const struct cache_key *key);
+	/* For foreign stores: a value came back for another key than was asked. Make the connections again. */
+	void (*distrust)(struct cache_lane *lane);
 	void (*statistics)(struct cache *cache, struct cache_statistics *statistics);
 
 	/* One line for people, without secrets: "local, 64 MB". */

@@ -205,6 +205,12 @@ autocomplete_check(const struct model_config *config, struct error *error)
 		return error_set(error, STATUS_INVALID_ARGUMENT, "'max_batch_size' must be non-negative value for %.*s",
 				 BYTES_ARGS(config->name));
 	}
+	if (config->default_model_filename.length > 0 &&
+	    memchr(config->default_model_filename.at, '/', config->default_model_filename.length) != NULL) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "'default_model_filename' must name a file of the version folder for %.*s, got '%.*s'",
+				 BYTES_ARGS(config->name), BYTES_ARGS(config->default_model_filename));
+	}
 	status = check_scheduling(config, error);
 	if (status == STATUS_OK) {
 		status = check_tensors(config, config->inputs, config->input_count, "input", error);

@@ -45,11 +45,11 @@ host_timer_free(void *timer)
 }
 
 static void
-host_resolve(void *context, const char *name, uint16_t port,
+host_resolve(void *context, const char *name, uint16_t port, unsigned attempt,
 	     void (*done)(void *argument, const struct sockaddr *address, socklen_t length, const char *failure),
 	     void *argument)
 {
-	loop_resolve(context, name, port, done, argument);
+	loop_resolve(context, name, port, attempt, done, argument);
 }
 
 static void

@@ -139,29 +139,30 @@ append_text(const struct tensor *output, const struct candidate *candidate, cons
 {
 	struct bytes label = labels != NULL && candidate->index < labels->count ? labels->lines[candidate->index]
 										: bytes_make(NULL, 0);
-	size_t room = 400 + label.length; /* %f of the largest double has 316 characters */
-	char *text = arena_get(arena, sizeof(uint32_t) + room);
-	int length;
+	char number[400]; /* %f of the largest double has 316 characters */
+	uint8_t *text;
+	uint32_t length;
 
+	if (is_real(output->datatype)) {
+		(void)snprintf(number, sizeof(number), "%f:%u", candidate->value, candidate->index);
+	} else if (output->datatype == DATATYPE_UINT64) {
+		(void)snprintf(number, sizeof(number), "%llu:%u", (unsigned long long)candidate->integer,
+			       candidate->index);
+	} else {
+		(void)snprintf(number, sizeof(number), "%lld:%u", (long long)candidate->integer, candidate->index);
+	}
+	length = (uint32_t)(strlen(number) + (label.length > 0 ? 1 + label.length : 0));
+	text = arena_get(arena, sizeof(length) + length);
 	if (text == NULL) {
 		return false;
 	}
-	if (is_real(output->datatype)) {
-		length = snprintf(text + sizeof(uint32_t), room, "%f:%u", candidate->value, candidate->index);
-	} else if (output->datatype == DATATYPE_UINT64) {
-		length = snprintf(text + sizeof(uint32_t), room, "%llu:%u", (unsigned long long)candidate->integer,
-				  candidate->index);
-	} else {
-		length = snprintf(text + sizeof(uint32_t), room, "%lld:%u", (long long)candidate->integer,
-				  candidate->index);
-	}
+	*out = bytes_make(text, sizeof(length) + length);
+	memcpy(text, &length, sizeof(length));
+	memcpy(text + sizeof(length), number, strlen(number));
 	if (label.length > 0) {
-		text[sizeof(uint32_t) + (size_t)length++] = ':';
-		memcpy(text + sizeof(uint32_t) + length, label.at, label.length);
-		length += (int)label.length;
+		text[sizeof(length) + strlen(number)] = ':';
+		memcpy(text + sizeof(length) + strlen(number) + 1, label.at, label.length);
 	}
-	memcpy(text, &length, sizeof(uint32_t));
-	*out = bytes_make(text, sizeof(uint32_t) + (size_t)length);
 	return true;
 }
 

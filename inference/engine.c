@@ -30,7 +30,7 @@ struct engine_lane {
 	struct buf scratch;
 	TAILQ_HEAD(, flight) looking; /* by deadline: all look-ups may take equally long */
 	struct loop_timer *deadline_timer;
-	size_t flights;
+	size_t underway; /* flights, and requests that wait for another lane's */
 	void (*drained)(void *argument);
 	void *drained_argument;
 };
@@ -113,6 +113,14 @@ count_run(struct flight *flight, struct model_statistics *sums)
 /* --- Answering --- */
 
 static void
+one_less_underway(struct engine_lane *lane)
+{
+	if (--lane->underway == 0 && lane->drained != NULL) {
+		lane->drained(lane->drained_argument);
+	}
+}
+
+static void
 release_if_over(struct flight *flight)
 {
 	struct engine_lane *lane = flight->lane;
@@ -122,9 +130,7 @@ release_if_over(struct flight *flight)
 		return;
 	}
 	flight_free(flight);
-	if (--lane->flights == 0 && lane->drained != NULL) {
-		lane->drained(lane->drained_argument);
-	}
+	one_less_underway(lane);
 }
 
 static void
@@ -136,6 +142,11 @@ give_answer(struct inference_request *request, const struct flight *flight, enum
 		request->entry = blob_ref(flight->entry);
 	} else {
 		request->error = flight->job.error;
+		if (flight->refused) {
+			struct bytes id = request->id.length > 0 ? request->id : bytes_text("<id_unknown>");
+
+			(void)error_prefix(&request->error, "[request id: %.*s] ", BYTES_ARGS(id));
+		}
 	}
 }
 
@@ -145,11 +156,14 @@ deliver(struct loop_mail *mail)
 {
 	struct inference_request *request =
 		(struct inference_request *)((char *)mail - offsetof(struct inference_request, mail));
+	struct engine_lane *lane = request->lane;
 	struct model *model = request->model;
 
-	count_answer(begin(request->lane, model), request, clock_now_ns());
-	end(request->lane, model);
+	count_answer(begin(lane, model), request, clock_now_ns());
+	end(lane, model);
 	request->done(request);
+	model_unref(model);
+	one_less_underway(lane);
 }
 
 static void
@@ -158,7 +172,8 @@ count_leader(struct flight *flight, struct inference_request *leader)
 	struct model_statistics *sums = begin(flight->lane, flight->model);
 
 	count_answer(sums, leader, clock_now_ns());
-	if (flight->job.ran && flight->status == STATUS_OK && flight->outcome == REQUEST_RAN) {
+	/* In this order: until its mail has come the job is the worker's. */
+	if (flight->outcome == REQUEST_RAN && flight->status == STATUS_OK && flight->job.ran) {
 		count_run(flight, sums);
 	}
 	if (flight->keyed && flight->outcome == REQUEST_RAN) {
@@ -184,6 +199,7 @@ publish(struct flight *flight, struct request_list *waiting)
 		shard = flight_shard_lock(&flight->lane->engine->flights, &flight->key.digest);
 	}
 	flight->state = FLIGHT_ANSWERED;
+	flight->answered = true;
 	TAILQ_INIT(waiting);
 	TAILQ_CONCAT(waiting, &flight->waiting, waiting);
 	/* A failure is for those who waited; the next asker runs again. A hit needs no storing. */
@@ -303,15 +319,13 @@ on_job_finished(struct job *job)
 static void
 start_run(struct flight *flight)
 {
-	const struct inference_request *leader = flight->leader;
-
 	flight->state = FLIGHT_RUNNING;
 	flight->job.finished = on_job_finished;
 	flight->job_pending = true;
 	if (!scheduler_submit(flight->model->scheduler, &flight->job)) {
 		flight->job_pending = false;
-		(void)error_set(&flight->job.error, STATUS_UNAVAILABLE, "[request id: %.*s] Exceeds maximum queue size",
-				BYTES_ARGS(leader->id.length > 0 ? leader->id : bytes_text("<id_unknown>")));
+		flight->refused = true;
+		(void)error_set(&flight->job.error, STATUS_UNAVAILABLE, "Exceeds maximum queue size");
 		fail(flight);
 	}
 }
@@ -319,12 +333,9 @@ start_run(struct flight *flight)
 /* --- Looking up --- */
 
 static bool
-usable(const struct engine_lane *lane, const struct model *model, const struct blob *value)
+fits_model(const struct model *model, const struct blob *value)
 {
-	if (!lane->cache->ops->foreign) {
-		return true;
-	}
-	if (!entry_valid(blob_bytes(value)) || entry_output_count(value) != model->config.output_count) {
+	if (entry_output_count(value) != model->config.output_count) {
 		return false;
 	}
 	for (size_t i = 0; i < model->config.output_count; i++) {
@@ -338,13 +349,32 @@ usable(const struct engine_lane *lane, const struct model *model, const struct b
 	return true;
 }
 
+/* A value from outside: is it an entry, the answer to this very key, of this model's outputs? */
+static bool
+usable(const struct flight *flight, const struct blob *value)
+{
+	const struct engine_lane *lane = flight->lane;
+
+	if (!lane->cache->ops->foreign) {
+		return true;
+	}
+	if (!entry_valid(blob_bytes(value))) {
+		return false;
+	}
+	if (!entry_answers(value, &flight->key.digest)) {
+		lane->cache->ops->distrust(lane->store);
+		return false;
+	}
+	return fits_model(flight->model, value);
+}
+
 /* What a look-up of this flight found: the entry, or NULL. Damaged and foreign values count as misses. */
 static struct blob *
 take_value(struct flight *flight)
 {
 	struct engine_lane *lane = flight->lane;
 	struct blob *value = flight->value;
-	bool corrupt = value != NULL && !usable(lane, flight->model, value);
+	bool corrupt = value != NULL && !usable(flight, value);
 
 	flight->value = NULL;
 	if (corrupt || flight->lookup.failed) {
@@ -524,11 +554,13 @@ join_or_lead(struct flight *flight, struct inference_request *request)
 
 	if (other == NULL) {
 		flight_enter(shard, flight);
-	} else if (other->state == FLIGHT_ANSWERED) {
+	} else if (other->answered) {
 		give_answer(request, other, REQUEST_HIT);
 		joining = JOINING_ANSWERED;
 	} else {
 		TAILQ_INSERT_TAIL(&other->waiting, request, waiting);
+		(void)model_ref(request->model); /* until deliver */
+		lane->underway++;
 		joining = JOINING_WAITS;
 	}
 	flight_shard_unlock(shard);
@@ -544,13 +576,14 @@ new_flight(struct engine_lane *lane, struct inference_request *request, const st
 {
 	struct flight *flight = flight_new(lane, request->model);
 
-	lane->flights++;
+	lane->underway++;
 	flight->leader = request;
 	flight->starting = true;
 	if (key != NULL) {
 		flight->keyed = true;
 		flight->key = *key;
 		flight->key.scope = bytes_text(flight->model->scope);
+		flight->job.key = &flight->key.digest;
 	}
 	return flight;
 }
@@ -674,7 +707,7 @@ engine_lane_drain(struct engine_lane *lane, void (*done)(void *argument), void *
 {
 	lane->drained = done;
 	lane->drained_argument = argument;
-	if (lane->flights == 0) {
+	if (lane->underway == 0) {
 		done(argument);
 	}
 }

@@ -32,7 +32,8 @@ void engine_lane_free(struct engine_lane *lane); /* drained */
  * means that it is there now; else request->done is called on this lane's thread, never before engine_infer returns.
  * The answer is request->status with request->entry or request->error.
  *
- * The request's model must be alive (referenced, or in the table of this loop) during the call.
+ * The request's model must be alive (referenced, or in the table of this loop) during the call; from then on the engine
+ * keeps it alive until `done` has returned.
  */
 bool engine_infer(struct engine_lane *lane, struct inference_request *request);
 

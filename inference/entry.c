@@ -1,7 +1,5 @@
 #include "inference/entry.h"
 
-#include "base/digest.h"
-
 #define MAGIC 0x50434d48U /* "HMCP" */
 #define DATA_ALIGNMENT 16U
 #define CODEC_NONE 0
@@ -14,6 +12,7 @@ struct header {
 	uint64_t length;   /* of the whole block */
 	uint64_t created_ms;
 	uint64_t cost_us;
+	uint8_t key[DIGEST_SIZE_MAX];
 	uint32_t output_count;
 	uint32_t reserved;
 };
@@ -28,7 +27,7 @@ struct record {
 	uint8_t rank;
 };
 
-_Static_assert(sizeof(struct header) == 48, "the layout of entries is fixed");
+_Static_assert(sizeof(struct header) == 80, "the layout of entries is fixed");
 _Static_assert(sizeof(struct record) == 32, "the layout of entries is fixed");
 
 #define CHECKED_FROM (offsetof(struct header, checksum) + sizeof(uint64_t))
@@ -126,10 +125,13 @@ header_of(struct bytes block)
 }
 
 void
-entry_seal(struct blob *entry, uint64_t created_ms, uint64_t cost_us)
+entry_seal(struct blob *entry, const struct digest_value *key, uint64_t created_ms, uint64_t cost_us)
 {
 	struct header *header = (struct header *)entry->data;
 
+	if (key != NULL) {
+		memcpy(header->key, key->bytes, sizeof(header->key));
+	}
 	header->created_ms = created_ms;
 	header->cost_us = cost_us;
 	header->checksum = checksum64(bytes_skip(blob_bytes(entry), CHECKED_FROM));
@@ -193,6 +195,12 @@ entry_valid(struct bytes block)
 		}
 	}
 	return true;
+}
+
+bool
+entry_answers(const struct blob *entry, const struct digest_value *key)
+{
+	return memcmp(((const struct header *)entry->data)->key, key->bytes, DIGEST_SIZE_MAX) == 0;
 }
 
 size_t

@@ -11,6 +11,7 @@
 #define HIPPOCAMP_INFERENCE_ENTRY_H
 
 #include "base/blob.h"
+#include "base/digest.h"
 #include "base/tensor.h"
 
 #define ENTRY_VERSION 1
@@ -30,11 +31,15 @@ struct entry_shape {
  */
 struct blob *entry_new(const struct entry_shape *shapes, size_t count, uint8_t **data);
 
-/* `created_ms` since 1970; `cost_us` is what the run took. */
-void entry_seal(struct blob *entry, uint64_t created_ms, uint64_t cost_us);
+/* `key` is the one that it answers, or NULL where it has none; `created_ms` since 1970; `cost_us` is what the run took.
+ */
+void entry_seal(struct blob *entry, const struct digest_value *key, uint64_t created_ms, uint64_t cost_us);
 
 /* Is it whole, undamaged, of this version, and consistent (offsets inside, sizes match shapes, strings framed)? */
 bool entry_valid(struct bytes block);
+
+/* Is it the answer to this key? A store that mixes up its replies must not make a wrong answer of it. */
+bool entry_answers(const struct blob *entry, const struct digest_value *key);
 
 size_t entry_output_count(const struct blob *entry);
 uint64_t entry_created_ms(const struct blob *entry);

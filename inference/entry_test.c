@@ -5,6 +5,8 @@
 
 static const int64_t shape_a[] = {2, 3};
 static const int64_t shape_s[] = {2};
+static const struct digest_value key = {.bytes = {1, 2, 3}, .length = 16};
+static const struct digest_value other_key = {.bytes = {1, 2, 4}, .length = 16};
 
 static struct blob *
 make_entry(void)
@@ -24,7 +26,7 @@ make_entry(void)
 	memset(data[0], 'f', 24);
 	memset(data[1], 'i', 8);
 	memcpy(data[2], "\2\0\0\0ab\0\0\0\0", 10);
-	entry_seal(entry, 1700000000000, 1234);
+	entry_seal(entry, &key, 1700000000000, 1234);
 	return entry;
 }
 
@@ -36,6 +38,8 @@ test_round_trip(void **state)
 
 	(void)state;
 	assert_true(entry_valid(blob_bytes(entry)));
+	assert_true(entry_answers(entry, &key));
+	assert_false(entry_answers(entry, &other_key));
 	assert_int_equal(entry_output_count(entry), 3);
 	assert_int_equal(entry_created_ms(entry), 1700000000000);
 	assert_int_equal(entry_cost_us(entry), 1234);
@@ -83,7 +87,7 @@ test_lies_are_noticed(void **state)
 	struct blob *good = make_entry();
 
 	(void)state;
-	for (size_t i = 16; i < 48 + 3 * 32; i++) {
+	for (size_t i = 16; i < 80 + 3 * 32; i++) {
 		for (int change = 0; change < 4; change++) {
 			struct blob *entry = blob_copy(blob_bytes(good));
 
@@ -91,7 +95,7 @@ test_lies_are_noticed(void **state)
 						   : change == 1 ? 0x80
 						   : change == 2 ? entry->data[i] + 1
 								 : entry->data[i] - 1);
-			entry_seal(entry, entry_created_ms(entry), entry_cost_us(entry));
+			entry_seal(entry, NULL, entry_created_ms(entry), entry_cost_us(entry));
 			if (entry_valid(blob_bytes(entry))) { /* then reading it all must be safe */
 				for (size_t k = 0; k < entry_output_count(entry); k++) {
 					struct tensor tensor = entry_output(entry, k);

@@ -29,12 +29,13 @@ add_text(struct digest *digest, struct bytes text)
 static enum status
 add_file(struct digest *digest, const char *path, struct error *error)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold up the server */
+	struct stat information;
 	uint8_t *block = memory_array(1, READ_SIZE);
 	uint64_t total = 0;
 	ssize_t got = -1;
 
-	if (fd >= 0) {
+	if (fd >= 0 && fstat(fd, &information) == 0 && S_ISREG(information.st_mode)) {
 		while ((got = read(fd, block, READ_SIZE)) > 0) {
 			digest_add(digest, bytes_make(block, (size_t)got));
 			total += (uint64_t)got;
@@ -150,24 +151,51 @@ add_config(struct digest *digest, const struct model_config *config)
 	add_number(digest, (uint64_t)config->graph_level);
 }
 
-enum status
-fingerprint_model(const char *path, const struct model_config *config, const char *backend_version,
-		  struct digest_value *value, struct error *error)
+/* Not secret: whoever can read the model's files may know it. The secret is in the cache key. */
+static struct digest *
+start(struct digest_secret *secret, struct error *error)
 {
-	/* Not secret: whoever can read the model's files may know it. The secret is in the cache key. */
 	struct digest *digest = digest_new(DIGEST_XXH3);
+
+	if (digest == NULL) {
+		(void)error_set(error, STATUS_UNAVAILABLE, "no memory to read the model's files");
+		return NULL;
+	}
+	digest_secret_init(secret, bytes_text("hippocamp model fingerprint 1"));
+	digest_start(digest, secret);
+	return digest;
+}
+
+enum status
+fingerprint_files(const char *path, struct digest_value *value, struct error *error)
+{
 	struct digest_secret secret;
+	struct digest *digest = start(&secret, error);
 	enum status status;
 
 	if (digest == NULL) {
-		return error_set(error, STATUS_UNAVAILABLE, "no memory to read the model's files");
+		return error->status;
 	}
-	digest_secret_init(&secret, bytes_text("hippocamp model fingerprint 1"));
-	digest_start(digest, &secret);
-	add_text(digest, bytes_text(backend_version));
-	add_config(digest, config);
 	status = add_folder(digest, path, 0, error);
 	digest_end(digest, value);
 	digest_free(digest);
 	return status;
+}
+
+enum status
+fingerprint_model(const struct digest_value *files, const struct model_config *config, const char *backend_version,
+		  struct digest_value *value, struct error *error)
+{
+	struct digest_secret secret;
+	struct digest *digest = start(&secret, error);
+
+	if (digest == NULL) {
+		return error->status;
+	}
+	add_text(digest, bytes_text(backend_version));
+	add_text(digest, bytes_make(files->bytes, files->length));
+	add_config(digest, config);
+	digest_end(digest, value);
+	digest_free(digest);
+	return STATUS_OK;
 }

@@ -9,8 +9,11 @@
 #include "base/digest.h"
 #include "base/model_config.h"
 
-/* `path` is the version folder. Fails where a file cannot be read. */
-enum status fingerprint_model(const char *path, const struct model_config *config, const char *backend_version,
-			      struct digest_value *value, struct error *error);
+/* Of the files alone. `path` is the version folder. Fails where a file cannot be read. */
+enum status fingerprint_files(const char *path, struct digest_value *value, struct error *error);
+
+/* Of everything: the files, as fingerprint_files has them, the completed config, and the backend's version. */
+enum status fingerprint_model(const struct digest_value *files, const struct model_config *config,
+			      const char *backend_version, struct digest_value *value, struct error *error);
 
 #endif

@@ -32,6 +32,8 @@ struct flight {
 	struct request_list waiting;
 	struct inference_request *leader; /* until answered */
 	bool starting;			  /* the leader's engine_infer has not returned yet */
+	bool answered;			  /* as joiners see it: under the shard's mutex, unlike `state` */
+	bool refused;			  /* by the queue: each request's error names its own id */
 
 	struct cache_lookup lookup;
 	struct blob *value;

@@ -155,7 +155,7 @@ run_job(void *argument, struct job *job)
 		blob_unref(job->entry);
 		job->entry = NULL;
 	} else {
-		entry_seal(job->entry, clock_wall_ms(), (clock_now_ns() - job->started_ns) / 1000);
+		entry_seal(job->entry, job->key, clock_wall_ms(), (clock_now_ns() - job->started_ns) / 1000);
 	}
 }
 
@@ -194,25 +194,16 @@ sort_inputs(struct model *model)
 }
 
 static enum status
-prepare_keys(struct model *model, const struct model_options *options, struct error *error)
+prepare_keys(struct model *model, const struct model_options *options, const struct digest_value *fingerprint,
+	     struct error *error)
 {
-	const char *version = model->backend->version(error);
 	char hex[2 * SCOPE_FINGERPRINT_BYTES + 1];
-	struct digest_value fingerprint;
-	enum status status;
 
-	if (version == NULL) {
-		return error->status;
-	}
-	status = fingerprint_model(options->path, &model->config, version, &fingerprint, error);
-	if (status != STATUS_OK) {
-		return status;
-	}
-	hex_text(bytes_make(fingerprint.bytes, SCOPE_FINGERPRINT_BYTES), hex);
+	hex_text(bytes_make(fingerprint->bytes, SCOPE_FINGERPRINT_BYTES), hex);
 	(void)snprintf(model->scope, sizeof(model->scope), "%.*s:%" PRId64 ":%s", BYTES_ARGS(model->config.name),
 		       model->version, hex);
 	buf_init(&model->key_prefix, 65536);
-	key_write_prefix(&model->key_prefix, options->name_space, model->config.name, model->version, &fingerprint);
+	key_write_prefix(&model->key_prefix, options->name_space, model->config.name, model->version, fingerprint);
 	sort_inputs(model);
 	return buf_ok(&model->key_prefix) ? STATUS_OK : error_set(error, STATUS_UNAVAILABLE, "no memory for the model");
 }
@@ -241,6 +232,34 @@ open_backend(struct model *model, const struct model_options *options, struct er
 	status = autocomplete_tensors(config, model->backend, signature, options->autocomplete, options->default_batch,
 				      error);
 	return status == STATUS_OK ? options->format->completed(config, error) : status;
+}
+
+/* The fingerprint names what was loaded only if the files are the same before the backend read them and after. */
+static enum status
+open_and_name(struct model *model, const struct model_options *options, struct error *error)
+{
+	struct digest_value before;
+	struct digest_value after;
+	struct digest_value fingerprint;
+	const char *version = NULL;
+	enum status status = fingerprint_files(options->path, &before, error);
+
+	if (status == STATUS_OK) {
+		status = open_backend(model, options, error);
+	}
+	if (status == STATUS_OK) {
+		status = fingerprint_files(options->path, &after, error);
+	}
+	if (status == STATUS_OK && memcmp(&before, &after, sizeof(before)) != 0) {
+		status = error_set(error, STATUS_UNAVAILABLE,
+				   "the files in '%s' changed while they were loaded: load again", options->path);
+	}
+	if (status == STATUS_OK) {
+		version = model->backend->version(error);
+		status = version == NULL ? error->status
+					 : fingerprint_model(&after, &model->config, version, &fingerprint, error);
+	}
+	return status == STATUS_OK ? prepare_keys(model, options, &fingerprint, error) : status;
 }
 
 static void
@@ -274,12 +293,9 @@ model_open(const struct model_options *options, struct model_config *config, str
 	model->version = options->version;
 	model->config = *config;
 	*config = (struct model_config){0};
-	status = open_backend(model, options, error);
+	status = open_and_name(model, options, error);
 	if (status == STATUS_OK) {
 		status = read_all_labels(model, options->folder, error);
-	}
-	if (status == STATUS_OK) {
-		status = prepare_keys(model, options, error);
 	}
 	if (status != STATUS_OK) {
 		model_close(model);

@@ -100,12 +100,23 @@ version_is_well(const struct version *version)
 }
 
 static bool
+is_loaded(const struct known_model *known)
+{
+	for (size_t i = 0; i < known->version_count; i++) {
+		if (known->versions[i].model != NULL) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool
 all_well(struct repository *repository)
 {
 	struct known_model *known;
 
 	LIST_FOREACH (known, &repository->known, next) {
-		if (known->failed) {
+		if (known->failed && !is_loaded(known)) { /* after a failed reload the old one serves */
 			return false;
 		}
 		for (size_t i = 0; i < known->version_count; i++) {
@@ -257,9 +268,6 @@ static enum status
 find_folder(struct repository *repository, const char *name, char **folder, struct error *error)
 {
 	*folder = NULL;
-	if (name[0] == '.' || name[0] == '\0' || strchr(name, '/') != NULL) {
-		return error_set(error, STATUS_INVALID_ARGUMENT, "'%s' is no name of a model", name);
-	}
 	for (size_t i = 0; i < repository->options->path_count; i++) {
 		char *candidate = memory_format("%s/%s", repository->options->paths[i], name);
 
@@ -567,17 +575,6 @@ load(struct repository *repository, struct known_model *known, struct error *err
 	return STATUS_OK;
 }
 
-static bool
-is_loaded(const struct known_model *known)
-{
-	for (size_t i = 0; i < known->version_count; i++) {
-		if (known->versions[i].model != NULL) {
-			return true;
-		}
-	}
-	return false;
-}
-
 static void
 unload(struct repository *repository, struct known_model *known)
 {
@@ -645,56 +642,85 @@ write_files(struct known_model *known, const struct repository_command *command,
 		return error_set(error, STATUS_INTERNAL, "cannot make a folder in /tmp for the model's files: %s",
 				 strerror(errno));
 	}
-	known->override_folder = memory_format("%s", root);
+	known->override_folder = memory_text(root);
 	for (size_t i = 0; i < command->file_count && status == STATUS_OK; i++) {
 		status = file_write_below(root, command->files[i].path, command->files[i].content, error);
 	}
 	return status;
 }
 
+/* Loads what the request gives in place of the files on disk. A failure leaves things as they were. */
 static enum status
-set_override(struct known_model *known, const struct repository_command *command, struct error *error)
+load_override(struct repository *repository, struct known_model *known, const struct repository_command *command,
+	      struct error *error)
 {
-	if (!command->has_config) {
-		return command->file_count == 0
-			       ? STATUS_OK
-			       : error_set(error, STATUS_INVALID_ARGUMENT,
-					   "failed to load '%s', override model directory requires 'config' parameter",
-					   known->name);
+	struct known_model old = *known;
+	enum status status = STATUS_OK;
+
+	known->override_config = memory_format("%.*s", (int)command->config.length, (const char *)command->config.at);
+	known->override_folder = NULL;
+	if (command->file_count > 0) {
+		status = write_files(known, command, error);
+	}
+	if (status == STATUS_OK) {
+		status = load(repository, known, error);
+	}
+	if (status == STATUS_OK) {
+		drop_override(&old);
+		return STATUS_OK;
 	}
 	drop_override(known);
-	known->override_config = memory_format("%.*s", (int)command->config.length, (const char *)command->config.at);
-	return command->file_count == 0 ? STATUS_OK : write_files(known, command, error);
+	known->override_config = old.override_config;
+	known->override_folder = old.override_folder;
+	return status;
+}
+
+static bool
+is_model_name(struct bytes name)
+{
+	return name.length > 0 && name.at[0] != '.' && memchr(name.at, '/', name.length) == NULL &&
+	       memchr(name.at, '\0', name.length) == NULL;
+}
+
+static bool
+is_unchanged(const struct known_model *known)
+{
+	return is_loaded(known) && !known->failed && known->override_folder == NULL && known->folder != NULL &&
+	       known->stamp == folder_stamp(known->folder);
 }
 
 static enum status
-run_load(struct repository *repository, struct repository_command *command, struct error *error)
+run_load(struct repository *repository, const struct repository_command *command, struct error *error)
 {
 	struct known_model *known = find_known(repository, command->name);
 	char *name = memory_format("%.*s", (int)command->name.length, (const char *)command->name.at);
 	char *folder = NULL;
-	enum status status = find_folder(repository, name, &folder, error);
+	enum status status = is_model_name(command->name)
+				     ? find_folder(repository, name, &folder, error)
+				     : error_set(error, STATUS_INVALID_ARGUMENT, "'%s' is no name of a model", name);
 
-	if (status != STATUS_OK && command->file_count == 0) {
+	if (status != STATUS_OK && (command->file_count == 0 || status != STATUS_NOT_FOUND)) {
 		status = poll_failed(name, error);
 		free(name);
 		return status;
 	}
+	if (command->file_count > 0 && !command->has_config) {
+		status = error_set(error, STATUS_INVALID_ARGUMENT,
+				   "failed to load '%s', override model directory requires 'config' parameter", name);
+		free(folder);
+		free(name);
+		return status;
+	}
+	free(name);
 	if (known == NULL) {
 		known = add_known(repository, command->name);
 	}
-	free(name);
 	free(known->folder);
 	known->folder = folder;
-	status = set_override(known, command, error);
-	if (status != STATUS_OK) {
-		return status;
+	if (command->has_config) {
+		return load_override(repository, known, command, error);
 	}
-	if (!command->has_config && is_loaded(known) && !known->failed && known->override_folder == NULL &&
-	    known->stamp == folder_stamp(known->folder)) {
-		return STATUS_OK; /* nothing has changed */
-	}
-	return load(repository, known, error);
+	return is_unchanged(known) ? STATUS_OK : load(repository, known, error);
 }
 
 static void

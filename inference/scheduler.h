@@ -9,6 +9,7 @@
 #define HIPPOCAMP_INFERENCE_SCHEDULER_H
 
 #include "base/blob.h"
+#include "base/digest.h"
 #include "base/parameter.h"
 #include "base/status.h"
 #include "base/tensor.h"
@@ -29,7 +30,8 @@ struct job {
 	int64_t batch; /* rows, for models that batch; else 0 */
 	const struct parameter *parameters;
 	size_t parameter_count;
-	atomic_bool cancelled; /* nobody waits any more: skip the run if it has not begun */
+	const struct digest_value *key; /* of the answer, NULL where it has none */
+	atomic_bool cancelled;		/* nobody waits any more: skip the run if it has not begun */
 
 	/* What came of it. */
 	enum status status;

@@ -75,13 +75,14 @@ static void
 on_wake(evutil_socket_t fd, short events, void *argument)
 {
 	struct loop *loop = argument;
-	bool stopping = atomic_load(&loop->stopping);
+	bool stopping;
 	uint64_t count;
 
 	(void)events;
 	if (read(fd, &count, sizeof(count)) < 0) {
 		return;
 	}
+	stopping = atomic_load(&loop->stopping); /* after the read, which may have taken loop_stop's wake-up */
 	deliver_mail(loop);
 	if (stopping) {
 		(void)event_base_loopbreak(loop->base);
@@ -291,6 +292,7 @@ struct resolution {
 	struct sockaddr_storage address;
 	socklen_t length;
 	int failure;
+	unsigned attempt;
 };
 
 static void
@@ -307,6 +309,21 @@ deliver_resolution(struct loop_mail *mail)
 	free(resolution);
 }
 
+static const struct evutil_addrinfo *
+choose(const struct evutil_addrinfo *found, unsigned attempt)
+{
+	const struct evutil_addrinfo *chosen = found;
+	unsigned count = 0;
+
+	for (const struct evutil_addrinfo *one = found; one != NULL; one = one->ai_next) {
+		count++;
+	}
+	for (unsigned i = attempt % count; i > 0; i--) {
+		chosen = chosen->ai_next;
+	}
+	return chosen;
+}
+
 static void
 on_resolved(int failure, struct evutil_addrinfo *found, void *argument)
 {
@@ -314,15 +331,17 @@ on_resolved(int failure, struct evutil_addrinfo *found, void *argument)
 
 	resolution->failure = failure;
 	if (failure == 0) {
-		memcpy(&resolution->address, found->ai_addr, found->ai_addrlen);
-		resolution->length = found->ai_addrlen;
+		const struct evutil_addrinfo *chosen = choose(found, resolution->attempt);
+
+		memcpy(&resolution->address, chosen->ai_addr, chosen->ai_addrlen);
+		resolution->length = chosen->ai_addrlen;
 		evutil_freeaddrinfo(found);
 	}
 	loop_post(resolution->loop, &resolution->mail);
 }
 
 void
-loop_resolve(struct loop *loop, const char *host, uint16_t port, loop_resolve_fn done, void *argument)
+loop_resolve(struct loop *loop, const char *host, uint16_t port, unsigned attempt, loop_resolve_fn done, void *argument)
 {
 	struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC,
 					.ai_socktype = SOCK_STREAM,
@@ -337,6 +356,7 @@ loop_resolve(struct loop *loop, const char *host, uint16_t port, loop_resolve_fn
 	resolution->loop = loop;
 	resolution->done = done;
 	resolution->argument = argument;
+	resolution->attempt = attempt;
 	(void)snprintf(service, sizeof(service), "%u", port);
 	if (evutil_getaddrinfo(host, service, &hints, &found) == 0) {
 		on_resolved(0, found, resolution);

@@ -55,10 +55,11 @@ void loop_post(struct loop *loop, struct loop_mail *mail);
 
 /*
  * Looks up `host` (a name or a numeric address) without blocking the loop: /etc/hosts, then DNS as /etc/resolv.conf
- * has it. `done` runs at home exactly once, never before loop_resolve returns, with the first address and NULL, or with
- * NULL and what went wrong.
+ * has it. `done` runs at home exactly once, never before loop_resolve returns, with an address and NULL, or with NULL
+ * and what went wrong. Where there are several addresses, `attempt` says which, counted round.
  */
 typedef void (*loop_resolve_fn)(void *argument, const struct sockaddr *address, socklen_t length, const char *failure);
-void loop_resolve(struct loop *loop, const char *host, uint16_t port, loop_resolve_fn done, void *argument);
+void loop_resolve(struct loop *loop, const char *host, uint16_t port, unsigned attempt, loop_resolve_fn done,
+		  void *argument);
 
 #endif

@@ -178,16 +178,6 @@ on_answer(struct inference_request *request)
 	}
 }
 
-/* A model that answers later may be unloaded meanwhile; it is kept until the reply is made. */
-static void
-on_late_answer(struct inference_request *request)
-{
-	struct model *model = request->model;
-
-	on_answer(request);
-	model_unref(model);
-}
-
 /* --- The request --- */
 
 static enum status
@@ -397,13 +387,11 @@ handle_infer(struct exchange *exchange)
 	inference->exchange = exchange;
 	inference->request.model = model;
 	inference->request.arena = &exchange->arena;
-	inference->request.done = on_late_answer;
+	inference->request.done = on_answer;
 	inference->reply_coding = coding_negotiate(http1_header(&exchange->head, "accept-encoding"));
 	if (decode(inference, &error) != STATUS_OK) {
 		fail(inference, &error);
 	} else if (engine_infer(exchange->lane->engine, &inference->request)) {
 		on_answer(&inference->request);
-	} else {
-		(void)model_ref(model);
 	}
 }

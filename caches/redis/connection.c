@@ -13,6 +13,7 @@
 #define BACKOFF_FIRST_MS 50U
 #define BACKOFF_MAX_MS 1000U
 #define SECRET_HEX_LENGTH 64
+#define UNREAD_MAX ((size_t)513 << 20) /* Redis's longest string, and its frame */
 
 enum connection_state { CONNECTION_IDLE, CONNECTION_RESOLVING, CONNECTION_OPENING, CONNECTION_READY };
 
@@ -31,12 +32,16 @@ struct redis_connection {
 	valkeyAsyncContext *valkey;
 	void *watch;
 	unsigned events;
-	void *timer; /* back-off, or the deadline of opening, or the check for silence */
+	void *timer;	      /* back-off, or the deadline of opening, or the check for silence */
+	uint64_t progress_ns; /* when bytes came last */
 	uint64_t backoff_ms;
+	unsigned attempts;		       /* which of several addresses is next */
 	TAILQ_HEAD(, pending_command) pending; /* oldest first */
 	char failure[384];
 	char announced[384]; /* the failure that was logged last; empty while all is well */
 	bool was_ready;
+	bool secret_offered;
+	bool proved; /* a command was answered since it became ready */
 };
 
 static void start(struct redis_connection *connection);
@@ -165,6 +170,18 @@ on_cleanup(void *argument)
 	retry_later(connection);
 }
 
+/* What has been read and is no whole reply yet must belong to a command, and have an end. */
+static void
+check_unread(struct redis_connection *connection)
+{
+	const valkeyReader *reader = connection->valkey->c.reader;
+	size_t unread = reader->len - reader->pos;
+
+	if (unread > UNREAD_MAX || (unread > 0 && TAILQ_EMPTY(&connection->pending))) {
+		redis_connection_reset(connection, "the server sends what it was not asked for");
+	}
+}
+
 static void
 on_events(void *argument, unsigned events)
 {
@@ -172,7 +189,11 @@ on_events(void *argument, unsigned events)
 	valkeyAsyncContext *valkey = connection->valkey;
 
 	if ((events & CACHE_READ) != 0 && valkey != NULL) {
+		connection->progress_ns = clock_now_ns();
 		valkeyAsyncHandleRead(valkey);
+		if (connection->valkey == valkey) {
+			check_unread(connection);
+		}
 	}
 	/* Reading may have ended the connection. */
 	if ((events & CACHE_WRITE) != 0 && valkey != NULL && connection->valkey == valkey) {
@@ -190,6 +211,21 @@ give_up(struct redis_connection *connection)
 
 /* --- Commands --- */
 
+/* Only now is the connection known to be good: the back-off starts anew, and a failure that was announced is over. */
+static void
+prove(struct redis_connection *connection)
+{
+	const struct redis_settings *settings = connection->options.settings;
+
+	connection->proved = true;
+	connection->backoff_ms = BACKOFF_FIRST_MS;
+	if (connection->announced[0] != '\0') {
+		connection->announced[0] = '\0';
+		announce(connection, LOG_INFO, "cache 'redis': %s:%lld answers again", settings->host,
+			 (long long)settings->port);
+	}
+}
+
 static void
 on_reply(valkeyAsyncContext *valkey, void *reply, void *argument)
 {
@@ -198,6 +234,9 @@ on_reply(valkeyAsyncContext *valkey, void *reply, void *argument)
 
 	(void)valkey;
 	TAILQ_REMOVE(&connection->pending, command, queue);
+	if (reply != NULL && connection->state == CONNECTION_READY && !connection->proved) {
+		prove(connection);
+	}
 	command->done(connection->options.context, reply, command->argument);
 	free(command);
 }
@@ -221,12 +260,34 @@ send_command(struct redis_connection *connection, struct bytes text, redis_reply
 	return true;
 }
 
+void
+redis_connection_reset(struct redis_connection *connection, const char *why)
+{
+	if (connection->valkey != NULL) {
+		set_failure(connection, "%s", why);
+		give_up(connection);
+	}
+}
+
 static uint64_t
 waited_ms(const struct redis_connection *connection)
 {
 	const struct pending_command *oldest = TAILQ_FIRST(&connection->pending);
 
 	return oldest == NULL ? 0 : (clock_now_ns() - oldest->sent_ns) / 1000000U;
+}
+
+/* How long an answer has been due without a byte of any: a large one may take its time. */
+static uint64_t
+silent_ms(const struct redis_connection *connection)
+{
+	const struct pending_command *oldest = TAILQ_FIRST(&connection->pending);
+	uint64_t since = 0;
+
+	if (oldest != NULL) {
+		since = oldest->sent_ns > connection->progress_ns ? oldest->sent_ns : connection->progress_ns;
+	}
+	return oldest == NULL ? 0 : (clock_now_ns() - since) / 1000000U;
 }
 
 bool
@@ -267,6 +328,8 @@ send_words(struct redis_connection *connection, redis_reply_fn done, size_t coun
 
 static const char login_remedy[] =
 	"check 'user' and 'password', or TRITONCACHE_REDIS_USERNAME and TRITONCACHE_REDIS_PASSWORD";
+
+static void on_last_step(void *context, const struct redis_reply *reply, void *argument);
 
 static void
 on_ignored(void *context, const struct redis_reply *reply, void *argument)
@@ -322,14 +385,34 @@ become_ready(struct redis_connection *connection, struct bytes secret)
 	const struct redis_settings *settings = connection->options.settings;
 
 	connection->state = CONNECTION_READY;
-	connection->backoff_ms = BACKOFF_FIRST_MS;
-	connection->announced[0] = '\0';
-	announce(connection, LOG_INFO, "cache 'redis': %s %s:%lld, database %lld",
-		 connection->was_ready ? "connected again to" : "connected to", settings->host,
-		 (long long)settings->port, (long long)settings->db);
-	connection->was_ready = true;
+	connection->proved = false;
+	if (!connection->was_ready) {
+		connection->was_ready = true;
+		connection->announced[0] = '\0';
+		announce(connection, LOG_INFO, "cache 'redis': connected to %s:%lld, database %lld", settings->host,
+			 (long long)settings->port, (long long)settings->db);
+	}
 	connection->options.host->timer_set(connection->timer, (uint64_t)settings->socket_timeout_ms);
 	connection->options.ready(connection->options.context, secret);
+}
+
+/*
+ * There is no secret yet: offers one, and asks again, since another server may have been first. Asked before it is
+ * offered, because a Redis that is full or read-only can still be read from.
+ */
+static void
+offer_secret(struct redis_connection *connection)
+{
+	uint8_t random[SECRET_HEX_LENGTH / 2];
+	char hex[SECRET_HEX_LENGTH + 1];
+	char key[512];
+
+	random_bytes(random, sizeof(random));
+	hex_text(bytes_make(random, sizeof(random)), hex);
+	(void)snprintf(key, sizeof(key), "%s:key_secret", connection->options.settings->key_prefix);
+	connection->secret_offered = true;
+	SEND(connection, on_stored_secret, "SET", key, hex, "NX");
+	SEND(connection, on_last_step, "GET", key);
 }
 
 static int
@@ -350,6 +433,10 @@ on_last_step(void *context, const struct redis_reply *reply, void *argument)
 	}
 	if (!connection->options.secret_wanted) {
 		become_ready(connection, bytes_make(NULL, 0));
+		return;
+	}
+	if (reply->base.type == VALKEY_REPLY_NIL && !connection->secret_offered) {
+		offer_secret(connection);
 		return;
 	}
 	for (size_t i = 0; i < sizeof(secret); i++) {
@@ -375,8 +462,6 @@ static void
 log_in(struct redis_connection *connection)
 {
 	const struct redis_settings *settings = connection->options.settings;
-	uint8_t random[SECRET_HEX_LENGTH / 2];
-	char hex[SECRET_HEX_LENGTH + 1];
 	char db[24];
 	char key[512];
 
@@ -396,10 +481,8 @@ log_in(struct redis_connection *connection)
 		SEND(connection, on_last_step, "PING");
 		return;
 	}
-	random_bytes(random, sizeof(random));
-	hex_text(bytes_make(random, sizeof(random)), hex);
+	connection->secret_offered = false;
 	(void)snprintf(key, sizeof(key), "%s:key_secret", settings->key_prefix);
-	SEND(connection, on_stored_secret, "SET", key, hex, "NX");
 	SEND(connection, on_last_step, "GET", key);
 }
 
@@ -478,7 +561,7 @@ start(struct redis_connection *connection)
 
 	connection->state = CONNECTION_RESOLVING;
 	host->resolve(host->context, connection->options.settings->host, (uint16_t)connection->options.settings->port,
-		      on_resolved, connection);
+		      connection->attempts++, on_resolved, connection);
 }
 
 static void
@@ -486,7 +569,7 @@ on_timer(void *argument)
 {
 	struct redis_connection *connection = argument;
 	uint64_t limit = (uint64_t)connection->options.settings->socket_timeout_ms;
-	uint64_t waited;
+	uint64_t silent;
 
 	switch (connection->state) {
 	case CONNECTION_IDLE:
@@ -500,12 +583,12 @@ on_timer(void *argument)
 		give_up(connection);
 		break;
 	case CONNECTION_READY:
-		waited = waited_ms(connection);
-		if (waited >= limit) {
+		silent = silent_ms(connection);
+		if (silent >= limit) {
 			set_failure(connection, "no answer within socket_timeout (%llu ms)", (unsigned long long)limit);
 			give_up(connection);
 		} else {
-			connection->options.host->timer_set(connection->timer, limit - waited);
+			connection->options.host->timer_set(connection->timer, limit - silent);
 		}
 		break;
 	}

@@ -27,6 +27,9 @@ struct redis_connection_options {
 struct redis_connection *redis_connection_new(const struct redis_connection_options *options);
 void redis_connection_free(struct redis_connection *connection);
 
+/* Gives the connection up, because of `why`, and makes it again. */
+void redis_connection_reset(struct redis_connection *connection, const char *why);
+
 /* Logged in, and no answer is overdue by more than wait_timeout. */
 bool redis_connection_usable(const struct redis_connection *connection);
 

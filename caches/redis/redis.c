@@ -177,6 +177,16 @@ log_refusal(struct cache_lane *lane, const char *what, const char *text)
 	}
 }
 
+static void
+redis_distrust(struct cache_lane *lane)
+{
+	for (int64_t i = 0; i < lane->cache->settings->pool_size; i++) {
+		if (lane->connections[i] != NULL) {
+			redis_connection_reset(lane->connections[i], "an answer that belongs to another question");
+		}
+	}
+}
+
 /* One GET of a look-up: which of its keys it is, is told by the address of the value's slot. */
 struct get {
 	struct cache_lookup *lookup;
@@ -200,6 +210,10 @@ on_value(void *context, const struct redis_reply *reply, void *argument)
 		lookup->failed = true;
 		counter_add(&lane->cache->failures, 1);
 		log_refusal(lane, "look up", reply->base.str);
+	} else if (reply->base.type != VALKEY_REPLY_NIL) {
+		lookup->failed = true;
+		counter_add(&lane->cache->failures, 1);
+		redis_distrust(lane);
 	}
 	free(get);
 	if (--lookup->unanswered == 0) {
@@ -393,6 +407,7 @@ const struct cache_ops cache_redis_ops = {
 	.lookup = redis_lookup,
 	.insert = redis_insert,
 	.remove = redis_remove,
+	.distrust = redis_distrust,
 	.statistics = redis_statistics,
 	.describe = redis_describe,
 };
