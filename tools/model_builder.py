@@ -89,6 +89,12 @@ def scalar():
                  {"INPUT0": ("FP32", ["n"])}, {"OUTPUT0": ("FP32", [])})
 
 
+def pass_through():
+    """An input that is an output as well, beside one that is computed."""
+    return build("pass_through", [("Relu", "X", "Y")],
+                 {"X": ("FP32", ["batch", 4])}, {"X": ("FP32", ["batch", 4]), "Y": ("FP32", ["batch", 4])})
+
+
 def positive():
     """The elements above zero: a result that may be empty."""
     return build("positive",

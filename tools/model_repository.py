@@ -138,6 +138,8 @@ def write_test_models(folder):
         model = model_builder.identity(datatype)
         name = model.graph.name
         write_model(folder, name, config(name, model, max_batch_size=8), model)
+    model = model_builder.pass_through()
+    write_model(folder, "pass_through", config("pass_through", model, max_batch_size=8, response_cache=True), model)
     for model in (model_builder.scalar(), model_builder.positive(), model_builder.nonzero(),
                   model_builder.rows_of_three(), model_builder.gather(),
                   model_builder.with_weights("squeezenet", seed=1)):
