@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 CACHE ?= local
 VENV := .deps/venv/bin
 
-.PHONY: build sanitize models serve demo check unit bench fuzz format tidy install clean
+.PHONY: build sanitize models serve demo check unit tsan bench fuzz format tidy install clean
 
 build: build/hippocamp
 
@@ -41,6 +41,15 @@ check: build sanitize
 bench: build models
 	@tools/deps bench
 	@bench/versus_triton --output docs/benchmarks.md
+
+# The tests that have threads meet, under ThreadSanitizer.
+tsan:
+	@tools/deps check
+	@mkdir -p build
+	@test -f build/thread/build.ninja || meson setup build/thread -Db_sanitize=thread -Db_lundef=false -Dtests=false >build/meson.log 2>&1 || { cat build/meson.log; exit 1; }
+	@ninja -C build/thread --quiet
+	@tools/models --test build/test_models
+	@HIPPOCAMP_BUILD=build/thread HIPPOCAMP_MODELS=$(CURDIR)/build/test_models $(VENV)/pytest -n 2 -q --tb=short -c tests/end_to_end/pytest.ini tests/end_to_end/test_cache.py tests/end_to_end/test_redis.py tests/end_to_end/test_repository.py tests/end_to_end/test_hostile.py
 
 # One minute for each decoder of outside bytes; new inputs go into tests/fuzz/corpus.
 fuzz:

@@ -320,6 +320,11 @@ static void
 start_run(struct flight *flight)
 {
 	flight->state = FLIGHT_RUNNING;
+	if (!flight_fill_job(flight)) {
+		(void)error_set(&flight->job.error, STATUS_UNAVAILABLE, "no memory for the request's tensors");
+		fail(flight);
+		return;
+	}
 	flight->job.finished = on_job_finished;
 	flight->job_pending = true;
 	if (!scheduler_submit(flight->model->scheduler, &flight->job)) {
@@ -609,10 +614,9 @@ fly(struct engine_lane *lane, struct inference_request *request, const struct ca
 		drop_flight(flight);
 		return joining == JOINING_ANSWERED;
 	}
-	if (!flight_fill_job(flight, request, ordered, batch)) {
-		(void)error_set(&flight->job.error, STATUS_UNAVAILABLE, "no memory for the request's tensors");
-		fail(flight);
-	} else if (flight->keyed) {
+	flight->ordered = ordered;
+	flight->job.batch = batch;
+	if (flight->keyed) {
 		start_lookup(flight);
 	} else {
 		start_run(flight);

@@ -162,9 +162,10 @@ copy_parameters(struct flight *flight, const struct inference_request *request)
 }
 
 bool
-flight_fill_job(struct flight *flight, const struct inference_request *request, const struct tensor *const *ordered,
-		int64_t batch)
+flight_fill_job(struct flight *flight)
 {
+	const struct inference_request *request = flight->leader;
+	const struct tensor *const *ordered = flight->ordered;
 	const struct model *model = flight->model;
 	size_t total = model->config.input_count;
 	struct tensor *inputs = arena_array(&flight->arena, total, sizeof(*inputs));
@@ -188,6 +189,5 @@ flight_fill_job(struct flight *flight, const struct inference_request *request, 
 	}
 	flight->job.inputs = inputs;
 	flight->job.input_count = count;
-	flight->job.batch = batch;
 	return inputs != NULL && place_data(flight, request, inputs, count) && copy_parameters(flight, request);
 }

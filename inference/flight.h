@@ -30,10 +30,11 @@ struct flight {
 	LIST_ENTRY(flight) chain;
 	bool in_table;
 	struct request_list waiting;
-	struct inference_request *leader; /* until answered */
-	bool starting;			  /* the leader's engine_infer has not returned yet */
-	bool answered;			  /* as joiners see it: under the shard's mutex, unlike `state` */
-	bool refused;			  /* by the queue: each request's error names its own id */
+	struct inference_request *leader;    /* until answered */
+	const struct tensor *const *ordered; /* the leader's tensors */
+	bool starting;			     /* the leader's engine_infer has not returned yet */
+	bool answered;			     /* as joiners see it: under the shard's mutex, unlike `state` */
+	bool refused;			     /* by the queue: each request's error names its own id */
 
 	struct cache_lookup lookup;
 	struct blob *value;
@@ -79,10 +80,10 @@ void flight_leave(struct flight *flight);
 
 /*
  * Fills the job from the leader's request, whose tensors are `ordered` by the config: model shapes, and data that stay
- * valid without the request (a reference to its body where they lie aligned in it, else a copy). False without memory.
+ * valid without the request (a reference to its body where they lie aligned in it, else a copy). Not before a run is
+ * certain: a hit needs none of it. False without memory.
  */
-bool flight_fill_job(struct flight *flight, const struct inference_request *request,
-		     const struct tensor *const *ordered, int64_t batch);
+bool flight_fill_job(struct flight *flight);
 
 struct flight *flight_new(struct engine_lane *lane, struct model *model);
 void flight_free(struct flight *flight);
