@@ -194,3 +194,15 @@ proto_set_integer(const ProtobufCFieldDescriptor *field, void *slot, bool negati
 	memcpy(slot, &value, proto_element_size(field)); /* little-endian: the low bytes */
 	return true;
 }
+
+void
+proto_set_number(const ProtobufCFieldDescriptor *field, void *slot, double number)
+{
+	float single = (float)number;
+
+	if (field->type == PROTOBUF_C_TYPE_FLOAT) {
+		memcpy(slot, &single, sizeof(single));
+	} else {
+		memcpy(slot, &number, sizeof(number));
+	}
+}

@@ -48,6 +48,9 @@ bool proto_set_string(void *slot, struct bytes text);
 /* Stores a whole number in a slot of any integer type; false if it is out of that type's range. */
 bool proto_set_integer(const ProtobufCFieldDescriptor *field, void *slot, bool negative, uint64_t magnitude);
 
+/* Stores a number in a slot of type float or double. */
+void proto_set_number(const ProtobufCFieldDescriptor *field, void *slot, double number);
+
 /* Text format: fills `message`; errors say file:line:column. */
 enum status proto_text_parse(struct bytes text, const char *file, ProtobufCMessage *message, struct error *error);
 

@@ -48,16 +48,11 @@ set_number(const ProtobufCFieldDescriptor *field, yyjson_val *value, void *slot,
 	const char *text = yyjson_get_str(value);
 	char *stop = NULL;
 	double number = text == NULL ? yyjson_get_num(value) : strtod(text, &stop);
-	float single = (float)number;
 
 	if (text == NULL ? !yyjson_is_num(value) : *text == '\0' || *stop != '\0') {
 		return wrong_type(field, error);
 	}
-	if (field->type == PROTOBUF_C_TYPE_FLOAT) {
-		memcpy(slot, &single, sizeof(single));
-	} else {
-		memcpy(slot, &number, sizeof(number));
-	}
+	proto_set_number(field, slot, number);
 	return STATUS_OK;
 }
 

@@ -228,7 +228,6 @@ take_real(struct text_parser *parser, const ProtobufCFieldDescriptor *field, voi
 	char text[64];
 	size_t length = 0;
 	double number;
-	float single;
 	char *stop;
 
 	while (parser->at < parser->end && length < sizeof(text) - 1 &&
@@ -243,12 +242,7 @@ take_real(struct text_parser *parser, const ProtobufCFieldDescriptor *field, voi
 	if (length == 0 || *stop != '\0') {
 		return wrong_value(parser, start, field);
 	}
-	single = (float)number;
-	if (field->type == PROTOBUF_C_TYPE_FLOAT) {
-		memcpy(slot, &single, sizeof(single));
-	} else {
-		memcpy(slot, &number, sizeof(number));
-	}
+	proto_set_number(field, slot, number);
 	return STATUS_OK;
 }
 
