@@ -165,6 +165,9 @@ start_repository(struct app *app, struct error *error)
 		log_error("%s", error->text);
 		return STATUS_OK;
 	}
+	if (status != STATUS_OK) {
+		log_error("a model failed to load; --exit-on-error=false would serve the others");
+	}
 	return status;
 }
 
@@ -272,10 +275,14 @@ say_started(struct app *app, uint64_t start_ns)
 /* --- Stopping --- */
 
 static void
-give_up(const struct app *app)
+give_up(const struct app *app, bool asked)
 {
-	log_error("Exit timeout expired after %" PRId64 " s with requests in flight. Exiting immediately.",
-		  app->settings->exit_timeout_secs);
+	if (asked) {
+		log_error("A second signal with requests in flight. Exiting immediately.");
+	} else {
+		log_error("Exit timeout expired after %" PRId64 " s with requests in flight. Exiting immediately.",
+			  app->settings->exit_timeout_secs);
+	}
 	_exit(1);
 }
 
@@ -291,7 +298,7 @@ wait_for_workers(struct app *app, const sigset_t *signals)
 		int signal = sigtimedwait(signals, NULL, &time);
 
 		if (left == 0 || signal == SIGINT || signal == SIGTERM) { /* a second signal hastens */
-			give_up(app);
+			give_up(app, left > 0);
 		}
 	}
 }

@@ -5,6 +5,7 @@ _hippocamp() {
         mapfile -t COMPREPLY < <(compgen -W 'serve --help --version' -- "$word")
     elif [[ $word == --*=* || $word != -* ]]; then
         mapfile -t COMPREPLY < <(compgen -f -- "${word#*=}")
+        compopt -o filenames
     else
         mapfile -t COMPREPLY < <(compgen -W "$(hippocamp --help | grep -oE '^  --[a-z-]+=')" -- "$word")
         compopt -o nospace

@@ -13,6 +13,7 @@
 #define BACKOFF_FIRST_MS 50U
 #define BACKOFF_MAX_MS 1000U
 #define SECRET_HEX_LENGTH 64
+#define SECRET_CHECK_NS UINT64_C(5000000000)
 #define UNREAD_MAX ((size_t)513 << 20) /* Redis's longest string, and its frame */
 
 enum connection_state { CONNECTION_IDLE, CONNECTION_RESOLVING, CONNECTION_OPENING, CONNECTION_READY };
@@ -41,6 +42,9 @@ struct redis_connection {
 	char announced[384]; /* the failure that was logged last; empty while all is well */
 	bool was_ready;
 	bool secret_offered;
+	bool secret_known;
+	uint8_t secret[SECRET_HEX_LENGTH / 2];
+	uint64_t secret_checked_ns;
 	bool proved; /* a command was answered since it became ready */
 };
 
@@ -330,6 +334,7 @@ static const char login_remedy[] =
 	"check 'user' and 'password', or TRITONCACHE_REDIS_USERNAME and TRITONCACHE_REDIS_PASSWORD";
 
 static void on_last_step(void *context, const struct redis_reply *reply, void *argument);
+static void on_checked_secret(void *context, const struct redis_reply *reply, void *argument);
 
 static void
 on_ignored(void *context, const struct redis_reply *reply, void *argument)
@@ -401,24 +406,60 @@ become_ready(struct redis_connection *connection, struct bytes secret)
  * offered, because a Redis that is full or read-only can still be read from.
  */
 static void
-offer_secret(struct redis_connection *connection)
+offer_secret(struct redis_connection *connection, redis_reply_fn next)
 {
-	uint8_t random[SECRET_HEX_LENGTH / 2];
 	char hex[SECRET_HEX_LENGTH + 1];
 	char key[512];
 
-	random_bytes(random, sizeof(random));
-	hex_text(bytes_make(random, sizeof(random)), hex);
+	/* What was shared before is put back where it is gone: evicted, or flushed. */
+	if (!connection->secret_known) {
+		random_bytes(connection->secret, sizeof(connection->secret));
+	}
+	hex_text(bytes_make(connection->secret, sizeof(connection->secret)), hex);
 	(void)snprintf(key, sizeof(key), "%s:key_secret", connection->options.settings->key_prefix);
 	connection->secret_offered = true;
-	SEND(connection, on_stored_secret, "SET", key, hex, "NX");
-	SEND(connection, on_last_step, "GET", key);
+	SEND(connection, next == on_checked_secret ? on_ignored : on_stored_secret, "SET", key, hex, "NX");
+	SEND(connection, next, "GET", key);
 }
 
 static int
 hex_value(char digit)
 {
 	return digit >= '0' && digit <= '9' ? digit - '0' : digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
+}
+
+static bool
+read_secret(const struct redis_reply *reply, uint8_t *secret)
+{
+	if (reply->base.type != VALKEY_REPLY_STRING || reply->base.len != SECRET_HEX_LENGTH) {
+		return false;
+	}
+	for (size_t i = 0; i < SECRET_HEX_LENGTH / 2; i++) {
+		int high = hex_value(reply->base.str[2 * i]);
+		int low = hex_value(reply->base.str[2 * i + 1]);
+
+		if (high < 0 || low < 0) {
+			return false;
+		}
+		secret[i] = (uint8_t)(high << 4 | low);
+	}
+	return true;
+}
+
+/* Another server's secret in the place of ours: keys are made under that one from now on, as everybody else's are. */
+static void
+on_checked_secret(void *context, const struct redis_reply *reply, void *argument)
+{
+	struct redis_connection *connection = argument;
+	uint8_t secret[SECRET_HEX_LENGTH / 2];
+
+	if (reply != NULL && read_secret(reply, secret) && memcmp(secret, connection->secret, sizeof(secret)) != 0) {
+		memcpy(connection->secret, secret, sizeof(secret));
+		announce(connection, LOG_WARNING,
+			 "cache 'redis': the key secret in Redis has changed; entries made under the old one are not "
+			 "found any more");
+		connection->options.secret_changed(context, bytes_make(secret, sizeof(secret)));
+	}
 }
 
 static void
@@ -436,24 +477,19 @@ on_last_step(void *context, const struct redis_reply *reply, void *argument)
 		return;
 	}
 	if (reply->base.type == VALKEY_REPLY_NIL && !connection->secret_offered) {
-		offer_secret(connection);
+		offer_secret(connection, on_last_step);
 		return;
 	}
-	for (size_t i = 0; i < sizeof(secret); i++) {
-		bool there = reply->base.type == VALKEY_REPLY_STRING && reply->base.len == SECRET_HEX_LENGTH;
-		int high = there ? hex_value(reply->base.str[2 * i]) : -1;
-		int low = there ? hex_value(reply->base.str[2 * i + 1]) : -1;
-
-		if (high < 0 || low < 0) {
-			set_failure(connection,
-				    "'%s:key_secret' holds no secret of ours: delete that key, or give "
-				    "another 'key_prefix'",
-				    connection->options.settings->key_prefix);
-			give_up(connection);
-			return;
-		}
-		secret[i] = (uint8_t)(high << 4 | low);
+	if (!read_secret(reply, secret)) {
+		set_failure(connection,
+			    "'%s:key_secret' holds no secret of ours: delete that key, or give another 'key_prefix'",
+			    connection->options.settings->key_prefix);
+		give_up(connection);
+		return;
 	}
+	memcpy(connection->secret, secret, sizeof(secret));
+	connection->secret_known = true;
+	connection->secret_checked_ns = clock_now_ns();
 	become_ready(connection, bytes_make(secret, sizeof(secret)));
 }
 
@@ -565,6 +601,17 @@ start(struct redis_connection *connection)
 }
 
 static void
+check_secret(struct redis_connection *connection)
+{
+	uint64_t now = clock_now_ns();
+
+	if (connection->options.secret_wanted && now - connection->secret_checked_ns > SECRET_CHECK_NS) {
+		connection->secret_checked_ns = now;
+		offer_secret(connection, on_checked_secret);
+	}
+}
+
+static void
 on_timer(void *argument)
 {
 	struct redis_connection *connection = argument;
@@ -583,6 +630,7 @@ on_timer(void *argument)
 		give_up(connection);
 		break;
 	case CONNECTION_READY:
+		check_secret(connection);
 		silent = silent_ms(connection);
 		if (silent >= limit) {
 			set_failure(connection, "no answer within socket_timeout (%llu ms)", (unsigned long long)limit);

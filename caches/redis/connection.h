@@ -21,6 +21,7 @@ struct redis_connection_options {
 	void *context;
 	/* Logged in and usable; `secret` is what Redis holds, 32 bytes, or empty where none is wanted. */
 	void (*ready)(void *context, struct bytes secret);
+	void (*secret_changed)(void *context, struct bytes secret);
 	void (*lost)(void *context);
 };
 

@@ -41,17 +41,25 @@ struct cache_lane {
 /* --- Lanes --- */
 
 static void
-on_ready(void *context, struct bytes secret)
+on_secret(void *context, struct bytes secret)
 {
 	struct cache_lane *lane = context;
 
-	counter_add(&lane->cache->connections, 1);
 	if (secret.length == sizeof(lane->secret.bytes) &&
 	    (!lane->secret_known || memcmp(lane->secret.bytes, secret.at, secret.length) != 0)) {
 		memcpy(lane->secret.bytes, secret.at, secret.length);
 		lane->secret.generation++;
 		lane->secret_known = true;
 	}
+}
+
+static void
+on_ready(void *context, struct bytes secret)
+{
+	struct cache_lane *lane = context;
+
+	counter_add(&lane->cache->connections, 1);
+	on_secret(lane, secret);
 }
 
 static void
@@ -86,6 +94,7 @@ redis_attach(struct cache *cache, const struct cache_host *host)
 		.announces = !atomic_exchange(&cache->announcer_taken, true),
 		.context = lane,
 		.ready = on_ready,
+		.secret_changed = on_secret,
 		.lost = on_lost,
 	};
 

@@ -196,3 +196,23 @@ def test_full_redis_can_still_be_read(serve, repository, redis_server):
     eventually(hit, "a hit from a Redis that takes no entries")
     ask_simple(second, 9, 9)
     second.wait_log("the server refuses to store")
+
+
+def test_evicted_secret_is_put_back(serve, repository, redis_server):
+    redis = redis_server()
+    server = serve(repository.add("simple"), *redis.cache("lookup_timeout=5000", "socket_timeout=200"), "--threads=1")
+
+    def stored():
+        ask_simple(server, 3, 4)
+        return len(redis.entries()) > 0
+
+    eventually(stored, "an entry in Redis")
+    secret = redis.command("GET", "hippocamp:key_secret")
+    redis.command("DEL", "hippocamp:key_secret")
+    eventually(lambda: redis.command("GET", "hippocamp:key_secret") == secret, "the same secret in Redis again")
+    ask_simple(server, 3, 4)
+    before = server.statistics("simple")["cache_hit"]
+    redis.command("SET", "hippocamp:key_secret", "0" * 64)
+    server.wait_log("the key secret in Redis has changed")
+    ask_simple(server, 3, 4)  # under another key now: the model answers
+    assert server.statistics("simple")["cache_hit"] == before
