@@ -85,7 +85,6 @@ struct cache_host {
 	void (*watch_free)(void *watch);
 	void *(*timer_new)(void *context, void (*fn)(void *argument), void *argument);
 	void (*timer_set)(void *timer, uint64_t after_ms);
-	void (*timer_stop)(void *timer);
 	void (*timer_free)(void *timer);
 	/*
 	 * Exactly one call of `done`, even where the lane is detached first. NULL address: `failure` says why. Where a

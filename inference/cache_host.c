@@ -33,12 +33,6 @@ host_timer_set(void *timer, uint64_t after_ms)
 }
 
 static void
-host_timer_stop(void *timer)
-{
-	loop_timer_stop(timer);
-}
-
-static void
 host_timer_free(void *timer)
 {
 	loop_timer_free(timer);
@@ -68,7 +62,6 @@ cache_host_init(struct cache_host *host, struct loop *loop)
 		.watch_free = host_watch_free,
 		.timer_new = host_timer_new,
 		.timer_set = host_timer_set,
-		.timer_stop = host_timer_stop,
 		.timer_free = host_timer_free,
 		.resolve = host_resolve,
 		.log = host_log,

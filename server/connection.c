@@ -336,16 +336,9 @@ send_continue(struct connection *connection)
 static uint64_t
 inference_header_length(const struct http1_request *head)
 {
-	struct bytes text = http1_header(head, "inference-header-content-length");
-	uint64_t number = 0;
+	uint64_t number;
 
-	for (size_t i = 0; i < text.length; i++) {
-		if (text.at[i] < '0' || text.at[i] > '9' || i >= 18) {
-			return 0;
-		}
-		number = number * 10 + (uint64_t)(text.at[i] - '0');
-	}
-	return number;
+	return http1_number(http1_header(head, "inference-header-content-length"), &number) ? number : 0;
 }
 
 static struct bytes

@@ -30,6 +30,15 @@ fail(struct inference *inference, const struct error *error)
 	reply_error(inference->exchange, error);
 }
 
+/* There is an answer, but it cannot be sent. */
+static void
+fail_without_memory(struct inference *inference)
+{
+	blob_unref(inference->request.entry);
+	inference_fini(inference);
+	reply_error_text(inference->exchange, STATUS_UNAVAILABLE, "no memory for the response");
+}
+
 /* --- The reply --- */
 
 static const struct infer_body_output *
@@ -111,9 +120,7 @@ send_compressed(struct inference *inference, const char *content_type, struct by
 		return;
 	}
 	buf_fini(&packed);
-	blob_unref(inference->request.entry);
-	inference_fini(inference);
-	reply_error_text(exchange, STATUS_UNAVAILABLE, "no memory for the response");
+	fail_without_memory(inference);
 }
 
 static void
@@ -128,9 +135,7 @@ send_outputs(struct inference *inference, const struct infer_reply_output *outpu
 	struct buf headers = {.at = arena_get(&exchange->arena, HEADERS_MAX), .capacity = HEADERS_MAX};
 
 	if (pieces == NULL || headers.at == NULL) {
-		blob_unref(inference->request.entry);
-		inference_fini(inference);
-		reply_error_text(exchange, STATUS_UNAVAILABLE, "no memory for the response");
+		fail_without_memory(inference);
 		return;
 	}
 	if (binary) {
@@ -214,13 +219,9 @@ read_header_length(const struct exchange *exchange, size_t total, size_t *json, 
 	if (text.at == NULL) {
 		return STATUS_OK;
 	}
-	for (size_t i = 0; i < text.length; i++) {
-		if (text.at[i] < '0' || text.at[i] > '9' || i >= 18) {
-			return error_set(error, STATUS_INVALID_ARGUMENT,
-					 "Unable to parse Inference-Header-Content-Length, got: %.*s",
-					 BYTES_ARGS(text));
-		}
-		number = number * 10 + (uint64_t)(text.at[i] - '0');
+	if (text.length > 0 && !http1_number(text, &number)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "Unable to parse Inference-Header-Content-Length, got: %.*s", BYTES_ARGS(text));
 	}
 	if (text.length == 0 || number > total) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,

@@ -27,6 +27,12 @@ server_options(const struct server *server)
 }
 
 static enum status
+not_started(struct error *error, const char *service)
+{
+	return error_prefix(error, "failed to start %s service: %s - ", service, status_text(error->status));
+}
+
+static enum status
 open_http(struct server *server, struct error *error)
 {
 	const struct server_options *options = server->options;
@@ -41,8 +47,7 @@ open_http(struct server *server, struct error *error)
 			port = socket_port(server->http_listeners[i]);
 		}
 	}
-	return status == STATUS_OK ? status
-				   : error_prefix(error, "failed to start HTTP service: %s - ", status_text(status));
+	return status == STATUS_OK ? status : not_started(error, "HTTP");
 }
 
 static enum status
@@ -52,7 +57,7 @@ open_metrics(struct server *server, struct error *error)
 
 	server->metrics_listener = socket_listen(options->metrics_address, options->metrics_port, error);
 	if (server->metrics_listener < 0) {
-		return error_prefix(error, "failed to start Metrics service: %s - ", status_text(error->status));
+		return not_started(error, "Metrics");
 	}
 	return STATUS_OK;
 }
@@ -65,13 +70,13 @@ server_check_ports(const struct server_options *options, struct error *error)
 	if (options->allow_http && !options->reuse_http_port && options->http_port != 0) {
 		status = socket_check_free(options->http_address, options->http_port, error);
 		if (status != STATUS_OK) {
-			return error_prefix(error, "failed to start HTTP service: %s - ", status_text(status));
+			return not_started(error, "HTTP");
 		}
 	}
 	if (options->allow_metrics && options->metrics_port != 0) {
 		status = socket_check_free(options->metrics_address, options->metrics_port, error);
 		if (status != STATUS_OK) {
-			return error_prefix(error, "failed to start Metrics service: %s - ", status_text(status));
+			return not_started(error, "Metrics");
 		}
 	}
 	return status;

@@ -280,6 +280,19 @@ http1_header(const struct http1_request *request, const char *name)
 	return bytes_make(NULL, 0);
 }
 
+bool
+http1_number(struct bytes value, uint64_t *number)
+{
+	*number = 0;
+	for (size_t i = 0; i < value.length; i++) {
+		if (value.at[i] < '0' || value.at[i] > '9') {
+			return false;
+		}
+		*number = *number * 10 + (uint64_t)(value.at[i] - '0');
+	}
+	return value.length > 0 && value.length <= 18;
+}
+
 static int
 hex_digit(uint8_t byte)
 {

@@ -56,6 +56,9 @@ const char *http1_reason(const struct http1_parser *parser);
 /* The value of a field, or a view with `at` NULL. Names compare in either case. */
 struct bytes http1_header(const struct http1_request *request, const char *name);
 
+/* A field's value as a decimal number of at most 18 digits; false if it is none. */
+bool http1_number(struct bytes value, uint64_t *number);
+
 /*
  * Undoes percent-encoding (RFC 3986 section 2.1) from `text` into `out` (room for text.length bytes); malformed
  * sequences stay as they are. Returns the length.

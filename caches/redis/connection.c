@@ -401,6 +401,12 @@ become_ready(struct redis_connection *connection, struct bytes secret)
 	connection->options.ready(connection->options.context, secret);
 }
 
+static void
+secret_key(const struct redis_connection *connection, char *key, size_t size)
+{
+	(void)snprintf(key, size, "%s:key_secret", connection->options.settings->key_prefix);
+}
+
 /*
  * There is no secret yet: offers one, and asks again, since another server may have been first. Asked before it is
  * offered, because a Redis that is full or read-only can still be read from.
@@ -416,7 +422,7 @@ offer_secret(struct redis_connection *connection, redis_reply_fn next)
 		random_bytes(connection->secret, sizeof(connection->secret));
 	}
 	hex_text(bytes_make(connection->secret, sizeof(connection->secret)), hex);
-	(void)snprintf(key, sizeof(key), "%s:key_secret", connection->options.settings->key_prefix);
+	secret_key(connection, key, sizeof(key));
 	connection->secret_offered = true;
 	SEND(connection, next == on_checked_secret ? on_ignored : on_stored_secret, "SET", key, hex, "NX");
 	SEND(connection, next, "GET", key);
@@ -518,7 +524,7 @@ log_in(struct redis_connection *connection)
 		return;
 	}
 	connection->secret_offered = false;
-	(void)snprintf(key, sizeof(key), "%s:key_secret", settings->key_prefix);
+	secret_key(connection, key, sizeof(key));
 	SEND(connection, on_last_step, "GET", key);
 }
 
