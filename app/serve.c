@@ -155,6 +155,9 @@ start_repository(struct app *app, struct error *error)
 		.format = &config_format,
 		.name_space = bytes_text(app->cache == NULL ? "" : app->cache->settings.name_space),
 	};
+	if (app->cache != NULL) {
+		app->repository_options.cache_policy = app->cache->settings.policy;
+	}
 	status = read_default_batch(settings, &app->repository_options.default_batch, error);
 	if (status != STATUS_OK) {
 		return status;
@@ -190,6 +193,7 @@ fill_server_options(struct app *app)
 		.max_input_bytes = (size_t)settings->http_max_input_size,
 		.model_control = settings->model_control_mode == REPOSITORY_EXPLICIT,
 		.log_file = settings->log_file != NULL ? settings->log_file : "",
+		.allow_cache_control = settings->allow_cache_control,
 		.cache = app->cache,
 	};
 }
@@ -411,6 +415,7 @@ serve(const struct serve_settings *settings)
 	} while (signal != SIGINT && signal != SIGTERM);
 	log_info("Signal (%d) received: waiting for requests in flight, at most %" PRId64 " s", signal,
 		 settings->exit_timeout_secs);
+	repository_hurry(app.repository);
 	stop_workers(&app, &signals);
 	tear_down(&app);
 	log_info("stopped");

@@ -40,6 +40,31 @@ struct model_instance_group {
 	int32_t count;
 };
 
+struct model_queue_policy {
+	bool delays; /* timeout_action DELAY; else REJECT */
+	uint64_t default_timeout_us;
+	bool allow_timeout_override;
+	uint32_t max_queue_size; /* 0: no limit */
+};
+
+struct model_priority_policy {
+	uint64_t level;
+	struct model_queue_policy policy;
+};
+
+/* dynamic_batching */
+struct model_batching {
+	int32_t *preferred;
+	size_t preferred_count;
+	uint64_t max_queue_delay_us;
+	bool preserve_ordering;
+	uint64_t priority_levels; /* 0: there are none */
+	uint64_t default_priority_level;
+	struct model_queue_policy default_policy;
+	struct model_priority_policy *policies;
+	size_t policy_count;
+};
+
 struct model_parameter {
 	struct bytes name;
 	struct bytes value;
@@ -75,7 +100,7 @@ struct model_config {
 	struct model_parameter *parameters;
 	size_t parameter_count;
 	enum model_scheduling scheduling;
-	uint32_t max_queue_size; /* dynamic_batching.default_queue_policy; 0: the server's limit */
+	struct model_batching batching;
 	bool response_cache;
 	bool decoupled;
 	bool has_warmup;
@@ -102,6 +127,17 @@ model_config_fini(struct model_config *config)
 		config->document_free(config->document);
 	}
 	arena_fini(&config->arena);
+}
+
+static inline const struct model_queue_policy *
+model_batching_policy(const struct model_batching *batching, uint64_t level)
+{
+	for (size_t i = 0; i < batching->policy_count; i++) {
+		if (batching->policies[i].level == level) {
+			return &batching->policies[i].policy;
+		}
+	}
+	return &batching->default_policy;
 }
 
 static inline const struct model_parameter *

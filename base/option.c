@@ -107,6 +107,21 @@ set_number(const struct option *option, void *settings, const char *value, struc
 }
 
 static enum status
+set_real(const struct option *option, void *settings, const char *value, struct error *error)
+{
+	char *end;
+	double number = strtod(value, &end);
+
+	if (end == value || *end != '\0' || !(number >= (double)option->minimum && number <= (double)option->maximum)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "invalid value '%s' for '%s': expected a number between %lld and %lld", value,
+				 option->name, (long long)option->minimum, (long long)option->maximum);
+	}
+	*(double *)field(option, settings) = number;
+	return STATUS_OK;
+}
+
+static enum status
 set_boolean(const struct option *option, void *settings, const char *value, struct error *error)
 {
 	bool yes = strcasecmp(value, "true") == 0 || strcmp(value, "1") == 0;
@@ -157,6 +172,8 @@ option_set(const struct option *option, void *settings, const char *value, struc
 		return set_number(option, settings, value, error);
 	case OPTION_CHOICE:
 		return set_choice(option, settings, value, error);
+	case OPTION_NUMBER:
+		return set_real(option, settings, value, error);
 	}
 	return STATUS_INTERNAL;
 }

@@ -15,6 +15,7 @@ enum option_kind {
 	OPTION_INTEGER, /* int64_t within minimum..maximum */
 	OPTION_SIZE,	/* int64_t bytes: 1048576, 64MB (10^6), 1GiB (2^30), 512K (2^10) */
 	OPTION_CHOICE,	/* int: index into `choices` */
+	OPTION_NUMBER,	/* double within minimum..maximum */
 };
 
 struct option {

@@ -31,4 +31,20 @@ parameter_find(const struct parameter *parameters, size_t count, const char *nam
 	return NULL;
 }
 
+static inline bool
+parameter_equal(const struct parameter *a, const struct parameter *b)
+{
+	if (a->kind != b->kind || !bytes_equal(a->name, b->name)) {
+		return false;
+	}
+	switch (a->kind) {
+	case PARAMETER_BOOLEAN:
+		return a->boolean == b->boolean;
+	case PARAMETER_TEXT:
+		return bytes_equal(a->text, b->text);
+	default: /* a double by its bits */
+		return a->unsigned_number == b->unsigned_number;
+	}
+}
+
 #endif

@@ -24,6 +24,8 @@ status_text(enum status status)
 		return "Already exists";
 	case STATUS_CANCELLED:
 		return "Cancelled";
+	case STATUS_NOT_CACHED:
+		return "Not cached";
 	case STATUS_UNKNOWN:
 		break;
 	}

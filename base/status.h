@@ -19,6 +19,7 @@ enum status {
 	STATUS_UNSUPPORTED = -6,
 	STATUS_ALREADY_EXISTS = -7,
 	STATUS_CANCELLED = -8,
+	STATUS_NOT_CACHED = -9, /* ours: the request wanted an answer from the cache only */
 };
 
 #define ERROR_TEXT_SIZE 1536

@@ -111,3 +111,21 @@ shape_text(const int64_t *shape, size_t rank, char *text, size_t size)
 		(void)snprintf(text + used, size - used, rank == 0 ? "[]" : "]");
 	}
 }
+
+size_t
+tensor_rows_length(const struct tensor *tensor, struct bytes rest, int64_t rows)
+{
+	size_t before = rest.length;
+	size_t elements = (size_t)rows;
+
+	if (tensor->datatype != DATATYPE_BYTES) {
+		return tensor->shape[0] == 0 ? 0 : tensor->data.length / (size_t)tensor->shape[0] * (size_t)rows;
+	}
+	for (size_t i = 1; i < tensor->rank; i++) {
+		elements *= (size_t)tensor->shape[i];
+	}
+	for (size_t i = 0; i < elements; i++) {
+		(void)tensor_next_string(&rest);
+	}
+	return before - rest.length;
+}

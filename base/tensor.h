@@ -53,6 +53,9 @@ bool tensor_strings_valid(struct bytes data, int64_t elements, int64_t *found);
 /* Takes the next element off the front of valid BYTES data. */
 struct bytes tensor_next_string(struct bytes *data);
 
+/* Bytes that the next `rows` rows of `tensor` take at the front of `rest`, which is valid data of it. */
+size_t tensor_rows_length(const struct tensor *tensor, struct bytes rest, int64_t rows);
+
 /* "[1,16]"; cut at `size` - 1. */
 void shape_text(const int64_t *shape, size_t rank, char *text, size_t size);
 

@@ -1,6 +1,9 @@
 #include "inference/autocomplete.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+
+#define PRIORITY_LEVELS_MAX 1000
 
 static enum status
 no_memory(struct error *error)
@@ -176,6 +179,75 @@ check_scheduling(const struct model_config *config, struct error *error)
 }
 
 static enum status
+check_priorities(const struct model_config *config, struct error *error)
+{
+	const struct model_batching *batching = &config->batching;
+
+	if (batching->priority_levels == 0) {
+		return STATUS_OK;
+	}
+	if (batching->priority_levels > PRIORITY_LEVELS_MAX) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "at most %d priority levels are supported for %.*s",
+				 PRIORITY_LEVELS_MAX, BYTES_ARGS(config->name));
+	}
+	if (batching->default_priority_level == 0 || batching->default_priority_level > batching->priority_levels) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "default priority level must be in range [1, %" PRIu64 "] for %.*s",
+				 batching->priority_levels, BYTES_ARGS(config->name));
+	}
+	for (size_t i = 0; i < batching->policy_count; i++) {
+		if (batching->policies[i].level == 0 || batching->policies[i].level > batching->priority_levels) {
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "priority queue policy must have priority level in range [1, %" PRIu64
+					 "] for %.*s",
+					 batching->priority_levels, BYTES_ARGS(config->name));
+		}
+	}
+	if (batching->preserve_ordering && batching->priority_levels > 1) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "Only one priority level is allowed when 'preserve_ordering' is true for %.*s",
+				 BYTES_ARGS(config->name));
+	}
+	return STATUS_OK;
+}
+
+static bool
+delays(const struct model_queue_policy *policy)
+{
+	return policy->delays && policy->default_timeout_us > 0;
+}
+
+static enum status
+check_batching(const struct model_config *config, struct error *error)
+{
+	const struct model_batching *batching = &config->batching;
+	bool delaying = delays(&batching->default_policy);
+
+	for (size_t i = 0; i < batching->preferred_count; i++) {
+		if (batching->preferred[i] <= 0) {
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "dynamic batching preferred size must be positive for %.*s",
+					 BYTES_ARGS(config->name));
+		}
+		if (batching->preferred[i] > config->max_batch_size) {
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "dynamic batching preferred size must be <= max batch size for %.*s",
+					 BYTES_ARGS(config->name));
+		}
+	}
+	for (size_t i = 0; i < batching->policy_count; i++) {
+		delaying = delaying || delays(&batching->policies[i].policy);
+	}
+	if (batching->preserve_ordering && delaying) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "Queue policy can not have DELAY as timeout action when 'preserve_ordering' is true "
+				 "for %.*s",
+				 BYTES_ARGS(config->name));
+	}
+	return check_priorities(config, error);
+}
+
+static enum status
 check_instance_groups(const struct model_config *config, struct error *error)
 {
 	for (size_t i = 0; i < config->instance_group_count; i++) {
@@ -212,6 +284,9 @@ autocomplete_check(const struct model_config *config, struct error *error)
 				 BYTES_ARGS(config->name), BYTES_ARGS(config->default_model_filename));
 	}
 	status = check_scheduling(config, error);
+	if (status == STATUS_OK) {
+		status = check_batching(config, error);
+	}
 	if (status == STATUS_OK) {
 		status = check_tensors(config, config->inputs, config->input_count, "input", error);
 	}
@@ -432,6 +507,24 @@ fill_instance_groups(struct model_config *config, const struct backend_ops *back
 	return STATUS_OK;
 }
 
+static bool
+fill_batching(struct model_config *config)
+{
+	struct model_batching *batching = &config->batching;
+
+	if (config->scheduling != MODEL_SCHEDULING_DYNAMIC || batching->preferred_count > 0 ||
+	    config->max_batch_size == 0) {
+		return true;
+	}
+	batching->preferred = arena_array(&config->arena, 1, sizeof(*batching->preferred));
+	if (batching->preferred == NULL) {
+		return false;
+	}
+	batching->preferred[0] = config->max_batch_size;
+	batching->preferred_count = 1;
+	return true;
+}
+
 enum status
 autocomplete_tensors(struct model_config *config, const struct backend_ops *backend,
 		     const struct backend_signature *signature, bool allowed, int32_t default_batch,
@@ -448,6 +541,9 @@ autocomplete_tensors(struct model_config *config, const struct backend_ops *back
 	}
 	if (status == STATUS_OK && signature != NULL) {
 		status = compare(config, signature, error);
+	}
+	if (status == STATUS_OK && !fill_batching(config)) {
+		status = no_memory(error);
 	}
 	return status == STATUS_OK ? fill_instance_groups(config, backend, error) : status;
 }

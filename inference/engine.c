@@ -1,341 +1,451 @@
-#include "inference/engine.h"
-
 #include "base/clock.h"
 #include "base/memory.h"
 #include "inference/cache_host.h"
+#include "inference/engine_internal.h"
 #include "inference/entry.h"
-#include "inference/flight.h"
-#include "inference/key.h"
+#include "inference/rows.h"
 #include "inference/validate.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #define SCRATCH_MAX ((size_t)256 << 20)
+#define SAMPLE_ONE_OF 64 /* requests that a skipped cache is asked for all the same */
 
-struct engine {
-	struct response_cache *cache;
-	struct flight_table flights;
-};
-
-struct engine_lane {
-	struct engine *engine;
-	struct loop *loop;
-	size_t index;
-	struct response_cache *cache; /* NULL: none */
-	struct cache_lane *store;
-	struct cache_host host;
-	struct digest *digest;
-	struct digest_secret shared_secret; /* derived from the one that the store keeps */
-	uint64_t shared_generation;
-	struct buf scratch;
-	TAILQ_HEAD(, flight) looking; /* by deadline: all look-ups may take equally long */
-	struct loop_timer *deadline_timer;
-	size_t underway; /* flights, and requests that wait for another lane's */
-	void (*drained)(void *argument);
-	void *drained_argument;
-};
-
-static void start_run(struct flight *flight);
-
-/* --- Statistics --- */
-
-static struct model_statistics *
-begin(struct engine_lane *lane, struct model *model)
-{
-	return statistics_begin(model->statistics, lane->index);
-}
-
-static void
-end(struct engine_lane *lane, struct model *model)
-{
-	statistics_end(model->statistics, lane->index);
-}
-
-static enum failure_reason
-failure_reason(enum status status)
-{
-	switch (status) {
-	case STATUS_UNAVAILABLE:
-		return FAILURE_REJECTED;
-	case STATUS_CANCELLED:
-		return FAILURE_CANCELED;
-	case STATUS_INTERNAL:
-		return FAILURE_BACKEND;
-	default:
-		return FAILURE_OTHER;
-	}
-}
-
-/* What every answered request counts, whoever found its answer. */
-static void
-count_answer(struct model_statistics *sums, const struct inference_request *request, uint64_t now)
-{
-	if (request->status == STATUS_OK) {
-		duration_add(&sums->success, now - request->start_ns);
-	} else {
-		duration_add(&sums->fail, now - request->start_ns);
-		sums->failures[failure_reason(request->status)]++;
-	}
-	if (request->outcome == REQUEST_HIT) {
-		duration_add(&sums->queue, request->keyed_ns - request->start_ns);
-		duration_add(&sums->cache_hit, now - request->keyed_ns);
-		sums->saved_ns += entry_cost_us(request->entry) * 1000;
-	} else if (request->outcome == REQUEST_JOINED) {
-		sums->cache_joined++;
-		if (request->status == STATUS_OK) {
-			duration_add(&sums->queue, now - request->start_ns);
-			sums->saved_ns += entry_cost_us(request->entry) * 1000;
-		}
-	}
-}
-
-static void
-count_run(struct flight *flight, struct model_statistics *sums)
-{
-	const struct job *job = &flight->job;
-	size_t rows = job->batch > 0 ? (size_t)job->batch : 1;
-	struct batch_statistic run = {
-		.compute_input = {1, job->infer_start_ns - job->started_ns},
-		.compute_infer = {1, job->infer_end_ns - job->infer_start_ns},
-		.compute_output = {1, job->finished_ns - job->infer_end_ns},
-	};
-
-	sums->inference_count += rows;
-	sums->execution_count++;
-	sums->last_inference_ms = clock_wall_ms();
-	duration_add(&sums->queue, job->started_ns - job->queued_ns);
-	duration_add(&sums->compute_input, run.compute_input.ns);
-	duration_add(&sums->compute_infer, run.compute_infer.ns);
-	duration_add(&sums->compute_output, run.compute_output.ns);
-	statistics_add_batch(flight->model->statistics, flight->lane->index, rows, &run);
-}
-
-/* --- Answering --- */
-
-static void
-one_less_underway(struct engine_lane *lane)
+void
+lane_less_underway(struct engine_lane *lane)
 {
 	if (--lane->underway == 0 && lane->drained != NULL) {
 		lane->drained(lane->drained_argument);
 	}
 }
 
-static void
-release_if_over(struct flight *flight)
+/* xorshift64 (Marsaglia, 2003): good enough for jitter. */
+static uint64_t
+next_random(struct engine_lane *lane)
 {
-	struct engine_lane *lane = flight->lane;
+	lane->random ^= lane->random << 13;
+	lane->random ^= lane->random >> 7;
+	lane->random ^= lane->random << 17;
+	return lane->random;
+}
 
-	if (flight->state != FLIGHT_ANSWERED || flight->lookup_pending || flight->job_pending ||
-	    flight->insert_pending || flight->starting) {
-		return;
+double
+lane_chance(struct engine_lane *lane)
+{
+	return (double)((next_random(lane) >> 11) + 1) / 9007199254740992.0;
+}
+
+struct blob *
+failure_new(enum status status, const char *text)
+{
+	struct blob *failure = blob_new(sizeof(struct error));
+
+	if (failure == NULL) {
+		abort(); /* a kilobyte */
 	}
-	flight_free(flight);
-	one_less_underway(lane);
+	(void)error_set((struct error *)failure->data, status, "%s", text);
+	return failure;
+}
+
+/* --- Leaving before there is an answer --- */
+
+static bool
+withdraw(struct inference_request *request, enum status status, const char *text)
+{
+	struct blob *failure;
+
+	if (request->answered || request->withdrawn || !trip_request_waits(request)) {
+		return false;
+	}
+	request->withdrawn = true;
+	failure = failure_new(status, text);
+	trip_leave(request, failure);
+	blob_unref(failure);
+	return true;
+}
+
+void
+engine_cancel(struct inference_request *request)
+{
+	(void)withdraw(request, STATUS_CANCELLED, "the client closed the connection");
 }
 
 static void
-give_answer(struct inference_request *request, const struct flight *flight, enum request_outcome outcome)
+on_timeout(void *argument)
 {
-	request->status = flight->status;
-	request->outcome = outcome;
-	if (flight->status == STATUS_OK) {
-		request->entry = blob_ref(flight->entry);
-	} else {
-		request->error = flight->job.error;
-		if (flight->refused) {
-			struct bytes id = request->id.length > 0 ? request->id : bytes_text("<id_unknown>");
+	(void)withdraw(argument, STATUS_UNAVAILABLE, "Request timeout expired");
+}
 
-			(void)error_prefix(&request->error, "[request id: %.*s] ", BYTES_ARGS(id));
+/* --- Priority and timeout, as dynamic_batching has them --- */
+
+static bool
+read_unsigned(const struct inference_request *request, const char *name, uint64_t *number)
+{
+	const struct parameter *parameter = parameter_find(request->parameters, request->parameter_count, name);
+
+	if (parameter == NULL || (parameter->kind != PARAMETER_UNSIGNED &&
+				  (parameter->kind != PARAMETER_SIGNED || parameter->signed_number < 0))) {
+		return false;
+	}
+	*number = parameter->unsigned_number;
+	return true;
+}
+
+static void
+set_level(struct inference_request *request)
+{
+	const struct model_batching *batching = &request->model->config.batching;
+	uint64_t level = 0;
+
+	if (batching->priority_levels == 0) {
+		request->level = 1;
+		return;
+	}
+	(void)read_unsigned(request, "priority", &level);
+	request->level =
+		(size_t)(level == 0 || level > batching->priority_levels ? batching->default_priority_level : level);
+}
+
+/* How long it may wait before its run begins, in µs; 0: for ever. */
+static uint64_t
+queue_timeout(const struct inference_request *request)
+{
+	const struct model_queue_policy *policy =
+		model_batching_policy(&request->model->config.batching, request->level);
+	uint64_t timeout = policy->default_timeout_us;
+	uint64_t wish = 0;
+
+	if (request->model->config.scheduling != MODEL_SCHEDULING_DYNAMIC) {
+		return 0;
+	}
+	if (policy->allow_timeout_override && read_unsigned(request, "timeout", &wish) && wish > 0 &&
+	    (timeout == 0 || wish < timeout)) {
+		timeout = wish;
+	}
+	return timeout;
+}
+
+/* What comes of a request that waits too long: the queue delays it, or it is rejected here. */
+static void
+set_timeout(struct inference_request *request)
+{
+	uint64_t timeout = queue_timeout(request);
+
+	if (model_batching_policy(&request->model->config.batching, request->level)->delays) {
+		request->delay_ns = timeout * 1000;
+	} else if (timeout > 0) {
+		request->timer = loop_timer_new(request->lane->loop, on_timeout, request);
+		loop_timer_set(request->timer, (timeout + 999) / 1000);
+	}
+}
+
+static void
+become_pending(struct inference_request *request)
+{
+	request->pending = true;
+	(void)model_ref(request->model);
+	request->lane->underway++;
+	set_timeout(request);
+}
+
+/* --- Answers --- */
+
+static void
+drop_slices(struct inference_request *request)
+{
+	for (size_t i = 0; i < request->slice_count; i++) {
+		blob_unref(request->slices[i].entry);
+		blob_unref(request->slices[i].stale);
+		blob_unref(request->slices[i].failure);
+	}
+}
+
+/* An expired row is better than none where the model failed. */
+static void
+use_stale(struct inference_request *request)
+{
+	for (size_t i = 0; i < request->slice_count; i++) {
+		struct slice *slice = &request->slices[i];
+		enum status status =
+			slice->failure == NULL ? STATUS_OK : ((const struct error *)slice->failure->data)->status;
+
+		if (slice->stale != NULL && (status == STATUS_INTERNAL || status == STATUS_UNAVAILABLE)) {
+			blob_unref(slice->failure);
+			slice->failure = NULL;
+			slice->entry = slice->stale;
+			slice->stale = NULL;
+			slice->stored = false;
+			slice->result = SLICE_HIT;
 		}
 	}
 }
 
-/* A joined request's answer reaches it on its own loop. */
-static void
-deliver(struct loop_mail *mail)
+static const struct error *
+first_failure(const struct inference_request *request)
 {
-	struct inference_request *request =
-		(struct inference_request *)((char *)mail - offsetof(struct inference_request, mail));
+	for (size_t i = 0; i < request->slice_count; i++) {
+		if (request->slices[i].failure != NULL) {
+			return (const struct error *)request->slices[i].failure->data;
+		}
+	}
+	return NULL;
+}
+
+static void
+report_age(struct inference_request *request)
+{
+	struct cache_report *report = &request->report;
+	uint64_t now = clock_wall_ms();
+
+	for (size_t i = 0; i < request->slice_count; i++) {
+		struct freshness_entry freshness = entry_freshness(request->slices[i].entry);
+		uint64_t age = now > freshness.created_ms ? now - freshness.created_ms : 0;
+		int64_t left = ((int64_t)freshness.lifetime_ms - (int64_t)age);
+
+		report->age_s = age / 1000 > report->age_s ? age / 1000 : report->age_s;
+		left = left < 0 ? (left - 999) / 1000 : left / 1000;
+		if (freshness.lifetime_ms > 0 && (!report->has_ttl || left < report->ttl_s)) {
+			report->has_ttl = true;
+			report->ttl_s = left;
+		}
+	}
+}
+
+static void
+write_report(struct inference_request *request)
+{
+	struct cache_report *report = &request->report;
+	bool expired = false;
+	bool unwanted = request->directives.refresh;
+	bool bypassed = false;
+	size_t joined = 0;
+
+	report->rows = request->slice_count;
+	for (size_t i = 0; i < request->slice_count; i++) {
+		const struct slice *slice = &request->slices[i];
+
+		report->known += slice->result == SLICE_HIT || slice->result == SLICE_JOINED;
+		joined += slice->result == SLICE_JOINED;
+		report->stored = report->stored || slice->stored;
+		expired = expired || slice->expired;
+		unwanted = unwanted || slice->unwanted;
+		bypassed = bypassed || slice->result == SLICE_BYPASSED;
+	}
+	report->joined = joined == report->rows;
+	if (report->known == report->rows) {
+		report->forward = FORWARD_NONE;
+		if (request->status == STATUS_OK) {
+			report_age(request);
+		}
+	} else if (bypassed) {
+		report->forward = FORWARD_BYPASS;
+	} else if (unwanted) {
+		report->forward = FORWARD_REQUEST;
+	} else if (expired) {
+		report->forward = FORWARD_STALE;
+	} else {
+		report->forward = report->known > 0 ? FORWARD_PARTIAL : FORWARD_MISS;
+	}
+}
+
+static void
+hand_out(struct inference_request *request)
+{
 	struct engine_lane *lane = request->lane;
 	struct model *model = request->model;
+	bool pending = request->pending;
 
-	count_answer(begin(lane, model), request, clock_now_ns());
-	end(lane, model);
+	request->answered = true;
+	if (request->starting) {
+		return; /* engine_infer's return value tells */
+	}
 	request->done(request);
-	model_unref(model);
-	one_less_underway(lane);
-}
-
-static void
-count_leader(struct flight *flight, struct inference_request *leader)
-{
-	struct model_statistics *sums = begin(flight->lane, flight->model);
-
-	count_answer(sums, leader, clock_now_ns());
-	/* In this order: until its mail has come the job is the worker's. */
-	if (flight->outcome == REQUEST_RAN && flight->status == STATUS_OK && flight->job.ran) {
-		count_run(flight, sums);
-	}
-	if (flight->keyed && flight->outcome == REQUEST_RAN) {
-		duration_add(&sums->cache_miss, flight->lookup_ns);
-	}
-	end(flight->lane, flight->model);
-}
-
-static void
-count_insert(struct flight *flight)
-{
-	begin(flight->lane, flight->model)->cache_miss.ns += flight->insert_ns;
-	end(flight->lane, flight->model);
-}
-
-/* Makes the answer known to those who join from now on, and takes those who wait. */
-static void
-publish(struct flight *flight, struct request_list *waiting)
-{
-	struct flight_shard *shard = NULL;
-
-	if (flight->keyed) {
-		shard = flight_shard_lock(&flight->lane->engine->flights, &flight->key.digest);
-	}
-	flight->state = FLIGHT_ANSWERED;
-	flight->answered = true;
-	TAILQ_INIT(waiting);
-	TAILQ_CONCAT(waiting, &flight->waiting, waiting);
-	/* A failure is for those who waited; the next asker runs again. A hit needs no storing. */
-	if (flight->status != STATUS_OK || flight->outcome != REQUEST_RAN) {
-		flight_leave(flight);
-	}
-	if (shard != NULL) {
-		flight_shard_unlock(shard);
+	if (pending) {
+		model_unref(model);
+		lane_less_underway(lane);
 	}
 }
 
 static void
-on_inserted(struct cache_insert *insert)
+on_turn(struct loop_mail *mail)
 {
-	struct flight *flight = (struct flight *)((char *)insert - offsetof(struct flight, insert));
-	struct flight_shard *shard = flight_shard_lock(&flight->lane->engine->flights, &flight->key.digest);
-
-	flight_leave(flight);
-	flight_shard_unlock(shard);
-	flight->insert_pending = false;
-	release_if_over(flight);
+	hand_out((struct inference_request *)((char *)mail - offsetof(struct inference_request, mail)));
 }
 
-/* Write-behind: the answer is on its way already. Until it is stored, equal requests find it in the flight. */
+/* Those whose turn it is are told on their own loops. */
 static void
-store_answer(struct flight *flight)
+hand_out_in_order(struct inference_request *request)
 {
-	struct response_cache *cache = flight->lane->cache;
-	uint64_t start = clock_now_ns();
-	bool stored;
+	struct order_list leaving;
+	struct order *order;
 
-	flight->insert = (struct cache_insert){.key = &flight->key,
-					       .value = flight->entry,
-					       .ttl_ms = (uint64_t)cache->settings.ttl_s * 1000,
-					       .done = on_inserted};
-	flight->insert_pending = true;
-	stored = cache->ops->insert(flight->lane->store, &flight->insert);
-	flight->insert_ns = clock_now_ns() - start;
-	count_insert(flight);
-	if (stored) {
-		on_inserted(&flight->insert);
-	}
-}
+	ordering_ready(request->model->ordering, &request->order, &leaving);
+	while ((order = TAILQ_FIRST(&leaving)) != NULL) {
+		struct inference_request *next =
+			(struct inference_request *)((char *)order - offsetof(struct inference_request, order));
 
-/* The flight has its answer (status, and entry or job.error): to everybody who waits, then into the cache. */
-static void
-answer(struct flight *flight, enum request_outcome outcome)
-{
-	struct inference_request *leader = flight->leader;
-	struct request_list waiting;
-	struct inference_request *request;
-	bool store;
-
-	flight->outcome = outcome;
-	publish(flight, &waiting);
-	flight->leader = NULL;
-	give_answer(leader, flight, outcome);
-	count_leader(flight, leader);
-	while ((request = TAILQ_FIRST(&waiting)) != NULL) {
-		TAILQ_REMOVE(&waiting, request, waiting);
-		if (request != leader) {
-			give_answer(request, flight, REQUEST_JOINED);
-			request->mail.deliver = deliver;
-			loop_post(request->lane->loop, &request->mail);
+		TAILQ_REMOVE(&leaving, order, next);
+		if (next == request && request->starting) {
+			hand_out(request);
+		} else {
+			next->mail.deliver = on_turn;
+			loop_post(next->lane->loop, &next->mail);
 		}
 	}
-	store = flight->keyed && flight->status == STATUS_OK && outcome == REQUEST_RAN;
-	/* A leader that is still inside engine_infer learns it from the return value. */
-	if (!flight->starting) {
-		leader->done(leader);
+}
+
+static void
+conclude(struct inference_request *request)
+{
+	loop_timer_free(request->timer);
+	request->timer = NULL;
+	for (size_t i = 0; i < request->slice_count; i++) {
+		uint64_t queued = request->slices[i].queue_ns;
+
+		request->queue_ns = queued > request->queue_ns ? queued : request->queue_ns;
 	}
-	if (store) {
-		store_answer(flight);
+	if (request->report.cached) {
+		write_report(request);
+	}
+	account_request(request->lane, request);
+	drop_slices(request);
+	if (request->model->ordering != NULL) {
+		hand_out_in_order(request);
 	} else {
-		release_if_over(flight);
+		hand_out(request);
 	}
 }
 
 static void
-fail(struct flight *flight)
+fail(struct inference_request *request, const struct error *failure)
 {
-	flight->status = flight->job.error.status;
-	answer(flight, REQUEST_RAN);
+	struct bytes id = request->id.length > 0 ? request->id : bytes_text("<id_unknown>");
+
+	request->status = failure->status;
+	request->error = *failure;
+	if (strcmp(failure->text, "Exceeds maximum queue size") == 0) { /* Triton names the request here */
+		(void)error_prefix(&request->error, "[request id: %.*s] ", BYTES_ARGS(id));
+	}
 }
 
-/* --- Running --- */
-
-static void
-on_job_mail(struct loop_mail *mail)
+/* Rows of this model cannot be told apart or put together: the request goes as a whole, and so do later ones. */
+static bool
+start_over_whole(struct inference_request *request)
 {
-	struct flight *flight = (struct flight *)((char *)mail - offsetof(struct flight, mail));
+	struct inference_request old = *request;
+	struct slice *slice;
 
-	flight->job_pending = false;
-	if (flight->state == FLIGHT_ANSWERED) { /* a late look-up was faster */
-		blob_unref(flight->job.entry);
-		release_if_over(flight);
+	if (request->slice_count == 1 || request->withdrawn || !atomic_load(&request->model->whole) ||
+	    !rows_cut(request, true)) {
+		return false;
+	}
+	drop_slices(&old);
+	slice = &request->slices[0];
+	slice->result = SLICE_MISS;
+	if (!request->pending) {
+		become_pending(request);
+	}
+	trip_start(request->lane, &slice, 1, (struct trip_mode){.runs = true});
+	return true;
+}
+
+static bool
+assemble(struct inference_request *request)
+{
+	bool fit = true;
+
+	if (request->slice_count == 1) {
+		request->entry = request->slices[0].entry;
+		blob_ref(request->entry);
+		return true;
+	}
+	request->entry = rows_assemble(request, &fit);
+	if (!fit) {
+		atomic_store(&request->model->whole, true);
+		return false;
+	}
+	if (request->entry == NULL) {
+		request->status = error_set(&request->error, STATUS_UNAVAILABLE, "no memory for the response");
+	}
+	return true;
+}
+
+/* All slices have their answers. */
+static void
+finish(struct inference_request *request)
+{
+	const struct error *failure;
+
+	use_stale(request);
+	failure = first_failure(request);
+	request->status = STATUS_OK;
+	if (failure != NULL) {
+		if (start_over_whole(request)) {
+			return;
+		}
+		fail(request, failure);
+	} else if (!assemble(request) && start_over_whole(request)) {
 		return;
 	}
-	flight->status = flight->job.status;
-	flight->entry = flight->job.entry;
-	if (flight->status == STATUS_OK) {
-		answer(flight, REQUEST_RAN);
-	} else {
-		fail(flight);
+	conclude(request);
+}
+
+void
+slice_resolve_guard(struct inference_request *request)
+{
+	if (--request->unresolved == 0) {
+		finish(request);
 	}
 }
 
-static void
-on_job_finished(struct job *job)
+/* What joined somebody else's answer may not suit: a failure of other rows, or an entry too old for this request. */
+static bool
+worth_another_try(struct slice *slice)
 {
-	struct flight *flight = (struct flight *)job;
+	struct inference_request *request = slice->request;
+	struct freshness_entry freshness;
+	bool on_error;
 
-	flight->mail.deliver = on_job_mail;
-	loop_post(flight->lane->loop, &flight->mail);
+	if (slice->retried || request->withdrawn || request->directives.only) {
+		return false;
+	}
+	if (slice->failure != NULL) {
+		return slice->retry && first_failure(request) == (const struct error *)slice->failure->data;
+	}
+	if (slice->result != SLICE_JOINED || !request->directives.has_max_age) {
+		return false;
+	}
+	freshness = entry_freshness(slice->entry);
+	return freshness_judge(&request->model->freshness, &request->directives, &freshness, clock_wall_ms(), 1,
+			       &on_error) == FRESHNESS_TOO_OLD;
 }
 
 static void
-start_run(struct flight *flight)
+try_alone(struct slice *slice)
 {
-	flight->state = FLIGHT_RUNNING;
-	if (!flight_fill_job(flight)) {
-		(void)error_set(&flight->job.error, STATUS_UNAVAILABLE, "no memory for the request's tensors");
-		fail(flight);
+	blob_unref(slice->entry);
+	blob_unref(slice->failure);
+	slice->entry = NULL;
+	slice->failure = NULL;
+	slice->retried = true;
+	slice->shared = false;
+	trip_start(slice->request->lane, &slice, 1,
+		   (struct trip_mode){.runs = true, .stores = slice->keyed, .alone = true});
+}
+
+void
+slice_resolve(struct slice *slice)
+{
+	if (worth_another_try(slice)) {
+		try_alone(slice);
 		return;
 	}
-	flight->job.finished = on_job_finished;
-	flight->job_pending = true;
-	if (!scheduler_submit(flight->model->scheduler, &flight->job)) {
-		flight->job_pending = false;
-		flight->refused = true;
-		(void)error_set(&flight->job.error, STATUS_UNAVAILABLE, "Exceeds maximum queue size");
-		fail(flight);
-	}
+	slice->resolved = true;
+	slice_resolve_guard(slice->request);
 }
 
-/* --- Looking up --- */
+/* --- The store --- */
 
 static bool
 fits_model(const struct model *model, const struct blob *value)
@@ -355,138 +465,22 @@ fits_model(const struct model *model, const struct blob *value)
 }
 
 /* A value from outside: is it an entry, the answer to this very key, of this model's outputs? */
-static bool
-usable(const struct flight *flight, const struct blob *value)
+bool
+value_usable(struct engine_lane *lane, struct model *model, const struct cache_key *key, const struct blob *value)
 {
-	const struct engine_lane *lane = flight->lane;
-
 	if (!lane->cache->ops->foreign) {
 		return true;
 	}
-	if (!entry_valid(blob_bytes(value))) {
-		return false;
-	}
-	if (!entry_answers(value, &flight->key.digest)) {
-		lane->cache->ops->distrust(lane->store);
-		return false;
-	}
-	return fits_model(flight->model, value);
-}
-
-/* What a look-up of this flight found: the entry, or NULL. Damaged and foreign values count as misses. */
-static struct blob *
-take_value(struct flight *flight)
-{
-	struct engine_lane *lane = flight->lane;
-	struct blob *value = flight->value;
-	bool corrupt = value != NULL && !usable(flight, value);
-
-	flight->value = NULL;
-	if (corrupt || flight->lookup.failed) {
-		struct model_statistics *sums = begin(lane, flight->model);
-
-		sums->cache_corrupt += corrupt;
-		sums->cache_errors += flight->lookup.failed;
-		end(lane, flight->model);
-	}
-	if (corrupt) {
-		blob_unref(value);
-		return NULL;
-	}
-	return value;
-}
-
-static void
-stop_waiting(struct flight *flight)
-{
-	TAILQ_REMOVE(&flight->lane->looking, flight, deadline);
-	flight->lookup_ns = clock_now_ns() - flight->leader->keyed_ns;
-}
-
-static void
-on_lookup(struct cache_lookup *lookup)
-{
-	struct flight *flight = (struct flight *)((char *)lookup - offsetof(struct flight, lookup));
-	struct blob *value = take_value(flight);
-
-	flight->lookup_pending = false;
-	if (flight->state == FLIGHT_LOOKING) {
-		stop_waiting(flight);
-	}
-	if (flight->state == FLIGHT_ANSWERED) {
-		blob_unref(value);
-		release_if_over(flight);
-	} else if (value != NULL) {
-		atomic_store(&flight->job.cancelled, true);
-		flight->entry = value;
-		flight->status = STATUS_OK;
-		answer(flight, REQUEST_HIT);
-	} else if (flight->state == FLIGHT_LOOKING) {
-		start_run(flight);
-	}
-}
-
-static void
-arm_deadline(struct engine_lane *lane)
-{
-	const struct flight *first = TAILQ_FIRST(&lane->looking);
-	uint64_t now = clock_now_ns();
-
-	if (first != NULL) {
-		loop_timer_set(lane->deadline_timer,
-			       first->deadline_ns <= now ? 0 : (first->deadline_ns - now) / 1000000 + 1);
-	}
-}
-
-static void
-on_deadline(void *argument)
-{
-	struct engine_lane *lane = argument;
-	uint64_t now = clock_now_ns();
-	struct flight *flight;
-
-	while ((flight = TAILQ_FIRST(&lane->looking)) != NULL && flight->deadline_ns <= now) {
-		stop_waiting(flight);
-		start_run(flight);
-	}
-	arm_deadline(lane);
-}
-
-static void
-start_lookup(struct flight *flight)
-{
-	struct engine_lane *lane = flight->lane;
-	bool first = TAILQ_EMPTY(&lane->looking);
-	struct blob *value;
-
-	/* An immediate store has been asked already; again, because the flight before this one may have ended since. */
-	flight->lookup = (struct cache_lookup){.keys = &flight->key,
-					       .count = 1,
-					       .values = &flight->value,
-					       .repeated = lane->cache->ops->immediate,
-					       .done = on_lookup};
-	if (!lane->cache->ops->lookup(lane->store, &flight->lookup)) {
-		flight->lookup_pending = true;
-		flight->state = FLIGHT_LOOKING;
-		flight->deadline_ns = clock_now_ns() + (uint64_t)lane->cache->settings.lookup_timeout_ms * 1000000;
-		TAILQ_INSERT_TAIL(&lane->looking, flight, deadline);
-		if (first) {
-			arm_deadline(lane);
+	if (entry_valid(blob_bytes(value))) {
+		if (!entry_answers(value, &key->digest)) {
+			lane->cache->ops->distrust(lane->store);
+		} else if (fits_model(model, value)) {
+			return true;
 		}
-		return;
 	}
-	value = take_value(flight);
-	flight->lookup_ns = clock_now_ns() - flight->leader->keyed_ns;
-	if (value == NULL) {
-		start_run(flight);
-		return;
-	}
-	flight->entry = value;
-	flight->status = STATUS_OK;
-	answer(flight, REQUEST_HIT);
+	account_corrupt(lane, model);
+	return false;
 }
-
-/* --- Requests --- */
 
 /* The secret that keys are made under, or NULL while a store that keeps it has not told it yet. */
 static const struct digest_secret *
@@ -508,159 +502,245 @@ current_secret(struct engine_lane *lane)
 	return &lane->shared_secret;
 }
 
+/* Takes what an immediate store has for a slice: true where that is its answer. */
 static bool
-make_key(struct engine_lane *lane, const struct inference_request *request, const struct tensor *const *ordered,
-	 struct cache_key *key)
+take_value(struct slice *slice, struct blob *value)
 {
-	const struct model *model = request->model;
-	const struct digest_secret *secret = current_secret(lane);
-	const struct tensor **sorted =
-		arena_array(request->arena, model->config.input_count, sizeof(const struct tensor *));
+	struct inference_request *request = slice->request;
+	struct freshness_entry freshness = entry_freshness(value);
+	bool on_error;
 
-	if (secret == NULL || sorted == NULL) {
+	switch (freshness_judge(&request->model->freshness, &request->directives, &freshness, clock_wall_ms(),
+				lane_chance(request->lane), &on_error)) {
+	case FRESHNESS_REVALIDATE:
+		slice->revalidate = true;
+		break;
+	case FRESHNESS_USE:
+		break;
+	case FRESHNESS_TOO_OLD:
+	case FRESHNESS_STALE:
+		slice->expired = freshness.lifetime_ms > 0 && !request->directives.has_max_age;
+		slice->unwanted = !slice->expired;
+		if (on_error) {
+			slice->stale = value;
+		} else {
+			blob_unref(value);
+		}
 		return false;
 	}
-	for (size_t i = 0; i < model->config.input_count; i++) {
-		sorted[i] = ordered[model->inputs_by_name[i]];
-	}
-	key->scope = bytes_text(model->scope);
-	return key_digest(lane->digest, secret, buf_bytes(&model->key_prefix), sorted, model->config.input_count,
-			  request->parameters, request->parameter_count, &lane->scratch, &key->digest);
-}
-
-/* A store that answers at once is asked before anything is allocated: this is the path of a hit. */
-static bool
-answer_at_once(struct engine_lane *lane, struct inference_request *request, const struct cache_key *key)
-{
-	struct blob *value = NULL;
-	struct cache_lookup lookup = {.keys = key, .count = 1, .values = &value};
-
-	if (!lane->cache->ops->immediate || !lane->cache->ops->lookup(lane->store, &lookup) || value == NULL) {
-		return false;
-	}
-	request->status = STATUS_OK;
-	request->entry = value;
-	request->outcome = REQUEST_HIT;
-	count_answer(begin(lane, request->model), request, clock_now_ns());
-	end(lane, request->model);
+	slice->entry = value;
+	slice->result = SLICE_HIT;
+	slice->resolved = true;
+	request->unresolved--;
 	return true;
 }
 
-/* Joins a flight with this flight's key, or enters this one into the table. */
-enum joining { JOINING_LEADS, JOINING_WAITS, JOINING_ANSWERED };
-
-static enum joining
-join_or_lead(struct flight *flight, struct inference_request *request)
+/* A store that answers at once is asked before anything is allocated: this is the path of a hit. */
+static void
+look_at_once(struct inference_request *request)
 {
-	struct engine_lane *lane = flight->lane;
-	struct flight_shard *shard = flight_shard_lock(&lane->engine->flights, &flight->key.digest);
-	struct flight *other = flight_find(shard, &flight->key.digest);
-	enum joining joining = JOINING_LEADS;
+	struct engine_lane *lane = request->lane;
+	size_t count = request->slice_count;
+	struct blob *one = NULL;
+	struct cache_lookup lookup = {.keys = &request->slices[0].key, .count = count, .values = &one};
 
-	if (other == NULL) {
-		flight_enter(shard, flight);
-	} else if (other->answered) {
-		give_answer(request, other, REQUEST_HIT);
-		joining = JOINING_ANSWERED;
-	} else {
-		TAILQ_INSERT_TAIL(&other->waiting, request, waiting);
-		(void)model_ref(request->model); /* until deliver */
-		lane->underway++;
-		joining = JOINING_WAITS;
+	if (count > 1) {
+		struct cache_key *keys = arena_array(request->arena, count, sizeof(*keys));
+
+		lookup.values = arena_array(request->arena, count, sizeof(struct blob *));
+		lookup.keys = keys;
+		if (keys == NULL || lookup.values == NULL) {
+			return;
+		}
+		for (size_t i = 0; i < count; i++) {
+			keys[i] = request->slices[i].key;
+		}
 	}
-	flight_shard_unlock(shard);
-	if (joining == JOINING_ANSWERED) {
-		count_answer(begin(lane, request->model), request, clock_now_ns());
-		end(lane, request->model);
+	(void)lane->cache->ops->lookup(lane->store, &lookup);
+	for (size_t i = 0; i < count; i++) {
+		if (lookup.values[i] != NULL) {
+			(void)take_value(&request->slices[i], lookup.values[i]);
+		}
 	}
-	return joining;
+	request->lookup_ns = clock_now_ns() - request->keyed_ns;
 }
 
-static struct flight *
-new_flight(struct engine_lane *lane, struct inference_request *request, const struct cache_key *key)
-{
-	struct flight *flight = flight_new(lane, request->model);
+/* --- Admission: is the cache worth asking? --- */
 
-	lane->underway++;
-	flight->leader = request;
-	flight->starting = true;
-	if (key != NULL) {
-		flight->keyed = true;
-		flight->key = *key;
-		flight->key.scope = bytes_text(flight->model->scope);
-		flight->job.key = &flight->key.digest;
+static bool
+admitted(struct engine_lane *lane, const struct model *model)
+{
+	uint64_t run = atomic_load_explicit(&model->run_cost_ns, memory_order_relaxed);
+	uint64_t lookup = atomic_load_explicit(&model->lookup_cost_ns, memory_order_relaxed);
+
+	return model->cache_policy.admission == ADMISSION_ALWAYS || run == 0 || lookup <= run ||
+	       next_random(lane) % SAMPLE_ONE_OF == 0;
+}
+
+/* --- Requests --- */
+
+static void
+set_results(struct inference_request *request, enum slice_result result)
+{
+	for (size_t i = 0; i < request->slice_count; i++) {
+		request->slices[i].result = result;
 	}
-	return flight;
+}
+
+/* Gives every slice a key; without one the request runs as if there were no cache. */
+static bool
+make_keys(struct inference_request *request)
+{
+	struct engine_lane *lane = request->lane;
+	const struct digest_secret *secret = current_secret(lane);
+
+	if (secret != NULL && rows_make_keys(request, lane->digest, secret, &lane->scratch)) {
+		return true;
+	}
+	for (size_t i = 0; i < request->slice_count; i++) {
+		request->slices[i].keyed = false;
+	}
+	return false;
+}
+
+static size_t
+list_slices(const struct inference_request *request, struct slice **list, bool revalidate)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < request->slice_count; i++) {
+		struct slice *slice = &request->slices[i];
+
+		if (revalidate ? slice->revalidate : !slice->resolved) {
+			list[count++] = slice;
+		}
+	}
+	return count;
+}
+
+/* Sends off what has no answer yet, and what is to be renewed. */
+static void
+send_off(struct inference_request *request, struct trip_mode mode)
+{
+	struct slice **list = arena_array(request->arena, request->slice_count, sizeof(*list));
+	size_t count;
+
+	if (list == NULL) {
+		request->status = error_set(&request->error, STATUS_UNAVAILABLE, "no memory for the request");
+		conclude(request);
+		return;
+	}
+	count = list_slices(request, list, true);
+	if (count > 0) {
+		trip_start_refresh(request->lane, list, count);
+	}
+	count = list_slices(request, list, false);
+	if (count == 0) {
+		finish(request);
+		return;
+	}
+	become_pending(request);
+	trip_start(request->lane, list, count, mode);
+}
+
+/* Through the cache. False: it cannot have a key, or the cache is not to be asked. */
+static bool
+infer_cached(struct inference_request *request)
+{
+	const struct cache_directives *wish = &request->directives;
+	struct engine_lane *lane = request->lane;
+	struct trip_mode mode = {
+		.shared = !wish->refresh && !wish->no_store && !wish->only,
+		.looks = !wish->refresh,
+		.runs = !wish->only,
+		.stores = !wish->no_store && !wish->only,
+	};
+	uint64_t start = clock_now_ns();
+
+	if (wish->bypass || !admitted(lane, request->model)) {
+		set_results(request, SLICE_BYPASSED);
+		return false;
+	}
+	if (!make_keys(request)) {
+		set_results(request, SLICE_ERROR);
+		return false;
+	}
+	request->keyed_ns = clock_now_ns();
+	request->looked_up = true;
+	set_results(request, SLICE_MISS);
+	if (mode.looks && lane->cache->ops->immediate) {
+		look_at_once(request);
+		if (request->model->cache_policy.admission == ADMISSION_AUTO) {
+			account_lookup_cost(request->model, clock_now_ns() - start, request->slice_count);
+		}
+		mode.looks = mode.shared;
+	}
+	send_off(request, mode);
+	return true;
 }
 
 static void
-drop_flight(struct flight *flight)
+infer_valid(struct inference_request *request)
 {
-	flight->state = FLIGHT_ANSWERED;
-	flight->starting = false;
-	release_if_over(flight);
-}
+	struct engine_lane *lane = request->lane;
+	struct model *model = request->model;
+	bool cached = lane->cache != NULL && model->config.response_cache;
+	bool only = request->directives.only;
 
-/* Leads a flight, or joins one. True: answered. */
-static bool
-fly(struct engine_lane *lane, struct inference_request *request, const struct cache_key *key,
-    const struct tensor *const *ordered, int64_t batch)
-{
-	struct flight *flight = new_flight(lane, request, key);
-	enum joining joining = key == NULL ? JOINING_LEADS : join_or_lead(flight, request);
-	bool answered;
+	set_level(request);
+	request->report.cached = cached;
+	if (!rows_cut(request, !cached || atomic_load_explicit(&model->whole, memory_order_relaxed))) {
+		request->status = error_set(&request->error, STATUS_UNAVAILABLE, "no memory for the request");
+		request->slice_count = 0;
+		conclude(request);
+		return;
+	}
+	if (cached && infer_cached(request)) {
+		return;
+	}
+	request->keyed_ns = clock_now_ns();
+	if (request->slice_count > 1) {
+		enum slice_result result = request->slices[0].result;
 
-	if (joining != JOINING_LEADS) {
-		drop_flight(flight);
-		return joining == JOINING_ANSWERED;
+		if (rows_cut(request, true)) {
+			request->slices[0].result = result;
+		}
 	}
-	flight->ordered = ordered;
-	flight->job.batch = batch;
-	if (flight->keyed) {
-		start_lookup(flight);
-	} else {
-		start_run(flight);
-	}
-	answered = flight->state == FLIGHT_ANSWERED;
-	flight->starting = false;
-	release_if_over(flight);
-	return answered;
+	send_off(request, (struct trip_mode){.runs = !only});
 }
 
 bool
 engine_infer(struct engine_lane *lane, struct inference_request *request)
 {
 	struct model *model = request->model;
-	const struct tensor **ordered =
-		arena_array(request->arena, model->config.input_count, sizeof(const struct tensor *));
-	bool caching = lane->cache != NULL && model->config.response_cache;
-	struct cache_key key;
-	bool keyed = false;
-	int64_t batch = 0;
 
 	request->lane = lane;
 	request->entry = NULL;
-	request->outcome = REQUEST_RAN;
 	request->start_ns = clock_now_ns();
-	request->status = ordered == NULL ? error_set(&request->error, STATUS_UNAVAILABLE, "no memory for the request")
-					  : validate_request(&model->config, request, ordered, &batch, &request->error);
+	request->ordered = arena_array(request->arena, model->config.input_count, sizeof(*request->ordered));
+	request->status =
+		request->ordered == NULL
+			? error_set(&request->error, STATUS_UNAVAILABLE, "no memory for the request")
+			: validate_request(&model->config, request, request->ordered, &request->batch, &request->error);
 	if (request->status != STATUS_OK) {
 		return true;
 	}
-	if (caching) {
-		struct model_statistics *sums;
-
-		keyed = make_key(lane, request, ordered, &key);
-		sums = begin(lane, model);
-		sums->cache_lookups++;
-		sums->cache_errors += !keyed;
-		end(lane, model);
+	if (model->ordering != NULL) {
+		ordering_enter(model->ordering, &request->order);
 	}
-	request->keyed_ns = clock_now_ns();
-	if (keyed && answer_at_once(lane, request, &key)) {
-		return true;
+	request->starting = true;
+	infer_valid(request);
+	request->starting = false;
+	if (!request->answered && !request->pending) { /* its turn in the order has not come */
+		request->pending = true;
+		(void)model_ref(model);
+		lane->underway++;
+	} else if (request->answered && request->pending) {
+		request->pending = false;
+		model_unref(model);
+		lane_less_underway(lane);
 	}
-	return fly(lane, request, keyed ? &key : NULL, ordered, batch);
+	return request->answered;
 }
 
 /* --- Lanes --- */
@@ -694,7 +774,9 @@ engine_lane_new(struct engine *engine, struct loop *loop, size_t index)
 	lane->loop = loop;
 	lane->index = index;
 	TAILQ_INIT(&lane->looking);
-	lane->deadline_timer = loop_timer_new(loop, on_deadline, lane);
+	lane->deadline_timer = loop_timer_new(loop, lane_on_deadline, lane);
+	random_bytes(&lane->random, sizeof(lane->random));
+	lane->random |= 1;
 	cache_host_init(&lane->host, loop);
 	if (engine->cache != NULL) {
 		lane->store = engine->cache->ops->attach(engine->cache->store, &lane->host);

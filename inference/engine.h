@@ -37,4 +37,10 @@ void engine_lane_free(struct engine_lane *lane); /* drained */
  */
 bool engine_infer(struct engine_lane *lane, struct inference_request *request);
 
+/*
+ * Nobody wants the answer any more. A request that waits in a queue is taken out and answered as cancelled, perhaps
+ * before this returns; one that runs already is answered as ever. Not after its answer.
+ */
+void engine_cancel(struct inference_request *request);
+
 #endif

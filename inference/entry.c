@@ -11,6 +11,7 @@ struct header {
 	uint64_t checksum; /* XXH3-64 of all bytes behind this field */
 	uint64_t length;   /* of the whole block */
 	uint64_t created_ms;
+	uint64_t lifetime_ms;
 	uint64_t cost_us;
 	uint8_t key[DIGEST_SIZE_MAX];
 	uint32_t output_count;
@@ -27,7 +28,7 @@ struct record {
 	uint8_t rank;
 };
 
-_Static_assert(sizeof(struct header) == 80, "the layout of entries is fixed");
+_Static_assert(sizeof(struct header) == 88, "the layout of entries is fixed");
 _Static_assert(sizeof(struct record) == 32, "the layout of entries is fixed");
 
 #define CHECKED_FROM (offsetof(struct header, checksum) + sizeof(uint64_t))
@@ -125,15 +126,16 @@ header_of(struct bytes block)
 }
 
 void
-entry_seal(struct blob *entry, const struct digest_value *key, uint64_t created_ms, uint64_t cost_us)
+entry_seal(struct blob *entry, const struct digest_value *key, const struct freshness_entry *freshness)
 {
 	struct header *header = (struct header *)entry->data;
 
 	if (key != NULL) {
 		memcpy(header->key, key->bytes, sizeof(header->key));
 	}
-	header->created_ms = created_ms;
-	header->cost_us = cost_us;
+	header->created_ms = freshness->created_ms;
+	header->lifetime_ms = freshness->lifetime_ms;
+	header->cost_us = freshness->cost_us;
 	header->checksum = checksum64(bytes_skip(blob_bytes(entry), CHECKED_FROM));
 }
 
@@ -209,16 +211,16 @@ entry_output_count(const struct blob *entry)
 	return ((const struct header *)entry->data)->output_count;
 }
 
-uint64_t
-entry_created_ms(const struct blob *entry)
+struct freshness_entry
+entry_freshness(const struct blob *entry)
 {
-	return ((const struct header *)entry->data)->created_ms;
-}
+	const struct header *header = (const struct header *)entry->data;
 
-uint64_t
-entry_cost_us(const struct blob *entry)
-{
-	return ((const struct header *)entry->data)->cost_us;
+	return (struct freshness_entry){
+		.created_ms = header->created_ms,
+		.lifetime_ms = header->lifetime_ms,
+		.cost_us = header->cost_us,
+	};
 }
 
 struct tensor

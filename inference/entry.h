@@ -2,7 +2,7 @@
  * A response as one block: what the backend writes into, what replies point into, and what every cache keeps. It holds
  * all outputs of a model for one request, in the order of the model's config, as clients see them.
  *
- * Layout, version 1, little-endian: a header (below); then per output a record of offsets; then shapes, names, and the
+ * Layout, version 2, little-endian: a header (below); then per output a record of offsets; then shapes, names, and the
  * tensors' bytes, each tensor aligned to 16. The checksum covers everything behind it. A block is immutable once
  * sealed. Blocks from outside the process (a Redis value) are checked in full by entry_valid before anything else
  * here may be called with them.
@@ -13,8 +13,9 @@
 #include "base/blob.h"
 #include "base/digest.h"
 #include "base/tensor.h"
+#include "inference/freshness.h"
 
-#define ENTRY_VERSION 1
+#define ENTRY_VERSION 2
 
 /* What an output of a new entry looks like. */
 struct entry_shape {
@@ -31,9 +32,8 @@ struct entry_shape {
  */
 struct blob *entry_new(const struct entry_shape *shapes, size_t count, uint8_t **data);
 
-/* `key` is the one that it answers, or NULL where it has none; `created_ms` since 1970; `cost_us` is what the run took.
- */
-void entry_seal(struct blob *entry, const struct digest_value *key, uint64_t created_ms, uint64_t cost_us);
+/* `key` is the one that it answers, or NULL where it has none. */
+void entry_seal(struct blob *entry, const struct digest_value *key, const struct freshness_entry *freshness);
 
 /* Is it whole, undamaged, of this version, and consistent (offsets inside, sizes match shapes, strings framed)? */
 bool entry_valid(struct bytes block);
@@ -42,8 +42,7 @@ bool entry_valid(struct bytes block);
 bool entry_answers(const struct blob *entry, const struct digest_value *key);
 
 size_t entry_output_count(const struct blob *entry);
-uint64_t entry_created_ms(const struct blob *entry);
-uint64_t entry_cost_us(const struct blob *entry);
+struct freshness_entry entry_freshness(const struct blob *entry);
 
 /* A view of output `index`; it lives as long as the block. */
 struct tensor entry_output(const struct blob *entry, size_t index);

@@ -26,7 +26,8 @@ make_entry(void)
 	memset(data[0], 'f', 24);
 	memset(data[1], 'i', 8);
 	memcpy(data[2], "\2\0\0\0ab\0\0\0\0", 10);
-	entry_seal(entry, &key, 1700000000000, 1234);
+	entry_seal(entry, &key,
+		   &(struct freshness_entry){.created_ms = 1700000000000, .lifetime_ms = 5000, .cost_us = 1234});
 	return entry;
 }
 
@@ -41,8 +42,9 @@ test_round_trip(void **state)
 	assert_true(entry_answers(entry, &key));
 	assert_false(entry_answers(entry, &other_key));
 	assert_int_equal(entry_output_count(entry), 3);
-	assert_int_equal(entry_created_ms(entry), 1700000000000);
-	assert_int_equal(entry_cost_us(entry), 1234);
+	assert_int_equal(entry_freshness(entry).created_ms, 1700000000000);
+	assert_int_equal(entry_freshness(entry).lifetime_ms, 5000);
+	assert_int_equal(entry_freshness(entry).cost_us, 1234);
 	tensor = entry_output(entry, 0);
 	assert_bytes(tensor.name, "A");
 	assert_int_equal(tensor.rank, 2);
@@ -95,7 +97,9 @@ test_lies_are_noticed(void **state)
 						   : change == 1 ? 0x80
 						   : change == 2 ? entry->data[i] + 1
 								 : entry->data[i] - 1);
-			entry_seal(entry, NULL, entry_created_ms(entry), entry_cost_us(entry));
+			struct freshness_entry freshness = entry_freshness(entry);
+
+			entry_seal(entry, NULL, &freshness);
 			if (entry_valid(blob_bytes(entry))) { /* then reading it all must be safe */
 				for (size_t k = 0; k < entry_output_count(entry); k++) {
 					struct tensor tensor = entry_output(entry, k);

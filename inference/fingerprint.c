@@ -1,6 +1,7 @@
 #include "inference/fingerprint.h"
 
 #include "base/memory.h"
+#include "inference/cache_policy.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -124,13 +125,16 @@ static void
 add_parameters(struct digest *digest, const struct model_config *config)
 {
 	const struct model_parameter **sorted = memory_array(config->parameter_count, sizeof(*sorted));
+	size_t count = 0;
 
 	for (size_t i = 0; i < config->parameter_count; i++) {
-		sorted[i] = &config->parameters[i];
+		if (!cache_policy_is_parameter(config->parameters[i].name)) {
+			sorted[count++] = &config->parameters[i];
+		}
 	}
-	qsort(sorted, config->parameter_count, sizeof(*sorted), by_name);
-	add_number(digest, config->parameter_count);
-	for (size_t i = 0; i < config->parameter_count; i++) {
+	qsort(sorted, count, sizeof(*sorted), by_name);
+	add_number(digest, count);
+	for (size_t i = 0; i < count; i++) {
 		add_text(digest, sorted[i]->name);
 		add_text(digest, sorted[i]->value);
 	}

@@ -1,6 +1,7 @@
 #include "inference/flight.h"
 
 #include "base/memory.h"
+#include "inference/key.h"
 
 #include <stdlib.h>
 
@@ -29,8 +30,12 @@ flight_table_fini(struct flight_table *table)
 struct flight_shard *
 flight_shard_lock(struct flight_table *table, const struct digest_value *digest)
 {
-	struct flight_shard *shard = &table->shards[digest->bytes[0] % FLIGHT_SHARDS];
+	struct flight_shard *shard;
 
+	if (table == NULL) {
+		return NULL;
+	}
+	shard = &table->shards[digest->bytes[0] % FLIGHT_SHARDS];
 	(void)pthread_mutex_lock(&shard->mutex);
 	return shard;
 }
@@ -38,7 +43,9 @@ flight_shard_lock(struct flight_table *table, const struct digest_value *digest)
 void
 flight_shard_unlock(struct flight_shard *shard)
 {
-	(void)pthread_mutex_unlock(&shard->mutex);
+	if (shard != NULL) {
+		(void)pthread_mutex_unlock(&shard->mutex);
+	}
 }
 
 struct flight *
@@ -47,7 +54,7 @@ flight_find(struct flight_shard *shard, const struct digest_value *digest)
 	struct flight *flight;
 
 	LIST_FOREACH (flight, &shard->chains[digest->bytes[1] % FLIGHT_CHAINS], chain) {
-		if (memcmp(&flight->key.digest, digest, sizeof(*digest)) == 0) {
+		if (memcmp(&flight->digest, digest, sizeof(*digest)) == 0) {
 			return flight;
 		}
 	}
@@ -57,7 +64,7 @@ flight_find(struct flight_shard *shard, const struct digest_value *digest)
 void
 flight_enter(struct flight_shard *shard, struct flight *flight)
 {
-	LIST_INSERT_HEAD(&shard->chains[flight->key.digest.bytes[1] % FLIGHT_CHAINS], flight, chain);
+	LIST_INSERT_HEAD(&shard->chains[flight->digest.bytes[1] % FLIGHT_CHAINS], flight, chain);
 	flight->in_table = true;
 }
 
@@ -70,26 +77,33 @@ flight_leave(struct flight *flight)
 	}
 }
 
-struct flight *
-flight_new(struct engine_lane *lane, struct model *model)
+struct trip *
+trip_new(struct engine_lane *lane, struct inference_request *leader, struct trip_mode mode, size_t count)
 {
-	struct flight *flight = memory_new(sizeof(*flight));
+	struct trip *trip = memory_new(sizeof(*trip) + count * sizeof(trip->flights[0]));
 
-	flight->lane = lane;
-	flight->model = model_ref(model);
-	TAILQ_INIT(&flight->waiting);
-	arena_init(&flight->arena, JOB_ARENA_MAX);
-	return flight;
+	trip->lane = lane;
+	trip->model = model_ref(leader->model);
+	trip->mode = mode;
+	trip->leader = leader;
+	trip->directives = leader->directives;
+	atomic_init(&trip->level, leader->level);
+	trip->delay_ns = leader->delay_ns;
+	arena_init(&trip->arena, JOB_ARENA_MAX);
+	return trip;
 }
 
 void
-flight_free(struct flight *flight)
+trip_free(struct trip *trip)
 {
-	arena_fini(&flight->arena);
-	blob_unref(flight->inputs);
-	blob_unref(flight->entry);
-	model_unref(flight->model);
-	free(flight);
+	for (size_t i = 0; i < trip->count; i++) {
+		blob_unref(trip->flights[i].entry);
+		blob_unref(trip->flights[i].stale);
+	}
+	arena_fini(&trip->arena);
+	blob_unref(trip->inputs);
+	model_unref(trip->model);
+	free(trip);
 }
 
 /* --- The job --- */
@@ -97,8 +111,9 @@ flight_free(struct flight *flight)
 static bool
 lies_in(const struct blob *block, struct bytes data, size_t alignment)
 {
-	return block != NULL && data.at >= block->data && data.at + data.length <= block->data + block->length &&
-	       (uintptr_t)data.at % alignment == 0;
+	return data.length == 0 ||
+	       (block != NULL && data.at >= block->data && data.at + data.length <= block->data + block->length &&
+		(uintptr_t)data.at % alignment == 0);
 }
 
 static size_t
@@ -109,66 +124,95 @@ alignment_of(enum datatype datatype)
 	return size == 0 ? 1 : size;
 }
 
-/* All or nothing, so that a job has one block to hold: large bodies arrive aligned (see the HTTP server). */
-static bool
-place_data(struct flight *flight, const struct inference_request *request, struct tensor *inputs, size_t count)
+static size_t
+aligned(size_t length)
 {
-	bool in_body = request->body != NULL;
-	size_t total = 0;
+	return (length + DATA_ALIGNMENT - 1) & ~(DATA_ALIGNMENT - 1);
+}
 
-	for (size_t i = 0; i < count; i++) {
-		in_body = in_body && lies_in(request->body, inputs[i].data, alignment_of(inputs[i].datatype));
-		total += (inputs[i].data.length + DATA_ALIGNMENT - 1) & ~(DATA_ALIGNMENT - 1);
-	}
-	if (in_body) {
-		flight->inputs = blob_ref(request->body);
-		return true;
-	}
-	flight->inputs = blob_new(total);
-	if (flight->inputs == NULL) {
-		return false;
-	}
-	total = 0;
-	for (size_t i = 0; i < count; i++) {
-		uint8_t *to = flight->inputs->data + total;
+/* Bytes to copy, or 0 where all lies well in the request's body. */
+static size_t
+measure_copy(const struct trip *trip, size_t input_count)
+{
+	const struct model_config *config = &trip->model->config;
+	bool in_body = true;
+	size_t total = 1;
 
-		if (inputs[i].data.length > 0) {
-			memcpy(to, inputs[i].data.at, inputs[i].data.length);
+	for (size_t k = 0; k < input_count; k++) {
+		size_t length = 0;
+
+		for (size_t i = 0; i < trip->count; i++) {
+			const struct flight *flight = &trip->flights[i];
+
+			if (!flight->answered) {
+				in_body = in_body && lies_in(trip->leader->body, flight->data[k],
+							     alignment_of(config->inputs[k].datatype));
+				length += flight->data[k].length;
+			}
 		}
-		total += (inputs[i].data.length + DATA_ALIGNMENT - 1) & ~(DATA_ALIGNMENT - 1);
-		inputs[i].data.at = to;
+		total += aligned(length);
 	}
-	return true;
+	return in_body && trip->leader->body != NULL ? 0 : total;
+}
+
+/* One block, and in it the rows of one input behind each other, so that a run finds them in one piece. */
+static void
+copy_rows(struct trip *trip, size_t input_count)
+{
+	size_t at = 0;
+
+	for (size_t k = 0; k < input_count; k++) {
+		for (size_t i = 0; i < trip->count; i++) {
+			struct bytes *data = &trip->flights[i].data[k];
+
+			if (trip->flights[i].answered || data->at == NULL) {
+				continue;
+			}
+			if (data->length > 0) {
+				memcpy(trip->inputs->data + at, data->at, data->length);
+			}
+			data->at = trip->inputs->data + at;
+			at += data->length;
+		}
+		at = aligned(at);
+	}
 }
 
 static bool
-copy_parameters(struct flight *flight, const struct inference_request *request)
+copy_parameters(struct trip *trip)
 {
-	struct parameter *copies = arena_array(&flight->arena, request->parameter_count, sizeof(*request->parameters));
+	const struct inference_request *request = trip->leader;
+	struct parameter *copies = arena_array(&trip->arena, request->parameter_count, sizeof(*request->parameters));
+	size_t count = 0;
 
 	for (size_t i = 0; copies != NULL && i < request->parameter_count; i++) {
-		copies[i] = request->parameters[i];
-		copies[i].name = arena_copy(&flight->arena, copies[i].name);
-		if (copies[i].kind == PARAMETER_TEXT) {
-			copies[i].text = arena_copy(&flight->arena, copies[i].text);
+		struct parameter *copy = &copies[count];
+
+		if (key_leaves_out(request->parameters[i].name)) {
+			continue;
 		}
-		if (copies[i].name.at == NULL || (copies[i].kind == PARAMETER_TEXT && copies[i].text.at == NULL)) {
+		*copy = request->parameters[i];
+		copy->name = arena_copy(&trip->arena, copy->name);
+		if (copy->kind == PARAMETER_TEXT) {
+			copy->text = arena_copy(&trip->arena, copy->text);
+		}
+		if (copy->name.at == NULL || (copy->kind == PARAMETER_TEXT && copy->text.at == NULL)) {
 			return false;
 		}
+		count++;
 	}
-	flight->job.parameters = copies;
-	flight->job.parameter_count = request->parameter_count;
+	trip->job.parameters = copies;
+	trip->job.parameter_count = count;
 	return copies != NULL;
 }
 
-bool
-flight_fill_job(struct flight *flight)
+static bool
+copy_shapes(struct trip *trip)
 {
-	const struct inference_request *request = flight->leader;
-	const struct tensor *const *ordered = flight->ordered;
-	const struct model *model = flight->model;
+	const struct tensor **ordered = trip->leader->ordered;
+	const struct model *model = trip->model;
 	size_t total = model->config.input_count;
-	struct tensor *inputs = arena_array(&flight->arena, total, sizeof(*inputs));
+	struct tensor *inputs = arena_array(&trip->arena, total, sizeof(*inputs));
 	size_t count = 0;
 
 	for (size_t i = 0; inputs != NULL && i < total; i++) {
@@ -177,7 +221,7 @@ flight_fill_job(struct flight *flight)
 		if (ordered[i] == NULL) {
 			continue;
 		}
-		shape = arena_array(&flight->arena, TENSOR_RANK_MAX + 1, sizeof(*shape));
+		shape = arena_array(&trip->arena, TENSOR_RANK_MAX + 1, sizeof(*shape));
 		if (shape == NULL) {
 			return false;
 		}
@@ -187,7 +231,78 @@ flight_fill_job(struct flight *flight)
 		inputs[count].shape = shape;
 		count++;
 	}
-	flight->job.inputs = inputs;
-	flight->job.input_count = count;
-	return inputs != NULL && place_data(flight, request, inputs, count) && copy_parameters(flight, request);
+	trip->job.inputs = inputs;
+	trip->job.input_count = count;
+	return inputs != NULL;
+}
+
+bool
+trip_keep_inputs(struct trip *trip)
+{
+	size_t input_count = trip->model->config.input_count;
+	size_t copied;
+
+	if (trip->kept) {
+		return true;
+	}
+	for (size_t i = 0; i < trip->count; i++) {
+		struct bytes *own = arena_array(&trip->arena, input_count, sizeof(*own));
+
+		if (own == NULL) {
+			return false;
+		}
+		memcpy(own, trip->flights[i].data, input_count * sizeof(*own));
+		trip->flights[i].data = own;
+	}
+	copied = measure_copy(trip, input_count);
+	trip->inputs = copied == 0 ? blob_ref(trip->leader->body) : blob_new(copied + input_count * DATA_ALIGNMENT);
+	if (trip->inputs == NULL) {
+		return false;
+	}
+	if (copied > 0) {
+		copy_rows(trip, input_count);
+	}
+	trip->kept = copy_parameters(trip) && copy_shapes(trip);
+	return trip->kept;
+}
+
+/* Inputs that the request left out have no place in the job. */
+static struct bytes *
+present_data(struct trip *trip, const struct flight *flight)
+{
+	struct bytes *data = arena_array(&trip->arena, trip->job.input_count, sizeof(*data));
+	size_t next = 0;
+
+	for (size_t i = 0; data != NULL && i < trip->job.input_count; i++) {
+		while (!bytes_equal(trip->model->config.inputs[next].name, trip->job.inputs[i].name)) {
+			next++;
+		}
+		data[i] = flight->data[next++];
+	}
+	return data;
+}
+
+bool
+trip_fill_job(struct trip *trip)
+{
+	struct job *job = &trip->job;
+
+	job->parts = arena_array(&trip->arena, trip->count, sizeof(*job->parts));
+	for (size_t i = 0; job->parts != NULL && i < trip->count; i++) {
+		struct flight *flight = &trip->flights[i];
+		struct job_part *part = &job->parts[job->part_count];
+
+		if (flight->answered) {
+			continue;
+		}
+		part->rows = (int64_t)flight->rows;
+		part->data = present_data(trip, flight);
+		part->key = trip->mode.stores ? &flight->key.digest : NULL;
+		if (part->data == NULL) {
+			return false;
+		}
+		flight->part = job->part_count++;
+		job->rows += part->rows;
+	}
+	return job->parts != NULL;
 }

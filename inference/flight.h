@@ -1,58 +1,119 @@
 /*
- * A flight: one question on its way to an answer, and all requests that wait for it. Room-private.
+ * How questions travel. Room-private.
  *
- * The first request with a key leads the flight; equal ones that come before the answer is stored join it, from any
- * loop. Everything but joining happens on the leader's loop, the flight's home. The table below says which flights
+ * A request is cut into slices: one for each row where rows are cached, else one for the whole. A slice that the store
+ * does not answer at once waits for a flight: one question on its way to an answer, and all slices that wait for it, of
+ * any request, from any loop. The flights that one request leads go together as a trip: one look-up, and one job
+ * for those that the look-up does not answer.
+ *
+ * Everything but joining and leaving happens on the loop of the leader, the trip's home. The table says which flights
  * there are; it is sharded, and a shard's mutex guards its chains and, of each flight in it, the list of waiting
- * requests, the answer, and whether there is one.
+ * slices (with slice->flight), the answer, and whether there is one. Flights that nobody may join are in no table.
  */
 #ifndef HIPPOCAMP_INFERENCE_FLIGHT_H
 #define HIPPOCAMP_INFERENCE_FLIGHT_H
 
 #include "caches/cache.h"
+#include "inference/job.h"
 #include "inference/model.h"
-#include "inference/scheduler.h"
+#include "inference/request.h"
 
-struct engine_lane;
-TAILQ_HEAD(request_list, inference_request);
+#include <pthread.h>
 
-enum flight_state { FLIGHT_LOOKING, FLIGHT_RUNNING, FLIGHT_ANSWERED };
+struct flight;
+struct trip;
+
+enum slice_result { SLICE_NOT_CACHED, SLICE_HIT, SLICE_MISS, SLICE_JOINED, SLICE_BYPASSED, SLICE_ERROR };
+
+struct slice {
+	struct loop_mail mail; /* first; its answer comes from another loop */
+	struct inference_request *request;
+	size_t rows;
+	struct bytes *data; /* by the config's inputs; `at` NULL where one is missing */
+	bool keyed;
+	struct cache_key key;
+	bool shared;	       /* its flight is in the table */
+	struct flight *flight; /* that it waits for */
+	TAILQ_ENTRY(slice) waiting;
+	bool leads;
+	bool retry; /* out of a failed run: worth a run of its own */
+	bool retried;
+	bool revalidate; /* answered, and to be renewed */
+	bool left;	 /* its flight, before there was an answer */
+	bool resolved;
+
+	/* The answer: an entry, or a failure (a struct error in a block). */
+	enum slice_result result;
+	bool expired;  /* the store had it, but too old */
+	bool unwanted; /* … for this request */
+	bool stored;
+	uint64_t queue_ns;
+	struct blob *entry;
+	struct blob *stale; /* to be used if the run fails */
+	struct blob *failure;
+};
+
+TAILQ_HEAD(slice_list, slice);
 
 struct flight {
+	struct trip *trip;
+	LIST_ENTRY(flight) chain;
+	bool in_table;
+	struct digest_value digest; /* in the table */
+	struct cache_key key;
+	struct slice_list waiting;
+	bool answered;
+	bool unknown; /* the store could not tell */
+	bool expired;
+	bool unwanted;
+	size_t rows;
+	struct bytes *data;
+	size_t part; /* of the job */
+	struct blob *entry;
+	struct blob *stale;
+	struct cache_insert insert;
+	uint64_t keep_ms;
+};
+
+/* What a trip may do. */
+struct trip_mode {
+	bool shared;	 /* others may join */
+	bool looks;	 /* in the store */
+	bool runs;	 /* the model */
+	bool stores;	 /* the answers */
+	bool background; /* nobody waits */
+	bool alone;	 /* a second try; see job.h */
+};
+
+enum trip_state { TRIP_LOOKING, TRIP_RUNNING, TRIP_OVER };
+
+struct trip {
 	struct job job; /* first */
 	struct loop_mail mail;
 	struct engine_lane *lane;
 	struct model *model; /* a reference */
-	enum flight_state state;
-
-	bool keyed; /* may be looked up, joined and stored */
-	struct cache_key key;
-	LIST_ENTRY(flight) chain;
-	bool in_table;
-	struct request_list waiting;
-	struct inference_request *leader;    /* until answered */
-	const struct tensor *const *ordered; /* the leader's tensors */
-	bool starting;			     /* the leader's engine_infer has not returned yet */
-	bool answered;			     /* as joiners see it: under the shard's mutex, unlike `state` */
-	bool refused;			     /* by the queue: each request's error names its own id */
+	enum trip_state state;
+	struct trip_mode mode;
+	struct inference_request *leader; /* while its tensors are needed */
+	struct cache_directives directives;
+	atomic_size_t wanted; /* slices that wait for its flights */
+	atomic_size_t level;  /* the most urgent priority of those who wait */
+	uint64_t delay_ns;    /* the leader's, see job.h */
+	size_t held;	      /* reasons why it is not over: calls, mail, inserts */
+	bool kept;	      /* the flights' data are the trip's own */
 
 	struct cache_lookup lookup;
-	struct blob *value;
 	bool lookup_pending;
-	TAILQ_ENTRY(flight) deadline;
+	TAILQ_ENTRY(trip) deadline;
 	uint64_t deadline_ns;
-	uint64_t lookup_ns; /* what looking up took */
+	uint64_t lookup_start_ns;
 
 	bool job_pending;
-	struct arena arena;  /* the job's tensors and parameters */
+	struct arena arena;  /* the job's tensors and parameters, the look-up's keys */
 	struct blob *inputs; /* the bytes that the job's tensors point into */
 
-	enum status status;
-	enum request_outcome outcome;
-	struct blob *entry; /* the answer */
-	struct cache_insert insert;
-	bool insert_pending;
-	uint64_t insert_ns;
+	size_t count;
+	struct flight flights[];
 };
 
 #define FLIGHT_SHARDS 64
@@ -70,6 +131,7 @@ struct flight_table {
 void flight_table_init(struct flight_table *table);
 void flight_table_fini(struct flight_table *table);
 
+/* NULL table: nothing to lock, nothing locked. */
 struct flight_shard *flight_shard_lock(struct flight_table *table, const struct digest_value *digest);
 void flight_shard_unlock(struct flight_shard *shard);
 
@@ -78,14 +140,17 @@ struct flight *flight_find(struct flight_shard *shard, const struct digest_value
 void flight_enter(struct flight_shard *shard, struct flight *flight);
 void flight_leave(struct flight *flight);
 
-/*
- * Fills the job from the leader's request, whose tensors are `ordered` by the config: model shapes, and data that stay
- * valid without the request (a reference to its body where they lie aligned in it, else a copy). Not before a run is
- * certain: a hit needs none of it. False without memory.
- */
-bool flight_fill_job(struct flight *flight);
+/* Room for `count` flights, none yet. */
+struct trip *trip_new(struct engine_lane *lane, struct inference_request *leader, struct trip_mode mode, size_t count);
+void trip_free(struct trip *trip);
 
-struct flight *flight_new(struct engine_lane *lane, struct model *model);
-void flight_free(struct flight *flight);
+/*
+ * Takes over what the unanswered flights need of the leader's request: a reference to its body where the tensors lie
+ * aligned in it, else a copy. Not before a run is certain, or the leader leaves. False without memory.
+ */
+bool trip_keep_inputs(struct trip *trip);
+
+/* The job for the flights that have no answer yet, out of the kept inputs. False without memory. */
+bool trip_fill_job(struct trip *trip);
 
 #endif

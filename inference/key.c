@@ -97,10 +97,11 @@ put_inputs(struct encoder *encoder, const struct tensor *const *inputs, size_t c
 	}
 }
 
-static bool
-is_handling(struct bytes name)
+bool
+key_leaves_out(struct bytes name)
 {
-	static const char *const names[] = {"priority", "timeout", "sequence_id", "sequence_start", "sequence_end"};
+	static const char *const names[] = {"priority",	    "timeout", "sequence_id", "sequence_start",
+					    "sequence_end", "cache",   "cache_status"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		if (bytes_equal_text(name, names[i])) {
@@ -137,7 +138,7 @@ put_parameters(struct encoder *encoder, const struct parameter *parameters, size
 	for (size_t i = 0; i < count; i++) {
 		size_t at = kept;
 
-		if (is_handling(parameters[i].name)) {
+		if (key_leaves_out(parameters[i].name)) {
 			continue;
 		}
 		if (kept == PARAMETERS_MAX) {

@@ -10,8 +10,8 @@
  *   u32 count of parameters, then for each in byte order of its name:
  *       name, u8 kind, the value (text behind its length; numbers as 8 bytes; a boolean as 1)
  *
- * Parameters that only say how the request is handled (priority, timeout, the sequence ones) are left out. Requested
- * outputs are not in it: an entry holds all outputs, and any subset is answered from it.
+ * Parameters that only say how the request is handled (priority, timeout, cache, the sequence ones) are left out.
+ * Requested outputs are not in it: an entry holds all outputs, and any subset is answered from it.
  */
 #ifndef HIPPOCAMP_INFERENCE_KEY_H
 #define HIPPOCAMP_INFERENCE_KEY_H
@@ -32,5 +32,8 @@ void key_write_prefix(struct buf *out, struct bytes name_space, struct bytes mod
 bool key_digest(struct digest *digest, const struct digest_secret *secret, struct bytes prefix,
 		const struct tensor *const *inputs, size_t input_count, const struct parameter *parameters,
 		size_t parameter_count, struct buf *scratch, struct digest_value *key);
+
+/* Does this parameter only say how a request is handled, so that it changes no answer? */
+bool key_leaves_out(struct bytes name);
 
 #endif

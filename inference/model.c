@@ -1,17 +1,15 @@
 #include "inference/model.h"
 
-#include "base/clock.h"
 #include "base/memory.h"
 #include "inference/autocomplete.h"
-#include "inference/entry.h"
 #include "inference/fingerprint.h"
 #include "inference/key.h"
+#include "inference/model_run.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define QUEUE_MAX_DEFAULT 65536
 #define SCOPE_FINGERPRINT_BYTES 4
 #define BATCH_STATISTICS_MAX 1024
 
@@ -52,9 +50,9 @@ model_input_shape(const struct model *model, size_t input, const struct tensor *
 	return lead + translate(&config->dims, tensor->shape + lead, &config->reshape, shape + lead);
 }
 
-/* The client's shape of an output that the model gave; false where it is not what the config promises. */
-static bool
-output_shape(const struct model *model, size_t index, const struct backend_output *output, int64_t *shape, size_t *rank)
+bool
+model_output_shape(const struct model *model, size_t index, const struct backend_output *output, int64_t *shape,
+		   size_t *rank)
 {
 	const struct model_tensor *config = &model->config.outputs[index];
 	size_t lead = model_batches(model);
@@ -82,81 +80,10 @@ output_shape(const struct model *model, size_t index, const struct backend_outpu
 
 /* --- Running --- */
 
-struct model_run {
-	struct backend_run run; /* first */
-	const struct model *model;
-	struct job *job;
-};
-
-static enum status
-allocate(struct backend_run *run, const struct backend_output *outputs, uint8_t **data, struct error *error)
-{
-	struct model_run *context = (struct model_run *)run;
-	const struct model *model = context->model;
-	size_t count = model->config.output_count;
-	struct entry_shape *shapes = memory_array(count, sizeof(*shapes));
-	int64_t(*sizes)[TENSOR_RANK_MAX + 1] = memory_array(count, sizeof(*sizes));
-	enum status status = STATUS_OK;
-
-	for (size_t i = 0; i < count && status == STATUS_OK; i++) {
-		char text[256];
-
-		shapes[i] = (struct entry_shape){.name = model->config.outputs[i].name,
-						 .datatype = outputs[i].datatype,
-						 .shape = sizes[i],
-						 .length = outputs[i].length};
-		if (!output_shape(model, i, &outputs[i], sizes[i], &shapes[i].rank)) {
-			shape_text(outputs[i].shape, outputs[i].rank, text, sizeof(text));
-			status = error_set(error, STATUS_INTERNAL,
-					   "model '%.*s' gave output '%.*s' as %s %s, which its configuration does not "
-					   "allow",
-					   BYTES_ARGS(model->config.name), BYTES_ARGS(shapes[i].name),
-					   datatype_name(outputs[i].datatype), text);
-		}
-	}
-	if (status == STATUS_OK) {
-		blob_unref(context->job->entry);
-		context->job->entry = entry_new(shapes, count, data);
-		if (context->job->entry == NULL) {
-			status = error_set(error, STATUS_UNAVAILABLE, "no memory for the response of model '%.*s'",
-					   BYTES_ARGS(model->config.name));
-		}
-	}
-	free(shapes);
-	free(sizes);
-	return status;
-}
-
 static void
-run_job(void *argument, struct job *job)
+run_batch(void *context, struct job_list *batch)
 {
-	struct model *model = argument;
-	struct model_run context = {
-		.run =
-			{
-				.config = &model->config,
-				.inputs = job->inputs,
-				.input_count = job->input_count,
-				.batch = job->batch,
-				.parameters = job->parameters,
-				.parameter_count = job->parameter_count,
-				.allocate = allocate,
-				.infer_start_ns = job->started_ns,
-				.infer_end_ns = job->started_ns,
-			},
-		.model = model,
-		.job = job,
-	};
-
-	job->status = model->backend->run(model->backend_model, &context.run, &job->error);
-	job->infer_start_ns = context.run.infer_start_ns;
-	job->infer_end_ns = context.run.infer_end_ns;
-	if (job->status != STATUS_OK) {
-		blob_unref(job->entry);
-		job->entry = NULL;
-	} else {
-		entry_seal(job->entry, job->key, clock_wall_ms(), (clock_now_ns() - job->started_ns) / 1000);
-	}
+	model_run_batch(context, batch);
 }
 
 /* --- Opening --- */
@@ -268,14 +195,19 @@ start_instances(struct model *model)
 	const struct model_config *config = &model->config;
 	struct scheduler_options options = {
 		.name = (const char *)config->name.at,
-		.queue_max = config->max_queue_size != 0 ? config->max_queue_size : QUEUE_MAX_DEFAULT,
-		.run = run_job,
+		.config = config,
+		.run = run_batch,
 		.context = model,
 	};
 	size_t batch = config->max_batch_size < 1 ? 1 : (size_t)config->max_batch_size;
 
 	for (size_t i = 0; i < config->instance_group_count; i++) {
 		options.instances += config->instance_groups[i].count;
+	}
+	model->freshness = cache_policy_freshness(&model->cache_policy);
+	atomic_init(&model->whole, config->max_batch_size == 0 || model->cache_policy.granularity != GRANULARITY_ROW);
+	if (config->batching.preserve_ordering) {
+		model->ordering = ordering_new();
 	}
 	model->statistics = statistics_new(batch < BATCH_STATISTICS_MAX ? batch : BATCH_STATISTICS_MAX);
 	model->scheduler = scheduler_new(&options);
@@ -293,7 +225,11 @@ model_open(const struct model_options *options, struct model_config *config, str
 	model->version = options->version;
 	model->config = *config;
 	*config = (struct model_config){0};
-	status = open_and_name(model, options, error);
+	model->cache_policy = options->cache_policy;
+	status = cache_policy_read(&model->config, &model->cache_policy, error);
+	if (status == STATUS_OK) {
+		status = open_and_name(model, options, error);
+	}
 	if (status == STATUS_OK) {
 		status = read_all_labels(model, options->folder, error);
 	}
@@ -309,6 +245,7 @@ void
 model_close(struct model *model)
 {
 	scheduler_free(model->scheduler);
+	ordering_free(model->ordering);
 	if (model->backend_model != NULL) {
 		model->backend->close(model->backend_model);
 	}

@@ -10,7 +10,9 @@
 
 #include "backends/backend.h"
 #include "base/buf.h"
+#include "inference/cache_policy.h"
 #include "inference/classification.h"
+#include "inference/ordering.h"
 #include "inference/request.h"
 #include "inference/scheduler.h"
 #include "inference/statistics.h"
@@ -28,6 +30,13 @@ struct model {
 	struct scheduler *scheduler;
 	struct statistics *statistics;
 
+	struct cache_policy cache_policy;
+	struct freshness_policy freshness;
+	atomic_bool whole;		 /* requests are cached as a whole, not by rows */
+	struct ordering *ordering;	 /* NULL: answers go out as they come */
+	_Atomic uint64_t run_cost_ns;	 /* of a row; moving averages, 0: not known yet */
+	_Atomic uint64_t lookup_cost_ns; /* of a row, key included */
+
 	char scope[600]; /* "name:version:fingerprint", as cache keys show it */
 	struct buf key_prefix;
 	size_t *inputs_by_name; /* indexes of config.inputs in byte order of their names */
@@ -41,7 +50,8 @@ struct model_options {
 	int64_t version;
 	const struct backend_ops *const *backends;
 	const struct model_config_format *format;
-	struct bytes name_space; /* of the cache keys */
+	struct bytes name_space;	  /* of the cache keys */
+	struct cache_policy cache_policy; /* the cache's settings */
 	bool autocomplete;
 	int32_t default_batch;
 	void (*unused)(struct model *model, void *context);
@@ -77,5 +87,12 @@ ptrdiff_t model_output_index(const struct model *model, struct bytes name);
  * TENSOR_RANK_MAX; returns the rank.
  */
 size_t model_input_shape(const struct model *model, size_t input, const struct tensor *tensor, int64_t *shape);
+
+/*
+ * The client's shape of an output that the model gave; false where it is not what the config promises. Room for
+ * TENSOR_RANK_MAX + 1.
+ */
+bool model_output_shape(const struct model *model, size_t index, const struct backend_output *output, int64_t *shape,
+			size_t *rank);
 
 #endif

@@ -322,6 +322,20 @@ repository_start(struct repository *repository, struct error *error)
 	return status;
 }
 
+void
+repository_hurry(struct repository *repository)
+{
+	struct repository_view view = {0};
+	const struct model_table *table = repository_table(repository, &view);
+
+	for (size_t i = 0; i < table->count; i++) {
+		for (size_t k = 0; k < table->entries[i].version_count; k++) {
+			scheduler_hurry(table->entries[i].versions[k]->scheduler);
+		}
+	}
+	repository_view_fini(&view);
+}
+
 struct repository *
 repository_new(const struct repository_options *options)
 {

@@ -24,7 +24,8 @@ struct repository_options {
 	int32_t default_batch;
 	const struct backend_ops *const *backends; /* NULL at the end */
 	const struct model_config_format *format;
-	struct bytes name_space; /* of cache keys */
+	struct bytes name_space;	  /* of cache keys */
+	struct cache_policy cache_policy; /* the cache's settings */
 };
 
 struct repository;
@@ -34,6 +35,9 @@ struct repository *repository_new(const struct repository_options *options);
 
 /* Loads what the mode says and waits for it. Fails if a model failed; the others serve all the same. */
 enum status repository_start(struct repository *repository, struct error *error);
+
+/* The end is near: requests that wait for a fuller batch run now. Any thread, while the repository runs. */
+void repository_hurry(struct repository *repository);
 
 /* Unloads all and waits until the last request in flight has let go. */
 void repository_free(struct repository *repository);

@@ -139,6 +139,7 @@ open_version(const struct loading *loading, struct version *version)
 		.backends = repository->options->backends,
 		.format = repository->options->format,
 		.name_space = repository->options->name_space,
+		.cache_policy = repository->options->cache_policy,
 		.autocomplete = repository->options->autocomplete,
 		.default_batch = repository->options->default_batch,
 		.unused = on_unused,
@@ -198,6 +199,7 @@ release_versions(struct version *versions, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (versions[i].model != NULL) {
+			scheduler_hurry(versions[i].model->scheduler);
 			model_unref(versions[i].model);
 		}
 		free(versions[i].reason);
@@ -345,6 +347,7 @@ repository_unload(struct repository *repository, struct known_model *known)
 	(void)pthread_mutex_unlock(&repository->mutex);
 	/* Dropping a reference may call back into on_unused, which takes the mutex. */
 	for (size_t i = 0; i < count; i++) {
+		scheduler_hurry(models[i]->scheduler);
 		model_unref(models[i]);
 	}
 	model_table_unref(old_table);

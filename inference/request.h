@@ -12,14 +12,36 @@
 #include "base/parameter.h"
 #include "base/status.h"
 #include "base/tensor.h"
+#include "inference/freshness.h"
+#include "inference/ordering.h"
 #include "loop/loop.h"
-
-#include <sys/queue.h>
 
 struct engine_lane;
 struct model;
+struct slice;
 
-enum request_outcome { REQUEST_RAN, REQUEST_HIT, REQUEST_JOINED };
+/* Why the model had to run, with the words of RFC 9211, section 2.2. */
+enum cache_forward {
+	FORWARD_NONE, /* it had not */
+	FORWARD_MISS,
+	FORWARD_PARTIAL, /* some rows were known */
+	FORWARD_BYPASS,
+	FORWARD_STALE,
+	FORWARD_REQUEST,
+};
+
+/* What the cache did for a request. */
+struct cache_report {
+	bool cached; /* the model's answers are cached at all */
+	enum cache_forward forward;
+	bool joined; /* no store was asked for the answer, or it did not have it: it was under way already */
+	bool stored; /* it goes into the store */
+	size_t rows;
+	size_t known;
+	bool has_ttl;
+	int64_t ttl_s;	/* until the first row expires; negative: it has */
+	uint64_t age_s; /* of the oldest row */
+};
 
 struct inference_request {
 	/* What is asked. */
@@ -29,6 +51,7 @@ struct inference_request {
 	size_t input_count;
 	const struct parameter *parameters;
 	size_t parameter_count;
+	struct cache_directives directives;
 	struct blob *body;   /* the block that the inputs' data lie in, or NULL: they are copied for a run */
 	struct arena *arena; /* for what has to live as long as the request */
 	void (*done)(struct inference_request *request);
@@ -37,14 +60,29 @@ struct inference_request {
 	enum status status;
 	struct blob *entry; /* on success */
 	struct error error; /* on failure */
-	enum request_outcome outcome;
+	struct cache_report report;
 
 	/* This room's. */
-	struct loop_mail mail; /* first use: an answer from another loop */
+	struct loop_mail mail; /* its turn has come */
+	struct order order;
 	struct engine_lane *lane;
-	TAILQ_ENTRY(inference_request) waiting;
+	const struct tensor **ordered; /* by the config's inputs */
+	int64_t batch;
+	struct slice *slices;
+	size_t slice_count;
+	size_t unresolved;
+	bool starting; /* engine_infer has not returned yet */
+	bool answered;
+	bool pending; /* holds its model and its lane */
+	bool withdrawn;
+	bool looked_up;
+	size_t level; /* of priority */
+	uint64_t delay_ns;
+	struct loop_timer *timer;
 	uint64_t start_ns;
-	uint64_t keyed_ns; /* when its key was known, or there was nothing to look up */
+	uint64_t keyed_ns; /* when its keys were known, or there was nothing to look up */
+	uint64_t lookup_ns;
+	uint64_t queue_ns;
 };
 
 #endif

@@ -35,14 +35,6 @@ static const struct option options[] = {
 	 .offset = AT(name_space),
 	 .preset = "",
 	 .help = "servers of different namespaces never share an entry"},
-	{.name = "ttl",
-	 .kind = OPTION_INTEGER,
-	 .offset = AT(ttl_s),
-	 .preset = "-1",
-	 .minimum = -1,
-	 .maximum = 315360000,
-	 .unit = "s",
-	 .help = "life of an entry; 0: no end. Default: 0 for local, one day for redis"},
 	{.name = "lookup_timeout",
 	 .kind = OPTION_INTEGER,
 	 .offset = AT(lookup_timeout_ms),
@@ -51,6 +43,13 @@ static const struct option options[] = {
 	 .maximum = 60000,
 	 .unit = "ms",
 	 .help = "when a look-up takes longer, the model runs; whichever answers first is taken"},
+	{.name = "max_value_size",
+	 .kind = OPTION_SIZE,
+	 .offset = AT(max_value_bytes),
+	 .preset = "64MiB",
+	 .maximum = INT64_MAX,
+	 .unit = "bytes",
+	 .help = "larger answers are not stored; 0: no limit"},
 };
 
 const struct option_table response_cache_options = {options, sizeof(options) / sizeof(*options)};
@@ -66,13 +65,13 @@ store_options(const struct cache_ops *ops)
 static enum status
 unknown_key(const struct cache_ops *ops, const char *key, struct error *error)
 {
-	const struct option_table *tables[2] = {store_options(ops), &response_cache_options};
+	const struct option_table *tables[] = {store_options(ops), &response_cache_options, &cache_policy_options};
 	const char *names[NAMES_MAX];
 	const char *nearest;
 	size_t count = 0;
 	size_t length;
 
-	for (size_t t = 0; t < 2; t++) {
+	for (size_t t = 0; t < sizeof(tables) / sizeof(*tables); t++) {
 		for (size_t i = 0; i < tables[t]->count && count < NAMES_MAX; i++) {
 			names[count++] = tables[t]->options[i].name;
 		}
@@ -93,18 +92,25 @@ static enum status
 apply(struct response_cache *cache, void *store_settings, const struct response_cache_setting *setting,
       struct error *error)
 {
-	struct bytes key = bytes_text(setting->key);
-	const struct option *option = option_find(*store_options(cache->ops), key);
-	enum status status;
+	const struct {
+		struct option_table table;
+		void *settings;
+	} places[] = {
+		{*store_options(cache->ops), store_settings},
+		{response_cache_options, &cache->settings},
+		{cache_policy_options, &cache->settings.policy},
+	};
 
-	if (option != NULL) {
-		status = option_set(option, store_settings, setting->value, error);
-	} else {
-		option = option_find(response_cache_options, key);
-		status = option == NULL ? unknown_key(cache->ops, setting->key, error)
-					: option_set(option, &cache->settings, setting->value, error);
+	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
+		const struct option *option = option_find(places[i].table, bytes_text(setting->key));
+
+		if (option != NULL) {
+			enum status status = option_set(option, places[i].settings, setting->value, error);
+
+			return status == STATUS_OK ? status : error_prefix(error, "cache '%s': ", cache->ops->name);
+		}
 	}
-	return status == STATUS_OK || option == NULL ? status : error_prefix(error, "cache '%s': ", cache->ops->name);
+	return unknown_key(cache->ops, setting->key, error);
 }
 
 static enum status
@@ -166,6 +172,7 @@ response_cache_open(const struct cache_ops *ops, const struct response_cache_set
 
 	cache->ops = ops;
 	option_presets(response_cache_options, &cache->settings);
+	option_presets(cache_policy_options, &cache->settings.policy);
 	option_presets(*store_options(ops), store_settings);
 	for (size_t i = 0; i < count && status == STATUS_OK; i++) {
 		status = apply(cache, store_settings, &settings[i], error);
@@ -183,8 +190,8 @@ response_cache_open(const struct cache_ops *ops, const struct response_cache_set
 		response_cache_close(cache);
 		return NULL;
 	}
-	if (cache->settings.ttl_s < 0) {
-		cache->settings.ttl_s = ops->default_ttl_s;
+	if (cache->settings.policy.ttl_s < 0) {
+		cache->settings.policy.ttl_s = ops->default_ttl_s;
 	}
 	return cache;
 }

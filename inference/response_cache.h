@@ -6,14 +6,16 @@
 #define HIPPOCAMP_INFERENCE_RESPONSE_CACHE_H
 
 #include "caches/cache.h"
+#include "inference/cache_policy.h"
 
 struct response_cache_settings {
 	char *key_secret;
 	char *key_secret_file;
 	int key_hash; /* enum digest_kind */
 	char *name_space;
-	int64_t ttl_s; /* -1: the store's default */
 	int64_t lookup_timeout_ms;
+	int64_t max_value_bytes; /* 0: no limit */
+	struct cache_policy policy;
 };
 
 extern const struct option_table response_cache_options;

@@ -5,51 +5,70 @@
 #include "loop/thread.h"
 
 #include <stdlib.h>
+#include <time.h>
+
+#define QUEUE_MAX 65536 /* where the config sets no limit */
 
 struct scheduler {
 	struct scheduler_options options;
 	pthread_mutex_t mutex; /* many loops hand over, many workers take: a queue between two threads would not do */
 	pthread_cond_t changed;
-	TAILQ_HEAD(, job) queue;
-	size_t pending;
+	struct job_queue queue;
+	bool hurry;
 	bool stopping;
 	pthread_t *workers;
 };
 
-static struct job *
-next_job(struct scheduler *scheduler)
+static void
+wait_for_jobs(struct scheduler *scheduler, uint64_t wait_ns)
 {
-	struct job *job;
+	struct timespec until;
+
+	if (wait_ns == 0) {
+		(void)pthread_cond_wait(&scheduler->changed, &scheduler->mutex);
+		return;
+	}
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	wait_ns += (uint64_t)until.tv_nsec;
+	until.tv_sec += (time_t)(wait_ns / 1000000000U);
+	until.tv_nsec = (long)(wait_ns % 1000000000U);
+	(void)pthread_cond_timedwait(&scheduler->changed, &scheduler->mutex, &until);
+}
+
+/* False: the end. */
+static bool
+next_batch(struct scheduler *scheduler, struct job_list *batch)
+{
+	uint64_t wait_ns;
 
 	(void)pthread_mutex_lock(&scheduler->mutex);
-	while (TAILQ_EMPTY(&scheduler->queue) && !scheduler->stopping) {
-		(void)pthread_cond_wait(&scheduler->changed, &scheduler->mutex);
+	for (;;) {
+		job_queue_take(&scheduler->queue, clock_now_ns(), scheduler->hurry, batch, &wait_ns);
+		if (!TAILQ_EMPTY(batch) || scheduler->stopping) {
+			break;
+		}
+		wait_for_jobs(scheduler, wait_ns);
 	}
-	job = TAILQ_FIRST(&scheduler->queue);
-	if (job != NULL) {
-		TAILQ_REMOVE(&scheduler->queue, job, queue);
-		scheduler->pending--;
+	if (scheduler->queue.count > 0) { /* somebody else may take what is left */
+		(void)pthread_cond_signal(&scheduler->changed);
 	}
 	(void)pthread_mutex_unlock(&scheduler->mutex);
-	return job;
+	return !TAILQ_EMPTY(batch);
 }
 
 static void *
 work(void *argument)
 {
 	struct scheduler *scheduler = argument;
+	struct job_list batch;
 	struct job *job;
 
-	while ((job = next_job(scheduler)) != NULL) {
-		job->started_ns = clock_now_ns();
-		if (atomic_load(&job->cancelled)) {
-			job->status = error_set(&job->error, STATUS_CANCELLED, "the request was cancelled");
-		} else {
-			scheduler->options.run(scheduler->options.context, job);
-			job->ran = true;
+	while (next_batch(scheduler, &batch)) {
+		scheduler->options.run(scheduler->options.context, &batch);
+		while ((job = TAILQ_FIRST(&batch)) != NULL) {
+			TAILQ_REMOVE(&batch, job, queue);
+			job->finished(job);
 		}
-		job->finished_ns = clock_now_ns();
-		job->finished(job);
 	}
 	return NULL;
 }
@@ -58,11 +77,15 @@ struct scheduler *
 scheduler_new(const struct scheduler_options *options)
 {
 	struct scheduler *scheduler = memory_new(sizeof(*scheduler));
+	pthread_condattr_t attributes;
 
 	scheduler->options = *options;
 	(void)pthread_mutex_init(&scheduler->mutex, NULL);
-	(void)pthread_cond_init(&scheduler->changed, NULL);
-	TAILQ_INIT(&scheduler->queue);
+	(void)pthread_condattr_init(&attributes);
+	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&scheduler->changed, &attributes);
+	(void)pthread_condattr_destroy(&attributes);
+	job_queue_init(&scheduler->queue, options->config, QUEUE_MAX);
 	scheduler->workers = memory_array((size_t)options->instances, sizeof(*scheduler->workers));
 	for (int i = 0; i < options->instances; i++) {
 		scheduler->workers[i] = thread_start(options->name, work, scheduler);
@@ -77,6 +100,7 @@ scheduler_free(struct scheduler *scheduler)
 		return;
 	}
 	(void)pthread_mutex_lock(&scheduler->mutex);
+	scheduler->hurry = true;
 	scheduler->stopping = true;
 	(void)pthread_cond_broadcast(&scheduler->changed);
 	(void)pthread_mutex_unlock(&scheduler->mutex);
@@ -85,6 +109,7 @@ scheduler_free(struct scheduler *scheduler)
 	}
 	(void)pthread_cond_destroy(&scheduler->changed);
 	(void)pthread_mutex_destroy(&scheduler->mutex);
+	job_queue_fini(&scheduler->queue);
 	free(scheduler->workers);
 	free(scheduler);
 }
@@ -94,16 +119,50 @@ scheduler_submit(struct scheduler *scheduler, struct job *job)
 {
 	bool taken;
 
-	job->queued_ns = clock_now_ns();
 	(void)pthread_mutex_lock(&scheduler->mutex);
-	taken = scheduler->pending < scheduler->options.queue_max && !scheduler->stopping;
+	taken = !scheduler->stopping && job_queue_add(&scheduler->queue, job, clock_now_ns());
 	if (taken) {
-		TAILQ_INSERT_TAIL(&scheduler->queue, job, queue);
-		scheduler->pending++;
 		(void)pthread_cond_signal(&scheduler->changed);
 	}
 	(void)pthread_mutex_unlock(&scheduler->mutex);
 	return taken;
+}
+
+void
+scheduler_withdraw(struct scheduler *scheduler, struct job *job)
+{
+	bool taken;
+
+	(void)pthread_mutex_lock(&scheduler->mutex);
+	taken = job->queued;
+	if (taken) {
+		job_queue_remove(&scheduler->queue, job);
+		job->withdrawn = true;
+	}
+	(void)pthread_mutex_unlock(&scheduler->mutex);
+	if (taken) {
+		job->status = error_set(&job->error, STATUS_CANCELLED, "the request was cancelled");
+		job->finished(job);
+	}
+}
+
+void
+scheduler_promote(struct scheduler *scheduler, struct job *job, size_t level)
+{
+	(void)pthread_mutex_lock(&scheduler->mutex);
+	if (job->queued) {
+		job_queue_promote(&scheduler->queue, job, level);
+	}
+	(void)pthread_mutex_unlock(&scheduler->mutex);
+}
+
+void
+scheduler_hurry(struct scheduler *scheduler)
+{
+	(void)pthread_mutex_lock(&scheduler->mutex);
+	scheduler->hurry = true;
+	(void)pthread_cond_broadcast(&scheduler->changed);
+	(void)pthread_mutex_unlock(&scheduler->mutex);
 }
 
 size_t
@@ -112,7 +171,7 @@ scheduler_pending(struct scheduler *scheduler)
 	size_t pending;
 
 	(void)pthread_mutex_lock(&scheduler->mutex);
-	pending = scheduler->pending;
+	pending = scheduler->queue.count;
 	(void)pthread_mutex_unlock(&scheduler->mutex);
 	return pending;
 }

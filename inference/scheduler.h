@@ -1,55 +1,22 @@
 /*
- * How the runs of one model reach its instances: a bounded queue, first in first out, and one worker thread for each
- * instance.
+ * How the runs of one model reach its instances: a bounded queue (job_queue.h) and one worker thread for each instance.
+ * A free worker takes the next batch itself, so batches grow while all are busy.
  *
- * A job belongs to the scheduler from submit until `finished`, which is called exactly once, on a worker thread,
- * whether the job ran, failed or was cancelled.
+ * A job belongs to the scheduler from submit until `finished`.
  */
 #ifndef HIPPOCAMP_INFERENCE_SCHEDULER_H
 #define HIPPOCAMP_INFERENCE_SCHEDULER_H
 
-#include "base/blob.h"
-#include "base/digest.h"
-#include "base/parameter.h"
-#include "base/status.h"
-#include "base/tensor.h"
+#include "inference/job_queue.h"
 
-#include <stdatomic.h>
-#include <sys/queue.h>
-
-struct model;
 struct scheduler;
-
-struct job {
-	TAILQ_ENTRY(job) queue;
-	void (*finished)(struct job *job);
-
-	/* What to run: inputs in the order of the config, shaped as the model wants them. */
-	const struct tensor *inputs;
-	size_t input_count;
-	int64_t batch; /* rows, for models that batch; else 0 */
-	const struct parameter *parameters;
-	size_t parameter_count;
-	const struct digest_value *key; /* of the answer, NULL where it has none */
-	atomic_bool cancelled;		/* nobody waits any more: skip the run if it has not begun */
-
-	/* What came of it. */
-	enum status status;
-	struct error error;
-	struct blob *entry; /* a sealed entry; the owner of the job drops it */
-	bool ran;
-	uint64_t queued_ns;
-	uint64_t started_ns;
-	uint64_t infer_start_ns;
-	uint64_t infer_end_ns;
-	uint64_t finished_ns;
-};
 
 struct scheduler_options {
 	const char *name; /* of the threads */
 	int instances;
-	size_t queue_max;
-	void (*run)(void *context, struct job *job); /* fills status, error or entry, and the infer times */
+	const struct model_config *config; /* outlives the scheduler */
+	/* Runs them as one batch and fills in what came of each; on a worker's thread. */
+	void (*run)(void *context, struct job_list *batch);
 	void *context;
 };
 
@@ -58,10 +25,19 @@ struct scheduler *scheduler_new(const struct scheduler_options *options);
 /* Finishes what is queued, then ends the threads. */
 void scheduler_free(struct scheduler *scheduler);
 
-/* False where the queue is full; the job is then still the caller's. */
+/* False where the queue is full; the job is then still the caller's. Any thread. */
 bool scheduler_submit(struct scheduler *scheduler, struct job *job);
 
-/* Jobs that wait. */
+/* Takes a job back that waits, so that it finishes as withdrawn; nothing where it has begun. Any thread. */
+void scheduler_withdraw(struct scheduler *scheduler, struct job *job);
+
+/* Somebody more urgent waits for the job, too. Any thread. */
+void scheduler_promote(struct scheduler *scheduler, struct job *job, size_t level);
+
+/* From now on nothing waits for a fuller batch: no more requests are to be expected. Any thread. */
+void scheduler_hurry(struct scheduler *scheduler);
+
+/* Jobs that wait. Any thread. */
 size_t scheduler_pending(struct scheduler *scheduler);
 
 #endif

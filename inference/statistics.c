@@ -8,6 +8,21 @@
 #define STRIPES 16
 #define CACHE_LINE 64
 
+const uint64_t hit_age_bounds[HISTOGRAM_BUCKETS] = {1, 10, 60, 600, 3600, 21600, 86400, 604800};
+const uint64_t value_size_bounds[HISTOGRAM_BUCKETS] = {256, 1024, 4096, 16384, 65536, 1048576, 16777216, 268435456};
+
+void
+histogram_add(struct histogram *histogram, const uint64_t *bounds, uint64_t value)
+{
+	size_t bucket = 0;
+
+	while (bucket < HISTOGRAM_BUCKETS && value > bounds[bucket]) {
+		bucket++;
+	}
+	histogram->buckets[bucket]++;
+	histogram->sum += value;
+}
+
 struct stripe {
 	alignas(CACHE_LINE) pthread_mutex_t mutex; /* a loop's own, so nearly never waited for */
 	struct model_statistics sums;
@@ -87,6 +102,15 @@ statistics_add_batch(struct statistics *statistics, size_t lane, size_t batch, c
 }
 
 static void
+add_histogram(struct histogram *to, const struct histogram *from)
+{
+	for (size_t i = 0; i <= HISTOGRAM_BUCKETS; i++) {
+		to->buckets[i] += from->buckets[i];
+	}
+	to->sum += from->sum;
+}
+
+static void
 add_sums(struct model_statistics *to, const struct model_statistics *from)
 {
 	if (from->last_inference_ms > to->last_inference_ms) {
@@ -105,11 +129,19 @@ add_sums(struct model_statistics *to, const struct model_statistics *from)
 	for (size_t i = 0; i < FAILURE_REASONS; i++) {
 		to->failures[i] += from->failures[i];
 	}
-	to->cache_lookups += from->cache_lookups;
-	to->cache_joined += from->cache_joined;
-	to->cache_errors += from->cache_errors;
-	to->cache_corrupt += from->cache_corrupt;
-	to->saved_ns += from->saved_ns;
+	to->lookups += from->lookups;
+	to->hits += from->hits;
+	to->misses += from->misses;
+	to->joined += from->joined;
+	to->bypassed += from->bypassed;
+	to->errors += from->errors;
+	to->corrupt += from->corrupt;
+	to->stale += from->stale;
+	to->refreshes += from->refreshes;
+	to->too_large += from->too_large;
+	to->saved_us += from->saved_us;
+	add_histogram(&to->hit_age, &from->hit_age);
+	add_histogram(&to->value_size, &from->value_size);
 }
 
 void

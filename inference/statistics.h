@@ -25,6 +25,19 @@ struct batch_statistic {
 enum failure_reason { FAILURE_REJECTED, FAILURE_CANCELED, FAILURE_BACKEND, FAILURE_OTHER };
 #define FAILURE_REASONS 4
 
+#define HISTOGRAM_BUCKETS 8
+
+/* Counts by bucket; the last one is for what is above all bounds. */
+struct histogram {
+	uint64_t buckets[HISTOGRAM_BUCKETS + 1];
+	uint64_t sum;
+};
+
+extern const uint64_t hit_age_bounds[HISTOGRAM_BUCKETS];
+extern const uint64_t value_size_bounds[HISTOGRAM_BUCKETS];
+
+void histogram_add(struct histogram *histogram, const uint64_t *bounds, uint64_t value);
+
 struct model_statistics {
 	uint64_t last_inference_ms;
 	uint64_t inference_count; /* rows that ran */
@@ -39,12 +52,24 @@ struct model_statistics {
 	struct duration_statistic cache_miss;
 	uint64_t failures[FAILURE_REASONS];
 
-	/* Of requests to models with a cache: how each was answered. They add up to the look-ups. */
-	uint64_t cache_lookups;
-	uint64_t cache_joined;	/* waited for an equal request that was under way */
-	uint64_t cache_errors;	/* the store could not be asked; the model ran */
-	uint64_t cache_corrupt; /* an entry that was damaged or foreign; a miss as well */
-	uint64_t saved_ns;	/* what the answers from the cache once cost to compute */
+	/*
+	 * Of models with a cache, in rows (a request that is cached as a whole counts as one): how each row was
+	 * answered. Counted together when the request is answered, so lookups is always the sum of the next five.
+	 */
+	uint64_t lookups;
+	uint64_t hits;
+	uint64_t misses;
+	uint64_t joined;   /* waited for an equal row that was under way */
+	uint64_t bypassed; /* the cache was not to be asked */
+	uint64_t errors;   /* the store could not be asked; the model ran */
+
+	uint64_t corrupt;	     /* entries that were damaged or foreign; misses as well */
+	uint64_t stale;		     /* hits on entries past their lifetime */
+	uint64_t refreshes;	     /* rows run in the background */
+	uint64_t too_large;	     /* answers not stored for their size */
+	uint64_t saved_us;	     /* what the answers from the cache once cost to compute */
+	struct histogram hit_age;    /* seconds */
+	struct histogram value_size; /* bytes, of what is stored */
 };
 
 struct statistics;

@@ -112,6 +112,7 @@ next_request(struct connection *connection)
 	exchange->held = NULL;
 	exchange->body_block = NULL;
 	exchange->body = bytes_make(NULL, 0);
+	exchange->gone = NULL;
 	exchange->head.method = HTTP1_OTHER;
 	exchange->head.header_count = 0;
 	arena_clear(&exchange->arena);
@@ -147,6 +148,8 @@ reason_phrase(int status)
 		return "Not Allowed";
 	case 431:
 		return "Request Header Fields Too Large";
+	case 504:
+		return "Gateway Timeout";
 	case 501:
 		return "Not Implemented";
 	case 503:
@@ -599,6 +602,21 @@ throw_away(struct connection *connection)
 	}
 }
 
+/* The connection may be gone afterwards. */
+static void
+peer_gone(struct connection *connection)
+{
+	struct exchange *exchange = &connection->exchange;
+
+	connection->peer_done = true;
+	loop_watch_set(connection->watch, 0);
+	if (connection->state != HANDLING) {
+		advance(connection);
+	} else if (exchange->gone != NULL) {
+		exchange->gone(exchange);
+	}
+}
+
 static void
 on_readable(struct connection *connection)
 {
@@ -615,18 +633,18 @@ on_readable(struct connection *connection)
 	}
 	if (got < 0) {
 		if (connection->state == HANDLING) { /* the handler still points here */
-			connection->peer_done = true;
 			connection->close_after = true;
-			loop_watch_set(connection->watch, 0);
+			peer_gone(connection);
 		} else {
 			close_connection(connection);
 		}
 		return;
 	}
 	if (got == 0) {
-		connection->peer_done = true;
-		loop_watch_set(connection->watch, 0);
-	} else if (connection->state == READING_BODY && connection->exchange.body_block != NULL) {
+		peer_gone(connection);
+		return;
+	}
+	if (connection->state == READING_BODY && connection->exchange.body_block != NULL) {
 		connection->body_got += (size_t)got;
 	} else {
 		connection->in_length += (size_t)got;

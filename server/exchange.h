@@ -47,6 +47,9 @@ struct exchange {
 	struct arena arena;
 	struct buf text; /* for the JSON or text of the reply */
 	void *state;	 /* the handler's */
+	/* Called once while the handler works, if the peer closes the connection; a reply may still be made. */
+	void (*gone)(struct exchange *exchange);
+	void *gone_state;
 
 	/* The reply. */
 	int status;

@@ -1,18 +1,21 @@
 /* POST /v2/models/N[/versions/V]/infer */
 #include "inference/entry.h"
+#include "server/cache_status.h"
 #include "server/handlers.h"
 #include "wire/infer_body.h"
 #include "wire/infer_reply.h"
 
 #include <inttypes.h>
 
-#define HEADERS_MAX 128
+#define HEADERS_MAX 256
+#define CACHE_STATUS_MAX 96
 
 struct inference {
 	struct inference_request request; /* first */
 	struct exchange *exchange;
 	struct infer_body body;
-	struct buf unpacked; /* a body that came compressed */
+	struct buf cache_status; /* of the answer */
+	struct buf unpacked;	 /* a body that came compressed */
 	enum coding reply_coding;
 };
 
@@ -138,6 +141,16 @@ send_outputs(struct inference *inference, const struct infer_reply_output *outpu
 		fail_without_memory(inference);
 		return;
 	}
+	if (inference->cache_status.length > 0) {
+		buf_text(&headers, "Cache-Status: ");
+		buf_append(&headers, buf_bytes(&inference->cache_status));
+		buf_text(&headers, "\r\n");
+	}
+	if (inference->request.report.cached && inference->request.report.forward == FORWARD_NONE) {
+		buf_text(&headers, "Age: ");
+		buf_unsigned(&headers, inference->request.report.age_s);
+		buf_text(&headers, "\r\n");
+	}
 	if (binary) {
 		buf_text(&headers, "Inference-Header-Content-Length: ");
 		buf_unsigned(&headers, exchange->text.length);
@@ -155,6 +168,19 @@ send_outputs(struct inference *inference, const struct infer_reply_output *outpu
 }
 
 static void
+describe_cache(struct inference *inference)
+{
+	struct exchange *exchange = inference->exchange;
+
+	if (inference->request.report.cached) {
+		inference->cache_status =
+			(struct buf){.at = arena_get(&exchange->arena, CACHE_STATUS_MAX), .capacity = CACHE_STATUS_MAX};
+		cache_status_write(&inference->request.report, exchange->options->cache->ops->name,
+				   &inference->cache_status);
+	}
+}
+
+static void
 on_answer(struct inference_request *request)
 {
 	struct inference *inference = (struct inference *)request;
@@ -162,18 +188,24 @@ on_answer(struct inference_request *request)
 	struct infer_reply_output *outputs;
 	struct error error;
 	enum status status;
+	struct bytes cache_status = {0};
 	size_t count = 0;
 
+	exchange->gone = NULL;
 	if (request->status != STATUS_OK) {
 		fail(inference, &request->error);
 		return;
+	}
+	describe_cache(inference);
+	if (cache_status_wanted(request->parameters, request->parameter_count)) {
+		cache_status = buf_bytes(&inference->cache_status);
 	}
 	outputs = arena_array(&exchange->arena, request->model->config.output_count, sizeof(*outputs));
 	status = outputs == NULL ? error_set(&error, STATUS_UNAVAILABLE, "no memory for the response")
 				 : choose_outputs(inference, outputs, &count, &error);
 	if (status == STATUS_OK) {
-		status = infer_reply_encode(request->id, request->model->config.name, request->model->version, outputs,
-					    count, &exchange->text, &error);
+		status = infer_reply_encode(request->id, request->model->config.name, request->model->version,
+					    cache_status, outputs, count, &exchange->text, &error);
 	}
 	if (status == STATUS_OK) {
 		send_outputs(inference, outputs, count);
@@ -367,7 +399,20 @@ decode(struct inference *inference, struct error *error)
 	request->input_count = inference->body.input_count;
 	request->parameters = inference->body.parameters;
 	request->parameter_count = inference->body.parameter_count;
+	if (status == STATUS_OK && exchange->options->allow_cache_control) {
+		status = cache_directives_read(http1_header(&exchange->head, "cache-control"), request->parameters,
+					       request->parameter_count, &request->directives, error);
+	}
 	return status;
+}
+
+/* The client closed the connection. */
+static void
+on_gone(struct exchange *exchange)
+{
+	struct inference *inference = exchange->gone_state;
+
+	engine_cancel(&inference->request);
 }
 
 void
@@ -394,5 +439,8 @@ handle_infer(struct exchange *exchange)
 		fail(inference, &error);
 	} else if (engine_infer(exchange->lane->engine, &inference->request)) {
 		on_answer(&inference->request);
+	} else {
+		exchange->gone = on_gone;
+		exchange->gone_state = inference;
 	}
 }

@@ -42,11 +42,16 @@ READER(read_hits, sample->sums.cache_hit.count)
 READER(read_misses, sample->sums.cache_miss.count)
 READER(read_hit_us, sample->sums.cache_hit.ns / 1000)
 READER(read_miss_us, sample->sums.cache_miss.ns / 1000)
-READER(read_lookups, sample->sums.cache_lookups)
-READER(read_joined, sample->sums.cache_joined)
-READER(read_errors, sample->sums.cache_errors)
-READER(read_corrupt, sample->sums.cache_corrupt)
-READER(read_saved_us, sample->sums.saved_ns / 1000)
+READER(read_lookups, sample->sums.lookups)
+READER(read_row_hits, sample->sums.hits)
+READER(read_row_misses, sample->sums.misses)
+READER(read_joined, sample->sums.joined)
+READER(read_bypassed, sample->sums.bypassed)
+READER(read_errors, sample->sums.errors)
+READER(read_corrupt, sample->sums.corrupt)
+READER(read_stale, sample->sums.stale)
+READER(read_refreshes, sample->sums.refreshes)
+READER(read_too_large, sample->sums.too_large)
 
 static const struct model_metric model_metrics[] = {
 	{"nv_inference_request_success", "counter",
@@ -75,15 +80,24 @@ static const struct model_metric model_metrics[] = {
 	 read_hit_us, true},
 	{"nv_cache_miss_duration_per_model", "counter",
 	 "Total cache miss duration per model (look-up and insertion), in microseconds", read_miss_us, true},
-	{"hippocamp_cache_requests_total", "counter", "Requests to models with a cache", read_lookups, true},
-	{"hippocamp_cache_joined_total", "counter", "Requests answered by an equal one that was under way", read_joined,
+	{"hippocamp_cache_lookups_total", "counter",
+	 "Rows of requests to models with a cache; always the sum of hits, misses, joined, bypassed and errors",
+	 read_lookups, true},
+	{"hippocamp_cache_hits_total", "counter", "Rows that the cache had", read_row_hits, true},
+	{"hippocamp_cache_misses_total", "counter", "Rows that the cache had not", read_row_misses, true},
+	{"hippocamp_cache_joined_total", "counter", "Rows answered by an equal one that was under way", read_joined,
 	 true},
-	{"hippocamp_cache_errors_total", "counter", "Requests for which the cache could not be asked", read_errors,
+	{"hippocamp_cache_bypassed_total", "counter", "Rows for which the cache was not to be asked", read_bypassed,
 	 true},
+	{"hippocamp_cache_errors_total", "counter", "Rows for which the cache could not be asked", read_errors, true},
 	{"hippocamp_cache_corrupt_total", "counter", "Entries found damaged or foreign, counted as misses",
 	 read_corrupt, true},
-	{"hippocamp_cache_saved_microseconds_total", "counter",
-	 "Compute time that answers from the cache once cost, in microseconds", read_saved_us, true},
+	{"hippocamp_cache_stale_total", "counter", "Rows answered by an entry past its life, counted as hits",
+	 read_stale, true},
+	{"hippocamp_cache_refreshes_total", "counter", "Rows run in the background to renew an entry", read_refreshes,
+	 true},
+	{"hippocamp_cache_too_large_total", "counter", "Answers larger than max_value_size, not stored", read_too_large,
+	 true},
 };
 
 static const char *const failure_names[FAILURE_REASONS] = {"REJECTED", "CANCELED", "BACKEND", "OTHER"};
@@ -167,6 +181,63 @@ write_models(struct exchange *exchange, const struct model_sample *samples, size
 	write_failures(out, samples, count);
 }
 
+/* A cumulative histogram. */
+static void
+write_histogram(struct buf *out, const struct model_sample *sample, const char *name, const struct histogram *histogram,
+		const uint64_t *bounds)
+{
+	uint64_t count = 0;
+	char series[96];
+
+	(void)snprintf(series, sizeof(series), "%s_bucket", name);
+	for (size_t i = 0; i <= HISTOGRAM_BUCKETS; i++) {
+		char bound[24] = "+Inf";
+		struct buf labels;
+
+		if (i < HISTOGRAM_BUCKETS) {
+			(void)snprintf(bound, sizeof(bound), "%" PRIu64, bounds[i]);
+		}
+		count += histogram->buckets[i];
+		buf_init(&labels, 4096);
+		buf_append(&labels, buf_bytes(&sample->labels));
+		metric_label(&labels, "le", bytes_text(bound));
+		metric_sample(out, series, buf_bytes(&labels), count);
+		buf_fini(&labels);
+	}
+	(void)snprintf(series, sizeof(series), "%s_sum", name);
+	metric_sample(out, series, buf_bytes(&sample->labels), histogram->sum);
+	(void)snprintf(series, sizeof(series), "%s_count", name);
+	metric_sample(out, series, buf_bytes(&sample->labels), count);
+}
+
+static void
+write_cached_models(struct buf *out, const struct model_sample *samples, size_t count)
+{
+	static const char saved[] = "hippocamp_cache_saved_seconds_total";
+	static const char age[] = "hippocamp_cache_hit_age_seconds";
+	static const char size[] = "hippocamp_cache_value_size_bytes";
+
+	metric_family(out, saved, "counter", "Compute time that answers from the cache once cost, in seconds");
+	for (size_t i = 0; i < count; i++) {
+		if (samples[i].model->config.response_cache) {
+			metric_sample_double(out, saved, buf_bytes(&samples[i].labels),
+					     (double)samples[i].sums.saved_us / 1e6);
+		}
+	}
+	metric_family(out, age, "histogram", "Age of the entries that answered, in seconds");
+	for (size_t i = 0; i < count; i++) {
+		if (samples[i].model->config.response_cache) {
+			write_histogram(out, &samples[i], age, &samples[i].sums.hit_age, hit_age_bounds);
+		}
+	}
+	metric_family(out, size, "histogram", "Size of the entries stored, in bytes");
+	for (size_t i = 0; i < count; i++) {
+		if (samples[i].model->config.response_cache) {
+			write_histogram(out, &samples[i], size, &samples[i].sums.value_size, value_size_bounds);
+		}
+	}
+}
+
 static void
 write_gauge(struct buf *out, const char *name, const char *help, uint64_t value)
 {
@@ -184,6 +255,7 @@ write_cache(struct exchange *exchange, const struct model_sample *samples, size_
 	uint64_t lookup_us = 0;
 	uint64_t insert_us = 0;
 
+	write_cached_models(out, samples, count);
 	cache->ops->statistics(cache->store, &statistics);
 	for (size_t i = 0; i < count; i++) {
 		lookup_us += samples[i].sums.cache_hit.ns / 1000;
@@ -209,6 +281,8 @@ write_cache(struct exchange *exchange, const struct model_sample *samples, size_
 	}
 	metric_family(out, "hippocamp_cache_inserts_total", "counter", "Entries stored");
 	metric_sample(out, "hippocamp_cache_inserts_total", bytes_make(NULL, 0), statistics.inserts);
+	metric_family(out, "hippocamp_cache_evictions_total", "counter", "Entries that made room for others");
+	metric_sample(out, "hippocamp_cache_evictions_total", bytes_make(NULL, 0), statistics.evictions);
 	metric_family(out, "hippocamp_cache_dropped_total", "counter",
 		      "Entries not stored: too large, too many waiting, or the cache's server down or full");
 	metric_sample(out, "hippocamp_cache_dropped_total", bytes_make(NULL, 0), statistics.dropped);

@@ -17,6 +17,8 @@ reply_http_status(enum status status)
 		return 503;
 	case STATUS_UNSUPPORTED:
 		return 501;
+	case STATUS_NOT_CACHED:
+		return 504;
 	default:
 		return 400;
 	}

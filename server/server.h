@@ -22,9 +22,10 @@ struct server_options {
 	const char *metrics_address;
 	uint16_t metrics_port;
 	bool allow_metrics;
-	size_t max_input_bytes; /* of JSON, and of anything decompressed */
-	bool model_control;	/* load and unload requests are allowed */
-	const char *log_file;	/* as configured, for the log settings */
+	size_t max_input_bytes;	  /* of JSON, and of anything decompressed */
+	bool model_control;	  /* load and unload requests are allowed */
+	bool allow_cache_control; /* requests may steer the cache */
+	const char *log_file;	  /* as configured, for the log settings */
 	struct repository *repository;
 	struct engine *engine;
 	struct response_cache *cache; /* NULL: none */

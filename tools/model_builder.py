@@ -124,6 +124,31 @@ def gather():
                  {"OUTPUT0": ("FP32", ["m"])})
 
 
+def add():
+    """OUTPUT0 = INPUT0 + INPUT1, rows of any width."""
+    row = ("FP32", ["batch", "n"])
+    return build("add", [("Add", "INPUT0 INPUT1", "OUTPUT0")], {"INPUT0": row, "INPUT1": row}, {"OUTPUT0": row})
+
+
+def embedding():
+    """Rows of a table of ten; fails at run time, at least on the CPU, for a batch with an index out of range."""
+    return build("embedding", [("Gather", "TABLE INDEX", "OUTPUT0")],
+                 {"INDEX": ("INT64", ["batch", "n"])}, {"OUTPUT0": ("FP32", ["batch", "n", 4])},
+                 {"TABLE": np.arange(40, dtype=np.float32).reshape(10, 4)})
+
+
+def row_sum():
+    """The sum of each row: a result that has the batch for its only dimension."""
+    return build("row_sum", [("ReduceSum", "INPUT0 axes", "OUTPUT0", {"keepdims": 0})],
+                 {"INPUT0": ("FP32", ["batch", "n"])}, {"OUTPUT0": ("FP32", ["batch"])}, {"axes": np.array([1])})
+
+
+def noise():
+    """Random numbers, others on every run: two equal answers come from one run."""
+    row = ("FP32", ["batch", "n"])
+    return build("noise", [("RandomUniformLike", "INPUT0", "OUTPUT0")], {"INPUT0": row}, {"OUTPUT0": row})
+
+
 def light_model_names():
     """The onnx package's models of well-known networks with constants for weights."""
     return sorted(path.stem.removeprefix("light_") for path in LIGHT.glob("light_*.onnx"))

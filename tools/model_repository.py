@@ -144,6 +144,8 @@ def write_test_models(folder):
                   model_builder.rows_of_three(), model_builder.gather(),
                   model_builder.with_weights("squeezenet", seed=1)):
         write_model(folder, model.graph.name, config(model.graph.name, model), model)
+    for model in (model_builder.add(), model_builder.embedding(), model_builder.row_sum(), model_builder.noise()):
+        write_model(folder, model.graph.name, config(model.graph.name, model, max_batch_size=8), model)
     for light in model_builder.light_model_names():
         model = model_builder.light_model(light)
         write_model(folder, f"light_{light}", config(f"light_{light}", model), model)

@@ -135,7 +135,9 @@ test_reply(void **state)
 
 	(void)state;
 	buf_init(&json, 10000);
-	assert_int_equal(infer_reply_encode(bytes_text("7"), bytes_text("m"), 2, outputs, 4, &json, &error), STATUS_OK);
+	assert_int_equal(
+		infer_reply_encode(bytes_text("7"), bytes_text("m"), 2, bytes_text(""), outputs, 4, &json, &error),
+		STATUS_OK);
 	assert_bytes(buf_bytes(&json),
 		     "{\"id\":\"7\",\"model_name\":\"m\",\"model_version\":\"2\",\"outputs\":["
 		     "{\"name\":\"R\",\"datatype\":\"FP32\",\"shape\":[3],\"data\":[1.0,0.10000000149011612,-0.0]},"
@@ -144,8 +146,9 @@ test_reply(void **state)
 		     "{\"name\":\"S\",\"datatype\":\"BYTES\",\"shape\":[1,2],\"data\":[\"\\\"\",\"\"]}]}");
 	outputs[3].tensor.data = bytes_make("\1\0\0\0\xff", 5);
 	buf_clear(&json);
-	assert_int_equal(infer_reply_encode(bytes_text(""), bytes_text("m"), 2, outputs, 4, &json, &error),
-			 STATUS_INVALID_ARGUMENT);
+	assert_int_equal(
+		infer_reply_encode(bytes_text(""), bytes_text("m"), 2, bytes_text(""), outputs, 4, &json, &error),
+		STATUS_INVALID_ARGUMENT);
 	buf_fini(&json);
 }
 

@@ -187,7 +187,7 @@ write_output(struct buf *json, const struct infer_reply_output *output, struct e
 }
 
 enum status
-infer_reply_encode(struct bytes id, struct bytes model_name, int64_t model_version,
+infer_reply_encode(struct bytes id, struct bytes model_name, int64_t model_version, struct bytes cache_status,
 		   const struct infer_reply_output *outputs, size_t count, struct buf *json, struct error *error)
 {
 	enum status status = STATUS_OK;
@@ -202,7 +202,13 @@ infer_reply_encode(struct bytes id, struct bytes model_name, int64_t model_versi
 	buf_json_string(json, model_name);
 	buf_text(json, ",\"model_version\":\"");
 	buf_signed(json, model_version);
-	buf_text(json, "\",\"outputs\":[");
+	buf_byte(json, '"');
+	if (cache_status.length > 0) {
+		buf_text(json, ",\"parameters\":{\"cache_status\":");
+		buf_json_string(json, cache_status);
+		buf_byte(json, '}');
+	}
+	buf_text(json, ",\"outputs\":[");
 	for (size_t i = 0; i < count && status == STATUS_OK; i++) {
 		if (i > 0) {
 			buf_byte(json, ',');

@@ -14,8 +14,9 @@ struct infer_reply_output {
 	bool binary;
 };
 
+/* `cache_status` goes among the reply's parameters, unless it is empty. */
 enum status infer_reply_encode(struct bytes id, struct bytes model_name, int64_t model_version,
-			       const struct infer_reply_output *outputs, size_t count, struct buf *json,
-			       struct error *error);
+			       struct bytes cache_status, const struct infer_reply_output *outputs, size_t count,
+			       struct buf *json, struct error *error);
 
 #endif

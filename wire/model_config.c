@@ -149,16 +149,56 @@ read_parameters(struct model_config *config, const document *from)
 	return config->parameters != NULL;
 }
 
-static void
+static struct model_queue_policy
+read_queue_policy(const Inference__ModelQueuePolicy *from)
+{
+	if (from == NULL) {
+		return (struct model_queue_policy){0};
+	}
+	return (struct model_queue_policy){
+		.delays = from->timeout_action == INFERENCE__MODEL_QUEUE_POLICY__TIMEOUT_ACTION__DELAY,
+		.default_timeout_us = from->default_timeout_microseconds,
+		.allow_timeout_override = from->allow_timeout_override,
+		.max_queue_size = from->max_queue_size,
+	};
+}
+
+static bool
+read_batching(struct model_config *config, const Inference__ModelDynamicBatching *from)
+{
+	struct model_batching *to = &config->batching;
+
+	*to = (struct model_batching){
+		.preferred = arena_array(&config->arena, from->n_preferred_batch_size, sizeof(*to->preferred)),
+		.preferred_count = from->n_preferred_batch_size,
+		.max_queue_delay_us = from->max_queue_delay_microseconds,
+		.preserve_ordering = from->preserve_ordering,
+		.priority_levels = from->priority_levels,
+		.default_priority_level = from->default_priority_level,
+		.default_policy = read_queue_policy(from->default_queue_policy),
+		.policies = arena_array(&config->arena, from->n_priority_queue_policy, sizeof(*to->policies)),
+		.policy_count = from->n_priority_queue_policy,
+	};
+	if (to->preferred == NULL || to->policies == NULL) {
+		return false;
+	}
+	for (size_t i = 0; i < to->preferred_count; i++) {
+		to->preferred[i] = from->preferred_batch_size[i];
+	}
+	for (size_t i = 0; i < to->policy_count; i++) {
+		to->policies[i].level = from->priority_queue_policy[i]->key;
+		to->policies[i].policy = read_queue_policy(from->priority_queue_policy[i]->value);
+	}
+	return true;
+}
+
+static bool
 read_scheduling(struct model_config *config, const document *from)
 {
 	switch (from->scheduling_choice_case) {
 	case INFERENCE__MODEL_CONFIG__SCHEDULING_CHOICE_DYNAMIC_BATCHING:
 		config->scheduling = MODEL_SCHEDULING_DYNAMIC;
-		if (from->dynamic_batching->default_queue_policy != NULL) {
-			config->max_queue_size = from->dynamic_batching->default_queue_policy->max_queue_size;
-		}
-		break;
+		return read_batching(config, from->dynamic_batching);
 	case INFERENCE__MODEL_CONFIG__SCHEDULING_CHOICE_SEQUENCE_BATCHING:
 		config->scheduling = MODEL_SCHEDULING_SEQUENCE;
 		break;
@@ -168,6 +208,7 @@ read_scheduling(struct model_config *config, const document *from)
 	default:
 		break;
 	}
+	return true;
 }
 
 static bool
@@ -183,8 +224,7 @@ read_document(struct model_config *config, document *from)
 	config->has_warmup = from->n_model_warmup > 0;
 	config->has_graph_level = from->optimization != NULL && from->optimization->graph != NULL;
 	config->graph_level = config->has_graph_level ? from->optimization->graph->level : 0;
-	read_scheduling(config, from);
-	return read_inputs(config, from) && read_outputs(config, from) &&
+	return read_scheduling(config, from) && read_inputs(config, from) && read_outputs(config, from) &&
 	       read_version_policy(config, from->version_policy) && read_instance_groups(config, from) &&
 	       read_parameters(config, from);
 }
@@ -376,15 +416,34 @@ write_pinned_memory(Inference__ModelOptimizationPolicy__PinnedMemoryBuffer **buf
 }
 
 static bool
+write_preferred(Inference__ModelDynamicBatching *to, const struct model_config *config)
+{
+	const ProtobufCFieldDescriptor *field =
+		protobuf_c_message_descriptor_get_field_by_name(to->base.descriptor, "preferred_batch_size");
+
+	for (size_t i = to->n_preferred_batch_size; i < config->batching.preferred_count; i++) {
+		int32_t *slot = proto_slot(&to->base, field);
+
+		if (slot == NULL) {
+			return false;
+		}
+		*slot = config->batching.preferred[i];
+	}
+	return true;
+}
+
+static bool
 write_scheduling(document *to, const struct model_config *config)
 {
-	if (config->scheduling != MODEL_SCHEDULING_DYNAMIC ||
-	    to->scheduling_choice_case == INFERENCE__MODEL_CONFIG__SCHEDULING_CHOICE_DYNAMIC_BATCHING) {
+	if (config->scheduling != MODEL_SCHEDULING_DYNAMIC) {
 		return true;
 	}
-	to->scheduling_choice_case = INFERENCE__MODEL_CONFIG__SCHEDULING_CHOICE_DYNAMIC_BATCHING;
-	to->dynamic_batching = NULL;
-	return ensure(&to->dynamic_batching, &inference__model_dynamic_batching__descriptor) != NULL;
+	if (to->scheduling_choice_case != INFERENCE__MODEL_CONFIG__SCHEDULING_CHOICE_DYNAMIC_BATCHING) {
+		to->scheduling_choice_case = INFERENCE__MODEL_CONFIG__SCHEDULING_CHOICE_DYNAMIC_BATCHING;
+		to->dynamic_batching = NULL;
+	}
+	return ensure(&to->dynamic_batching, &inference__model_dynamic_batching__descriptor) != NULL &&
+	       write_preferred(to->dynamic_batching, config);
 }
 
 enum status

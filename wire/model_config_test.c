@@ -46,7 +46,7 @@ test_everything_the_format_allows(void **state)
 	assert_bytes(model_config_parameter(&config, "l")->value, "");
 	assert_int_equal(config.instance_groups[0].count, 3);
 	assert_int_equal(config.scheduling, MODEL_SCHEDULING_DYNAMIC);
-	assert_int_equal(config.max_queue_size, 7);
+	assert_int_equal(config.batching.default_policy.max_queue_size, 7);
 	assert_true(config.response_cache);
 	model_config_fini(&config);
 }

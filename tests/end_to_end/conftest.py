@@ -1,16 +1,19 @@
 """Fixtures: the example models, repositories, servers and Redis instances, all owned by one test or one session."""
 
+import itertools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from support import DATATYPES, ROOT, Redis, Repository, Server, free_port
+from support import DATATYPES, ROOT, Redis, Repository, Server, eventually, free_port
 
 EXAMPLES = ["simple", "simple_string", "identity", "delay", "densenet_onnx"]
 TEST_MODELS = [*(f"identity_{datatype}" for datatype in DATATYPES), "nonzero", "scalar", "gather"]
+DEPLOYMENTS = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -105,3 +108,91 @@ def redis_server(tmp_path):
     yield start
     for instance in instances:
         instance.stop()
+
+
+def shared_server(servers, folder, models, arguments):
+    """A server that many tests share, one after the other; each brings models of its own."""
+    repository = Repository(folder, models)
+    server = started(servers, repository, ["--model-control-mode=explicit", "--threads=1", *arguments])
+    server.repository = repository
+    return server
+
+
+def deployment(server, repository):
+    """deploy(repository): the shared server, with the test's models loaded until the test ends. Each deployment differs
+    in one parameter from all others, so that it shares no cache entry with them."""
+    names = []
+
+    def deploy(own):
+        number = next(DEPLOYMENTS)
+        places = sorted(own.path.iterdir(), key=lambda place: ('"ensemble"' in (place / "config.pbtxt").read_text(),
+                                                               place.stat().st_ctime_ns))
+        server.inserts_before = server.metrics()[("hippocamp_cache_inserts_total", frozenset())]
+        for place in places:
+            copy = shutil.copytree(place, server.repository.path / place.name)
+            with open(copy / "config.pbtxt", "a") as config:
+                config.write(f'parameters {{ key: "deployment" value {{ string_value: "{number}" }} }}\n')
+            names.append(place.name)
+            server.load(place.name)
+        return server
+
+    yield deploy
+    for name in reversed(names):
+        if server.ready(name):
+            server.unload(name)
+        shutil.rmtree(server.repository.path / name)
+
+
+@pytest.fixture(scope="session")
+def local_server(tmp_path_factory, models):
+    servers = []
+    yield shared_server(servers, tmp_path_factory.mktemp("local"), models, ["--cache-config=local,size=64MB"])
+    stop_all(servers)
+
+
+@pytest.fixture(scope="session", params=["local", "redis"])
+def either_server(request, tmp_path_factory, models):
+    folder, servers = tmp_path_factory.mktemp("either"), []
+    if request.param == "local":
+        server = request.getfixturevalue("local_server")
+    else:
+        (folder / "redis").mkdir()
+        redis = Redis(folder / "redis", free_port(), [])
+        server = shared_server(servers, folder / "models", models, redis.cache("lookup_timeout=5000"))
+        eventually(lambda: server.metrics()[("hippocamp_cache_connections", frozenset())] >= 1, "Redis's connection")
+    server.store = request.param
+    yield server
+    stop_all(servers)
+    if servers:
+        redis.stop()
+
+
+@pytest.fixture
+def deploy(local_server, repository):
+    yield from deployment(local_server, repository)
+
+
+@pytest.fixture
+def deploy_on_either(either_server, repository):
+    """As deploy, once on a server with the local store and once on one with Redis; its attribute `store` says which."""
+    yield from deployment(either_server, repository)
+
+
+@pytest.fixture(params=["local", "redis"])
+def caching(request, serve):
+    """caching(repository, *settings, options=()): a server of the test's own, with one thread, whose store, local or
+    Redis, is ready; its attribute `store` says which, and `redis` is the Redis."""
+    redis = request.getfixturevalue("redis_server")() if request.param == "redis" else None
+
+    def start(repository, *settings, options=()):
+        if redis:
+            arguments = redis.cache("lookup_timeout=5000", *settings)
+        else:
+            arguments = [f"--cache-config=local,{setting}" for setting in ("size=16MB", *settings)]
+        server = serve(repository, *arguments, "--threads=1", *options)
+        if redis:
+            eventually(lambda: server.metrics()[("hippocamp_cache_connections", frozenset())] >= 1, "Redis's connection")
+        server.store, server.redis = request.param, redis
+        return server
+
+    return start

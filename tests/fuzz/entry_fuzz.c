@@ -13,7 +13,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct blob *entry = blob_copy(bytes_make(data, size));
 
 	if (size >= HEADER_SIZE) {
-		entry_seal(entry, NULL, 1, 1);
+		entry_seal(entry, NULL, &(struct freshness_entry){.created_ms = 1, .cost_us = 1});
 	}
 	if (entry_valid(blob_bytes(entry))) {
 		for (size_t i = 0; i < entry_output_count(entry); i++) {

@@ -1,0 +1,165 @@
+#include "base/clock.h"
+#include "inference/engine_internal.h"
+#include "inference/entry.h"
+
+#define AVERAGE_OVER 16
+
+static enum failure_reason
+failure_reason(enum status status)
+{
+	switch (status) {
+	case STATUS_UNAVAILABLE:
+		return FAILURE_REJECTED;
+	case STATUS_CANCELLED:
+		return FAILURE_CANCELED;
+	case STATUS_INTERNAL:
+		return FAILURE_BACKEND;
+	default:
+		return FAILURE_OTHER;
+	}
+}
+
+/* An exponentially weighted moving average; racing writers lose a sample, which does no harm. */
+static void
+average(_Atomic uint64_t *at, uint64_t sample)
+{
+	uint64_t old = atomic_load_explicit(at, memory_order_relaxed);
+	uint64_t next = old == 0 ? sample : old - old / AVERAGE_OVER + sample / AVERAGE_OVER;
+
+	atomic_store_explicit(at, next == 0 ? 1 : next, memory_order_relaxed);
+}
+
+static void
+count_slice(struct model_statistics *sums, const struct slice *slice, uint64_t now_ms)
+{
+	const struct model *model = slice->request->model;
+	/* What went round the cache was not cut into its rows. */
+	uint64_t rows = slice->rows > 1 && !atomic_load_explicit(&model->whole, memory_order_relaxed) ? slice->rows : 1;
+
+	sums->lookups += rows;
+	switch (slice->result) {
+	case SLICE_HIT:
+		sums->hits += rows;
+		break;
+	case SLICE_JOINED:
+		sums->joined += rows;
+		break;
+	case SLICE_BYPASSED:
+		sums->bypassed += rows;
+		break;
+	case SLICE_ERROR:
+		sums->errors += rows;
+		break;
+	default:
+		sums->misses += rows;
+		break;
+	}
+	if ((slice->result == SLICE_HIT || slice->result == SLICE_JOINED) && slice->entry != NULL) {
+		struct freshness_entry freshness = entry_freshness(slice->entry);
+		uint64_t age_ms = now_ms > freshness.created_ms ? now_ms - freshness.created_ms : 0;
+
+		sums->saved_us += freshness.cost_us;
+		if (slice->result == SLICE_HIT) {
+			histogram_add(&sums->hit_age, hit_age_bounds, age_ms / 1000);
+			sums->stale += freshness.lifetime_ms > 0 && age_ms >= freshness.lifetime_ms;
+		}
+	}
+}
+
+void
+account_request(struct engine_lane *lane, struct inference_request *request)
+{
+	struct model_statistics *sums = statistics_begin(request->model->statistics, lane->index);
+	uint64_t now = clock_now_ns();
+
+	if (request->status == STATUS_OK) {
+		duration_add(&sums->success, now - request->start_ns);
+	} else {
+		duration_add(&sums->fail, now - request->start_ns);
+		sums->failures[failure_reason(request->status)]++;
+	}
+	if (request->report.cached) {
+		uint64_t now_ms = clock_wall_ms();
+
+		for (size_t i = 0; i < request->slice_count; i++) {
+			count_slice(sums, &request->slices[i], now_ms);
+		}
+	}
+	if (request->status == STATUS_OK && request->report.cached && request->report.forward == FORWARD_NONE) {
+		duration_add(&sums->queue,
+			     (request->report.joined ? now : request->keyed_ns) - request->start_ns);
+		duration_add(&sums->cache_hit, now - request->keyed_ns);
+	} else {
+		if (request->status == STATUS_OK) {
+			duration_add(&sums->queue, request->queue_ns);
+		}
+		if (request->looked_up) {
+			duration_add(&sums->cache_miss, request->lookup_ns);
+		}
+	}
+	statistics_end(request->model->statistics, lane->index);
+}
+
+void
+account_run(struct trip *trip)
+{
+	const struct job *job = &trip->job;
+	struct model *model = trip->model;
+	struct model_statistics *sums = statistics_begin(model->statistics, trip->lane->index);
+	size_t rows = job->rows > 0 ? (size_t)job->rows : 1;
+	size_t batch_rows = job->batch_rows > 0 ? (size_t)job->batch_rows : 1;
+	struct batch_statistic run = {
+		.compute_input = {1, job->infer_start_ns - job->started_ns},
+		.compute_infer = {1, job->infer_end_ns - job->infer_start_ns},
+		.compute_output = {1, job->finished_ns - job->infer_end_ns},
+	};
+
+	sums->inference_count += rows;
+	sums->last_inference_ms = clock_wall_ms();
+	duration_add(&sums->compute_input, run.compute_input.ns);
+	duration_add(&sums->compute_infer, run.compute_infer.ns);
+	duration_add(&sums->compute_output, run.compute_output.ns);
+	if (job->first) {
+		sums->execution_count++;
+		statistics_add_batch(model->statistics, trip->lane->index, batch_rows, &run);
+		average(&model->run_cost_ns, (job->finished_ns - job->started_ns) / batch_rows);
+	}
+	statistics_end(model->statistics, trip->lane->index);
+}
+
+void
+account_insert(struct trip *trip, const struct blob *entry, uint64_t ns)
+{
+	struct model_statistics *sums = statistics_begin(trip->model->statistics, trip->lane->index);
+
+	sums->cache_miss.ns += ns;
+	histogram_add(&sums->value_size, value_size_bounds, entry->length);
+	statistics_end(trip->model->statistics, trip->lane->index);
+}
+
+void
+account_corrupt(struct engine_lane *lane, struct model *model)
+{
+	statistics_begin(model->statistics, lane->index)->corrupt++;
+	statistics_end(model->statistics, lane->index);
+}
+
+void
+account_too_large(struct engine_lane *lane, struct model *model)
+{
+	statistics_begin(model->statistics, lane->index)->too_large++;
+	statistics_end(model->statistics, lane->index);
+}
+
+void
+account_refreshes(struct engine_lane *lane, struct model *model, size_t rows)
+{
+	statistics_begin(model->statistics, lane->index)->refreshes += rows;
+	statistics_end(model->statistics, lane->index);
+}
+
+void
+account_lookup_cost(struct model *model, uint64_t ns, size_t rows)
+{
+	average(&model->lookup_cost_ns, ns / rows);
+}

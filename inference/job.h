@@ -1,0 +1,62 @@
+/*
+ * A job: one run that somebody asks a model for. It consists of parts, ranges of rows that get an entry each; several
+ * jobs may run as one batch. Room-private.
+ */
+#ifndef HIPPOCAMP_INFERENCE_JOB_H
+#define HIPPOCAMP_INFERENCE_JOB_H
+
+#include "base/blob.h"
+#include "base/digest.h"
+#include "base/parameter.h"
+#include "base/status.h"
+#include "base/tensor.h"
+
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+struct job_part {
+	int64_t rows;			/* for models that batch; else 0 */
+	const struct bytes *data;	/* by input */
+	const struct digest_value *key; /* of the answer; NULL where it has none */
+	uint64_t lifetime_ms;		/* how long the answer is fresh; 0: no end */
+	struct blob *entry;		/* out, on success: sealed; the owner of the job drops it */
+};
+
+struct job {
+	TAILQ_ENTRY(job) queue;
+	/* Exactly once, on whatever thread, when the job has run, failed, or was taken back. */
+	void (*finished)(struct job *job);
+
+	/* What to run: inputs in the order of the config, shaped as the model wants one part; their data is unused. */
+	const struct tensor *inputs;
+	size_t input_count;
+	struct job_part *parts;
+	size_t part_count;
+	int64_t rows; /* of all parts */
+	const struct parameter *parameters;
+	size_t parameter_count;
+	bool alone;	   /* at once, and not put together with others: a second try */
+	size_t level;	   /* 1 is the most urgent */
+	uint64_t delay_ns; /* when it has waited so long, it lets others pass; 0: never */
+
+	/* The queue's. */
+	bool queued;
+	bool delayed;
+	atomic_bool started; /* for those who wait: it can no longer be taken back */
+
+	/* What came of it. */
+	enum status status;
+	struct error error;
+	bool indivisible; /* the model's outputs cannot be told apart by rows */
+	bool withdrawn;	  /* taken back before it began */
+	bool ran;
+	bool first;	    /* of its batch: counts the execution */
+	int64_t batch_rows; /* of the batch that it ran in */
+	uint64_t queued_ns;
+	uint64_t started_ns;
+	uint64_t infer_start_ns;
+	uint64_t infer_end_ns;
+	uint64_t finished_ns;
+};
+
+#endif

@@ -1,0 +1,15 @@
+/*
+ * Runs jobs on a model: puts them together as one batch, and takes the outputs apart again so that every part of a job
+ * gets an entry with its own rows. Room-private; on worker threads.
+ */
+#ifndef HIPPOCAMP_INFERENCE_MODEL_RUN_H
+#define HIPPOCAMP_INFERENCE_MODEL_RUN_H
+
+#include "inference/job_queue.h"
+
+struct model;
+
+/* Fills in what came of each job. Where a batch of several jobs fails, each runs again alone. */
+void model_run_batch(struct model *model, struct job_list *batch);
+
+#endif

@@ -1,0 +1,174 @@
+#include "inference/rows.h"
+
+#include "base/memory.h"
+#include "inference/entry.h"
+#include "inference/key.h"
+
+#include <stdlib.h>
+
+/* --- Cutting --- */
+
+static void
+cut_input(struct inference_request *request, size_t input)
+{
+	const struct tensor *tensor = request->ordered[input];
+	struct bytes rest = tensor->data;
+
+	for (size_t i = 0; i < request->slice_count; i++) {
+		size_t length = request->slice_count == 1 ? rest.length : tensor_rows_length(tensor, rest, 1);
+
+		request->slices[i].data[input] = bytes_make(rest.at, length);
+		rest = bytes_skip(rest, length);
+	}
+}
+
+bool
+rows_cut(struct inference_request *request, bool whole)
+{
+	size_t inputs = request->model->config.input_count;
+	size_t count = whole || request->batch < 1 ? 1 : (size_t)request->batch;
+	struct slice *slices = arena_array(request->arena, count, sizeof(*slices));
+	struct bytes *data = slices == NULL ? NULL : arena_array(request->arena, count * inputs, sizeof(*data));
+
+	if (data == NULL) {
+		return false;
+	}
+	request->slices = slices;
+	request->slice_count = count;
+	request->unresolved = count;
+	for (size_t i = 0; i < count; i++) {
+		slices[i].request = request;
+		slices[i].rows = count == 1 ? (size_t)request->batch : 1;
+		slices[i].data = data + i * inputs;
+	}
+	for (size_t i = 0; i < inputs; i++) {
+		if (request->ordered[i] != NULL) {
+			cut_input(request, i);
+		}
+	}
+	return true;
+}
+
+/* --- Keys --- */
+
+/* The tensors as one slice has them, in byte order of their names. */
+static void
+slice_tensors(const struct slice *slice, struct tensor *tensors, int64_t (*shapes)[TENSOR_RANK_MAX + 1],
+	      const struct tensor **sorted)
+{
+	const struct inference_request *request = slice->request;
+	const struct model *model = request->model;
+
+	for (size_t i = 0; i < model->config.input_count; i++) {
+		size_t input = model->inputs_by_name[i];
+		const struct tensor *whole = request->ordered[input];
+
+		sorted[i] = whole;
+		if (whole == NULL || request->slice_count == 1) {
+			continue;
+		}
+		tensors[i] = *whole;
+		memcpy(shapes[i], whole->shape, whole->rank * sizeof(*whole->shape));
+		shapes[i][0] = 1;
+		tensors[i].shape = shapes[i];
+		tensors[i].data = slice->data[input];
+		sorted[i] = &tensors[i];
+	}
+}
+
+bool
+rows_make_keys(struct inference_request *request, struct digest *digest, const struct digest_secret *secret,
+	       struct buf *scratch)
+{
+	const struct model *model = request->model;
+	size_t inputs = model->config.input_count;
+	size_t copies = request->slice_count == 1 ? 0 : inputs;
+	const struct tensor **sorted = arena_array(request->arena, inputs, sizeof(*sorted));
+	struct tensor *tensors = arena_array(request->arena, copies, sizeof(*tensors));
+	int64_t(*shapes)[TENSOR_RANK_MAX + 1] = arena_array(request->arena, copies, sizeof(*shapes));
+
+	if (sorted == NULL || tensors == NULL || shapes == NULL) {
+		return false;
+	}
+	for (size_t i = 0; i < request->slice_count; i++) {
+		struct slice *slice = &request->slices[i];
+
+		slice_tensors(slice, tensors, shapes, sorted);
+		slice->key.scope = bytes_text(model->scope);
+		slice->keyed = key_digest(digest, secret, buf_bytes(&model->key_prefix), sorted, inputs,
+					  request->parameters, request->parameter_count, scratch, &slice->key.digest);
+		if (!slice->keyed) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* --- Assembling --- */
+
+/* Adds a slice's outputs to the shapes of the whole; false where they do not fit. */
+static bool
+add_slice(struct entry_shape *shapes, int64_t (*sizes)[TENSOR_RANK_MAX], size_t count, const struct blob *entry)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct tensor output = entry_output(entry, i);
+
+		if (output.rank == 0 || output.rank != shapes[i].rank || output.datatype != shapes[i].datatype ||
+		    memcmp(output.shape + 1, sizes[i] + 1, (output.rank - 1) * sizeof(*output.shape)) != 0) {
+			return false;
+		}
+		sizes[i][0] += output.shape[0];
+		shapes[i].length += output.data.length;
+	}
+	return true;
+}
+
+static bool
+measure(const struct inference_request *request, struct entry_shape *shapes, int64_t (*sizes)[TENSOR_RANK_MAX],
+	size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct tensor output = entry_output(request->slices[0].entry, i);
+
+		memcpy(sizes[i], output.shape, output.rank * sizeof(*output.shape));
+		sizes[i][0] = 0;
+		shapes[i] = (struct entry_shape){
+			.name = output.name, .datatype = output.datatype, .rank = output.rank, .shape = sizes[i]};
+	}
+	for (size_t i = 0; i < request->slice_count; i++) {
+		if (entry_output_count(request->slices[i].entry) != count ||
+		    !add_slice(shapes, sizes, count, request->slices[i].entry)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+struct blob *
+rows_assemble(const struct inference_request *request, bool *fit)
+{
+	size_t count = entry_output_count(request->slices[0].entry);
+	struct entry_shape *shapes = memory_array(count, sizeof(*shapes));
+	int64_t(*sizes)[TENSOR_RANK_MAX] = memory_array(count, sizeof(*sizes));
+	uint8_t **data = memory_array(count, sizeof(*data));
+	struct blob *answer = NULL;
+
+	*fit = measure(request, shapes, sizes, count);
+	if (*fit) {
+		answer = entry_new(shapes, count, data);
+	}
+	for (size_t i = 0; answer != NULL && i < request->slice_count; i++) {
+		for (size_t k = 0; k < count; k++) {
+			struct tensor output = entry_output(request->slices[i].entry, k);
+
+			if (output.data.length > 0) {
+				memcpy(data[k], output.data.at, output.data.length);
+			}
+			data[k] += output.data.length;
+		}
+	}
+	free(shapes);
+	free(sizes);
+	free(data);
+	return answer;
+}

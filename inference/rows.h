@@ -1,0 +1,24 @@
+/*
+ * A request cut into the slices that are cached, their keys, and the answers of all slices put together again.
+ * Room-private.
+ */
+#ifndef HIPPOCAMP_INFERENCE_ROWS_H
+#define HIPPOCAMP_INFERENCE_ROWS_H
+
+#include "base/buf.h"
+#include "inference/flight.h"
+
+/* Fills request->slices: one for each row, or for the `whole` request. Needs `ordered`. False without memory. */
+bool rows_cut(struct inference_request *request, bool whole);
+
+/* The keys of all slices. False without memory, or where the request cannot have any. */
+bool rows_make_keys(struct inference_request *request, struct digest *digest, const struct digest_secret *secret,
+		    struct buf *scratch);
+
+/*
+ * The answer out of the entries of all slices, in their order; more than one. NULL without memory, or where *fit is
+ * false: rows of this model do not have the same shape.
+ */
+struct blob *rows_assemble(const struct inference_request *request, bool *fit);
+
+#endif
