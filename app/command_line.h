@@ -39,6 +39,7 @@ struct serve_settings {
 
 	struct text_list cache_configs;
 	char *cache_directory;
+	bool allow_cache_admin;
 	bool allow_cache_control;
 	int64_t response_cache_byte_size; /* -1: not given */
 	struct text_list backend_configs;

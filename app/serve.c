@@ -193,6 +193,7 @@ fill_server_options(struct app *app)
 		.max_input_bytes = (size_t)settings->http_max_input_size,
 		.model_control = settings->model_control_mode == REPOSITORY_EXPLICIT,
 		.log_file = settings->log_file != NULL ? settings->log_file : "",
+		.allow_cache_admin = settings->allow_cache_admin,
 		.allow_cache_control = settings->allow_cache_control,
 		.cache = app->cache,
 	};

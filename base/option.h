@@ -27,6 +27,7 @@ struct option {
 	int64_t maximum;
 	const char *const *choices; /* NULL-terminated, for OPTION_CHOICE */
 	const char *unit;	    /* for help: "ms", "bytes", "FILE"; may be NULL */
+	bool secret;		    /* never shown */
 	const char *help;
 };
 

@@ -52,6 +52,45 @@ struct cache_insert {
 	void (*done)(struct cache_insert *insert);
 };
 
+/*
+ * Removes what is stored for a model, for one version of it, or everything. Owned and answered as a look-up is. What is
+ * stored meanwhile may stay.
+ */
+struct cache_purge {
+	struct bytes model;   /* empty: all */
+	struct bytes version; /* digits; empty: all of the model's */
+	uint64_t removed;     /* out: entries */
+	bool failed;	      /* out: the store could not be reached, or not to the end */
+	void (*done)(struct cache_purge *purge);
+};
+
+/* Takes a scope apart; model names may hold colons. */
+static inline void
+cache_scope_split(struct bytes scope, struct bytes *model, struct bytes *version)
+{
+	size_t ends[2] = {0, 0};
+	size_t found = 0;
+
+	for (size_t i = scope.length; i > 0 && found < 2; i--) {
+		if (scope.at[i - 1] == ':') {
+			ends[found++] = i - 1;
+		}
+	}
+	*model = bytes_make(scope.at, ends[1]);
+	*version = found < 2 ? bytes_make(NULL, 0) : bytes_make(scope.at + ends[1] + 1, ends[0] - ends[1] - 1);
+}
+
+static inline bool
+cache_purge_covers(const struct cache_purge *purge, struct bytes scope)
+{
+	struct bytes model;
+	struct bytes version;
+
+	cache_scope_split(scope, &model, &version);
+	return purge->model.length == 0 || (bytes_equal(model, purge->model) &&
+					    (purge->version.length == 0 || bytes_equal(version, purge->version)));
+}
+
 /* A random text that all servers sharing this store share; see cache_ops.secret. */
 struct cache_secret {
 	uint64_t generation; /* changes when the bytes do */
@@ -125,7 +164,7 @@ struct cache_ops {
 
 	bool (*lookup)(struct cache_lane *lane, struct cache_lookup *lookup);
 	bool (*insert)(struct cache_lane *lane, struct cache_insert *insert);
-	void (*remove)(struct cache_lane *lane, const struct cache_key *key);
+	bool (*purge)(struct cache_lane *lane, struct cache_purge *purge);
 	/* For foreign stores: a value came back for another key than was asked. Make the connections again. */
 	void (*distrust)(struct cache_lane *lane);
 	void (*statistics)(struct cache *cache, struct cache_statistics *statistics);

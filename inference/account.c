@@ -86,8 +86,7 @@ account_request(struct engine_lane *lane, struct inference_request *request)
 		}
 	}
 	if (request->status == STATUS_OK && request->report.cached && request->report.forward == FORWARD_NONE) {
-		duration_add(&sums->queue,
-			     (request->report.joined ? now : request->keyed_ns) - request->start_ns);
+		duration_add(&sums->queue, (request->report.joined ? now : request->keyed_ns) - request->start_ns);
 		duration_add(&sums->cache_hit, now - request->keyed_ns);
 	} else {
 		if (request->status == STATUS_OK) {

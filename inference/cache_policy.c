@@ -39,7 +39,7 @@ static const char *const granularities[] = {"row", "request", NULL};
 		 .kind = OPTION_NUMBER,                                                                                \
 		 .offset = AT(refresh_ahead),                                                                          \
 		 .preset = "0",                                                                                        \
-		 .maximum = 1000000,                                                                                      \
+		 .maximum = 1000000,                                                                                   \
 		 .help = "renew entries in the background before they expire, earlier the more they cost: the beta "   \
 			 "of XFetch, usually 1; 0: off"},                                                              \
 	{                                                                                                              \

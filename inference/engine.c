@@ -743,6 +743,14 @@ engine_infer(struct engine_lane *lane, struct inference_request *request)
 	return request->answered;
 }
 
+bool
+engine_purge(struct engine_lane *lane, struct cache_purge *purge)
+{
+	purge->removed = 0;
+	purge->failed = false;
+	return lane->cache == NULL || lane->cache->ops->purge(lane->store, purge);
+}
+
 /* --- Lanes --- */
 
 struct engine *

@@ -43,4 +43,10 @@ bool engine_infer(struct engine_lane *lane, struct inference_request *request);
  */
 void engine_cancel(struct inference_request *request);
 
+/*
+ * Removes entries from the store; answered as a look-up is (see caches/cache.h). True: answered now, which is also so
+ * where there is no cache.
+ */
+bool engine_purge(struct engine_lane *lane, struct cache_purge *purge);
+
 #endif

@@ -59,8 +59,7 @@ freshness_lifetime_ms(const struct freshness_policy *policy, double chance)
 uint64_t
 freshness_keep_ms(const struct freshness_policy *policy, uint64_t lifetime_ms)
 {
-	uint64_t window =
-		policy->revalidate_ms > policy->on_error_ms ? policy->revalidate_ms : policy->on_error_ms;
+	uint64_t window = policy->revalidate_ms > policy->on_error_ms ? policy->revalidate_ms : policy->on_error_ms;
 
 	return lifetime_ms == 0 ? 0 : lifetime_ms + window;
 }

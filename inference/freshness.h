@@ -20,12 +20,12 @@ struct freshness_policy {
 
 /* What a request wants of the cache. */
 struct cache_directives {
-	bool bypass;	     /* neither look up nor store */
-	bool refresh;	     /* do not look up, store */
-	bool no_store;	     /* look up, do not store */
-	bool only;	     /* never run the model */
-	bool has_max_age;    /* an answer older than max_age_s will not do */
-	bool has_max_stale;  /* an answer that is stale for up to max_stale_s will do */
+	bool bypass;	    /* neither look up nor store */
+	bool refresh;	    /* do not look up, store */
+	bool no_store;	    /* look up, do not store */
+	bool only;	    /* never run the model */
+	bool has_max_age;   /* an answer older than max_age_s will not do */
+	bool has_max_stale; /* an answer that is stale for up to max_stale_s will do */
 	uint64_t max_age_s;
 	uint64_t max_stale_s;
 };

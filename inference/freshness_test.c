@@ -42,8 +42,9 @@ test_directives(void **state)
 	assert_int_equal(freshness_judge(&policy, &wish, &entry, 13000, 0.5, &on_error), FRESHNESS_USE);
 	assert_int_equal(freshness_judge(&policy, &wish, &entry, 14000, 0.5, &on_error), FRESHNESS_STALE);
 	/* A clock that went back makes nothing old. */
-	assert_int_equal(freshness_judge(&policy, &no_wish, &(struct freshness_entry){.created_ms = 99, .lifetime_ms = 1},
-					 0, 0.5, &on_error),
+	assert_int_equal(freshness_judge(&policy, &no_wish,
+					 &(struct freshness_entry){.created_ms = 99, .lifetime_ms = 1}, 0, 0.5,
+					 &on_error),
 			 FRESHNESS_USE);
 }
 

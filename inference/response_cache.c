@@ -16,6 +16,7 @@ static const struct option options[] = {
 	{.name = "key_secret",
 	 .kind = OPTION_TEXT,
 	 .offset = AT(key_secret),
+	 .secret = true,
 	 .help = "secret that keys are made under; servers that share entries need the same. Better in the "
 		 "environment, " SECRET_ENVIRONMENT ", or in a file. Default: drawn at random, and kept in Redis where "
 		 "there is one"},
@@ -162,6 +163,40 @@ find_secret(struct response_cache *cache, struct error *error)
 	return STATUS_OK;
 }
 
+/* {"name":"value",…}: what was given, else the preset; of secrets nothing. */
+static void
+describe_table(struct response_cache *cache, struct option_table table, const struct response_cache_setting *settings,
+	       size_t count)
+{
+	struct buf *out = &cache->configuration;
+
+	for (size_t i = 0; i < table.count; i++) {
+		const char *value = table.options[i].preset;
+
+		for (size_t k = 0; k < count; k++) {
+			if (strcmp(settings[k].key, table.options[i].name) == 0) {
+				value = settings[k].value;
+			}
+		}
+		if (value != NULL && !table.options[i].secret) {
+			buf_byte(out, out->length == 0 ? '{' : ',');
+			buf_json_string(out, bytes_text(table.options[i].name));
+			buf_byte(out, ':');
+			buf_json_string(out, bytes_text(value));
+		}
+	}
+}
+
+static void
+describe(struct response_cache *cache, const struct response_cache_setting *settings, size_t count)
+{
+	buf_init(&cache->configuration, 1 << 20);
+	describe_table(cache, *store_options(cache->ops), settings, count);
+	describe_table(cache, response_cache_options, settings, count);
+	describe_table(cache, cache_policy_options, settings, count);
+	buf_byte(&cache->configuration, '}');
+}
+
 struct response_cache *
 response_cache_open(const struct cache_ops *ops, const struct response_cache_setting *settings, size_t count,
 		    struct error *error)
@@ -190,6 +225,7 @@ response_cache_open(const struct cache_ops *ops, const struct response_cache_set
 		response_cache_close(cache);
 		return NULL;
 	}
+	describe(cache, settings, count);
 	if (cache->settings.policy.ttl_s < 0) {
 		cache->settings.policy.ttl_s = ops->default_ttl_s;
 	}
@@ -205,6 +241,7 @@ response_cache_close(struct response_cache *cache)
 	if (cache->store != NULL) {
 		cache->ops->close(cache->store);
 	}
+	buf_fini(&cache->configuration);
 	option_fini(response_cache_options, &cache->settings);
 	explicit_bzero(&cache->secret, sizeof(cache->secret));
 	free(cache);

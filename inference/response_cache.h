@@ -24,7 +24,8 @@ struct response_cache {
 	const struct cache_ops *ops;
 	struct cache *store;
 	struct response_cache_settings settings;
-	bool has_secret; /* given, or drawn where the store shares none; else the store tells it */
+	struct buf configuration; /* a JSON object of the settings, without secrets */
+	bool has_secret;	  /* given, or drawn where the store shares none; else the store tells it */
 	struct digest_secret secret;
 };
 

@@ -80,7 +80,8 @@ give(const struct flight *flight, struct slice *slice, const struct outcome *out
 	slice->unwanted = slice->unwanted || flight->unwanted;
 	slice->stored = flight->trip->mode.stores && !outcome->hit && outcome->entry != NULL &&
 			is_small_enough(flight->trip->lane, outcome->entry);
-	slice->queue_ns = !outcome->hit && !flight->trip->job_pending && job->ran ? job->started_ns - job->queued_ns : 0;
+	slice->queue_ns =
+		!outcome->hit && !flight->trip->job_pending && job->ran ? job->started_ns - job->queued_ns : 0;
 	if (outcome->failure != NULL && flight->stale != NULL && slice->stale == NULL) {
 		slice->stale = blob_ref(flight->stale);
 	}
@@ -269,8 +270,7 @@ set_lifetimes(struct trip *trip)
 		struct flight *flight = &trip->flights[i];
 
 		if (!flight->answered) {
-			uint64_t lifetime =
-				freshness_lifetime_ms(&trip->model->freshness, lane_chance(trip->lane));
+			uint64_t lifetime = freshness_lifetime_ms(&trip->model->freshness, lane_chance(trip->lane));
 
 			trip->job.parts[flight->part].lifetime_ms = lifetime;
 			flight->keep_ms = freshness_keep_ms(&trip->model->freshness, lifetime);
@@ -627,8 +627,8 @@ trip_request_waits(struct inference_request *request)
 		struct slice *slice = &request->slices[i];
 		struct flight_shard *shard = lock_slice(slice);
 
-		waits = waits || (!slice->resolved && slice->flight != NULL &&
-				  !atomic_load(&slice->flight->trip->job.started));
+		waits = waits ||
+			(!slice->resolved && slice->flight != NULL && !atomic_load(&slice->flight->trip->job.started));
 		flight_shard_unlock(shard);
 	}
 	return waits;

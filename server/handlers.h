@@ -55,6 +55,9 @@ void handle_shared_memory_register(struct exchange *exchange);
 void handle_cuda_shared_memory_register(struct exchange *exchange);
 void handle_shared_memory_unregister(struct exchange *exchange);
 
+void handle_cache(struct exchange *exchange);
+void handle_purge(struct exchange *exchange);
+
 void handle_metrics(struct exchange *exchange);
 
 #endif

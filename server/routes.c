@@ -25,6 +25,8 @@ static const struct route routes[] = {
 	{"v2/models/*/versions/#/config", HTTP1_GET, handle_model_config},
 	{"v2/models/*/stats", HTTP1_GET, handle_model_statistics},
 	{"v2/models/*/versions/#/stats", HTTP1_GET, handle_model_statistics},
+	{"v2/cache", HTTP1_GET, handle_cache},
+	{"v2/cache/purge", HTTP1_POST, handle_purge},
 	{"v2/models/*/trace/setting", HTTP1_OTHER, handle_trace_settings},
 	{"v2/trace/setting", HTTP1_OTHER, handle_trace_settings},
 	{"v2/logging", HTTP1_OTHER, handle_log_settings},
@@ -138,6 +140,13 @@ split(struct exchange *exchange, struct bytes text, struct path *path)
 	return true;
 }
 
+/* Those that show or change the cache, which not every client may. */
+static bool
+is_open(const struct exchange *exchange, exchange_handler handler)
+{
+	return exchange->options->allow_cache_admin || (handler != handle_cache && handler != handle_purge);
+}
+
 exchange_handler
 http_route(struct exchange *exchange)
 {
@@ -150,7 +159,7 @@ http_route(struct exchange *exchange)
 	exchange->state = path;
 	for (size_t i = 0; i < sizeof(routes) / sizeof(*routes); i++) {
 		path->version = bytes_make(NULL, 0);
-		if (!match(routes[i].pattern, path)) {
+		if (!match(routes[i].pattern, path) || !is_open(exchange, routes[i].handler)) {
 			continue;
 		}
 		if ((routes[i].method == exchange->head.method && routes[i].method != HTTP1_OTHER) ||
@@ -174,8 +183,20 @@ handle_nothing(struct exchange *exchange)
 exchange_handler
 metrics_route(struct exchange *exchange)
 {
-	if (!bytes_equal_text(exchange->head.path, "/metrics")) {
-		return handle_nothing;
+	static const struct {
+		const char *path;
+		enum http1_method method;
+		exchange_handler handler;
+	} places[] = {
+		{"/metrics", HTTP1_GET, handle_metrics},
+		{"/v2/cache", HTTP1_GET, handle_cache},
+		{"/v2/cache/purge", HTTP1_POST, handle_purge},
+	};
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
+		if (bytes_equal_text(exchange->head.path, places[i].path)) {
+			return exchange->head.method == places[i].method ? places[i].handler : handle_wrong_method;
+		}
 	}
-	return exchange->head.method == HTTP1_GET ? handle_metrics : handle_wrong_method;
+	return handle_nothing;
 }

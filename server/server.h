@@ -24,6 +24,7 @@ struct server_options {
 	bool allow_metrics;
 	size_t max_input_bytes;	  /* of JSON, and of anything decompressed */
 	bool model_control;	  /* load and unload requests are allowed */
+	bool allow_cache_admin;	  /* the cache may be shown and purged on the HTTP port, too */
 	bool allow_cache_control; /* requests may steer the cache */
 	const char *log_file;	  /* as configured, for the log settings */
 	struct repository *repository;

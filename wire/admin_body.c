@@ -186,3 +186,55 @@ log_body_decode(struct bytes text, struct log_settings *settings, struct error *
 	yyjson_doc_free(document);
 	return status;
 }
+
+static enum status
+read_purge(yyjson_val *root, struct arena *arena, struct purge_body *body, struct error *error)
+{
+	yyjson_obj_iter members;
+	yyjson_val *name;
+
+	if (!yyjson_is_obj(root)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "a purge is {}, {\"model\":\"NAME\"} or {\"model\":\"NAME\",\"version\":\"1\"}");
+	}
+	members = yyjson_obj_iter_with(root);
+	while ((name = yyjson_obj_iter_next(&members)) != NULL) {
+		yyjson_val *value = yyjson_obj_iter_get_val(name);
+		bool model = yyjson_equals_str(name, "model");
+
+		if (!model && !yyjson_equals_str(name, "version")) {
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "a purge has no member '%s', only 'model' and 'version'",
+					 yyjson_get_str(name));
+		}
+		if (!yyjson_is_str(value) || yyjson_get_len(value) == 0) {
+			return error_set(error, STATUS_INVALID_ARGUMENT, "'%s' of a purge must be a string",
+					 yyjson_get_str(name));
+		}
+		*(model ? &body->model : &body->version) = arena_copy(arena, json_bytes(value));
+	}
+	if (body->version.length > 0 && body->model.length == 0) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "a purge of a 'version' needs the 'model', too");
+	}
+	return STATUS_OK;
+}
+
+enum status
+purge_body_decode(struct bytes text, struct arena *arena, struct purge_body *body, struct error *error)
+{
+	yyjson_doc *document;
+	enum status status;
+
+	*body = (struct purge_body){0};
+	if (text.length == 0) {
+		return STATUS_OK;
+	}
+	document = json_read(text, error);
+	if (document == NULL) {
+		error->status = STATUS_INVALID_ARGUMENT;
+		return error->status;
+	}
+	status = read_purge(yyjson_doc_get_root(document), arena, body, error);
+	yyjson_doc_free(document);
+	return status;
+}

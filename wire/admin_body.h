@@ -27,6 +27,17 @@ struct load_body {
  */
 enum status load_body_decode(struct bytes text, struct arena *arena, struct load_body *body, struct error *error);
 
+/*
+ * {"model": "<name>", "version": "<digits>"}, both may be left out; an empty body means neither. Strict, since a wrong
+ * one would remove too much. Copies into the arena.
+ */
+struct purge_body {
+	struct bytes model;
+	struct bytes version;
+};
+
+enum status purge_body_decode(struct bytes text, struct arena *arena, struct purge_body *body, struct error *error);
+
 /* Changes what the body names in `settings`; unknown members are ignored. */
 enum status log_body_decode(struct bytes text, struct log_settings *settings, struct error *error);
 

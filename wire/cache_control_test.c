@@ -5,8 +5,8 @@
 static void
 test_directives(void **state)
 {
-	struct cache_control control = cache_control_parse(
-		bytes_text(" No-Cache , no-store,only-if-cached, max-age = 60,\tmax-stale=\"5\", foo=bar, no-transform"));
+	struct cache_control control = cache_control_parse(bytes_text(
+		" No-Cache , no-store,only-if-cached, max-age = 60,\tmax-stale=\"5\", foo=bar, no-transform"));
 
 	(void)state;
 	assert_true(control.no_cache && control.no_store && control.only_if_cached);
@@ -20,8 +20,8 @@ test_directives(void **state)
 static void
 test_what_is_wrong_is_left_out(void **state)
 {
-	static const char *const fields[] = {"", ",", "=", "max-age", "max-age=", "max-age=-1", "max-age=1x", ",,=,",
-					     "no-cachex", "max-age=\""};
+	static const char *const fields[] = {
+		"", ",", "=", "max-age", "max-age=", "max-age=-1", "max-age=1x", ",,=,", "no-cachex", "max-age=\""};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {

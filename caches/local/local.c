@@ -119,14 +119,26 @@ local_insert(struct cache_lane *lane, struct cache_insert *insert)
 {
 	uint64_t expires = insert->ttl_ms == 0 ? 0 : clock_now_ns() + insert->ttl_ms * 1000000U;
 
-	shard_put(shard_of(lane, insert->key), &insert->key->digest, insert->value, expires);
+	struct bytes model;
+	struct bytes version;
+
+	cache_scope_split(insert->key->scope, &model, &version);
+	shard_put(shard_of(lane, insert->key), &insert->key->digest,
+		  (struct shard_scope){checksum64(model), checksum64(version)}, insert->value, expires);
 	return true;
 }
 
-static void
-local_remove(struct cache_lane *lane, const struct cache_key *key)
+static bool
+local_purge(struct cache_lane *lane, struct cache_purge *purge)
 {
-	shard_remove(shard_of(lane, key), &key->digest);
+	struct shard_scope scope = {purge->model.length == 0 ? 0 : checksum64(purge->model),
+				    purge->version.length == 0 ? 0 : checksum64(purge->version)};
+
+	purge->removed = 0;
+	for (size_t i = 0; i < lane->cache->shard_count; i++) {
+		purge->removed += shard_purge(&lane->cache->shards[i], scope);
+	}
+	return true;
 }
 
 static void
@@ -166,7 +178,7 @@ const struct cache_ops cache_local_ops = {
 	.detach = local_detach,
 	.lookup = local_lookup,
 	.insert = local_insert,
-	.remove = local_remove,
+	.purge = local_purge,
 	.statistics = local_statistics,
 	.describe = local_describe,
 };

@@ -14,6 +14,7 @@ struct shard_node {
 	uint8_t visits;
 	bool in_main;
 	uint64_t expires_ns;
+	struct shard_scope scope;
 	struct blob *value;
 };
 
@@ -275,7 +276,8 @@ shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_n
 }
 
 void
-shard_put(struct shard *shard, const struct digest_value *digest, struct blob *value, uint64_t expires_ns)
+shard_put(struct shard *shard, const struct digest_value *digest, struct shard_scope scope, struct blob *value,
+	  uint64_t expires_ns)
 {
 	struct shard_node *node = calloc(1, sizeof(*node));
 	struct shard_node *replaced = NULL;
@@ -288,7 +290,8 @@ shard_put(struct shard *shard, const struct digest_value *digest, struct blob *v
 		free(node);
 		return;
 	}
-	*node = (struct shard_node){.digest = *digest, .expires_ns = expires_ns, .value = blob_ref(value)};
+	*node = (struct shard_node){
+		.digest = *digest, .expires_ns = expires_ns, .scope = scope, .value = blob_ref(value)};
 	link = find(shard, digest);
 	if (*link != NULL) {
 		node->visits = (*link)->visits;
@@ -313,19 +316,39 @@ shard_put(struct shard *shard, const struct digest_value *digest, struct blob *v
 	}
 }
 
-void
-shard_remove(struct shard *shard, const struct digest_value *digest)
+static bool
+covers(struct shard_scope scope, struct shard_scope entry)
 {
-	struct shard_node *node = NULL;
-	struct shard_node **link;
+	return (scope.model == 0 || scope.model == entry.model) &&
+	       (scope.version == 0 || scope.version == entry.version);
+}
+
+uint64_t
+shard_purge(struct shard *shard, struct shard_scope scope)
+{
+	struct shard_node *removed = NULL;
+	struct shard_node *node;
+	uint64_t count = 0;
 
 	(void)pthread_mutex_lock(&shard->mutex);
-	link = find(shard, digest);
-	if (*link != NULL) {
-		node = take_out(shard, link);
+	for (size_t i = 0; i < shard->table_size; i++) {
+		struct shard_node **link = &shard->table[i];
+
+		while (*link != NULL) {
+			if (!covers(scope, (*link)->scope)) {
+				link = &(*link)->chain;
+				continue;
+			}
+			node = take_out(shard, link);
+			node->chain = removed;
+			removed = node;
+			count++;
+		}
 	}
 	(void)pthread_mutex_unlock(&shard->mutex);
-	if (node != NULL) {
+	while ((node = removed) != NULL) {
+		removed = node->chain;
 		free_node(node);
 	}
+	return count;
 }

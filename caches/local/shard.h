@@ -22,6 +22,12 @@
 struct shard_node;
 TAILQ_HEAD(shard_queue, shard_node);
 
+/* Whose entry it is: hashes of the model's name and of its version. In a purge 0 stands for any. */
+struct shard_scope {
+	uint64_t model;
+	uint64_t version;
+};
+
 struct shard_ghost {
 	uint32_t mark;	   /* part of the digest; 0: empty */
 	uint32_t departed; /* the count of departures when it left */
@@ -54,8 +60,11 @@ void shard_fini(struct shard *shard);
 struct blob *shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_ns, bool counted);
 
 /* Puts or replaces; `expires_ns` 0 means never. An entry larger than the budget is dropped. */
-void shard_put(struct shard *shard, const struct digest_value *digest, struct blob *value, uint64_t expires_ns);
-void shard_remove(struct shard *shard, const struct digest_value *digest);
+void shard_put(struct shard *shard, const struct digest_value *digest, struct shard_scope scope, struct blob *value,
+	       uint64_t expires_ns);
+
+/* Removes all entries of that scope and says how many there were. */
+uint64_t shard_purge(struct shard *shard, struct shard_scope scope);
 
 /* What an entry of that length takes out of the budget: its bytes and its book-keeping. */
 uint64_t shard_charge(size_t length);

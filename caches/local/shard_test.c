@@ -20,7 +20,7 @@ put(struct shard *shard, uint32_t number, size_t length, uint64_t expires_ns)
 	struct blob *blob = blob_new(length);
 
 	memset(blob->data, (int)(number & 0xff), length);
-	shard_put(shard, &digest, blob, expires_ns);
+	shard_put(shard, &digest, (struct shard_scope){1 + number % 2, 1 + number % 3}, blob, expires_ns);
 	blob_unref(blob);
 }
 
@@ -74,7 +74,6 @@ test_large_entries(void **state)
 static void
 test_expiry_and_replacement(void **state)
 {
-	struct digest_value digest = digest_of(1);
 	struct shard shard;
 
 	(void)state;
@@ -88,7 +87,8 @@ test_expiry_and_replacement(void **state)
 	put(&shard, 1, 20, 0);
 	assert_int_equal(shard.entries, 1);
 	assert_true(get(&shard, 1, 5000));
-	shard_remove(&shard, &digest);
+	assert_int_equal(shard_purge(&shard, (struct shard_scope){1, 0}), 0);
+	assert_int_equal(shard_purge(&shard, (struct shard_scope){2, 0}), 1);
 	assert_false(get(&shard, 1, 0));
 	assert_int_equal(shard.small_bytes + shard.main_bytes, 0);
 	shard_fini(&shard);
@@ -138,13 +138,32 @@ test_scan_resistance(void **state)
 	shard_fini(&shard);
 }
 
+static void
+test_purge(void **state)
+{
+	struct shard shard;
+
+	(void)state;
+	assert_true(shard_init(&shard, 1000 * shard_charge(10)));
+	for (uint32_t i = 0; i < 600; i++) {
+		put(&shard, i, 10, 0);
+	}
+	assert_int_equal(shard_purge(&shard, (struct shard_scope){1, 2}), 100);
+	assert_int_equal(shard_purge(&shard, (struct shard_scope){1, 0}), 200);
+	assert_true(get(&shard, 1, 0));
+	assert_int_equal(shard_purge(&shard, (struct shard_scope){0, 0}), 300);
+	assert_int_equal(shard.entries, 0);
+	assert_int_equal(shard.small_bytes + shard.main_bytes, 0);
+	shard_fini(&shard);
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_budget_holds),	       cmocka_unit_test(test_large_entries),
 		cmocka_unit_test(test_expiry_and_replacement), cmocka_unit_test(test_held_values_survive),
-		cmocka_unit_test(test_scan_resistance),
+		cmocka_unit_test(test_scan_resistance),	       cmocka_unit_test(test_purge),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

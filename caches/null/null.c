@@ -66,11 +66,12 @@ null_insert(struct cache_lane *lane, struct cache_insert *insert)
 	return true;
 }
 
-static void
-null_remove(struct cache_lane *lane, const struct cache_key *key)
+static bool
+null_purge(struct cache_lane *lane, struct cache_purge *purge)
 {
 	(void)lane;
-	(void)key;
+	purge->removed = 0;
+	return true;
 }
 
 static void
@@ -99,7 +100,7 @@ const struct cache_ops cache_null_ops = {
 	.detach = null_detach,
 	.lookup = null_lookup,
 	.insert = null_insert,
-	.remove = null_remove,
+	.purge = null_purge,
 	.statistics = null_statistics,
 	.describe = null_describe,
 };

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/metric.h"
 #include "caches/redis/connection.h"
+#include "caches/redis/purge.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -325,25 +326,14 @@ redis_insert(struct cache_lane *lane, struct cache_insert *insert)
 	return !sent;
 }
 
-static void
-on_removed(void *context, const struct redis_reply *reply, void *argument)
-{
-	(void)context;
-	(void)reply;
-	(void)argument;
-}
-
-static void
-redis_remove(struct cache_lane *lane, const struct cache_key *key)
+static bool
+redis_purge(struct cache_lane *lane, struct cache_purge *purge)
 {
 	struct redis_connection *connection = pick(lane);
 
-	buf_clear(&lane->command);
-	buf_text(&lane->command, "*2\r\n$6\r\nUNLINK\r\n");
-	append_key(lane, key);
-	if (connection != NULL && buf_ok(&lane->command)) {
-		(void)redis_connection_send(connection, buf_bytes(&lane->command), on_removed, NULL);
-	}
+	purge->removed = 0;
+	purge->failed = connection == NULL || !purge_start(connection, lane->cache->settings, purge);
+	return purge->failed;
 }
 
 /* --- The store --- */
@@ -415,7 +405,7 @@ const struct cache_ops cache_redis_ops = {
 	.secret = redis_secret,
 	.lookup = redis_lookup,
 	.insert = redis_insert,
-	.remove = redis_remove,
+	.purge = redis_purge,
 	.distrust = redis_distrust,
 	.statistics = redis_statistics,
 	.describe = redis_describe,

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#define ELEMENTS_MAX 1024 /* nothing that is asked here answers with more */
+#define ELEMENTS_MAX 65536 /* SCAN may answer with somewhat more keys than it was asked for */
 
 /* A reply inside an array hangs on it from the start, so that freeing the outermost frees all. */
 static struct redis_reply *

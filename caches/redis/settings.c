@@ -20,6 +20,7 @@ static const struct option options[] = {
 	{.name = "password",
 	 .kind = OPTION_TEXT,
 	 .offset = AT(password),
+	 .secret = true,
 	 .help = "password; better in TRITONCACHE_REDIS_PASSWORD of the environment, where ps does not show it"},
 	{.name = "db",
 	 .kind = OPTION_INTEGER,

@@ -310,3 +310,16 @@ def test_evictions_are_counted(serve, repository):
     inserts, evictions, entries = (metrics[(name, frozenset())] for name in (
         "hippocamp_cache_inserts_total", "hippocamp_cache_evictions_total", "nv_cache_num_entries"))
     assert (inserts, inserts - evictions) == (150, entries)
+
+
+
+def test_the_page_and_the_metrics_agree(caching, repository):
+    repository.copy("embedding", cached=True)
+    server = caching(repository)
+    at_once(3, lambda i: work(server, i, 10, good=1))
+    server.expect("embedding", success=30)
+    counts = rows_counted(server, "embedding")
+    page = server.get("/v2/cache", port=server.metrics_port).json
+    (entry,) = page["models"]
+    assert {name: entry[name] for name in counts} == counts
+    assert json.dumps(page)

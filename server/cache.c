@@ -1,0 +1,137 @@
+/* GET /v2/cache and POST /v2/cache/purge */
+#include "server/handlers.h"
+#include "wire/admin_body.h"
+
+#include <inttypes.h>
+
+#define JSON "application/json"
+
+static double
+ratio(uint64_t hits, uint64_t lookups)
+{
+	return lookups == 0 ? 0 : (double)hits / (double)lookups;
+}
+
+static void
+write_model(struct buf *out, const struct model *model, const struct model_statistics *sums)
+{
+	buf_text(out, "{\"name\":");
+	buf_json_string(out, model->config.name);
+	buf_format(out,
+		   ",\"version\":\"%" PRId64 "\",\"lookups\":%" PRIu64 ",\"hits\":%" PRIu64 ",\"misses\":%" PRIu64
+		   ",\"joined\":%" PRIu64 ",\"bypassed\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"hit_ratio\":%.6g}",
+		   model->version, sums->lookups, sums->hits, sums->misses, sums->joined, sums->bypassed, sums->errors,
+		   ratio(sums->hits, sums->lookups));
+}
+
+/* Rows of all models with a cache. */
+struct totals {
+	uint64_t lookups;
+	uint64_t hits;
+};
+
+static void
+write_models(struct buf *out, const struct model_table *table, struct totals *totals)
+{
+	bool first = true;
+
+	buf_byte(out, '[');
+	for (size_t i = 0; i < table->count; i++) {
+		for (size_t k = 0; k < table->entries[i].version_count; k++) {
+			const struct model *model = table->entries[i].versions[k];
+			struct model_statistics sums;
+
+			if (!model->config.response_cache) {
+				continue;
+			}
+			if (!first) {
+				buf_byte(out, ',');
+			}
+			first = false;
+			statistics_sum(model->statistics, &sums);
+			totals->lookups += sums.lookups;
+			totals->hits += sums.hits;
+			write_model(out, model, &sums);
+		}
+	}
+	buf_byte(out, ']');
+}
+
+void
+handle_cache(struct exchange *exchange)
+{
+	const struct response_cache *cache = exchange->options->cache;
+	struct buf *out = &exchange->text;
+	struct cache_statistics store;
+	struct totals totals = {0};
+	char description[512];
+
+	if (cache == NULL) {
+		reply_error_text(exchange, STATUS_NOT_FOUND, "this server has no response cache");
+		return;
+	}
+	cache->ops->statistics(cache->store, &store);
+	cache->ops->describe(cache->store, description, sizeof(description));
+	buf_text(out, "{\"store\":");
+	buf_json_string(out, bytes_text(cache->ops->name));
+	buf_text(out, ",\"description\":");
+	buf_json_string(out, bytes_text(description));
+	buf_text(out, ",\"configuration\":");
+	buf_append(out, buf_bytes(&cache->configuration));
+	buf_text(out, ",\"models\":");
+	write_models(out, handler_table(exchange), &totals);
+	buf_format(out, ",\"lookups\":%" PRIu64 ",\"hits\":%" PRIu64 ",\"hit_ratio\":%.6g", totals.lookups, totals.hits,
+		   ratio(totals.hits, totals.lookups));
+	buf_format(out,
+		   ",\"capacity_bytes\":%" PRIu64 ",\"used_bytes\":%" PRIu64 ",\"entries\":%" PRIu64
+		   ",\"inserts\":%" PRIu64 ",\"dropped\":%" PRIu64 ",\"evictions\":%" PRIu64
+		   ",\"lookup_failures\":%" PRIu64 ",\"connections\":%" PRIu64 "}",
+		   store.capacity_bytes, store.used_bytes, store.entries, store.inserts, store.dropped, store.evictions,
+		   store.failures, store.connections);
+	reply_text(exchange, JSON);
+}
+
+/* --- Purge --- */
+
+struct purging {
+	struct cache_purge purge; /* first */
+	struct exchange *exchange;
+};
+
+static void
+on_purged(struct cache_purge *purge)
+{
+	struct exchange *exchange = ((struct purging *)purge)->exchange;
+
+	if (purge->failed) {
+		reply_error_text(exchange, STATUS_UNAVAILABLE,
+				 "the cache's server could not be asked, or not to the end; %" PRIu64
+				 " entries were removed: purge again",
+				 purge->removed);
+		return;
+	}
+	buf_format(&exchange->text, "{\"purged\":%" PRIu64 "}", purge->removed);
+	reply_text(exchange, JSON);
+}
+
+void
+handle_purge(struct exchange *exchange)
+{
+	struct purging *purging = arena_get(&exchange->arena, sizeof(*purging));
+	struct purge_body body;
+	struct error error;
+
+	if (exchange->options->cache == NULL || purging == NULL) {
+		reply_error_text(exchange, STATUS_NOT_FOUND, "this server has no response cache");
+		return;
+	}
+	if (purge_body_decode(exchange->body, &exchange->arena, &body, &error) != STATUS_OK) {
+		reply_error(exchange, &error);
+		return;
+	}
+	purging->exchange = exchange;
+	purging->purge = (struct cache_purge){.model = body.model, .version = body.version, .done = on_purged};
+	if (engine_purge(exchange->lane->engine, &purging->purge)) {
+		on_purged(&purging->purge);
+	}
+}
