@@ -65,6 +65,22 @@ struct model_batching {
 	size_t policy_count;
 };
 
+struct model_warmup_input {
+	struct bytes name;
+	enum datatype datatype;
+	struct model_dims dims; /* without the batch dimension */
+	enum { WARMUP_NOTHING, WARMUP_ZERO, WARMUP_RANDOM, WARMUP_FILE } kind;
+	struct bytes file; /* below <model>/warmup */
+};
+
+struct model_warmup {
+	struct bytes name;
+	uint32_t batch_size;
+	uint32_t count;
+	struct model_warmup_input *inputs;
+	size_t input_count;
+};
+
 struct model_parameter {
 	struct bytes name;
 	struct bytes value;
@@ -103,7 +119,8 @@ struct model_config {
 	struct model_batching batching;
 	bool response_cache;
 	bool decoupled;
-	bool has_warmup;
+	struct model_warmup *warmups;
+	size_t warmup_count;
 	bool has_ragged_input;
 	bool has_graph_level;
 	int32_t graph_level; /* optimization.graph.level */

@@ -1,6 +1,7 @@
 #include "base/clock.h"
 #include "inference/engine_internal.h"
 #include "inference/entry.h"
+#include "inference/model_run.h"
 
 #define AVERAGE_OVER 16
 
@@ -100,11 +101,9 @@ account_request(struct engine_lane *lane, struct inference_request *request)
 }
 
 void
-account_run(struct trip *trip)
+account_run(struct model *model, size_t lane, const struct job *job)
 {
-	const struct job *job = &trip->job;
-	struct model *model = trip->model;
-	struct model_statistics *sums = statistics_begin(model->statistics, trip->lane->index);
+	struct model_statistics *sums = statistics_begin(model->statistics, lane);
 	size_t rows = job->rows > 0 ? (size_t)job->rows : 1;
 	size_t batch_rows = job->batch_rows > 0 ? (size_t)job->batch_rows : 1;
 	struct batch_statistic run = {
@@ -120,10 +119,10 @@ account_run(struct trip *trip)
 	duration_add(&sums->compute_output, run.compute_output.ns);
 	if (job->first) {
 		sums->execution_count++;
-		statistics_add_batch(model->statistics, trip->lane->index, batch_rows, &run);
+		statistics_add_batch(model->statistics, lane, batch_rows, &run);
 		average(&model->run_cost_ns, (job->finished_ns - job->started_ns) / batch_rows);
 	}
-	statistics_end(model->statistics, trip->lane->index);
+	statistics_end(model->statistics, lane);
 }
 
 void

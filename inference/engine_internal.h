@@ -71,7 +71,6 @@ void lane_on_deadline(void *argument);
 
 /* All that an answered request counts, whoever found its answer. */
 void account_request(struct engine_lane *lane, struct inference_request *request);
-void account_run(struct trip *trip);
 void account_insert(struct trip *trip, const struct blob *entry, uint64_t ns);
 void account_corrupt(struct engine_lane *lane, struct model *model);
 void account_too_large(struct engine_lane *lane, struct model *model);

@@ -5,6 +5,7 @@
 #include "inference/fingerprint.h"
 #include "inference/key.h"
 #include "inference/model_run.h"
+#include "inference/warmup.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -190,6 +191,20 @@ open_and_name(struct model *model, const struct model_options *options, struct e
 }
 
 static void
+prepare(struct model *model)
+{
+	const struct model_config *config = &model->config;
+	size_t batch = config->max_batch_size < 1 ? 1 : (size_t)config->max_batch_size;
+
+	model->freshness = cache_policy_freshness(&model->cache_policy);
+	atomic_init(&model->whole, config->max_batch_size == 0 || model->cache_policy.granularity != GRANULARITY_ROW);
+	if (config->batching.preserve_ordering) {
+		model->ordering = ordering_new();
+	}
+	model->statistics = statistics_new(batch < BATCH_STATISTICS_MAX ? batch : BATCH_STATISTICS_MAX);
+}
+
+static void
 start_instances(struct model *model)
 {
 	const struct model_config *config = &model->config;
@@ -199,17 +214,10 @@ start_instances(struct model *model)
 		.run = run_batch,
 		.context = model,
 	};
-	size_t batch = config->max_batch_size < 1 ? 1 : (size_t)config->max_batch_size;
 
 	for (size_t i = 0; i < config->instance_group_count; i++) {
 		options.instances += config->instance_groups[i].count;
 	}
-	model->freshness = cache_policy_freshness(&model->cache_policy);
-	atomic_init(&model->whole, config->max_batch_size == 0 || model->cache_policy.granularity != GRANULARITY_ROW);
-	if (config->batching.preserve_ordering) {
-		model->ordering = ordering_new();
-	}
-	model->statistics = statistics_new(batch < BATCH_STATISTICS_MAX ? batch : BATCH_STATISTICS_MAX);
 	model->scheduler = scheduler_new(&options);
 }
 
@@ -232,6 +240,10 @@ model_open(const struct model_options *options, struct model_config *config, str
 	}
 	if (status == STATUS_OK) {
 		status = read_all_labels(model, options->folder, error);
+	}
+	if (status == STATUS_OK) {
+		prepare(model);
+		status = warmup_run(model, options->folder, error);
 	}
 	if (status != STATUS_OK) {
 		model_close(model);

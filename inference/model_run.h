@@ -12,4 +12,7 @@ struct model;
 /* Fills in what came of each job. Where a batch of several jobs fails, each runs again alone. */
 void model_run_batch(struct model *model, struct job_list *batch);
 
+/* Counts a job that ran; `lane` is the caller's stripe of the statistics. In account.c. */
+void account_run(struct model *model, size_t lane, const struct job *job);
+
 #endif

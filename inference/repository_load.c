@@ -156,9 +156,6 @@ open_version(const struct loading *loading, struct version *version)
 	}
 	free(path);
 	if (version->model != NULL) {
-		if (version->model->config.has_warmup) {
-			log_warning("model '%s' asks for model_warmup, which is not done yet", loading->name);
-		}
 		repository->open_models++;
 		known_model_set_version(version, VERSION_READY, NULL);
 		return;

@@ -1,6 +1,7 @@
 #include "base/clock.h"
 #include "inference/engine_internal.h"
 #include "inference/entry.h"
+#include "inference/model_run.h"
 
 #include <stdlib.h>
 
@@ -207,7 +208,7 @@ on_job_mail(struct loop_mail *mail)
 
 	trip->job_pending = false;
 	if (job->ran && job->status == STATUS_OK) {
-		account_run(trip);
+		account_run(trip->model, trip->lane->index, job);
 	}
 	if (job->status == STATUS_OK) {
 		take_entries(trip);

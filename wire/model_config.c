@@ -149,6 +149,58 @@ read_parameters(struct model_config *config, const document *from)
 	return config->parameters != NULL;
 }
 
+static bool
+read_warmup_input(struct model_config *config, const Inference__ModelWarmup__InputsEntry *from,
+		  struct model_warmup_input *to)
+{
+	const Inference__ModelWarmup__Input *input = from->value;
+
+	to->name = text_of(config, from->key);
+	if (input == NULL) {
+		return true;
+	}
+	to->datatype = (enum datatype)input->data_type;
+	switch (input->input_data_type_case) {
+	case INFERENCE__MODEL_WARMUP__INPUT__INPUT_DATA_TYPE_ZERO_DATA:
+		to->kind = WARMUP_ZERO;
+		break;
+	case INFERENCE__MODEL_WARMUP__INPUT__INPUT_DATA_TYPE_RANDOM_DATA:
+		to->kind = WARMUP_RANDOM;
+		break;
+	case INFERENCE__MODEL_WARMUP__INPUT__INPUT_DATA_TYPE_INPUT_DATA_FILE:
+		to->kind = WARMUP_FILE;
+		to->file = text_of(config, input->input_data_file);
+		break;
+	default:
+		break;
+	}
+	return read_dims(config, input->dims, input->n_dims, &to->dims);
+}
+
+static bool
+read_warmups(struct model_config *config, const document *from)
+{
+	config->warmup_count = from->n_model_warmup;
+	config->warmups = arena_array(&config->arena, from->n_model_warmup, sizeof(*config->warmups));
+	for (size_t i = 0; config->warmups != NULL && i < from->n_model_warmup; i++) {
+		const Inference__ModelWarmup *sample = from->model_warmup[i];
+		struct model_warmup *warmup = &config->warmups[i];
+
+		warmup->name = text_of(config, sample->name);
+		warmup->batch_size = sample->batch_size;
+		warmup->count = sample->count;
+		warmup->input_count = sample->n_inputs;
+		warmup->inputs = arena_array(&config->arena, sample->n_inputs, sizeof(*warmup->inputs));
+		for (size_t k = 0; k < sample->n_inputs; k++) {
+			if (warmup->inputs == NULL ||
+			    !read_warmup_input(config, sample->inputs[k], &warmup->inputs[k])) {
+				return false;
+			}
+		}
+	}
+	return config->warmups != NULL;
+}
+
 static struct model_queue_policy
 read_queue_policy(const Inference__ModelQueuePolicy *from)
 {
@@ -221,12 +273,11 @@ read_document(struct model_config *config, document *from)
 	config->max_batch_size = from->max_batch_size;
 	config->response_cache = from->response_cache != NULL && from->response_cache->enable;
 	config->decoupled = from->model_transaction_policy != NULL && from->model_transaction_policy->decoupled;
-	config->has_warmup = from->n_model_warmup > 0;
 	config->has_graph_level = from->optimization != NULL && from->optimization->graph != NULL;
 	config->graph_level = config->has_graph_level ? from->optimization->graph->level : 0;
 	return read_scheduling(config, from) && read_inputs(config, from) && read_outputs(config, from) &&
 	       read_version_policy(config, from->version_policy) && read_instance_groups(config, from) &&
-	       read_parameters(config, from);
+	       read_parameters(config, from) && read_warmups(config, from);
 }
 
 static enum status

@@ -7,7 +7,6 @@
 #include "caches/redis/connection.h"
 
 /* False if it could not begin; else purge->done is called once, never before this returns. */
-bool purge_start(struct redis_connection *connection, const struct redis_settings *settings,
-		 struct cache_purge *purge);
+bool purge_start(struct redis_connection *connection, const struct redis_settings *settings, struct cache_purge *purge);
 
 #endif
