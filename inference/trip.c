@@ -647,7 +647,8 @@ hand_over(const struct slice *slice)
 	}
 }
 
-static void
+/* False where its answer is on its way here from another loop: until that comes the slice is the sender's. */
+static bool
 leave(struct slice *slice)
 {
 	struct flight_shard *shard = lock_slice(slice);
@@ -661,8 +662,7 @@ leave(struct slice *slice)
 		}
 	}
 	flight_shard_unlock(shard);
-	slice->leads = slice->leads && flight != NULL;
-	slice->left = flight != NULL;
+	return flight != NULL;
 }
 
 void
@@ -677,11 +677,7 @@ trip_leave(struct inference_request *request, struct blob *failure)
 	for (size_t i = 0; i < request->slice_count; i++) {
 		struct slice *slice = &request->slices[i];
 
-		if (slice->resolved) {
-			continue;
-		}
-		leave(slice);
-		if (slice->left) { /* else its answer is on its way here */
+		if (!slice->resolved && leave(slice)) {
 			slice->failure = blob_ref(failure);
 			slice->result = slice->keyed ? (slice->leads ? SLICE_MISS : SLICE_JOINED) : slice->result;
 			slice_resolve(slice);

@@ -44,9 +44,10 @@ read_data(struct sample *sample, const struct model_warmup_input *input, size_t 
 		status = file_read(path, FILE_MAX, &text, &length, error);
 	}
 	if (status == STATUS_OK && wanted > 0 && length < wanted) {
-		status = error_set(error, STATUS_INVALID_ARGUMENT,
-				   "warmup setting expects %zu bytes, but the data provided from '%s' only has %zu bytes",
-				   wanted, path, length);
+		status = error_set(
+			error, STATUS_INVALID_ARGUMENT,
+			"warmup setting expects %zu bytes, but the data provided from '%s' only has %zu bytes", wanted,
+			path, length);
 	}
 	if (status == STATUS_OK) {
 		*data = arena_copy(&sample->arena, bytes_make(text, wanted > 0 ? wanted : length));
@@ -240,8 +241,8 @@ warmup_run(struct model *model, const char *folder, struct error *error)
 		status = run_sample(&sample, error);
 		arena_fini(&sample.arena);
 		if (status != STATUS_OK) {
-			return error_prefix(error, "failed to run warmup sample '%.*s': ",
-					    BYTES_ARGS(sample.config->name));
+			return error_prefix(error,
+					    "failed to run warmup sample '%.*s': ", BYTES_ARGS(sample.config->name));
 		}
 	}
 	return STATUS_OK;

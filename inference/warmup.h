@@ -1,6 +1,7 @@
 /*
  * model_warmup: runs that make a model ready before its first request, as Triton has them. Every sample runs `count`
- * times; all instances of a model share what it warms up. Its runs are counted in the statistics, and no cache is asked.
+ * times; all instances of a model share what it warms up. Its runs are counted in the statistics, and no cache is
+ * asked.
  */
 #ifndef HIPPOCAMP_INFERENCE_WARMUP_H
 #define HIPPOCAMP_INFERENCE_WARMUP_H
