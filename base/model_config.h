@@ -124,6 +124,7 @@ struct model_config {
 	bool has_ragged_input;
 	bool has_graph_level;
 	int32_t graph_level; /* optimization.graph.level */
+	struct bytes cpu_accelerator; /* the first one of optimization.execution_accelerators, or empty */
 };
 
 /* How a config is read and printed; whoever owns the text format gives these to whoever loads models. */

@@ -275,6 +275,11 @@ read_document(struct model_config *config, document *from)
 	config->decoupled = from->model_transaction_policy != NULL && from->model_transaction_policy->decoupled;
 	config->has_graph_level = from->optimization != NULL && from->optimization->graph != NULL;
 	config->graph_level = config->has_graph_level ? from->optimization->graph->level : 0;
+	if (from->optimization != NULL && from->optimization->execution_accelerators != NULL &&
+	    from->optimization->execution_accelerators->n_cpu_execution_accelerator > 0) {
+		config->cpu_accelerator = text_of(
+			config, from->optimization->execution_accelerators->cpu_execution_accelerator[0]->name);
+	}
 	return read_scheduling(config, from) && read_inputs(config, from) && read_outputs(config, from) &&
 	       read_version_policy(config, from->version_policy) && read_instance_groups(config, from) &&
 	       read_parameters(config, from) && read_warmups(config, from);

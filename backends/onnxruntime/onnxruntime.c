@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+/* Parameters that are passed on under the name that ONNX Runtime knows them by, too. */
+#define ALLOCATOR "session.use_device_allocator_for_initializers"
+#define SHRINKAGE "memory.enable_memory_arena_shrinkage"
+
 static const char *
 ort_version(struct error *error)
 {
@@ -55,10 +59,12 @@ read_switch(const struct model_config *config, const char *name, bool *on, struc
 	if (parameter == NULL) {
 		return STATUS_OK;
 	}
-	yes = bytes_equal_nocase(parameter->value, "true") || bytes_equal_text(parameter->value, "1");
-	if (!yes && !bytes_equal_nocase(parameter->value, "false") && !bytes_equal_text(parameter->value, "0")) {
+	yes = bytes_equal_nocase(parameter->value, "true") || bytes_equal_nocase(parameter->value, "on") ||
+	      bytes_equal_text(parameter->value, "1");
+	if (!yes && !bytes_equal_nocase(parameter->value, "false") && !bytes_equal_nocase(parameter->value, "off") &&
+	    !bytes_equal_text(parameter->value, "0")) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "parameter '%s' must be true, false, 1 or 0, got '%.*s'", name,
+				 "parameter '%s' must be true, false, on, off, 1 or 0, got '%.*s'", name,
 				 BYTES_ARGS(parameter->value));
 	}
 	*on = yes;
@@ -116,7 +122,29 @@ set_options(const struct onnxruntime *runtime, const struct model_config *config
 	if (failed == NULL) {
 		failed = pattern ? api->EnableMemPattern(options) : api->DisableMemPattern(options);
 	}
+	if (failed == NULL && model_config_parameter(config, ALLOCATOR) != NULL) {
+		failed = api->AddSessionConfigEntry(
+			options, ALLOCATOR, (const char *)model_config_parameter(config, ALLOCATOR)->value.at);
+	}
 	return onnxruntime_check(runtime, failed, error);
+}
+
+/* ONNX Runtime checks the value when the model runs. */
+static enum status
+set_run_options(struct backend_model *model, const struct model_config *config, struct error *error)
+{
+	const struct model_parameter *shrinkage = model_config_parameter(config, SHRINKAGE);
+	const OrtApi *api = model->runtime->api;
+	OrtStatus *failed;
+
+	if (shrinkage == NULL) {
+		return STATUS_OK;
+	}
+	failed = api->CreateRunOptions(&model->run_options);
+	if (failed == NULL) {
+		failed = api->AddRunConfigEntry(model->run_options, SHRINKAGE, (const char *)shrinkage->value.at);
+	}
+	return onnxruntime_check(model->runtime, failed, error);
 }
 
 /* --- Opening --- */
@@ -148,6 +176,7 @@ static void
 ort_close(struct backend_model *model)
 {
 	session_forget(model);
+	model->runtime->api->ReleaseRunOptions(model->run_options);
 	model->runtime->api->ReleaseSession(model->session);
 	free(model);
 }
@@ -167,6 +196,13 @@ ort_open(const char *path, const struct model_config *config, struct error *erro
 	model = memory_new(sizeof(*model));
 	model->runtime = runtime;
 	status = onnxruntime_check(runtime, runtime->api->CreateSessionOptions(&options), error);
+	if (status == STATUS_OK && config->cpu_accelerator.length > 0) {
+		status = error_set(error, STATUS_INVALID_ARGUMENT, "unknown Execution Accelerator '%.*s' is requested",
+				   BYTES_ARGS(config->cpu_accelerator));
+	}
+	if (status == STATUS_OK) {
+		status = set_run_options(model, config, error);
+	}
 	if (status == STATUS_OK) {
 		status = set_options(runtime, config, options, error);
 	}

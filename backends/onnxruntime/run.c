@@ -174,7 +174,7 @@ run_model(struct call *call, struct error *error)
 {
 	call->run->infer_start_ns = clock_now_ns();
 	enum status status = check(call,
-				   api_of(call)->Run(call->model->session, NULL, call->input_names,
+				   api_of(call)->Run(call->model->session, call->model->run_options, call->input_names,
 						     (const OrtValue *const *)call->inputs, call->run->input_count,
 						     call->output_names, call->output_count, call->outputs),
 				   error);

@@ -14,6 +14,7 @@
 struct backend_model {
 	const struct onnxruntime *runtime;
 	OrtSession *session;
+	OrtRunOptions *run_options; /* NULL: the usual ones */
 	struct backend_signature signature;
 
 	/*
