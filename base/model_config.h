@@ -123,7 +123,7 @@ struct model_config {
 	size_t warmup_count;
 	bool has_ragged_input;
 	bool has_graph_level;
-	int32_t graph_level; /* optimization.graph.level */
+	int32_t graph_level;	      /* optimization.graph.level */
 	struct bytes cpu_accelerator; /* the first one of optimization.execution_accelerators, or empty */
 };
 

@@ -277,8 +277,8 @@ read_document(struct model_config *config, document *from)
 	config->graph_level = config->has_graph_level ? from->optimization->graph->level : 0;
 	if (from->optimization != NULL && from->optimization->execution_accelerators != NULL &&
 	    from->optimization->execution_accelerators->n_cpu_execution_accelerator > 0) {
-		config->cpu_accelerator = text_of(
-			config, from->optimization->execution_accelerators->cpu_execution_accelerator[0]->name);
+		config->cpu_accelerator =
+			text_of(config, from->optimization->execution_accelerators->cpu_execution_accelerator[0]->name);
 	}
 	return read_scheduling(config, from) && read_inputs(config, from) && read_outputs(config, from) &&
 	       read_version_policy(config, from->version_policy) && read_instance_groups(config, from) &&

@@ -123,8 +123,8 @@ set_options(const struct onnxruntime *runtime, const struct model_config *config
 		failed = pattern ? api->EnableMemPattern(options) : api->DisableMemPattern(options);
 	}
 	if (failed == NULL && model_config_parameter(config, ALLOCATOR) != NULL) {
-		failed = api->AddSessionConfigEntry(
-			options, ALLOCATOR, (const char *)model_config_parameter(config, ALLOCATOR)->value.at);
+		failed = api->AddSessionConfigEntry(options, ALLOCATOR,
+						    (const char *)model_config_parameter(config, ALLOCATOR)->value.at);
 	}
 	return onnxruntime_check(runtime, failed, error);
 }
