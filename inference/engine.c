@@ -10,7 +10,8 @@
 #include <stdlib.h>
 
 #define SCRATCH_MAX ((size_t)256 << 20)
-#define SAMPLE_ONE_OF 64 /* requests that a skipped cache is asked for all the same */
+#define TIMEOUT_MAX_US ((uint64_t)1000000000000) /* eleven days */
+#define SAMPLE_ONE_OF 64			 /* requests that a skipped cache is asked for all the same */
 
 void
 lane_less_underway(struct engine_lane *lane)
@@ -123,7 +124,7 @@ queue_timeout(const struct inference_request *request)
 	    (timeout == 0 || wish < timeout)) {
 		timeout = wish;
 	}
-	return timeout;
+	return timeout < TIMEOUT_MAX_US ? timeout : TIMEOUT_MAX_US;
 }
 
 /* What comes of a request that waits too long: the queue delays it, or it is rejected here. */
@@ -204,7 +205,7 @@ report_age(struct inference_request *request)
 		int64_t left = ((int64_t)freshness.lifetime_ms - (int64_t)age);
 
 		report->age_s = age / 1000 > report->age_s ? age / 1000 : report->age_s;
-		left = left < 0 ? (left - 999) / 1000 : left / 1000;
+		left = left <= 0 ? (left - 1000) / 1000 : left / 1000; /* expired: below 0 */
 		if (freshness.lifetime_ms > 0 && (!report->has_ttl || left < report->ttl_s)) {
 			report->has_ttl = true;
 			report->ttl_s = left;
@@ -336,8 +337,8 @@ start_over_whole(struct inference_request *request)
 	struct inference_request old = *request;
 	struct slice *slice;
 
-	if (request->slice_count == 1 || request->withdrawn || !atomic_load(&request->model->whole) ||
-	    !rows_cut(request, true)) {
+	if (request->slice_count == 1 || request->withdrawn || request->directives.only ||
+	    !atomic_load(&request->model->whole) || !rows_cut(request, true)) {
 		return false;
 	}
 	drop_slices(&old);
@@ -385,8 +386,13 @@ finish(struct inference_request *request)
 			return;
 		}
 		fail(request, failure);
-	} else if (!assemble(request) && start_over_whole(request)) {
-		return;
+	} else if (!assemble(request)) {
+		if (start_over_whole(request)) {
+			return;
+		}
+		request->status =
+			error_set(&request->error, request->directives.only ? STATUS_NOT_CACHED : STATUS_UNAVAILABLE,
+				  "the rows of the answer have different shapes, so that they cannot be put together");
 	}
 	conclude(request);
 }
@@ -399,26 +405,43 @@ slice_resolve_guard(struct inference_request *request)
 	}
 }
 
-/* What joined somebody else's answer may not suit: a failure of other rows, or an entry too old for this request. */
+/* Has any slice failed for good? Only of resolved slices: the others may be written by another loop just now. */
 static bool
-worth_another_try(struct slice *slice)
+has_failed(const struct inference_request *request)
 {
-	struct inference_request *request = slice->request;
+	for (size_t i = 0; i < request->slice_count; i++) {
+		if (request->slices[i].resolved && request->slices[i].failure != NULL) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * What joined somebody else's answer may not suit: a failure of other rows, or an entry that was good enough for the
+ * other request, but is too old for this one.
+ */
+static bool
+worth_another_try(const struct slice *slice)
+{
+	const struct inference_request *request = slice->request;
 	struct freshness_entry freshness;
+	enum freshness verdict;
 	bool on_error;
 
 	if (slice->retried || request->withdrawn || request->directives.only) {
 		return false;
 	}
 	if (slice->failure != NULL) {
-		return slice->retry && first_failure(request) == (const struct error *)slice->failure->data;
+		return slice->retry && !has_failed(request);
 	}
-	if (slice->result != SLICE_JOINED || !request->directives.has_max_age) {
+	if (slice->result != SLICE_JOINED) {
 		return false;
 	}
 	freshness = entry_freshness(slice->entry);
-	return freshness_judge(&request->model->freshness, &request->directives, &freshness, clock_wall_ms(), 1,
-			       &on_error) == FRESHNESS_TOO_OLD;
+	verdict = freshness_judge(&request->model->freshness, &request->directives, &freshness, clock_wall_ms(), 1,
+				  &on_error);
+	return verdict == FRESHNESS_TOO_OLD || verdict == FRESHNESS_STALE;
 }
 
 static void
@@ -513,7 +536,7 @@ take_value(struct slice *slice, struct blob *value)
 	switch (freshness_judge(&request->model->freshness, &request->directives, &freshness, clock_wall_ms(),
 				lane_chance(request->lane), &on_error)) {
 	case FRESHNESS_REVALIDATE:
-		slice->revalidate = true;
+		slice->revalidate = cache_directives_renew(&request->directives);
 		break;
 	case FRESHNESS_USE:
 		break;
@@ -657,7 +680,7 @@ infer_cached(struct inference_request *request)
 	};
 	uint64_t start = clock_now_ns();
 
-	if (wish->bypass || !admitted(lane, request->model)) {
+	if (wish->bypass || (!wish->only && !wish->refresh && !admitted(lane, request->model))) {
 		set_results(request, SLICE_BYPASSED);
 		return false;
 	}

@@ -30,6 +30,13 @@ struct cache_directives {
 	uint64_t max_stale_s;
 };
 
+/* May the model run behind such a request's back? */
+static inline bool
+cache_directives_renew(const struct cache_directives *directives)
+{
+	return !directives->only && !directives->no_store;
+}
+
 struct freshness_entry {
 	uint64_t created_ms; /* since 1970 */
 	uint64_t lifetime_ms;

@@ -76,8 +76,8 @@ static void
 test_waiting_for_more(void **state)
 {
 	static int32_t preferred[] = {2, 4};
-	struct fixture fixture = {.config.batching = {
-					  .preferred = preferred, .preferred_count = 2, .max_queue_delay_us = 1}};
+	struct fixture fixture = {
+		.config.batching = {.preferred = preferred, .preferred_count = 2, .max_queue_delay_us = 1}};
 	uint64_t wait;
 
 	(void)state;

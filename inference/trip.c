@@ -83,7 +83,8 @@ give(const struct flight *flight, struct slice *slice, const struct outcome *out
 			is_small_enough(flight->trip->lane, outcome->entry);
 	slice->queue_ns =
 		!outcome->hit && !flight->trip->job_pending && job->ran ? job->started_ns - job->queued_ns : 0;
-	if (outcome->failure != NULL && flight->stale != NULL && slice->stale == NULL) {
+	/* Judged by the leader's directives, so it is the leader's only. */
+	if (outcome->failure != NULL && flight->stale != NULL && slice->leads && slice->stale == NULL) {
 		slice->stale = blob_ref(flight->stale);
 	}
 }
@@ -341,7 +342,7 @@ judge(struct flight *flight, struct blob **value, struct slice **revalidate)
 	switch (freshness_judge(&trip->model->freshness, &trip->directives, &freshness, clock_wall_ms(),
 				lane_chance(trip->lane), &on_error)) {
 	case FRESHNESS_REVALIDATE:
-		if (trip->leader != NULL) {
+		if (trip->leader != NULL && cache_directives_renew(&trip->directives)) {
 			*revalidate = TAILQ_FIRST(&flight->waiting);
 		}
 		return true;
@@ -505,6 +506,20 @@ add_flight(struct trip *trip, const struct slice *slice)
 	TAILQ_INIT(&flight->waiting);
 }
 
+/* Joiners of different flights of one trip meet here. */
+static bool
+lower(atomic_size_t *at, size_t value)
+{
+	size_t old = atomic_load(at);
+
+	while (value < old) {
+		if (atomic_compare_exchange_weak(at, &old, value)) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* With the flight's shard locked, where it is in the table. */
 static void
 attach(struct flight *flight, struct slice *slice)
@@ -515,8 +530,7 @@ attach(struct flight *flight, struct slice *slice)
 	slice->flight = flight;
 	slice->shared = trip->mode.shared;
 	atomic_fetch_add(&trip->wanted, 1);
-	if (!slice->leads && slice->request->level < atomic_load(&trip->level)) {
-		atomic_store(&trip->level, slice->request->level);
+	if (!slice->leads && lower(&trip->level, slice->request->level)) {
 		scheduler_promote(trip->model->scheduler, &trip->job, slice->request->level);
 	}
 }

@@ -121,8 +121,12 @@ handle_purge(struct exchange *exchange)
 	struct purge_body body;
 	struct error error;
 
-	if (exchange->options->cache == NULL || purging == NULL) {
+	if (exchange->options->cache == NULL) {
 		reply_error_text(exchange, STATUS_NOT_FOUND, "this server has no response cache");
+		return;
+	}
+	if (purging == NULL) {
+		reply_error_text(exchange, STATUS_UNAVAILABLE, "no memory for the request");
 		return;
 	}
 	if (purge_body_decode(exchange->body, &exchange->arena, &body, &error) != STATUS_OK) {

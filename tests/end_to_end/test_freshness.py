@@ -278,3 +278,27 @@ def test_wrong_parameters_of_models(start, repository):
         ttl=60, stale_while_revalidate=1, stale_if_error=2, refresh_ahead=0.5, admission="always", granularity="row"))
     server.load("right")
     assert server.get("/v2/models/right/config").json["parameters"]["response_cache.ttl"] == {"string_value": "60"}
+
+
+def test_others_do_not_get_what_one_allows(serve, repository, redis_server):
+    """An expired entry is kept for errors; who allows stale answers gets it, who joins that one's look-up does not."""
+    redis = redis_server()
+    repository.copy("noise", cached=True)
+    server = serve(repository, *redis.cache("lookup_timeout=5000", "ttl=1", "stale_if_error=100"))
+
+    def either(i):
+        return ask(server, control="max-stale=90" if i % 2 else None)
+
+    for _ in range(2):
+        asked_until(lambda: ask(server, control="max-stale=90"), stale, "a stale answer")
+        replies = at_once(8, either)
+        assert all(cache_status(reply).get("ttl", 0) >= 0 for reply in replies[::2])
+
+
+@pytest.mark.parametrize("directive", ["no-store", "only-if-cached"])
+def test_who_may_not_store_does_not_renew(noisy, directive):
+    server = noisy("ttl=1", "stale_while_revalidate=60")
+    ask(server)
+    asked_until(lambda: ask(server, control=directive), stale, "a stale answer")
+    assert model_metric(server, "refreshes") == 0
+    server.expect("noise", execution_count=1)
