@@ -7,7 +7,7 @@ import pytest
 import tritonclient.http as triton
 
 from support import decode, eventually, same, tensor
-from traffic import asked_until, cache_status, echo, hold, is_hit, put, sent_echo, wait_rows, wait_stored
+from traffic import ONE_THREAD, asked_until, cache_status, echo, hold, is_hit, put, sent_echo, wait_rows, wait_stored
 
 
 def ask(server, values=((1.0,),), control=None, model="noise", **options):
@@ -115,7 +115,7 @@ def test_silent_without_a_store(serve, repository):
 
 def test_a_store_that_keeps_nothing(serve, repository):
     repository.copy("noise", cached=True)
-    server = serve(repository, "--cache-config=null,ttl=60")
+    server = serve(repository, "--cache-config=null,ttl=60", ONE_THREAD)
     for _ in range(2):
         assert cache_status(ask(server))["fwd"] == "miss"
 
