@@ -81,6 +81,22 @@ struct model_warmup {
 	size_t input_count;
 };
 
+/* Which tensor of an ensemble is which one of a step's model. */
+struct model_mapping {
+	struct bytes tensor; /* the model's */
+	struct bytes ensemble_tensor;
+};
+
+/* ensemble_scheduling */
+struct model_step {
+	struct bytes model;
+	int64_t version; /* -1: the newest */
+	struct model_mapping *inputs;
+	size_t input_count;
+	struct model_mapping *outputs;
+	size_t output_count;
+};
+
 struct model_parameter {
 	struct bytes name;
 	struct bytes value;
@@ -117,11 +133,15 @@ struct model_config {
 	size_t parameter_count;
 	enum model_scheduling scheduling;
 	struct model_batching batching;
+	struct model_step *steps;
+	size_t step_count;
+	uint32_t max_inflight_requests; /* of ensemble_scheduling */
 	bool response_cache;
 	bool decoupled;
 	struct model_warmup *warmups;
 	size_t warmup_count;
 	bool has_ragged_input;
+	bool has_optimization;
 	bool has_graph_level;
 	int32_t graph_level;	      /* optimization.graph.level */
 	struct bytes cpu_accelerator; /* the first one of optimization.execution_accelerators, or empty */

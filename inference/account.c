@@ -91,7 +91,7 @@ account_request(struct engine_lane *lane, struct inference_request *request)
 		duration_add(&sums->cache_hit, now - request->keyed_ns);
 	} else {
 		if (request->status == STATUS_OK) {
-			duration_add(&sums->queue, request->queue_ns);
+			duration_add(&sums->queue, request->times.queue_ns);
 		}
 		if (request->looked_up) {
 			duration_add(&sums->cache_miss, request->lookup_ns);
@@ -107,9 +107,9 @@ account_run(struct model *model, size_t lane, const struct job *job)
 	size_t rows = job->rows > 0 ? (size_t)job->rows : 1;
 	size_t batch_rows = job->batch_rows > 0 ? (size_t)job->batch_rows : 1;
 	struct batch_statistic run = {
-		.compute_input = {1, job->infer_start_ns - job->started_ns},
-		.compute_infer = {1, job->infer_end_ns - job->infer_start_ns},
-		.compute_output = {1, job->finished_ns - job->infer_end_ns},
+		.compute_input = {1, job->times.input_ns},
+		.compute_infer = {1, job->times.infer_ns},
+		.compute_output = {1, job->times.output_ns},
 	};
 
 	sums->inference_count += rows;

@@ -1,5 +1,7 @@
 #include "inference/autocomplete.h"
 
+#include "inference/ensemble.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -34,18 +36,28 @@ matches(const struct model_config *config, const struct backend_ops *backend)
 		bytes_equal_text(config->default_model_filename, backend->default_model_filename));
 }
 
-enum status
-autocomplete_backend(struct model_config *config, const char *name, const struct backend_ops *const *backends,
-		     const struct backend_ops **backend, struct error *error)
+static enum status
+complete_name(struct model_config *config, const char *name, struct error *error)
 {
 	if (config->name.length == 0) {
 		set_text(config, &config->name, name);
 	}
-	if (!bytes_equal_text(config->name, name)) {
-		return error_set(
-			error, STATUS_INVALID_ARGUMENT,
-			"unexpected directory name '%s' for model '%.*s', directory name must equal model name", name,
-			BYTES_ARGS(config->name));
+	return bytes_equal_text(config->name, name)
+		       ? STATUS_OK
+		       : error_set(error, STATUS_INVALID_ARGUMENT,
+				   "unexpected directory name '%s' for model '%.*s', directory name must equal model "
+				   "name",
+				   name, BYTES_ARGS(config->name));
+}
+
+enum status
+autocomplete_backend(struct model_config *config, const char *name, const struct backend_ops *const *backends,
+		     const struct backend_ops **backend, struct error *error)
+{
+	enum status status = complete_name(config, name, error);
+
+	if (status != STATUS_OK) {
+		return status;
 	}
 	while (*backends != NULL && !matches(config, *backends)) {
 		backends++;
@@ -164,10 +176,8 @@ check_scheduling(const struct model_config *config, struct error *error)
 		return error_set(error, STATUS_UNSUPPORTED, "decoupled models are not supported: %.*s",
 				 BYTES_ARGS(config->name));
 	}
-	if (config->scheduling == MODEL_SCHEDULING_SEQUENCE || config->scheduling == MODEL_SCHEDULING_ENSEMBLE) {
-		return error_set(error, STATUS_UNSUPPORTED, "%s is not supported yet: %.*s",
-				 config->scheduling == MODEL_SCHEDULING_SEQUENCE ? "sequence_batching"
-										 : "ensemble_scheduling",
+	if (config->scheduling == MODEL_SCHEDULING_SEQUENCE) {
+		return error_set(error, STATUS_UNSUPPORTED, "sequence_batching is not supported yet: %.*s",
 				 BYTES_ARGS(config->name));
 	}
 	if (config->has_ragged_input) {
@@ -294,6 +304,62 @@ autocomplete_check(const struct model_config *config, struct error *error)
 		status = check_tensors(config, config->outputs, config->output_count, "output", error);
 	}
 	return status == STATUS_OK ? check_instance_groups(config, error) : status;
+}
+
+/* --- Ensembles --- */
+
+bool
+autocomplete_is_ensemble(const struct model_config *config)
+{
+	return config->scheduling == MODEL_SCHEDULING_ENSEMBLE || bytes_equal_text(config->platform, "ensemble");
+}
+
+static enum status
+check_has_tensors(const struct model_config *config, struct error *error)
+{
+	if (config->input_count > 0 && config->output_count > 0) {
+		return STATUS_OK;
+	}
+	return error_set(error, STATUS_INVALID_ARGUMENT, "must specify '%s' for model '%.*s'",
+			 config->input_count == 0 ? "input" : "output", BYTES_ARGS(config->name));
+}
+
+static enum status
+check_platform(const struct model_config *config, struct error *error)
+{
+	if (config->scheduling != MODEL_SCHEDULING_ENSEMBLE) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "ensemble scheduling must be set for ensemble %.*s whose platform is ensemble",
+				 BYTES_ARGS(config->name));
+	}
+	if (!bytes_equal_text(config->platform, "ensemble")) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "ensemble scheduling cannot be set for model '%.*s' whose platform is not ensemble",
+				 BYTES_ARGS(config->name));
+	}
+	if (config->backend.length > 0) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "Ensemble model '%.*s' must have platform type 'ensemble' and empty backend type",
+				 BYTES_ARGS(config->name));
+	}
+	return STATUS_OK;
+}
+
+enum status
+autocomplete_ensemble(struct model_config *config, const char *name, struct error *error)
+{
+	enum status status = complete_name(config, name, error);
+
+	if (status == STATUS_OK) {
+		status = check_platform(config, error);
+	}
+	if (status == STATUS_OK) {
+		status = autocomplete_check(config, error);
+	}
+	if (status == STATUS_OK) {
+		status = check_has_tensors(config, error);
+	}
+	return status == STATUS_OK ? ensemble_check(config, error) : status;
 }
 
 /* --- From the model's signature --- */
@@ -535,9 +601,8 @@ autocomplete_tensors(struct model_config *config, const struct backend_ops *back
 	if (signature != NULL && allowed && (config->input_count == 0 || config->output_count == 0)) {
 		status = fill_tensors(config, signature, default_batch, error);
 	}
-	if (status == STATUS_OK && (config->input_count == 0 || config->output_count == 0)) {
-		return error_set(error, STATUS_INVALID_ARGUMENT, "must specify '%s' for model '%.*s'",
-				 config->input_count == 0 ? "input" : "output", BYTES_ARGS(config->name));
+	if (status == STATUS_OK) {
+		status = check_has_tensors(config, error);
 	}
 	if (status == STATUS_OK && signature != NULL) {
 		status = compare(config, signature, error);

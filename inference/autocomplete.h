@@ -14,6 +14,12 @@ enum status autocomplete_backend(struct model_config *config, const char *name,
 				 const struct backend_ops *const *backends, const struct backend_ops **backend,
 				 struct error *error);
 
+/* The same for an ensemble, which has no backend, and all that can be checked without its models. */
+enum status autocomplete_ensemble(struct model_config *config, const char *name, struct error *error);
+
+/* Is it an ensemble, or meant to be one? */
+bool autocomplete_is_ensemble(const struct model_config *config);
+
 /* What is wrong with the config whatever the model is. */
 enum status autocomplete_check(const struct model_config *config, struct error *error);
 

@@ -297,14 +297,50 @@ hand_out_in_order(struct inference_request *request)
 }
 
 static void
+keep_longest(uint64_t *longest, uint64_t ns)
+{
+	*longest = ns > *longest ? ns : *longest;
+}
+
+static void
+write_times(struct inference_request *request)
+{
+	for (size_t i = 0; i < request->slice_count; i++) {
+		const struct run_times *times = &request->slices[i].times;
+
+		keep_longest(&request->times.queue_ns, times->queue_ns);
+		keep_longest(&request->times.input_ns, times->input_ns);
+		keep_longest(&request->times.infer_ns, times->infer_ns);
+		keep_longest(&request->times.output_ns, times->output_ns);
+	}
+}
+
+/* How long another answer may be used that is made of this one. */
+static void
+write_dates(struct inference_request *request)
+{
+	for (size_t i = 0; i < request->slice_count && request->status == STATUS_OK; i++) {
+		struct freshness_entry freshness = entry_freshness(request->slices[i].entry);
+		uint64_t expires = freshness.created_ms + freshness.lifetime_ms;
+
+		if (request->created_ms == 0 || freshness.created_ms < request->created_ms) {
+			request->created_ms = freshness.created_ms;
+		}
+		if (request->report.cached && freshness.lifetime_ms > 0 &&
+		    (request->expires_ms == 0 || expires < request->expires_ms)) {
+			request->expires_ms = expires;
+		}
+	}
+}
+
+static void
 conclude(struct inference_request *request)
 {
 	loop_timer_free(request->timer);
 	request->timer = NULL;
-	for (size_t i = 0; i < request->slice_count; i++) {
-		uint64_t queued = request->slices[i].queue_ns;
-
-		request->queue_ns = queued > request->queue_ns ? queued : request->queue_ns;
+	write_times(request);
+	if (request->wants_dates) {
+		write_dates(request);
 	}
 	if (request->report.cached) {
 		write_report(request);

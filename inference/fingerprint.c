@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "inference/cache_policy.h"
+#include "inference/model.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -155,6 +156,29 @@ add_config(struct digest *digest, const struct model_config *config)
 	add_number(digest, (uint64_t)config->graph_level);
 }
 
+static void
+add_mappings(struct digest *digest, const struct model_mapping *mappings, size_t count)
+{
+	add_number(digest, count);
+	for (size_t i = 0; i < count; i++) {
+		add_text(digest, mappings[i].tensor);
+		add_text(digest, mappings[i].ensemble_tensor);
+	}
+}
+
+static void
+add_steps(struct digest *digest, const struct model_config *config, const struct ensemble *ensemble)
+{
+	add_number(digest, config->step_count);
+	for (size_t i = 0; i < config->step_count; i++) {
+		const struct model *model = ensemble->steps[i].model;
+
+		add_text(digest, bytes_make(model->fingerprint.bytes, model->fingerprint.length));
+		add_mappings(digest, config->steps[i].inputs, config->steps[i].input_count);
+		add_mappings(digest, config->steps[i].outputs, config->steps[i].output_count);
+	}
+}
+
 /* Not secret: whoever can read the model's files may know it. The secret is in the cache key. */
 static struct digest *
 start(struct digest_secret *secret, struct error *error)
@@ -187,8 +211,7 @@ fingerprint_files(const char *path, struct digest_value *value, struct error *er
 }
 
 enum status
-fingerprint_model(const struct digest_value *files, const struct model_config *config, const char *backend_version,
-		  struct digest_value *value, struct error *error)
+fingerprint_model(const struct fingerprint_parts *parts, struct digest_value *value, struct error *error)
 {
 	struct digest_secret secret;
 	struct digest *digest = start(&secret, error);
@@ -196,9 +219,12 @@ fingerprint_model(const struct digest_value *files, const struct model_config *c
 	if (digest == NULL) {
 		return error->status;
 	}
-	add_text(digest, bytes_text(backend_version));
-	add_text(digest, bytes_make(files->bytes, files->length));
-	add_config(digest, config);
+	add_text(digest, bytes_text(parts->backend_version));
+	add_text(digest, bytes_make(parts->files.bytes, parts->files.length));
+	add_config(digest, parts->config);
+	if (parts->ensemble != NULL) {
+		add_steps(digest, parts->config, parts->ensemble);
+	}
 	digest_end(digest, value);
 	digest_free(digest);
 	return STATUS_OK;

@@ -7,13 +7,22 @@
 #define HIPPOCAMP_INFERENCE_FINGERPRINT_H
 
 #include "base/digest.h"
-#include "base/model_config.h"
+#include "inference/ensemble.h"
 
 /* Of the files alone. `path` is the version folder. Fails where a file cannot be read. */
 enum status fingerprint_files(const char *path, struct digest_value *value, struct error *error);
 
-/* Of everything: the files, as fingerprint_files has them, the completed config, and the backend's version. */
-enum status fingerprint_model(const struct digest_value *files, const struct model_config *config,
-			      const char *backend_version, struct digest_value *value, struct error *error);
+/*
+ * Of everything: the files, as fingerprint_files has them, the completed config, the backend's version, and the
+ * fingerprints of the models of an ensemble's steps.
+ */
+struct fingerprint_parts {
+	struct digest_value files;
+	const struct model_config *config;
+	const char *backend_version;
+	const struct ensemble *ensemble; /* or NULL */
+};
+
+enum status fingerprint_model(const struct fingerprint_parts *parts, struct digest_value *value, struct error *error);
 
 #endif

@@ -188,7 +188,8 @@ copy_parameters(struct trip *trip)
 	for (size_t i = 0; copies != NULL && i < request->parameter_count; i++) {
 		struct parameter *copy = &copies[count];
 
-		if (key_leaves_out(request->parameters[i].name)) {
+		/* What steers a request steers the steps of an ensemble, too. */
+		if (trip->model->ensemble == NULL && key_leaves_out(request->parameters[i].name)) {
 			continue;
 		}
 		*copy = request->parameters[i];
@@ -261,6 +262,9 @@ trip_keep_inputs(struct trip *trip)
 	}
 	if (copied > 0) {
 		copy_rows(trip, input_count);
+	}
+	if (trip->model->ensemble != NULL && !trip->mode.shared) {
+		trip->id = arena_copy(&trip->arena, trip->leader->id);
 	}
 	trip->kept = copy_parameters(trip) && copy_shapes(trip);
 	return trip->kept;

@@ -20,6 +20,7 @@
 
 #include <pthread.h>
 
+struct ensemble_run;
 struct flight;
 struct trip;
 
@@ -47,7 +48,7 @@ struct slice {
 	bool expired;  /* the store had it, but too old */
 	bool unwanted; /* … for this request */
 	bool stored;
-	uint64_t queue_ns;
+	struct run_times times;
 	struct blob *entry;
 	struct blob *stale; /* to be used if the run fails */
 	struct blob *failure;
@@ -99,7 +100,7 @@ struct trip {
 	atomic_size_t wanted; /* slices that wait for its flights */
 	atomic_size_t level;  /* the most urgent priority of those who wait */
 	uint64_t delay_ns;    /* the leader's, see job.h */
-	size_t held;	      /* reasons why it is not over: calls, mail, inserts */
+	atomic_size_t held;   /* reasons why it is not over: calls, mail, inserts */
 	bool kept;	      /* the flights' data are the trip's own */
 
 	struct cache_lookup lookup;
@@ -109,8 +110,12 @@ struct trip {
 	uint64_t lookup_start_ns;
 
 	bool job_pending;
-	struct arena arena;  /* the job's tensors and parameters, the look-up's keys */
-	struct blob *inputs; /* the bytes that the job's tensors point into */
+	struct ensemble_run *ensemble_run; /* of an ensemble's job under way */
+	struct loop_mail withdraw_mail;
+	atomic_bool withdrawing; /* … is on its way */
+	struct bytes id;	 /* the leader's, where nobody else can join */
+	struct arena arena;	 /* the job's tensors and parameters, the look-up's keys */
+	struct blob *inputs;	 /* the bytes that the job's tensors point into */
 
 	size_t count;
 	struct flight flights[];

@@ -5,11 +5,8 @@
 #ifndef HIPPOCAMP_INFERENCE_JOB_H
 #define HIPPOCAMP_INFERENCE_JOB_H
 
-#include "base/blob.h"
 #include "base/digest.h"
-#include "base/parameter.h"
-#include "base/status.h"
-#include "base/tensor.h"
+#include "inference/request.h"
 
 #include <stdatomic.h>
 #include <sys/queue.h>
@@ -54,9 +51,8 @@ struct job {
 	int64_t batch_rows; /* of the batch that it ran in */
 	uint64_t queued_ns;
 	uint64_t started_ns;
-	uint64_t infer_start_ns;
-	uint64_t infer_end_ns;
 	uint64_t finished_ns;
+	struct run_times times; /* but for the queue's */
 };
 
 #endif

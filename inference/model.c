@@ -13,6 +13,7 @@
 
 #define SCOPE_FINGERPRINT_BYTES 4
 #define BATCH_STATISTICS_MAX 1024
+#define ENSEMBLE_VERSION "ensemble 1" /* to be changed when the same steps give other answers */
 
 /* --- Shapes: `dims` as clients see them, `reshape` as the model does. --- */
 
@@ -122,9 +123,9 @@ sort_inputs(struct model *model)
 }
 
 static enum status
-prepare_keys(struct model *model, const struct model_options *options, const struct digest_value *fingerprint,
-	     struct error *error)
+prepare_keys(struct model *model, const struct model_options *options, struct error *error)
 {
+	const struct digest_value *fingerprint = &model->fingerprint;
 	char hex[2 * SCOPE_FINGERPRINT_BYTES + 1];
 
 	hex_text(bytes_make(fingerprint->bytes, SCOPE_FINGERPRINT_BYTES), hex);
@@ -134,6 +135,19 @@ prepare_keys(struct model *model, const struct model_options *options, const str
 	key_write_prefix(&model->key_prefix, options->name_space, model->config.name, model->version, fingerprint);
 	sort_inputs(model);
 	return buf_ok(&model->key_prefix) ? STATUS_OK : error_set(error, STATUS_UNAVAILABLE, "no memory for the model");
+}
+
+static enum status
+open_ensemble(struct model *model, const struct model_options *options, struct error *error)
+{
+	struct model_config *config = &model->config;
+	enum status status = autocomplete_ensemble(config, options->name, error);
+
+	if (status != STATUS_OK) {
+		return status;
+	}
+	model->ensemble = ensemble_open(config, options->find, options->find_context, error);
+	return model->ensemble == NULL ? error->status : options->format->completed(config, error);
 }
 
 static enum status
@@ -166,28 +180,28 @@ open_backend(struct model *model, const struct model_options *options, struct er
 static enum status
 open_and_name(struct model *model, const struct model_options *options, struct error *error)
 {
+	struct fingerprint_parts parts = {.config = &model->config};
 	struct digest_value before;
-	struct digest_value after;
-	struct digest_value fingerprint;
-	const char *version = NULL;
 	enum status status = fingerprint_files(options->path, &before, error);
 
 	if (status == STATUS_OK) {
-		status = open_backend(model, options, error);
+		status = autocomplete_is_ensemble(&model->config) ? open_ensemble(model, options, error)
+								  : open_backend(model, options, error);
 	}
 	if (status == STATUS_OK) {
-		status = fingerprint_files(options->path, &after, error);
+		status = fingerprint_files(options->path, &parts.files, error);
 	}
-	if (status == STATUS_OK && memcmp(&before, &after, sizeof(before)) != 0) {
+	if (status == STATUS_OK && memcmp(&before, &parts.files, sizeof(before)) != 0) {
 		status = error_set(error, STATUS_UNAVAILABLE,
 				   "the files in '%s' changed while they were loaded: load again", options->path);
 	}
 	if (status == STATUS_OK) {
-		version = model->backend->version(error);
-		status = version == NULL ? error->status
-					 : fingerprint_model(&after, &model->config, version, &fingerprint, error);
+		parts.ensemble = model->ensemble;
+		parts.backend_version = model->ensemble != NULL ? ENSEMBLE_VERSION : model->backend->version(error);
+		status = parts.backend_version == NULL ? error->status
+						       : fingerprint_model(&parts, &model->fingerprint, error);
 	}
-	return status == STATUS_OK ? prepare_keys(model, options, &fingerprint, error) : status;
+	return status == STATUS_OK ? prepare_keys(model, options, error) : status;
 }
 
 static void
@@ -197,7 +211,8 @@ prepare(struct model *model)
 	size_t batch = config->max_batch_size < 1 ? 1 : (size_t)config->max_batch_size;
 
 	model->freshness = cache_policy_freshness(&model->cache_policy);
-	atomic_init(&model->whole, config->max_batch_size == 0 || model->cache_policy.granularity != GRANULARITY_ROW);
+	atomic_init(&model->whole, config->max_batch_size == 0 || model->cache_policy.granularity != GRANULARITY_ROW ||
+					   (model->ensemble != NULL && !model->ensemble->keeps_rows));
 	if (config->batching.preserve_ordering) {
 		model->ordering = ordering_new();
 	}
@@ -215,6 +230,9 @@ start_instances(struct model *model)
 		.context = model,
 	};
 
+	if (model->ensemble != NULL) {
+		return;
+	}
 	for (size_t i = 0; i < config->instance_group_count; i++) {
 		options.instances += config->instance_groups[i].count;
 	}
@@ -258,6 +276,7 @@ model_close(struct model *model)
 {
 	scheduler_free(model->scheduler);
 	ordering_free(model->ordering);
+	ensemble_close(model->ensemble);
 	if (model->backend_model != NULL) {
 		model->backend->close(model->backend_model);
 	}

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "inference/cache_policy.h"
 #include "inference/classification.h"
+#include "inference/ensemble.h"
 #include "inference/ordering.h"
 #include "inference/request.h"
 #include "inference/scheduler.h"
@@ -25,6 +26,7 @@ struct model {
 
 	int64_t version;
 	struct model_config config;
+	struct ensemble *ensemble; /* instead of the next three */
 	const struct backend_ops *backend;
 	struct backend_model *backend_model;
 	struct scheduler *scheduler;
@@ -37,6 +39,7 @@ struct model {
 	_Atomic uint64_t run_cost_ns;	 /* of a row; moving averages, 0: not known yet */
 	_Atomic uint64_t lookup_cost_ns; /* of a row, key included */
 
+	struct digest_value fingerprint;
 	char scope[600]; /* "name:version:fingerprint", as cache keys show it */
 	struct buf key_prefix;
 	size_t *inputs_by_name; /* indexes of config.inputs in byte order of their names */
@@ -49,6 +52,8 @@ struct model_options {
 	const char *path;   /* <folder>/<version> */
 	int64_t version;
 	const struct backend_ops *const *backends;
+	ensemble_find_fn find; /* of the models of an ensemble's steps */
+	void *find_context;
 	const struct model_config_format *format;
 	struct bytes name_space;	  /* of the cache keys */
 	struct cache_policy cache_policy; /* the cache's settings */
@@ -77,6 +82,22 @@ static inline bool
 model_batches(const struct model *model)
 {
 	return model->config.max_batch_size > 0;
+}
+
+/* From now on none of its requests waits for a fuller batch. Any thread. */
+static inline void
+model_hurry(struct model *model)
+{
+	if (model->scheduler != NULL) {
+		scheduler_hurry(model->scheduler);
+	}
+}
+
+/* Runs that wait; of an ensemble none do, but those of its steps. Any thread. */
+static inline size_t
+model_pending(const struct model *model)
+{
+	return model->scheduler == NULL ? 0 : scheduler_pending(model->scheduler);
 }
 
 /* Index of an output, or -1. */

@@ -55,13 +55,6 @@ load_override(struct repository *repository, struct known_model *known, const st
 }
 
 static bool
-is_model_name(struct bytes name)
-{
-	return name.length > 0 && name.at[0] != '.' && memchr(name.at, '/', name.length) == NULL &&
-	       memchr(name.at, '\0', name.length) == NULL;
-}
-
-static bool
 is_unchanged(const struct known_model *known)
 {
 	return known_model_is_loaded(known) && !known->failed && known->override_folder == NULL &&
@@ -74,7 +67,7 @@ run_load(struct repository *repository, const struct repository_command *command
 	struct known_model *known = repository_find(repository, command->name);
 	char *name = memory_format("%.*s", (int)command->name.length, (const char *)command->name.at);
 	char *folder = NULL;
-	enum status status = is_model_name(command->name)
+	enum status status = repository_is_name(command->name)
 				     ? repository_find_folder(repository, name, &folder, error)
 				     : error_set(error, STATUS_INVALID_ARGUMENT, "'%s' is no name of a model", name);
 
@@ -97,9 +90,13 @@ run_load(struct repository *repository, const struct repository_command *command
 	free(known->folder);
 	known->folder = folder;
 	if (command->has_config) {
-		return load_override(repository, known, command, error);
+		status = load_override(repository, known, command, error);
+	} else {
+		status = is_unchanged(known) ? repository_load_members(repository, known, error)
+					     : repository_load(repository, known, error);
 	}
-	return is_unchanged(known) ? STATUS_OK : repository_load(repository, known, error);
+	known->requested = known->requested || status == STATUS_OK;
+	return status;
 }
 
 static void
@@ -111,8 +108,11 @@ run_command(struct repository *repository, struct repository_command *command)
 		command->status = run_load(repository, command, &command->error);
 	} else {
 		known = repository_find(repository, command->name);
-		if (known != NULL && known_model_is_loaded(known)) {
+		if (known != NULL) {
 			repository_unload(repository, known);
+		}
+		if (known != NULL && command->unload_dependents) {
+			repository_unload_members(repository, known);
 		}
 		command->status = STATUS_OK;
 	}
@@ -192,7 +192,8 @@ refresh(struct repository *repository, struct known_model *known, struct error *
 	}
 	free(known->folder);
 	known->folder = folder;
-	if ((known_model_is_loaded(known) || known->failed) && known->stamp == folder_stamp(folder)) {
+	known->requested = true;
+	if ((known_model_is_loaded(known) || known->failed || known->waiting) && known->stamp == folder_stamp(folder)) {
 		return STATUS_OK;
 	}
 	return repository_load(repository, known, error);
@@ -330,7 +331,7 @@ repository_hurry(struct repository *repository)
 
 	for (size_t i = 0; i < table->count; i++) {
 		for (size_t k = 0; k < table->entries[i].version_count; k++) {
-			scheduler_hurry(table->entries[i].versions[k]->scheduler);
+			model_hurry(table->entries[i].versions[k]);
 		}
 	}
 	repository_view_fini(&view);

@@ -77,6 +77,7 @@ struct repository_command {
 	struct loop *loop;
 	void (*done)(struct repository_command *command);
 	bool unload;
+	bool unload_dependents; /* of an ensemble: its members, too, where nothing else needs them */
 	struct bytes name;
 	bool has_config;
 	struct bytes config;	       /* JSON; replaces the model's whole config */

@@ -6,6 +6,13 @@
 
 /* --- Known models --- */
 
+bool
+repository_is_name(struct bytes name)
+{
+	return name.length > 0 && name.at[0] != '.' && memchr(name.at, '/', name.length) == NULL &&
+	       memchr(name.at, '\0', name.length) == NULL;
+}
+
 struct known_model *
 repository_find(struct repository *repository, struct bytes name)
 {
@@ -70,6 +77,7 @@ known_model_free(struct known_model *known)
 	}
 	free(known->versions);
 	known_model_drop_override(known);
+	ensemble_members_free(&known->members);
 	free(known->folder);
 	free(known->name);
 	free(known);

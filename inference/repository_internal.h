@@ -2,8 +2,8 @@
  * What the files of the model repository share. Room-private.
  *
  * repository_index.c: what is known, and the snapshots that loops see. repository_load.c: loading and unloading.
- * repository.c: commands, the disk, the thread. All but what repository.h gives to loops runs on the repository's
- * thread (before that starts, on the one that starts it).
+ * repository_ensembles.c: what depends on what. repository.c: commands, the disk, the thread. All but what repository.h
+ * gives to loops runs on the repository's thread (before that starts, on the one that starts it).
  */
 #ifndef HIPPOCAMP_INFERENCE_REPOSITORY_INTERNAL_H
 #define HIPPOCAMP_INFERENCE_REPOSITORY_INTERNAL_H
@@ -19,6 +19,18 @@ struct version {
 	struct model *model; /* of VERSION_READY: the repository's reference */
 };
 
+/* A model that a step of an ensemble names. */
+struct ensemble_member {
+	char *name;
+	int64_t version; /* -1: the newest */
+};
+
+/* In order of their names. */
+struct ensemble_members {
+	struct ensemble_member *list;
+	size_t count;
+};
+
 /* One model of the repository, loaded or not. */
 struct known_model {
 	LIST_ENTRY(known_model) next;
@@ -27,7 +39,11 @@ struct known_model {
 	uint64_t stamp;		  /* of the folder when it was loaded */
 	struct version *versions; /* ascending */
 	size_t version_count;
-	bool failed;	       /* the last attempt to load it did */
+	bool failed;	/* the last attempt to load it did */
+	bool loading;	/* at this moment; what is loaded meanwhile are its members */
+	bool requested; /* for its own sake, not as a member only */
+	bool waiting;	/* an ensemble that went with a member, to come back with it */
+	struct ensemble_members members;
 	char *override_config; /* JSON that a load request gave; kept until unload */
 	char *override_folder; /* files that a load request gave */
 };
@@ -48,6 +64,9 @@ struct repository {
 };
 
 /* --- repository_index.c --- */
+
+/* Can it name a model: is it a folder's name and no path? */
+bool repository_is_name(struct bytes name);
 
 struct known_model *repository_find(struct repository *repository, struct bytes name);
 struct known_model *repository_add(struct repository *repository, struct bytes name);
@@ -70,6 +89,29 @@ enum status repository_find_folder(struct repository *repository, const char *na
 /* Loads or reloads from known->folder, or from what a load request gave. */
 enum status repository_load(struct repository *repository, struct known_model *known, struct error *error);
 void repository_unload(struct repository *repository, struct known_model *known);
+
+/* --- repository_ensembles.c --- */
+
+/* None for other models. */
+void ensemble_members_read(struct ensemble_members *members, const struct model_config *config);
+void ensemble_members_free(struct ensemble_members *members);
+
+/* Loads what the ensemble needs and has not got, or has got in an older state. Nothing for other models. */
+enum status repository_load_members(struct repository *repository, struct known_model *ensemble, struct error *error);
+
+/* An ensemble_find_fn; the context is the repository. */
+struct model *repository_find_member(void *context, struct bytes name, int64_t version, struct error *error);
+
+/* After a model was loaded: the ensembles that use it, or would if it had been there, are loaded anew. */
+void repository_reload_ensembles(struct repository *repository, const struct known_model *member);
+
+/* Before a model is unloaded: so are the ensembles that use it. */
+void repository_unload_ensembles(struct repository *repository, const struct known_model *member);
+
+/* Unloads members of an unloaded ensemble that were loaded for it alone. */
+void repository_unload_members(struct repository *repository, const struct known_model *ensemble);
+
+/* --- repository_load.c, the end --- */
 
 /* Closes a model that nobody uses any more. */
 void repository_close_model(struct repository *repository, struct model *model);

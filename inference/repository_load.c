@@ -1,6 +1,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "inference/autocomplete.h"
 #include "inference/folder.h"
 #include "inference/repository_internal.h"
 
@@ -40,6 +41,7 @@ repository_find_folder(struct repository *repository, const char *name, char **f
 /* What one load works with. */
 struct loading {
 	struct repository *repository;
+	struct known_model *known;
 	const char *name;
 	const char *folder;
 	const char *config; /* JSON, or NULL: config.pbtxt */
@@ -142,6 +144,8 @@ open_version(const struct loading *loading, struct version *version)
 		.cache_policy = repository->options->cache_policy,
 		.autocomplete = repository->options->autocomplete,
 		.default_batch = repository->options->default_batch,
+		.find = repository_find_member,
+		.find_context = repository,
 		.unused = on_unused,
 		.unused_context = repository,
 	};
@@ -196,7 +200,7 @@ release_versions(struct version *versions, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (versions[i].model != NULL) {
-			scheduler_hurry(versions[i].model->scheduler);
+			model_hurry(versions[i].model);
 			model_unref(versions[i].model);
 		}
 		free(versions[i].reason);
@@ -284,11 +288,30 @@ check_config(struct loading *loading, struct error *error)
 				"unexpected directory name '%s' for model '%.*s', directory name must equal model name",
 				loading->name, BYTES_ARGS(config.name));
 		status = repository_poll_failed(loading->name, error);
-	} else {
+	} else if (autocomplete_is_ensemble(&config)) {
+		status = autocomplete_ensemble(&config, loading->name, error);
+		if (status != STATUS_OK) {
+			(void)error_prefix(error, "load failed for model '%s': ", loading->name);
+		}
+		ensemble_members_read(&loading->known->members, &config);
+	}
+	if (status == STATUS_OK) {
 		status = choose_versions(loading, &config, error);
 	}
 	model_config_fini(&config);
 	return status;
+}
+
+/* Members before the ensemble. Here, as in Triton, no version is to blame for what they lack. */
+static enum status
+load_members(struct loading *loading, struct error *error)
+{
+	enum status status;
+
+	loading->known->loading = true;
+	status = repository_load_members(loading->repository, loading->known, error);
+	loading->known->loading = false;
+	return status == STATUS_OK ? STATUS_OK : error_prefix(error, "load failed for model '%s': ", loading->name);
 }
 
 /* Loads or reloads from known->folder, or from what a load request gave. */
@@ -297,14 +320,21 @@ repository_load(struct repository *repository, struct known_model *known, struct
 {
 	struct loading loading = {
 		.repository = repository,
+		.known = known,
 		.name = known->name,
 		.folder = known->override_folder != NULL ? known->override_folder : known->folder,
 		.config = known->override_config,
 	};
 	uint64_t stamp = folder_stamp(loading.folder);
 	uint64_t start = clock_now_ns();
-	enum status status = check_config(&loading, error);
+	struct ensemble_members old_members = known->members;
+	enum status status;
 
+	known->members = (struct ensemble_members){0};
+	status = check_config(&loading, error);
+	if (status == STATUS_OK) {
+		status = load_members(&loading, error);
+	}
 	if (status == STATUS_OK) {
 		status = open_versions(&loading, error);
 	}
@@ -312,13 +342,22 @@ repository_load(struct repository *repository, struct known_model *known, struct
 	known->stamp = stamp;
 	if (status != STATUS_OK) {
 		keep_old_versions(repository, known, &loading);
+		if (known_model_is_loaded(known)) {
+			ensemble_members_free(&known->members);
+			known->members = old_members;
+		} else {
+			ensemble_members_free(&old_members);
+		}
 		return status;
 	}
+	ensemble_members_free(&old_members);
+	known->waiting = false;
 	replace_versions(repository, known, &loading);
 	for (size_t i = 0; i < loading.version_count; i++) {
 		log_info("successfully loaded '%s' version %" PRId64 " in %.3f s", known->name,
 			 known->versions[i].number, (double)(clock_now_ns() - start) / 1e9);
 	}
+	repository_reload_ensembles(repository, known);
 	return STATUS_OK;
 }
 
@@ -329,6 +368,9 @@ repository_unload(struct repository *repository, struct known_model *known)
 	struct model_table *old_table;
 	size_t count = 0;
 
+	repository_unload_ensembles(repository, known);
+	known->waiting = false;
+	known->requested = false;
 	(void)pthread_mutex_lock(&repository->mutex);
 	known->failed = false;
 	for (size_t i = 0; i < known->version_count; i++) {
@@ -344,7 +386,7 @@ repository_unload(struct repository *repository, struct known_model *known)
 	(void)pthread_mutex_unlock(&repository->mutex);
 	/* Dropping a reference may call back into on_unused, which takes the mutex. */
 	for (size_t i = 0; i < count; i++) {
-		scheduler_hurry(models[i]->scheduler);
+		model_hurry(models[i]);
 		model_unref(models[i]);
 	}
 	model_table_unref(old_table);

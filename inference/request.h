@@ -43,6 +43,14 @@ struct cache_report {
 	uint64_t age_s; /* of the oldest row */
 };
 
+/* What a run took. */
+struct run_times {
+	uint64_t queue_ns;
+	uint64_t input_ns;
+	uint64_t infer_ns;
+	uint64_t output_ns;
+};
+
 struct inference_request {
 	/* What is asked. */
 	struct model *model;
@@ -54,6 +62,7 @@ struct inference_request {
 	struct cache_directives directives;
 	struct blob *body;   /* the block that the inputs' data lie in, or NULL: they are copied for a run */
 	struct arena *arena; /* for what has to live as long as the request */
+	bool wants_dates;    /* of the answer */
 	void (*done)(struct inference_request *request);
 
 	/* The answer. */
@@ -61,6 +70,11 @@ struct inference_request {
 	struct blob *entry; /* on success */
 	struct error error; /* on failure */
 	struct cache_report report;
+
+	/* For who makes another answer of this one (an ensemble): */
+	struct run_times times; /* of its longest run */
+	uint64_t created_ms;	/* if wants_dates; of its oldest row */
+	uint64_t expires_ms;	/* of the first row to expire; 0: none does */
 
 	/* This room's. */
 	struct loop_mail mail; /* its turn has come */
@@ -82,7 +96,6 @@ struct inference_request {
 	uint64_t start_ns;
 	uint64_t keyed_ns; /* when its keys were known, or there was nothing to look up */
 	uint64_t lookup_ns;
-	uint64_t queue_ns;
 };
 
 #endif

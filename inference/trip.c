@@ -1,5 +1,6 @@
 #include "base/clock.h"
 #include "inference/engine_internal.h"
+#include "inference/ensemble_run.h"
 #include "inference/entry.h"
 #include "inference/model_run.h"
 
@@ -15,7 +16,7 @@ table_of(const struct trip *trip)
 static void
 hold(struct trip *trip)
 {
-	trip->held++;
+	(void)atomic_fetch_add(&trip->held, 1);
 }
 
 static void
@@ -23,7 +24,7 @@ release(struct trip *trip)
 {
 	struct engine_lane *lane = trip->lane;
 
-	if (--trip->held == 0) {
+	if (atomic_fetch_sub(&trip->held, 1) == 1) {
 		trip_free(trip);
 		lane_less_underway(lane);
 	}
@@ -81,8 +82,10 @@ give(const struct flight *flight, struct slice *slice, const struct outcome *out
 	slice->unwanted = slice->unwanted || flight->unwanted;
 	slice->stored = flight->trip->mode.stores && !outcome->hit && outcome->entry != NULL &&
 			is_small_enough(flight->trip->lane, outcome->entry);
-	slice->queue_ns =
-		!outcome->hit && !flight->trip->job_pending && job->ran ? job->started_ns - job->queued_ns : 0;
+	if (!outcome->hit && !flight->trip->job_pending && job->ran) {
+		slice->times = job->times;
+		slice->times.queue_ns = job->started_ns - job->queued_ns;
+	}
 	/* Judged by the leader's directives, so it is the leader's only. */
 	if (outcome->failure != NULL && flight->stale != NULL && slice->leads && slice->stale == NULL) {
 		slice->stale = blob_ref(flight->stale);
@@ -201,6 +204,16 @@ take_entries(struct trip *trip)
 	}
 }
 
+/* May the failure come of what only one of those who wait asked for: other rows, or a timeout that steps obey? */
+static bool
+may_be_anothers(const struct trip *trip)
+{
+	const struct job *job = &trip->job;
+
+	return job->withdrawn || job->part_count > 1 ||
+	       (trip->model->ensemble != NULL && job->status == STATUS_UNAVAILABLE);
+}
+
 static void
 on_job_mail(struct loop_mail *mail)
 {
@@ -217,7 +230,7 @@ on_job_mail(struct loop_mail *mail)
 		atomic_store(&trip->model->whole, true);
 		fail_all(trip, job->status, job->error.text, true);
 	} else {
-		fail_all(trip, job->status, job->error.text, job->withdrawn || job->part_count > 1);
+		fail_all(trip, job->status, job->error.text, may_be_anothers(trip));
 	}
 	for (size_t i = 0; i < job->part_count; i++) {
 		blob_unref(job->parts[i].entry);
@@ -225,6 +238,7 @@ on_job_mail(struct loop_mail *mail)
 	release(trip);
 }
 
+/* On a worker's thread, or on this loop. */
 static void
 on_job_finished(struct job *job)
 {
@@ -232,6 +246,50 @@ on_job_finished(struct job *job)
 
 	trip->mail.deliver = on_job_mail;
 	loop_post(trip->lane->loop, &trip->mail);
+}
+
+/* --- An ensemble's run is driven on this loop, and is taken back by mail. --- */
+
+static void
+on_ensemble_finished(struct job *job)
+{
+	((struct trip *)job)->ensemble_run = NULL;
+	on_job_finished(job);
+}
+
+static void
+on_withdraw_mail(struct loop_mail *mail)
+{
+	struct trip *trip = (struct trip *)((char *)mail - offsetof(struct trip, withdraw_mail));
+
+	atomic_store(&trip->withdrawing, false);
+	if (trip->ensemble_run != NULL && atomic_load(&trip->wanted) == 0) {
+		ensemble_run_cancel(trip->ensemble_run);
+	}
+	release(trip);
+}
+
+/* Nobody waits any more. Any thread, while the trip is held by a flight without an answer or by the caller. */
+static void
+withdraw_run(struct trip *trip)
+{
+	if (trip->model->ensemble == NULL) {
+		scheduler_withdraw(trip->model->scheduler, &trip->job);
+	} else if (!atomic_exchange(&trip->withdrawing, true)) {
+		hold(trip);
+		trip->withdraw_mail.deliver = on_withdraw_mail;
+		loop_post(trip->lane->loop, &trip->withdraw_mail);
+	}
+}
+
+static void
+start_ensemble(struct trip *trip)
+{
+	struct ensemble_origin origin = {.directives = trip->directives, .id = trip->id, .block = trip->inputs};
+
+	trip->job.finished = on_ensemble_finished;
+	trip->ensemble_run = ensemble_run_new(trip->lane, trip->model, &trip->job, &origin);
+	ensemble_run_start(trip->ensemble_run);
 }
 
 /* Flights that everybody has left need no run. */
@@ -305,7 +363,9 @@ start_run(struct trip *trip)
 	trip->job.finished = on_job_finished;
 	trip->job_pending = true;
 	hold(trip);
-	if (!scheduler_submit(trip->model->scheduler, &trip->job)) {
+	if (trip->model->ensemble != NULL) {
+		start_ensemble(trip);
+	} else if (!scheduler_submit(trip->model->scheduler, &trip->job)) {
 		trip->job_pending = false;
 		fail_all(trip, STATUS_UNAVAILABLE, "Exceeds maximum queue size", false);
 		release(trip);
@@ -410,7 +470,7 @@ on_lookup(struct cache_lookup *lookup)
 	} else {
 		take_values(trip); /* late, but perhaps before the model */
 		if (trip->job_pending && unanswered(trip) == 0) {
-			scheduler_withdraw(trip->model->scheduler, &trip->job);
+			withdraw_run(trip);
 		}
 	}
 	release(trip);
@@ -530,7 +590,7 @@ attach(struct flight *flight, struct slice *slice)
 	slice->flight = flight;
 	slice->shared = trip->mode.shared;
 	atomic_fetch_add(&trip->wanted, 1);
-	if (!slice->leads && lower(&trip->level, slice->request->level)) {
+	if (!slice->leads && lower(&trip->level, slice->request->level) && trip->model->scheduler != NULL) {
 		scheduler_promote(trip->model->scheduler, &trip->job, slice->request->level);
 	}
 }
@@ -672,7 +732,7 @@ leave(struct slice *slice)
 		TAILQ_REMOVE(&flight->waiting, slice, waiting);
 		slice->flight = NULL;
 		if (atomic_fetch_sub(&flight->trip->wanted, 1) == 1) {
-			scheduler_withdraw(flight->trip->model->scheduler, &flight->trip->job);
+			withdraw_run(flight->trip);
 		}
 	}
 	flight_shard_unlock(shard);

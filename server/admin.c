@@ -66,7 +66,7 @@ on_command_done(struct repository_command *command)
 }
 
 static void
-send_command(struct exchange *exchange, bool unload, const struct load_body *body)
+send_command(struct exchange *exchange, const struct load_body *body, const struct repository_command *command)
 {
 	struct pending_command *pending = arena_get(&exchange->arena, sizeof(*pending));
 	struct repository_file *files = arena_array(&exchange->arena, body->file_count, sizeof(struct repository_file));
@@ -79,9 +79,9 @@ send_command(struct exchange *exchange, bool unload, const struct load_body *bod
 		files[i] = (struct repository_file){.path = body->files[i].path, .content = body->files[i].content};
 	}
 	pending->exchange = exchange;
+	pending->command = *command;
 	pending->command.loop = exchange->lane->loop;
 	pending->command.done = on_command_done;
-	pending->command.unload = unload;
 	pending->command.name = path_of(exchange)->model;
 	pending->command.has_config = body->has_config;
 	pending->command.config = body->config;
@@ -114,15 +114,24 @@ handle_load(struct exchange *exchange)
 		reply_error(exchange, &error);
 		return;
 	}
-	send_command(exchange, false, &body);
+	send_command(exchange, &body, &(struct repository_command){0});
 }
 
 void
 handle_unload(struct exchange *exchange)
 {
-	if (may_control(exchange)) {
-		send_command(exchange, true, &(struct load_body){0});
+	struct error error;
+	bool dependents;
+
+	if (!may_control(exchange)) {
+		return;
 	}
+	if (unload_body_decode(exchange->body, &dependents, &error) != STATUS_OK) {
+		reply_error(exchange, &error);
+		return;
+	}
+	send_command(exchange, &(struct load_body){0},
+		     &(struct repository_command){.unload = true, .unload_dependents = dependents});
 }
 
 void

@@ -132,7 +132,7 @@ read_models(const struct model_table *table, struct model_sample *samples)
 			struct model_sample *sample = &samples[at++];
 
 			sample->model = table->entries[i].versions[k];
-			sample->pending = scheduler_pending(sample->model->scheduler);
+			sample->pending = model_pending(sample->model);
 			statistics_sum(sample->model->statistics, &sample->sums);
 			write_labels(sample);
 		}

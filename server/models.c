@@ -75,7 +75,8 @@ handle_server_metadata(struct exchange *exchange)
 	buf_json_string(out, bytes_text(exchange->options->id));
 	buf_text(out, ",\"version\":");
 	buf_json_string(out, bytes_text(exchange->options->version));
-	buf_text(out, ",\"extensions\":[\"classification\",\"model_repository\",\"schedule_policy\","
+	buf_text(out, ",\"extensions\":[\"classification\",\"model_repository\",\"model_repository(unload_dependents)"
+		      "\",\"schedule_policy\","
 		      "\"model_configuration\",\"binary_tensor_data\",\"parameters\",\"statistics\",\"logging\"]}");
 	reply_text(exchange, JSON);
 }

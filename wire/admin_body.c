@@ -5,21 +5,25 @@
 #include <limits.h>
 #include <openssl/evp.h>
 
+static enum status
+decode_switch(yyjson_val *root, const char *name, bool *on, struct error *error)
+{
+	yyjson_val *value = yyjson_obj_get(root, name);
+
+	return value == NULL ? STATUS_OK : json_as_boolean(value, name, on, error);
+}
+
 enum status
 index_body_decode(struct bytes text, bool *ready_only, struct error *error)
 {
 	yyjson_doc *document = text.length == 0 ? NULL : json_read(text, error);
-	yyjson_val *ready;
-	enum status status = STATUS_OK;
+	enum status status;
 
 	*ready_only = false;
 	if (document == NULL) {
 		return text.length == 0 ? STATUS_OK : error->status;
 	}
-	ready = yyjson_obj_get(yyjson_doc_get_root(document), "ready");
-	if (ready != NULL) {
-		status = json_as_boolean(ready, "ready", ready_only, error);
-	}
+	status = decode_switch(yyjson_doc_get_root(document), "ready", ready_only, error);
 	yyjson_doc_free(document);
 	return status;
 }
@@ -113,12 +117,25 @@ load_body_decode(struct bytes text, struct arena *arena, struct load_body *body,
 	return status;
 }
 
-static enum status
-decode_switch(yyjson_val *root, const char *name, bool *on, struct error *error)
+enum status
+unload_body_decode(struct bytes text, bool *unload_dependents, struct error *error)
 {
-	yyjson_val *value = yyjson_obj_get(root, name);
+	yyjson_doc *document = text.length == 0 ? NULL : json_read(text, error);
+	yyjson_val *parameters;
+	enum status status = STATUS_OK;
 
-	return value == NULL ? STATUS_OK : json_as_boolean(value, name, on, error);
+	*unload_dependents = false;
+	if (document == NULL) {
+		return text.length == 0 ? STATUS_OK : error->status;
+	}
+	parameters = yyjson_obj_get(yyjson_doc_get_root(document), "parameters");
+	if (parameters != NULL && !yyjson_is_obj(parameters)) {
+		status = json_wrong_type("parameters", "object", error);
+	} else if (parameters != NULL) {
+		status = decode_switch(parameters, "unload_dependents", unload_dependents, error);
+	}
+	yyjson_doc_free(document);
+	return status;
 }
 
 static enum status

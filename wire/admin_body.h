@@ -27,6 +27,9 @@ struct load_body {
  */
 enum status load_body_decode(struct bytes text, struct arena *arena, struct load_body *body, struct error *error);
 
+/* {"parameters": {"unload_dependents": bool}}; an empty body means false. */
+enum status unload_body_decode(struct bytes text, bool *unload_dependents, struct error *error);
+
 /*
  * {"model": "<name>", "version": "<digits>"}, both may be left out; an empty body means neither. Strict, since a wrong
  * one would remove too much. Copies into the arena.

@@ -245,6 +245,42 @@ read_batching(struct model_config *config, const Inference__ModelDynamicBatching
 }
 
 static bool
+read_mappings(struct model_config *config, ProtobufCMessage **from, size_t count, struct model_mapping **to)
+{
+	*to = arena_array(&config->arena, count, sizeof(**to));
+	for (size_t i = 0; *to != NULL && i < count; i++) {
+		/* input_map and output_map are of the same form */
+		const Inference__ModelEnsembling__Step__InputMapEntry *entry = (const void *)from[i];
+
+		(*to)[i].tensor = text_of(config, entry->key);
+		(*to)[i].ensemble_tensor = text_of(config, entry->value);
+	}
+	return *to != NULL;
+}
+
+static bool
+read_steps(struct model_config *config, const Inference__ModelEnsembling *from)
+{
+	config->max_inflight_requests = from->max_inflight_requests;
+	config->step_count = from->n_step;
+	config->steps = arena_array(&config->arena, from->n_step, sizeof(*config->steps));
+	for (size_t i = 0; config->steps != NULL && i < from->n_step; i++) {
+		const Inference__ModelEnsembling__Step *step = from->step[i];
+		struct model_step *to = &config->steps[i];
+
+		to->model = text_of(config, step->model_name);
+		to->version = step->model_version;
+		to->input_count = step->n_input_map;
+		to->output_count = step->n_output_map;
+		if (!read_mappings(config, (ProtobufCMessage **)step->input_map, step->n_input_map, &to->inputs) ||
+		    !read_mappings(config, (ProtobufCMessage **)step->output_map, step->n_output_map, &to->outputs)) {
+			return false;
+		}
+	}
+	return config->steps != NULL;
+}
+
+static bool
 read_scheduling(struct model_config *config, const document *from)
 {
 	switch (from->scheduling_choice_case) {
@@ -256,7 +292,7 @@ read_scheduling(struct model_config *config, const document *from)
 		break;
 	case INFERENCE__MODEL_CONFIG__SCHEDULING_CHOICE_ENSEMBLE_SCHEDULING:
 		config->scheduling = MODEL_SCHEDULING_ENSEMBLE;
-		break;
+		return read_steps(config, from->ensemble_scheduling);
 	default:
 		break;
 	}
@@ -273,6 +309,7 @@ read_document(struct model_config *config, document *from)
 	config->max_batch_size = from->max_batch_size;
 	config->response_cache = from->response_cache != NULL && from->response_cache->enable;
 	config->decoupled = from->model_transaction_policy != NULL && from->model_transaction_policy->decoupled;
+	config->has_optimization = from->optimization != NULL;
 	config->has_graph_level = from->optimization != NULL && from->optimization->graph != NULL;
 	config->graph_level = config->has_graph_level ? from->optimization->graph->level : 0;
 	if (from->optimization != NULL && from->optimization->execution_accelerators != NULL &&
@@ -502,6 +539,18 @@ write_scheduling(document *to, const struct model_config *config)
 	       write_preferred(to->dynamic_batching, config);
 }
 
+/* Triton prints these of every model but an ensemble, of which it prints the transaction policy instead. */
+static bool
+write_policies(document *to, const struct model_config *config)
+{
+	if (config->scheduling == MODEL_SCHEDULING_ENSEMBLE) {
+		return ensure(&to->model_transaction_policy, &inference__model_transaction_policy__descriptor) != NULL;
+	}
+	return ensure(&to->optimization, &inference__model_optimization_policy__descriptor) != NULL &&
+	       write_pinned_memory(&to->optimization->input_pinned_memory) &&
+	       write_pinned_memory(&to->optimization->output_pinned_memory);
+}
+
 enum status
 model_config_completed(struct model_config *config, struct error *error)
 {
@@ -510,10 +559,7 @@ model_config_completed(struct model_config *config, struct error *error)
 		    write_text(to, "backend", config->backend) &&
 		    write_text(to, "default_model_filename", config->default_model_filename) &&
 		    write_tensors(to, config) && write_instance_groups(to, config) &&
-		    write_version_policy(to, config) && write_scheduling(to, config) &&
-		    ensure(&to->optimization, &inference__model_optimization_policy__descriptor) != NULL &&
-		    write_pinned_memory(&to->optimization->input_pinned_memory) &&
-		    write_pinned_memory(&to->optimization->output_pinned_memory);
+		    write_version_policy(to, config) && write_scheduling(to, config) && write_policies(to, config);
 
 	if (!good) {
 		return error_set(error, STATUS_UNAVAILABLE, "no memory for the model configuration");

@@ -27,8 +27,8 @@ def test_server_metadata(server):
     assert reply.headers["content-type"] == "application/json"
     assert reply.json["name"] == "triton"
     assert reply.json["version"]
-    assert {"classification", "model_repository", "model_configuration", "binary_tensor_data", "parameters",
-            "statistics"} <= set(reply.json["extensions"])
+    assert {"classification", "model_repository", "model_repository(unload_dependents)", "model_configuration",
+            "binary_tensor_data", "parameters", "statistics"} <= set(reply.json["extensions"])
 
 
 SIMPLE = {

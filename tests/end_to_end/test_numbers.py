@@ -218,6 +218,22 @@ def test_without_redis_every_row_is_an_error(serve, repository):
     wait_rows(server, "embedding", lookups=3, errors=3)
 
 
+def test_of_ensembles(deploy, repository):
+    """Ensemble and step count each for themselves."""
+    for name, factor in (("double", 2.0), ("triple", 3.0)):
+        repository.scale(name, {1: factor}, cached=True)
+    steps = [step("double", {"INPUT0": "IN"}, {"OUTPUT0": "x"}), step("triple", {"INPUT0": "x"}, {"OUTPUT0": "OUT"})]
+    ensemble(repository, "chain", {"IN": "FP32"}, {"OUT": "FP32"}, steps, cached=True)
+    server = deploy(repository)
+    with Watcher([server], "double"), Watcher([server], "chain"):
+        for values in ([1, 2], [2, 3], [1, 3], [4]):
+            array = tensor([[value] for value in values])
+            same(decode(put(server, "chain", {"IN": array}))["OUT"], array * 6)
+    wait_rows(server, "chain", lookups=7, hits=3, misses=4)
+    for name in ("double", "triple"):
+        wait_rows(server, name, lookups=4, hits=0, misses=4)
+
+
 def test_reloads_keep_the_sums_right(serve, repository):
     repository.scale("scale", {1: 2.0}, cached=True)
     server = serve(repository, EXPLICIT, "--load-model=scale")

@@ -20,7 +20,9 @@ import pytest
 
 from support import (CACHE, RedisError, ask_delay, ask_identity, decode, encode, eventually, infer, infer_path,
                      request_bytes, same, tensor)
+from traffic import ensemble, step
 
+SLOW = ["slow", "slow_twice"]
 SECONDS = float(os.environ.get("HIPPOCAMP_STRESS_SECONDS", 8))
 SEED = int(os.environ.get("HIPPOCAMP_STRESS_SEED", random.randrange(1 << 30)))
 pytestmark = pytest.mark.timeout(SECONDS + 120)
@@ -247,6 +249,19 @@ class Weights:
             assert all(oldest <= factor <= newest for factor in factors), f"weights {factors}, not {oldest} to {newest}"
 
 
+    def ask_square(self, client, choice):
+        """Both steps of the ensemble are the model; one request never sees two of its weights."""
+        rows = np.array([[choice.randint(1, 12)] * 2 for _ in range(choice.randint(1, 8))], np.float32)
+        oldest = self.loaded
+        answer = ask_steered(self.stress, client, choice, "square", {"INPUT0": rows}, len(rows))
+        newest = self.written
+        if answer:
+            factors = set((answer["OUTPUT0"] / rows).ravel().tolist())
+            assert len(factors) == 1, f"one answer by several weights: {factors}"
+            factor = factors.pop() ** 0.5
+            assert factor == int(factor) and oldest <= factor <= newest, f"weights {factor}, not {oldest} to {newest}"
+
+
 def flips(stress):
     """A model that is loaded and unloaded by others."""
     def ask(client, choice):
@@ -309,14 +324,15 @@ def bursts(stress):
 def leaves(stress):
     """Goes away somewhere in its request, or before the answer, politely or not."""
     def ask(client, choice):
+        model = choice.choice(SLOW)
         with stress.server.connect() as connection:
-            data = slow_request(choice)
+            data = request_bytes("POST", infer_path(model), *encode({"INPUT0": tensor([choice.randrange(10)], "INT32")}))
             connection.send(data[: choice.choice([0, 10, len(data) // 2, len(data) - 1, len(data), len(data), len(data)])])
             if choice.random() < 0.5:
                 time.sleep(choice.random() * 0.02)
             if choice.random() < 0.5:  # a reset instead of an end
                 connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        stress.count("slow", "gone")
+        stress.count(model, "gone")
 
     return ask
 
@@ -324,22 +340,18 @@ def leaves(stress):
 def stays(stress):
     """Asks the same as leaves() and must be answered, whoever of them came first."""
     def ask(client, choice):
-        value = choice.randrange(10)
+        model, value = choice.choice(SLOW), choice.randrange(10)
         if choice.random() < 0.1:
-            reply = client.post(infer_path("slow"), *encode({"INPUT0": tensor([value], "INT32")}, parameters={"fail": "now"}))
+            reply = client.post(infer_path(model), *encode({"INPUT0": tensor([value], "INT32")}, parameters={"fail": "now"}))
             assert reply.status == 500 and "now" in reply.error, f"{reply.status} {reply.body}"
-            stress.count("slow", "failed")
+            stress.count(model, "failed")
             return
         values = tensor([value], "INT32")
-        reply = client.post(infer_path("slow"), *encode({"INPUT0": values}))
+        reply = client.post(infer_path(model), *encode({"INPUT0": values}))
         same(decode(reply)["OUTPUT0"], values)
-        stress.count("slow", "answered")
+        stress.count(model, "answered")
 
     return ask
-
-
-def slow_request(choice):
-    return request_bytes("POST", infer_path("slow"), *encode({"INPUT0": tensor([choice.randrange(10)], "INT32")}))
 
 
 def operates(stress):
@@ -441,12 +453,17 @@ def test_everything_at_once(serve, repository, redis_server, store):
     repository.copy("simple_string", "strings", extra=BATCHES)
     repository.copy("simple", "whole", extra=BY_REQUEST)
     repository.copy("identity", "flip", cached=True)
-    slow = repository.copy("delay", "slow") / "config.pbtxt"
-    slow.write_text(slow.read_text().replace('"100"', '"10"'))
+    for name in ("slow", "slow_step"):
+        slow = repository.copy("delay", name) / "config.pbtxt"
+        slow.write_text(slow.read_text().replace('"100"', '"10"'))
     echo(repository, "queue_cached", REJECTS)
     queue = echo(repository, "queue", REJECTS) / "config.pbtxt"
     queue.write_text(queue.read_text().replace(CACHE, ""))
     repository.scale("scale", {1: 1.0}, cached=True, extra=BATCHES)
+    for name, member, datatype, rows in (("square", "scale", "FP32", 8), ("slow_twice", "slow_step", "INT32", 0)):
+        ensemble(repository, name, {"INPUT0": datatype}, {"OUTPUT0": datatype},
+                 [step(member, {"INPUT0": "INPUT0"}, {"OUTPUT0": "between"}), step(member, {"INPUT0": "between"}, {"OUTPUT0": "OUTPUT0"})],
+                 rows=rows, cached=True)
 
     if store == "redis":
         redis = redis_server()
@@ -464,6 +481,7 @@ def test_everything_at_once(serve, repository, redis_server, store):
     stress.add(bursts(stress), threads=2, pause=0.01)
     stress.add(leaves(stress), threads=2, pause=0.002)
     stress.add(stays(stress), threads=2)
+    stress.add(weights.ask_square)
     stress.add(weights.reload, pause=0.2)
     stress.add(flip, pause=0.05)
     stress.add(operates(stress), pause=0.05)
@@ -472,10 +490,10 @@ def test_everything_at_once(serve, repository, redis_server, store):
     stress.run(SECONDS)
 
     eventually(lambda: not pending(server), "an empty queue")
-    for model, rows in (("strings", True), ("whole", True), ("slow", False), ("queue", False), ("queue_cached", False)):
+    for model, rows in (("strings", True), ("whole", True), ("slow", False), ("slow_twice", False), ("queue", False), ("queue_cached", False)):
         check_counts(stress, model, rows)
     check_lookups(server.metrics())
-    for model in ("strings", "whole", "scale", "flip", "slow", "queue", "queue_cached"):
+    for model in ("strings", "whole", "scale", "square", "flip", *SLOW, "queue", "queue_cached"):
         assert stress[model, "answered"], f"nobody asked {model}"
     assert weights.loaded > 2, "no reloads"
 
@@ -484,5 +502,6 @@ def test_everything_at_once(serve, repository, redis_server, store):
     client.close()
     server.load("flip")
     ask_identity(server, [4.5], "flip")
-    ask_delay(server, 1, model="slow")
+    for model in SLOW:
+        ask_delay(server, 1, model=model)
     server.stop()
