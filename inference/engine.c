@@ -73,9 +73,18 @@ engine_cancel(struct inference_request *request)
 }
 
 static void
+time_out(struct inference_request *request)
+{
+	(void)withdraw(request, STATUS_UNAVAILABLE, "Request timeout expired");
+}
+
+static void
 on_timeout(void *argument)
 {
-	(void)withdraw(argument, STATUS_UNAVAILABLE, "Request timeout expired");
+	struct inference_request *request = argument;
+
+	request->timed_out = true;
+	time_out(request);
 }
 
 /* --- Priority and timeout, as dynamic_batching has them --- */
@@ -366,6 +375,20 @@ fail(struct inference_request *request, const struct error *failure)
 	}
 }
 
+/* A second try waits no longer than the request may. */
+static void
+start_again(struct slice *slice, struct trip_mode mode)
+{
+	struct inference_request *request = slice->request;
+
+	request->unresolved++; /* keeps the request: it may be answered meanwhile */
+	trip_start(request->lane, &slice, 1, mode);
+	if (request->timed_out) {
+		time_out(request);
+	}
+	slice_resolve_guard(request);
+}
+
 /* Rows of this model cannot be told apart or put together: the request goes as a whole, and so do later ones. */
 static bool
 start_over_whole(struct inference_request *request)
@@ -383,7 +406,7 @@ start_over_whole(struct inference_request *request)
 	if (!request->pending) {
 		become_pending(request);
 	}
-	trip_start(request->lane, &slice, 1, (struct trip_mode){.runs = true});
+	start_again(slice, (struct trip_mode){.runs = true});
 	return true;
 }
 
@@ -489,8 +512,7 @@ try_alone(struct slice *slice)
 	slice->failure = NULL;
 	slice->retried = true;
 	slice->shared = false;
-	trip_start(slice->request->lane, &slice, 1,
-		   (struct trip_mode){.runs = true, .stores = slice->keyed, .alone = true});
+	start_again(slice, (struct trip_mode){.runs = true, .stores = slice->keyed, .alone = true});
 }
 
 void

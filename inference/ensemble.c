@@ -209,8 +209,8 @@ check_settings(const struct model_config *config, struct error *error)
 				 "model_warmup can not be specified for ensemble '%.*s'", BYTES_ARGS(config->name));
 	}
 	if (config->max_inflight_requests > 0) {
-		return error_set(error, STATUS_UNSUPPORTED,
-				 "max_inflight_requests is not supported: ensemble '%.*s'", BYTES_ARGS(config->name));
+		return error_set(error, STATUS_UNSUPPORTED, "max_inflight_requests is not supported: ensemble '%.*s'",
+				 BYTES_ARGS(config->name));
 	}
 	if (config->step_count == 0) {
 		return error_set(error, STATUS_INVALID_ARGUMENT, "must specify 'step' for ensemble '%.*s'",
@@ -436,8 +436,8 @@ check_inputs(const struct graph *graph, const struct ensemble_step *step, struct
 }
 
 static enum status
-connect_step(const struct graph *graph, struct inferred *known, const struct model_step *config, struct ensemble_step *step,
-	struct error *error)
+connect_step(const struct graph *graph, struct inferred *known, const struct model_step *config,
+	     struct ensemble_step *step, struct error *error)
 {
 	int32_t own = graph->config->max_batch_size;
 	int32_t models = step->model->config.max_batch_size;
@@ -477,7 +477,8 @@ open_steps(struct ensemble *ensemble, const struct graph *graph, ensemble_find_f
 
 		ensemble->step_count++;
 		step->model = find(context, config->steps[i].model, config->steps[i].version, error);
-		status = step->model == NULL ? error->status : connect_step(graph, known, &config->steps[i], step, error);
+		status = step->model == NULL ? error->status
+					     : connect_step(graph, known, &config->steps[i], step, error);
 		if (status == STATUS_OK) {
 			ensemble->keeps_rows = ensemble->keeps_rows && keeps_rows(step->model);
 		}

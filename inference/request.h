@@ -89,6 +89,7 @@ struct inference_request {
 	bool answered;
 	bool pending; /* holds its model and its lane */
 	bool withdrawn;
+	bool timed_out;
 	bool looked_up;
 	size_t level; /* of priority */
 	uint64_t delay_ns;

@@ -338,6 +338,23 @@ set_lifetimes(struct trip *trip)
 	}
 }
 
+/* Hands the job to the model's queue; false where that is full. */
+static bool
+submit(struct trip *trip)
+{
+	struct scheduler *scheduler = trip->model->scheduler;
+	size_t level = atomic_load(&trip->level);
+
+	trip->job.level = level;
+	if (!scheduler_submit(scheduler, &trip->job)) {
+		return false;
+	}
+	if (atomic_load(&trip->level) < level) { /* somebody more urgent joined in between */
+		scheduler_promote(scheduler, &trip->job, atomic_load(&trip->level));
+	}
+	return true;
+}
+
 static void
 start_run(struct trip *trip)
 {
@@ -357,7 +374,6 @@ start_run(struct trip *trip)
 	trip->leader = NULL; /* from here on it may go */
 	set_lifetimes(trip);
 	trip->state = TRIP_RUNNING;
-	trip->job.level = atomic_load(&trip->level);
 	trip->job.alone = trip->mode.alone;
 	trip->job.delay_ns = trip->delay_ns;
 	trip->job.finished = on_job_finished;
@@ -365,7 +381,7 @@ start_run(struct trip *trip)
 	hold(trip);
 	if (trip->model->ensemble != NULL) {
 		start_ensemble(trip);
-	} else if (!scheduler_submit(trip->model->scheduler, &trip->job)) {
+	} else if (!submit(trip)) {
 		trip->job_pending = false;
 		fail_all(trip, STATUS_UNAVAILABLE, "Exceeds maximum queue size", false);
 		release(trip);
