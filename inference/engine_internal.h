@@ -1,6 +1,7 @@
 /*
- * What the files of the engine share. Room-private. engine.c: lanes, requests in and answers out. trip.c: flights on
- * their way: joining, looking up, running, storing. account.c: what is counted.
+ * What the files of the engine share. Room-private. engine.c: lanes, and requests in. waiting.c: how long they wait.
+ * trip.c: who waits for which flight: joining and leaving. trip_lookup.c, trip_run.c: what the flights wait for.
+ * answer.c: answers out. account.c: what is counted.
  */
 #ifndef HIPPOCAMP_INFERENCE_ENGINE_INTERNAL_H
 #define HIPPOCAMP_INFERENCE_ENGINE_INTERNAL_H
@@ -34,12 +35,6 @@ struct engine_lane {
 
 /* --- engine.c --- */
 
-/* The slice has its answer, on its own loop. Its request may be answered and gone afterwards. */
-void slice_resolve(struct slice *slice);
-
-/* Lets go of a request that was kept by counting one unresolved slice more. */
-void slice_resolve_guard(struct inference_request *request);
-
 void lane_less_underway(struct engine_lane *lane);
 
 /* Uniform in (0, 1]. */
@@ -50,6 +45,30 @@ struct blob *failure_new(enum status status, const char *text);
 
 /* Takes a value that the store gave for a slice or flight; false where it is not the answer to this key. */
 bool value_usable(struct engine_lane *lane, struct model *model, const struct cache_key *key, const struct blob *value);
+
+/* --- waiting.c --- */
+
+void request_set_level(struct inference_request *request);
+
+/* It is not answered at once: from here on it holds its model and its lane, and its queue timeout runs. */
+void request_become_pending(struct inference_request *request);
+
+/* It leaves the queue that it waits in, if it does. It may be answered and gone afterwards. */
+void request_time_out(struct inference_request *request);
+
+/* --- answer.c --- */
+
+/* The slice has its answer, on its own loop. Its request may be answered and gone afterwards. */
+void slice_resolve(struct slice *slice);
+
+/* Lets go of a request that was kept by counting one unresolved slice more. */
+void slice_resolve_guard(struct inference_request *request);
+
+/* All slices have their answers. */
+void request_finish(struct inference_request *request);
+
+/* Counts and hands out what request->status says. */
+void request_conclude(struct inference_request *request);
 
 /* --- trip.c --- */
 
@@ -65,7 +84,41 @@ bool trip_request_waits(struct inference_request *request);
 /* Takes the slices of a request out of the flights that they wait for, and resolves them with this failure. */
 void trip_leave(struct inference_request *request, struct blob *failure);
 
+/* The table for those flights that others may join; see flight_shard_lock. */
+struct flight_table *trip_table(const struct trip *trip);
+
+/* A trip is over when nothing holds it any more. Releasing happens on its home loop. */
+void trip_hold(struct trip *trip);
+void trip_release(struct trip *trip);
+
+/* --- trip_lookup.c --- */
+
+/* Asks the store, then runs what it does not answer. */
+void trip_look_up(struct trip *trip);
+
 void lane_on_deadline(void *argument);
+
+/* --- trip_run.c --- */
+
+/* An answer, or a failure, for all who wait for a flight. */
+struct outcome {
+	struct blob *entry;
+	struct blob *failure;
+	bool hit;
+	bool retry; /* the failure may be somebody else's: those who joined try again */
+};
+
+void trip_answer(struct flight *flight, const struct outcome *outcome);
+
+/* The same failure for all flights without an answer, whose number trip_unanswered tells. */
+void trip_fail(struct trip *trip, enum status status, const char *text, bool retry);
+size_t trip_unanswered(const struct trip *trip);
+
+/* Runs the model for them, then stores the answers. */
+void trip_run(struct trip *trip);
+
+/* Nobody waits any more. Any thread, while the trip is held by a flight without an answer or by the caller. */
+void trip_withdraw(struct trip *trip);
 
 /* --- account.c --- */
 

@@ -1,0 +1,369 @@
+/* What is made of the answers to a request's slices: second tries, the answer itself, and what the cache did for it. */
+#include "base/clock.h"
+#include "inference/engine_internal.h"
+#include "inference/entry.h"
+#include "inference/rows.h"
+
+static void
+drop_slices(struct inference_request *request)
+{
+	for (size_t i = 0; i < request->slice_count; i++) {
+		blob_unref(request->slices[i].entry);
+		blob_unref(request->slices[i].stale);
+		blob_unref(request->slices[i].failure);
+	}
+}
+
+/* An expired row is better than none where the model failed. */
+static void
+use_stale(struct inference_request *request)
+{
+	for (size_t i = 0; i < request->slice_count; i++) {
+		struct slice *slice = &request->slices[i];
+		enum status status =
+			slice->failure == NULL ? STATUS_OK : ((const struct error *)slice->failure->data)->status;
+
+		if (slice->stale != NULL && (status == STATUS_INTERNAL || status == STATUS_UNAVAILABLE)) {
+			blob_unref(slice->failure);
+			slice->failure = NULL;
+			slice->entry = slice->stale;
+			slice->stale = NULL;
+			slice->stored = false;
+			slice->result = SLICE_HIT;
+		}
+	}
+}
+
+static const struct error *
+first_failure(const struct inference_request *request)
+{
+	for (size_t i = 0; i < request->slice_count; i++) {
+		if (request->slices[i].failure != NULL) {
+			return (const struct error *)request->slices[i].failure->data;
+		}
+	}
+	return NULL;
+}
+
+static void
+report_age(struct inference_request *request)
+{
+	struct cache_report *report = &request->report;
+	uint64_t now = clock_wall_ms();
+
+	for (size_t i = 0; i < request->slice_count; i++) {
+		struct freshness_entry freshness = entry_freshness(request->slices[i].entry);
+		uint64_t age = now > freshness.created_ms ? now - freshness.created_ms : 0;
+		int64_t left = ((int64_t)freshness.lifetime_ms - (int64_t)age);
+
+		report->age_s = age / 1000 > report->age_s ? age / 1000 : report->age_s;
+		left = left <= 0 ? (left - 1000) / 1000 : left / 1000; /* expired: below 0 */
+		if (freshness.lifetime_ms > 0 && (!report->has_ttl || left < report->ttl_s)) {
+			report->has_ttl = true;
+			report->ttl_s = left;
+		}
+	}
+}
+
+static void
+write_report(struct inference_request *request)
+{
+	struct cache_report *report = &request->report;
+	bool expired = false;
+	bool unwanted = request->directives.refresh;
+	bool bypassed = false;
+	size_t joined = 0;
+
+	report->rows = request->slice_count;
+	for (size_t i = 0; i < request->slice_count; i++) {
+		const struct slice *slice = &request->slices[i];
+
+		report->known += slice->result == SLICE_HIT || slice->result == SLICE_JOINED;
+		joined += slice->result == SLICE_JOINED;
+		report->stored = report->stored || slice->stored;
+		expired = expired || slice->expired;
+		unwanted = unwanted || slice->unwanted;
+		bypassed = bypassed || slice->result == SLICE_BYPASSED;
+	}
+	report->joined = joined == report->rows;
+	if (report->known == report->rows) {
+		report->forward = FORWARD_NONE;
+		if (request->status == STATUS_OK) {
+			report_age(request);
+		}
+	} else if (bypassed) {
+		report->forward = FORWARD_BYPASS;
+	} else if (unwanted) {
+		report->forward = FORWARD_REQUEST;
+	} else if (expired) {
+		report->forward = FORWARD_STALE;
+	} else {
+		report->forward = report->known > 0 ? FORWARD_PARTIAL : FORWARD_MISS;
+	}
+}
+
+static void
+hand_out(struct inference_request *request)
+{
+	struct engine_lane *lane = request->lane;
+	struct model *model = request->model;
+	bool pending = request->pending;
+
+	request->answered = true;
+	if (request->starting) {
+		return; /* engine_infer's return value tells */
+	}
+	request->done(request);
+	if (pending) {
+		model_unref(model);
+		lane_less_underway(lane);
+	}
+}
+
+static void
+on_turn(struct loop_mail *mail)
+{
+	hand_out((struct inference_request *)((char *)mail - offsetof(struct inference_request, mail)));
+}
+
+/* Those whose turn it is are told on their own loops. */
+static void
+hand_out_in_order(struct inference_request *request)
+{
+	struct order_list leaving;
+	struct order *order;
+
+	ordering_ready(request->model->ordering, &request->order, &leaving);
+	while ((order = TAILQ_FIRST(&leaving)) != NULL) {
+		struct inference_request *next =
+			(struct inference_request *)((char *)order - offsetof(struct inference_request, order));
+
+		TAILQ_REMOVE(&leaving, order, next);
+		if (next == request && request->starting) {
+			hand_out(request);
+		} else {
+			next->mail.deliver = on_turn;
+			loop_post(next->lane->loop, &next->mail);
+		}
+	}
+}
+
+static void
+keep_longest(uint64_t *longest, uint64_t ns)
+{
+	*longest = ns > *longest ? ns : *longest;
+}
+
+static void
+write_times(struct inference_request *request)
+{
+	for (size_t i = 0; i < request->slice_count; i++) {
+		const struct run_times *times = &request->slices[i].times;
+
+		keep_longest(&request->times.queue_ns, times->queue_ns);
+		keep_longest(&request->times.input_ns, times->input_ns);
+		keep_longest(&request->times.infer_ns, times->infer_ns);
+		keep_longest(&request->times.output_ns, times->output_ns);
+	}
+}
+
+/* How long another answer may be used that is made of this one. */
+static void
+write_dates(struct inference_request *request)
+{
+	for (size_t i = 0; i < request->slice_count && request->status == STATUS_OK; i++) {
+		struct freshness_entry freshness = entry_freshness(request->slices[i].entry);
+		uint64_t expires = freshness.created_ms + freshness.lifetime_ms;
+
+		if (request->created_ms == 0 || freshness.created_ms < request->created_ms) {
+			request->created_ms = freshness.created_ms;
+		}
+		if (request->report.cached && freshness.lifetime_ms > 0 &&
+		    (request->expires_ms == 0 || expires < request->expires_ms)) {
+			request->expires_ms = expires;
+		}
+	}
+}
+
+void
+request_conclude(struct inference_request *request)
+{
+	loop_timer_free(request->timer);
+	request->timer = NULL;
+	write_times(request);
+	if (request->wants_dates) {
+		write_dates(request);
+	}
+	if (request->report.cached) {
+		write_report(request);
+	}
+	account_request(request->lane, request);
+	drop_slices(request);
+	if (request->model->ordering != NULL) {
+		hand_out_in_order(request);
+	} else {
+		hand_out(request);
+	}
+}
+
+static void
+fail(struct inference_request *request, const struct error *failure)
+{
+	struct bytes id = request->id.length > 0 ? request->id : bytes_text("<id_unknown>");
+
+	request->status = failure->status;
+	request->error = *failure;
+	if (strcmp(failure->text, "Exceeds maximum queue size") == 0) { /* Triton names the request here */
+		(void)error_prefix(&request->error, "[request id: %.*s] ", BYTES_ARGS(id));
+	}
+}
+
+/* A second try waits no longer than the request may. */
+static void
+start_again(struct slice *slice, struct trip_mode mode)
+{
+	struct inference_request *request = slice->request;
+
+	request->unresolved++; /* keeps the request: it may be answered meanwhile */
+	trip_start(request->lane, &slice, 1, mode);
+	if (request->timed_out) {
+		request_time_out(request);
+	}
+	slice_resolve_guard(request);
+}
+
+/* Rows of this model cannot be told apart or put together: the request goes as a whole, and so do later ones. */
+static bool
+start_over_whole(struct inference_request *request)
+{
+	struct inference_request old = *request;
+	struct slice *slice;
+
+	if (request->slice_count == 1 || request->withdrawn || request->directives.only ||
+	    !atomic_load(&request->model->whole) || !rows_cut(request, true)) {
+		return false;
+	}
+	drop_slices(&old);
+	slice = &request->slices[0];
+	slice->result = SLICE_MISS;
+	if (!request->pending) {
+		request_become_pending(request);
+	}
+	start_again(slice, (struct trip_mode){.runs = true});
+	return true;
+}
+
+static bool
+assemble(struct inference_request *request)
+{
+	bool fit = true;
+
+	if (request->slice_count == 1) {
+		request->entry = request->slices[0].entry;
+		blob_ref(request->entry);
+		return true;
+	}
+	request->entry = rows_assemble(request, &fit);
+	if (!fit) {
+		atomic_store(&request->model->whole, true);
+		return false;
+	}
+	if (request->entry == NULL) {
+		request->status = error_set(&request->error, STATUS_UNAVAILABLE, "no memory for the response");
+	}
+	return true;
+}
+
+void
+request_finish(struct inference_request *request)
+{
+	const struct error *failure;
+
+	use_stale(request);
+	failure = first_failure(request);
+	request->status = STATUS_OK;
+	if (failure != NULL) {
+		if (start_over_whole(request)) {
+			return;
+		}
+		fail(request, failure);
+	} else if (!assemble(request)) {
+		if (start_over_whole(request)) {
+			return;
+		}
+		request->status =
+			error_set(&request->error, request->directives.only ? STATUS_NOT_CACHED : STATUS_UNAVAILABLE,
+				  "the rows of the answer have different shapes, so that they cannot be put together");
+	}
+	request_conclude(request);
+}
+
+void
+slice_resolve_guard(struct inference_request *request)
+{
+	if (--request->unresolved == 0) {
+		request_finish(request);
+	}
+}
+
+/* Has any slice failed for good? Only of resolved slices: the others may be written by another loop just now. */
+static bool
+has_failed(const struct inference_request *request)
+{
+	for (size_t i = 0; i < request->slice_count; i++) {
+		if (request->slices[i].resolved && request->slices[i].failure != NULL) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * What joined somebody else's answer may not suit: a failure of other rows, or an entry that was good enough for the
+ * other request, but is too old for this one.
+ */
+static bool
+worth_another_try(const struct slice *slice)
+{
+	const struct inference_request *request = slice->request;
+	struct freshness_entry freshness;
+	enum freshness verdict;
+	bool on_error;
+
+	if (slice->retried || request->withdrawn || request->directives.only) {
+		return false;
+	}
+	if (slice->failure != NULL) {
+		return slice->retry && !has_failed(request);
+	}
+	if (slice->result != SLICE_JOINED) {
+		return false;
+	}
+	freshness = entry_freshness(slice->entry);
+	verdict = freshness_judge(&request->model->freshness, &request->directives, &freshness, clock_wall_ms(), 1,
+				  &on_error);
+	return verdict == FRESHNESS_TOO_OLD || verdict == FRESHNESS_STALE;
+}
+
+static void
+try_alone(struct slice *slice)
+{
+	blob_unref(slice->entry);
+	blob_unref(slice->failure);
+	slice->entry = NULL;
+	slice->failure = NULL;
+	slice->retried = true;
+	slice->shared = false;
+	start_again(slice, (struct trip_mode){.runs = true, .stores = slice->keyed, .alone = true});
+}
+
+void
+slice_resolve(struct slice *slice)
+{
+	if (worth_another_try(slice)) {
+		try_alone(slice);
+		return;
+	}
+	slice->resolved = true;
+	slice_resolve_guard(slice->request);
+}

@@ -1,0 +1,114 @@
+/* How long a request waits for its run, and how it leaves before there is an answer. */
+#include "inference/engine_internal.h"
+
+#define TIMEOUT_MAX_US ((uint64_t)1000000000000) /* eleven days */
+
+/* --- Leaving before there is an answer --- */
+
+static bool
+withdraw(struct inference_request *request, enum status status, const char *text)
+{
+	struct blob *failure;
+
+	if (request->answered || request->withdrawn || !trip_request_waits(request)) {
+		return false;
+	}
+	request->withdrawn = true;
+	failure = failure_new(status, text);
+	trip_leave(request, failure);
+	blob_unref(failure);
+	return true;
+}
+
+void
+engine_cancel(struct inference_request *request)
+{
+	(void)withdraw(request, STATUS_CANCELLED, "the client closed the connection");
+}
+
+void
+request_time_out(struct inference_request *request)
+{
+	(void)withdraw(request, STATUS_UNAVAILABLE, "Request timeout expired");
+}
+
+static void
+on_timeout(void *argument)
+{
+	struct inference_request *request = argument;
+
+	request->timed_out = true;
+	request_time_out(request);
+}
+
+/* --- Priority and timeout, as dynamic_batching has them --- */
+
+static bool
+read_unsigned(const struct inference_request *request, const char *name, uint64_t *number)
+{
+	const struct parameter *parameter = parameter_find(request->parameters, request->parameter_count, name);
+
+	if (parameter == NULL || (parameter->kind != PARAMETER_UNSIGNED &&
+				  (parameter->kind != PARAMETER_SIGNED || parameter->signed_number < 0))) {
+		return false;
+	}
+	*number = parameter->unsigned_number;
+	return true;
+}
+
+void
+request_set_level(struct inference_request *request)
+{
+	const struct model_batching *batching = &request->model->config.batching;
+	uint64_t level = 0;
+
+	if (batching->priority_levels == 0) {
+		request->level = 1;
+		return;
+	}
+	(void)read_unsigned(request, "priority", &level);
+	request->level =
+		(size_t)(level == 0 || level > batching->priority_levels ? batching->default_priority_level : level);
+}
+
+/* How long it may wait before its run begins, in µs; 0: for ever. */
+static uint64_t
+queue_timeout(const struct inference_request *request)
+{
+	const struct model_queue_policy *policy =
+		model_batching_policy(&request->model->config.batching, request->level);
+	uint64_t timeout = policy->default_timeout_us;
+	uint64_t wish = 0;
+
+	if (request->model->config.scheduling != MODEL_SCHEDULING_DYNAMIC) {
+		return 0;
+	}
+	if (policy->allow_timeout_override && read_unsigned(request, "timeout", &wish) && wish > 0 &&
+	    (timeout == 0 || wish < timeout)) {
+		timeout = wish;
+	}
+	return timeout < TIMEOUT_MAX_US ? timeout : TIMEOUT_MAX_US;
+}
+
+/* What comes of a request that waits too long: the queue delays it, or it is rejected here. */
+static void
+set_timeout(struct inference_request *request)
+{
+	uint64_t timeout = queue_timeout(request);
+
+	if (model_batching_policy(&request->model->config.batching, request->level)->delays) {
+		request->delay_ns = timeout * 1000;
+	} else if (timeout > 0) {
+		request->timer = loop_timer_new(request->lane->loop, on_timeout, request);
+		loop_timer_set(request->timer, (timeout + 999) / 1000);
+	}
+}
+
+void
+request_become_pending(struct inference_request *request)
+{
+	request->pending = true;
+	(void)model_ref(request->model);
+	request->lane->underway++;
+	set_timeout(request);
+}
