@@ -178,8 +178,7 @@ write_dates(struct inference_request *request)
 		if (request->created_ms == 0 || freshness.created_ms < request->created_ms) {
 			request->created_ms = freshness.created_ms;
 		}
-		if (request->report.cached && freshness.lifetime_ms > 0 &&
-		    (request->expires_ms == 0 || expires < request->expires_ms)) {
+		if (freshness.lifetime_ms > 0 && (request->expires_ms == 0 || expires < request->expires_ms)) {
 			request->expires_ms = expires;
 		}
 	}

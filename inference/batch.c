@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #define DATA_ALIGNMENT ((size_t)64)
+#define STALE_PART_MS 1000U
 
 /* --- Inputs --- */
 
@@ -290,32 +291,42 @@ split(struct batch *batch, struct error *error)
 
 /* --- The end --- */
 
-/* How long the answer is fresh, counted from when it was made. */
-static uint64_t
-lifetime_of(const struct batch *batch, uint64_t lifetime_ms, uint64_t created_ms)
+/*
+ * What an answer that is made of others tells of its age. It is as old as the oldest of them, but its own lifetime
+ * begins now; it ends with the first of theirs. One that is stale already was good enough, so the whole is, for the
+ * moment.
+ */
+static struct freshness_entry
+date(const struct batch *batch, uint64_t lifetime_ms)
 {
-	uint64_t left;
+	uint64_t now = clock_wall_ms();
+	struct freshness_entry freshness = {.created_ms = now, .lifetime_ms = lifetime_ms};
+	uint64_t expires = batch->expires_ms;
 
-	if (batch->expires_ms == 0) {
-		return lifetime_ms;
+	if (batch->created_ms == 0 || batch->created_ms > now) {
+		return freshness;
 	}
-	left = batch->expires_ms > created_ms ? batch->expires_ms - created_ms : 1;
-	return lifetime_ms == 0 || left < lifetime_ms ? left : lifetime_ms;
+	freshness.created_ms = batch->created_ms;
+	if (expires != 0 && expires <= now && !batch->keeps_stale) {
+		expires = now + STALE_PART_MS;
+	}
+	if (lifetime_ms != 0 && (expires == 0 || now + lifetime_ms < expires)) {
+		expires = now + lifetime_ms;
+	}
+	freshness.lifetime_ms = expires == 0 ? 0 : expires > batch->created_ms ? expires - batch->created_ms : 1;
+	return freshness;
 }
 
 static void
 seal(const struct batch *batch, struct job *job, uint64_t cost_ns)
 {
-	uint64_t created = batch->created_ms == 0 ? clock_wall_ms() : batch->created_ms;
-
 	for (size_t i = 0; i < job->part_count; i++) {
 		const struct job_part *part = &job->parts[i];
 		uint64_t share = batch->rows > 0 ? cost_ns * (uint64_t)part->rows / (uint64_t)batch->rows : cost_ns;
+		struct freshness_entry freshness = date(batch, part->lifetime_ms);
 
-		entry_seal(part->entry, part->key,
-			   &(struct freshness_entry){.created_ms = created,
-						     .lifetime_ms = lifetime_of(batch, part->lifetime_ms, created),
-						     .cost_us = share / 1000});
+		freshness.cost_us = share / 1000;
+		entry_seal(part->entry, part->key, &freshness);
 	}
 }
 

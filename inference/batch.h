@@ -22,6 +22,7 @@ struct batch {
 	 * them expires. 0: made now; never. */
 	uint64_t created_ms;
 	uint64_t expires_ms;
+	bool keeps_stale; /* stale parts were this request's own wish, so the whole is stale for all others */
 
 	/* This file's. */
 	int64_t (*shapes)[TENSOR_RANK_MAX + 1];

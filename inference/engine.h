@@ -22,7 +22,7 @@ struct engine_lane *engine_lane_new(struct engine *engine, struct loop *loop, si
 
 /*
  * Calls `done` once (perhaps before this returns) when nothing of this lane is under way any more, write-behind inserts
- * and late look-ups included. No request may be given to the lane after this.
+ * and late look-ups included. No request may be given to the lane after this, but by what is under way.
  */
 void engine_lane_drain(struct engine_lane *lane, void (*done)(void *argument), void *argument);
 void engine_lane_free(struct engine_lane *lane); /* drained */
@@ -38,8 +38,8 @@ void engine_lane_free(struct engine_lane *lane); /* drained */
 bool engine_infer(struct engine_lane *lane, struct inference_request *request);
 
 /*
- * Nobody wants the answer any more. A request that waits in a queue is taken out and answered as cancelled, perhaps
- * before this returns; one that runs already is answered as ever. Not after its answer.
+ * Nobody wants the answer any more. A request that waits in a queue, or for the steps of an ensemble, is answered as
+ * cancelled, perhaps before this returns; one whose model runs already is answered as ever. Not after its answer.
  */
 void engine_cancel(struct inference_request *request);
 

@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+#define STEPS_MAX 1000
+
 /* --- The graph of a config --- */
 
 struct node {
@@ -211,6 +213,10 @@ check_settings(const struct model_config *config, struct error *error)
 	if (config->max_inflight_requests > 0) {
 		return error_set(error, STATUS_UNSUPPORTED, "max_inflight_requests is not supported: ensemble '%.*s'",
 				 BYTES_ARGS(config->name));
+	}
+	if (config->step_count > STEPS_MAX) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "at most %d steps are supported for ensemble '%.*s'",
+				 STEPS_MAX, BYTES_ARGS(config->name));
 	}
 	if (config->step_count == 0) {
 		return error_set(error, STATUS_INVALID_ARGUMENT, "must specify 'step' for ensemble '%.*s'",
@@ -456,10 +462,11 @@ connect_step(const struct graph *graph, struct inferred *known, const struct mod
 	return status == STATUS_OK ? connect_outputs(graph, known, config, step, error) : status;
 }
 
+/* Not where it is cached by requests: it has no batches, or is said or was seen to mix rows. */
 static bool
 keeps_rows(const struct model *model)
 {
-	return model->ensemble != NULL ? model->ensemble->keeps_rows : model_batches(model);
+	return !atomic_load(&model->whole);
 }
 
 static enum status

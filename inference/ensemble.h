@@ -3,7 +3,7 @@
  * them as the inputs of a model and makes others of that model's outputs. Rules and texts are Triton's.
  *
  * An ensemble holds its steps' models as they were when it was opened, so it has to be opened anew when one of them is
- * replaced; see repository_ensembles.c.
+ * replaced; see repository_change.c.
  */
 #ifndef HIPPOCAMP_INFERENCE_ENSEMBLE_H
 #define HIPPOCAMP_INFERENCE_ENSEMBLE_H

@@ -373,6 +373,7 @@ ensemble_run_start(struct ensemble_run *run)
 	enum status status = batch_init(&run->batch, run->model, &run->jobs, &error);
 
 	run->job->queued_ns = run->batch.started_ns;
+	run->batch.keeps_stale = run->origin.directives.has_max_stale;
 	run->values = arena_array(&run->arena, ensemble->tensor_count, sizeof(*run->values));
 	run->steps = arena_array(&run->arena, ensemble->step_count, sizeof(*run->steps));
 	if (status == STATUS_OK && (run->values == NULL || run->steps == NULL)) {

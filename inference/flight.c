@@ -49,12 +49,12 @@ flight_shard_unlock(struct flight_shard *shard)
 }
 
 struct flight *
-flight_find(struct flight_shard *shard, const struct digest_value *digest)
+flight_find(struct flight_shard *shard, const struct digest_value *digest, uint64_t steering)
 {
 	struct flight *flight;
 
 	LIST_FOREACH (flight, &shard->chains[digest->bytes[1] % FLIGHT_CHAINS], chain) {
-		if (memcmp(&flight->digest, digest, sizeof(*digest)) == 0) {
+		if (flight->steering == steering && memcmp(&flight->digest, digest, sizeof(*digest)) == 0) {
 			return flight;
 		}
 	}

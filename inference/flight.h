@@ -61,6 +61,7 @@ struct flight {
 	LIST_ENTRY(flight) chain;
 	bool in_table;
 	struct digest_value digest; /* in the table */
+	uint64_t steering;	    /* of the leader, see struct inference_request */
 	struct cache_key key;
 	struct slice_list waiting;
 	bool answered;
@@ -73,7 +74,6 @@ struct flight {
 	struct blob *entry;
 	struct blob *stale;
 	struct cache_insert insert;
-	uint64_t keep_ms;
 };
 
 /* What a trip may do. */
@@ -141,7 +141,7 @@ struct flight_shard *flight_shard_lock(struct flight_table *table, const struct 
 void flight_shard_unlock(struct flight_shard *shard);
 
 /* With the shard locked. */
-struct flight *flight_find(struct flight_shard *shard, const struct digest_value *digest);
+struct flight *flight_find(struct flight_shard *shard, const struct digest_value *digest, uint64_t steering);
 void flight_enter(struct flight_shard *shard, struct flight *flight);
 void flight_leave(struct flight *flight);
 

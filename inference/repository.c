@@ -42,7 +42,9 @@ load_override(struct repository *repository, struct known_model *known, const st
 		status = write_files(known, command, error);
 	}
 	if (status == STATUS_OK) {
-		status = repository_load(repository, known, error);
+		known->trying = true;
+		status = repository_load(repository, known, true, error);
+		known->trying = false;
 	}
 	if (status == STATUS_OK) {
 		known_model_drop_override(&old);
@@ -92,8 +94,7 @@ run_load(struct repository *repository, const struct repository_command *command
 	if (command->has_config) {
 		status = load_override(repository, known, command, error);
 	} else {
-		status = is_unchanged(known) ? repository_load_members(repository, known, error)
-					     : repository_load(repository, known, error);
+		status = repository_load(repository, known, !is_unchanged(known), error);
 	}
 	known->requested = known->requested || status == STATUS_OK;
 	return status;
@@ -196,7 +197,7 @@ refresh(struct repository *repository, struct known_model *known, struct error *
 	if ((known_model_is_loaded(known) || known->failed || known->waiting) && known->stamp == folder_stamp(folder)) {
 		return STATUS_OK;
 	}
-	return repository_load(repository, known, error);
+	return repository_load(repository, known, true, error);
 }
 
 static void
@@ -347,6 +348,7 @@ repository_new(const struct repository_options *options)
 	(void)pthread_cond_init(&repository->changed, NULL);
 	STAILQ_INIT(&repository->commands);
 	SLIST_INIT(&repository->closing);
+	STAILQ_INIT(&repository->change);
 	LIST_INIT(&repository->known);
 	repository->table = model_table_new(0);
 	repository->generation = 1;

@@ -1,9 +1,9 @@
 /*
  * What the files of the model repository share. Room-private.
  *
- * repository_index.c: what is known, and the snapshots that loops see. repository_load.c: loading and unloading.
- * repository_ensembles.c: what depends on what. repository.c: commands, the disk, the thread. All but what repository.h
- * gives to loops runs on the repository's thread (before that starts, on the one that starts it).
+ * repository_index.c: what is known, and the snapshots that loops see. repository_load.c: reading and opening one
+ * model. repository_change.c: what goes with it, and taking effect. repository.c: commands, the disk, the thread. All
+ * but what repository.h gives to loops runs on the repository's thread (before that starts, on the one that starts it).
  */
 #ifndef HIPPOCAMP_INFERENCE_REPOSITORY_INTERNAL_H
 #define HIPPOCAMP_INFERENCE_REPOSITORY_INTERNAL_H
@@ -22,13 +22,42 @@ struct version {
 /* A model that a step of an ensemble names. */
 struct ensemble_member {
 	char *name;
-	int64_t version; /* -1: the newest */
+	int64_t version;	   /* -1: the newest */
+	struct known_model *known; /* NULL while there is none of that name */
 };
 
 /* In order of their names. */
 struct ensemble_members {
 	struct ensemble_member *list;
 	size_t count;
+};
+
+enum staging_state {
+	STAGING_UNDERWAY,
+	STAGING_SAME, /* nothing to be done */
+	STAGING_READY,
+	STAGING_FAILED
+};
+
+/* What a change of the repository makes of one model, before all that it makes takes effect. */
+struct staging {
+	STAILQ_ENTRY(staging) next;
+	struct known_model *known;
+	enum staging_state state;
+	bool circular;	    /* why it failed */
+	bool follows;	    /* looked at because of its members */
+	const char *folder; /* of the files */
+	char *config;	    /* the text, or NULL: there is no file */
+	size_t config_length;
+	bool config_is_json;
+	uint64_t start_ns;
+	uint64_t stamp;
+	struct ensemble_members members;
+	struct version *versions; /* opened, or failed to */
+	size_t version_count;
+	struct version *old_versions; /* that went, once it has taken effect */
+	size_t old_version_count;
+	struct error error;
 };
 
 /* One model of the repository, loaded or not. */
@@ -40,12 +69,14 @@ struct known_model {
 	struct version *versions; /* ascending */
 	size_t version_count;
 	bool failed;	/* the last attempt to load it did */
-	bool loading;	/* at this moment; what is loaded meanwhile are its members */
 	bool requested; /* for its own sake, not as a member only */
 	bool waiting;	/* an ensemble that went with a member, to come back with it */
+	bool trying;	/* what a load request gives: if it fails it was never there */
 	struct ensemble_members members;
-	char *override_config; /* JSON that a load request gave; kept until unload */
-	char *override_folder; /* files that a load request gave */
+	char *override_config;	 /* JSON that a load request gave; kept until unload */
+	char *override_folder;	 /* files that a load request gave */
+	struct staging *staging; /* of the change under way; NULL: not looked at */
+	bool leaving;		 /* with the change under way */
 };
 
 struct repository {
@@ -57,6 +88,7 @@ struct repository {
 	SLIST_HEAD(, model) closing;
 	size_t open_models;
 	bool stopping;
+	STAILQ_HEAD(, staging) change;	/* under way */
 	LIST_HEAD(, known_model) known; /* written by the repository's thread, under the mutex */
 	struct model_table *table;
 	_Atomic uint64_t generation; /* of the table */
@@ -81,42 +113,44 @@ void known_model_free(struct known_model *known);
  */
 struct model_table *repository_publish(struct repository *repository);
 
-/* --- repository_load.c --- */
+/* --- repository_load.c: one model --- */
 
 /* Where the model lies; free() it. The same name in two repositories is an error, as in Triton. */
 enum status repository_find_folder(struct repository *repository, const char *name, char **folder, struct error *error);
 
-/* Loads or reloads from known->folder, or from what a load request gave. */
-enum status repository_load(struct repository *repository, struct known_model *known, struct error *error);
-void repository_unload(struct repository *repository, struct known_model *known);
+/* The answer for what could not even be read; the reason goes into the log, as Triton has it. */
+enum status repository_poll_failed(const char *name, struct error *error);
 
-/* --- repository_ensembles.c --- */
+/* Reads and checks the config, finds the members, and chooses the versions. */
+enum status staging_read(struct repository *repository, struct staging *staging, struct error *error);
 
-/* None for other models. */
-void ensemble_members_read(struct ensemble_members *members, const struct model_config *config);
-void ensemble_members_free(struct ensemble_members *members);
+/* Opens the versions; members are looked for in the change under way first. */
+enum status staging_open(struct repository *repository, struct staging *staging, struct error *error);
 
-/* Loads what the ensemble needs and has not got, or has got in an older state. Nothing for other models. */
-enum status repository_load_members(struct repository *repository, struct known_model *ensemble, struct error *error);
-
-/* An ensemble_find_fn; the context is the repository. */
-struct model *repository_find_member(void *context, struct bytes name, int64_t version, struct error *error);
-
-/* After a model was loaded: the ensembles that use it, or would if it had been there, are loaded anew. */
-void repository_reload_ensembles(struct repository *repository, const struct known_model *member);
-
-/* Before a model is unloaded: so are the ensembles that use it. */
-void repository_unload_ensembles(struct repository *repository, const struct known_model *member);
-
-/* Unloads members of an unloaded ensemble that were loaded for it alone. */
-void repository_unload_members(struct repository *repository, const struct known_model *ensemble);
-
-/* --- repository_load.c, the end --- */
+void staging_free(struct staging *staging);
 
 /* Closes a model that nobody uses any more. */
 void repository_close_model(struct repository *repository, struct model *model);
 
-/* The answer for what could not even be read; the reason goes into the log, as Triton has it. */
-enum status repository_poll_failed(const char *name, struct error *error);
+/* --- repository_change.c: all that depends on it --- */
+
+void ensemble_members_free(struct ensemble_members *members);
+
+/* An ensemble_find_fn; the context is the repository. */
+struct model *repository_find_member(void *context, struct bytes name, int64_t version, struct error *error);
+
+/*
+ * Loads or reloads a model, from known->folder or what a load request gave; `always`, or only where it is new or has
+ * changed on disk. So are, before it, the models of an ensemble's steps where they are new or have changed, and, after
+ * it, the ensembles that use any of them. All of it takes effect at once. What fails goes on as it was, but for
+ * ensembles whose members were replaced: they go.
+ */
+enum status repository_load(struct repository *repository, struct known_model *known, bool always, struct error *error);
+
+/* With the ensembles that use it, which come back with it. */
+void repository_unload(struct repository *repository, struct known_model *known);
+
+/* Unloads members of an unloaded ensemble that were loaded for it alone. */
+void repository_unload_members(struct repository *repository, struct known_model *ensemble);
 
 #endif

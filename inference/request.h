@@ -91,7 +91,8 @@ struct inference_request {
 	bool withdrawn;
 	bool timed_out;
 	bool looked_up;
-	size_t level; /* of priority */
+	size_t level;	   /* of priority */
+	uint64_t steering; /* what makes its run wait otherwise than an equal request's; those do not join */
 	uint64_t delay_ns;
 	struct loop_timer *timer;
 	uint64_t start_ns;

@@ -34,6 +34,7 @@ add_flight(struct trip *trip, const struct slice *slice)
 	flight->key = slice->key;
 	flight->key.scope = bytes_text(trip->model->scope);
 	flight->digest = slice->key.digest;
+	flight->steering = slice->request->steering;
 	flight->rows = slice->rows;
 	flight->data = slice->data;
 	TAILQ_INIT(&flight->waiting);
@@ -73,7 +74,7 @@ static bool
 join_or_lead(struct trip *trip, struct slice *slice)
 {
 	struct flight_shard *shard = flight_shard_lock(trip_table(trip), &slice->key.digest);
-	struct flight *other = shard == NULL ? NULL : flight_find(shard, &slice->key.digest);
+	struct flight *other = shard == NULL ? NULL : flight_find(shard, &slice->key.digest, slice->request->steering);
 	bool answered = other != NULL && other->answered;
 
 	slice->leads = other == NULL;
@@ -128,10 +129,11 @@ enter_refresh(struct trip *trip, const struct slice *slice)
 
 	digest.bytes[DIGEST_SIZE_MAX - 1] ^= 0xff;
 	shard = flight_shard_lock(&trip->lane->engine->flights, &digest);
-	alone = flight_find(shard, &digest) == NULL;
+	alone = flight_find(shard, &digest, 0) == NULL;
 	if (alone) {
 		add_flight(trip, slice);
 		trip->flights[trip->count - 1].digest = digest;
+		trip->flights[trip->count - 1].steering = 0;
 		flight_enter(shard, &trip->flights[trip->count - 1]);
 	}
 	flight_shard_unlock(shard);

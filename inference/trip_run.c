@@ -129,6 +129,18 @@ on_inserted(struct cache_insert *insert)
 	trip_release(flight->trip);
 }
 
+/* How long the store has to keep it; the answer of an ensemble has lived a part of its life already. */
+static uint64_t
+keep_ms(const struct flight *flight)
+{
+	struct freshness_entry freshness = entry_freshness(flight->entry);
+	uint64_t keep = freshness_keep_ms(&flight->trip->model->freshness, freshness.lifetime_ms);
+	uint64_t now = clock_wall_ms();
+	uint64_t age = now > freshness.created_ms ? now - freshness.created_ms : 0;
+
+	return keep == 0 ? 0 : keep > age ? keep - age : 1;
+}
+
 static void
 store(struct flight *flight)
 {
@@ -138,7 +150,7 @@ store(struct flight *flight)
 
 	trip_hold(trip);
 	flight->insert = (struct cache_insert){
-		.key = &flight->key, .value = flight->entry, .ttl_ms = flight->keep_ms, .done = on_inserted};
+		.key = &flight->key, .value = flight->entry, .ttl_ms = keep_ms(flight), .done = on_inserted};
 	if (!is_small_enough(trip->lane, flight->entry)) {
 		account_too_large(trip->lane, trip->model);
 		on_inserted(&flight->insert);
@@ -292,14 +304,12 @@ trip_unanswered(const struct trip *trip)
 static void
 set_lifetimes(struct trip *trip)
 {
-	for (size_t i = 0; i < trip->count; i++) {
-		struct flight *flight = &trip->flights[i];
+	bool cached = trip->lane->cache != NULL && trip->model->config.response_cache;
 
-		if (!flight->answered) {
-			uint64_t lifetime = freshness_lifetime_ms(&trip->model->freshness, lane_chance(trip->lane));
-
-			trip->job.parts[flight->part].lifetime_ms = lifetime;
-			flight->keep_ms = freshness_keep_ms(&trip->model->freshness, lifetime);
+	for (size_t i = 0; i < trip->count && cached; i++) {
+		if (!trip->flights[i].answered) {
+			trip->job.parts[trip->flights[i].part].lifetime_ms =
+				freshness_lifetime_ms(&trip->model->freshness, lane_chance(trip->lane));
 		}
 	}
 }

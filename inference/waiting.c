@@ -56,12 +56,27 @@ read_unsigned(const struct inference_request *request, const char *name, uint64_
 	return true;
 }
 
+/* The steps of an ensemble wait by the priority and timeout of whoever leads, so these have to be the same for all. */
+static uint64_t
+steering(const struct inference_request *request)
+{
+	uint64_t priority = 0;
+	uint64_t timeout = 0;
+
+	(void)read_unsigned(request, "priority", &priority);
+	(void)read_unsigned(request, "timeout", &timeout);
+	return priority * UINT64_C(0x9e3779b97f4a7c15) ^ timeout;
+}
+
 void
 request_set_level(struct inference_request *request)
 {
 	const struct model_batching *batching = &request->model->config.batching;
 	uint64_t level = 0;
 
+	if (request->model->ensemble != NULL) {
+		request->steering = steering(request);
+	}
 	if (batching->priority_levels == 0) {
 		request->level = 1;
 		return;

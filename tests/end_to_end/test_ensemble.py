@@ -270,6 +270,68 @@ def test_an_answer_is_as_old_as_its_oldest_part(caching, repository):
     assert decode(later)["OUT"] != decode(first)["OUT"]
 
 
+def test_an_answer_expires_with_a_part_inside_a_part(caching, repository):
+    repository.copy("noise", cached=True, extra=cache_parameters(ttl=1))
+    ensemble(repository, "inner", {"IN": "FP32"}, {"OUT": "FP32"}, [step("noise", {"INPUT0": "IN"}, {"OUTPUT0": "OUT"})])
+    ensemble(repository, "outer", {"IN": "FP32"}, {"OUT": "FP32"}, [step("inner", {"IN": "IN"}, {"OUT": "OUT"})], cached=True)
+    server = caching(repository)
+    question = {"IN": tensor([[1]])}
+    first = decode(put(server, "outer", question))["OUT"]
+    asked_until(lambda: put(server, "outer", question), lambda status: status.get("fwd") in ("stale", "miss"), "the end")
+    assert decode(put(server, "outer", question))["OUT"] != first
+
+
+@pytest.fixture
+def short_lived(caching, repository):
+    """short_lived(**parameters): a server of an ensemble with a TTL of 1 s, of a step that is cached for ever."""
+    def start(**parameters):
+        repository.copy("noise", cached=True)
+        echo(repository, rows=8, datatype="FP32", delay_ms=50)
+        ensemble(repository, "noisy", {"IN": "FP32"}, {"OUT": "FP32"},
+                 [step("noise", {"INPUT0": "IN"}, {"OUTPUT0": "x"}), step("echo", {"INPUT0": "x"}, {"OUTPUT0": "OUT"})],
+                 cached=True, extra=cache_parameters(ttl=1, **parameters))
+        server = caching(repository)
+        put(server, "noisy", QUESTION)
+        eventually(lambda: put(server, "noise", {"INPUT0": QUESTION["IN"]}, {"cache-control": "only-if-cached, max-age=1"}).status == 504,
+                   "an old part")
+        return server
+
+    return start
+
+
+QUESTION = {"IN": tensor([[1]])}
+
+
+def test_an_old_part_does_not_make_the_whole_stale(short_lived):
+    server = short_lived()
+    put(server, "noisy", QUESTION)
+    status = cache_status(put(server, "noisy", QUESTION))
+    assert "hit" in status and status["ttl"] >= 0
+    assert int(put(server, "noisy", QUESTION).headers["age"]) >= 1
+
+
+def test_an_old_part_is_renewed_once(short_lived):
+    server = short_lived(stale_while_revalidate=60)
+    asked_until(lambda: put(server, "noisy", QUESTION), lambda status: "hit" in status and status["ttl"] >= 0, "a fresh answer")
+    assert metric(server, "hippocamp_cache_refreshes_total", model="noisy", version="1") <= 2
+
+
+def test_equal_requests_share_an_answer_of_old_parts(short_lived):
+    server = short_lived()
+    before = server.statistics("echo")["inference_count"]
+    at_once(10, lambda i: put(server, "noisy", QUESTION))
+    assert server.statistics("echo")["inference_count"] - before <= 2
+
+
+def test_rows_that_a_step_mixes_by_its_own_word(deploy, repository):
+    members(repository, "double", cached=True, extra=cache_parameters(granularity="request"))
+    chain(repository, cached=True)
+    repository.scale("double", {1: 2.0}, cached=True, extra=cache_parameters(granularity="request"))
+    server = deploy(repository)
+    for values, hit in (([1, 2], False), ([2, 1], False), ([1, 2], True)):
+        assert is_hit(ask(server, *values)) == hit
+
+
 def test_what_a_request_wants_of_the_caches_goes_for_the_steps(deploy, repository):
     repository.copy("noise", cached=True)
     ensemble(repository, "noisy", {"IN": "FP32"}, {"OUT": "FP32"}, [step("noise", {"INPUT0": "IN"}, {"OUTPUT0": "OUT"})])
@@ -452,6 +514,19 @@ def test_the_timeout_of_a_request_counts_for_its_steps(busy):
     assert (reply.status, reply.error) == (503, "in ensemble 'busy', Request timeout expired")
     assert not first_ready([held], 0), "while the instance is busy"
     held.reply("POST")
+
+
+def test_who_may_wait_less_does_not_join(deploy, repository):
+    policy = f"default_timeout_microseconds: {HOUR} allow_timeout_override: true"
+    echo(repository, rows=8, datatype="FP32", extra=ONE_INSTANCE + batching(policy=policy))
+    ensemble(repository, "cached", {"IN": "FP32"}, {"OUT": "FP32"}, [step("echo", {"INPUT0": "IN"}, {"OUTPUT0": "OUT"})], cached=True)
+    server = deploy(repository)
+    held = hold(server, milliseconds=900, datatype="FP32")
+    leader = sent(server, "cached", QUESTION)
+    wait_queued(server, "echo", 1)
+    assert put(server, "cached", QUESTION, parameters={"timeout": 50000}).status == 503
+    assert not first_ready([held, leader], 0), "while the instance is busy"
+    assert [connection.reply("POST").status for connection in (held, leader)] == [200, 200]
 
 
 def test_an_error_does_not_wait_for_the_other_steps(deploy, repository):
