@@ -121,10 +121,10 @@ scheduler_submit(struct scheduler *scheduler, struct job *job)
 
 	(void)pthread_mutex_lock(&scheduler->mutex);
 	taken = !scheduler->stopping && job_queue_add(&scheduler->queue, job, clock_now_ns());
-	if (taken) {
+	(void)pthread_mutex_unlock(&scheduler->mutex);
+	if (taken) { /* not before: a worker woken while the mutex is held would only wait for it */
 		(void)pthread_cond_signal(&scheduler->changed);
 	}
-	(void)pthread_mutex_unlock(&scheduler->mutex);
 	return taken;
 }
 
