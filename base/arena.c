@@ -120,6 +120,12 @@ take(struct arena *arena, size_t size)
 }
 
 void *
+arena_room(struct arena *arena, size_t size)
+{
+	return take(arena, size);
+}
+
+void *
 arena_get(struct arena *arena, size_t size)
 {
 	void *at = take(arena, size);

@@ -24,6 +24,9 @@ void arena_fini(struct arena *arena);
 /* Everything handed out becomes invalid; one block is kept for the next round. */
 void arena_clear(struct arena *arena);
 
+/* As arena_get, but the bytes are not zeroed: for what is large and mostly never read. */
+void *arena_room(struct arena *arena, size_t size);
+
 /* `size` zeroed bytes, aligned for any type, or NULL. arena_array checks count * size for overflow. */
 void *arena_get(struct arena *arena, size_t size);
 void *arena_array(struct arena *arena, size_t count, size_t size);

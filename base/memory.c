@@ -18,6 +18,12 @@ checked(void *memory)
 }
 
 void *
+memory_room(size_t size)
+{
+	return checked(malloc(size));
+}
+
+void *
 memory_new(size_t size)
 {
 	return checked(calloc(1, size));

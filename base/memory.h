@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 
+void *memory_room(size_t size);				 /* content undefined; free() it */
 void *memory_new(size_t size);				 /* zeroed; free() it */
 void *memory_array(size_t count, size_t size);		 /* zeroed; free() it */
 void *memory_grow(void *old, size_t count, size_t size); /* as reallocarray */

@@ -211,9 +211,9 @@ fail(struct inference_request *request, const struct error *failure)
 	struct bytes id = request->id.length > 0 ? request->id : bytes_text("<id_unknown>");
 
 	request->status = failure->status;
-	request->error = *failure;
+	*request->error = *failure;
 	if (strcmp(failure->text, "Exceeds maximum queue size") == 0) { /* Triton names the request here */
-		(void)error_prefix(&request->error, "[request id: %.*s] ", BYTES_ARGS(id));
+		(void)error_prefix(request->error, "[request id: %.*s] ", BYTES_ARGS(id));
 	}
 }
 
@@ -268,7 +268,7 @@ assemble(struct inference_request *request)
 		return false;
 	}
 	if (request->entry == NULL) {
-		request->status = error_set(&request->error, STATUS_UNAVAILABLE, "no memory for the response");
+		request->status = error_set(request->error, STATUS_UNAVAILABLE, "no memory for the response");
 	}
 	return true;
 }
@@ -291,7 +291,7 @@ request_finish(struct inference_request *request)
 			return;
 		}
 		request->status =
-			error_set(&request->error, request->directives.only ? STATUS_NOT_CACHED : STATUS_UNAVAILABLE,
+			error_set(request->error, request->directives.only ? STATUS_NOT_CACHED : STATUS_UNAVAILABLE,
 				  "the rows of the answer have different shapes, so that they cannot be put together");
 	}
 	request_conclude(request);

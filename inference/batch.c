@@ -363,7 +363,7 @@ batch_finish(struct batch *batch, enum status status, const struct error *error,
 		if (status == STATUS_OK) {
 			seal(batch, job, finished - batch->started_ns);
 		} else {
-			job->error = *error;
+			*job->error = *error;
 			drop_entries(job);
 		}
 	}

@@ -229,7 +229,7 @@ send_off(struct inference_request *request, struct trip_mode mode)
 	size_t count;
 
 	if (list == NULL) {
-		request->status = error_set(&request->error, STATUS_UNAVAILABLE, "no memory for the request");
+		request->status = error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request");
 		request_conclude(request);
 		return;
 	}
@@ -293,7 +293,7 @@ infer_valid(struct inference_request *request)
 	request_set_level(request);
 	request->report.cached = cached;
 	if (!rows_cut(request, !cached || atomic_load_explicit(&model->whole, memory_order_relaxed))) {
-		request->status = error_set(&request->error, STATUS_UNAVAILABLE, "no memory for the request");
+		request->status = error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request");
 		request->slice_count = 0;
 		request_conclude(request);
 		return;
@@ -323,8 +323,8 @@ engine_infer(struct engine_lane *lane, struct inference_request *request)
 	request->ordered = arena_array(request->arena, model->config.input_count, sizeof(*request->ordered));
 	request->status =
 		request->ordered == NULL
-			? error_set(&request->error, STATUS_UNAVAILABLE, "no memory for the request")
-			: validate_request(&model->config, request, request->ordered, &request->batch, &request->error);
+			? error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request")
+			: validate_request(&model->config, request, request->ordered, &request->batch, request->error);
 	if (request->status != STATUS_OK) {
 		return true;
 	}

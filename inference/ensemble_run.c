@@ -220,7 +220,7 @@ step_answered(struct step_run *step)
 	if (step->request.status == STATUS_OK) {
 		take_answer(step);
 	} else {
-		fail(run, &step->request.error);
+		fail(run, step->request.error);
 	}
 }
 
@@ -283,9 +283,10 @@ start_step(struct step_run *step)
 		.directives = run->origin.directives,
 		.arena = &run->arena,
 		.wants_dates = true,
+		.error = arena_room(&run->arena, sizeof(error)),
 		.done = on_step_done,
 	};
-	if (!fill_inputs(step)) {
+	if (step->request.error == NULL || !fill_inputs(step)) {
 		(void)error_set(&error, STATUS_UNAVAILABLE, "no memory for the request's tensors");
 		fail(run, &error);
 		return;

@@ -80,8 +80,11 @@ flight_leave(struct flight *flight)
 struct trip *
 trip_new(struct engine_lane *lane, struct inference_request *leader, struct trip_mode mode, size_t count)
 {
-	struct trip *trip = memory_new(sizeof(*trip) + count * sizeof(trip->flights[0]));
+	size_t size = sizeof(struct trip) + count * sizeof(struct flight);
+	struct trip *trip = memory_room(size + sizeof(struct error));
 
+	memset(trip, 0, size); /* not the error, which is larger than all the rest */
+	trip->job.error = (struct error *)((char *)trip + size);
 	trip->lane = lane;
 	trip->model = model_ref(leader->model);
 	trip->mode = mode;

@@ -43,9 +43,9 @@ struct job {
 
 	/* What came of it. */
 	enum status status;
-	struct error error;
-	bool indivisible; /* the model's outputs cannot be told apart by rows */
-	bool withdrawn;	  /* taken back before it began */
+	struct error *error; /* the owner's room for what went wrong; content undefined before that */
+	bool indivisible;    /* the model's outputs cannot be told apart by rows */
+	bool withdrawn;	     /* taken back before it began */
 	bool ran;
 	bool first;	    /* of its batch: counts the execution */
 	int64_t batch_rows; /* of the batch that it ran in */

@@ -63,7 +63,6 @@ model_run_batch(struct model *model, struct job_list *batch)
 		TAILQ_REMOVE(&rest, job, queue);
 		TAILQ_INIT(&alone);
 		TAILQ_INSERT_TAIL(&alone, job, queue);
-		job->error = (struct error){0};
 		(void)run_together(model, &alone);
 		TAILQ_REMOVE(&alone, job, queue);
 		TAILQ_INSERT_TAIL(batch, job, queue);

@@ -67,8 +67,8 @@ struct inference_request {
 
 	/* The answer. */
 	enum status status;
-	struct blob *entry; /* on success */
-	struct error error; /* on failure */
+	struct blob *entry;  /* on success */
+	struct error *error; /* on failure; the asker's room for it, content undefined before that */
 	struct cache_report report;
 
 	/* For who makes another answer of this one (an ensemble): */

@@ -207,9 +207,9 @@ on_job_mail(struct loop_mail *mail)
 		take_entries(trip);
 	} else if (job->indivisible) {
 		atomic_store(&trip->model->whole, true);
-		trip_fail(trip, job->status, job->error.text, true);
+		trip_fail(trip, job->status, job->error->text, true);
 	} else {
-		trip_fail(trip, job->status, job->error.text, may_be_anothers(trip));
+		trip_fail(trip, job->status, job->error->text, may_be_anothers(trip));
 	}
 	for (size_t i = 0; i < job->part_count; i++) {
 		blob_unref(job->parts[i].entry);

@@ -193,7 +193,7 @@ fill_job(struct sample *sample, struct job *job)
 static enum status
 run_once(struct sample *sample, struct error *error)
 {
-	struct job job = {0};
+	struct job job = {.error = error};
 	struct job_list batch = TAILQ_HEAD_INITIALIZER(batch);
 
 	if (!fill_job(sample, &job)) {
@@ -205,7 +205,8 @@ run_once(struct sample *sample, struct error *error)
 		blob_unref(job.parts[i].entry);
 	}
 	if (job.status != STATUS_OK) {
-		return error_set(error, STATUS_INVALID_ARGUMENT, "%s", job.error.text);
+		error->status = STATUS_INVALID_ARGUMENT;
+		return error->status;
 	}
 	account_run(sample->model, 0, &job);
 	return STATUS_OK;

@@ -193,7 +193,7 @@ on_answer(struct inference_request *request)
 
 	exchange->gone = NULL;
 	if (request->status != STATUS_OK) {
-		fail(inference, &request->error);
+		fail(inference, request->error);
 		return;
 	}
 	describe_cache(inference);
@@ -420,19 +420,22 @@ handle_infer(struct exchange *exchange)
 {
 	struct model *model = handler_model(exchange);
 	struct inference *inference;
+	struct error *failure;
 	struct error error;
 
 	if (model == NULL) {
 		return;
 	}
 	inference = arena_get(&exchange->arena, sizeof(*inference));
-	if (inference == NULL) {
+	failure = arena_room(&exchange->arena, sizeof(*failure));
+	if (inference == NULL || failure == NULL) {
 		reply_error_text(exchange, STATUS_UNAVAILABLE, "no memory for the request");
 		return;
 	}
 	inference->exchange = exchange;
 	inference->request.model = model;
 	inference->request.arena = &exchange->arena;
+	inference->request.error = failure;
 	inference->request.done = on_answer;
 	inference->reply_coding = coding_negotiate(http1_header(&exchange->head, "accept-encoding"));
 	if (decode(inference, &error) != STATUS_OK) {
