@@ -38,6 +38,7 @@ struct cache_lookup {
 	const struct cache_key *keys;
 	size_t count;
 	struct blob **values; /* in: NULLs; out: a reference, the caller's, for each key that was found */
+	uint64_t now_ns;      /* in: clock_now_ns(), read just before */
 	bool repeated;	      /* in: asked just now and missed, so not to be counted again */
 	bool failed;	      /* out: some key could not be looked up (store down, stalled, timed out) */
 	void (*done)(struct cache_lookup *lookup);

@@ -80,10 +80,8 @@ account_request(struct engine_lane *lane, struct inference_request *request)
 		sums->failures[failure_reason(request->status)]++;
 	}
 	if (request->report.cached) {
-		uint64_t now_ms = clock_wall_ms();
-
 		for (size_t i = 0; i < request->slice_count; i++) {
-			count_slice(sums, &request->slices[i], now_ms);
+			count_slice(sums, &request->slices[i], request->wall_ms);
 		}
 	}
 	if (request->status == STATUS_OK && request->report.cached && request->report.forward == FORWARD_NONE) {

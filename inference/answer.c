@@ -49,7 +49,7 @@ static void
 report_age(struct inference_request *request)
 {
 	struct cache_report *report = &request->report;
-	uint64_t now = clock_wall_ms();
+	uint64_t now = request->wall_ms;
 
 	for (size_t i = 0; i < request->slice_count; i++) {
 		struct freshness_entry freshness = entry_freshness(request->slices[i].entry);
@@ -86,6 +86,9 @@ write_report(struct inference_request *request)
 		bypassed = bypassed || slice->result == SLICE_BYPASSED;
 	}
 	report->joined = joined == report->rows;
+	if (report->known > 0 && request->pending) { /* what it waited for is younger than its look-up */
+		request->wall_ms = clock_wall_ms();
+	}
 	if (report->known == report->rows) {
 		report->forward = FORWARD_NONE;
 		if (request->status == STATUS_OK) {

@@ -113,10 +113,11 @@ take_value(struct slice *slice, struct blob *value)
 	struct freshness_entry freshness = entry_freshness(value);
 	bool on_error;
 
-	switch (freshness_judge(&request->model->freshness, &request->directives, &freshness, clock_wall_ms(),
+	switch (freshness_judge(&request->model->freshness, &request->directives, &freshness, request->wall_ms,
 				lane_chance(request->lane), &on_error)) {
 	case FRESHNESS_REVALIDATE:
 		slice->revalidate = cache_directives_renew(&request->directives);
+		request->renews = request->renews || slice->revalidate;
 		break;
 	case FRESHNESS_USE:
 		break;
@@ -145,7 +146,8 @@ look_at_once(struct inference_request *request)
 	struct engine_lane *lane = request->lane;
 	size_t count = request->slice_count;
 	struct blob *one = NULL;
-	struct cache_lookup lookup = {.keys = &request->slices[0].key, .count = count, .values = &one};
+	struct cache_lookup lookup = {
+		.keys = &request->slices[0].key, .count = count, .values = &one, .now_ns = request->keyed_ns};
 
 	if (count > 1) {
 		struct cache_key *keys = arena_array(request->arena, count, sizeof(*keys));
@@ -162,10 +164,13 @@ look_at_once(struct inference_request *request)
 	(void)lane->cache->ops->lookup(lane->store, &lookup);
 	for (size_t i = 0; i < count; i++) {
 		if (lookup.values[i] != NULL) {
+			request->wall_ms = request->wall_ms == 0 ? clock_wall_ms() : request->wall_ms;
 			(void)take_value(&request->slices[i], lookup.values[i]);
 		}
 	}
-	request->lookup_ns = clock_now_ns() - request->keyed_ns;
+	if (request->unresolved > 0) { /* where all is known the whole request counts, up to its end */
+		request->lookup_ns = clock_now_ns() - request->keyed_ns;
+	}
 }
 
 /* --- Admission: is the cache worth asking? --- */
@@ -225,9 +230,14 @@ list_slices(const struct inference_request *request, struct slice **list, bool r
 static void
 send_off(struct inference_request *request, struct trip_mode mode)
 {
-	struct slice **list = arena_array(request->arena, request->slice_count, sizeof(*list));
+	struct slice **list;
 	size_t count;
 
+	if (request->unresolved == 0 && !request->renews) {
+		request_finish(request);
+		return;
+	}
+	list = arena_array(request->arena, request->slice_count, sizeof(*list));
 	if (list == NULL) {
 		request->status = error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request");
 		request_conclude(request);
@@ -258,7 +268,8 @@ infer_cached(struct inference_request *request)
 		.runs = !wish->only,
 		.stores = !wish->no_store && !wish->only,
 	};
-	uint64_t start = clock_now_ns();
+	bool timed = request->model->cache_policy.admission == ADMISSION_AUTO;
+	uint64_t start = timed ? clock_now_ns() : 0;
 
 	if (wish->bypass || (!wish->only && !wish->refresh && !admitted(lane, request->model))) {
 		set_results(request, SLICE_BYPASSED);
@@ -273,7 +284,7 @@ infer_cached(struct inference_request *request)
 	set_results(request, SLICE_MISS);
 	if (mode.looks && lane->cache->ops->immediate) {
 		look_at_once(request);
-		if (request->model->cache_policy.admission == ADMISSION_AUTO) {
+		if (timed) {
 			account_lookup_cost(request->model, clock_now_ns() - start, request->slice_count);
 		}
 		mode.looks = mode.shared;

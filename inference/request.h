@@ -91,6 +91,7 @@ struct inference_request {
 	bool withdrawn;
 	bool timed_out;
 	bool looked_up;
+	bool renews;	   /* some slice is answered, and to be renewed */
 	size_t level;	   /* of priority */
 	uint64_t steering; /* what makes its run wait otherwise than an equal request's; those do not join */
 	uint64_t delay_ns;
@@ -98,6 +99,7 @@ struct inference_request {
 	uint64_t start_ns;
 	uint64_t keyed_ns; /* when its keys were known, or there was nothing to look up */
 	uint64_t lookup_ns;
+	uint64_t wall_ms; /* when what was known of its answer was judged; with what it waited for: its end */
 };
 
 #endif

@@ -82,12 +82,15 @@ rows_make_keys(struct inference_request *request, struct digest *digest, const s
 {
 	const struct model *model = request->model;
 	size_t inputs = model->config.input_count;
-	size_t copies = request->slice_count == 1 ? 0 : inputs;
 	const struct tensor **sorted = arena_array(request->arena, inputs, sizeof(*sorted));
-	struct tensor *tensors = arena_array(request->arena, copies, sizeof(*tensors));
-	int64_t(*shapes)[TENSOR_RANK_MAX + 1] = arena_array(request->arena, copies, sizeof(*shapes));
+	struct tensor *tensors = NULL;
+	int64_t(*shapes)[TENSOR_RANK_MAX + 1] = NULL;
 
-	if (sorted == NULL || tensors == NULL || shapes == NULL) {
+	if (request->slice_count > 1) {
+		tensors = arena_array(request->arena, inputs, sizeof(*tensors));
+		shapes = arena_array(request->arena, inputs, sizeof(*shapes));
+	}
+	if (sorted == NULL || (request->slice_count > 1 && (tensors == NULL || shapes == NULL))) {
 		return false;
 	}
 	for (size_t i = 0; i < request->slice_count; i++) {

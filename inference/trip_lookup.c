@@ -146,6 +146,7 @@ fill_lookup(struct trip *trip)
 	trip->lookup = (struct cache_lookup){.keys = keys,
 					     .count = trip->count,
 					     .values = values,
+					     .now_ns = trip->lookup_start_ns,
 					     .repeated = trip->lane->cache->ops->immediate,
 					     .done = on_lookup};
 	return keys != NULL && values != NULL;
@@ -157,11 +158,11 @@ trip_look_up(struct trip *trip)
 	struct engine_lane *lane = trip->lane;
 	bool first = TAILQ_EMPTY(&lane->looking);
 
+	trip->lookup_start_ns = clock_now_ns();
 	if (!fill_lookup(trip)) {
 		trip_run(trip);
 		return;
 	}
-	trip->lookup_start_ns = clock_now_ns();
 	if (lane->cache->ops->lookup(lane->store, &trip->lookup)) {
 		if (trip->leader != NULL) {
 			trip->leader->lookup_ns = clock_now_ns() - trip->leader->keyed_ns;

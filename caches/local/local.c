@@ -105,11 +105,9 @@ shard_of(struct cache_lane *lane, const struct cache_key *key)
 static bool
 local_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 {
-	uint64_t now = clock_now_ns();
-
 	for (size_t i = 0; i < lookup->count; i++) {
-		lookup->values[i] =
-			shard_get(shard_of(lane, &lookup->keys[i]), &lookup->keys[i].digest, now, !lookup->repeated);
+		lookup->values[i] = shard_get(shard_of(lane, &lookup->keys[i]), &lookup->keys[i].digest, lookup->now_ns,
+					      !lookup->repeated);
 	}
 	return true;
 }
