@@ -161,6 +161,9 @@ look_at_once(struct inference_request *request)
 			keys[i] = request->slices[i].key;
 		}
 	}
+	for (size_t i = 0; i < count; i++) {
+		request->slices[i].landings = flight_landings(&lane->engine->flights, &request->slices[i].key.digest);
+	}
 	(void)lane->cache->ops->lookup(lane->store, &lookup);
 	for (size_t i = 0; i < count; i++) {
 		if (lookup.values[i] != NULL) {

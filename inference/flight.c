@@ -13,6 +13,7 @@ flight_table_init(struct flight_table *table)
 {
 	for (size_t i = 0; i < FLIGHT_SHARDS; i++) {
 		(void)pthread_mutex_init(&table->shards[i].mutex, NULL);
+		atomic_init(&table->shards[i].landings, 0);
 		for (size_t k = 0; k < FLIGHT_CHAINS; k++) {
 			LIST_INIT(&table->shards[i].chains[k]);
 		}
@@ -27,6 +28,18 @@ flight_table_fini(struct flight_table *table)
 	}
 }
 
+static size_t
+shard_index(const struct digest_value *digest)
+{
+	return digest->bytes[0] % FLIGHT_SHARDS;
+}
+
+uint32_t
+flight_landings(const struct flight_table *table, const struct digest_value *digest)
+{
+	return atomic_load_explicit(&table->shards[shard_index(digest)].landings, memory_order_acquire);
+}
+
 struct flight_shard *
 flight_shard_lock(struct flight_table *table, const struct digest_value *digest)
 {
@@ -35,7 +48,7 @@ flight_shard_lock(struct flight_table *table, const struct digest_value *digest)
 	if (table == NULL) {
 		return NULL;
 	}
-	shard = &table->shards[digest->bytes[0] % FLIGHT_SHARDS];
+	shard = &table->shards[shard_index(digest)];
 	(void)pthread_mutex_lock(&shard->mutex);
 	return shard;
 }
@@ -69,11 +82,12 @@ flight_enter(struct flight_shard *shard, struct flight *flight)
 }
 
 void
-flight_leave(struct flight *flight)
+flight_leave(struct flight_shard *shard, struct flight *flight)
 {
 	if (flight->in_table) {
 		LIST_REMOVE(flight, chain);
 		flight->in_table = false;
+		(void)atomic_fetch_add_explicit(&shard->landings, 1, memory_order_release);
 	}
 }
 

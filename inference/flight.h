@@ -33,6 +33,7 @@ struct slice {
 	struct bytes *data; /* by the config's inputs; `at` NULL where one is missing */
 	bool keyed;
 	struct cache_key key;
+	uint32_t landings;     /* in its key's shard of the table, before an immediate store was asked */
 	bool shared;	       /* its flight is in the table */
 	struct flight *flight; /* that it waits for */
 	TAILQ_ENTRY(slice) waiting;
@@ -104,6 +105,7 @@ struct trip {
 	bool kept;	      /* the flights' data are the trip's own */
 
 	struct cache_lookup lookup;
+	bool asks_again; /* an immediate store: it may know by now what it did not when the request came */
 	bool lookup_pending;
 	TAILQ_ENTRY(trip) deadline;
 	uint64_t deadline_ns;
@@ -127,6 +129,7 @@ struct trip {
 struct flight_shard {
 	_Alignas(64) pthread_mutex_t mutex; /* loops meet here for one probe; see above */
 	LIST_HEAD(, flight) chains[FLIGHT_CHAINS];
+	_Atomic uint32_t landings; /* flights that have left; what they brought may be in the store since */
 };
 
 struct flight_table {
@@ -140,10 +143,13 @@ void flight_table_fini(struct flight_table *table);
 struct flight_shard *flight_shard_lock(struct flight_table *table, const struct digest_value *digest);
 void flight_shard_unlock(struct flight_shard *shard);
 
+/* Without the lock. While the number stays the same, no flight of that digest's shard has left. */
+uint32_t flight_landings(const struct flight_table *table, const struct digest_value *digest);
+
 /* With the shard locked. */
 struct flight *flight_find(struct flight_shard *shard, const struct digest_value *digest, uint64_t steering);
 void flight_enter(struct flight_shard *shard, struct flight *flight);
-void flight_leave(struct flight *flight);
+void flight_leave(struct flight_shard *shard, struct flight *flight);
 
 /* Room for `count` flights, none yet. */
 struct trip *trip_new(struct engine_lane *lane, struct inference_request *leader, struct trip_mode mode, size_t count);

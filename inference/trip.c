@@ -69,6 +69,13 @@ attach(struct flight *flight, struct slice *slice)
 	}
 }
 
+/* Has some flight left since the store was asked? Perhaps with this slice's answer. With the shard locked. */
+static bool
+has_landed(const struct flight_shard *shard, const struct slice *slice)
+{
+	return shard != NULL && slice->landings != atomic_load_explicit(&shard->landings, memory_order_relaxed);
+}
+
 /* True: the slice has its answer now. */
 static bool
 join_or_lead(struct trip *trip, struct slice *slice)
@@ -79,6 +86,7 @@ join_or_lead(struct trip *trip, struct slice *slice)
 
 	slice->leads = other == NULL;
 	if (other == NULL) {
+		trip->asks_again = trip->asks_again || has_landed(shard, slice);
 		add_flight(trip, slice);
 		attach(&trip->flights[trip->count - 1], slice);
 		if (shard != NULL) {
@@ -110,7 +118,7 @@ trip_start(struct engine_lane *lane, struct slice *const *slices, size_t count, 
 	}
 	if (trip->count == 0) {
 		trip->state = TRIP_OVER;
-	} else if (mode.looks) {
+	} else if (mode.looks && (trip->asks_again || !lane->cache->ops->immediate)) {
 		trip_look_up(trip);
 	} else {
 		trip_run(trip);

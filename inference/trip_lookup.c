@@ -85,6 +85,26 @@ take_values(struct trip *trip)
 	}
 }
 
+/* Flights that everybody has left while the store was asked need no run. */
+static void
+drop_unwanted(struct trip *trip)
+{
+	for (size_t i = 0; i < trip->count && !trip->mode.background; i++) {
+		struct flight *flight = &trip->flights[i];
+		struct flight_shard *shard;
+
+		if (flight->answered) {
+			continue;
+		}
+		shard = flight_shard_lock(trip_table(trip), &flight->digest);
+		if (TAILQ_EMPTY(&flight->waiting)) {
+			flight->answered = true;
+			flight_leave(shard, flight);
+		}
+		flight_shard_unlock(shard);
+	}
+}
+
 static void
 on_lookup(struct cache_lookup *lookup)
 {
@@ -95,6 +115,7 @@ on_lookup(struct cache_lookup *lookup)
 	if (trip->state == TRIP_LOOKING) {
 		stop_waiting(trip);
 		take_values(trip);
+		drop_unwanted(trip);
 		trip_run(trip);
 	} else {
 		take_values(trip); /* late, but perhaps before the model */
@@ -127,6 +148,7 @@ lane_on_deadline(void *argument)
 	while ((trip = TAILQ_FIRST(&lane->looking)) != NULL && trip->deadline_ns <= now) {
 		trip_hold(trip);
 		stop_waiting(trip);
+		drop_unwanted(trip);
 		trip_run(trip);
 		trip_release(trip);
 	}
@@ -142,7 +164,7 @@ fill_lookup(struct trip *trip)
 	for (size_t i = 0; i < trip->count && keys != NULL; i++) {
 		keys[i] = trip->flights[i].key;
 	}
-	/* An immediate store has been asked already; again, because the flight before this one may have ended since. */
+	/* An immediate store has been asked already, when the request came. */
 	trip->lookup = (struct cache_lookup){.keys = keys,
 					     .count = trip->count,
 					     .values = values,

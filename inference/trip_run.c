@@ -75,7 +75,7 @@ publish(struct flight *flight, const struct outcome *outcome, struct slice_list 
 	}
 	/* A failure is for those who waited; the next asker runs again. A hit needs no storing. */
 	if (outcome->failure != NULL || outcome->hit || !flight->trip->mode.stores) {
-		flight_leave(flight);
+		flight_leave(shard, flight);
 	} else {
 		flight->entry = blob_ref(outcome->entry);
 	}
@@ -124,7 +124,7 @@ on_inserted(struct cache_insert *insert)
 	struct flight *flight = (struct flight *)((char *)insert - offsetof(struct flight, insert));
 	struct flight_shard *shard = flight_shard_lock(trip_table(flight->trip), &flight->digest);
 
-	flight_leave(flight);
+	flight_leave(shard, flight);
 	flight_shard_unlock(shard);
 	trip_release(flight->trip);
 }
@@ -270,26 +270,6 @@ start_ensemble(struct trip *trip)
 	ensemble_run_start(trip->ensemble_run);
 }
 
-/* Flights that everybody has left need no run. */
-static void
-drop_unwanted(struct trip *trip)
-{
-	for (size_t i = 0; i < trip->count && !trip->mode.background; i++) {
-		struct flight *flight = &trip->flights[i];
-		struct flight_shard *shard;
-
-		if (flight->answered) {
-			continue;
-		}
-		shard = flight_shard_lock(trip_table(trip), &flight->digest);
-		if (TAILQ_EMPTY(&flight->waiting)) {
-			flight->answered = true;
-			flight_leave(flight);
-		}
-		flight_shard_unlock(shard);
-	}
-}
-
 size_t
 trip_unanswered(const struct trip *trip)
 {
@@ -334,7 +314,6 @@ submit(struct trip *trip)
 void
 trip_run(struct trip *trip)
 {
-	drop_unwanted(trip);
 	if (trip_unanswered(trip) == 0) {
 		trip->state = TRIP_OVER;
 		return;
