@@ -15,6 +15,7 @@
 #endif
 
 #define ARENA_BLOCK_SIZE ((size_t)4096)
+#define ARENA_SMALL_BLOCK_SIZE ((size_t)992) /* with its header within the 1,032 bytes of glibc's tcache */
 #define ARENA_ALIGNMENT alignof(max_align_t)
 
 struct arena_block {
@@ -26,7 +27,13 @@ struct arena_block {
 void
 arena_init(struct arena *arena, size_t maximum)
 {
-	*arena = (struct arena){.maximum = maximum};
+	*arena = (struct arena){.maximum = maximum, .block_size = ARENA_BLOCK_SIZE};
+}
+
+void
+arena_init_small(struct arena *arena, size_t maximum)
+{
+	*arena = (struct arena){.maximum = maximum, .block_size = ARENA_SMALL_BLOCK_SIZE};
 }
 
 static void
@@ -60,7 +67,7 @@ arena_clear(struct arena *arena)
 			free(kept);
 			kept = next;
 		}
-		if (kept->size > ARENA_BLOCK_SIZE) {
+		if (kept->size > arena->block_size) {
 			free(kept);
 			kept = NULL;
 		}
@@ -91,7 +98,7 @@ add_block(struct arena *arena, size_t size)
 __attribute__((noinline)) static void *
 take_from_new_block(struct arena *arena, size_t size, size_t rounded)
 {
-	size_t block_size = rounded > ARENA_BLOCK_SIZE ? rounded : ARENA_BLOCK_SIZE;
+	size_t block_size = rounded > arena->block_size ? rounded : arena->block_size;
 
 	if (!add_block(arena, ARENA_SEPARATE ? size : block_size)) {
 		return NULL;

@@ -16,9 +16,13 @@ struct arena {
 	size_t used;		    /* of the newest block */
 	size_t total;		    /* bytes handed out since the last clear */
 	size_t maximum;
+	size_t block_size;
 };
 
 void arena_init(struct arena *arena, size_t maximum);
+
+/* Of blocks that malloc keeps at hand for each thread: for arenas that live shortly and hold little. */
+void arena_init_small(struct arena *arena, size_t maximum);
 void arena_fini(struct arena *arena);
 
 /* Everything handed out becomes invalid; one block is kept for the next round. */

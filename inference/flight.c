@@ -106,7 +106,7 @@ trip_new(struct engine_lane *lane, struct inference_request *leader, struct trip
 	trip->directives = leader->directives;
 	atomic_init(&trip->level, leader->level);
 	trip->delay_ns = leader->delay_ns;
-	arena_init(&trip->arena, JOB_ARENA_MAX);
+	arena_init_small(&trip->arena, JOB_ARENA_MAX);
 	return trip;
 }
 
