@@ -1,18 +1,9 @@
 #include "base/arena.h"
 
+#include "base/address_sanitizer.h"
+
 #include <stdalign.h>
 #include <stdlib.h>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define ARENA_SEPARATE 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ARENA_SEPARATE 1
-#endif
-#endif
-#ifndef ARENA_SEPARATE
-#define ARENA_SEPARATE 0
-#endif
 
 #define ARENA_BLOCK_SIZE ((size_t)4096)
 #define ARENA_SMALL_BLOCK_SIZE ((size_t)992) /* with its header within the 1,032 bytes of glibc's tcache */
@@ -59,7 +50,7 @@ arena_clear(struct arena *arena)
 {
 	struct arena_block *kept = NULL;
 
-	if (!ARENA_SEPARATE && arena->blocks != NULL) {
+	if (!ADDRESS_SANITIZER && arena->blocks != NULL) {
 		/* The oldest block is of the usual size unless the very first request was a large one. */
 		for (kept = arena->blocks; kept->next != NULL;) {
 			struct arena_block *next = kept->next;
@@ -100,7 +91,7 @@ take_from_new_block(struct arena *arena, size_t size, size_t rounded)
 {
 	size_t block_size = rounded > arena->block_size ? rounded : arena->block_size;
 
-	if (!add_block(arena, ARENA_SEPARATE ? size : block_size)) {
+	if (!add_block(arena, ADDRESS_SANITIZER ? size : block_size)) {
 		return NULL;
 	}
 	arena->used = rounded;
@@ -117,7 +108,7 @@ take(struct arena *arena, size_t size)
 	if (rounded < size || rounded > arena->maximum - arena->total) {
 		return NULL;
 	}
-	if (ARENA_SEPARATE || arena->blocks == NULL || rounded > arena->blocks->size - arena->used) {
+	if (ADDRESS_SANITIZER || arena->blocks == NULL || rounded > arena->blocks->size - arena->used) {
 		return take_from_new_block(arena, size, rounded);
 	}
 	at = arena->blocks->data + arena->used;

@@ -14,8 +14,9 @@
 
 struct blob {
 	atomic_uint references;
+	uint32_t lead; /* bytes between the start of the allocation and this */
 	size_t length;
-	_Alignas(BLOB_ALIGNMENT) uint8_t data[];
+	uint8_t data[]; /* aligned by blob_new */
 };
 
 /* One reference, content undefined, data aligned to BLOB_ALIGNMENT. NULL where there is no memory. */
