@@ -1,4 +1,5 @@
-/* Changes of the repository: what else has to be loaded or has to go with a model, and how it all takes effect at once. */
+/* Changes of the repository: what else has to be loaded or has to go with a model, and how it all takes effect at once.
+ */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -333,8 +334,8 @@ settle_one(struct repository *repository, struct known_model *known)
 			}
 		}
 	}
-	if (!known->leaving && known_model_is_loaded(known) &&
-	    (staging == NULL || staging->state != STAGING_READY) && has_replaced_member(repository, &known->members)) {
+	if (!known->leaving && known_model_is_loaded(known) && (staging == NULL || staging->state != STAGING_READY) &&
+	    has_replaced_member(repository, &known->members)) {
 		known->leaving = true;
 		changed = true;
 	}
@@ -485,8 +486,7 @@ log_outcome(const struct staging *staging)
 		for (size_t i = 0; i < known->version_count; i++) {
 			if (known->versions[i].model != NULL) {
 				log_info("successfully loaded '%s' version %" PRId64 " in %.3f s", known->name,
-					 known->versions[i].number,
-					 (double)(clock_now_ns() - staging->start_ns) / 1e9);
+					 known->versions[i].number, (double)(clock_now_ns() - staging->start_ns) / 1e9);
 			}
 		}
 	} else if (staging->state == STAGING_FAILED && staging->follows && known->waiting &&
