@@ -34,15 +34,21 @@ use_stale(struct inference_request *request)
 	}
 }
 
+/* The first of the request's own, or else of those that a second try might have mended. */
 static const struct error *
 first_failure(const struct inference_request *request)
 {
+	const struct slice *first = NULL;
+
 	for (size_t i = 0; i < request->slice_count; i++) {
-		if (request->slices[i].failure != NULL) {
-			return (const struct error *)request->slices[i].failure->data;
+		const struct slice *slice = &request->slices[i];
+
+		if (slice->failure != NULL &&
+		    (first == NULL || (first->retry != RETRY_NOT && slice->retry == RETRY_NOT))) {
+			first = slice;
 		}
 	}
-	return NULL;
+	return first == NULL ? NULL : (const struct error *)first->failure->data;
 }
 
 static void
@@ -320,50 +326,65 @@ has_failed(const struct inference_request *request)
 	return false;
 }
 
-/*
- * What joined somebody else's answer may not suit: a failure of other rows, or an entry that was good enough for the
- * other request, but is too old for this one.
- */
+/* A joined answer may be good enough for the request that it was for, but too old for this one. */
 static bool
-worth_another_try(const struct slice *slice)
+suits(const struct slice *slice)
 {
 	const struct inference_request *request = slice->request;
 	struct freshness_entry freshness;
 	enum freshness verdict;
 	bool on_error;
 
-	if (slice->retried || request->withdrawn || request->directives.only) {
-		return false;
-	}
-	if (slice->failure != NULL) {
-		return slice->retry && !has_failed(request);
-	}
 	if (slice->result != SLICE_JOINED) {
-		return false;
+		return true;
 	}
 	freshness = entry_freshness(slice->entry);
 	verdict = freshness_judge(&request->model->freshness, &request->directives, &freshness, clock_wall_ms(), 1,
 				  &on_error);
-	return verdict == FRESHNESS_TOO_OLD || verdict == FRESHNESS_STALE;
+	return verdict != FRESHNESS_TOO_OLD && verdict != FRESHNESS_STALE;
+}
+
+static enum slice_retry
+second_try(const struct slice *slice)
+{
+	const struct inference_request *request = slice->request;
+
+	if (slice->retried || request->withdrawn || request->directives.only) {
+		return RETRY_NOT;
+	}
+	if (slice->failure == NULL) {
+		return suits(slice) ? RETRY_NOT : RETRY_ALONE;
+	}
+	return has_failed(request) ? RETRY_NOT : slice->retry;
 }
 
 static void
-try_alone(struct slice *slice)
+try_again(struct slice *slice, enum slice_retry how)
 {
+	struct trip_mode mode = {.runs = true, .stores = slice->keyed};
+
 	blob_unref(slice->entry);
 	blob_unref(slice->failure);
 	slice->entry = NULL;
 	slice->failure = NULL;
-	slice->retried = true;
 	slice->shared = false;
-	start_again(slice, (struct trip_mode){.runs = true, .stores = slice->keyed, .alone = true});
+	if (how == RETRY_ALONE) {
+		slice->retried = true;
+		mode.alone = true;
+	} else {
+		mode.shared = true;
+		mode.looks = true;
+	}
+	start_again(slice, mode);
 }
 
 void
 slice_resolve(struct slice *slice)
 {
-	if (worth_another_try(slice)) {
-		try_alone(slice);
+	enum slice_retry retry = second_try(slice);
+
+	if (retry != RETRY_NOT) {
+		try_again(slice, retry);
 		return;
 	}
 	slice->resolved = true;

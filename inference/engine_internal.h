@@ -105,13 +105,13 @@ struct outcome {
 	struct blob *entry;
 	struct blob *failure;
 	bool hit;
-	bool retry; /* the failure may be somebody else's: those who joined try again */
+	enum slice_retry retry; /* what those who joined do about the failure */
 };
 
 void trip_answer(struct flight *flight, const struct outcome *outcome);
 
 /* The same failure for all flights without an answer, whose number trip_unanswered tells. */
-void trip_fail(struct trip *trip, enum status status, const char *text, bool retry);
+void trip_fail(struct trip *trip, enum status status, const char *text, enum slice_retry retry);
 size_t trip_unanswered(const struct trip *trip);
 
 /* Runs the model for them, then stores the answers. */

@@ -26,6 +26,13 @@ struct trip;
 
 enum slice_result { SLICE_NOT_CACHED, SLICE_HIT, SLICE_MISS, SLICE_JOINED, SLICE_BYPASSED, SLICE_ERROR };
 
+/* A failure may be another request's, of those whose run one joined. */
+enum slice_retry {
+	RETRY_NOT,
+	RETRY_ALONE,  /* what it ran with failed: a run of its own */
+	RETRY_JOINED, /* whoever it was for has left: the question anew */
+};
+
 struct slice {
 	struct loop_mail mail; /* first; its answer comes from another loop */
 	struct inference_request *request;
@@ -38,10 +45,10 @@ struct slice {
 	struct flight *flight; /* that it waits for */
 	TAILQ_ENTRY(slice) waiting;
 	bool leads;
-	bool retry; /* out of a failed run: worth a run of its own */
-	bool retried;
-	bool revalidate; /* answered, and to be renewed */
-	bool left;	 /* its flight, before there was an answer */
+	enum slice_retry retry; /* what the failure is worth */
+	bool retried;		/* alone */
+	bool revalidate;	/* answered, and to be renewed */
+	bool left;		/* its flight, before there was an answer */
 	bool resolved;
 
 	/* The answer: an entry, or a failure (a struct error in a block). */

@@ -44,7 +44,7 @@ give(const struct flight *flight, struct slice *slice, const struct outcome *out
 	slice->result = result_of(flight, slice, outcome);
 	slice->entry = outcome->entry == NULL ? NULL : blob_ref(outcome->entry);
 	slice->failure = outcome->failure == NULL ? NULL : blob_ref(outcome->failure);
-	slice->retry = outcome->retry && !slice->leads;
+	slice->retry = slice->leads ? RETRY_NOT : outcome->retry;
 	slice->expired = slice->expired || flight->expired;
 	slice->unwanted = slice->unwanted || flight->unwanted;
 	slice->stored = flight->trip->mode.stores && !outcome->hit && outcome->entry != NULL &&
@@ -103,7 +103,7 @@ trip_answer(struct flight *flight, const struct outcome *outcome)
 }
 
 void
-trip_fail(struct trip *trip, enum status status, const char *text, bool retry)
+trip_fail(struct trip *trip, enum status status, const char *text, enum slice_retry retry)
 {
 	struct blob *failure = failure_new(status, text);
 
@@ -184,13 +184,16 @@ take_entries(struct trip *trip)
 }
 
 /* May the failure come of what only one of those who wait asked for: other rows, or a timeout that steps obey? */
-static bool
-may_be_anothers(const struct trip *trip)
+static enum slice_retry
+retry_of(const struct trip *trip)
 {
 	const struct job *job = &trip->job;
 
-	return job->withdrawn || job->part_count > 1 ||
-	       (trip->model->ensemble != NULL && job->status == STATUS_UNAVAILABLE);
+	if (job->withdrawn) {
+		return RETRY_JOINED;
+	}
+	return job->part_count > 1 || (trip->model->ensemble != NULL && job->status == STATUS_UNAVAILABLE) ? RETRY_ALONE
+													   : RETRY_NOT;
 }
 
 static void
@@ -207,9 +210,9 @@ on_job_mail(struct loop_mail *mail)
 		take_entries(trip);
 	} else if (job->indivisible) {
 		atomic_store(&trip->model->whole, true);
-		trip_fail(trip, job->status, job->error->text, true);
+		trip_fail(trip, job->status, job->error->text, RETRY_ALONE);
 	} else {
-		trip_fail(trip, job->status, job->error->text, may_be_anothers(trip));
+		trip_fail(trip, job->status, job->error->text, retry_of(trip));
 	}
 	for (size_t i = 0; i < job->part_count; i++) {
 		blob_unref(job->parts[i].entry);
@@ -241,7 +244,7 @@ on_withdraw_mail(struct loop_mail *mail)
 {
 	struct trip *trip = (struct trip *)((char *)mail - offsetof(struct trip, withdraw_mail));
 
-	atomic_store(&trip->withdrawing, false);
+	atomic_store(&trip->withdrawing, RETRY_NOT);
 	if (trip->ensemble_run != NULL && atomic_load(&trip->wanted) == 0) {
 		ensemble_run_cancel(trip->ensemble_run);
 	}
@@ -319,11 +322,11 @@ trip_run(struct trip *trip)
 		return;
 	}
 	if (!trip->mode.runs) {
-		trip_fail(trip, STATUS_NOT_CACHED, "the answer is not in the cache", false);
+		trip_fail(trip, STATUS_NOT_CACHED, "the answer is not in the cache", RETRY_NOT);
 		return;
 	}
 	if ((!trip->kept && trip->leader == NULL) || !trip_keep_inputs(trip) || !trip_fill_job(trip)) {
-		trip_fail(trip, STATUS_UNAVAILABLE, "no memory for the request's tensors", false);
+		trip_fail(trip, STATUS_UNAVAILABLE, "no memory for the request's tensors", RETRY_NOT);
 		return;
 	}
 	trip->leader = NULL; /* from here on it may go */
@@ -338,7 +341,7 @@ trip_run(struct trip *trip)
 		start_ensemble(trip);
 	} else if (!submit(trip)) {
 		trip->job_pending = false;
-		trip_fail(trip, STATUS_UNAVAILABLE, "Exceeds maximum queue size", false);
+		trip_fail(trip, STATUS_UNAVAILABLE, "Exceeds maximum queue size", RETRY_NOT);
 		trip_release(trip);
 	}
 }

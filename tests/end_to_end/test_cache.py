@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from support import (CACHE, ask_delay, ask_identity, ask_scale, ask_simple, at_once, classes, decode, encode, eventually,
-                     infer, infer_binary, infer_path, same, sums, tensor)
+                     infer, infer_binary, infer_path, request_bytes, same, sums, tensor)
 
 
 @pytest.fixture
@@ -395,13 +395,14 @@ def test_when_the_one_that_runs_fails(serve, repository):
 
 
 def test_when_the_client_of_the_one_that_runs_vanishes(serve, repository):
+    """Whenever it does, before the run or in it: one run for each question."""
     server = serve(repository.add("delay"))
-    body, headers = encode({"INPUT0": tensor([1], "INT32")}, parameters={"delay_ms": 400})
-    with server.connect() as connection:
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        connection.send(f"POST /v2/models/delay/infer HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    at_once(5, lambda i: ask_delay(server, 400))
-    server.expect("delay", execution_count=1)
+    for value in range(25):
+        body, headers = encode({"INPUT0": tensor([value], "INT32")}, parameters={"delay_ms": 20})
+        with server.connect() as connection:
+            connection.send(request_bytes("POST", "/v2/models/delay/infer", body, headers))
+        at_once(5, lambda i, value=value: ask_delay(server, 20, (value,)))
+    server.expect("delay", execution_count=25)
 
 
 def test_without_the_cache_equal_requests_all_run(serve, repository):
