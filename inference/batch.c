@@ -303,17 +303,19 @@ date(const struct batch *batch, uint64_t lifetime_ms)
 	struct freshness_entry freshness = {.created_ms = now, .lifetime_ms = lifetime_ms};
 	uint64_t expires = batch->expires_ms;
 
-	if (batch->created_ms == 0 || batch->created_ms > now) {
+	if (batch->created_ms == 0) {
 		return freshness;
 	}
-	freshness.created_ms = batch->created_ms;
+	if (batch->created_ms < now) { /* else it comes from a clock that is ahead */
+		freshness.created_ms = batch->created_ms;
+	}
 	if (expires != 0 && expires <= now && !batch->keeps_stale) {
 		expires = now + STALE_PART_MS;
 	}
 	if (lifetime_ms != 0 && (expires == 0 || now + lifetime_ms < expires)) {
 		expires = now + lifetime_ms;
 	}
-	freshness.lifetime_ms = expires == 0 ? 0 : expires > batch->created_ms ? expires - batch->created_ms : 1;
+	freshness.lifetime_ms = expires == 0 ? 0 : expires > freshness.created_ms ? expires - freshness.created_ms : 1;
 	return freshness;
 }
 

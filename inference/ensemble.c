@@ -22,6 +22,7 @@ struct graph {
 	const struct model_config *config;
 	struct node *nodes;
 	size_t count;
+	size_t **inputs; /* by step: its nodes */
 };
 
 static ptrdiff_t
@@ -52,8 +53,12 @@ enter_step(struct graph *graph, size_t index, struct error *error)
 {
 	const struct model_step *step = &graph->config->steps[index];
 
+	graph->inputs[index] = memory_array(step->input_count, sizeof(**graph->inputs));
 	for (size_t i = 0; i < step->input_count; i++) {
-		enter_node(graph, step->inputs[i].ensemble_tensor)->used = true;
+		struct node *node = enter_node(graph, step->inputs[i].ensemble_tensor);
+
+		node->used = true;
+		graph->inputs[index][i] = (size_t)(node - graph->nodes);
 	}
 	for (size_t i = 0; i < step->output_count; i++) {
 		struct node *node = enter_node(graph, step->outputs[i].ensemble_tensor);
@@ -73,10 +78,8 @@ enter_step(struct graph *graph, size_t index, struct error *error)
 static const struct node *
 first_unready_input(const struct graph *graph, size_t step)
 {
-	const struct model_step *config = &graph->config->steps[step];
-
-	for (size_t i = 0; i < config->input_count; i++) {
-		const struct node *node = &graph->nodes[find_node(graph, config->inputs[i].ensemble_tensor)];
+	for (size_t i = 0; i < graph->config->steps[step].input_count; i++) {
+		const struct node *node = &graph->nodes[graph->inputs[step][i]];
 
 		if (!node->ready) {
 			return node;
@@ -104,9 +107,19 @@ make_ready(struct graph *graph)
 	}
 }
 
-/* free() graph->nodes, also on failure. */
+static void
+graph_fini(struct graph *graph)
+{
+	for (size_t i = 0; i < graph->config->step_count; i++) {
+		free(graph->inputs[i]);
+	}
+	free(graph->inputs);
+	free(graph->nodes);
+}
+
+/* To be ended with graph_fini, also on failure. */
 static enum status
-build_graph(struct graph *graph, const struct model_config *config, struct error *error)
+graph_init(struct graph *graph, const struct model_config *config, struct error *error)
 {
 	size_t most = config->input_count + config->output_count;
 	enum status status = STATUS_OK;
@@ -114,7 +127,11 @@ build_graph(struct graph *graph, const struct model_config *config, struct error
 	for (size_t i = 0; i < config->step_count; i++) {
 		most += config->steps[i].input_count + config->steps[i].output_count;
 	}
-	*graph = (struct graph){.config = config, .nodes = memory_array(most, sizeof(*graph->nodes))};
+	*graph = (struct graph){
+		.config = config,
+		.nodes = memory_array(most, sizeof(*graph->nodes)),
+		.inputs = memory_array(config->step_count, sizeof(*graph->inputs)),
+	};
 	for (size_t i = 0; i < config->input_count; i++) {
 		enter_node(graph, config->inputs[i].name)->ready = true;
 	}
@@ -237,11 +254,11 @@ ensemble_check(const struct model_config *config, struct error *error)
 	if (status != STATUS_OK) {
 		return status;
 	}
-	status = build_graph(&graph, config, error);
+	status = graph_init(&graph, config, error);
 	if (status == STATUS_OK) {
 		status = check_connections(&graph, error);
 	}
-	free(graph.nodes);
+	graph_fini(&graph);
 	return status;
 }
 
@@ -499,7 +516,7 @@ ensemble_open(const struct model_config *config, ensemble_find_fn find, void *co
 {
 	struct ensemble *ensemble = memory_new(sizeof(*ensemble));
 	struct graph graph;
-	enum status status = build_graph(&graph, config, error);
+	enum status status = graph_init(&graph, config, error);
 
 	ensemble->tensor_count = graph.count;
 	ensemble->outputs = memory_array(config->output_count, sizeof(*ensemble->outputs));
@@ -509,7 +526,7 @@ ensemble_open(const struct model_config *config, ensemble_find_fn find, void *co
 	if (status == STATUS_OK) {
 		status = open_steps(ensemble, &graph, find, context, error);
 	}
-	free(graph.nodes);
+	graph_fini(&graph);
 	if (status != STATUS_OK) {
 		ensemble_close(ensemble);
 		return NULL;

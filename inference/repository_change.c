@@ -246,12 +246,26 @@ stage(struct repository *repository, struct staging *staging, enum visit why)
 		status = staging_read(repository, staging, error);
 	}
 	if (status == STATUS_OK) {
-		status = stage_members(repository, staging, why == VISIT_FOLLOW ? why : VISIT_CHANGED, error);
+		/* In the other modes everything on disk is to be loaded, sooner or later. */
+		bool as_they_are = why == VISIT_FOLLOW && repository->options->mode == REPOSITORY_EXPLICIT;
+
+		status = stage_members(repository, staging, as_they_are ? VISIT_FOLLOW : VISIT_CHANGED, error);
 	}
 	if (status == STATUS_OK) {
 		status = staging_open(repository, staging, error);
 	}
 	staging->state = status == STATUS_OK ? STAGING_READY : STAGING_FAILED;
+}
+
+/* An ensemble whose members are other ones now, and that is none itself, cannot go on. */
+static void
+decide_leaving(struct repository *repository, struct known_model *known)
+{
+	bool ready = known->staging != NULL && known->staging->state == STAGING_READY;
+
+	if (!ready && known_model_is_loaded(known) && has_replaced_member(repository, &known->members)) {
+		known->leaving = true;
+	}
 }
 
 static struct staging *
@@ -309,39 +323,13 @@ visit(struct repository *repository, struct known_model *known, enum visit why)
 	} else {
 		staging->state = STAGING_SAME;
 	}
+	decide_leaving(repository, known);
 	return !staging->circular;
 }
 
 /* --- What cannot go on --- */
 
-/* An ensemble whose members are other ones now, and that is none itself, goes; and so what was to use it. */
-static bool
-settle_one(struct repository *repository, struct known_model *known)
-{
-	struct staging *staging = known->staging;
-	bool changed = false;
-
-	if (staging != NULL && staging->state == STAGING_READY) {
-		for (size_t i = 0; i < staging->members.count; i++) {
-			if (staging->members.list[i].known->leaving) {
-				staging->state = STAGING_FAILED;
-				(void)error_set(&staging->error, STATUS_INVALID_ARGUMENT,
-						"load failed for model '%s': ensemble '%s' depends on '%s' which has "
-						"no loaded version\n",
-						known->name, known->name, staging->members.list[i].name);
-				changed = true;
-				break;
-			}
-		}
-	}
-	if (!known->leaving && known_model_is_loaded(known) && (staging == NULL || staging->state != STAGING_READY) &&
-	    has_replaced_member(repository, &known->members)) {
-		known->leaving = true;
-		changed = true;
-	}
-	return changed;
-}
-
+/* Whoever uses what leaves, leaves. */
 static void
 settle(struct repository *repository)
 {
@@ -351,12 +339,29 @@ settle(struct repository *repository)
 	while (again) {
 		again = false;
 		LIST_FOREACH (known, &repository->known, next) {
-			again = settle_one(repository, known) || again;
+			bool left = known->leaving;
+
+			decide_leaving(repository, known);
+			again = again || known->leaving != left;
 		}
 	}
 	LIST_FOREACH (known, &repository->known, next) {
 		if (known->leaving && known->staging == NULL) {
 			staging_new(repository, known, VISIT_FOLLOW)->state = STAGING_SAME;
+		}
+	}
+}
+
+/* The load failed: nothing of what it prepared takes effect. */
+static void
+give_up(struct repository *repository, const struct known_model *root)
+{
+	struct staging *staging;
+
+	STAILQ_FOREACH (staging, &repository->change, next) {
+		staging->known->leaving = false;
+		if (staging->known != root) {
+			staging->state = STAGING_SAME;
 		}
 	}
 }
@@ -489,9 +494,12 @@ log_outcome(const struct staging *staging)
 					 known->versions[i].number, (double)(clock_now_ns() - staging->start_ns) / 1e9);
 			}
 		}
-	} else if (staging->state == STAGING_FAILED && staging->follows && known->waiting &&
-		   staging->old_version_count > 0) {
-		log_error("%s", staging->error.text);
+	} else if (known->waiting && staging->old_version_count > 0) {
+		if (staging->state == STAGING_FAILED) {
+			log_error("%s", staging->error.text);
+		}
+		log_warning("'%s' is unloaded, as a model that it uses is no longer there or is another one",
+			    known->name);
 	}
 }
 
@@ -526,13 +534,15 @@ repository_load(struct repository *repository, struct known_model *known, bool a
 	enum status status;
 
 	(void)visit(repository, known, always ? VISIT_ALWAYS : VISIT_CHANGED);
-	LIST_FOREACH (other, &repository->known, next) {
-		(void)visit(repository, other, VISIT_FOLLOW);
-	}
-	settle(repository);
 	status = known->staging->state == STAGING_FAILED ? known->staging->error.status : STATUS_OK;
 	if (status != STATUS_OK) {
 		*error = known->staging->error;
+		give_up(repository, known);
+	} else {
+		LIST_FOREACH (other, &repository->known, next) {
+			(void)visit(repository, other, VISIT_FOLLOW);
+		}
+		settle(repository);
 	}
 	commit(repository);
 	return status;
@@ -542,7 +552,14 @@ void
 repository_unload(struct repository *repository, struct known_model *known)
 {
 	known->leaving = known_model_is_loaded(known);
+	(void)pthread_mutex_lock(&repository->mutex);
 	known->failed = false;
+	for (size_t i = 0; i < known->version_count; i++) {
+		if (known->versions[i].state == VERSION_UNAVAILABLE) { /* why it failed is of no interest any more */
+			known_model_set_version(&known->versions[i], VERSION_UNAVAILABLE, "unloaded");
+		}
+	}
+	(void)pthread_mutex_unlock(&repository->mutex);
 	settle(repository);
 	commit(repository);
 	known->waiting = false;

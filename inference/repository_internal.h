@@ -142,8 +142,8 @@ struct model *repository_find_member(void *context, struct bytes name, int64_t v
 /*
  * Loads or reloads a model, from known->folder or what a load request gave; `always`, or only where it is new or has
  * changed on disk. So are, before it, the models of an ensemble's steps where they are new or have changed, and, after
- * it, the ensembles that use any of them. All of it takes effect at once. What fails goes on as it was, but for
- * ensembles whose members were replaced: they go.
+ * it, the ensembles that use any of them. All of it takes effect at once, or, where the model itself fails, nothing. An
+ * ensemble that uses it and cannot be opened with what it is now goes.
  */
 enum status repository_load(struct repository *repository, struct known_model *known, bool always, struct error *error);
 

@@ -246,6 +246,20 @@ open_version(struct repository *repository, const struct staging *staging, struc
 		  error.text);
 }
 
+static void
+drop_opened(struct staging *staging)
+{
+	for (size_t i = 0; i < staging->version_count; i++) {
+		struct version *version = &staging->versions[i];
+
+		if (version->model != NULL) {
+			model_unref(version->model);
+			version->model = NULL;
+			known_model_set_version(version, VERSION_UNAVAILABLE, "unloaded");
+		}
+	}
+}
+
 enum status
 staging_open(struct repository *repository, struct staging *staging, struct error *error)
 {
@@ -264,6 +278,9 @@ staging_open(struct repository *repository, struct staging *staging, struct erro
 				       version->reason);
 			good = false;
 		}
+	}
+	if (!good) { /* all or none, as in Triton */
+		drop_opened(staging);
 	}
 	return good ? STATUS_OK
 		    : error_set(error, STATUS_INVALID_ARGUMENT, "load failed for model '%s': %s\n",

@@ -244,7 +244,7 @@ on_withdraw_mail(struct loop_mail *mail)
 {
 	struct trip *trip = (struct trip *)((char *)mail - offsetof(struct trip, withdraw_mail));
 
-	atomic_store(&trip->withdrawing, RETRY_NOT);
+	atomic_store(&trip->withdrawing, false);
 	if (trip->ensemble_run != NULL && atomic_load(&trip->wanted) == 0) {
 		ensemble_run_cancel(trip->ensemble_run);
 	}

@@ -122,20 +122,91 @@ def test_many_ways_to_one_member(serve, repository):
     assert len(server.lines("successfully loaded 'e29'")) == 2
 
 
-def test_a_reload_that_fails_does_not_keep_an_old_member(serve, repository):
+def test_a_load_that_fails_changes_nothing(serve, repository):
+    """Not even the members that it would have needed."""
     members(repository, "double")
     ensemble(repository, "t", *FP32, [GOOD])
     ensemble(repository, "above", *FP32, [around("t")])
     server = serve(repository, EXPLICIT, "--load-model=*")
     repository.scale("double", {1: 5.0})
-    ensemble(repository, "t", {"IN": ("FP32", [-1, 4])}, {"OUT": "FP32"}, [GOOD])  # its member is loaded, it cannot be
+    ensemble(repository, "t", {"IN": ("FP32", [-1, 4])}, {"OUT": "FP32"}, [GOOD])  # fails when it is opened
     assert load(server, "t").status == 400
+    assert load(server, "t", config=config("t", [("double", {"INPUT7": "IN"}, {"OUTPUT0": "OUT"})])).status == 400
+    same(infer(server, "double", {"INPUT0": tensor([[1]])})["OUTPUT0"], tensor([[2]]))
+    for model in ("t", "above"):
+        ask(server, 1, model=model, factor=2)
+
+
+def test_an_ensemble_that_does_not_fit_its_new_member_goes(serve, repository):
+    members(repository, "double")
+    ensemble(repository, "t", *FP32, [GOOD])
+    ensemble(repository, "above", *FP32, [around("t")])
+    server = serve(repository, EXPLICIT, "--load-model=*")
+    repository.scale("double", {1: 5.0})
+    ensemble(repository, "t", {"IN": ("FP32", [-1, 4])}, {"OUT": "FP32"}, [GOOD])
+    server.load("double")
     same(infer(server, "double", {"INPUT0": tensor([[1]])})["OUTPUT0"], tensor([[5]]))
     for model in ("t", "above"):
         assert put(server, model, {"IN": tensor([[1]])}).status == 404
+        server.wait_log(f"'{model}' is unloaded")
     ensemble(repository, "t", *FP32, [GOOD])
     server.load("t")
     ask(server, 1, model="above", factor=5)
+
+
+def test_no_ensemble_around_what_was_never_in_service(serve, repository):
+    """m is to use l, which cannot be had with the new double; x uses m."""
+    members(repository, "double", "triple")
+    ensemble(repository, "l", *FP32, [GOOD])
+    ensemble(repository, "m", *FP32, [step("triple", {"INPUT0": "IN"}, {"OUTPUT0": "OUT"})])
+    ensemble(repository, "x", *FP32, [around("m")])
+    server = serve(repository, EXPLICIT, "--load-model=*")
+    repository.scale("double", {1: 5.0})
+    ensemble(repository, "l", {"IN": ("FP32", [-1, 4])}, {"OUT": "FP32"}, [GOOD])
+    ensemble(repository, "m", *FP32, [around("l")])
+    assert load(server, "m").status == 400
+    for model, factor in (("l", 2), ("m", 3), ("x", 3)):
+        ask(server, 1, model=model, factor=factor)
+
+
+def test_a_refused_circle_takes_nobody_along(serve, repository):
+    members(repository, "double")
+    ensemble(repository, "0a", *FP32, [GOOD])
+    ensemble(repository, "a", *FP32, [GOOD])
+    ensemble(repository, "b", *FP32, [step("0a", {"IN": "IN"}, {"OUT": "x"}), step("a", {"IN": "x"}, {"OUT": "OUT"})])
+    server = serve(repository, EXPLICIT, "--load-model=*")
+    ensemble(repository, "0a", *FP32, [GOOD], extra=cache_parameters(ttl=60))
+    assert load(server, "a", config=config("a", [("b", {"IN": "IN"}, {"OUT": "OUT"})])).status == 400
+    for model, factor in (("0a", 2), ("a", 2), ("b", 4)):
+        ask(server, 1, model=model, factor=factor)
+
+
+def test_an_ensemble_gets_a_new_member_while_an_old_one_changes(serve, repository):
+    """In poll mode, where the changed member's turn comes first."""
+    members(repository, "double")
+    ensemble(repository, "e", *FP32, [GOOD])
+    server = serve(repository, "--model-control-mode=poll", "--repository-poll-secs=1")
+    ask(server, 1, model="e", factor=2)
+    repository.scale("newone", {1: 3.0})
+    ensemble(repository, "e", *FP32, [one({"INPUT0": "IN"}, {"OUTPUT0": "x"}), step("newone", {"INPUT0": "x"}, {"OUTPUT0": "OUT"})])
+    repository.scale("double", {1: 5.0})
+    eventually(lambda: decode(put(server, "e", {"IN": tensor([[1]])}))["OUT"][0, 0] == 15, "all that is new")
+    assert not server.lines("is unloaded")
+
+
+def test_all_versions_of_a_member_or_none(serve, repository):
+    repository.scale("many", {1: 2.0, 2: 3.0}, extra="version_policy { all { } }\n")
+    repository.replace(repository.path / "many" / "2" / "model.onnx", b"no model")
+    for name in ("before", "zz"):
+        ensemble(repository, name, *FP32, [step("many", {"INPUT0": "IN"}, {"OUTPUT0": "OUT"})])
+    server = serve(repository, EXPLICIT)
+    for name in ("before", "zz"):
+        reply = load(server, name)
+        assert reply.status == 400 and "Model 'many' loading failed with error: version 2" in reply.error
+    assert load(server, "many").status == 400
+    assert server.index()[("many", "1")] == ("UNAVAILABLE", "unloaded")
+    server.unload("many")
+    assert server.ready("many") is False and load(server, "zz").status == 400
 
 
 def test_a_reload_that_fails_by_itself_changes_nothing(serve, repository):
