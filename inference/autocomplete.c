@@ -333,9 +333,11 @@ check_platform(const struct model_config *config, struct error *error)
 				 BYTES_ARGS(config->name));
 	}
 	if (!bytes_equal_text(config->platform, "ensemble")) {
-		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "ensemble scheduling cannot be set for model '%.*s' whose platform is not ensemble",
-				 BYTES_ARGS(config->name));
+		return error_set(
+			error, STATUS_INVALID_ARGUMENT,
+			"ensemble scheduling cannot be set for model '%.*s' whose platform is not ensemble: write "
+			"platform: \"ensemble\"",
+			BYTES_ARGS(config->name));
 	}
 	if (config->backend.length > 0) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,

@@ -176,7 +176,9 @@ check_connections(const struct graph *graph, struct error *error)
 	for (size_t i = 0; i < config->input_count; i++) {
 		if (!graph->nodes[i].used) {
 			return error_set(error, STATUS_INVALID_ARGUMENT,
-					 "ensemble input '%.*s' for ensemble '%.*s' is not used",
+					 "ensemble input '%.*s' for ensemble '%.*s' is not used (no input_map has it "
+					 "as a value; "
+					 "the keys are the model's tensors)",
 					 BYTES_ARGS(graph->nodes[i].name), BYTES_ARGS(config->name));
 		}
 	}

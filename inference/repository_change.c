@@ -105,8 +105,9 @@ repository_find_member(void *context, struct bytes name, int64_t version, struct
 				BYTES_ARGS(name));
 	} else {
 		(void)error_set(error, STATUS_INVALID_ARGUMENT,
-				"depends on '%.*s' whose required version %" PRId64 " is not loaded", BYTES_ARGS(name),
-				version);
+				"depends on '%.*s' whose required version %" PRId64
+				" is not loaded (model_version: -1 is the newest; left out it is 0)",
+				BYTES_ARGS(name), version);
 	}
 	return NULL;
 }
@@ -427,6 +428,7 @@ leave(struct known_model *known, struct staging *staging)
 			known_model_set_version(version, VERSION_UNLOADING, NULL);
 		}
 	}
+	staging->left = true;
 	known->leaving = false;
 	known->waiting = true;
 }
@@ -483,7 +485,7 @@ take_effect(struct staging *staging)
 }
 
 static void
-log_outcome(const struct staging *staging)
+log_outcome(const struct staging *staging, bool asked_for)
 {
 	const struct known_model *known = staging->known;
 
@@ -494,17 +496,16 @@ log_outcome(const struct staging *staging)
 					 known->versions[i].number, (double)(clock_now_ns() - staging->start_ns) / 1e9);
 			}
 		}
-	} else if (known->waiting && staging->old_version_count > 0) {
-		if (staging->state == STAGING_FAILED) {
-			log_error("%s", staging->error.text);
-		}
-		log_warning("'%s' is unloaded, as a model that it uses is no longer there or is another one",
-			    known->name);
+	} else if (staging->state == STAGING_FAILED && staging->left) {
+		log_error("%s", staging->error.text);
+	}
+	if (staging->left && !asked_for) {
+		log_info("'%s' is unloaded together with a model that it uses", known->name);
 	}
 }
 
 static void
-commit(struct repository *repository)
+commit(struct repository *repository, const struct known_model *root)
 {
 	struct model_table *old_table;
 	struct staging *staging;
@@ -519,7 +520,7 @@ commit(struct repository *repository)
 	model_table_unref(old_table);
 	while ((staging = STAILQ_FIRST(&repository->change)) != NULL) {
 		STAILQ_REMOVE_HEAD(&repository->change, next);
-		log_outcome(staging);
+		log_outcome(staging, staging->known == root);
 		staging->known->staging = NULL;
 		staging_free(staging);
 	}
@@ -544,7 +545,7 @@ repository_load(struct repository *repository, struct known_model *known, bool a
 		}
 		settle(repository);
 	}
-	commit(repository);
+	commit(repository, known);
 	return status;
 }
 
@@ -561,7 +562,7 @@ repository_unload(struct repository *repository, struct known_model *known)
 	}
 	(void)pthread_mutex_unlock(&repository->mutex);
 	settle(repository);
-	commit(repository);
+	commit(repository, known);
 	known->waiting = false;
 	known->requested = false;
 	known_model_drop_override(known);

@@ -57,6 +57,7 @@ struct staging {
 	size_t version_count;
 	struct version *old_versions; /* that went, once it has taken effect */
 	size_t old_version_count;
+	bool left; /* its model was unloaded */
 	struct error error;
 };
 

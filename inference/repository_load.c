@@ -122,8 +122,10 @@ choose_versions(struct staging *staging, const struct model_config *config, stru
 	if (staging->version_count == 0) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "load failed for model '%s': at least one version must be available under the version "
-				 "policy of model '%s'\n",
-				 name, name);
+				 "policy of model '%s': '%s' has %s\n",
+				 name, name, staging->folder,
+				 count == 0 ? "no folder whose name is a number, such as 1"
+					    : "no version folder that it chooses");
 	}
 	return STATUS_OK;
 }

@@ -171,15 +171,19 @@ def test_while_redis_is_in_trouble(serve, repository, redis_server, trouble):
     settings = redis.cache("lookup_timeout=50", "socket_timeout=200", "wait_timeout=100")
     servers = [serve(repository, *settings, "--threads=2") for _ in range(2)]
 
+    def unanswered():
+        return rows_counted(servers[0], "embedding")["errors"] > 0
+
     def disturb():
         if trouble == "killed":
             redis.stop()
             eventually(lambda: metric(servers[0], "hippocamp_cache_connections") == 0, "the loss")
+            eventually(unanswered, "look-ups that are not answered")
             redis.start()
         elif trouble == "paused":
             redis.pause()
             try:
-                eventually(lambda: rows_counted(servers[0], "embedding")["errors"] > 0, "look-ups that are not answered")
+                eventually(unanswered, "look-ups that are not answered")
             finally:
                 redis.resume()
         else:

@@ -8,10 +8,10 @@ import threading
 
 import pytest
 
-from support import (PATIENCE, Repository, ask_delay, ask_identity, ask_scale, ask_simple, encode, eventually,
-                     infer, infer_path, same, scale_model, tensor)
+from support import (PATIENCE, Repository, ask_identity, ask_scale, ask_simple, decode, encode, eventually, infer,
+                     infer_path, same, scale_model, tensor)
+from traffic import EXPLICIT, ONE_THREAD, sent
 
-EXPLICIT = "--model-control-mode=explicit"
 POLL = ["--model-control-mode=poll", "--repository-poll-secs=1"]
 
 
@@ -353,15 +353,11 @@ def test_poll_mode_with_a_broken_change(serve, repository):
 
 
 def test_unload_during_a_run(serve, repository):
-    server = serve(repository.add("delay"), EXPLICIT, "--load-model=delay")
-    answers = []
-    thread = threading.Thread(target=lambda: answers.append(ask_delay(server, 700)))
-    thread.start()
-    eventually(lambda: server.metrics()[("nv_inference_pending_request_count", frozenset({("model", "delay"), ("version", "1")}))] == 0
-               and server.connect() is not None, "the start of the run")
+    server = serve(repository.add("delay"), EXPLICIT, "--load-model=delay", ONE_THREAD)
+    values = tensor([1], "INT32")
+    waiting = sent(server, "delay", {"INPUT0": values}, parameters={"delay_ms": 700})
     server.unload("delay")
-    thread.join(PATIENCE)
-    assert answers, "the request in flight was lost"
+    same(decode(waiting.reply("POST"))["OUTPUT0"], values)
     eventually(lambda: server.index()[("delay", "1")][0] == "UNAVAILABLE", "the end of the model")
     assert server.ready()
 
