@@ -434,6 +434,13 @@ check(const struct serve_settings *settings, struct error *error)
 	if (settings->allow_gpu_metrics) {
 		return error_set(error, STATUS_UNSUPPORTED, "--allow-gpu-metrics=true: hippocamp has no GPU metrics");
 	}
+	/* Both are opened for several threads to share, so the kernel would let them share it, too. */
+	if (settings->allow_http && settings->allow_metrics && settings->http_port != 0 &&
+	    settings->http_port == settings->metrics_port) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--http-port and --metrics-port are both %" PRId64 ": give one of them another port",
+				 settings->http_port);
+	}
 	if (settings->load_models.count > 0 && settings->model_control_mode != 2) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "--load-model is for --model-control-mode=explicit only");

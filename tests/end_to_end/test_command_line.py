@@ -108,6 +108,10 @@ def test_port_in_use(repository, kind, name):
     assert re.search(rf"failed to start {name} service: Unavailable - Socket '127\.0\.0\.1:{port}' already in use", text), text
 
 
+def test_one_port_for_two(repository):
+    assert "--http-port and --metrics-port are both 9001" in refuses(repository, "--http-port=9001", "--metrics-port=9001")
+
+
 def test_address_that_is_not_ours(repository):
     assert "192.0.2.1" in refuses(repository, "--http-address=192.0.2.1")
 
