@@ -38,4 +38,11 @@ blob_bytes(const struct blob *blob)
 	return bytes_make(blob->data, blob->length);
 }
 
+/* Do the bytes lie in the block? NULL: no. */
+static inline bool
+blob_holds(const struct blob *blob, struct bytes bytes)
+{
+	return blob != NULL && bytes.at >= blob->data && bytes.at + bytes.length <= blob->data + blob->length;
+}
+
 #endif

@@ -189,4 +189,16 @@ model_config_parameter(const struct model_config *config, const char *name)
 	return NULL;
 }
 
+/* Index of an input or output, or -1. */
+static inline ptrdiff_t
+model_tensor_index(const struct model_tensor *tensors, size_t count, struct bytes name)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (bytes_equal(tensors[i].name, name)) {
+			return (ptrdiff_t)i;
+		}
+	}
+	return -1;
+}
+
 #endif

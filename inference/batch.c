@@ -6,16 +6,9 @@
 
 #include <stdlib.h>
 
-#define DATA_ALIGNMENT ((size_t)64)
 #define STALE_PART_MS 1000U
 
 /* --- Inputs --- */
-
-static size_t
-aligned(size_t length)
-{
-	return (length + DATA_ALIGNMENT - 1) & ~(DATA_ALIGNMENT - 1);
-}
 
 /* The bytes of input `index` over all parts: *start where they lie in one piece already, else NULL. */
 static size_t
@@ -75,7 +68,7 @@ gather(struct batch *batch, struct error *error)
 	for (size_t i = 0; i < count; i++) {
 		batch->inputs[i] = first->inputs[i];
 		batch->inputs[i].data.length = measure_input(batch, i, &starts[i]);
-		total += starts[i] == NULL ? aligned(batch->inputs[i].data.length) : 0;
+		total += starts[i] == NULL ? job_aligned(batch->inputs[i].data.length) : 0;
 	}
 	batch->gathered = total == 0 ? NULL : blob_new(total);
 	if (total > 0 && batch->gathered == NULL) {
@@ -88,7 +81,7 @@ gather(struct batch *batch, struct error *error)
 		if (starts[i] == NULL && batch->inputs[i].data.length > 0) {
 			gather_input(batch, i, batch->gathered->data + total);
 			batch->inputs[i].data.at = batch->gathered->data + total;
-			total += aligned(batch->inputs[i].data.length);
+			total += job_aligned(batch->inputs[i].data.length);
 		}
 	}
 	free(starts);

@@ -373,17 +373,6 @@ infer_own(const struct graph *graph, struct inferred *known, struct error *error
 
 /* --- Opening --- */
 
-static ptrdiff_t
-find_tensor(const struct model_tensor *tensors, size_t count, struct bytes name)
-{
-	for (size_t i = 0; i < count; i++) {
-		if (bytes_equal(tensors[i].name, name)) {
-			return (ptrdiff_t)i;
-		}
-	}
-	return -1;
-}
-
 static enum status
 connect_inputs(const struct graph *graph, struct inferred *known, const struct model_step *config,
 	       struct ensemble_step *step, struct error *error)
@@ -394,7 +383,7 @@ connect_inputs(const struct graph *graph, struct inferred *known, const struct m
 	step->inputs = memory_array(config->input_count, sizeof(*step->inputs));
 	for (size_t i = 0; i < config->input_count && status == STATUS_OK; i++) {
 		struct bytes name = config->inputs[i].ensemble_tensor;
-		ptrdiff_t index = find_tensor(model->inputs, model->input_count, config->inputs[i].tensor);
+		ptrdiff_t index = model_tensor_index(model->inputs, model->input_count, config->inputs[i].tensor);
 		struct ensemble_port *port = &step->inputs[step->input_count++];
 
 		if (index < 0) {
@@ -420,7 +409,7 @@ connect_outputs(const struct graph *graph, struct inferred *known, const struct 
 	step->outputs = memory_array(config->output_count, sizeof(*step->outputs));
 	for (size_t i = 0; i < config->output_count && status == STATUS_OK; i++) {
 		struct bytes name = config->outputs[i].ensemble_tensor;
-		ptrdiff_t index = find_tensor(model->outputs, model->output_count, config->outputs[i].tensor);
+		ptrdiff_t index = model_tensor_index(model->outputs, model->output_count, config->outputs[i].tensor);
 		struct ensemble_port *port = &step->outputs[step->output_count++];
 
 		if (index < 0) {

@@ -320,12 +320,6 @@ advance(struct ensemble_run *run)
 
 /* --- The beginning --- */
 
-static bool
-lies_in(const struct blob *block, struct bytes data)
-{
-	return block != NULL && data.at >= block->data && data.at + data.length <= block->data + block->length;
-}
-
 static void
 set_inputs(struct ensemble_run *run)
 {
@@ -343,8 +337,8 @@ set_inputs(struct ensemble_run *run)
 			if (bytes_equal(input->name, config->inputs[i].name)) {
 				value->absent = false;
 				value->tensor = *input;
-				value->block = lies_in(run->batch.gathered, input->data) ? run->batch.gathered
-											 : run->origin.block;
+				value->block = blob_holds(run->batch.gathered, input->data) ? run->batch.gathered
+											    : run->origin.block;
 			}
 		}
 	}

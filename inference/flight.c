@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #define JOB_ARENA_MAX ((size_t)1 << 30)
-#define DATA_ALIGNMENT ((size_t)64)
 
 void
 flight_table_init(struct flight_table *table)
@@ -126,11 +125,9 @@ trip_free(struct trip *trip)
 /* --- The job --- */
 
 static bool
-lies_in(const struct blob *block, struct bytes data, size_t alignment)
+lies_well_in(const struct blob *block, struct bytes data, size_t alignment)
 {
-	return data.length == 0 ||
-	       (block != NULL && data.at >= block->data && data.at + data.length <= block->data + block->length &&
-		(uintptr_t)data.at % alignment == 0);
+	return data.length == 0 || (blob_holds(block, data) && (uintptr_t)data.at % alignment == 0);
 }
 
 static size_t
@@ -139,12 +136,6 @@ alignment_of(enum datatype datatype)
 	size_t size = datatype_size(datatype);
 
 	return size == 0 ? 1 : size;
-}
-
-static size_t
-aligned(size_t length)
-{
-	return (length + DATA_ALIGNMENT - 1) & ~(DATA_ALIGNMENT - 1);
 }
 
 /* Bytes to copy, or 0 where all lies well in the request's body. */
@@ -162,12 +153,12 @@ measure_copy(const struct trip *trip, size_t input_count)
 			const struct flight *flight = &trip->flights[i];
 
 			if (!flight->answered) {
-				in_body = in_body && lies_in(trip->leader->body, flight->data[k],
-							     alignment_of(config->inputs[k].datatype));
+				in_body = in_body && lies_well_in(trip->leader->body, flight->data[k],
+								  alignment_of(config->inputs[k].datatype));
 				length += flight->data[k].length;
 			}
 		}
-		total += aligned(length);
+		total += job_aligned(length);
 	}
 	return in_body && trip->leader->body != NULL ? 0 : total;
 }
@@ -191,7 +182,7 @@ copy_rows(struct trip *trip, size_t input_count)
 			data->at = trip->inputs->data + at;
 			at += data->length;
 		}
-		at = aligned(at);
+		at = job_aligned(at);
 	}
 }
 
@@ -273,7 +264,7 @@ trip_keep_inputs(struct trip *trip)
 		trip->flights[i].data = own;
 	}
 	copied = measure_copy(trip, input_count);
-	trip->inputs = copied == 0 ? blob_ref(trip->leader->body) : blob_new(copied + input_count * DATA_ALIGNMENT);
+	trip->inputs = copied == 0 ? blob_ref(trip->leader->body) : blob_new(copied + input_count * JOB_DATA_ALIGNMENT);
 	if (trip->inputs == NULL) {
 		return false;
 	}

@@ -55,4 +55,13 @@ struct job {
 	struct run_times times; /* but for the queue's */
 };
 
+/* Where inputs are copied into one block, each begins at a multiple of this. */
+#define JOB_DATA_ALIGNMENT ((size_t)64)
+
+static inline size_t
+job_aligned(size_t length)
+{
+	return (length + JOB_DATA_ALIGNMENT - 1) & ~(JOB_DATA_ALIGNMENT - 1);
+}
+
 #endif

@@ -298,14 +298,3 @@ model_unref(struct model *model)
 		model->unused(model, model->unused_context);
 	}
 }
-
-ptrdiff_t
-model_output_index(const struct model *model, struct bytes name)
-{
-	for (size_t i = 0; i < model->config.output_count; i++) {
-		if (bytes_equal(model->config.outputs[i].name, name)) {
-			return (ptrdiff_t)i;
-		}
-	}
-	return -1;
-}

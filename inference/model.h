@@ -100,9 +100,6 @@ model_pending(const struct model *model)
 	return model->scheduler == NULL ? 0 : scheduler_pending(model->scheduler);
 }
 
-/* Index of an output, or -1. */
-ptrdiff_t model_output_index(const struct model *model, struct bytes name);
-
 /*
  * The shape that the model wants for an input that clients gave as `tensor`: the config's reshape undone. Room for
  * TENSOR_RANK_MAX; returns the rank.

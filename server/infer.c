@@ -356,7 +356,7 @@ check_outputs(const struct inference *inference, struct error *error)
 	for (size_t i = 0; i < inference->body.output_count; i++) {
 		struct bytes name = inference->body.outputs[i].name;
 
-		if (model_output_index(model, name) < 0) {
+		if (model_tensor_index(model->config.outputs, model->config.output_count, name) < 0) {
 			return error_set(error, STATUS_INVALID_ARGUMENT,
 					 "unexpected inference output '%.*s' for model '%.*s'", BYTES_ARGS(name),
 					 BYTES_ARGS(model->config.name));

@@ -96,21 +96,29 @@ decode_load_parameters(yyjson_val *parameters, struct arena *arena, struct load_
 	return status;
 }
 
+/* The document of a body, and the object `parameters` in it; NULLs where there is none of it. */
+static enum status
+read_parameters(struct bytes text, yyjson_doc **document, yyjson_val **parameters, struct error *error)
+{
+	*parameters = NULL;
+	*document = text.length == 0 ? NULL : json_read(text, error);
+	if (*document == NULL) {
+		return text.length == 0 ? STATUS_OK : error->status;
+	}
+	*parameters = yyjson_obj_get(yyjson_doc_get_root(*document), "parameters");
+	return *parameters == NULL || yyjson_is_obj(*parameters) ? STATUS_OK
+								 : json_wrong_type("parameters", "object", error);
+}
+
 enum status
 load_body_decode(struct bytes text, struct arena *arena, struct load_body *body, struct error *error)
 {
-	yyjson_doc *document = text.length == 0 ? NULL : json_read(text, error);
+	yyjson_doc *document;
 	yyjson_val *parameters;
-	enum status status = STATUS_OK;
+	enum status status = read_parameters(text, &document, &parameters, error);
 
 	*body = (struct load_body){0};
-	if (document == NULL) {
-		return text.length == 0 ? STATUS_OK : error->status;
-	}
-	parameters = yyjson_obj_get(yyjson_doc_get_root(document), "parameters");
-	if (parameters != NULL && !yyjson_is_obj(parameters)) {
-		status = json_wrong_type("parameters", "object", error);
-	} else if (parameters != NULL) {
+	if (status == STATUS_OK && parameters != NULL) {
 		status = decode_load_parameters(parameters, arena, body, error);
 	}
 	yyjson_doc_free(document);
@@ -120,18 +128,12 @@ load_body_decode(struct bytes text, struct arena *arena, struct load_body *body,
 enum status
 unload_body_decode(struct bytes text, bool *unload_dependents, struct error *error)
 {
-	yyjson_doc *document = text.length == 0 ? NULL : json_read(text, error);
+	yyjson_doc *document;
 	yyjson_val *parameters;
-	enum status status = STATUS_OK;
+	enum status status = read_parameters(text, &document, &parameters, error);
 
 	*unload_dependents = false;
-	if (document == NULL) {
-		return text.length == 0 ? STATUS_OK : error->status;
-	}
-	parameters = yyjson_obj_get(yyjson_doc_get_root(document), "parameters");
-	if (parameters != NULL && !yyjson_is_obj(parameters)) {
-		status = json_wrong_type("parameters", "object", error);
-	} else if (parameters != NULL) {
+	if (status == STATUS_OK && parameters != NULL) {
 		status = decode_switch(parameters, "unload_dependents", unload_dependents, error);
 	}
 	yyjson_doc_free(document);

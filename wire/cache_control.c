@@ -1,30 +1,8 @@
 #include "wire/cache_control.h"
 
+#include "wire/field.h"
+
 #define SECONDS_MAX ((uint64_t)1 << 31) /* RFC 9111, section 1.2.2: what is larger counts as this */
-
-static struct bytes
-trim(struct bytes text)
-{
-	while (text.length > 0 && (*text.at == ' ' || *text.at == '\t')) {
-		text = bytes_skip(text, 1);
-	}
-	while (text.length > 0 && (text.at[text.length - 1] == ' ' || text.at[text.length - 1] == '\t')) {
-		text.length--;
-	}
-	return text;
-}
-
-/* Takes what stands before `mark` off the front. */
-static struct bytes
-take_until(struct bytes *text, char mark)
-{
-	const uint8_t *at = text->length == 0 ? NULL : memchr(text->at, mark, text->length);
-	size_t length = at == NULL ? text->length : (size_t)(at - text->at);
-	struct bytes part = bytes_make(text->at, length);
-
-	*text = bytes_skip(*text, length + (at != NULL));
-	return trim(part);
-}
 
 /* A number of seconds; clients may quote it. */
 static bool
@@ -70,10 +48,10 @@ cache_control_parse(struct bytes field)
 	struct cache_control control = {0};
 
 	while (field.length > 0) {
-		struct bytes value = take_until(&field, ',');
-		struct bytes name = take_until(&value, '=');
+		struct bytes value = field_take_until(&field, ',');
+		struct bytes name = field_take_until(&value, '=');
 
-		read_directive(&control, name, trim(value));
+		read_directive(&control, name, field_trim(value));
 	}
 	return control;
 }

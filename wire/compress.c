@@ -1,5 +1,7 @@
 #include "wire/compress.h"
 
+#include "wire/field.h"
+
 #include <limits.h>
 #include <stdlib.h>
 #include <zlib.h>
@@ -26,35 +28,12 @@ coding_from_name(struct bytes name)
 	return bytes_equal_nocase(name, "deflate") ? CODING_DEFLATE : CODING_UNKNOWN;
 }
 
-static struct bytes
-trim(struct bytes text)
-{
-	while (text.length > 0 && (*text.at == ' ' || *text.at == '\t')) {
-		text = bytes_skip(text, 1);
-	}
-	while (text.length > 0 && (text.at[text.length - 1] == ' ' || text.at[text.length - 1] == '\t')) {
-		text.length--;
-	}
-	return text;
-}
-
-/* Takes what stands before `separator`, and the separator, off the front. */
-static struct bytes
-split(struct bytes *text, char separator)
-{
-	const uint8_t *at = text->length == 0 ? NULL : memchr(text->at, separator, text->length);
-	struct bytes part = bytes_make(text->at, at == NULL ? text->length : (size_t)(at - text->at));
-
-	*text = at == NULL ? bytes_make(NULL, 0) : bytes_skip(*text, part.length + 1);
-	return trim(part);
-}
-
 /* "q=0.5" in thousandths; anything unreadable counts as 1. */
 static int
 quality(struct bytes parameters)
 {
 	while (parameters.length > 0) {
-		struct bytes parameter = split(&parameters, ';');
+		struct bytes parameter = field_take_until(&parameters, ';');
 		int value;
 
 		if (!bytes_starts_with(parameter, "q=") && !bytes_starts_with(parameter, "Q=")) {
@@ -77,8 +56,8 @@ coding_negotiate(struct bytes accept_encoding)
 	int best_quality = 0;
 
 	while (accept_encoding.length > 0) {
-		struct bytes item = split(&accept_encoding, ',');
-		enum coding coding = coding_from_name(split(&item, ';'));
+		struct bytes item = field_take_until(&accept_encoding, ',');
+		enum coding coding = coding_from_name(field_take_until(&item, ';'));
 		int value = quality(item);
 
 		if (coding != CODING_UNKNOWN && value > best_quality) {

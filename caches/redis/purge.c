@@ -1,6 +1,7 @@
 #include "caches/redis/purge.h"
 
 #include "base/buf.h"
+#include "caches/redis/command.h"
 
 #include <stdlib.h>
 
@@ -18,16 +19,6 @@ struct purging {
 };
 
 static void on_keys(void *context, const struct redis_reply *reply, void *argument);
-
-static void
-append_bulk(struct buf *command, struct bytes bytes)
-{
-	buf_byte(command, '$');
-	buf_unsigned(command, bytes.length);
-	buf_text(command, "\r\n");
-	buf_append(command, bytes);
-	buf_text(command, "\r\n");
-}
 
 static bool
 send_command(struct purging *purging, redis_reply_fn done)
@@ -55,7 +46,7 @@ append_pattern(struct purging *purging)
 		buf_byte(&pattern, (uint8_t)*prefix);
 	}
 	buf_text(&pattern, ":*");
-	append_bulk(&purging->command, buf_bytes(&pattern));
+	command_append(&purging->command, buf_bytes(&pattern));
 	buf_fini(&pattern);
 }
 
@@ -64,11 +55,11 @@ scan(struct purging *purging)
 {
 	buf_clear(&purging->command);
 	buf_text(&purging->command, "*6\r\n$4\r\nSCAN\r\n");
-	append_bulk(&purging->command, buf_bytes(&purging->cursor));
-	append_bulk(&purging->command, bytes_text("MATCH"));
+	command_append(&purging->command, buf_bytes(&purging->cursor));
+	command_append(&purging->command, bytes_text("MATCH"));
 	append_pattern(purging);
-	append_bulk(&purging->command, bytes_text("COUNT"));
-	append_bulk(&purging->command, bytes_text(SCAN_COUNT));
+	command_append(&purging->command, bytes_text("COUNT"));
+	command_append(&purging->command, bytes_text(SCAN_COUNT));
 	return send_command(purging, on_keys);
 }
 
@@ -136,7 +127,7 @@ unlink_keys(struct purging *purging, const valkeyReply *keys)
 		struct bytes key = bytes_make(keys->element[i]->str, keys->element[i]->len);
 
 		if (covered(purging, key)) {
-			append_bulk(&purging->command, key);
+			command_append(&purging->command, key);
 		}
 	}
 	(void)send_command(purging, on_unlinked);

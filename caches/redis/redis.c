@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/metric.h"
+#include "caches/redis/command.h"
 #include "caches/redis/connection.h"
 #include "caches/redis/purge.h"
 
@@ -139,16 +140,6 @@ redis_secret(struct cache_lane *lane)
 }
 
 /* --- Commands --- */
-
-static void
-append_bulk(struct buf *command, struct bytes bytes)
-{
-	buf_byte(command, '$');
-	buf_unsigned(command, bytes.length);
-	buf_text(command, "\r\n");
-	buf_append(command, bytes);
-	buf_text(command, "\r\n");
-}
 
 /* <prefix>:<scope>:<digest> */
 static void
@@ -294,11 +285,11 @@ write_set(struct cache_lane *lane, const struct cache_insert *insert)
 	buf_clear(&lane->command);
 	buf_text(&lane->command, insert->ttl_ms == 0 ? "*3\r\n$3\r\nSET\r\n" : "*5\r\n$3\r\nSET\r\n");
 	append_key(lane, insert->key);
-	append_bulk(&lane->command, blob_bytes(insert->value));
+	command_append(&lane->command, blob_bytes(insert->value));
 	if (insert->ttl_ms != 0) {
 		(void)snprintf(ttl, sizeof(ttl), "%" PRIu64, insert->ttl_ms);
-		append_bulk(&lane->command, bytes_text("PX"));
-		append_bulk(&lane->command, bytes_text(ttl));
+		command_append(&lane->command, bytes_text("PX"));
+		command_append(&lane->command, bytes_text(ttl));
 	}
 }
 

@@ -1,0 +1,34 @@
+/*
+ * The pieces of a header field's value, which are separated by marks and may have blanks around them (RFC 9110,
+ * section 5.6). Room-private.
+ */
+#ifndef HIPPOCAMP_WIRE_FIELD_H
+#define HIPPOCAMP_WIRE_FIELD_H
+
+#include "base/bytes.h"
+
+static inline struct bytes
+field_trim(struct bytes text)
+{
+	while (text.length > 0 && (*text.at == ' ' || *text.at == '\t')) {
+		text = bytes_skip(text, 1);
+	}
+	while (text.length > 0 && (text.at[text.length - 1] == ' ' || text.at[text.length - 1] == '\t')) {
+		text.length--;
+	}
+	return text;
+}
+
+/* Takes what stands before `mark`, and the mark, off the front. */
+static inline struct bytes
+field_take_until(struct bytes *text, char mark)
+{
+	const uint8_t *at = text->length == 0 ? NULL : memchr(text->at, mark, text->length);
+	size_t length = at == NULL ? text->length : (size_t)(at - text->at);
+	struct bytes part = bytes_make(text->at, length);
+
+	*text = bytes_skip(*text, length + (at != NULL));
+	return field_trim(part);
+}
+
+#endif
