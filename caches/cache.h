@@ -14,6 +14,7 @@
 #define HIPPOCAMP_CACHES_CACHE_H
 
 #include "base/blob.h"
+#include "base/buf.h"
 #include "base/digest.h"
 #include "base/log.h"
 #include "base/option.h"
@@ -63,6 +64,23 @@ struct cache_purge {
 	uint64_t removed;     /* out: entries */
 	bool failed;	      /* out: the store could not be reached, or not to the end */
 	void (*done)(struct cache_purge *purge);
+};
+
+enum cache_lease_result {
+	CACHE_LEASE_GRANTED,
+	CACHE_LEASE_HELD,    /* by another server: its answer will be in the store soon */
+	CACHE_LEASE_UNKNOWN, /* the store cannot tell */
+};
+
+/*
+ * The right to compute the answer to a key, which one at a time of all servers that share the store has. Owned and
+ * answered as a look-up is. A lease that is not released runs out; nothing but a second run comes of a lost one.
+ */
+struct cache_lease {
+	const struct cache_key *key;
+	uint64_t term_ms;		/* in: how long it lasts */
+	enum cache_lease_result result; /* out */
+	void (*done)(struct cache_lease *lease);
 };
 
 /* Takes a scope apart; model names may hold colons. */
@@ -135,6 +153,8 @@ struct cache_host {
 				     const char *failure),
 			void *argument);
 	void (*log)(enum log_level level, const char *text);
+	/* Another server purged this (as in struct cache_purge). NULL: the host does not care. */
+	void (*purged)(void *context, struct bytes model, struct bytes version);
 };
 
 struct cache_ops {
@@ -164,11 +184,26 @@ struct cache_ops {
 	const struct cache_secret *(*secret)(struct cache_lane *lane);
 
 	bool (*lookup)(struct cache_lane *lane, struct cache_lookup *lookup);
+	/*
+	 * What can be told at once, for stores of which only a part is immediate; `done` is not called. The keys that
+	 * stay without a value are looked up afterwards, as `repeated`. NULL: nothing can.
+	 */
+	void (*peek)(struct cache_lane *lane, struct cache_lookup *lookup);
+	/*
+	 * Takes what has arrived, without waiting; look-ups may be answered from inside. Called before a look-up is
+	 * given up for late, so that a busy thread does not take its own delay for the store's. NULL: nothing arrives.
+	 */
+	void (*catch_up)(struct cache_lane *lane);
 	bool (*insert)(struct cache_lane *lane, struct cache_insert *insert);
 	bool (*purge)(struct cache_lane *lane, struct cache_purge *purge);
+	/* NULL functions: no leases. A release is not answered, and does nothing where the lease has run out. */
+	bool (*lease)(struct cache_lane *lane, struct cache_lease *lease);
+	void (*release)(struct cache_lane *lane, const struct cache_key *key);
 	/* For foreign stores: a value came back for another key than was asked. Make the connections again. */
 	void (*distrust)(struct cache_lane *lane);
 	void (*statistics)(struct cache *cache, struct cache_statistics *statistics);
+	/* More metric families, of this kind of store only. NULL: none. Any thread. */
+	void (*metrics)(struct cache *cache, struct buf *out);
 
 	/* One line for people, without secrets: "local, 64 MB". */
 	void (*describe)(struct cache *cache, char *text, size_t size);
