@@ -1,6 +1,6 @@
 #include "app/command_line.h"
 #include "app/serve.h"
-#include "version.h"
+#include "base/version.h"
 
 #include <stdio.h>
 

@@ -6,9 +6,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/version.h"
 #include "loop/thread.h"
 #include "server/server.h"
-#include "version.h"
 #include "wire/model_config.h"
 
 #include <inttypes.h>

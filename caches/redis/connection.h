@@ -1,45 +1,83 @@
 /*
- * One connection of one lane: resolve, connect, log in, learn the shared secret, then pipelined commands; when it is
- * lost or stalls, the same again after a back-off with jitter.
+ * One connection to one server, from the resolving of its name to its end: resolve, connect, TLS, log in, then
+ * pipelined commands. It is not made again; whoever wants another one makes it.
  *
- * Everything happens on the lane's thread. A connection outlives its lane only for as long as a name is being resolved.
+ * Everything happens on the lane's thread. A connection may outlive the call that frees it, while a name is being
+ * resolved or from inside its own callbacks, but calls nobody any more.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_CONNECTION_H
 #define HIPPOCAMP_CACHES_REDIS_CONNECTION_H
 
 #include "caches/cache.h"
+#include "caches/redis/address.h"
+#include "caches/redis/credentials.h"
 #include "caches/redis/reply.h"
 #include "caches/redis/settings.h"
+#include "caches/redis/tls.h"
+
+#include <sys/queue.h>
 
 struct redis_connection;
 
-struct redis_connection_options {
-	const struct redis_settings *settings; /* outlives the connection */
-	const struct cache_host *host;
-	bool secret_wanted;
-	bool announces; /* log changes of state; one connection of all does */
-	void *context;
-	/* Logged in and usable; `secret` is what Redis holds, 32 bytes, or empty where none is wanted. */
-	void (*ready)(void *context, struct bytes secret);
-	void (*secret_changed)(void *context, struct bytes secret);
-	void (*lost)(void *context);
+/* A command on its way; the caller's, until `done` is called. */
+struct redis_request {
+	TAILQ_ENTRY(redis_request) queue;
+	struct redis_connection *connection;
+	uint64_t sent_ns;
+	/* Exactly once. The reply is valid during the call; NULL where the connection was lost first. */
+	void (*done)(struct redis_request *request, const struct redis_reply *reply);
 };
 
+/* What a server says of itself at log-in. */
+struct redis_greeting {
+	bool resp3;
+	bool cluster;
+	bool replica;
+	char zone[64]; /* availability zone, if asked for */
+};
+
+struct redis_connection_options {
+	const struct redis_settings *settings; /* outlives the connection, as all pointers here do */
+	const struct cache_host *host;
+	struct redis_tls *tls;	      /* NULL: plain */
+	struct redis_tls_session *session; /* NULL: none to resume */
+	struct redis_credentials *credentials;
+	struct redis_address address;
+	unsigned attempt; /* which of a name's several addresses, counted round */
+	bool sentinel;	/* no data is kept there: no database, no keys */
+	bool read_only; /* to a cluster's node that may be a replica */
+	void *context;
+	/* Logged in, and found to serve. */
+	void (*ready)(void *context, const struct redis_greeting *greeting);
+	/* It ended, or never came to be; its last call. All its requests have been answered. */
+	void (*lost)(void *context, const char *why);
+	/* A subscribed message, or a push such as an invalidation. May be NULL. Must not free the connection. */
+	void (*pushed)(void *context, const struct redis_reply *reply);
+};
+
+/* NULL without memory. Never calls back before it returns. */
 struct redis_connection *redis_connection_new(const struct redis_connection_options *options);
+
+/* Its requests are answered with NULL, now or when the callback that this is called from returns. `lost` is not called. */
 void redis_connection_free(struct redis_connection *connection);
 
-/* Gives the connection up, because of `why`, and makes it again. */
-void redis_connection_reset(struct redis_connection *connection, const char *why);
+/* Gives the connection up, because of `why`; `lost` follows, perhaps before this returns. */
+void redis_connection_fail(struct redis_connection *connection, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 
-/* Logged in, and no answer is overdue by more than wait_timeout. */
-bool redis_connection_usable(const struct redis_connection *connection);
+/* Sends commands in RESP; `text` holds one. False if it could not be; then `done` is not called. */
+bool redis_connection_send(struct redis_connection *connection, struct redis_request *request, struct bytes text);
 
-/*
- * Sends a command in RESP. `done` is called exactly once, never before this returns, with the reply (valid during the
- * call) or NULL where the connection was lost first. False if it could not be sent; then `done` is not called.
- */
-typedef void (*redis_reply_fn)(void *context, const struct redis_reply *reply, void *argument);
-bool redis_connection_send(struct redis_connection *connection, struct bytes command, redis_reply_fn done,
-			   void *argument);
+/* From now on messages of this channel are pushed. */
+bool redis_connection_subscribe(struct redis_connection *connection, const char *channel);
+
+/* How long the oldest command has been waiting for its answer. */
+uint64_t redis_connection_waited_ms(const struct redis_connection *connection);
+
+/* Takes what has arrived; requests are answered from inside. Not from a callback of this connection. */
+void redis_connection_catch_up(struct redis_connection *connection);
+
+/* Log-in's: it has come to its end. */
+void redis_connection_logged_in(struct redis_connection *connection, const struct redis_greeting *greeting);
 
 #endif

@@ -1,73 +1,64 @@
-#include "caches/redis/purge.h"
-
-#include "base/buf.h"
-#include "caches/redis/command.h"
+/* Purging: SCAN on every primary, and UNLINK of what is to go; then the other servers are told. */
+#include "caches/redis/lane.h"
 
 #include <stdlib.h>
 
-#define COMMAND_MAX ((size_t)64 << 20)
 #define SCAN_COUNT "1000"
+#define ROUNDS_MAX 5 /* of a cluster whose slots are being moved */
 
 struct purging {
-	struct redis_connection *connection;
-	const struct redis_settings *settings;
+	struct cache_lane *lane;
 	struct cache_purge *purge;
-	struct buf command;
-	struct buf cursor;
-	size_t unanswered; /* commands */
-	bool last;	   /* no more to scan */
+	size_t underway; /* commands, and this call */
+	uint64_t map_version;
+	unsigned rounds;
 };
 
-static void on_keys(void *context, const struct redis_reply *reply, void *argument);
+/* The part of it at one primary. */
+struct scan {
+	struct purging *purging;
+	struct redis_node *node;
+	struct buf cursor;
+};
 
-static bool
-send_command(struct purging *purging, redis_reply_fn done)
-{
-	bool sent = buf_ok(&purging->command) &&
-		    redis_connection_send(purging->connection, buf_bytes(&purging->command), done, purging);
+static void start_round(struct purging *purging);
+static void on_keys(struct cache_lane *lane, const struct redis_reply *reply, void *argument);
 
-	purging->unanswered += sent;
-	purging->purge->failed = purging->purge->failed || !sent;
-	return sent;
-}
-
-/* The prefix and everything behind it; what MATCH takes for a pattern in it stands for itself. */
 static void
-append_pattern(struct purging *purging)
+release(struct purging *purging)
 {
-	const char *prefix = purging->settings->key_prefix;
-	struct buf pattern;
+	struct cache_purge *purge = purging->purge;
 
-	buf_init(&pattern, COMMAND_MAX);
-	for (; *prefix != '\0'; prefix++) {
-		if (strchr("*?[]\\^-", *prefix) != NULL) {
-			buf_byte(&pattern, '\\');
-		}
-		buf_byte(&pattern, (uint8_t)*prefix);
+	if (--purging->underway > 0) {
+		return;
 	}
-	buf_text(&pattern, ":*");
-	command_append(&purging->command, buf_bytes(&pattern));
-	buf_fini(&pattern);
+	/* A slot that was on its way may have been seen by neither of its servers. */
+	if (!purge->failed && purging->lane->map_version != purging->map_version && purging->rounds < ROUNDS_MAX) {
+		start_round(purging);
+		return;
+	}
+	purge_watch_tell(purging->lane, purge);
+	free(purging);
+	purge->done(purge);
 }
 
-static bool
-scan(struct purging *purging)
+static void
+free_scan(struct scan *scan)
 {
-	buf_clear(&purging->command);
-	buf_text(&purging->command, "*6\r\n$4\r\nSCAN\r\n");
-	command_append(&purging->command, buf_bytes(&purging->cursor));
-	command_append(&purging->command, bytes_text("MATCH"));
-	append_pattern(purging);
-	command_append(&purging->command, bytes_text("COUNT"));
-	command_append(&purging->command, bytes_text(SCAN_COUNT));
-	return send_command(purging, on_keys);
+	struct purging *purging = scan->purging;
+
+	buf_fini(&scan->cursor);
+	free(scan);
+	release(purging);
 }
+
+/* --- Keys --- */
 
 /* <prefix>:<model>:<version>:<fingerprint>:<digest>; anything else under the prefix is no entry. */
 static bool
 covered(const struct purging *purging, struct bytes key)
 {
-	struct bytes scope = bytes_skip(key, strlen(purging->settings->key_prefix) + 1);
+	struct bytes scope = bytes_skip(key, strlen(purging->lane->cache->settings->key_prefix) + 1);
 	struct bytes model;
 	struct bytes version;
 
@@ -80,57 +71,86 @@ covered(const struct purging *purging, struct bytes key)
 }
 
 static void
-finish_if_over(struct purging *purging)
-{
-	struct cache_purge *purge = purging->purge;
-
-	if (purging->unanswered > 0 || (!purging->last && !purge->failed)) {
-		return;
-	}
-	buf_fini(&purging->command);
-	buf_fini(&purging->cursor);
-	free(purging);
-	purge->done(purge);
-}
-
-static void
-on_unlinked(void *context, const struct redis_reply *reply, void *argument)
+on_unlinked(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
 {
 	struct purging *purging = argument;
 
-	(void)context;
-	purging->unanswered--;
-	if (reply != NULL && reply->base.type == VALKEY_REPLY_INTEGER) {
+	(void)lane;
+	if (reply_is(reply, VALKEY_REPLY_INTEGER)) {
 		purging->purge->removed += (uint64_t)reply->base.integer;
 	} else {
 		purging->purge->failed = true;
 	}
-	finish_if_over(purging);
+	release(purging);
 }
 
 static void
-unlink_keys(struct purging *purging, const valkeyReply *keys)
+unlink_keys(struct purging *purging, size_t count, const struct bytes *words)
 {
-	size_t count = 0;
-
-	for (size_t i = 0; i < keys->elements; i++) {
-		count += covered(purging, bytes_make(keys->element[i]->str, keys->element[i]->len));
+	purging->underway++;
+	if (!route_words(purging->lane, true, count, words, on_unlinked, purging)) {
+		purging->purge->failed = true;
+		purging->underway--;
 	}
-	if (count == 0) {
+}
+
+/* In a cluster, each key may be in another slot, and so needs a command of its own. */
+static void
+unlink_page(struct purging *purging, const valkeyReply *keys)
+{
+	struct bytes *words = calloc(keys->elements + 1, sizeof(*words));
+	size_t count = 1;
+
+	if (words == NULL) {
+		purging->purge->failed = true;
 		return;
 	}
-	buf_clear(&purging->command);
-	buf_byte(&purging->command, '*');
-	buf_unsigned(&purging->command, count + 1);
-	buf_text(&purging->command, "\r\n$6\r\nUNLINK\r\n");
+	words[0] = bytes_text("UNLINK");
 	for (size_t i = 0; i < keys->elements; i++) {
-		struct bytes key = bytes_make(keys->element[i]->str, keys->element[i]->len);
-
-		if (covered(purging, key)) {
-			command_append(&purging->command, key);
+		words[count] = reply_text(keys->element[i]);
+		count += covered(purging, words[count]);
+		if (purging->lane->cluster && count == 2) {
+			unlink_keys(purging, count, words);
+			count = 1;
 		}
 	}
-	(void)send_command(purging, on_unlinked);
+	if (count > 1) {
+		unlink_keys(purging, count, words);
+	}
+	free(words);
+}
+
+/* --- Pages of keys --- */
+
+/* The prefix and everything behind it; what MATCH takes for a pattern in it stands for itself. */
+static void
+append_pattern(const char *prefix, struct buf *pattern)
+{
+	for (; *prefix != '\0'; prefix++) {
+		if (strchr("*?[]\\^-", *prefix) != NULL) {
+			buf_byte(pattern, '\\');
+		}
+		buf_byte(pattern, (uint8_t)*prefix);
+	}
+	buf_text(pattern, ":*");
+}
+
+static bool
+scan_on(struct scan *scan)
+{
+	struct cache_lane *lane = scan->purging->lane;
+	struct buf pattern;
+	bool sent;
+
+	buf_init(&pattern, 65536);
+	append_pattern(lane->cache->settings->key_prefix, &pattern);
+	sent = buf_ok(&pattern) &&
+	       route_words_to(lane, scan->node, 6,
+			      (const struct bytes[]){bytes_text("SCAN"), buf_bytes(&scan->cursor), bytes_text("MATCH"),
+						     buf_bytes(&pattern), bytes_text("COUNT"), bytes_text(SCAN_COUNT)},
+			      on_keys, scan);
+	buf_fini(&pattern);
+	return sent;
 }
 
 static bool
@@ -151,47 +171,79 @@ is_page(const struct redis_reply *reply)
 }
 
 static void
-on_keys(void *context, const struct redis_reply *reply, void *argument)
+on_keys(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
 {
-	struct purging *purging = argument;
+	struct scan *scan = argument;
+	bool last;
 
-	(void)context;
-	purging->unanswered--;
+	(void)lane;
 	if (!is_page(reply)) {
-		purging->purge->failed = true;
-		finish_if_over(purging);
+		scan->purging->purge->failed = true;
+		free_scan(scan);
 		return;
 	}
-	buf_clear(&purging->cursor);
-	buf_append(&purging->cursor, bytes_make(reply->base.element[0]->str, reply->base.element[0]->len));
-	purging->last = bytes_equal_text(buf_bytes(&purging->cursor), "0");
-	unlink_keys(purging, reply->base.element[1]);
-	if (!purging->last && !purging->purge->failed) {
-		(void)scan(purging);
+	buf_clear(&scan->cursor);
+	buf_append(&scan->cursor, reply_text(reply->base.element[0]));
+	unlink_page(scan->purging, reply->base.element[1]);
+	last = bytes_equal_text(buf_bytes(&scan->cursor), "0");
+	if (!last && !scan->purging->purge->failed && scan_on(scan)) {
+		return;
 	}
-	finish_if_over(purging);
+	scan->purging->purge->failed = scan->purging->purge->failed || !last;
+	free_scan(scan);
+}
+
+static void
+start_scan(struct purging *purging, struct redis_node *node)
+{
+	struct scan *scan = node == NULL ? NULL : calloc(1, sizeof(*scan));
+
+	if (scan == NULL) {
+		purging->purge->failed = true;
+		return;
+	}
+	*scan = (struct scan){.purging = purging, .node = node};
+	buf_init(&scan->cursor, 64);
+	buf_text(&scan->cursor, "0");
+	purging->underway++;
+	if (!scan_on(scan)) {
+		purging->purge->failed = true;
+		free_scan(scan);
+	}
+}
+
+static void
+start_round(struct purging *purging)
+{
+	struct cache_lane *lane = purging->lane;
+
+	purging->rounds++;
+	purging->map_version = lane->map_version;
+	purging->underway = 1;
+	for (size_t i = 0; i < lane->shard_count; i++) {
+		start_scan(purging, topology_primary(lane, i));
+	}
+	release(purging);
 }
 
 bool
-purge_start(struct redis_connection *connection, const struct redis_settings *settings, struct cache_purge *purge)
+redis_purge(struct cache_lane *lane, struct cache_purge *purge)
 {
-	struct purging *purging = calloc(1, sizeof(*purging));
+	struct purging *purging = NULL;
 
-	if (purging == NULL) {
-		return false;
+	purge->removed = 0;
+	purge->failed = lane->shard_count == 0;
+	for (size_t i = 0; i < lane->shard_count; i++) {
+		purge->failed = purge->failed || topology_primary(lane, i) == NULL;
 	}
-	purging->connection = connection;
-	purging->settings = settings;
-	purging->purge = purge;
-	purge->failed = false;
-	buf_init(&purging->command, COMMAND_MAX);
-	buf_init(&purging->cursor, 64);
-	buf_text(&purging->cursor, "0");
-	if (!scan(purging)) {
-		buf_fini(&purging->command);
-		buf_fini(&purging->cursor);
-		free(purging);
-		return false;
+	if (!purge->failed) {
+		purging = calloc(1, sizeof(*purging));
+		purge->failed = purging == NULL;
 	}
-	return true;
+	if (purge->failed) {
+		return true;
+	}
+	*purging = (struct purging){.lane = lane, .purge = purge};
+	start_round(purging);
+	return false;
 }

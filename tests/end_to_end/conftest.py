@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from support import DATATYPES, ROOT, Redis, Repository, Server, eventually, free_port
+from certificates import Authority
+from faults import Proxy
+from support import DATATYPES, REDIS, ROOT, Redis, Repository, Server, eventually, free_port
+from topology import Cluster, RedisSocket, RedisTls, Sentinels
 
 EXAMPLES = ["simple", "simple_string", "identity", "delay", "densenet_onnx"]
 TEST_MODELS = [*(f"identity_{datatype}" for datatype in DATATYPES), "nonzero", "scalar", "gather"]
@@ -94,20 +97,83 @@ def server(tmp_path_factory, models):
     stop_all(servers)
 
 
-@pytest.fixture
-def redis_server(tmp_path):
-    """redis_server(*options, port=None): an empty Redis on a port of its own."""
-    instances = []
+def owner(tmp_path, name, kind):
+    """make(...): things of a kind, each in a folder of its own, which stop in the order opposite to their start."""
+    made = []
 
-    def start(*options, port=None):
-        folder = tmp_path / f"redis{len(instances)}"
+    def make(*arguments, **options):
+        folder = tmp_path / f"{name}{len(made)}"
         folder.mkdir()
-        instances.append(Redis(folder, port or free_port(), options))
-        return instances[-1]
+        made.append(kind(folder, *arguments, **options))
+        return made[-1]
 
-    yield start
-    for instance in instances:
-        instance.stop()
+    yield make
+    for thing in reversed(made):
+        thing.stop()
+
+
+@pytest.fixture
+def program():
+    """What a test's Redis is; tests marked with either_program run with each."""
+    return REDIS
+
+
+@pytest.fixture
+def redis_server(tmp_path, program):
+    """redis_server(*options, port=None): an empty Redis on a port of its own."""
+    yield from owner(tmp_path, "redis", lambda folder, *options, port=None: Redis(
+        folder, port or free_port(), options, program))
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """The CA that tests trust; its certificates are made once."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory):
+    """A CA that nobody trusts."""
+    return Authority(tmp_path_factory.mktemp("stranger"), "stranger")
+
+
+@pytest.fixture
+def redis_tls(tmp_path, authority, program):
+    """redis_tls(identity=None, clients=False, options=()): a Redis with a TLS port; see RedisTls."""
+    yield from owner(tmp_path, "tls", lambda folder, identity=None, **options: RedisTls(
+        folder, authority, identity or authority.server(), program=program, **options))
+
+
+@pytest.fixture
+def redis_socket(tmp_path, program):
+    """redis_socket(*options): a Redis on a Unix socket."""
+    yield from owner(tmp_path, "socket", lambda folder, *options: RedisSocket(folder, *options, program=program))
+
+
+@pytest.fixture
+def sentinels(tmp_path, program):
+    """sentinels(**options): a master, a replica and three sentinels."""
+    yield from owner(tmp_path, "sentinels", lambda folder, **options: Sentinels(folder, program=program, **options))
+
+
+@pytest.fixture
+def cluster(tmp_path, program):
+    """cluster(): three primaries, each with a replica."""
+    yield from owner(tmp_path, "cluster", lambda folder: Cluster(folder, program=program))
+
+
+@pytest.fixture
+def proxy():
+    """proxy(port): a Proxy in front of it."""
+    made = []
+
+    def make(port):
+        made.append(Proxy(port))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
 
 
 def shared_server(servers, folder, models, arguments):

@@ -613,16 +613,25 @@ def ask_scale(server, factor, model="scale", value=3.0, **options):
 
 # --- Redis ---
 
+REDIS, VALKEY = "redis-server", "valkey-server"
+
+
+def redis_program(name):
+    """Where redis-server, redis-cli, valkey-server or valkey-cli lies."""
+    if name.startswith("valkey"):
+        return tool(ROOT / ".deps" / "valkey" / name, "run tools/deps check")
+    return tool(name, "install Debian's packages redis-server and redis-tools")
+
 
 class RedisError(Exception):
     pass
 
 
 class Redis:
-    """A redis-server of the test's own, and a client of it that is safe for any bytes."""
+    """A redis-server, or a valkey-server, of the test's own, and a client of it that is safe for any bytes."""
 
-    def __init__(self, folder, port, options):
-        self.program = tool("redis-server", "install Debian's package redis-server")
+    def __init__(self, folder, port, options, program=REDIS):
+        self.program = redis_program(program)
         self.folder, self.port, self.options = folder, port, options
         self.password = None
         self.start()
@@ -633,11 +642,11 @@ class Redis:
             [self.program, "--port", str(self.port), "--bind", LOCAL, "--dir", self.folder, "--save", "",
              "--appendonly", "no", "--daemonize", "no", *self.options],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, start_new_session=True)
-        eventually(self.answers, "redis-server's start")
+        eventually(self.answers, f"{self.program}'s start")
 
     def answers(self):
         if self.process.poll() is not None:
-            pytest.fail("redis-server ended: " + (self.folder / "redis.log").read_text()[-2000:])
+            pytest.fail(f"{self.program} ended: " + (self.folder / "redis.log").read_text()[-2000:])
         try:
             return self.command("PING") == b"PONG"
         except RedisError:

@@ -7,6 +7,7 @@ import pytest
 
 from support import (Repository, ask_identity, ask_scale, ask_simple, at_once, encode, eventually, free_port, infer_path,
                      tensor)
+from topology import either_program
 
 KEY = re.compile(rb"^hippocamp:simple:1:[0-9a-f]{8}:[0-9a-f]{32,64}$")
 
@@ -45,6 +46,7 @@ def joined(serve, repository):
     return start
 
 
+@either_program
 def test_servers_share(joined, redis_server):
     redis = redis_server()
     one, two = joined(redis), joined(redis)
@@ -254,6 +256,7 @@ def test_a_port_that_speaks_no_redis(serve, repository, server):
         ask_simple(other, first)
 
 
+@either_program
 def test_killed_and_restarted(serve, repository, redis_server):
     redis = redis_server()
     server = serve(repository.add("simple"), *redis.cache())

@@ -1,0 +1,46 @@
+/* Redis Cluster: CLUSTER SLOTS tells who serves which keys. https://redis.io/docs/latest/commands/cluster-slots/ */
+#include "caches/redis/lane.h"
+
+static void
+on_refused(struct cache_lane *lane, const struct redis_node *node, const struct redis_reply *reply)
+{
+	if (lane->cache->settings->topology == REDIS_CLUSTER) {
+		topology_complain(lane, "cannot learn the cluster's slots from %s (%.200s): where it is no cluster, leave "
+					"cluster=true out; else let the user run CLUSTER SLOTS",
+				  node->name, reply->base.str);
+	}
+}
+
+static void
+on_slots(struct redis_request *request, const struct redis_reply *reply)
+{
+	struct cache_lane *lane =
+		(struct cache_lane *)((char *)request - offsetof(struct cache_lane, slots_request));
+	struct redis_node *node = lane->slots_node;
+	struct redis_slots slots;
+
+	lane->slots_node = NULL;
+	if (reply == NULL) {
+		topology_suspect(lane);
+	} else if (reply->base.type == VALKEY_REPLY_ERROR) {
+		on_refused(lane, node, reply);
+	} else if (redis_slots_read(&reply->base, &node->address, &slots)) {
+		topology_set_slots(lane, &slots);
+		secret_check(lane);
+	} else {
+		topology_complain(lane, "%s says that nobody serves any of the cluster's slots: see CLUSTER INFO there",
+				  node->name);
+	}
+}
+
+void
+cluster_ask(struct cache_lane *lane, struct redis_node *node)
+{
+	struct redis_link *link = lane->slots_node != NULL ? NULL : redis_node_pick(node, false);
+
+	lane->slots_request.done = on_slots;
+	if (link != NULL && redis_connection_send(link->connection, &lane->slots_request,
+						  bytes_text("*2\r\n$7\r\nCLUSTER\r\n$5\r\nSLOTS\r\n"))) {
+		lane->slots_node = node;
+	}
+}

@@ -1,0 +1,88 @@
+/* Storing, behind the answer that has gone to the client already; bounded in bytes on their way. */
+#include "caches/redis/command.h"
+#include "caches/redis/lane.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct storing {
+	struct redis_command command; /* first */
+	struct cache_insert *insert;
+	struct blob *value; /* as it is stored */
+};
+
+static void
+free_storing(struct storing *storing)
+{
+	blob_unref(storing->value);
+	free(storing);
+}
+
+static void
+on_stored(struct redis_command *command, const struct redis_reply *reply)
+{
+	struct storing *storing = (struct storing *)command;
+	struct cache_insert *insert = storing->insert;
+	struct cache_lane *lane = command->lane;
+
+	lane->insert_bytes -= storing->value->length;
+	counter_add(reply_is(reply, VALKEY_REPLY_STATUS) ? &lane->cache->inserts : &lane->cache->dropped, 1);
+	free_storing(storing);
+	insert->done(insert);
+}
+
+static void
+write_set(struct redis_command *command, struct buf *text)
+{
+	const struct storing *storing = (const struct storing *)command;
+	const struct cache_insert *insert = storing->insert;
+	char ttl[24];
+
+	buf_text(text, insert->ttl_ms == 0 ? "*3\r\n$3\r\nSET\r\n" : "*5\r\n$3\r\nSET\r\n");
+	command_append(text, lane_key(command->lane, insert->key));
+	command_append(text, blob_bytes(storing->value));
+	if (insert->ttl_ms != 0) {
+		(void)snprintf(ttl, sizeof(ttl), "%" PRIu64, insert->ttl_ms);
+		command_append(text, bytes_text("PX"));
+		command_append(text, bytes_text(ttl));
+	}
+}
+
+static bool
+send_value(struct storing *storing)
+{
+	struct cache_lane *lane = storing->command.lane;
+	const struct cache_key *key = storing->insert->key;
+
+	storing->value = packing_pack(lane->packing, key->scope, storing->insert->value);
+	if (lane->insert_bytes + storing->value->length > (uint64_t)lane->cache->settings->write_behind_bytes) {
+		return false;
+	}
+	storing->command.slot = lane->cluster ? route_slot(lane, lane_key(lane, key)) : 0;
+	storing->command.large = lane_is_large(storing->value->length);
+	if (!route_send(&storing->command)) {
+		return false;
+	}
+	lane->insert_bytes += storing->value->length;
+	lane_note_size(lane, key, storing->value->length);
+	return true;
+}
+
+bool
+redis_insert(struct cache_lane *lane, struct cache_insert *insert)
+{
+	struct storing *storing = calloc(1, sizeof(*storing));
+
+	if (storing != NULL) {
+		storing->insert = insert;
+		storing->command = (struct redis_command){
+			.lane = lane, .writes = true, .write = write_set, .done = on_stored};
+		if (send_value(storing)) {
+			return false;
+		}
+		free_storing(storing);
+	}
+	counter_add(&lane->cache->dropped, 1);
+	return true;
+}

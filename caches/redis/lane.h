@@ -1,0 +1,219 @@
+/*
+ * What the files of the redis store share. Room-private. topology.c: which servers there are and which one a command
+ * goes to; cluster.c and sentinel.c find that out. route.c: commands on their way, redirections included. lookup.c,
+ * insert.c, purge.c, lease.c: the commands. secret.c, purge_watch.c: what all servers that share a Redis agree on.
+ */
+#ifndef HIPPOCAMP_CACHES_REDIS_LANE_H
+#define HIPPOCAMP_CACHES_REDIS_LANE_H
+
+#include "caches/redis/node.h"
+#include "caches/redis/packing.h"
+#include "caches/redis/refusal.h"
+#include "caches/redis/slots.h"
+
+struct redis_sentinel;
+
+struct cache {
+	struct redis_settings *settings;
+	struct redis_tls *tls;
+	struct packing *packing;
+	bool secret_wanted;
+	_Atomic bool announcer_taken;
+	counter lookups;
+	counter hits;
+	counter failures;
+	counter inserts;
+	counter dropped;
+	counter connections;
+	counter breakings;
+	counter refusals[REDIS_REFUSAL_COUNT];
+	_Atomic uint64_t refusal_logged_ns[REDIS_REFUSAL_COUNT];
+};
+
+TAILQ_HEAD(redis_node_list, redis_node);
+
+/* A part of the keys: all of them, or some of a cluster's slots. */
+struct redis_shard {
+	struct redis_node *primary; /* NULL: not known */
+	struct redis_node *replicas[REDIS_REPLICA_MAX];
+	size_t replica_count;
+};
+
+#define SIZE_HINTS 256
+
+/* How large the values of a scope are. It may be wrong, and then costs only time. */
+struct size_hint {
+	uint32_t scope;
+	uint32_t length;
+};
+
+struct cache_lane {
+	struct cache *cache;
+	const struct cache_host *host;
+	bool announces; /* of all lanes, this one tells people */
+	struct redis_credentials *credentials;
+	struct redis_nodes shared;
+	struct packing_lane *packing;
+	struct buf command;
+	struct buf key;
+
+	struct redis_node_list nodes;
+	struct redis_node_list retired; /* to be freed, but not from a callback of theirs */
+	bool cluster;
+	struct redis_shard *shards;
+	size_t shard_count;
+	uint16_t *shard_of; /* by slot; NULL: there is one shard */
+	uint64_t map_version;
+	unsigned turn; /* of replicas that are as good as each other */
+	void *timer;
+	bool suspects; /* the topology may have changed */
+	uint64_t asked_ns;
+	struct redis_request slots_request; /* CLUSTER SLOTS */
+	struct redis_node *slots_node;	    /* … is on its way to it */
+	struct redis_sentinel *sentinel;
+	char complaint[512]; /* about the topology, said last */
+
+	bool secret_known;
+	bool secret_asked;
+	struct cache_secret secret;
+	uint64_t secret_checked_ns;
+	bool watch_asked;
+	uint64_t watch_checked_ns;
+	struct purge_mark *purge_marks;
+	size_t purge_mark_count;
+	bool purges_known;
+
+	uint64_t insert_bytes; /* on their way */
+	uint64_t asked_bytes;  /* of values asked for, as far as their lengths can be told */
+	struct size_hint hints[SIZE_HINTS];
+};
+
+static inline void
+lane_log(const struct cache_lane *lane, enum log_level level, const char *text)
+{
+	lane->host->log(level, text);
+}
+
+/* --- topology.c --- */
+
+void topology_start(struct cache_lane *lane);
+void topology_stop(struct cache_lane *lane);
+
+/* The server for keys of this slot, or NULL where none can be asked. Writing goes to a primary. */
+struct redis_node *topology_node(struct cache_lane *lane, uint16_t slot, bool writes);
+
+/* The primary of one shard if it can be asked. */
+struct redis_node *topology_primary(struct cache_lane *lane, size_t shard);
+
+/* The node with this address, made if there is none. NULL without memory. */
+struct redis_node *topology_find(struct cache_lane *lane, const struct redis_address *address);
+
+/* What a cluster said; takes it over. */
+void topology_set_slots(struct cache_lane *lane, struct redis_slots *slots);
+
+/* A slot is served by this node from now on. */
+void topology_move_slot(struct cache_lane *lane, uint16_t slot, struct redis_node *node);
+
+/* A single shard. */
+void topology_set_server(struct cache_lane *lane, const struct redis_address *primary,
+			 const struct redis_address *replicas, size_t replica_count);
+
+/* Something is not as it was believed to be: asks again, at once if that was not just now. */
+void topology_suspect(struct cache_lane *lane);
+
+/* Says what is wrong with the topology, once while it stays the same. */
+void topology_complain(struct cache_lane *lane, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* --- cluster.c --- */
+
+void cluster_ask(struct cache_lane *lane, struct redis_node *node);
+
+/* --- sentinel.c --- */
+
+struct redis_sentinel *redis_sentinel_new(struct cache_lane *lane);
+void redis_sentinel_free(struct redis_sentinel *sentinel);
+void redis_sentinel_ask(struct redis_sentinel *sentinel);
+
+/* --- route.c --- */
+
+/* A command for whoever has a key. Its maker embeds it, and owns it until `done`. */
+struct redis_command {
+	struct redis_request request; /* first */
+	struct cache_lane *lane;
+	struct redis_node *node;
+	uint16_t slot;
+	bool writes;
+	bool large;
+	uint8_t hops; /* redirections so far */
+	/* Appends it in RESP; called again where it has to be sent again. */
+	void (*write)(struct redis_command *command, struct buf *text);
+	/* Exactly once; NULL: no answer. An error is counted and told, a redirection followed before. */
+	void (*done)(struct redis_command *command, const struct redis_reply *reply);
+};
+
+/* The slot of a key; 0 where there are no slots. */
+uint16_t route_slot(const struct cache_lane *lane, struct bytes key);
+
+/* False if it could not be sent; `done` is not called then, and never before this returns. */
+bool route_send(struct redis_command *command);
+
+/* As route_send, to this node whoever has the key. */
+bool route_send_to(struct redis_command *command, struct redis_node *node);
+
+/* A command of some words, the second of them the key. Its answer may be of no interest: NULL. */
+typedef void (*route_words_fn)(struct cache_lane *lane, const struct redis_reply *reply, void *argument);
+bool route_words(struct cache_lane *lane, bool writes, size_t count, const struct bytes *words, route_words_fn done,
+		 void *argument);
+bool route_words_to(struct cache_lane *lane, struct redis_node *node, size_t count, const struct bytes *words,
+		    route_words_fn done, void *argument);
+
+static inline bool
+reply_is(const struct redis_reply *reply, int type)
+{
+	return reply != NULL && reply->base.type == type;
+}
+
+static inline struct bytes
+reply_text(const valkeyReply *reply)
+{
+	return bytes_make(reply->str, reply->len);
+}
+
+/* --- lookup.c, insert.c, purge.c, lease.c --- */
+
+/* <prefix>:<scope>:<digest>, in lane->key, until the next one is made. */
+struct bytes lane_key(struct cache_lane *lane, const struct cache_key *key);
+void lane_note_size(struct cache_lane *lane, const struct cache_key *key, size_t length);
+size_t lane_expected_size(const struct cache_lane *lane, const struct cache_key *key);
+
+/* So large that it is not to delay others. */
+static inline bool
+lane_is_large(size_t length)
+{
+	return length > 65536;
+}
+
+bool redis_lookup(struct cache_lane *lane, struct cache_lookup *lookup);
+bool redis_insert(struct cache_lane *lane, struct cache_insert *insert);
+bool redis_purge(struct cache_lane *lane, struct cache_purge *purge);
+bool redis_lease(struct cache_lane *lane, struct cache_lease *lease);
+void redis_release(struct cache_lane *lane, const struct cache_key *key);
+void redis_distrust(struct cache_lane *lane);
+
+/* --- secret.c --- */
+
+/* Reads the shared secret, or makes one; where it is known, looks whether it is still the same. */
+void secret_check(struct cache_lane *lane);
+
+/* --- purge_watch.c --- */
+
+/* A node is there: asks it to tell of purges from now on. */
+void purge_watch_node(struct cache_lane *lane, struct redis_node *node);
+void purge_watch_check(struct cache_lane *lane);
+void purge_watch_pushed(struct cache_lane *lane, const struct redis_reply *reply);
+void purge_watch_fini(struct cache_lane *lane);
+
+/* Tells the other servers; the words that were given to the purge. */
+void purge_watch_tell(struct cache_lane *lane, const struct cache_purge *purge);
+
+#endif

@@ -1,0 +1,214 @@
+/* Looking up: one command for each key, or MGET for several where all keys are on one server. */
+#include "base/metric.h"
+#include "caches/redis/command.h"
+#include "caches/redis/lane.h"
+
+#include <stdlib.h>
+
+#define KEYS_MAX 64 /* of one MGET */
+
+/* --- Keys and sizes --- */
+
+struct bytes
+lane_key(struct cache_lane *lane, const struct cache_key *key)
+{
+	char hex[2 * DIGEST_SIZE_MAX + 1];
+
+	hex_text(bytes_make(key->digest.bytes, key->digest.length), hex);
+	buf_clear(&lane->key);
+	buf_text(&lane->key, lane->cache->settings->key_prefix);
+	buf_byte(&lane->key, ':');
+	buf_append(&lane->key, key->scope);
+	buf_byte(&lane->key, ':');
+	buf_text(&lane->key, hex);
+	return buf_bytes(&lane->key);
+}
+
+static struct size_hint *
+hint_of(const struct cache_lane *lane, const struct cache_key *key, uint32_t *scope)
+{
+	uint64_t hash = checksum64(key->scope);
+
+	*scope = (uint32_t)(hash >> 32);
+	return (struct size_hint *)&lane->hints[hash % SIZE_HINTS];
+}
+
+void
+lane_note_size(struct cache_lane *lane, const struct cache_key *key, size_t length)
+{
+	uint32_t scope;
+	struct size_hint *hint = hint_of(lane, key, &scope);
+
+	*hint = (struct size_hint){.scope = scope, .length = length > UINT32_MAX ? UINT32_MAX : (uint32_t)length};
+}
+
+size_t
+lane_expected_size(const struct cache_lane *lane, const struct cache_key *key)
+{
+	uint32_t scope;
+	const struct size_hint *hint = hint_of(lane, key, &scope);
+
+	return hint->scope == scope ? hint->length : 0;
+}
+
+/* --- Look-ups --- */
+
+/* Keys first … first + count of a look-up, in one command. */
+struct question {
+	struct redis_command command; /* first */
+	struct cache_lookup *lookup;
+	size_t first;
+	size_t count;
+	size_t expected; /* bytes */
+};
+
+static void
+fail(struct cache_lane *lane, struct cache_lookup *lookup, size_t count)
+{
+	lookup->failed = true;
+	counter_add(&lane->cache->failures, count);
+}
+
+static void
+take_value(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, const struct redis_reply *reply)
+{
+	lane_note_size(lane, &lookup->keys[index], reply->base.len);
+	lookup->values[index] = packing_unpack(lane->packing, blob_ref(reply->blob));
+	if (lookup->values[index] != NULL) {
+		counter_add(&lane->cache->hits, 1);
+	}
+}
+
+/* Only a string or nothing is the answer to such a question. */
+static bool
+take_one(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, const valkeyReply *reply)
+{
+	if (reply->type == VALKEY_REPLY_STRING) {
+		take_value(lane, lookup, index, (const struct redis_reply *)reply);
+		return true;
+	}
+	return reply->type == VALKEY_REPLY_NIL;
+}
+
+static bool
+take_all(struct cache_lane *lane, const struct question *question, const struct redis_reply *reply)
+{
+	bool good = reply->base.type == VALKEY_REPLY_ARRAY && reply->base.elements == question->count;
+
+	for (size_t i = 0; i < question->count && good; i++) {
+		good = take_one(lane, question->lookup, question->first + i, reply->base.element[i]);
+	}
+	return good;
+}
+
+static void
+drop_values(const struct question *question)
+{
+	for (size_t i = question->first; i < question->first + question->count; i++) {
+		blob_unref(question->lookup->values[i]);
+		question->lookup->values[i] = NULL;
+	}
+}
+
+static void
+on_values(struct redis_command *command, const struct redis_reply *reply)
+{
+	struct question *question = (struct question *)command;
+	struct cache_lookup *lookup = question->lookup;
+	struct cache_lane *lane = command->lane;
+	bool good = false;
+
+	lane->asked_bytes -= question->expected;
+	if (reply == NULL || reply->base.type == VALKEY_REPLY_ERROR) {
+		fail(lane, lookup, question->count);
+	} else {
+		good = question->count == 1 ? take_one(lane, lookup, question->first, &reply->base)
+					    : take_all(lane, question, reply);
+		if (!good) {
+			drop_values(question);
+			fail(lane, lookup, question->count);
+			redis_distrust(lane);
+		}
+	}
+	free(question);
+	if (--lookup->unanswered == 0) {
+		lookup->done(lookup);
+	}
+}
+
+static void
+write_question(struct redis_command *command, struct buf *text)
+{
+	const struct question *question = (const struct question *)command;
+
+	if (question->count == 1) {
+		buf_text(text, "*2\r\n$3\r\nGET\r\n");
+	} else {
+		buf_byte(text, '*');
+		buf_unsigned(text, question->count + 1);
+		buf_text(text, "\r\n$4\r\nMGET\r\n");
+	}
+	for (size_t i = 0; i < question->count; i++) {
+		command_append(text, lane_key(command->lane, &question->lookup->keys[question->first + i]));
+	}
+}
+
+static bool
+ask(struct cache_lane *lane, struct cache_lookup *lookup, size_t first, size_t count)
+{
+	size_t expected = lane_expected_size(lane, &lookup->keys[first]) * count;
+	struct question *question = malloc(sizeof(*question));
+
+	if (question == NULL ||
+	    lane->asked_bytes + expected > (uint64_t)lane->cache->settings->in_flight_bytes) {
+		free(question);
+		return false;
+	}
+	*question = (struct question){
+		.command = {.lane = lane,
+			    .slot = lane->cluster ? route_slot(lane, lane_key(lane, &lookup->keys[first])) : 0,
+			    .large = lane_is_large(expected),
+			    .write = write_question,
+			    .done = on_values},
+		.lookup = lookup,
+		.first = first,
+		.count = count,
+		.expected = expected,
+	};
+	if (!route_send(&question->command)) {
+		free(question);
+		return false;
+	}
+	lane->asked_bytes += expected;
+	return true;
+}
+
+/* Keys of a cluster are each in a slot of their own, and one MGET may not ask for several slots. */
+bool
+redis_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
+{
+	size_t most = lane->cluster ? 1 : KEYS_MAX;
+
+	counter_add(&lane->cache->lookups, lookup->count);
+	lookup->unanswered = 0;
+	for (size_t first = 0; first < lookup->count; first += most) {
+		size_t count = lookup->count - first < most ? lookup->count - first : most;
+
+		if (ask(lane, lookup, first, count)) {
+			lookup->unanswered++;
+		} else {
+			fail(lane, lookup, count);
+		}
+	}
+	return lookup->unanswered == 0;
+}
+
+void
+redis_distrust(struct cache_lane *lane)
+{
+	struct redis_node *node;
+
+	TAILQ_FOREACH (node, &lane->nodes, list) {
+		redis_node_reset(node, "an answer that belongs to another question");
+	}
+}

@@ -1,0 +1,446 @@
+#include "caches/redis/node.h"
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "caches/redis/command.h"
+#include "caches/redis/refusal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define BACKOFF_FIRST_MS 50U
+#define BACKOFF_MAX_MS 1000U
+#define HEARTBEAT_MS 1000U
+#define ANNOUNCEMENTS_AT_ONCE 3
+#define ANNOUNCEMENT_INTERVAL_NS UINT64_C(60000000000)
+
+/* --- What people are told --- */
+
+static void __attribute__((format(printf, 3, 4)))
+announce(struct redis_node *node, enum log_level level, const char *format, ...)
+{
+	char text[1200];
+	va_list args;
+
+	if (node->shared->announces) {
+		va_start(args, format);
+		(void)vsnprintf(text, sizeof(text), format, args);
+		va_end(args);
+		node->shared->host->log(level, text);
+	}
+}
+
+/* One line when the reason changes, not one for each attempt; and few, however often it changes. */
+static void
+announce_failure(struct redis_node *node, const char *why)
+{
+	uint64_t now = clock_now_ns();
+
+	if (strcmp(node->announced, why) == 0 || (node->announcements >= ANNOUNCEMENTS_AT_ONCE &&
+						  now - node->announced_ns < ANNOUNCEMENT_INTERVAL_NS)) {
+		return;
+	}
+	(void)snprintf(node->announced, sizeof(node->announced), "%s", why);
+	node->announcements++;
+	node->announced_ns = now;
+	announce(node, LOG_WARNING,
+		 "cache 'redis': cannot use %s: %s; requests are served without it and it is tried again", node->name,
+		 why);
+}
+
+static void
+announce_recovery(struct redis_node *node)
+{
+	if (node->announced[0] != '\0') {
+		node->announced[0] = '\0';
+		announce(node, LOG_INFO, "cache 'redis': %s answers again", node->name);
+	}
+}
+
+/* --- The breaker --- */
+
+static void
+go_down(struct redis_node *node)
+{
+	node->shared->down(node->shared->context, node);
+}
+
+static uint32_t
+random_number(void)
+{
+	uint32_t number;
+
+	random_bytes(&number, sizeof(number));
+	return number;
+}
+
+static void
+await_probe(struct redis_node *node)
+{
+	uint64_t now = clock_now_ns();
+	uint64_t at = breaker_probe_at(&node->breaker);
+
+	node->shared->host->timer_set(node->timer, at <= now ? 0 : (at - now) / 1000000 + 1);
+}
+
+static void
+on_opened(struct redis_node *node, const char *why)
+{
+	counter_add(node->shared->breakings, 1);
+	announce_failure(node, why);
+	await_probe(node);
+	go_down(node);
+}
+
+/* While a probe is out only its outcome counts; others are late, of commands sent before. */
+static bool
+counts(const struct redis_node *node, const struct redis_request *request)
+{
+	return !node->probing || breaker_allows(&node->breaker) || request == &node->probe;
+}
+
+void
+redis_node_failed(struct redis_node *node, const struct redis_request *request)
+{
+	if (counts(node, request) && breaker_failed(&node->breaker, clock_now_ns(), random_number())) {
+		on_opened(node, "too many commands fail");
+	}
+}
+
+void
+redis_node_refused(struct redis_node *node, const char *why)
+{
+	if (breaker_open_now(&node->breaker, clock_now_ns(), random_number())) {
+		on_opened(node, why);
+	}
+}
+
+/* Only an answered command proves a connection: then back-offs start anew, and an announced failure is over. */
+void
+redis_node_succeeded(struct redis_node *node, const struct redis_request *request)
+{
+	uint64_t now = clock_now_ns();
+	uint64_t took = now - request->sent_ns;
+
+	node->answered_ns = now;
+	node->latency_ns = node->latency_ns == 0 ? took : node->latency_ns - node->latency_ns / 8 + took / 8;
+	if (counts(node, request)) {
+		(void)breaker_succeeded(&node->breaker);
+	}
+	for (size_t i = 0; i < node->link_count; i++) {
+		if (node->links[i].connection == request->connection && !node->links[i].proved) {
+			node->links[i].proved = true;
+			node->links[i].backoff_ms = BACKOFF_FIRST_MS;
+			node->announcements = 0;
+			announce_recovery(node);
+		}
+	}
+}
+
+static bool
+is_large(const struct redis_link *link)
+{
+	return link == &link->node->links[link->node->link_count - 1];
+}
+
+static void
+on_probed(struct redis_request *request, const struct redis_reply *reply)
+{
+	struct redis_node *node = (struct redis_node *)((char *)request - offsetof(struct redis_node, probe));
+	bool half_open = !breaker_allows(&node->breaker);
+	enum redis_refusal refusal = REDIS_REFUSAL_OTHER;
+
+	if (reply != NULL && reply->base.type == VALKEY_REPLY_ERROR) {
+		refusal = redis_refusal_of(bytes_make(reply->base.str, reply->base.len));
+	}
+	if (reply == NULL || redis_refusal_of_node(refusal)) {
+		if (reply != NULL) {
+			redis_node_refused(node, reply->base.str);
+		} else {
+			redis_node_failed(node, request);
+		}
+		if (!breaker_allows(&node->breaker)) {
+			await_probe(node);
+		}
+		node->probing = false;
+		return;
+	}
+	redis_node_succeeded(node, request);
+	node->probing = false;
+	if (half_open) {
+		announce_recovery(node);
+		node->shared->up(node->shared->context, node, NULL);
+	}
+}
+
+/* A question that costs next to nothing, but is refused as look-ups are. */
+static void
+send_probe(struct redis_node *node)
+{
+	struct redis_link *link = &node->links[0];
+	struct buf text;
+	struct buf key;
+
+	while (!link->ready && !is_large(link)) {
+		link++;
+	}
+	if (!link->ready || is_large(link) || node->probing) {
+		return;
+	}
+	buf_init(&key, 65536);
+	buf_format(&key, "%s:key_secret", node->shared->settings->key_prefix);
+	buf_init(&text, 65536);
+	buf_text(&text, "*2\r\n$3\r\nGET\r\n");
+	command_append(&text, buf_bytes(&key));
+	node->probe.done = on_probed;
+	node->probing =
+		buf_ok(&text) && redis_connection_send(link->connection, &node->probe, buf_bytes(&text));
+	buf_fini(&text);
+	buf_fini(&key);
+}
+
+/* Looks after a server that is not to be used, and after one that nobody has used for a while. */
+static void
+on_timer(void *argument)
+{
+	struct redis_node *node = argument;
+	uint64_t now = clock_now_ns();
+
+	node->shared->host->timer_set(node->timer, HEARTBEAT_MS);
+	if (!breaker_allows(&node->breaker)) {
+		if (now >= breaker_probe_at(&node->breaker) && node->ready > 0 && !node->probing) {
+			breaker_begin_probe(&node->breaker);
+			send_probe(node);
+		}
+	} else if (node->pending == 0 && now - node->answered_ns >= HEARTBEAT_MS * UINT64_C(1000000)) {
+		send_probe(node);
+	}
+}
+
+/* --- Connections --- */
+
+static void connect_link(struct redis_link *link);
+
+static void
+on_ready(void *context, const struct redis_greeting *greeting)
+{
+	struct redis_link *link = context;
+	struct redis_node *node = link->node;
+	const struct redis_settings *settings = node->shared->settings;
+
+	counter_add(node->shared->connections, 1);
+	link->ready = true;
+	link->proved = false;
+	link->resp3 = greeting->resp3;
+	if (!node->was_ready) {
+		node->was_ready = true;
+		node->announced[0] = '\0';
+		announce(node, LOG_INFO, "cache 'redis': connected to %s, database %lld", node->name,
+			 (long long)settings->db);
+	}
+	if (is_large(link)) {
+		return;
+	}
+	node->answered_ns = clock_now_ns();
+	node->is_cluster = greeting->cluster;
+	memcpy(node->zone, greeting->zone, sizeof(node->zone));
+	if (!breaker_allows(&node->breaker)) {
+		breaker_begin_probe(&node->breaker);
+		(void)breaker_succeeded(&node->breaker);
+	}
+	if (node->ready++ == 0) {
+		node->shared->up(node->shared->context, node, greeting);
+	}
+}
+
+static void
+try_later(struct redis_link *link)
+{
+	uint64_t jitter = random_number() % (link->backoff_ms / 2 + 1);
+
+	link->node->shared->host->timer_set(link->timer, link->backoff_ms / 2 + 1 + jitter);
+	link->backoff_ms = link->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : link->backoff_ms * 2;
+}
+
+static void
+on_lost(void *context, const char *why)
+{
+	struct redis_link *link = context;
+	struct redis_node *node = link->node;
+	bool was_ready = link->ready;
+
+	link->connection = NULL;
+	link->ready = false;
+	announce_failure(node, why);
+	try_later(link);
+	if (was_ready) {
+		counter_add(node->shared->connections, (uint64_t)-1);
+	}
+	if (was_ready && !is_large(link) && --node->ready == 0) {
+		go_down(node);
+	}
+}
+
+static void
+on_pushed(void *context, const struct redis_reply *reply)
+{
+	const struct redis_link *link = context;
+
+	link->node->shared->pushed(link->node->shared->context, reply);
+}
+
+static void
+connect_link(struct redis_link *link)
+{
+	const struct redis_nodes *shared = link->node->shared;
+
+	link->connection = redis_connection_new(&(struct redis_connection_options){
+		.settings = shared->settings,
+		.host = shared->host,
+		.tls = shared->tls,
+		.session = link->session,
+		.credentials = shared->credentials,
+		.address = link->node->address,
+		.attempt = link->attempts++,
+		.read_only = shared->read_only,
+		.context = link,
+		.ready = on_ready,
+		.lost = on_lost,
+		.pushed = on_pushed,
+	});
+	if (link->connection == NULL) {
+		try_later(link);
+	}
+}
+
+static void
+on_link_timer(void *argument)
+{
+	struct redis_link *link = argument;
+
+	if (link->connection == NULL) {
+		connect_link(link);
+	}
+}
+
+static bool
+answers(const struct redis_link *link)
+{
+	return link->ready && redis_connection_waited_ms(link->connection) <=
+				      (uint64_t)link->node->shared->settings->wait_timeout_ms;
+}
+
+bool
+redis_node_usable(const struct redis_node *node)
+{
+	if (!breaker_allows(&node->breaker)) {
+		return false;
+	}
+	for (size_t i = 0; i + 1 < node->link_count; i++) {
+		if (answers(&node->links[i])) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The connection for large values, once it is there; it is made when it is first asked for. */
+static struct redis_link *
+large_link(struct redis_node *node)
+{
+	struct redis_link *link = &node->links[node->link_count - 1];
+
+	if (link->attempts == 0) {
+		connect_link(link);
+	}
+	return answers(link) ? link : NULL;
+}
+
+struct redis_link *
+redis_node_pick(struct redis_node *node, bool large)
+{
+	size_t count = node->link_count - 1;
+	struct redis_link *link;
+
+	if (!breaker_allows(&node->breaker)) {
+		return NULL;
+	}
+	link = large ? large_link(node) : NULL;
+	for (size_t i = 0; i < count && link == NULL; i++) {
+		link = &node->links[node->next++ % count];
+		link = answers(link) ? link : NULL;
+	}
+	return link;
+}
+
+void
+redis_node_reset(struct redis_node *node, const char *why)
+{
+	for (size_t i = 0; i < node->link_count; i++) {
+		if (node->links[i].ready) {
+			redis_connection_fail(node->links[i].connection, "%s", why);
+		}
+	}
+}
+
+void
+redis_node_catch_up(struct redis_node *node)
+{
+	for (size_t i = 0; i < node->link_count; i++) {
+		if (node->links[i].ready) {
+			redis_connection_catch_up(node->links[i].connection);
+		}
+	}
+}
+
+/* --- From first to last --- */
+
+struct redis_node *
+redis_node_new(const struct redis_nodes *shared, const struct redis_address *address)
+{
+	size_t count = (size_t)shared->settings->pool_size + 1;
+	struct redis_node *node = calloc(1, sizeof(*node) + count * sizeof(*node->links));
+
+	if (node == NULL) {
+		return NULL;
+	}
+	node->shared = shared;
+	node->address = *address;
+	redis_address_print(address, node->name, sizeof(node->name));
+	breaker_init(&node->breaker);
+	node->timer = shared->host->timer_new(shared->host->context, on_timer, node);
+	shared->host->timer_set(node->timer, HEARTBEAT_MS);
+	node->link_count = count;
+	for (size_t i = 0; i < count; i++) {
+		struct redis_link *link = &node->links[i];
+
+		link->node = node;
+		link->backoff_ms = BACKOFF_FIRST_MS;
+		link->session = shared->tls == NULL ? NULL : redis_tls_session_new();
+		link->timer = shared->host->timer_new(shared->host->context, on_link_timer, link);
+		if (i + 1 < count) {
+			connect_link(link);
+		}
+	}
+	return node;
+}
+
+void
+redis_node_free(struct redis_node *node)
+{
+	for (size_t i = 0; i < node->link_count; i++) {
+		struct redis_link *link = &node->links[i];
+
+		if (link->connection != NULL) {
+			redis_connection_free(link->connection);
+		}
+		if (link->ready) {
+			counter_add(node->shared->connections, (uint64_t)-1);
+		}
+		node->shared->host->timer_free(link->timer);
+		redis_tls_session_free(link->session);
+	}
+	node->shared->host->timer_free(node->timer);
+	free(node);
+}

@@ -1,0 +1,95 @@
+/*
+ * One server as one lane sees it: its address, the lane's connections to it, which are made again whenever they end,
+ * and the circuit breaker that keeps work away from it while it does not serve.
+ *
+ * `pool_size` connections carry what is expected to be small, one more what is expected to be large, since a large
+ * value on its way delays everything behind it. The one for large values is made when it is first wanted.
+ */
+#ifndef HIPPOCAMP_CACHES_REDIS_NODE_H
+#define HIPPOCAMP_CACHES_REDIS_NODE_H
+
+#include "base/metric.h"
+#include "caches/redis/breaker.h"
+#include "caches/redis/connection.h"
+
+struct redis_node;
+
+/* What all nodes of a lane share. */
+struct redis_nodes {
+	const struct redis_settings *settings;
+	const struct cache_host *host;
+	struct redis_tls *tls; /* NULL: plain */
+	struct redis_credentials *credentials;
+	bool announces; /* log changes of state; one lane of all does */
+	bool read_only; /* see struct redis_connection_options */
+	counter *connections;
+	counter *breakings;
+	void *context;
+	/* It serves, for the first time or again. */
+	void (*up)(void *context, struct redis_node *node, const struct redis_greeting *greeting);
+	/* It serves no more. */
+	void (*down)(void *context, struct redis_node *node);
+	void (*pushed)(void *context, const struct redis_reply *reply);
+};
+
+struct redis_link {
+	struct redis_node *node;
+	struct redis_connection *connection; /* NULL: waits for its next attempt, or is not wanted yet */
+	struct redis_tls_session *session;
+	bool ready;
+	bool proved; /* a command was answered since it became ready */
+	bool resp3;
+	void *timer;
+	unsigned attempts;
+	uint64_t backoff_ms;
+};
+
+struct redis_node {
+	TAILQ_ENTRY(redis_node) list; /* the owner's */
+	bool kept;		      /* the owner's */
+	const struct redis_nodes *shared;
+	struct redis_address address;
+	char name[300]; /* of the address, for people */
+	char zone[64];
+	bool is_cluster; /* by its own word */
+	struct breaker breaker;
+	struct redis_request probe;
+	bool probing;
+	void *timer;
+	uint64_t answered_ns;
+	uint64_t latency_ns; /* of answers; moving average, 0: not known yet */
+	size_t pending;	     /* commands of the owner's on their way */
+	size_t next;	     /* round robin */
+	size_t ready;	     /* connections for small values */
+	bool was_ready;
+	char announced[512]; /* the failure that was logged last; empty while all is well */
+	unsigned announcements;
+	uint64_t announced_ns;
+	size_t link_count;
+	struct redis_link links[]; /* the last is for large values */
+};
+
+/* NULL without memory. Connects by itself. */
+struct redis_node *redis_node_new(const struct redis_nodes *shared, const struct redis_address *address);
+
+/* Not from a callback of one of its connections: its commands are answered before this returns. */
+void redis_node_free(struct redis_node *node);
+
+/* May it be given work? Its breaker is closed, and no answer is overdue by more than wait_timeout. */
+bool redis_node_usable(const struct redis_node *node);
+
+/* The connection for a command, or NULL where the node may not be given work. */
+struct redis_link *redis_node_pick(struct redis_node *node, bool large);
+
+/* What became of a command: the breaker's business, and the owner's to tell, once for each. */
+void redis_node_succeeded(struct redis_node *node, const struct redis_request *request);
+void redis_node_failed(struct redis_node *node, const struct redis_request *request);
+/* It refuses everything, for now. */
+void redis_node_refused(struct redis_node *node, const char *why);
+
+/* Gives all its connections up, because of `why`, and makes them again. */
+void redis_node_reset(struct redis_node *node, const char *why);
+
+void redis_node_catch_up(struct redis_node *node);
+
+#endif

@@ -1,0 +1,596 @@
+#include "caches/redis/packing.h"
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/metric.h"
+#include "caches/cache.h"
+
+#include <endian.h>
+#include <limits.h>
+#include <lz4.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <zstd.h>
+
+#define MAGIC "HMCZ"
+#define MAGIC_SIZE 4
+#define VERSION 1
+
+#define LZ4_ACCELERATION 1
+#define LZ4_RATIO_MAX 255U /* a byte that says 255 more of a match */
+#define LZ4_RATIO_FROM 64U /* what the first bytes hold beyond that */
+/* The smallest block has 3 bytes of header and one that is repeated. */
+#define ZSTD_RATIO_MAX ((uint64_t)ZSTD_BLOCKSIZE_MAX / 4)
+
+#define MODELS_MAX 1024
+#define SLOTS ((size_t)2 * MODELS_MAX)
+
+#define SAMPLES_FIRST 4
+#define SAMPLE_EVERY 256
+#define SAMPLE_SIZE_MAX ((size_t)128 * 1024)
+
+#define LABELS_MAX 4096
+
+/* In the byte order of this machine; the checksum is as stored. */
+struct header {
+	uint16_t version;
+	uint16_t codec;
+	uint64_t length;
+	uint64_t checksum;
+};
+
+/* What samples came to, the newest with its full weight. */
+struct samples {
+	uint64_t plain;
+	uint64_t lz4;
+	uint64_t zstd;
+};
+
+/* Made with the first value of a model, and kept. */
+struct model {
+	struct bytes name;
+	_Atomic(enum packing_codec) codec; /* the one in use */
+	counter candidates;		   /* values that `auto` was asked about */
+	counter input_bytes;		   /* of all values, packed or not */
+	counter output_bytes;
+	counter spent_ns;
+	struct samples samples; /* under the mutex */
+};
+
+struct packing {
+	struct packing_options options;
+	pthread_mutex_t mutex; /* over adding models, and their samples */
+	size_t model_count;
+	_Atomic(struct model *) models[SLOTS]; /* by the hash of the name; read without the mutex */
+	struct model others;		       /* those beyond MODELS_MAX */
+	counter unpack_failures;
+};
+
+struct packing_lane {
+	struct packing *packing;
+	void *lz4;
+	ZSTD_CCtx *writer;
+	ZSTD_DCtx *reader;
+};
+
+static void
+model_init(struct model *model, const struct packing_options *options)
+{
+	atomic_init(&model->codec, options->codec == PACKING_AUTO ? PACKING_NONE : options->codec);
+}
+
+struct packing *
+packing_new(const struct packing_options *options)
+{
+	struct packing *packing = calloc(1, sizeof(*packing));
+
+	if (packing != NULL) {
+		packing->options = *options;
+		(void)pthread_mutex_init(&packing->mutex, NULL);
+		model_init(&packing->others, options);
+	}
+	return packing;
+}
+
+void
+packing_free(struct packing *packing)
+{
+	if (packing != NULL) {
+		for (size_t i = 0; i < SLOTS; i++) {
+			free(atomic_load_explicit(&packing->models[i], memory_order_relaxed));
+		}
+		(void)pthread_mutex_destroy(&packing->mutex);
+		free(packing);
+	}
+}
+
+struct packing_lane *
+packing_lane_new(struct packing *packing)
+{
+	struct packing_lane *lane = calloc(1, sizeof(*lane));
+
+	if (lane != NULL) {
+		lane->packing = packing;
+	}
+	return lane;
+}
+
+void
+packing_lane_free(struct packing_lane *lane)
+{
+	if (lane != NULL) {
+		free(lane->lz4);
+		(void)ZSTD_freeCCtx(lane->writer);
+		(void)ZSTD_freeDCtx(lane->reader);
+		free(lane);
+	}
+}
+
+/* --- The header --- */
+
+static bool
+marked(struct bytes value)
+{
+	return bytes_starts_with(value, MAGIC);
+}
+
+static void
+header_write(uint8_t *at, enum packing_codec codec, uint64_t length)
+{
+	uint16_t version = htole16(VERSION);
+	uint16_t number = htole16((uint16_t)codec);
+
+	length = htole64(length);
+	memcpy(at, MAGIC, MAGIC_SIZE);
+	memcpy(at + 4, &version, sizeof(version));
+	memcpy(at + 6, &number, sizeof(number));
+	memcpy(at + 8, &length, sizeof(length));
+}
+
+static struct header
+header_read(const uint8_t *at)
+{
+	struct header header;
+
+	memcpy(&header.version, at + 4, sizeof(header.version));
+	memcpy(&header.codec, at + 6, sizeof(header.codec));
+	memcpy(&header.length, at + 8, sizeof(header.length));
+	memcpy(&header.checksum, at + 16, sizeof(header.checksum));
+	header.version = le16toh(header.version);
+	header.codec = le16toh(header.codec);
+	header.length = le64toh(header.length);
+	return header;
+}
+
+/* As it is stored. In two steps, since the value may be shared, so that nothing can be written to it. */
+static uint64_t
+checksum_of(struct bytes packed)
+{
+	uint64_t checksum = htole64(checksum64(bytes_skip(packed, PACKING_HEADER_SIZE)));
+	uint8_t header[PACKING_HEADER_SIZE];
+
+	memcpy(header, packed.at, 16);
+	memcpy(header + 16, &checksum, sizeof(checksum));
+	return htole64(checksum64(bytes_make(header, sizeof(header))));
+}
+
+void
+packing_seal(uint8_t *packed, size_t length)
+{
+	uint64_t checksum = checksum_of(bytes_make(packed, length));
+
+	memcpy(packed + 16, &checksum, sizeof(checksum));
+}
+
+/* --- Models --- */
+
+/* NULL: not there, and `slot` is where the search ended. */
+static struct model *
+find_model(struct packing *packing, struct bytes name, size_t *slot)
+{
+	struct model *model;
+
+	/* There are always empty slots to end at. */
+	while ((model = atomic_load_explicit(&packing->models[*slot], memory_order_acquire)) != NULL &&
+	       !bytes_equal(model->name, name)) {
+		*slot = (*slot + 1) % SLOTS;
+	}
+	return model;
+}
+
+static struct model *
+add_model(struct packing *packing, struct bytes name, size_t slot)
+{
+	struct model *model;
+
+	(void)pthread_mutex_lock(&packing->mutex);
+	model = find_model(packing, name, &slot);
+	if (model == NULL && packing->model_count < MODELS_MAX &&
+	    (model = calloc(1, sizeof(*model) + name.length)) != NULL) {
+		memcpy(model + 1, name.at, name.length);
+		model->name = bytes_make(model + 1, name.length);
+		model_init(model, &packing->options);
+		packing->model_count++;
+		atomic_store_explicit(&packing->models[slot], model, memory_order_release);
+	}
+	(void)pthread_mutex_unlock(&packing->mutex);
+	return model;
+}
+
+static struct model *
+model_of(struct packing *packing, struct bytes scope)
+{
+	struct bytes version;
+	struct model *model;
+	struct bytes name;
+	size_t slot;
+
+	cache_scope_split(scope, &name, &version);
+	if (name.length == 0) {
+		return &packing->others;
+	}
+	slot = checksum64(name) % SLOTS;
+	model = find_model(packing, name, &slot);
+	if (model == NULL) {
+		model = add_model(packing, name, slot);
+	}
+	return model == NULL ? &packing->others : model;
+}
+
+/* --- Packing --- */
+
+/* The most that a packed value may come to, header and all. */
+static size_t
+paying_size(size_t plain)
+{
+	return plain - plain / 8;
+}
+
+/* Bytes written, or 0: they do not fit, or there is no memory. */
+static size_t
+compress_lz4(struct packing_lane *lane, struct bytes plain, uint8_t *out, size_t room)
+{
+	if (lane->lz4 == NULL) {
+		lane->lz4 = malloc((size_t)LZ4_sizeofState());
+	}
+	if (lane->lz4 == NULL || plain.length > LZ4_MAX_INPUT_SIZE) {
+		return 0;
+	}
+	return (size_t)LZ4_compress_fast_extState(lane->lz4, (const char *)plain.at, (char *)out, (int)plain.length,
+						  (int)room, LZ4_ACCELERATION);
+}
+
+/* As compress_lz4. */
+static size_t
+compress_zstd(struct packing_lane *lane, struct bytes plain, uint8_t *out, size_t room)
+{
+	size_t written;
+
+	if (lane->writer == NULL) {
+		lane->writer = ZSTD_createCCtx();
+	}
+	if (lane->writer == NULL) {
+		return 0;
+	}
+	written = ZSTD_compressCCtx(lane->writer, out, room, plain.at, plain.length, lane->packing->options.level);
+	return ZSTD_isError(written) != 0 ? 0 : written;
+}
+
+/* A packed value in `out`, not yet sealed; as compress_lz4. */
+static size_t
+compress(struct packing_lane *lane, enum packing_codec codec, struct bytes plain, uint8_t *out, size_t room)
+{
+	size_t written;
+
+	if (room <= PACKING_HEADER_SIZE) {
+		return 0;
+	}
+	room -= PACKING_HEADER_SIZE;
+	written = codec == PACKING_LZ4 ? compress_lz4(lane, plain, out + PACKING_HEADER_SIZE, room)
+				       : compress_zstd(lane, plain, out + PACKING_HEADER_SIZE, room);
+	if (written == 0) {
+		return 0;
+	}
+	header_write(out, codec, plain.length);
+	return PACKING_HEADER_SIZE + written;
+}
+
+/* Each step up has to save another eighth. */
+static enum packing_codec
+best_codec(const struct samples *samples)
+{
+	uint64_t eighth = samples->plain / 8;
+	enum packing_codec best = PACKING_NONE;
+	uint64_t size = samples->plain;
+
+	if (samples->lz4 + eighth <= size) {
+		best = PACKING_LZ4;
+		size = samples->lz4;
+	}
+	return samples->zstd + eighth <= size ? PACKING_ZSTD : best;
+}
+
+static uint64_t
+sample_size(struct packing_lane *lane, enum packing_codec codec, struct bytes piece, uint8_t *out)
+{
+	size_t size = compress(lane, codec, piece, out, paying_size(piece.length));
+
+	return size == 0 ? piece.length : size;
+}
+
+static void
+take_sample(struct packing_lane *lane, struct model *model, struct bytes plain)
+{
+	size_t length = plain.length < SAMPLE_SIZE_MAX ? plain.length : SAMPLE_SIZE_MAX;
+	struct bytes piece = bytes_make(plain.at + (plain.length - length) / 2, length);
+	uint8_t *out = malloc(paying_size(length));
+	struct samples *samples = &model->samples;
+	struct samples sample = {.plain = length};
+
+	if (out == NULL) {
+		return;
+	}
+	sample.lz4 = sample_size(lane, PACKING_LZ4, piece, out);
+	sample.zstd = sample_size(lane, PACKING_ZSTD, piece, out);
+	free(out);
+	(void)pthread_mutex_lock(&lane->packing->mutex);
+	samples->plain = samples->plain / 2 + sample.plain;
+	samples->lz4 = samples->lz4 / 2 + sample.lz4;
+	samples->zstd = samples->zstd / 2 + sample.zstd;
+	atomic_store_explicit(&model->codec, best_codec(samples), memory_order_relaxed);
+	(void)pthread_mutex_unlock(&lane->packing->mutex);
+}
+
+/* NULL: better not. */
+static struct blob *
+pack_plain(struct packing_lane *lane, struct model *model, struct bytes plain)
+{
+	size_t room = paying_size(plain.length);
+	struct blob *packed;
+	enum packing_codec codec;
+
+	if (lane->packing->options.codec == PACKING_AUTO) {
+		uint64_t turn = atomic_fetch_add_explicit(&model->candidates, 1, memory_order_relaxed);
+
+		if (turn < SAMPLES_FIRST || turn % SAMPLE_EVERY == 0) {
+			take_sample(lane, model, plain);
+		}
+	}
+	codec = atomic_load_explicit(&model->codec, memory_order_relaxed);
+	packed = codec == PACKING_NONE ? NULL : blob_new(room);
+	if (packed == NULL) {
+		return NULL;
+	}
+	packed->length = compress(lane, codec, plain, packed->data, room);
+	if (packed->length == 0) {
+		blob_unref(packed);
+		return NULL;
+	}
+	packing_seal(packed->data, packed->length);
+	return packed;
+}
+
+/* A value that would be taken for a packed one goes under a header of its own. NULL without memory. */
+static struct blob *
+wrap(struct bytes plain)
+{
+	struct blob *packed = blob_new(PACKING_HEADER_SIZE + plain.length);
+
+	if (packed != NULL) {
+		header_write(packed->data, PACKING_NONE, plain.length);
+		memcpy(packed->data + PACKING_HEADER_SIZE, plain.at, plain.length);
+		packing_seal(packed->data, packed->length);
+	}
+	return packed;
+}
+
+static bool
+eligible(const struct packing_options *options, size_t length)
+{
+	return length >= options->minimum && length <= options->plain_max && length > PACKING_HEADER_SIZE;
+}
+
+struct blob *
+packing_pack(struct packing_lane *lane, struct bytes scope, struct blob *value)
+{
+	const struct packing_options *options = &lane->packing->options;
+	struct bytes plain = blob_bytes(value);
+	struct model *model = options->codec == PACKING_NONE ? NULL : model_of(lane->packing, scope);
+	struct blob *packed = NULL;
+
+	if (model != NULL && eligible(options, plain.length)) {
+		uint64_t start = clock_now_ns();
+
+		packed = pack_plain(lane, model, plain);
+		counter_add(&model->spent_ns, clock_now_ns() - start);
+	}
+	if (packed == NULL && marked(plain)) {
+		packed = wrap(plain);
+	}
+	if (packed == NULL) {
+		packed = blob_ref(value);
+	}
+	if (model != NULL) {
+		counter_add(&model->input_bytes, plain.length);
+		counter_add(&model->output_bytes, packed->length);
+	}
+	return packed;
+}
+
+/* --- Unpacking --- */
+
+/* One frame of today's format that says how long it is: none that may be skipped, no older format, no second frame. */
+static bool
+zstd_plausible(struct bytes payload, uint64_t length)
+{
+	uint32_t magic;
+
+	if (payload.length < sizeof(magic) || length / ZSTD_RATIO_MAX > payload.length) {
+		return false;
+	}
+	memcpy(&magic, payload.at, sizeof(magic));
+	return le32toh(magic) == ZSTD_MAGICNUMBER && ZSTD_getFrameContentSize(payload.at, payload.length) == length &&
+	       ZSTD_findFrameCompressedSize(payload.at, payload.length) == payload.length;
+}
+
+/* May so long a value be in there? */
+static bool
+plausible(const struct header *header, struct bytes payload, size_t plain_max)
+{
+	if (header->version != VERSION || header->length > plain_max) {
+		return false;
+	}
+	switch (header->codec) {
+	case PACKING_NONE:
+		return header->length == payload.length;
+	case PACKING_LZ4:
+		return payload.length <= INT_MAX && header->length <= LZ4_MAX_INPUT_SIZE &&
+		       header->length <= LZ4_RATIO_FROM + LZ4_RATIO_MAX * (uint64_t)payload.length;
+	case PACKING_ZSTD:
+		return zstd_plausible(payload, header->length);
+	default:
+		return false;
+	}
+}
+
+/* Fills `plain` to the last byte, or false. */
+static bool
+expand(struct packing_lane *lane, enum packing_codec codec, struct bytes payload, struct blob *plain)
+{
+	if (codec == PACKING_NONE) {
+		memcpy(plain->data, payload.at, payload.length);
+		return true;
+	}
+	if (codec == PACKING_LZ4) {
+		int written = LZ4_decompress_safe((const char *)payload.at, (char *)plain->data, (int)payload.length,
+						  (int)plain->length);
+
+		return written >= 0 && (size_t)written == plain->length;
+	}
+	if (lane->reader == NULL) {
+		lane->reader = ZSTD_createDCtx();
+	}
+	return lane->reader != NULL && ZSTD_decompressDCtx(lane->reader, plain->data, plain->length, payload.at,
+							   payload.length) == plain->length;
+}
+
+/* NULL: it cannot be. */
+static struct blob *
+unpack_marked(struct packing_lane *lane, struct bytes packed)
+{
+	struct blob *plain = NULL;
+	struct bytes payload;
+	struct header header;
+
+	if (packed.length < PACKING_HEADER_SIZE) {
+		return NULL;
+	}
+	header = header_read(packed.at);
+	payload = bytes_skip(packed, PACKING_HEADER_SIZE);
+	if (header.checksum == checksum_of(packed) && plausible(&header, payload, lane->packing->options.plain_max)) {
+		plain = blob_new((size_t)header.length);
+	}
+	if (plain != NULL && !expand(lane, (enum packing_codec)header.codec, payload, plain)) {
+		blob_unref(plain);
+		plain = NULL;
+	}
+	return plain;
+}
+
+struct blob *
+packing_unpack(struct packing_lane *lane, struct blob *value)
+{
+	struct blob *plain;
+
+	if (!marked(blob_bytes(value))) {
+		return value;
+	}
+	plain = unpack_marked(lane, blob_bytes(value));
+	if (plain == NULL) {
+		counter_add(&lane->packing->unpack_failures, 1);
+	}
+	blob_unref(value);
+	return plain;
+}
+
+/* --- Figures --- */
+
+static void
+write_codec(struct buf *out, const char *name, struct buf *labels, const struct model *model)
+{
+	static const char *const names[] = {"none", "lz4", "zstd"};
+
+	metric_label(labels, "codec", bytes_text(names[atomic_load_explicit(&model->codec, memory_order_relaxed)]));
+	metric_sample(out, name, buf_bytes(labels), 1);
+}
+
+static void
+write_input(struct buf *out, const char *name, struct buf *labels, const struct model *model)
+{
+	metric_sample(out, name, buf_bytes(labels), counter_read(&model->input_bytes));
+}
+
+static void
+write_output(struct buf *out, const char *name, struct buf *labels, const struct model *model)
+{
+	metric_sample(out, name, buf_bytes(labels), counter_read(&model->output_bytes));
+}
+
+static void
+write_spent(struct buf *out, const char *name, struct buf *labels, const struct model *model)
+{
+	metric_sample_double(out, name, buf_bytes(labels), (double)counter_read(&model->spent_ns) / 1e9);
+}
+
+static const struct family {
+	const char *name;
+	const char *type;
+	const char *help;
+	void (*write)(struct buf *out, const char *name, struct buf *labels, const struct model *model);
+} families[] = {
+	{"hippocamp_cache_compression_codec", "gauge", "What a model's values are compressed with now", write_codec},
+	{"hippocamp_cache_compression_input_bytes_total", "counter", "Bytes of values before compression", write_input},
+	{"hippocamp_cache_compression_output_bytes_total", "counter",
+	 "Bytes of values after compression, of those that were not compressed too", write_output},
+	{"hippocamp_cache_compression_seconds_total", "counter", "Time spent compressing values", write_spent},
+};
+
+static void
+write_model(struct buf *out, const struct family *family, const struct model *model)
+{
+	struct buf labels;
+
+	buf_init(&labels, LABELS_MAX);
+	metric_label(&labels, "model", model->name);
+	family->write(out, family->name, &labels, model);
+	buf_fini(&labels);
+}
+
+static void
+write_family(struct buf *out, const struct family *family, struct packing *packing)
+{
+	metric_family(out, family->name, family->type, family->help);
+	for (size_t i = 0; i < SLOTS; i++) {
+		const struct model *model = atomic_load_explicit(&packing->models[i], memory_order_acquire);
+
+		if (model != NULL) {
+			write_model(out, family, model);
+		}
+	}
+	if (counter_read(&packing->others.input_bytes) > 0) {
+		write_model(out, family, &packing->others);
+	}
+}
+
+void
+packing_metrics(struct packing *packing, struct buf *out)
+{
+	static const char failures[] = "hippocamp_cache_unpack_failures_total";
+
+	for (size_t i = 0; packing->options.codec != PACKING_NONE && i < sizeof(families) / sizeof(*families); i++) {
+		write_family(out, &families[i], packing);
+	}
+	metric_family(out, failures, "counter",
+		      "Compressed values found that were torn, damaged or unknown, each a miss");
+	metric_sample(out, failures, bytes_make(NULL, 0), counter_read(&packing->unpack_failures));
+}

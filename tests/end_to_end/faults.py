@@ -1,0 +1,146 @@
+"""A network that can be told to misbehave: a TCP proxy between a server and its Redis."""
+
+import socket
+import struct
+import threading
+
+from support import LOCAL, PATIENCE, free_port
+
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+REMEMBERED = 1 << 20  # bytes
+
+
+def reset(connection):
+    """Closes with a TCP reset; wakes the threads that read there."""
+    try:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        connection.shutdown(socket.SHUT_RD)
+    except OSError:
+        pass  # it is gone
+    connection.close()
+
+
+class Proxy:
+    """Passes bytes on between its port and another one, until told otherwise. What it is told holds at once, for the
+    connections that there are and for new ones.
+
+    Attributes: `accepted` counts connections; `sent` is what clients sent, its first megabyte."""
+
+    def __init__(self, target):
+        self.target, self.port = target, free_port()
+        self.changed = threading.Condition()
+        self.stalled = self.stopped = False
+        self.pause, self.left = 0, None
+        self.accepted, self.sent = 0, b""
+        self.connections = set()
+        self.listener = None
+        self._listen()
+
+    # What it can be told
+
+    def flow(self):
+        """All well again. What was held back goes on its way; connections that were reset stay so."""
+        with self.changed:
+            self.stalled, self.pause, self.left = False, 0, None
+            self.changed.notify_all()
+        if self.listener is None:
+            self._listen()
+
+    def swallow(self):
+        """A black hole: connections open, and no byte comes through, in no direction. As with a real one nothing is
+        lost; flow() lets it pass."""
+        with self.changed:
+            self.stalled = True
+
+    def delay(self, milliseconds):
+        """Each piece waits, in each direction."""
+        with self.changed:
+            self.pause = milliseconds / 1000
+
+    def cut(self, count):
+        """Resets the connection after so many more bytes of replies, and each later one at its first reply, until
+        flow() is called."""
+        with self.changed:
+            self.left = count
+
+    def refuse(self):
+        """No one listens any more, and what was open is reset."""
+        listener, self.listener = self.listener, None
+        if listener:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+            self.thread.join(PATIENCE)
+        self.disconnect()
+
+    def disconnect(self):
+        """Resets all connections; new ones may be made."""
+        with self.changed:
+            connections, self.connections = self.connections, set()
+        for connection in connections:
+            reset(connection)
+
+    def stop(self):
+        with self.changed:
+            self.stopped = True
+            self.changed.notify_all()
+        self.refuse()
+
+    # How it does it
+
+    def _listen(self):
+        self.listener = socket.create_server((LOCAL, self.port))
+        self.thread = threading.Thread(target=self._accept, args=[self.listener], daemon=True)
+        self.thread.start()
+
+    def _accept(self, listener):
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return  # told to refuse
+            self.accepted += 1
+            try:
+                redis = socket.create_connection((LOCAL, self.target), timeout=PATIENCE)
+            except OSError:
+                reset(client)
+                continue
+            redis.settimeout(None)
+            with self.changed:
+                self.connections |= {client, redis}
+            for source, sink in ((client, redis), (redis, client)):
+                sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                threading.Thread(target=self._pump, args=[source, sink, sink is client], daemon=True).start()
+
+    def _pump(self, source, sink, replies):
+        try:
+            while data := source.recv(65536):
+                if not self._let_through(data, sink, replies):
+                    break
+            else:
+                with self.changed:
+                    if source in self.connections:  # an orderly end stays one
+                        sink.shutdown(socket.SHUT_WR)
+                return
+        except OSError:
+            pass
+        with self.changed:
+            self.connections -= {source, sink}
+        reset(source)
+        reset(sink)
+
+    def _let_through(self, data, sink, replies):
+        """Whether the connection goes on."""
+        with self.changed:
+            if not replies and len(self.sent) < REMEMBERED:
+                self.sent += data
+            if self.pause:
+                self.changed.wait_for(lambda: self.stopped, self.pause)
+            self.changed.wait_for(lambda: self.stopped or not self.stalled)
+            if self.stopped:
+                return False
+            cut = replies and self.left is not None and len(data) >= self.left
+            if replies and self.left is not None:
+                data = data[: self.left]
+                self.left -= len(data)
+        sink.sendall(data)
+        return not cut

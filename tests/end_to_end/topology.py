@@ -1,0 +1,300 @@
+"""Ways in which Redis is set up: with TLS, on a Unix socket, with users, behind sentinels, as a cluster.
+
+Each keeps a plain port for the tests' own questions, and cache() says how a server gets there the other way."""
+
+import itertools
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from support import LOCAL, PATIENCE, REDIS, VALKEY, Redis, eventually, free_port, redis_program
+
+# For tests that hold for both; the others run with Redis.
+either_program = pytest.mark.parametrize("program", [REDIS, VALKEY])
+
+
+def cache_options(**options):
+    """Command-line arguments: cache_options(host="a") is --cache-config=redis,host=a. What is None is left out."""
+    return [f"--cache-config=redis,{name}={value}" for name, value in options.items() if value is not None]
+
+
+def add_user(redis, name, password, *rules):
+    """An ACL user who may do what a cache does with keys of its prefix."""
+    redis.command("ACL", "SETUSER", name, "on", f">{password}", "~hippocamp:*", "&*", "+@all", "-@dangerous", *rules)
+
+
+def drop_clients(redis):
+    """Every connection but that of the test is ended by Redis."""
+    redis.command("CLIENT", "KILL", "TYPE", "normal")
+
+
+class RedisTls(Redis):
+    """A Redis with a TLS port. clients: whether it wants certificates of its clients."""
+
+    def __init__(self, folder, authority, identity, clients=False, options=(), program=REDIS):
+        self.authority, self.tls_port = authority, free_port()
+        super().__init__(folder, free_port(), [
+            "--tls-port", str(self.tls_port), "--tls-ca-cert-file", authority.cert, "--tls-cert-file", identity.cert,
+            "--tls-key-file", identity.key, "--tls-auth-clients", "yes" if clients else "no", *options], program)
+
+    def present(self, identity):
+        """From now on, another certificate."""
+        self.command("CONFIG", "SET", "tls-cert-file", identity.cert, "tls-key-file", identity.key)
+
+    def want_certificates(self, wanted):
+        self.command("CONFIG", "SET", "tls-auth-clients", "yes" if wanted else "no")
+
+    def cache(self, port=None, **options):
+        """As of Redis, trusting the authority; options replace what is said so, and None takes it away."""
+        return cache_options(**{"host": LOCAL, "port": port or self.tls_port, "tls_enabled": "true",
+                                "cacert": self.authority.cert, "lookup_timeout": 5000, **options})
+
+
+class RedisSocket(Redis):
+    """A Redis on a Unix socket, in a folder with a short name: a path has room for 107 bytes."""
+
+    def __init__(self, folder, *options, program=REDIS):
+        self.place = tempfile.TemporaryDirectory(prefix="hc")
+        self.path = Path(self.place.name, "redis.sock")
+        super().__init__(folder, free_port(), ["--unixsocket", self.path, *options], program)
+
+    def stop(self):
+        super().stop()
+        self.path.unlink(missing_ok=True)
+
+    def cache(self, **options):
+        return cache_options(**{"host": f"unix:{self.path}", "lookup_timeout": 5000, **options})
+
+
+SENTINEL = """\
+port {port}
+bind {address}
+dir {folder}
+sentinel monitor {name} {address} {master} 2
+sentinel down-after-milliseconds {name} 500
+sentinel failover-timeout {name} 1500
+"""
+
+
+HASTE = ["info-period", 200, "ping-period", 100, "publish-period", 200]  # milliseconds
+
+
+class Sentinel(Redis):
+    """One sentinel. It writes what it learns into its configuration."""
+
+    def __init__(self, folder, name, master, extra, password, program):
+        folder.mkdir()
+        self.wanted = password
+        port = free_port()
+        self.file = folder / "sentinel.conf"
+        self.file.write_text(SENTINEL.format(port=port, address=LOCAL, folder=folder, name=name, master=master) + extra)
+        super().__init__(folder, port, [], program)
+
+    def start(self):
+        self.log = open(self.folder / "redis.log", "ab")
+        self.process = subprocess.Popen([self.program, self.file, "--sentinel"], stdin=subprocess.DEVNULL,
+                                        stdout=self.log, stderr=self.log, start_new_session=True)
+        eventually(self.answers, "a sentinel's start")
+        self.password = self.wanted
+        self.command("SENTINEL", "DEBUG", *HASTE)
+
+
+class Sentinels:
+    """A master, a replica, and three sentinels that watch them. name: what the master is called; sentinel_lines: more
+    of the sentinels' configuration; password: what they want of clients; options: of master and replica."""
+
+    def __init__(self, folder, name="prime", sentinel_lines="", password=None, options=(), program=REDIS):
+        self.name, self.sentinels, self.redis = name, [], []
+        for _ in range(2):
+            place = folder / f"redis{len(self.redis)}"
+            place.mkdir()
+            of = ["--replicaof", LOCAL, str(self.redis[0].port)] if self.redis else []
+            self.redis.append(Redis(place, free_port(), [*of, "--repl-diskless-sync-delay", "0",
+                                                         "--repl-ping-replica-period", "1", *options], program))
+        for i in range(3):
+            self.sentinels.append(Sentinel(folder / f"sentinel{i}", name, self.redis[0].port, sentinel_lines, password,
+                                           program))
+        eventually(self.agreed, "sentinels that know each other and the replica")
+
+    def agreed(self):
+        for sentinel in self.sentinels:
+            words = self.about_master(sentinel)
+            assert (words[b"num-slaves"], words[b"num-other-sentinels"]) == (b"1", b"2"), words
+        return b"master_link_status:up" in self.replica().command("INFO", "replication")
+
+    def about_master(self, sentinel):
+        words = sentinel.command("SENTINEL", "MASTER", self.name)
+        return dict(zip(words[::2], words[1::2]))
+
+    def master(self):
+        """The Redis that the sentinels take for the master."""
+        _, port = self.sentinels[0].command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name)
+        return next(redis for redis in self.redis if redis.port == int(port))
+
+    def replica(self):
+        return next(redis for redis in self.redis if redis is not self.master())
+
+    def kill_master(self):
+        """The master that is no more; the other one is the master now."""
+        old = self.master()
+        old.stop()
+        self.wait_master(self.redis[1 - self.redis.index(old)])
+        return old
+
+    def hand_over(self):
+        """Master and replica change places, and both live."""
+        old, new = self.master(), self.replica()
+        self.sentinels[0].command("SENTINEL", "FAILOVER", self.name)
+        self.wait_master(new)
+        eventually(lambda: old.command("ROLE")[0] == b"slave", "the old master as a replica")
+
+    def wait_master(self, redis):
+        eventually(lambda: self.master() is redis, "another master by the sentinels' word")
+        eventually(lambda: redis.command("ROLE")[0] == b"master", "another master")
+
+    def cache(self, **options):
+        addresses = ";".join(f"{LOCAL}:{sentinel.port}" for sentinel in self.sentinels)
+        return cache_options(**{"sentinels": addresses, "sentinel_master": self.name, "lookup_timeout": 5000,
+                                **options})
+
+    def stop(self):
+        for redis in self.sentinels + self.redis:
+            redis.stop()
+
+
+def client_of(program, *arguments):
+    """redis-cli or valkey-cli."""
+    client = redis_program(program.replace("-server", "-cli"))
+    done = subprocess.run([client, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=PATIENCE)
+    if done.returncode != 0:
+        pytest.fail(f"{client} {arguments}:\n{done.stdout[-2000:]}{done.stderr}")
+
+
+class Node(Redis):
+    """One member of a cluster."""
+
+    def __init__(self, folder, options, program):
+        folder.mkdir()
+        self.bus = free_port()
+        super().__init__(folder, free_port(), [
+            "--cluster-enabled", "yes", "--cluster-port", str(self.bus), "--cluster-node-timeout", "1000",
+            "--cluster-replica-validity-factor", "0", "--cluster-require-full-coverage", "no",
+            "--repl-diskless-sync-delay", "0", *options], program)
+
+    def answers(self):
+        if not super().answers():
+            return False
+        self.id = self.command("CLUSTER", "MYID")
+        return True
+
+
+class Cluster:
+    """Redis as a cluster: three primaries that share the slots, each with a replica."""
+
+    def __init__(self, folder, options=(), program=REDIS):
+        self.folder, self.names, self.options, self.program = folder, itertools.count(), options, program
+        self.nodes = [self._new_node() for _ in range(6)]
+        client_of(program, "--cluster", "create", *(f"{LOCAL}:{node.port}@{node.bus}" for node in self.nodes),
+                  "--cluster-replicas", "1", "--cluster-yes")
+        eventually(self.agreed, "a cluster whose nodes agree")
+
+    def _new_node(self):
+        return Node(self.folder / f"node{next(self.names)}", self.options, self.program)
+
+    def alive(self):
+        return [node for node in self.nodes if node.process.poll() is None]
+
+    def view(self, node=None):
+        """What a node, else the first that lives, knows: {node: (flags, id of its primary, slots)}."""
+        by_id = {each.id: each for each in self.nodes}
+        found = {}
+        for line in (node or self.alive()[0]).command("CLUSTER", "NODES").splitlines():
+            name, _, flags, primary, *rest = line.split()
+            if name in by_id:
+                slots = set()
+                for part in rest[4:]:
+                    if not part.startswith(b"["):  # one that moves
+                        first, _, last = part.partition(b"-")
+                        slots |= set(range(int(first), int(last or first) + 1))
+                found[by_id[name]] = set(flags.split(b",")) - {b"myself"}, primary, slots
+        return found
+
+    def owners(self, node=None):
+        """{slot: node}"""
+        return {slot: each for each, (_, _, slots) in self.view(node).items() for slot in slots}
+
+    def agreed(self):
+        """All slots have an owner that lives, and all nodes that live say the same."""
+        alive = self.alive()
+        first = self.owners(alive[0])
+        assert len(first) == 16384 and set(first.values()) <= set(alive), f"{len(first)} slots"
+        for node in alive:
+            assert self.owners(node) == first
+            assert set(self.view(node)) >= set(alive)
+            assert b"cluster_state:ok" in node.command("CLUSTER", "INFO")
+            role = node.command("ROLE")
+            assert role[0] == b"master" or role[3] == b"connected", role
+        return True
+
+    def primaries(self):
+        return sorted(set(self.owners().values()), key=self.nodes.index)
+
+    def slot(self, key):
+        return self.alive()[0].command("CLUSTER", "KEYSLOT", key)
+
+    def entries(self, model="simple"):
+        return sorted(key for node in self.primaries() for key in node.entries(model))
+
+    def kill_primary(self, which=0):
+        """One primary is lost, and its replica has taken its place when this returns."""
+        lost = self.primaries()[which]
+        lost.stop()
+        eventually(self.agreed, "a replica in the place of the primary")
+        return lost
+
+    def fail_over(self, which=0):
+        """A primary and its replica change places, and both live."""
+        primary = self.primaries()[which]
+        replica = next(node for node, (_, of, _) in self.view().items() if of == primary.id)
+        replica.command("CLUSTER", "FAILOVER")
+        eventually(lambda: self.agreed() and replica in self.primaries(), "the replica in the primary's place")
+        return primary
+
+    def add_node(self):
+        """A primary more, without any slots yet."""
+        known, node = self.alive()[0], self._new_node()
+        self.nodes.append(node)
+        node.command("CLUSTER", "MEET", LOCAL, known.port, known.bus)
+        eventually(self.agreed, "a node that all know")
+        return node
+
+    def begin_move(self, slot, target):
+        """From now on, the owner answers ASK for keys of the slot that it has not."""
+        source = self.owners()[slot]
+        target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+        return source
+
+    def finish_move(self, slot, source, target):
+        """Carries the slot's keys over; from now on, the old owner answers MOVED."""
+        while keys := source.command("CLUSTER", "GETKEYSINSLOT", slot, 100):
+            source.command("MIGRATE", LOCAL, target.port, "", 0, 5000, "REPLACE", "KEYS", *keys)
+        target.command("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+        source.command("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+
+    def move(self, slots, target):
+        """Slots move to another primary, keys and all."""
+        for slot in slots:
+            self.finish_move(slot, self.begin_move(slot, target), target)
+        eventually(self.agreed, "nodes that know of the move")
+
+    def cache(self, **options):
+        return cache_options(**{"host": LOCAL, "port": self.nodes[0].port, "cluster": "true", "lookup_timeout": 5000,
+                                **options})
+
+    def stop(self):
+        for node in self.nodes:
+            node.stop()
