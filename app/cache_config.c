@@ -5,6 +5,7 @@
 #include "caches/local/local.h"
 #include "caches/null/null.h"
 #include "caches/redis/redis.h"
+#include "caches/tiered/tiered.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,8 +16,10 @@ static const struct cache_ops *const stores[] = {&cache_local_ops, &cache_redis_
 
 /* Every `NAME,KEY=VALUE` taken apart; the texts are copies. */
 struct cache_config {
-	char *name;
+	const char *name;
+	const char *second; /* local and redis, in either order, mean tiered */
 	struct response_cache_setting *settings;
+	const char **families; /* the setting's NAME */
 	size_t count;
 	char **copies;
 	size_t copy_count;
@@ -31,6 +34,15 @@ config_fini(struct cache_config *config)
 	}
 	free(config->copies);
 	free(config->settings);
+	free(config->families);
+}
+
+static char *
+keep(struct cache_config *config, char *text)
+{
+	config->copies = memory_grow(config->copies, config->copy_count + 1, sizeof(char *));
+	config->copies[config->copy_count++] = text;
+	return text;
 }
 
 static enum status
@@ -40,28 +52,47 @@ malformed(const char *name, struct error *error)
 			 "--cache-config of cache '%s' is not of the form NAME,KEY=VALUE, as in local,size=64MB", name);
 }
 
+static bool
+are_tiers(const char *one, const char *other)
+{
+	const char *const tiers[] = {cache_local_ops.name, cache_redis_ops.name};
+
+	return (strcmp(one, tiers[0]) == 0 && strcmp(other, tiers[1]) == 0) ||
+	       (strcmp(one, tiers[1]) == 0 && strcmp(other, tiers[0]) == 0);
+}
+
+static enum status
+take_name(const char *name, struct cache_config *config, struct error *error)
+{
+	if (config->name == NULL) {
+		config->name = name;
+	} else if (config->second == NULL && are_tiers(config->name, name)) {
+		config->second = name;
+	} else if (strcmp(config->name, name) != 0 && (config->second == NULL || strcmp(config->second, name) != 0)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "found multiple cache configurations ('%s' and '%s'), but only a single cache is "
+				 "currently supported, or local and redis together",
+				 config->name, name);
+	}
+	return STATUS_OK;
+}
+
 static enum status
 take_apart(const char *text, struct cache_config *config, struct error *error)
 {
-	char *copy = memory_text(text);
+	char *copy = keep(config, memory_text(text));
 	char *comma = strchr(copy, ',');
 	char *equals = comma == NULL ? NULL : strchr(comma, '=');
 
-	config->copies = memory_grow(config->copies, config->copy_count + 1, sizeof(char *));
-	config->copies[config->copy_count++] = copy;
 	if (comma != NULL) {
 		*comma = '\0';
 	}
 	if (*copy == '\0') {
 		return malformed(copy, error);
 	}
-	if (config->name != NULL && strcmp(config->name, copy) != 0) {
-		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "found multiple cache configurations ('%s' and '%s'), but only a single cache is "
-				 "currently supported",
-				 config->name, copy);
+	if (take_name(copy, config, error) != STATUS_OK) {
+		return error->status;
 	}
-	config->name = copy;
 	if (comma == NULL) {
 		return STATUS_OK;
 	}
@@ -69,13 +100,62 @@ take_apart(const char *text, struct cache_config *config, struct error *error)
 		return malformed(copy, error);
 	}
 	*equals = '\0';
+	config->families[config->count] = copy;
 	config->settings[config->count++] = (struct response_cache_setting){.key = comma + 1, .value = equals + 1};
+	return STATUS_OK;
+}
+
+static bool
+is_common(const char *key)
+{
+	return option_find(response_cache_options, bytes_text(key)) != NULL ||
+	       option_find(cache_policy_options, bytes_text(key)) != NULL;
+}
+
+/* What tiers have in common may be said with either, but not differently. */
+static enum status
+check_common(const struct cache_config *config, size_t index, struct error *error)
+{
+	const struct response_cache_setting *setting = &config->settings[index];
+
+	for (size_t i = 0; i < index; i++) {
+		const struct response_cache_setting *other = &config->settings[i];
+
+		if (strcmp(other->key, setting->key) == 0 &&
+		    strcmp(config->families[i], config->families[index]) != 0 &&
+		    strcmp(other->value, setting->value) != 0) {
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "--cache-config: caches 'local' and 'redis' together are one cache, 'tiered', "
+					 "and have one '%s': give it once",
+					 setting->key);
+		}
+	}
+	return STATUS_OK;
+}
+
+/* local,size=… and redis,host=… become tiered,local.size=… and tiered,redis.host=… */
+static enum status
+join_tiers(struct cache_config *config, struct error *error)
+{
+	for (size_t i = 0; i < config->count; i++) {
+		struct response_cache_setting *setting = &config->settings[i];
+
+		if (!is_common(setting->key)) {
+			setting->key = keep(config, memory_format("%s.%s", config->families[i], setting->key));
+		} else if (check_common(config, i, error) != STATUS_OK) {
+			return error->status;
+		}
+	}
+	config->name = "tiered";
 	return STATUS_OK;
 }
 
 static const struct cache_ops *
 find_store(const char *name)
 {
+	if (strcmp(name, "tiered") == 0) {
+		return cache_tiered_ops(&cache_local_ops, &cache_redis_ops);
+	}
 	for (size_t i = 0; i < sizeof(stores) / sizeof(*stores); i++) {
 		if (strcmp(stores[i]->name, name) == 0) {
 			return stores[i];
@@ -96,7 +176,7 @@ open_store(const struct serve_settings *settings, const struct cache_config *con
 	if (ops == NULL) {
 		(void)error_set(error, STATUS_INVALID_ARGUMENT,
 				"unable to find 'libtritoncache_%s.so' for cache. Searched: %s. Built in are: local, "
-				"redis, null%s",
+				"redis, tiered, null%s",
 				config->name, settings->cache_directory,
 				there ? "; the plug-in is there, but hippocamp does not load plug-ins yet" : "");
 	} else if (there) {
@@ -133,8 +213,12 @@ cache_config_open(const struct serve_settings *settings, struct response_cache *
 		return *cache == NULL ? error->status : STATUS_OK;
 	}
 	config.settings = memory_array(settings->cache_configs.count, sizeof(*config.settings));
+	config.families = memory_array(settings->cache_configs.count, sizeof(*config.families));
 	for (size_t i = 0; i < settings->cache_configs.count && status == STATUS_OK; i++) {
 		status = take_apart(settings->cache_configs.items[i], &config, error);
+	}
+	if (status == STATUS_OK && config.second != NULL) {
+		status = join_tiers(&config, error);
 	}
 	if (status == STATUS_OK && config.name != NULL && strcmp(config.name, "none") != 0) {
 		status = open_store(settings, &config, cache, error);

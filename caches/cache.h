@@ -44,13 +44,16 @@ struct cache_lookup {
 	bool failed;	      /* out: some key could not be looked up (store down, stalled, timed out) */
 	void (*done)(struct cache_lookup *lookup);
 	size_t unanswered; /* the store's */
+	uint64_t purges;   /* the store's, if it has `confirm`: how many there had been when this began */
 };
 
 /* One insert; owned and answered as a look-up is. `done` means: stored, or given up and counted. */
 struct cache_insert {
 	const struct cache_key *key;
 	struct blob *value;
-	uint64_t ttl_ms; /* 0: as long as there is room */
+	uint64_t ttl_ms;   /* 0: as long as there is room */
+	uint64_t fresh_ms; /* of that, 0: all; then another server may have a newer one, so tiers in front forget it */
+	bool replaces;	   /* what a tier in front is told: put it in the place of an entry, or nowhere */
 	void (*done)(struct cache_insert *insert);
 };
 
@@ -185,10 +188,17 @@ struct cache_ops {
 
 	bool (*lookup)(struct cache_lane *lane, struct cache_lookup *lookup);
 	/*
-	 * What can be told at once, for stores of which only a part is immediate; `done` is not called. The keys that
-	 * stay without a value are looked up afterwards, as `repeated`. NULL: nothing can.
+	 * What can be told at once, for stores of which only a part is immediate; `done` is not called. These values
+	 * need no check, whatever `foreign` says. Keys that stay without a value, or with one that does not do, are
+	 * looked up afterwards, as `repeated`: then only the rest of the store is asked. NULL: nothing can.
 	 */
 	void (*peek)(struct cache_lane *lane, struct cache_lookup *lookup);
+	/*
+	 * What `lookup` found for one of its keys was checked, is good, and stays so for `ttl_ms` (0: no end): the
+	 * store may keep it where `peek` finds it. Called after the answer, as long as the caller has the look-up's
+	 * keys and that value: within `done`, say. NULL: the store does not care.
+	 */
+	void (*confirm)(struct cache_lane *lane, const struct cache_lookup *lookup, size_t index, uint64_t ttl_ms);
 	/*
 	 * Takes what has arrived, without waiting; look-ups may be answered from inside. Called before a look-up is
 	 * given up for late, so that a busy thread does not take its own delay for the store's. NULL: nothing arrives.
@@ -208,5 +218,12 @@ struct cache_ops {
 	/* One line for people, without secrets: "local, 64 MB". */
 	void (*describe)(struct cache *cache, char *text, size_t size);
 };
+
+/* Is there something to be had without waiting? */
+static inline bool
+cache_tells_at_once(const struct cache_ops *ops)
+{
+	return ops->immediate || ops->peek != NULL;
+}
 
 #endif

@@ -19,7 +19,8 @@ static const char *const granularities[] = {"row", "request", NULL};
 	 .minimum = -1,                                                                                                \
 	 .maximum = YEARS_10,                                                                                          \
 	 .unit = "s",                                                                                                  \
-	 .help = "life of an entry, varied by a tenth; 0: no end. Default: 0 for local, one day for redis"},           \
+	 .help = "life of an entry, varied by a tenth; 0: no end. Default: 0 for local, one day for redis and "        \
+		 "tiered"},                                                                                            \
 		{.name = "stale_while_revalidate",                                                                     \
 		 .kind = OPTION_INTEGER,                                                                               \
 		 .offset = AT(stale_while_revalidate_s),                                                               \

@@ -105,7 +105,7 @@ current_secret(struct engine_lane *lane)
 	return &lane->shared_secret;
 }
 
-/* Takes what an immediate store has for a slice: true where that is its answer. */
+/* Takes what the store told at once for a slice: true where that is its answer. */
 static bool
 take_value(struct slice *slice, struct blob *value)
 {
@@ -139,7 +139,7 @@ take_value(struct slice *slice, struct blob *value)
 	return true;
 }
 
-/* A store that answers at once is asked before anything is allocated: this is the path of a hit. */
+/* What a store can tell at once is asked for before anything is allocated: this is the path of a hit. */
 static void
 look_at_once(struct inference_request *request)
 {
@@ -164,7 +164,11 @@ look_at_once(struct inference_request *request)
 	for (size_t i = 0; i < count; i++) {
 		request->slices[i].landings = flight_landings(&lane->engine->flights, &request->slices[i].key.digest);
 	}
-	(void)lane->cache->ops->lookup(lane->store, &lookup);
+	if (lane->cache->ops->immediate) {
+		(void)lane->cache->ops->lookup(lane->store, &lookup);
+	} else {
+		lane->cache->ops->peek(lane->store, &lookup);
+	}
 	for (size_t i = 0; i < count; i++) {
 		if (lookup.values[i] != NULL) {
 			request->wall_ms = request->wall_ms == 0 ? clock_wall_ms() : request->wall_ms;
@@ -285,12 +289,14 @@ infer_cached(struct inference_request *request)
 	request->keyed_ns = clock_now_ns();
 	request->looked_up = true;
 	set_results(request, SLICE_MISS);
-	if (mode.looks && lane->cache->ops->immediate) {
+	if (mode.looks && cache_tells_at_once(lane->cache->ops)) {
+		bool all = lane->cache->ops->immediate;
+
 		look_at_once(request);
-		if (timed) {
+		if (timed && (all || request->unresolved == 0)) { /* else the trip's look-up is what it costs */
 			account_lookup_cost(request->model, clock_now_ns() - start, request->slice_count);
 		}
-		mode.looks = mode.shared;
+		mode.looks = mode.shared || !all;
 	}
 	send_off(request, mode);
 	return true;

@@ -40,7 +40,7 @@ struct slice {
 	struct bytes *data; /* by the config's inputs; `at` NULL where one is missing */
 	bool keyed;
 	struct cache_key key;
-	uint32_t landings;     /* in its key's shard of the table, before an immediate store was asked */
+	uint32_t landings;     /* in its key's shard of the table, before the store was asked at once */
 	bool shared;	       /* its flight is in the table */
 	struct flight *flight; /* that it waits for */
 	TAILQ_ENTRY(slice) waiting;

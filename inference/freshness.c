@@ -56,6 +56,20 @@ freshness_lifetime_ms(const struct freshness_policy *policy, double chance)
 	return policy->ttl_ms > 0 && lifetime == 0 ? 1 : lifetime;
 }
 
+bool
+freshness_is_fresh(const struct freshness_entry *entry, uint64_t now_ms)
+{
+	return entry->lifetime_ms == 0 || age_ms(entry, now_ms) < entry->lifetime_ms;
+}
+
+uint64_t
+freshness_left_ms(const struct freshness_entry *entry, uint64_t span_ms, uint64_t now_ms)
+{
+	uint64_t age = age_ms(entry, now_ms);
+
+	return span_ms == 0 ? 0 : span_ms > age ? span_ms - age : 1;
+}
+
 uint64_t
 freshness_keep_ms(const struct freshness_policy *policy, uint64_t lifetime_ms)
 {

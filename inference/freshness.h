@@ -57,6 +57,11 @@ enum freshness freshness_judge(const struct freshness_policy *policy, const stru
 /* A lifetime for a new entry; 0: no end. */
 uint64_t freshness_lifetime_ms(const struct freshness_policy *policy, double chance);
 
+bool freshness_is_fresh(const struct freshness_entry *entry, uint64_t now_ms);
+
+/* What is left of a span that began when the entry was created, at least 1; 0: no end, as the span. */
+uint64_t freshness_left_ms(const struct freshness_entry *entry, uint64_t span_ms, uint64_t now_ms);
+
 /* How long a store has to keep an entry of that lifetime; 0: no end. */
 uint64_t freshness_keep_ms(const struct freshness_policy *policy, uint64_t lifetime_ms);
 

@@ -21,6 +21,12 @@ test_lifetime_and_windows(void **state)
 	assert_false(on_error);
 	assert_int_equal(freshness_keep_ms(&policy, 10000), 30000);
 	assert_int_equal(freshness_keep_ms(&policy, 0), 0);
+	assert_int_equal(freshness_left_ms(&entry, 10000, 4000), 7000);
+	assert_int_equal(freshness_left_ms(&entry, 10000, 500), 10000); /* a clock that lags */
+	assert_int_equal(freshness_left_ms(&entry, 10000, 11000), 1);
+	assert_int_equal(freshness_left_ms(&entry, 0, 11000), 0);
+	assert_true(freshness_is_fresh(&entry, 10999));
+	assert_false(freshness_is_fresh(&entry, 11000));
 }
 
 static void

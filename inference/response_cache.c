@@ -8,7 +8,7 @@
 
 #define AT(field) offsetof(struct response_cache_settings, field)
 #define SECRET_ENVIRONMENT "HIPPOCAMP_KEY_SECRET"
-#define NAMES_MAX 64
+#define NAMES_MAX 128
 
 static const char *const hashes[] = {"xxh3", "sha256", NULL};
 

@@ -12,12 +12,25 @@ stop_waiting(struct trip *trip)
 	}
 }
 
+/* Tells the store that a value of its is whole, if it is still fresh. */
+static void
+confirm(struct trip *trip, size_t index, const struct freshness_entry *freshness, uint64_t now_ms)
+{
+	const struct cache_ops *ops = trip->lane->cache->ops;
+
+	if (ops->confirm != NULL && freshness_is_fresh(freshness, now_ms)) {
+		ops->confirm(trip->lane->store, &trip->lookup, index,
+			     freshness_left_ms(freshness, freshness->lifetime_ms, now_ms));
+	}
+}
+
 /* What the store found for one flight: true where that is the answer. */
 static bool
 judge(struct flight *flight, struct blob **value, struct slice **revalidate)
 {
 	struct trip *trip = flight->trip;
 	struct freshness_entry freshness;
+	uint64_t now;
 	bool on_error;
 
 	if (*value != NULL && !value_usable(trip->lane, trip->model, &flight->key, *value)) {
@@ -27,9 +40,11 @@ judge(struct flight *flight, struct blob **value, struct slice **revalidate)
 	if (*value == NULL) {
 		return false;
 	}
+	now = clock_wall_ms();
 	freshness = entry_freshness(*value);
-	switch (freshness_judge(&trip->model->freshness, &trip->directives, &freshness, clock_wall_ms(),
-				lane_chance(trip->lane), &on_error)) {
+	confirm(trip, (size_t)(flight - trip->flights), &freshness, now);
+	switch (freshness_judge(&trip->model->freshness, &trip->directives, &freshness, now, lane_chance(trip->lane),
+				&on_error)) {
 	case FRESHNESS_REVALIDATE:
 		if (trip->leader != NULL && cache_directives_renew(&trip->directives)) {
 			*revalidate = TAILQ_FIRST(&flight->waiting);
@@ -164,12 +179,12 @@ fill_lookup(struct trip *trip)
 	for (size_t i = 0; i < trip->count && keys != NULL; i++) {
 		keys[i] = trip->flights[i].key;
 	}
-	/* An immediate store has been asked already, when the request came. */
+	/* What is told at once has been, when the request came. */
 	trip->lookup = (struct cache_lookup){.keys = keys,
 					     .count = trip->count,
 					     .values = values,
 					     .now_ns = trip->lookup_start_ns,
-					     .repeated = trip->lane->cache->ops->immediate,
+					     .repeated = cache_tells_at_once(trip->lane->cache->ops),
 					     .done = on_lookup};
 	return keys != NULL && values != NULL;
 }

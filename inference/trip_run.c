@@ -129,16 +129,19 @@ on_inserted(struct cache_insert *insert)
 	trip_release(flight->trip);
 }
 
-/* How long the store has to keep it; the answer of an ensemble has lived a part of its life already. */
-static uint64_t
-keep_ms(const struct flight *flight)
+/* The answer of an ensemble has lived a part of its life already. */
+static void
+fill_insert(struct flight *flight)
 {
 	struct freshness_entry freshness = entry_freshness(flight->entry);
 	uint64_t keep = freshness_keep_ms(&flight->trip->model->freshness, freshness.lifetime_ms);
 	uint64_t now = clock_wall_ms();
-	uint64_t age = now > freshness.created_ms ? now - freshness.created_ms : 0;
 
-	return keep == 0 ? 0 : keep > age ? keep - age : 1;
+	flight->insert = (struct cache_insert){.key = &flight->key,
+					       .value = flight->entry,
+					       .ttl_ms = freshness_left_ms(&freshness, keep, now),
+					       .fresh_ms = freshness_left_ms(&freshness, freshness.lifetime_ms, now),
+					       .done = on_inserted};
 }
 
 static void
@@ -149,8 +152,7 @@ store(struct flight *flight)
 	bool stored;
 
 	trip_hold(trip);
-	flight->insert = (struct cache_insert){
-		.key = &flight->key, .value = flight->entry, .ttl_ms = keep_ms(flight), .done = on_inserted};
+	fill_insert(flight);
 	if (!is_small_enough(trip->lane, flight->entry)) {
 		account_too_large(trip->lane, trip->model);
 		on_inserted(&flight->insert);

@@ -275,7 +275,8 @@ write_cache(struct exchange *exchange, const struct model_sample *samples, size_
 			    lookup_us);
 		write_gauge(out, "nv_cache_insertion_duration",
 			    "Total cache lookup and insertion duration of misses, in microseconds", insert_us);
-	} else {
+	}
+	if (!cache->ops->immediate) {
 		write_gauge(out, "hippocamp_cache_connections", "Open connections to the cache's server",
 			    statistics.connections);
 	}

@@ -280,13 +280,19 @@ shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_n
 
 void
 shard_put(struct shard *shard, const struct digest_value *digest, struct shard_scope scope, struct blob *value,
-	  uint64_t expires_ns)
+	  uint64_t expires_ns, bool replaces)
 {
 	struct shard_node *node = calloc(1, sizeof(*node));
 	struct shard_node *replaced = NULL;
 	struct shard_node **link;
 
 	(void)pthread_mutex_lock(&shard->mutex);
+	link = find(shard, digest);
+	if (replaces && *link == NULL) {
+		(void)pthread_mutex_unlock(&shard->mutex);
+		free(node);
+		return;
+	}
 	if (node == NULL || shard_charge(value->length) > shard->budget) {
 		shard->dropped++;
 		(void)pthread_mutex_unlock(&shard->mutex);
@@ -295,7 +301,6 @@ shard_put(struct shard *shard, const struct digest_value *digest, struct shard_s
 	}
 	*node = (struct shard_node){
 		.digest = *digest, .expires_ns = expires_ns, .scope = scope, .value = blob_ref(value)};
-	link = find(shard, digest);
 	if (*link != NULL) {
 		node->visits = (*link)->visits;
 		node->in_main = (*link)->in_main;

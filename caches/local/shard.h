@@ -59,9 +59,12 @@ void shard_fini(struct shard *shard);
 /* A reference for the caller, or NULL. Entries past their expiry at `now_ns` are removed. `counted`: in `lookups`. */
 struct blob *shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_ns, bool counted);
 
-/* Puts or replaces; `expires_ns` 0 means never. An entry larger than the budget is dropped. */
+/*
+ * Puts or replaces; `expires_ns` 0 means never. An entry larger than the budget is dropped. `replaces`: only where
+ * there is an entry of that digest.
+ */
 void shard_put(struct shard *shard, const struct digest_value *digest, struct shard_scope scope, struct blob *value,
-	       uint64_t expires_ns);
+	       uint64_t expires_ns, bool replaces);
 
 /* Removes all entries of that scope and says how many there were. */
 uint64_t shard_purge(struct shard *shard, struct shard_scope scope);

@@ -14,14 +14,20 @@ digest_of(uint32_t number)
 }
 
 static void
-put(struct shard *shard, uint32_t number, size_t length, uint64_t expires_ns)
+put_if(struct shard *shard, uint32_t number, size_t length, uint64_t expires_ns, bool replaces)
 {
 	struct digest_value digest = digest_of(number);
 	struct blob *blob = blob_new(length);
 
 	memset(blob->data, (int)(number & 0xff), length);
-	shard_put(shard, &digest, (struct shard_scope){1 + number % 2, 1 + number % 3}, blob, expires_ns);
+	shard_put(shard, &digest, (struct shard_scope){1 + number % 2, 1 + number % 3}, blob, expires_ns, replaces);
 	blob_unref(blob);
+}
+
+static void
+put(struct shard *shard, uint32_t number, size_t length, uint64_t expires_ns)
+{
+	put_if(shard, number, length, expires_ns, false);
 }
 
 static bool
@@ -87,6 +93,11 @@ test_expiry_and_replacement(void **state)
 	put(&shard, 1, 20, 0);
 	assert_int_equal(shard.entries, 1);
 	assert_true(get(&shard, 1, 5000));
+	put_if(&shard, 1, 10, 4000, true);
+	put_if(&shard, 2, 10, 0, true); /* there is none to be replaced */
+	assert_int_equal(shard.entries, 1);
+	assert_false(get(&shard, 1, 5000));
+	put(&shard, 1, 20, 0);
 	assert_int_equal(shard_purge(&shard, (struct shard_scope){1, 0}), 0);
 	assert_int_equal(shard_purge(&shard, (struct shard_scope){2, 0}), 1);
 	assert_false(get(&shard, 1, 0));

@@ -216,7 +216,7 @@ def local_server(tmp_path_factory, models):
     stop_all(servers)
 
 
-@pytest.fixture(scope="session", params=["local", "redis"])
+@pytest.fixture(scope="session", params=["local", "redis", "tiered"])
 def either_server(request, tmp_path_factory, models):
     folder, servers = tmp_path_factory.mktemp("either"), []
     if request.param == "local":
@@ -224,7 +224,8 @@ def either_server(request, tmp_path_factory, models):
     else:
         (folder / "redis").mkdir()
         redis = Redis(folder / "redis", free_port(), [])
-        server = shared_server(servers, folder / "models", models, redis.cache("lookup_timeout=5000"))
+        server = shared_server(servers, folder / "models", models, [
+            *redis.cache("lookup_timeout=5000"), *(["--cache-config=local,size=16MB"] if request.param == "tiered" else [])])
         eventually(lambda: server.metrics()[("hippocamp_cache_connections", frozenset())] >= 1, "Redis's connection")
     server.store = request.param
     yield server
@@ -240,21 +241,23 @@ def deploy(local_server, repository):
 
 @pytest.fixture
 def deploy_on_either(either_server, repository):
-    """As deploy, once on a server with the local store and once on one with Redis; its attribute `store` says which."""
+    """As deploy, once on a server with each store: local, Redis, and both; its attribute `store` says which."""
     yield from deployment(either_server, repository)
 
 
-@pytest.fixture(params=["local", "redis"])
+@pytest.fixture(params=["local", "redis", "tiered"])
 def caching(request, serve):
-    """caching(repository, *settings, options=()): a server of the test's own, with one thread, whose store, local or
-    Redis, is ready; its attribute `store` says which, and `redis` is the Redis."""
-    redis = request.getfixturevalue("redis_server")() if request.param == "redis" else None
+    """caching(repository, *settings, options=()): a server of the test's own, with one thread, whose store, local, Redis
+    or both, is ready; its attribute `store` says which, and `redis` is the Redis."""
+    redis = request.getfixturevalue("redis_server")() if request.param != "local" else None
 
     def start(repository, *settings, options=()):
         if redis:
             arguments = redis.cache("lookup_timeout=5000", *settings)
         else:
-            arguments = [f"--cache-config=local,{setting}" for setting in ("size=16MB", *settings)]
+            arguments = [f"--cache-config=local,{setting}" for setting in settings]
+        if request.param != "redis":
+            arguments.append("--cache-config=local,size=16MB")
         server = serve(repository, *arguments, "--threads=1", *options)
         if redis:
             eventually(lambda: server.metrics()[("hippocamp_cache_connections", frozenset())] >= 1, "Redis's connection")

@@ -134,7 +134,17 @@ def test_listens_on_the_given_address_only(serve, repository):
 
 
 @pytest.mark.parametrize("options, texts", [
-    (["--cache-config=local,size=1MB", "--cache-config=redis,host=x"], ["multiple cache configurations"]),
+    (["--cache-config=local,size=1MB", "--cache-config=null"], ["multiple cache configurations ('local' and 'null')"]),
+    (["--cache-config=tiered,redis.host=x", "--cache-config=redis,host=x"], ["multiple cache configurations ('tiered' and 'redis')"]),
+    (["--cache-config=local,size=1MB", "--cache-config=redis,host=x", "--cache-config=null"], ["multiple cache configurations"]),
+    (["--cache-config=local,ttl=5", "--cache-config=redis,host=x", "--cache-config=redis,ttl=6"], ["'ttl'", "once"]),
+    (["--cache-config=local,sise=1MB", "--cache-config=redis,host=x"], ["'local.sise'", "did you mean 'local.size'"]),
+    (["--cache-config=tiered,local.sise=1MB"], ["'local.sise'", "did you mean 'local.size'", "redis.host", "ttl"]),
+    (["--cache-config=tiered,size=1MB"], ["cache 'tiered' has no option 'size'", "local.size"]),
+    (["--cache-config=tiered,local.ttl=5"], ["'local.ttl'"]),
+    (["--cache-config=tiered,local.size=big", "--cache-config=tiered,redis.host=x"], ["'big'", "local.size"]),
+    (["--cache-config=tiered,promotion_window=0", "--cache-config=tiered,redis.host=x"], ["'0'", "promotion_window"]),
+    (["--cache-config=tiered,local.size=1MB"], ["tiered", "redis.", "host"]),
     (["--cache-config=local,size=1MB", "--response-cache-byte-size=1000000"],
      ["Incompatible flags --response-cache-byte-size and --cache-config both provided"]),
     (["--cache-config=local,sise=1MB"], ["'sise'", "'size'", "ttl", "namespace"]),

@@ -1,0 +1,475 @@
+#include "caches/tiered/tiered.h"
+
+#include "base/metric.h"
+#include "caches/tiered/window.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct tiered_settings {
+	int64_t promotion_window;
+};
+
+static const struct option own_options[] = {
+	{
+		.name = "promotion_window",
+		.kind = OPTION_INTEGER,
+		.offset = offsetof(struct tiered_settings, promotion_window),
+		.preset = "65536",
+		.minimum = 1,
+		.maximum = (int64_t)1 << 24,
+		.unit = "keys",
+		.help = "keys that each loop thread remembers, in 8 bytes each: an entry whose key is seen again among "
+			"so many others moves to the front",
+	},
+};
+
+static const struct option_table own_table = {own_options, sizeof(own_options) / sizeof(*own_options)};
+static const struct option_table no_options;
+
+/* What was put together; written once. A settings struct is ours, then the front's, then that of the store behind. */
+static struct {
+	const struct cache_ops *front;
+	const struct cache_ops *behind;
+	size_t front_at;
+	size_t behind_at;
+	struct option_table table;
+	struct cache_ops ops;
+} made;
+
+/* `front` and `behind`, here and in a lane, are the other stores' own structs, of which only they know the inside. */
+struct cache {
+	struct cache *front;
+	struct cache *behind;
+	size_t window_keys;
+	_Atomic uint64_t purges;
+	counter promotions;
+};
+
+struct cache_lane {
+	struct cache *cache;
+	const struct cache_host *host;
+	struct cache_host behind_host;
+	struct cache_lane *front;
+	struct cache_lane *behind;
+	struct window window;
+};
+
+/* --- Look-ups and inserts --- */
+
+static void
+tiered_peek(struct cache_lane *lane, struct cache_lookup *lookup)
+{
+	(void)made.front->lookup(lane->front, lookup);
+}
+
+static bool
+tiered_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
+{
+	lookup->purges = atomic_load(&lane->cache->purges);
+	return made.behind->lookup(lane->behind, lookup);
+}
+
+static uint64_t
+purge_front(struct cache_lane *lane, struct bytes model, struct bytes version)
+{
+	struct cache_purge purge = {.model = model, .version = version};
+
+	(void)atomic_fetch_add(&lane->cache->purges, 1); /* first: promotions look at it before and after */
+	(void)made.front->purge(lane->front, &purge);
+	return purge.removed;
+}
+
+static void
+tiered_confirm(struct cache_lane *lane, const struct cache_lookup *lookup, size_t index, uint64_t ttl_ms)
+{
+	const struct cache_key *key = &lookup->keys[index];
+	struct cache_insert insert = {.key = key, .value = lookup->values[index], .ttl_ms = ttl_ms};
+	struct bytes model;
+	struct bytes version;
+
+	if (!window_see(&lane->window, &key->digest) || atomic_load(&lane->cache->purges) != lookup->purges) {
+		return;
+	}
+	(void)made.front->insert(lane->front, &insert);
+	counter_add(&lane->cache->promotions, 1);
+	if (atomic_load(&lane->cache->purges) != lookup->purges) { /* purged meanwhile, perhaps before the insert */
+		cache_scope_split(key->scope, &model, &version);
+		(void)purge_front(lane, model, version);
+	}
+}
+
+static bool
+tiered_insert(struct cache_lane *lane, struct cache_insert *insert)
+{
+	struct cache_insert front = {
+		.key = insert->key,
+		.value = insert->value,
+		.ttl_ms = insert->fresh_ms > 0 ? insert->fresh_ms : insert->ttl_ms,
+		.replaces = !window_see(&lane->window, &insert->key->digest),
+	};
+
+	(void)made.front->insert(lane->front, &front);
+	return made.behind->insert(lane->behind, insert);
+}
+
+/* --- Purges --- */
+
+struct purging {
+	struct cache_purge behind; /* first */
+	struct cache_lane *lane;
+	struct cache_purge *asked;
+	uint64_t removed; /* in front */
+};
+
+/* Once more in front, as look-ups may have found behind what was not yet purged there. */
+static struct cache_purge *
+finish_purge(struct purging *purging)
+{
+	struct cache_purge *asked = purging->asked;
+	uint64_t front = purging->removed + purge_front(purging->lane, asked->model, asked->version);
+
+	asked->failed = purging->behind.failed;
+	asked->removed = purging->behind.removed;
+	if (asked->failed && front > asked->removed) {
+		asked->removed = front;
+	}
+	free(purging);
+	return asked;
+}
+
+static void
+on_purged_behind(struct cache_purge *behind)
+{
+	struct cache_purge *asked = finish_purge((struct purging *)behind);
+
+	asked->done(asked);
+}
+
+static bool
+tiered_purge(struct cache_lane *lane, struct cache_purge *purge)
+{
+	struct purging *purging = calloc(1, sizeof(*purging));
+	uint64_t removed = purge_front(lane, purge->model, purge->version);
+
+	if (purging == NULL) {
+		purge->removed = removed;
+		purge->failed = true;
+		return true;
+	}
+	purging->behind =
+		(struct cache_purge){.model = purge->model, .version = purge->version, .done = on_purged_behind};
+	purging->lane = lane;
+	purging->asked = purge;
+	purging->removed = removed;
+	if (made.behind->purge(lane->behind, &purging->behind)) {
+		(void)finish_purge(purging);
+		return true;
+	}
+	return false;
+}
+
+/* --- What the store behind asks of its host: of this lane, which asks its own --- */
+
+static void *
+host_watch_new(void *context, int fd, void (*fn)(void *argument, unsigned events), void *argument)
+{
+	const struct cache_host *host = ((struct cache_lane *)context)->host;
+
+	return host->watch_new(host->context, fd, fn, argument);
+}
+
+static void *
+host_timer_new(void *context, void (*fn)(void *argument), void *argument)
+{
+	const struct cache_host *host = ((struct cache_lane *)context)->host;
+
+	return host->timer_new(host->context, fn, argument);
+}
+
+static void
+host_resolve(void *context, const char *name, uint16_t port, unsigned attempt,
+	     void (*done)(void *argument, const struct sockaddr *address, socklen_t length, const char *failure),
+	     void *argument)
+{
+	const struct cache_host *host = ((struct cache_lane *)context)->host;
+
+	host->resolve(host->context, name, port, attempt, done, argument);
+}
+
+static void
+host_purged(void *context, struct bytes model, struct bytes version)
+{
+	struct cache_lane *lane = context;
+
+	(void)purge_front(lane, model, version);
+	if (lane->host->purged != NULL) {
+		lane->host->purged(lane->host->context, model, version);
+	}
+}
+
+/* --- Lanes --- */
+
+static void
+tiered_detach(struct cache_lane *lane)
+{
+	if (lane->behind != NULL) {
+		made.behind->detach(lane->behind); /* first: what it answers may be about the front */
+	}
+	if (lane->front != NULL) {
+		made.front->detach(lane->front);
+	}
+	window_fini(&lane->window);
+	free(lane);
+}
+
+static struct cache_lane *
+tiered_attach(struct cache *cache, const struct cache_host *host)
+{
+	struct cache_lane *lane = calloc(1, sizeof(*lane));
+
+	if (lane == NULL) {
+		return NULL;
+	}
+	lane->cache = cache;
+	lane->host = host;
+	lane->behind_host = *host;
+	lane->behind_host.context = lane;
+	lane->behind_host.watch_new = host_watch_new;
+	lane->behind_host.timer_new = host_timer_new;
+	lane->behind_host.resolve = host_resolve;
+	lane->behind_host.purged = host_purged;
+	if (window_init(&lane->window, cache->window_keys)) {
+		lane->front = made.front->attach(cache->front, host);
+		lane->behind = lane->front == NULL ? NULL : made.behind->attach(cache->behind, &lane->behind_host);
+	}
+	if (lane->behind == NULL) {
+		tiered_detach(lane);
+		return NULL;
+	}
+	return lane;
+}
+
+/* --- What only the store behind has; where it has not, the table is without it, too --- */
+
+static const struct cache_secret *
+tiered_secret(struct cache_lane *lane)
+{
+	return made.behind->secret(lane->behind);
+}
+
+static void
+tiered_catch_up(struct cache_lane *lane)
+{
+	made.behind->catch_up(lane->behind);
+}
+
+static bool
+tiered_lease(struct cache_lane *lane, struct cache_lease *lease)
+{
+	return made.behind->lease(lane->behind, lease);
+}
+
+static void
+tiered_release(struct cache_lane *lane, const struct cache_key *key)
+{
+	made.behind->release(lane->behind, key);
+}
+
+static void
+tiered_distrust(struct cache_lane *lane)
+{
+	made.behind->distrust(lane->behind);
+}
+
+/* --- The store --- */
+
+static void
+close_parts(struct cache *cache)
+{
+	if (cache->front != NULL) {
+		made.front->close(cache->front);
+	}
+	if (cache->behind != NULL) {
+		made.behind->close(cache->behind);
+	}
+	free(cache);
+}
+
+static void *
+copy_part(const void *settings, size_t at, size_t size)
+{
+	void *part = malloc(size);
+
+	if (part != NULL) {
+		memcpy(part, (const char *)settings + at, size);
+	}
+	return part;
+}
+
+static struct cache *
+tiered_open(void *settings, bool secret_wanted, struct error *error)
+{
+	struct cache *cache = calloc(1, sizeof(*cache));
+	void *front = copy_part(settings, made.front_at, made.front->settings_size);
+	void *behind = copy_part(settings, made.behind_at, made.behind->settings_size);
+
+	if (cache == NULL || front == NULL || behind == NULL) {
+		option_fini(made.table, settings);
+		free(settings);
+		free(cache);
+		free(front);
+		free(behind);
+		(void)error_set(error, STATUS_UNAVAILABLE, "no memory for the tiered cache");
+		return NULL;
+	}
+	cache->window_keys = (size_t)((struct tiered_settings *)settings)->promotion_window;
+	free(settings);
+	cache->front = made.front->open(front, false, error);
+	cache->behind = made.behind->open(behind, secret_wanted, error);
+	if (cache->front == NULL || cache->behind == NULL) {
+		(void)error_prefix(error, "cache 'tiered', where the key KEY of %s is %s.KEY: ", made.behind->name,
+				   made.behind->name);
+		close_parts(cache);
+		return NULL;
+	}
+	return cache;
+}
+
+/* A key that is found in either is one hit: the front's are not looked up behind. */
+static void
+tiered_statistics(struct cache *cache, struct cache_statistics *statistics)
+{
+	struct cache_statistics behind;
+
+	made.front->statistics(cache->front, statistics);
+	made.behind->statistics(cache->behind, &behind);
+	statistics->hits += behind.hits;
+	if (statistics->hits > statistics->lookups) { /* in front was one that was too old for who asked */
+		statistics->hits = statistics->lookups;
+	}
+	statistics->failures = behind.failures;
+	statistics->inserts = behind.inserts;
+	statistics->dropped = behind.dropped;
+	statistics->connections = behind.connections;
+}
+
+static void
+write_tier(struct buf *out, const char *name, const char *tier, uint64_t hits)
+{
+	struct buf labels;
+
+	buf_init(&labels, 256);
+	metric_label(&labels, "tier", bytes_text(tier));
+	metric_sample(out, name, buf_bytes(&labels), hits);
+	buf_fini(&labels);
+}
+
+static void
+tiered_metrics(struct cache *cache, struct buf *out)
+{
+	static const char hits[] = "hippocamp_cache_tier_hits_total";
+	static const char promotions[] = "hippocamp_cache_promotions_total";
+	struct cache_statistics front;
+	struct cache_statistics behind;
+
+	made.front->statistics(cache->front, &front);
+	made.behind->statistics(cache->behind, &behind);
+	metric_family(out, hits, "counter", "Keys found, by the tier that had them");
+	write_tier(out, hits, made.front->name, front.hits);
+	write_tier(out, hits, made.behind->name, behind.hits);
+	metric_family(out, promotions, "counter", "Entries that came from the shared tier into the local one");
+	metric_sample(out, promotions, bytes_make(NULL, 0), counter_read(&cache->promotions));
+	if (made.front->metrics != NULL) {
+		made.front->metrics(cache->front, out);
+	}
+	if (made.behind->metrics != NULL) {
+		made.behind->metrics(cache->behind, out);
+	}
+}
+
+static void
+tiered_describe(struct cache *cache, char *text, size_t size)
+{
+	char front[256];
+	char behind[256];
+
+	made.front->describe(cache->front, front, sizeof(front));
+	made.behind->describe(cache->behind, behind, sizeof(behind));
+	(void)snprintf(text, size, "tiered: %s; behind it %s", front, behind);
+}
+
+/* --- The table --- */
+
+static size_t
+round_up(size_t size)
+{
+	return (size + _Alignof(max_align_t) - 1) / _Alignof(max_align_t) * _Alignof(max_align_t);
+}
+
+/* Where an option has no prefix, its name is taken as it is. */
+static bool
+add_options(struct option *options, struct option_table table, const char *prefix, size_t offset)
+{
+	for (size_t i = 0; i < table.count; i++) {
+		char *name;
+
+		options[i] = table.options[i];
+		options[i].offset += offset;
+		if (prefix != NULL) {
+			if (asprintf(&name, "%s.%s", prefix, table.options[i].name) < 0) {
+				return false;
+			}
+			options[i].name = name;
+		}
+	}
+	return true;
+}
+
+static bool
+make_options(void)
+{
+	struct option_table front = made.front->options == NULL ? no_options : *made.front->options;
+	struct option_table behind = made.behind->options == NULL ? no_options : *made.behind->options;
+	size_t count = own_table.count + front.count + behind.count;
+	struct option *options = calloc(count, sizeof(*options));
+
+	made.table = (struct option_table){options, count};
+	return options != NULL && add_options(options, own_table, NULL, 0) &&
+	       add_options(options + own_table.count, front, made.front->name, made.front_at) &&
+	       add_options(options + own_table.count + front.count, behind, made.behind->name, made.behind_at);
+}
+
+const struct cache_ops *
+cache_tiered_ops(const struct cache_ops *front, const struct cache_ops *behind)
+{
+	made.front = front;
+	made.behind = behind;
+	made.front_at = round_up(sizeof(struct tiered_settings));
+	made.behind_at = made.front_at + round_up(front->settings_size);
+	made.ops = (struct cache_ops){
+		.name = "tiered",
+		.foreign = behind->foreign,
+		.default_ttl_s = behind->default_ttl_s,
+		.options = &made.table,
+		.settings_size = made.behind_at + behind->settings_size,
+		.open = tiered_open,
+		.close = close_parts,
+		.attach = tiered_attach,
+		.detach = tiered_detach,
+		.secret = behind->secret == NULL ? NULL : tiered_secret,
+		.lookup = tiered_lookup,
+		.peek = tiered_peek,
+		.confirm = tiered_confirm,
+		.catch_up = behind->catch_up == NULL ? NULL : tiered_catch_up,
+		.insert = tiered_insert,
+		.purge = tiered_purge,
+		.lease = behind->lease == NULL ? NULL : tiered_lease,
+		.release = behind->release == NULL ? NULL : tiered_release,
+		.distrust = behind->distrust == NULL ? NULL : tiered_distrust,
+		.statistics = tiered_statistics,
+		.metrics = tiered_metrics,
+		.describe = tiered_describe,
+	};
+	return make_options() ? &made.ops : NULL;
+}

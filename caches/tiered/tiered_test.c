@@ -1,0 +1,559 @@
+#include "caches/tiered/tiered.h"
+
+#include "base/unit_test.h"
+#include "caches/local/local.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SCOPE "model:1:01234567"
+#define KEPT 64
+
+/* --- A store that answers when it is told to --- */
+
+struct shared_settings {
+	char *place;
+	int64_t port;
+};
+
+static const struct option shared_options[] = {
+	{.name = "place", .kind = OPTION_TEXT, .offset = offsetof(struct shared_settings, place), .secret = true},
+	{.name = "port",
+	 .kind = OPTION_INTEGER,
+	 .offset = offsetof(struct shared_settings, port),
+	 .preset = "7",
+	 .maximum = 100},
+};
+
+static const struct option_table shared_table = {shared_options, 2};
+
+struct cache {
+	struct shared_settings *settings;
+	uint64_t hits;
+};
+
+struct cache_lane {
+	struct cache *cache;
+	const struct cache_host *host;
+};
+
+static struct {
+	struct cache_lane *lane;
+	struct digest_value digests[KEPT];
+	struct blob *values[KEPT];
+	size_t count;
+	struct cache_lookup *asked;
+	struct cache_purge *purging;
+	bool down;
+} shared;
+
+static struct cache *
+shared_open(void *given, bool secret_wanted, struct error *error)
+{
+	struct shared_settings *settings = given;
+	struct cache *cache = calloc(1, sizeof(*cache));
+
+	(void)secret_wanted;
+	if (settings->place == NULL) {
+		(void)error_set(error, STATUS_INVALID_ARGUMENT, "cache 'shared' needs a place");
+		free(settings);
+		free(cache);
+		return NULL;
+	}
+	cache->settings = settings;
+	return cache;
+}
+
+static void
+shared_close(struct cache *cache)
+{
+	option_fini(shared_table, cache->settings);
+	free(cache->settings);
+	free(cache);
+}
+
+static struct cache_lane *
+shared_attach(struct cache *cache, const struct cache_host *host)
+{
+	shared.lane = calloc(1, sizeof(*shared.lane));
+	shared.lane->cache = cache;
+	shared.lane->host = host;
+	return shared.lane;
+}
+
+static void
+forget_all(void)
+{
+	while (shared.count > 0) {
+		blob_unref(shared.values[--shared.count]);
+	}
+}
+
+static void
+shared_detach(struct cache_lane *lane)
+{
+	forget_all();
+	free(lane);
+}
+
+static bool
+shared_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
+{
+	(void)lane;
+	shared.asked = lookup;
+	lookup->failed = shared.down;
+	return shared.down;
+}
+
+/* The values as they are now; `done` is the caller's to call. */
+static void
+find_values(void)
+{
+	struct cache_lookup *lookup = shared.asked;
+
+	for (size_t i = 0; i < lookup->count; i++) {
+		for (size_t k = 0; k < shared.count; k++) {
+			if (memcmp(&lookup->keys[i].digest, &shared.digests[k], sizeof(struct digest_value)) == 0) {
+				lookup->values[i] = blob_ref(shared.values[k]);
+				shared.lane->cache->hits++;
+			}
+		}
+	}
+}
+
+static bool
+shared_insert(struct cache_lane *lane, struct cache_insert *insert)
+{
+	(void)lane;
+	if (!shared.down) {
+		shared.digests[shared.count] = insert->key->digest;
+		shared.values[shared.count++] = blob_ref(insert->value);
+	}
+	return true;
+}
+
+static bool
+shared_purge(struct cache_lane *lane, struct cache_purge *purge)
+{
+	(void)lane;
+	shared.purging = purge;
+	purge->failed = shared.down;
+	return shared.down;
+}
+
+static void
+end_purge(void)
+{
+	shared.purging->removed = shared.count;
+	forget_all();
+	shared.purging->done(shared.purging);
+}
+
+static void
+shared_distrust(struct cache_lane *lane)
+{
+	(void)lane;
+}
+
+static void
+shared_statistics(struct cache *cache, struct cache_statistics *statistics)
+{
+	*statistics = (struct cache_statistics){.hits = cache->hits, .inserts = 5, .connections = 3};
+}
+
+static void
+shared_describe(struct cache *cache, char *text, size_t size)
+{
+	(void)snprintf(text, size, "shared at %lld", (long long)cache->settings->port);
+}
+
+static const struct cache_ops shared_ops = {
+	.name = "shared",
+	.foreign = true,
+	.default_ttl_s = 77,
+	.options = &shared_table,
+	.settings_size = sizeof(struct shared_settings),
+	.open = shared_open,
+	.close = shared_close,
+	.attach = shared_attach,
+	.detach = shared_detach,
+	.lookup = shared_lookup,
+	.insert = shared_insert,
+	.purge = shared_purge,
+	.distrust = shared_distrust,
+	.statistics = shared_statistics,
+	.describe = shared_describe,
+};
+
+/* --- The two of them --- */
+
+static const struct cache_ops *ops;
+
+struct tiers {
+	struct cache *cache;
+	struct cache_lane *lane;
+	struct cache_host host;
+	size_t purged;
+};
+
+static void
+set(void *settings, const char *name, const char *value)
+{
+	const struct option *option = option_find(*ops->options, bytes_text(name));
+	struct error error;
+
+	assert_non_null(option);
+	assert_int_equal(option_set(option, settings, value, &error), STATUS_OK);
+}
+
+static void
+on_purged_elsewhere(void *context, struct bytes model, struct bytes version)
+{
+	assert_bytes(model, "model");
+	assert_int_equal(version.length, 0);
+	((struct tiers *)context)->purged++;
+}
+
+static int
+setup(void **state)
+{
+	struct tiers *tiers = calloc(1, sizeof(*tiers));
+	void *settings = calloc(1, ops->settings_size);
+	struct error error;
+
+	option_presets(*ops->options, settings);
+	set(settings, "local.size", "1MB");
+	set(settings, "shared.place", "here");
+	tiers->cache = ops->open(settings, false, &error);
+	tiers->host = (struct cache_host){.context = tiers, .purged = on_purged_elsewhere};
+	shared.down = false;
+	tiers->lane = ops->attach(tiers->cache, &tiers->host);
+	*state = tiers;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	struct tiers *tiers = *state;
+
+	ops->detach(tiers->lane);
+	ops->close(tiers->cache);
+	free(tiers);
+	return 0;
+}
+
+static struct cache_key
+key_of(uint32_t number)
+{
+	struct cache_key key = {.digest = {.length = 16}, .scope = bytes_text(SCOPE)};
+
+	memcpy(key.digest.bytes, &number, sizeof(number));
+	memcpy(key.digest.bytes + 8, &number, sizeof(number));
+	return key;
+}
+
+static void
+insert(struct tiers *tiers, uint32_t number, uint8_t value)
+{
+	struct cache_key key = key_of(number);
+	struct cache_insert insertion = {.key = &key, .value = blob_copy(bytes_make(&value, 1))};
+
+	assert_true(ops->insert(tiers->lane, &insertion));
+	blob_unref(insertion.value);
+}
+
+/* -1: it is not in front. */
+static int
+peek(struct tiers *tiers, uint32_t number)
+{
+	struct cache_key key = key_of(number);
+	struct blob *value = NULL;
+	struct cache_lookup lookup = {.keys = &key, .count = 1, .values = &value};
+	int found;
+
+	ops->peek(tiers->lane, &lookup);
+	found = value == NULL ? -1 : value->data[0];
+	blob_unref(value);
+	return found;
+}
+
+/* The rest of a look-up; `before` and `after` happen around the reading of the store behind. */
+static bool
+look_up(struct tiers *tiers, uint32_t number, void (*before)(struct tiers *), void (*after)(struct tiers *))
+{
+	struct cache_key key = key_of(number);
+	struct blob *value = NULL;
+	struct cache_lookup lookup = {.keys = &key, .count = 1, .values = &value, .repeated = true};
+	bool found;
+
+	assert_false(ops->lookup(tiers->lane, &lookup));
+	if (before != NULL) {
+		before(tiers);
+	}
+	find_values();
+	if (after != NULL) {
+		after(tiers);
+	}
+	found = value != NULL;
+	if (found) {
+		ops->confirm(tiers->lane, &lookup, 0, 0);
+	}
+	blob_unref(value);
+	return found;
+}
+
+static void
+on_purge_done(struct cache_purge *purge)
+{
+	(void)purge;
+}
+
+static struct cache_purge everything = {.done = on_purge_done};
+
+static void
+begin_purge(struct tiers *tiers)
+{
+	assert_false(ops->purge(tiers->lane, &everything));
+}
+
+static void
+purge_all(struct tiers *tiers)
+{
+	begin_purge(tiers);
+	end_purge();
+}
+
+static void
+purge_elsewhere(struct tiers *tiers)
+{
+	(void)tiers;
+	shared.lane->host->purged(shared.lane->host->context, bytes_text("model"), bytes_make(NULL, 0));
+}
+
+/* --- Tests --- */
+
+static void
+test_options(void **state)
+{
+	char text[200];
+	struct error error = {0};
+	void *settings = calloc(1, ops->settings_size);
+
+	assert_null(option_find(*ops->options, bytes_text("size")));
+	assert_true(option_find(*ops->options, bytes_text("shared.place"))->secret);
+	assert_non_null(option_find(*ops->options, bytes_text("promotion_window")));
+	ops->describe(((struct tiers *)*state)->cache, text, sizeof(text));
+	assert_string_equal(text, "tiered: local, 1000000 bytes in 1 shard; behind it shared at 7");
+	option_presets(*ops->options, settings);
+	assert_null(ops->open(settings, false, &error));
+	assert_string_equal(error.text,
+			    "cache 'tiered', where the key KEY of shared is shared.KEY: cache 'shared' needs a place");
+}
+
+static void
+test_what_the_table_has(void **state)
+{
+	(void)state;
+	assert_true(ops->foreign);
+	assert_false(ops->immediate);
+	assert_int_equal(ops->default_ttl_s, 77);
+	assert_non_null(ops->distrust);
+	assert_true(ops->secret == NULL && ops->lease == NULL && ops->release == NULL && ops->catch_up == NULL);
+}
+
+static void
+test_second_sight_promotes(void **state)
+{
+	struct tiers *tiers = *state;
+
+	insert(tiers, 1, 11);
+	assert_int_equal(peek(tiers, 1), -1);
+	assert_true(look_up(tiers, 1, NULL, NULL)); /* stored, and found: twice */
+	assert_int_equal(peek(tiers, 1), 11);
+	assert_false(look_up(tiers, 2, NULL, NULL)); /* to be found nowhere is not to be seen */
+	insert(tiers, 2, 22);
+	assert_int_equal(peek(tiers, 2), -1);
+	insert(tiers, 2, 23);
+	assert_int_equal(peek(tiers, 2), 23);
+}
+
+static void
+test_unconfirmed_values_stay_behind(void **state)
+{
+	struct tiers *tiers = *state;
+	struct cache_key key = key_of(1);
+	struct blob *value = NULL;
+	struct cache_lookup lookup = {.keys = &key, .count = 1, .values = &value};
+
+	insert(tiers, 1, 11);
+	for (int i = 0; i < 3; i++) {
+		value = NULL;
+		assert_false(ops->lookup(tiers->lane, &lookup));
+		find_values();
+		assert_non_null(value);
+		blob_unref(value);
+	}
+	assert_int_equal(peek(tiers, 1), -1);
+}
+
+static void
+test_a_scan_stays_behind(void **state)
+{
+	struct tiers *tiers = *state;
+
+	insert(tiers, 1, 11);
+	assert_true(look_up(tiers, 1, NULL, NULL));
+	forget_all();
+	shared.down = true; /* keeps nothing */
+	for (uint32_t i = 100; i < 20000; i++) {
+		insert(tiers, i, 1);
+	}
+	assert_int_equal(peek(tiers, 1), 11);
+	assert_int_equal(peek(tiers, 150), -1);
+}
+
+/* Its key is long out of the window. */
+static void
+test_a_newer_entry_replaces(void **state)
+{
+	struct tiers *tiers = *state;
+
+	insert(tiers, 1, 11);
+	assert_true(look_up(tiers, 1, NULL, NULL));
+	forget_all();
+	shared.down = true;
+	for (uint32_t i = 100; i < 1000000; i++) {
+		insert(tiers, i, 1);
+	}
+	insert(tiers, 1, 12);
+	assert_int_equal(peek(tiers, 1), 12);
+}
+
+static void
+test_purge(void **state)
+{
+	struct tiers *tiers = *state;
+
+	insert(tiers, 1, 11);
+	insert(tiers, 2, 22);
+	assert_true(look_up(tiers, 1, NULL, NULL));
+	begin_purge(tiers);
+	assert_int_equal(peek(tiers, 1), -1);
+	assert_true(look_up(tiers, 2, NULL, NULL)); /* not yet purged behind, and promoted */
+	assert_int_equal(peek(tiers, 2), 22);
+	end_purge();
+	assert_int_equal(peek(tiers, 2), -1);
+	assert_false(everything.failed);
+	assert_int_equal(everything.removed, 2); /* not once for each tier */
+}
+
+static void
+test_purge_without_the_store_behind(void **state)
+{
+	struct tiers *tiers = *state;
+	struct cache_purge purge = {.done = on_purge_done};
+
+	insert(tiers, 1, 11);
+	assert_true(look_up(tiers, 1, NULL, NULL));
+	shared.down = true;
+	assert_true(ops->purge(tiers->lane, &purge));
+	assert_true(purge.failed);
+	assert_int_equal(purge.removed, 1);
+	assert_int_equal(peek(tiers, 1), -1);
+}
+
+static void
+test_nothing_rises_after_a_purge(void **state)
+{
+	struct tiers *tiers = *state;
+
+	insert(tiers, 1, 11);
+	assert_true(look_up(tiers, 1, NULL, purge_all));
+	assert_int_equal(peek(tiers, 1), -1);
+	insert(tiers, 2, 22);
+	assert_true(look_up(tiers, 2, begin_purge, NULL));
+	end_purge();
+	assert_int_equal(peek(tiers, 2), -1);
+	insert(tiers, 3, 33);
+	assert_true(look_up(tiers, 3, NULL, purge_elsewhere));
+	assert_int_equal(peek(tiers, 3), -1);
+	assert_true(look_up(tiers, 3, NULL, NULL));
+	assert_int_equal(peek(tiers, 3), 33);
+}
+
+static void
+test_purged_elsewhere(void **state)
+{
+	struct tiers *tiers = *state;
+
+	insert(tiers, 1, 11);
+	assert_true(look_up(tiers, 1, NULL, NULL));
+	purge_elsewhere(tiers);
+	assert_int_equal(peek(tiers, 1), -1);
+	assert_int_equal(tiers->purged, 1); /* and told further */
+}
+
+static void
+test_statistics(void **state)
+{
+	struct tiers *tiers = *state;
+	struct cache_statistics statistics;
+
+	insert(tiers, 1, 11);
+	for (int i = 0; i < 4; i++) { /* a miss in front and a hit behind, then three hits in front */
+		if (peek(tiers, 1) < 0) {
+			assert_true(look_up(tiers, 1, NULL, NULL));
+		}
+	}
+	ops->statistics(tiers->cache, &statistics);
+	assert_int_equal(statistics.lookups, 4);
+	assert_int_equal(statistics.hits, 4);
+	assert_int_equal(statistics.entries, 1);
+	assert_int_equal(statistics.capacity_bytes, 1000000);
+	assert_int_equal(statistics.inserts, 5);
+	assert_int_equal(statistics.connections, 3);
+}
+
+static void
+test_metrics(void **state)
+{
+	struct tiers *tiers = *state;
+	struct buf out;
+
+	buf_init(&out, 1 << 16);
+	insert(tiers, 1, 11);
+	assert_true(look_up(tiers, 1, NULL, NULL));
+	assert_int_equal(peek(tiers, 1), 11);
+	assert_int_equal(peek(tiers, 1), 11);
+	ops->metrics(tiers->cache, &out);
+	buf_byte(&out, '\0');
+	assert_non_null(strstr((const char *)out.at, "\nhippocamp_cache_tier_hits_total{tier=\"local\"} 2\n"));
+	assert_non_null(strstr((const char *)out.at, "\nhippocamp_cache_tier_hits_total{tier=\"shared\"} 1\n"));
+	assert_non_null(strstr((const char *)out.at, "\nhippocamp_cache_promotions_total 1\n"));
+	buf_fini(&out);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_options),
+		TEST(test_what_the_table_has),
+		TEST(test_second_sight_promotes),
+		TEST(test_unconfirmed_values_stay_behind),
+		TEST(test_a_scan_stays_behind),
+		TEST(test_a_newer_entry_replaces),
+		TEST(test_purge),
+		TEST(test_purge_without_the_store_behind),
+		TEST(test_nothing_rises_after_a_purge),
+		TEST(test_purged_elsewhere),
+		TEST(test_statistics),
+		TEST(test_metrics),
+	};
+
+	ops = cache_tiered_ops(&cache_local_ops, &shared_ops);
+	return ops == NULL || cmocka_run_group_tests(tests, NULL, NULL);
+}
