@@ -106,7 +106,8 @@ static const struct option options[] = {
 	 .offset = offsetof(struct settings, count),
 	 .preset = "3",
 	 .minimum = 1,
-	 .maximum = 9},
+	 .maximum = 9,
+	 .word = "many"},
 	{.name = "mode", .kind = OPTION_CHOICE, .offset = offsetof(struct settings, mode), .choices = modes},
 };
 
@@ -125,7 +126,10 @@ test_options(void **state)
 	assert_int_equal(option_set(&options[3], &settings, "FAST", &error), STATUS_OK);
 	assert_int_equal(settings.mode, 1);
 	assert_int_equal(option_set(&options[2], &settings, "10", &error), STATUS_INVALID_ARGUMENT);
-	assert_non_null(strstr(error.text, "'10' for 'count'"));
+	assert_non_null(strstr(error.text, "'10' for 'count': expected many or a whole number between 1 and 9"));
+	assert_int_equal(option_set(&options[2], &settings, "0", &error), STATUS_INVALID_ARGUMENT);
+	assert_int_equal(option_set(&options[2], &settings, "many", &error), STATUS_OK);
+	assert_int_equal(settings.count, 0);
 	assert_int_equal(option_set(&options[2], &settings, "5s", &error), STATUS_INVALID_ARGUMENT);
 	assert_int_equal(option_set(&options[1], &settings, "yes", &error), STATUS_INVALID_ARGUMENT);
 	assert_int_equal(option_set(&options[3], &settings, "medium", &error), STATUS_INVALID_ARGUMENT);

@@ -94,13 +94,18 @@ set_number(const struct option *option, void *settings, const char *value, struc
 	bool valid = option->kind == OPTION_SIZE ? option_parse_size(value, &number)
 						 : parse_integer(value, &end, &number) && *end == '\0';
 
+	if (option->word != NULL && strcasecmp(value, option->word) == 0) {
+		*(int64_t *)field(option, settings) = 0;
+		return STATUS_OK;
+	}
 	if (!valid || number < option->minimum || number > option->maximum) {
-		return error_set(
-			error, STATUS_INVALID_ARGUMENT,
-			"invalid value '%s' for '%s': expected %s between %lld and %lld%s%s", value, option->name,
-			option->kind == OPTION_SIZE ? "a size such as 1048576, 64MB or 1GiB" : "a whole number",
-			(long long)option->minimum, (long long)option->maximum, option->unit ? " " : "",
-			option->unit ? option->unit : "");
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "invalid value '%s' for '%s': expected %s%s%s between %lld and %lld%s%s", value,
+				 option->name, option->word ? option->word : "", option->word ? " or " : "",
+				 option->kind == OPTION_SIZE ? "a size such as 1048576, 64MB or 1GiB"
+							     : "a whole number",
+				 (long long)option->minimum, (long long)option->maximum, option->unit ? " " : "",
+				 option->unit ? option->unit : "");
 	}
 	*(int64_t *)field(option, settings) = number;
 	return STATUS_OK;

@@ -25,6 +25,7 @@ struct option {
 	const char *preset;
 	int64_t minimum;
 	int64_t maximum;
+	const char *word;	    /* for OPTION_INTEGER: may be said in place of a number, and sets 0; may be NULL */
 	const char *const *choices; /* NULL-terminated, for OPTION_CHOICE */
 	const char *unit;	    /* for help: "ms", "bytes", "FILE"; may be NULL */
 	bool secret;		    /* never shown */

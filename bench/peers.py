@@ -26,6 +26,7 @@ PREFIX = place("PREFIX", ".deps/prefix")
 PYTRITON = place("PYTRITON", ".deps/pytriton")
 PERF_ANALYZER = place("PERF_ANALYZER", ".deps/perf_analyzer")
 VENV = place("VENV", ".deps/venv")
+REDIS_LOOKUPS = place("REDIS_LOOKUPS", "build/release/bench/redis_lookups")
 
 HOST = "127.0.0.1"
 CACHE_BYTES = 64 << 20
@@ -307,10 +308,33 @@ def nginx(name, folder, size):
     return Server(name, ["nginx", "-p", home, "-e", "stderr", "-c", config], port, folder, "/")
 
 
-def redis(folder):
+def redis(folder, name="redis", *options):
     (port,) = free_ports(1)
-    return Server("redis", ["redis-server", "--bind", HOST, "--port", port, "--dir", folder,
-                            "--save", "", "--appendonly", "no"], port, folder)
+    return Server(name, ["redis-server", "--bind", HOST, "--port", port, "--dir", folder,
+                         "--save", "", "--appendonly", "no", *options], port, folder)
+
+
+def redis_cli(server, *words):
+    return run(["redis-cli", "-h", HOST, "-p", server.port, *words], 60)
+
+
+def redis_cluster(stack, folder, primaries):
+    """The servers of a new cluster without replicas; the stack stops them."""
+    nodes = []
+    for number in range(1, primaries + 1):
+        home = Path(folder, f"node{number}")
+        home.mkdir()
+        (bus,) = free_ports(1)
+        nodes.append(stack.enter_context(redis(home, f"cluster node {number}", "--cluster-enabled",
+                                               "yes", "--cluster-port", bus)))
+    redis_cli(nodes[0], "--cluster", "create", *(f"{HOST}:{node.port}" for node in nodes),
+              "--cluster-yes")
+    deadline = time.perf_counter() + READY_LIMIT
+    while not all("cluster_state:ok" in redis_cli(node, "cluster", "info") for node in nodes):
+        if time.perf_counter() > deadline:
+            raise Failure("the cluster does not get ready")
+        time.sleep(0.05)
+    return nodes
 
 
 def leave_on_sigterm():

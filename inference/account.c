@@ -148,6 +148,13 @@ account_too_large(struct engine_lane *lane, struct model *model)
 }
 
 void
+account_leases(struct trip *trip, const struct lease_statistics *counts)
+{
+	statistics_add_leases(&statistics_begin(trip->model->statistics, trip->lane->index)->leases, counts);
+	statistics_end(trip->model->statistics, trip->lane->index);
+}
+
+void
 account_refreshes(struct engine_lane *lane, struct model *model, size_t rows)
 {
 	statistics_begin(model->statistics, lane->index)->refreshes += rows;

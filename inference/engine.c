@@ -406,6 +406,8 @@ engine_lane_new(struct engine *engine, struct loop *loop, size_t index)
 	lane->index = index;
 	TAILQ_INIT(&lane->looking);
 	lane->deadline_timer = loop_timer_new(loop, lane_on_deadline, lane);
+	TAILQ_INIT(&lane->waiting);
+	lane->wait_timer = loop_timer_new(loop, lane_on_wait, lane);
 	random_bytes(&lane->random, sizeof(lane->random));
 	lane->random |= 1;
 	cache_host_init(&lane->host, loop);
@@ -424,6 +426,7 @@ engine_lane_drain(struct engine_lane *lane, void (*done)(void *argument), void *
 {
 	lane->drained = done;
 	lane->drained_argument = argument;
+	engine_lane_hurry(lane);
 	if (lane->underway == 0) {
 		done(argument);
 	}
@@ -438,5 +441,6 @@ engine_lane_free(struct engine_lane *lane)
 	digest_free(lane->digest);
 	buf_fini(&lane->scratch);
 	loop_timer_free(lane->deadline_timer);
+	loop_timer_free(lane->wait_timer);
 	free(lane);
 }

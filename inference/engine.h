@@ -20,6 +20,9 @@ void engine_free(struct engine *engine); /* after its lanes */
 /* `index` numbers the loops from 0. */
 struct engine_lane *engine_lane_new(struct engine *engine, struct loop *loop, size_t index);
 
+/* From now on nothing waits for what other servers compute: the process is to end. */
+void engine_lane_hurry(struct engine_lane *lane);
+
 /*
  * Calls `done` once (perhaps before this returns) when nothing of this lane is under way any more, write-behind inserts
  * and late look-ups included. No request may be given to the lane after this, but by what is under way.

@@ -1,7 +1,7 @@
 /*
  * What the files of the engine share. Room-private. engine.c: lanes, and requests in. waiting.c: how long they wait.
- * trip.c: who waits for which flight: joining and leaving. trip_lookup.c, trip_run.c: what the flights wait for.
- * answer.c: answers out. account.c: what is counted.
+ * trip.c: who waits for which flight: joining and leaving. trip_lookup.c, trip_lease.c, trip_run.c: what the flights
+ * wait for. answer.c: answers out. account.c: what is counted.
  */
 #ifndef HIPPOCAMP_INFERENCE_ENGINE_INTERNAL_H
 #define HIPPOCAMP_INFERENCE_ENGINE_INTERNAL_H
@@ -26,8 +26,11 @@ struct engine_lane {
 	uint64_t shared_generation;
 	struct buf scratch;
 	uint64_t random;
-	TAILQ_HEAD(, trip) looking; /* by deadline: all look-ups may take equally long */
+	struct trip_list looking; /* by deadline */
 	struct loop_timer *deadline_timer;
+	struct trip_list waiting; /* by deadline */
+	struct loop_timer *wait_timer;
+	bool hurried;	 /* nothing waits for other servers any more */
 	size_t underway; /* trips, and requests that have no answer yet */
 	void (*drained)(void *argument);
 	void *drained_argument;
@@ -96,7 +99,41 @@ void trip_release(struct trip *trip);
 /* Asks the store, then runs what it does not answer. */
 void trip_look_up(struct trip *trip);
 
+/* What a run of the flights without an answer usually costs; 0: not known yet. */
+uint64_t trip_run_cost_ns(const struct trip *trip);
+
+/* How long the store may take to answer for them. */
+uint64_t trip_lookup_timeout_ns(const struct trip *trip);
+
+/* Keeps a list by deadline; equal ones in the order in which they came. */
+void trip_list_add(struct trip_list *list, struct trip *trip, uint64_t deadline_ns);
+
+/* Sets a timer for the first of a list. */
+void trip_list_arm(const struct trip_list *list, struct loop_timer *timer);
+
+/* The first of a list, if its deadline has passed. */
+struct trip *trip_list_due(const struct trip_list *list, uint64_t now_ns);
+
+/* Before trips are taken for late: the store's answers that this loop was too busy to take. */
+void lane_catch_up(struct engine_lane *lane);
+
+/* Gives the values of trip->lookup to those who wait. */
+void trip_take_values(struct trip *trip);
+
+/* Flights that everybody has left while the trip waited need no run. */
+void trip_drop_unwanted(struct trip *trip);
+
 void lane_on_deadline(void *argument);
+
+/* --- trip_lease.c --- */
+
+/* Runs what the store has not answered, or waits for another server that does. */
+void trip_claim(struct trip *trip);
+
+/* Releases what it has leased. */
+void trip_claim_end(struct trip *trip);
+
+void lane_on_wait(void *argument);
 
 /* --- trip_run.c --- */
 
@@ -127,6 +164,7 @@ void account_request(struct engine_lane *lane, struct inference_request *request
 void account_insert(struct trip *trip, const struct blob *entry, uint64_t ns);
 void account_corrupt(struct engine_lane *lane, struct model *model);
 void account_too_large(struct engine_lane *lane, struct model *model);
+void account_leases(struct trip *trip, const struct lease_statistics *counts);
 void account_refreshes(struct engine_lane *lane, struct model *model, size_t rows);
 
 /* Moving averages of what a row costs. */

@@ -23,6 +23,7 @@
 struct ensemble_run;
 struct flight;
 struct trip;
+struct trip_claim;
 
 enum slice_result { SLICE_NOT_CACHED, SLICE_HIT, SLICE_MISS, SLICE_JOINED, SLICE_BYPASSED, SLICE_ERROR };
 
@@ -94,7 +95,14 @@ struct trip_mode {
 	bool alone;	 /* a second try; see job.h */
 };
 
-enum trip_state { TRIP_LOOKING, TRIP_RUNNING, TRIP_OVER };
+enum trip_state {
+	TRIP_LOOKING,
+	TRIP_WAITING, /* for another server's answer, or to hear whether one makes it; see trip_lease.c */
+	TRIP_RUNNING,
+	TRIP_OVER,
+};
+
+TAILQ_HEAD(trip_list, trip);
 
 struct trip {
 	struct job job; /* first */
@@ -114,9 +122,10 @@ struct trip {
 	struct cache_lookup lookup;
 	bool asks_again; /* an immediate store: it may know by now what it did not when the request came */
 	bool lookup_pending;
-	TAILQ_ENTRY(trip) deadline;
-	uint64_t deadline_ns;
 	uint64_t lookup_start_ns;
+	TAILQ_ENTRY(trip) deadline; /* while it looks or waits */
+	uint64_t deadline_ns;
+	struct trip_claim *claim; /* its leases; NULL: none */
 
 	bool job_pending;
 	struct ensemble_run *ensemble_run; /* of an ensemble's job under way */

@@ -11,6 +11,7 @@
 #define NAMES_MAX 128
 
 static const char *const hashes[] = {"xxh3", "sha256", NULL};
+static const char *const coalescings[] = {"process", "shared", NULL};
 
 static const struct option options[] = {
 	{.name = "key_secret",
@@ -42,8 +43,18 @@ static const struct option options[] = {
 	 .preset = "5",
 	 .minimum = 1,
 	 .maximum = 60000,
+	 .word = "auto",
 	 .unit = "ms",
-	 .help = "when a look-up takes longer, the model runs; whichever answers first is taken"},
+	 .help = "when a look-up takes longer, the model runs; whichever answers first is taken. auto: a quarter of "
+		 "what the run usually costs, but no less than 1 ms, which is as fine as timers go, and no more than "
+		 "100 ms, past which the store is in trouble; 5 ms until a run has been measured"},
+	{.name = "coalesce",
+	 .kind = OPTION_CHOICE,
+	 .offset = AT(coalesce),
+	 .preset = "process",
+	 .choices = coalescings,
+	 .help = "equal questions at a time run once: process: in each server; shared: in all servers that share the "
+		 "store, for models whose run costs more than two look-ups"},
 	{.name = "max_value_size",
 	 .kind = OPTION_SIZE,
 	 .offset = AT(max_value_bytes),
@@ -197,6 +208,17 @@ describe(struct response_cache *cache, const struct response_cache_setting *sett
 	buf_byte(&cache->configuration, '}');
 }
 
+static enum status
+check_coalescing(const struct response_cache *cache, struct error *error)
+{
+	if (cache->settings.coalesce == COALESCE_SHARED && cache->ops->lease == NULL) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "cache '%s': coalesce=shared needs a store that servers share; leave it at process",
+				 cache->ops->name);
+	}
+	return STATUS_OK;
+}
+
 struct response_cache *
 response_cache_open(const struct cache_ops *ops, const struct response_cache_setting *settings, size_t count,
 		    struct error *error)
@@ -211,6 +233,9 @@ response_cache_open(const struct cache_ops *ops, const struct response_cache_set
 	option_presets(*store_options(ops), store_settings);
 	for (size_t i = 0; i < count && status == STATUS_OK; i++) {
 		status = apply(cache, store_settings, &settings[i], error);
+	}
+	if (status == STATUS_OK) {
+		status = check_coalescing(cache, error);
 	}
 	if (status == STATUS_OK) {
 		status = find_secret(cache, error);

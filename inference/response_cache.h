@@ -8,13 +8,17 @@
 #include "caches/cache.h"
 #include "inference/cache_policy.h"
 
+/* Where equal questions that come at a time are run once. */
+enum cache_coalescing { COALESCE_PROCESS, COALESCE_SHARED };
+
 struct response_cache_settings {
 	char *key_secret;
 	char *key_secret_file;
 	int key_hash; /* enum digest_kind */
 	char *name_space;
-	int64_t lookup_timeout_ms;
-	int64_t max_value_bytes; /* 0: no limit */
+	int64_t lookup_timeout_ms; /* 0: by what the model's run costs */
+	int coalesce;		   /* enum cache_coalescing */
+	int64_t max_value_bytes;   /* 0: no limit */
 	struct cache_policy policy;
 };
 

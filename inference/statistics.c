@@ -101,6 +101,16 @@ statistics_add_batch(struct statistics *statistics, size_t lane, size_t batch, c
 	}
 }
 
+void
+statistics_add_leases(struct lease_statistics *to, const struct lease_statistics *from)
+{
+	to->granted += from->granted;
+	to->held += from->held;
+	to->answered += from->answered;
+	to->takeover += from->takeover;
+	to->duplicate += from->duplicate;
+}
+
 static void
 add_histogram(struct histogram *to, const struct histogram *from)
 {
@@ -139,6 +149,7 @@ add_sums(struct model_statistics *to, const struct model_statistics *from)
 	to->stale += from->stale;
 	to->refreshes += from->refreshes;
 	to->too_large += from->too_large;
+	statistics_add_leases(&to->leases, &from->leases);
 	to->saved_us += from->saved_us;
 	add_histogram(&to->hit_age, &from->hit_age);
 	add_histogram(&to->value_size, &from->value_size);

@@ -38,6 +38,15 @@ extern const uint64_t value_size_bounds[HISTOGRAM_BUCKETS];
 
 void histogram_add(struct histogram *histogram, const uint64_t *bounds, uint64_t value);
 
+/* How rows that several servers asked for at a time were run or waited for. */
+struct lease_statistics {
+	uint64_t granted;   /* run under a lease */
+	uint64_t held;	    /* waited, as another server had the lease; then, unless everybody left: */
+	uint64_t answered;  /* answered by that server */
+	uint64_t takeover;  /* … or run under its lease, which it had let go or lost */
+	uint64_t duplicate; /* … or run without one */
+};
+
 struct model_statistics {
 	uint64_t last_inference_ms;
 	uint64_t inference_count; /* rows that ran */
@@ -63,10 +72,11 @@ struct model_statistics {
 	uint64_t bypassed; /* the cache was not to be asked */
 	uint64_t errors;   /* the store could not be asked; the model ran */
 
-	uint64_t corrupt;	     /* entries that were damaged or foreign; misses as well */
-	uint64_t stale;		     /* hits on entries past their lifetime */
-	uint64_t refreshes;	     /* rows run in the background */
-	uint64_t too_large;	     /* answers not stored for their size */
+	uint64_t corrupt;   /* entries that were damaged or foreign; misses as well */
+	uint64_t stale;	    /* hits on entries past their lifetime */
+	uint64_t refreshes; /* rows run in the background */
+	uint64_t too_large; /* answers not stored for their size */
+	struct lease_statistics leases;
 	uint64_t saved_us;	     /* what the answers from the cache once cost to compute */
 	struct histogram hit_age;    /* seconds */
 	struct histogram value_size; /* bytes, of what is stored */
@@ -81,6 +91,8 @@ void statistics_free(struct statistics *statistics);
 /* Between these two the caller's stripe is locked; `lane` is the index of the calling loop. */
 struct model_statistics *statistics_begin(struct statistics *statistics, size_t lane);
 void statistics_end(struct statistics *statistics, size_t lane);
+
+void statistics_add_leases(struct lease_statistics *to, const struct lease_statistics *from);
 
 /* Counts one run of `batch` rows into the stripe; between begin and end. */
 void statistics_add_batch(struct statistics *statistics, size_t lane, size_t batch, const struct batch_statistic *run);

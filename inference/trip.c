@@ -18,6 +18,7 @@ trip_release(struct trip *trip)
 	struct engine_lane *lane = trip->lane;
 
 	if (atomic_fetch_sub(&trip->held, 1) == 1) {
+		trip_claim_end(trip);
 		trip_free(trip);
 		lane_less_underway(lane);
 	}

@@ -3,6 +3,13 @@
 #include "inference/engine_internal.h"
 #include "inference/entry.h"
 
+#define MILLISECOND UINT64_C(1000000)
+
+/* Of lookup_timeout=auto. */
+#define TIMEOUT_UNMEASURED_NS (5 * MILLISECOND)
+#define TIMEOUT_MIN_NS MILLISECOND
+#define TIMEOUT_MAX_NS (100 * MILLISECOND)
+
 static void
 stop_waiting(struct trip *trip)
 {
@@ -60,6 +67,7 @@ judge(struct flight *flight, struct blob **value, struct slice **revalidate)
 		break;
 	}
 	if (on_error) {
+		blob_unref(flight->stale); /* of an earlier look-up */
 		flight->stale = *value;
 	} else {
 		blob_unref(*value);
@@ -68,12 +76,11 @@ judge(struct flight *flight, struct blob **value, struct slice **revalidate)
 	return false;
 }
 
-/* The values of a look-up to those who wait; the rest, if it has not run yet, runs. */
-static void
-take_values(struct trip *trip)
+void
+trip_take_values(struct trip *trip)
 {
 	struct blob **values = trip->lookup.values;
-	struct slice **renewed = arena_array(&trip->arena, trip->count, sizeof(*renewed));
+	struct slice **renewed = NULL;
 	size_t renewed_count = 0;
 
 	for (size_t i = 0; i < trip->count; i++) {
@@ -84,8 +91,13 @@ take_values(struct trip *trip)
 		if (flight->answered) {
 			blob_unref(values[i]);
 			values[i] = NULL;
-		} else if (judge(flight, &values[i], &revalidate) && revalidate != NULL && renewed != NULL) {
-			renewed[renewed_count++] = revalidate;
+		} else if (judge(flight, &values[i], &revalidate) && revalidate != NULL) {
+			if (renewed == NULL) {
+				renewed = arena_array(&trip->arena, trip->count, sizeof(*renewed));
+			}
+			if (renewed != NULL) {
+				renewed[renewed_count++] = revalidate;
+			}
 		}
 	}
 	/* Before the answers: the request's tensors go with its last one. */
@@ -96,13 +108,13 @@ take_values(struct trip *trip)
 		if (values[i] != NULL) {
 			trip_answer(&trip->flights[i], &(struct outcome){.entry = values[i], .hit = true});
 			blob_unref(values[i]);
+			values[i] = NULL;
 		}
 	}
 }
 
-/* Flights that everybody has left while the store was asked need no run. */
-static void
-drop_unwanted(struct trip *trip)
+void
+trip_drop_unwanted(struct trip *trip)
 {
 	for (size_t i = 0; i < trip->count && !trip->mode.background; i++) {
 		struct flight *flight = &trip->flights[i];
@@ -129,11 +141,11 @@ on_lookup(struct cache_lookup *lookup)
 	account_lookup_cost(trip->model, clock_now_ns() - trip->lookup_start_ns, trip->count);
 	if (trip->state == TRIP_LOOKING) {
 		stop_waiting(trip);
-		take_values(trip);
-		drop_unwanted(trip);
-		trip_run(trip);
+		trip_take_values(trip);
+		trip_drop_unwanted(trip);
+		trip_claim(trip);
 	} else {
-		take_values(trip); /* late, but perhaps before the model */
+		trip_take_values(trip); /* late, but perhaps before the model */
 		if (trip->job_pending && trip_unanswered(trip) == 0) {
 			trip_withdraw(trip);
 		}
@@ -141,15 +153,77 @@ on_lookup(struct cache_lookup *lookup)
 	trip_release(trip);
 }
 
-static void
-arm_deadline(struct engine_lane *lane)
+/* --- Deadlines --- */
+
+uint64_t
+trip_run_cost_ns(const struct trip *trip)
 {
-	const struct trip *first = TAILQ_FIRST(&lane->looking);
+	uint64_t rows = 0;
+
+	for (size_t i = 0; i < trip->count; i++) {
+		if (!trip->flights[i].answered) {
+			rows += trip->flights[i].rows > 0 ? trip->flights[i].rows : 1;
+		}
+	}
+	return rows * atomic_load_explicit(&trip->model->run_cost_ns, memory_order_relaxed);
+}
+
+uint64_t
+trip_lookup_timeout_ns(const struct trip *trip)
+{
+	int64_t given_ms = trip->lane->cache->settings.lookup_timeout_ms;
+	uint64_t timeout;
+
+	if (given_ms > 0) {
+		return (uint64_t)given_ms * MILLISECOND;
+	}
+	timeout = trip_run_cost_ns(trip) / 4;
+	if (timeout == 0) {
+		return TIMEOUT_UNMEASURED_NS;
+	}
+	return timeout < TIMEOUT_MIN_NS ? TIMEOUT_MIN_NS : timeout > TIMEOUT_MAX_NS ? TIMEOUT_MAX_NS : timeout;
+}
+
+void
+trip_list_add(struct trip_list *list, struct trip *trip, uint64_t deadline_ns)
+{
+	struct trip *before = TAILQ_LAST(list, trip_list);
+
+	trip->deadline_ns = deadline_ns;
+	while (before != NULL && before->deadline_ns > deadline_ns) { /* rarely: most may wait equally long */
+		before = TAILQ_PREV(before, trip_list, deadline);
+	}
+	if (before == NULL) {
+		TAILQ_INSERT_HEAD(list, trip, deadline);
+	} else {
+		TAILQ_INSERT_AFTER(list, before, trip, deadline);
+	}
+}
+
+void
+trip_list_arm(const struct trip_list *list, struct loop_timer *timer)
+{
+	const struct trip *first = TAILQ_FIRST(list);
 	uint64_t now = clock_now_ns();
 
 	if (first != NULL) {
-		loop_timer_set(lane->deadline_timer,
-			       first->deadline_ns <= now ? 0 : (first->deadline_ns - now) / 1000000 + 1);
+		loop_timer_set(timer, first->deadline_ns <= now ? 0 : (first->deadline_ns - now) / MILLISECOND + 1);
+	}
+}
+
+struct trip *
+trip_list_due(const struct trip_list *list, uint64_t now_ns)
+{
+	struct trip *first = TAILQ_FIRST(list);
+
+	return first != NULL && first->deadline_ns <= now_ns ? first : NULL;
+}
+
+void
+lane_catch_up(struct engine_lane *lane)
+{
+	if (lane->cache->ops->catch_up != NULL) {
+		lane->cache->ops->catch_up(lane->store);
 	}
 }
 
@@ -160,15 +234,20 @@ lane_on_deadline(void *argument)
 	uint64_t now = clock_now_ns();
 	struct trip *trip;
 
-	while ((trip = TAILQ_FIRST(&lane->looking)) != NULL && trip->deadline_ns <= now) {
+	if (trip_list_due(&lane->looking, now) != NULL) {
+		lane_catch_up(lane);
+	}
+	while ((trip = trip_list_due(&lane->looking, now)) != NULL) {
 		trip_hold(trip);
 		stop_waiting(trip);
-		drop_unwanted(trip);
+		trip_drop_unwanted(trip);
 		trip_run(trip);
 		trip_release(trip);
 	}
-	arm_deadline(lane);
+	trip_list_arm(&lane->looking, lane->deadline_timer);
 }
+
+/* --- Asking --- */
 
 static bool
 fill_lookup(struct trip *trip)
@@ -193,7 +272,6 @@ void
 trip_look_up(struct trip *trip)
 {
 	struct engine_lane *lane = trip->lane;
-	bool first = TAILQ_EMPTY(&lane->looking);
 
 	trip->lookup_start_ns = clock_now_ns();
 	if (!fill_lookup(trip)) {
@@ -204,15 +282,14 @@ trip_look_up(struct trip *trip)
 		if (trip->leader != NULL) {
 			trip->leader->lookup_ns = clock_now_ns() - trip->leader->keyed_ns;
 		}
-		take_values(trip);
-		trip_run(trip);
+		trip_take_values(trip);
+		trip_claim(trip);
 		return;
 	}
 	trip_hold(trip);
 	trip->lookup_pending = true;
-	trip->deadline_ns = trip->lookup_start_ns + (uint64_t)lane->cache->settings.lookup_timeout_ms * 1000000;
-	TAILQ_INSERT_TAIL(&lane->looking, trip, deadline);
-	if (first) {
-		arm_deadline(lane);
+	trip_list_add(&lane->looking, trip, trip->lookup_start_ns + trip_lookup_timeout_ns(trip));
+	if (TAILQ_FIRST(&lane->looking) == trip) {
+		trip_list_arm(&lane->looking, lane->deadline_timer);
 	}
 }

@@ -153,6 +153,8 @@ store(struct flight *flight)
 
 	trip_hold(trip);
 	fill_insert(flight);
+	atomic_store_explicit(&trip->model->too_large, !is_small_enough(trip->lane, flight->entry),
+			      memory_order_relaxed);
 	if (!is_small_enough(trip->lane, flight->entry)) {
 		account_too_large(trip->lane, trip->model);
 		on_inserted(&flight->insert);

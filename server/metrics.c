@@ -52,6 +52,11 @@ READER(read_corrupt, sample->sums.corrupt)
 READER(read_stale, sample->sums.stale)
 READER(read_refreshes, sample->sums.refreshes)
 READER(read_too_large, sample->sums.too_large)
+READER(read_leases_granted, sample->sums.leases.granted)
+READER(read_leases_held, sample->sums.leases.held)
+READER(read_leases_answered, sample->sums.leases.answered)
+READER(read_leases_takeover, sample->sums.leases.takeover)
+READER(read_leases_duplicate, sample->sums.leases.duplicate)
 
 static const struct model_metric model_metrics[] = {
 	{"nv_inference_request_success", "counter",
@@ -98,6 +103,17 @@ static const struct model_metric model_metrics[] = {
 	 true},
 	{"hippocamp_cache_too_large_total", "counter", "Answers larger than max_value_size, not stored", read_too_large,
 	 true},
+	{"hippocamp_cache_lease_granted_total", "counter",
+	 "Rows run under a lease, so that other servers wait for them", read_leases_granted, true},
+	{"hippocamp_cache_lease_held_total", "counter", "Rows that waited for another server, which had the lease",
+	 read_leases_held, true},
+	{"hippocamp_cache_lease_answered_total", "counter", "Rows that waited and were answered by another server",
+	 read_leases_answered, true},
+	{"hippocamp_cache_lease_takeover_total", "counter",
+	 "Rows that waited and were run under the lease, which the other server let go or lost", read_leases_takeover,
+	 true},
+	{"hippocamp_cache_lease_duplicate_total", "counter", "Rows that waited and were run without a lease",
+	 read_leases_duplicate, true},
 };
 
 static const char *const failure_names[FAILURE_REASONS] = {"REJECTED", "CANCELED", "BACKEND", "OTHER"};

@@ -273,11 +273,13 @@ stop_listening(struct server_lane *lane)
 void
 server_lane_stop(struct server_lane *lane, void (*done)(void *argument), void *argument)
 {
-	struct connection *connection = TAILQ_FIRST(&lane->connections);
+	struct connection *connection;
 
 	lane->drained = done;
 	lane->drained_argument = argument;
 	stop_listening(lane);
+	engine_lane_hurry(lane->engine);
+	connection = TAILQ_FIRST(&lane->connections);
 	while (connection != NULL) {
 		struct connection *next = connection_next(connection);
 

@@ -32,6 +32,8 @@ struct redis_connection {
 	bool heard;	      /* a reply came */
 	bool resp3;
 	TAILQ_HEAD(, redis_request) pending; /* oldest first */
+	TAILQ_ENTRY(redis_connection) corked;
+	bool due; /* in the cork's list */
 	char failure[512];
 	struct sockaddr_storage resolved;
 };
@@ -153,12 +155,20 @@ remove_read(void *argument)
 	update_watch(connection, connection->events & ~CACHE_READ);
 }
 
+/* Commands are written when the socket says so, or sooner: those of one look-up, or of one batch of replies, together. */
 static void
 add_write(void *argument)
 {
 	struct redis_connection *connection = argument;
 
-	update_watch(connection, connection->events | CACHE_WRITE);
+	if (connection->state == CONNECTION_READY && (connection->inside > 0 || connection->options.cork->corked)) {
+		if (!connection->due) {
+			connection->due = true;
+			TAILQ_INSERT_TAIL(&connection->options.cork->due, connection, corked);
+		}
+	} else {
+		update_watch(connection, connection->events | CACHE_WRITE);
+	}
 }
 
 static void
@@ -167,6 +177,42 @@ remove_write(void *argument)
 	struct redis_connection *connection = argument;
 
 	update_watch(connection, connection->events & ~CACHE_WRITE);
+}
+
+static void
+leave_cork(struct redis_connection *connection)
+{
+	if (connection->due) {
+		connection->due = false;
+		TAILQ_REMOVE(&connection->options.cork->due, connection, corked);
+	}
+}
+
+/* A failure to write is left for libvalkey to find, when the socket is next said to be writable. */
+static void
+write_now(struct redis_connection *connection)
+{
+	int done = 0;
+
+	leave_cork(connection);
+	if (connection->valkey == NULL) {
+		return;
+	}
+	if (connection->options.tls != NULL ||
+	    valkeyBufferWrite(&connection->valkey->c, &done) != VALKEY_OK || done == 0) {
+		update_watch(connection, connection->events | CACHE_WRITE);
+	}
+}
+
+void
+redis_uncork(struct redis_cork *cork)
+{
+	struct redis_connection *connection;
+
+	cork->corked = false;
+	while ((connection = TAILQ_FIRST(&cork->due)) != NULL) {
+		write_now(connection);
+	}
 }
 
 /* A server that ends, or leaves, a connection before it has said a word may be waiting for TLS, or not know it. */
@@ -187,6 +233,7 @@ on_cleanup(void *argument)
 	struct redis_connection *connection = argument;
 	const char *reason = connection->valkey == NULL ? "" : connection->valkey->errstr;
 
+	leave_cork(connection);
 	connection->options.host->watch_free(connection->watch);
 	connection->watch = NULL;
 	if (connection->failure[0] == '\0') {
@@ -239,7 +286,10 @@ on_events(void *argument, unsigned events)
 		valkeyAsyncHandleWrite(connection->valkey);
 	}
 	if (connection->valkey != NULL && redis_tls_wants_write(&connection->tls)) {
-		add_write(connection);
+		update_watch(connection, connection->events | CACHE_WRITE);
+	}
+	if (connection->due) {
+		write_now(connection);
 	}
 	leave_valkey(connection);
 }
@@ -250,6 +300,9 @@ redis_connection_catch_up(struct redis_connection *connection)
 	if (connection->valkey != NULL && connection->state == CONNECTION_READY && !TAILQ_EMPTY(&connection->pending)) {
 		connection->inside++;
 		handle_read(connection);
+		if (connection->due) {
+			write_now(connection);
+		}
 		leave_valkey(connection);
 	}
 }

@@ -19,6 +19,15 @@
 
 struct redis_connection;
 
+/* Of a lane: while it is corked, commands are not written, so that those that belong together are written together. */
+struct redis_cork {
+	bool corked;
+	TAILQ_HEAD(, redis_connection) due;
+};
+
+/* Writes what there is. Calls nobody back. */
+void redis_uncork(struct redis_cork *cork);
+
 /* A command on its way; the caller's, until `done` is called. */
 struct redis_request {
 	TAILQ_ENTRY(redis_request) queue;
@@ -42,6 +51,7 @@ struct redis_connection_options {
 	struct redis_tls *tls;	      /* NULL: plain */
 	struct redis_tls_session *session; /* NULL: none to resume */
 	struct redis_credentials *credentials;
+	struct redis_cork *cork;
 	struct redis_address address;
 	unsigned attempt; /* which of a name's several addresses, counted round */
 	bool sentinel;	/* no data is kept there: no database, no keys */

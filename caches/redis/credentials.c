@@ -59,7 +59,7 @@ wipe(struct redis_credentials *credentials)
 	credentials->fresh = false;
 }
 
-/* Makes what was read a password, or finds that it is none; `option` and `path` say where it is from. */
+/* Makes the first line of what was read a password, or finds that it is none; `option` and `path` say where it is from. */
 static void
 complete(struct redis_credentials *credentials, const char *option, const char *path)
 {
@@ -71,9 +71,13 @@ complete(struct redis_credentials *credentials, const char *option, const char *
 			    PASSWORD_MAX);
 		return;
 	}
-	while (length > 0 && (text[length - 1] == '\n' || text[length - 1] == '\r')) {
-		length--;
+	for (size_t i = 0; i < length; i++) {
+		if (text[i] == '\n') {
+			explicit_bzero(text + i, length - i);
+			length = i;
+		}
 	}
+	length -= length > 0 && text[length - 1] == '\r';
 	text[length] = '\0';
 	if (length == 0) {
 		set_failure(credentials, "%s '%s' gives nothing; it must give the password", option, path);
@@ -145,6 +149,7 @@ prepare_spawn(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attributes
 	(void)sigfillset(&all);
 	failed |= posix_spawn_file_actions_adddup2(actions, output, STDOUT_FILENO);
 	failed |= posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+	failed |= posix_spawn_file_actions_addopen(actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
 	failed |= posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1);
 	/* A group of its own, to be killed as one; the server's mask and ignored signals are not for others. */
 	failed |= posix_spawnattr_setflags(attributes,
@@ -245,7 +250,7 @@ static void
 kill_command(struct redis_credentials *credentials)
 {
 	close_output(credentials);
-	(void)kill(credentials->child, SIGKILL);
+	(void)kill(-credentials->child, SIGKILL);
 }
 
 static void

@@ -3,9 +3,9 @@
  * that was changed, or a token that lives for minutes, is the one of today.
  *
  * The password comes from `password_command` where that is given, else from `password_file`, else it is `password`. The
- * command is a path without arguments; it is run without a shell, its standard input is empty, its standard output is
- * the password, and its environment and standard error are the server's. A line's end after the password is no part of
- * it. The lane's thread never waits: connections that ask while the command runs share that run, and what came of it is
+ * command is a path without arguments; it is run without a shell, its standard input is empty, its environment is the
+ * server's, and what it says on standard error, which may be about the password, is not kept. Of a file and of a
+ * command's output the first line counts. The lane's thread never waits: connections that ask while the command runs share that run, and what came of it is
  * used for one second more.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_CREDENTIALS_H

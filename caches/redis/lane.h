@@ -53,6 +53,7 @@ struct cache_lane {
 	bool announces; /* of all lanes, this one tells people */
 	struct redis_credentials *credentials;
 	struct redis_nodes shared;
+	struct redis_cork cork;
 	struct packing_lane *packing;
 	struct buf command;
 	struct buf key;

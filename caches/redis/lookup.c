@@ -189,8 +189,9 @@ redis_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 {
 	size_t most = lane->cluster ? 1 : KEYS_MAX;
 
-	counter_add(&lane->cache->lookups, lookup->count);
+	counter_add(&lane->cache->lookups, lookup->repeated ? 0 : lookup->count);
 	lookup->unanswered = 0;
+	lane->cork.corked = true;
 	for (size_t first = 0; first < lookup->count; first += most) {
 		size_t count = lookup->count - first < most ? lookup->count - first : most;
 
@@ -200,6 +201,7 @@ redis_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 			fail(lane, lookup, count);
 		}
 	}
+	redis_uncork(&lane->cork);
 	return lookup->unanswered == 0;
 }
 

@@ -301,6 +301,7 @@ connect_link(struct redis_link *link)
 		.tls = shared->tls,
 		.session = link->session,
 		.credentials = shared->credentials,
+		.cork = shared->cork,
 		.address = link->node->address,
 		.attempt = link->attempts++,
 		.read_only = shared->read_only,

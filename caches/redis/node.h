@@ -20,6 +20,7 @@ struct redis_nodes {
 	const struct cache_host *host;
 	struct redis_tls *tls; /* NULL: plain */
 	struct redis_credentials *credentials;
+	struct redis_cork *cork;
 	bool announces; /* log changes of state; one lane of all does */
 	bool read_only; /* see struct redis_connection_options */
 	counter *connections;

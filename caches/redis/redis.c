@@ -34,6 +34,7 @@ share(struct cache_lane *lane)
 		.host = lane->host,
 		.tls = cache->tls,
 		.credentials = lane->credentials,
+		.cork = &lane->cork,
 		.announces = lane->announces,
 		.connections = &cache->connections,
 		.breakings = &cache->breakings,
@@ -70,6 +71,7 @@ redis_attach(struct cache *cache, const struct cache_host *host)
 	lane->announces = !atomic_exchange(&cache->announcer_taken, true);
 	buf_init(&lane->command, COMMAND_MAX);
 	buf_init(&lane->key, KEY_MAX);
+	TAILQ_INIT(&lane->cork.due);
 	share(lane);
 	topology_start(lane);
 	return lane;

@@ -202,6 +202,7 @@ connect_sentinel(struct redis_sentinel *sentinel)
 		.tls = shared->tls,
 		.session = sentinel->session,
 		.credentials = shared->credentials,
+		.cork = shared->cork,
 		.address = *address(sentinel),
 		.attempt = (unsigned)sentinel->turn,
 		.sentinel = true,

@@ -1,0 +1,353 @@
+"""Equal questions at a time to servers that share a store, and how long a look-up may take."""
+
+import random
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from faults import Proxy
+from support import (LOCAL, ask_identity, at_once, decode, encode, eventually, infer_path, request_bytes, same,
+                     tensor)
+from traffic import (ONE_INSTANCE, batching, cache_status, echo, ensemble, is_hit, label, put, rows_counted, sent_echo,
+                     step, wait_metric)
+
+COST = 0.8  # seconds that the slow model runs
+LEASES = ["granted", "held", "answered", "takeover", "duplicate"]
+
+
+def leases(server, model="slow"):
+    metrics = server.metrics()
+    return {name: metrics[(f"hippocamp_cache_lease_{name}_total", label(model))] for name in LEASES}
+
+
+def wait_leases(server, **expected):
+    for name, count in expected.items():
+        wait_metric(server, f"hippocamp_cache_lease_{name}_total", count, model="slow", version="1")
+
+
+def all_leases(servers):
+    counts = [leases(server) for server in servers]
+    return {name: sum(count[name] for count in counts) for name in LEASES}
+
+
+def runs(server, model="slow"):
+    return server.statistics(model)["inference_count"]
+
+
+def measured(server, model="slow", values=None):
+    """The server has its connection to Redis, and has run the model once, so that it knows what that costs."""
+    value = [random.random()]
+
+    def warm():
+        before = server.statistics("warm")["cache_hit"]
+        ask_identity(server, value, "warm")
+        return server.statistics("warm")["cache_hit"] > before
+
+    eventually(warm, "a connection to Redis")
+    ask_identity(server, [[random.randrange(1 << 30)]] if values is None else values, model, "INT32")
+    server.expect(model, inference_count=1)
+
+
+@pytest.fixture
+def fleet(serve, repository, redis_server):
+    """fleet(count, *options): servers of `slow`, which answers its rows, on one Redis, the fleet's `redis`."""
+    repository.copy("identity", "warm", cached=True)
+
+    def start(count, *options, delay_ms=COST * 1000, extra=ONE_INSTANCE, threads=1):
+        echo(repository, "slow", rows=8, delay_ms=int(delay_ms), cached=True, extra=extra)
+        start.redis = redis_server()
+        servers = [serve(repository, *start.redis.cache("lookup_timeout=5000", "coalesce=shared", *options),
+                         f"--threads={threads}") for _ in range(count)]
+        with ThreadPoolExecutor(count) as pool:
+            list(pool.map(measured, servers))
+        return servers
+
+    return start
+
+
+@pytest.fixture
+def behind():
+    """behind(redis): a proxy in front of it, which can be slow; its `cache` is for a server that goes through it."""
+    proxies = []
+
+    def start(redis):
+        proxies.append(Proxy(redis.port))
+        proxies[-1].cache = lambda *options: [
+            f"--cache-config=redis,{option}" for option in (f"host={LOCAL}", f"port={proxies[-1].port}", *options)]
+        return proxies[-1]
+
+    yield start
+    for proxy in proxies:
+        proxy.stop()
+
+
+def wait_leased(redis, count=1):
+    eventually(lambda: len(redis.command("KEYS", "*:lease:*")) == count, f"{count} leases")
+
+
+def led(fleet, server, values=((7,),), **options):
+    """A request whose run the server has leased."""
+    connection = sent_echo(server, values, "slow", **options)
+    wait_leased(fleet.redis)
+    return connection
+
+
+def waiting(server, values=((7,),), count=1, **options):
+    """A request that waits for another server."""
+    connection = sent_echo(server, values, "slow", **options)
+    wait_leases(server, held=count)
+    return connection
+
+
+def all_waiting(servers):
+    connections = [sent_echo(server, [[7]], "slow") for server in servers]
+    for server in servers:
+        wait_leases(server, held=1)
+    return connections
+
+
+def right(connection, values=((7,),)):
+    reply = connection.reply("POST")
+    same(decode(reply)["OUTPUT0"], tensor(values, "INT32"))
+    return reply
+
+
+# --- One run in the fleet ---
+
+
+def test_equal_requests_run_once_in_all_servers(fleet):
+    servers = fleet(3)
+    at_once(12, lambda i: ask_identity(servers[i % 3], [[5]], "slow", "INT32"))
+    assert sum(map(runs, servers)) == 3 + 1  # each has been measured
+    counts = all_leases(servers)
+    assert counts == {"granted": 1, "held": 2, "answered": 2, "takeover": 0, "duplicate": 0}, counts
+    counts = [rows_counted(server, "slow") for server in servers]
+    assert sum(count["hits"] for count in counts) == 2
+    assert sum(count["misses"] for count in counts) == 3 + 1
+    wait_leased(fleet.redis, 0)
+
+
+def test_what_another_server_computed_is_a_hit(fleet):
+    one, two = fleet(2)
+    leader, waiter = led(fleet, one), waiting(two)
+    assert cache_status(right(leader)) == {"fwd": "miss", "stored": True}
+    status = cache_status(right(waiter))
+    assert status["hit"] and status["detail"] == "redis"
+
+
+def test_each_server_runs_its_own_unless_told_otherwise(fleet):
+    servers = fleet(2, "coalesce=process")
+    at_once(4, lambda i: ask_identity(servers[i % 2], [[5]], "slow", "INT32"))
+    assert sum(map(runs, servers)) == 2 + 2
+    assert not any(all_leases(servers).values())
+
+
+def test_a_model_that_costs_less_than_two_look_ups_takes_no_leases(serve, repository, redis_server, behind):
+    proxy = behind(redis_server())
+    repository.copy("identity", "warm", cached=True)
+    echo(repository, "cheap", rows=8, delay_ms=10, cached=True)
+    echo(repository, "slow", rows=8, delay_ms=100, cached=True)
+    server = serve(repository, *proxy.cache("lookup_timeout=5000", "coalesce=shared"), "--threads=1")
+    measured(server)
+    proxy.delay(10)
+    for value in range(5):
+        ask_identity(server, [[value]], "cheap", "INT32")
+        ask_identity(server, [[value]], "slow", "INT32")
+    assert not any(leases(server, "cheap").values())
+    assert leases(server)["granted"] > 0
+
+
+def test_overlapping_batches_do_not_wait_for_each_other(fleet):
+    servers = fleet(2)
+    batches = [[[1], [2], [3], [4]], [[3], [4], [5], [6]]]
+    for turn in range(3):
+        start = time.monotonic()
+        at_once(4, lambda i: ask_identity(servers[i % 2], [[10 * turn + row[0]] for row in batches[i % 2]], "slow",
+                                          "INT32"))
+        assert time.monotonic() - start < 4 * COST + 2
+    assert all_leases(servers)["granted"] > 0
+    wait_leased(fleet.redis, 0)
+
+
+def test_a_batch_of_which_others_have_all_rows_waits(fleet):
+    one, two = fleet(2)
+    batch = ((1,), (2,), (3,))
+    leader = sent_echo(one, batch, "slow")
+    wait_leased(fleet.redis, 3)
+    waiter = waiting(two, batch[1:], count=2)
+    right(leader, batch)
+    right(waiter, batch[1:])
+    assert runs(two) == 1
+    wait_leases(two, answered=2)
+
+
+def test_a_step_of_an_ensemble_runs_once_in_all_servers(fleet, repository):
+    ports = {"INPUT0": "INT32"}, {"OUTPUT0": "INT32"}
+    ensemble(repository, "whole", *ports, [step("slow", {"INPUT0": "INPUT0"}, {"OUTPUT0": "OUTPUT0"})], cached=True)
+    servers = fleet(2)
+    for value in range(2):  # the ensemble's cost is measured by the first
+        at_once(4, lambda i: ask_identity(servers[i % 2], [[value]], "whole", "INT32"))
+        assert sum(map(runs, servers)) == 2 + 1 + value
+    assert sum(leases(server, "whole")["answered"] for server in servers) == 1
+    wait_leased(fleet.redis, 0)
+
+
+def test_answers_that_are_not_stored_are_not_waited_for(fleet):
+    servers = fleet(2, "max_value_size=1000")
+    at_once(2, lambda i: ask_identity(servers[i], [[i] * 1000], "slow", "INT32"))
+    before = all_leases(servers)
+    at_once(2, lambda i: ask_identity(servers[i], [[5] * 1000], "slow", "INT32"))
+    assert all_leases(servers) == before
+    assert sum(map(runs, servers)) == 6
+
+
+def test_random_batches(fleet):
+    """Many overlapping batches on all servers, some of whose clients go away: right answers, and nothing is left."""
+    servers = fleet(3, delay_ms=20, extra="instance_group [ { kind: KIND_CPU count: 2 } ]\n", threads=2)
+
+    def ask(i):
+        chance = random.Random(i)
+        for turn in range(12):
+            rows = [[turn * 10 + chance.randrange(10)] for _ in range(chance.randint(1, 8))]
+            if chance.random() < 0.1:
+                with servers[i % 3].connect() as connection:
+                    body, fields = encode({"INPUT0": tensor(rows, "INT32")})
+                    connection.send(request_bytes("POST", infer_path("slow"), body, fields))
+            else:
+                ask_identity(servers[i % 3], rows, "slow", "INT32")
+
+    at_once(12, ask)
+    counts = all_leases(servers)
+    assert counts["held"] >= counts["answered"] + counts["takeover"] + counts["duplicate"] > 0, counts
+    assert counts["answered"] > 0
+    for server in servers:
+        rows_counted(server, "slow")
+        server.stop()
+    wait_leased(fleet.redis, 0)
+
+
+# --- When something goes wrong ---
+
+
+def test_owner_killed(fleet):
+    servers = fleet(3)
+    led(fleet, servers[0])
+    waiters = all_waiting(servers[1:])
+    start = time.monotonic()
+    servers[0].process.kill()
+    servers[0].process.wait()
+    for waiter in waiters:
+        right(waiter)
+    assert time.monotonic() - start < 4 * COST + 2
+    counts = all_leases(servers[1:])
+    assert counts["takeover"] >= 1 and counts["takeover"] + counts["answered"] + counts["duplicate"] == 2, counts
+
+
+def test_owner_fails(fleet):
+    """Each asker gets an error of its own, and nobody waits for a run that has ended."""
+    one, two = fleet(2)
+    leader = led(fleet, one, parameters={"fail": "no"})
+    waiter = waiting(two, parameters={"fail": "no"})
+    assert leader.reply("POST").status == waiter.reply("POST").status == 500
+    wait_leases(two, takeover=1)
+    wait_leased(fleet.redis, 0)
+
+
+def test_redis_killed_while_they_wait(fleet):
+    servers = fleet(3)
+    leader = led(fleet, servers[0])
+    waiters = all_waiting(servers[1:])
+    start = time.monotonic()
+    fleet.redis.stop()
+    for connection in [leader, *waiters]:
+        right(connection)
+    assert time.monotonic() - start < 2 * COST + 2
+    assert all_leases(servers)["duplicate"] == 2
+
+
+def test_redis_stands_still_while_they_wait(fleet):
+    one, two = fleet(2)
+    leader, waiter = led(fleet, one), waiting(two)
+    start = time.monotonic()
+    fleet.redis.pause()
+    try:
+        right(leader)
+        right(waiter)
+    finally:
+        fleet.redis.resume()
+    assert time.monotonic() - start < 10
+
+
+def test_client_that_waits_goes_away(fleet):
+    one, two = fleet(2)
+    leader, waiter = led(fleet, one), waiting(two)
+    waiter.socket.close()
+    waiter.stream.close()
+    wait_metric(two, "nv_inference_request_failure", 1, model="slow", version="1", reason="CANCELED")
+    right(leader)
+    assert runs(two) == 1
+    two.stop()
+
+
+def test_leader_goes_away_and_who_joined_it_waits_on(fleet):
+    one, two = fleet(2)
+    leader, waiter = led(fleet, one), waiting(two)
+    joined = sent_echo(two, ((7,),), "slow")
+    waiter.socket.close()
+    waiter.stream.close()
+    right(leader)
+    right(joined)
+    assert runs(two) == 1
+
+
+def test_timeout_while_waiting(fleet):
+    policy = "timeout_action: REJECT default_timeout_microseconds: 100000"
+    one, two = fleet(2, extra=ONE_INSTANCE + batching(policy=policy))
+    leader, waiter = led(fleet, one), waiting(two)
+    reply = waiter.reply("POST")
+    assert reply.status == 503 and "timeout" in reply.error
+    right(leader)
+
+
+def test_server_that_ends_does_not_wait(fleet):
+    one, two = fleet(2)
+    leader, waiter = led(fleet, one), waiting(two)
+    two.signal(signal.SIGTERM)
+    assert not is_hit(right(waiter))
+    right(leader)
+    assert two.wait() == 0
+
+
+def test_store_that_servers_do_not_share(start, repository):
+    server = start(repository.add("simple"), "--cache-config=local,coalesce=shared")
+    assert server.wait() == 1
+    assert server.lines("cache 'local': coalesce=shared needs a store that servers share")
+
+
+# --- How long a look-up may take ---
+
+
+@pytest.mark.parametrize("timeout, ran", [("auto", 0), ("5", 1)])
+def test_slow_look_up(serve, repository, redis_server, behind, timeout, ran):
+    """What Redis answers late is taken all the same; with auto, the model is not run for it."""
+    redis = redis_server()
+    proxy = behind(redis)
+    repository.copy("identity", "warm", cached=True)
+    echo(repository, "slow", rows=8, delay_ms=int(COST * 1000), cached=True)
+    measured(serve(repository, *redis.cache(), "--threads=1"), values=[[7]])
+    redis.wait_entries(1, "slow")
+    reader = serve(repository, *proxy.cache(f"lookup_timeout={timeout}"), "--threads=1")
+    measured(reader)
+    proxy.delay(10)
+    start = time.monotonic()
+    assert is_hit(put(reader, "slow", {"INPUT0": tensor([[7]], "INT32")}))
+    assert time.monotonic() - start < COST
+    reader.expect("slow", execution_count=1 + ran)
+
+
+def test_lookup_timeout_is_checked(start, repository):
+    server = start(repository.add("simple"), "--cache-config=local,lookup_timeout=soon")
+    assert server.wait() == 1
+    assert server.lines("expected auto or a whole number between 1 and 60000 ms")
