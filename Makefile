@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 CACHE ?= local
 VENV := .deps/venv/bin
 
-.PHONY: build sanitize models serve demo check unit tsan bench fuzz format tidy install clean
+.PHONY: build sanitize models serve demo check unit tsan bench faults fuzz format tidy install clean
 
 build: build/hippocamp
 
@@ -41,6 +41,11 @@ check: build sanitize
 bench: build models
 	@tools/deps bench
 	@bench/versus_triton --output docs/benchmarks.md
+
+# What is felt of a Redis in trouble.
+faults: build
+	@tools/deps check
+	@tests/faults/run --output docs/reliability.md
 
 # The tests that have threads meet, under ThreadSanitizer (a large network takes too long there).
 tsan:

@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <xxhash.h>
+#ifdef XXHASH_DISPATCHES
+/* Puts functions that use what the processor has (AVX2, AVX-512) in the place of those of the same name. */
+#include <xxh_x86dispatch.h>
+#endif
 
 struct digest {
 	enum digest_kind kind;

@@ -5,8 +5,9 @@ static void
 on_refused(struct cache_lane *lane, const struct redis_node *node, const struct redis_reply *reply)
 {
 	if (lane->cache->settings->topology == REDIS_CLUSTER) {
-		topology_complain(lane, "cannot learn the cluster's slots from %s (%.200s): where it is no cluster, leave "
-					"cluster=true out; else let the user run CLUSTER SLOTS",
+		topology_complain(lane,
+				  "cannot learn the cluster's slots from %s (%.200s): where it is no cluster, leave "
+				  "cluster=true out; else let the user run CLUSTER SLOTS",
 				  node->name, reply->base.str);
 	}
 }
@@ -14,8 +15,7 @@ on_refused(struct cache_lane *lane, const struct redis_node *node, const struct 
 static void
 on_slots(struct redis_request *request, const struct redis_reply *reply)
 {
-	struct cache_lane *lane =
-		(struct cache_lane *)((char *)request - offsetof(struct cache_lane, slots_request));
+	struct cache_lane *lane = (struct cache_lane *)((char *)request - offsetof(struct cache_lane, slots_request));
 	struct redis_node *node = lane->slots_node;
 	struct redis_slots slots;
 

@@ -1,6 +1,7 @@
 #include "caches/redis/connection.h"
 
 #include "base/clock.h"
+#include "caches/redis/intake.h"
 #include "caches/redis/login.h"
 
 #include <arpa/inet.h>
@@ -12,8 +13,15 @@
 
 #define REPLY_MAX ((size_t)513 << 20) /* Redis's longest string, and its frame */
 #define PUSH_MAX ((size_t)16 << 20)
+#define READS_MAX 16 /* at once, of one connection */
 
-enum connection_state { CONNECTION_NEW, CONNECTION_RESOLVING, CONNECTION_CREDENTIALS, CONNECTION_OPENING, CONNECTION_READY };
+enum connection_state {
+	CONNECTION_NEW,
+	CONNECTION_RESOLVING,
+	CONNECTION_CREDENTIALS,
+	CONNECTION_OPENING,
+	CONNECTION_READY
+};
 
 struct redis_connection {
 	struct redis_connection_options options;
@@ -25,6 +33,7 @@ struct redis_connection {
 	struct redis_login *login;
 	valkeyAsyncContext *valkey;
 	struct redis_tls_connection tls;
+	struct redis_intake intake;
 	void *watch;
 	unsigned events;
 	void *timer;	      /* the deadline of opening, or the check for silence */
@@ -33,7 +42,8 @@ struct redis_connection {
 	bool resp3;
 	TAILQ_HEAD(, redis_request) pending; /* oldest first */
 	TAILQ_ENTRY(redis_connection) corked;
-	bool due; /* in the cork's list */
+	bool due;	/* in the cork's list */
+	bool due_alone; /* … and nothing else is on its way */
 	char failure[512];
 	struct sockaddr_storage resolved;
 };
@@ -74,14 +84,6 @@ end(struct redis_connection *connection)
 {
 	connection->ended = true;
 	if (connection->inside == 0) {
-		finish(connection);
-	}
-}
-
-static void
-leave_valkey(struct redis_connection *connection)
-{
-	if (--connection->inside == 0 && connection->ended) {
 		finish(connection);
 	}
 }
@@ -155,19 +157,19 @@ remove_read(void *argument)
 	update_watch(connection, connection->events & ~CACHE_READ);
 }
 
-/* Commands are written when the socket says so, or sooner: those of one look-up, or of one batch of replies, together. */
+/* Commands are written when the socket says so, or sooner: see struct redis_cork. */
 static void
 add_write(void *argument)
 {
 	struct redis_connection *connection = argument;
+	struct redis_cork *cork = connection->options.cork;
 
-	if (connection->state == CONNECTION_READY && (connection->inside > 0 || connection->options.cork->corked)) {
-		if (!connection->due) {
-			connection->due = true;
-			TAILQ_INSERT_TAIL(&connection->options.cork->due, connection, corked);
-		}
-	} else {
+	if (connection->state != CONNECTION_READY || cork->held == 0) {
 		update_watch(connection, connection->events | CACHE_WRITE);
+	} else if (!connection->due) {
+		connection->due = true;
+		connection->due_alone = TAILQ_EMPTY(&connection->pending);
+		TAILQ_INSERT_TAIL(&cork->due, connection, corked);
 	}
 }
 
@@ -194,25 +196,29 @@ write_now(struct redis_connection *connection)
 {
 	int done = 0;
 
-	leave_cork(connection);
-	if (connection->valkey == NULL) {
-		return;
-	}
-	if (connection->options.tls != NULL ||
-	    valkeyBufferWrite(&connection->valkey->c, &done) != VALKEY_OK || done == 0) {
+	if (connection->options.tls != NULL || valkeyBufferWrite(&connection->valkey->c, &done) != VALKEY_OK ||
+	    done == 0) {
 		update_watch(connection, connection->events | CACHE_WRITE);
 	}
 }
 
 void
-redis_uncork(struct redis_cork *cork)
+redis_cork_release(struct redis_cork *cork)
 {
 	struct redis_connection *connection;
 
-	cork->corked = false;
-	while ((connection = TAILQ_FIRST(&cork->due)) != NULL) {
-		write_now(connection);
+	if (--cork->held > 0) {
+		return;
 	}
+	while ((connection = TAILQ_FIRST(&cork->due)) != NULL) {
+		leave_cork(connection);
+		if (connection->due_alone || cork->answers) {
+			write_now(connection);
+		} else {
+			update_watch(connection, connection->events | CACHE_WRITE);
+		}
+	}
+	cork->answers = false;
 }
 
 /* A server that ends, or leaves, a connection before it has said a word may be waiting for TLS, or not know it. */
@@ -244,6 +250,9 @@ on_cleanup(void *argument)
 			       *reason == '\0' ? "connection closed" : reason, remedy_of_silence(connection));
 	}
 	redis_tls_end(&connection->tls);
+	if (connection->valkey != NULL) {
+		redis_intake_end(&connection->intake, &connection->valkey->c);
+	}
 	connection->valkey = NULL;
 	end(connection);
 }
@@ -262,13 +271,39 @@ check_unread(struct redis_connection *connection)
 	}
 }
 
+/* Around calls of libvalkey: what they call may end the connection, and sends what is written together afterwards. */
+static void
+enter_valkey(struct redis_connection *connection)
+{
+	connection->inside++;
+	connection->options.cork->held++;
+	connection->options.cork->answers = true;
+}
+
+static void
+leave_valkey(struct redis_connection *connection)
+{
+	redis_cork_release(connection->options.cork);
+	if (--connection->inside == 0 && connection->ended) {
+		finish(connection);
+	}
+}
+
+/* What has come is read at once, but not for so long that others have to wait. */
 static void
 handle_read(struct redis_connection *connection)
 {
 	connection->progress_ns = clock_now_ns();
-	valkeyAsyncHandleRead(connection->valkey);
-	if (connection->valkey != NULL) {
-		check_unread(connection);
+	for (int i = 0; i < READS_MAX && connection->valkey != NULL; i++) {
+		connection->intake.more = false;
+		connection->intake.wanted = !TAILQ_EMPTY(&connection->pending);
+		valkeyAsyncHandleRead(connection->valkey);
+		if (connection->valkey != NULL) {
+			check_unread(connection);
+		}
+		if (!connection->intake.more) {
+			break;
+		}
 	}
 }
 
@@ -277,7 +312,7 @@ on_events(void *argument, unsigned events)
 {
 	struct redis_connection *connection = argument;
 
-	connection->inside++;
+	enter_valkey(connection);
 	if ((events & CACHE_READ) != 0 && connection->valkey != NULL) {
 		handle_read(connection);
 	}
@@ -288,9 +323,6 @@ on_events(void *argument, unsigned events)
 	if (connection->valkey != NULL && redis_tls_wants_write(&connection->tls)) {
 		update_watch(connection, connection->events | CACHE_WRITE);
 	}
-	if (connection->due) {
-		write_now(connection);
-	}
 	leave_valkey(connection);
 }
 
@@ -298,11 +330,8 @@ void
 redis_connection_catch_up(struct redis_connection *connection)
 {
 	if (connection->valkey != NULL && connection->state == CONNECTION_READY && !TAILQ_EMPTY(&connection->pending)) {
-		connection->inside++;
+		enter_valkey(connection);
 		handle_read(connection);
-		if (connection->due) {
-			write_now(connection);
-		}
 		leave_valkey(connection);
 	}
 }
@@ -323,8 +352,9 @@ on_reply(valkeyAsyncContext *valkey, void *reply, void *argument)
 bool
 redis_connection_send(struct redis_connection *connection, struct redis_request *request, struct bytes text)
 {
-	if (connection->valkey == NULL || valkeyAsyncFormattedCommand(connection->valkey, on_reply, request,
-								      (const char *)text.at, text.length) != VALKEY_OK) {
+	if (connection->valkey == NULL ||
+	    valkeyAsyncFormattedCommand(connection->valkey, on_reply, request, (const char *)text.at, text.length) !=
+		    VALKEY_OK) {
 		return false;
 	}
 	request->connection = connection;
@@ -406,6 +436,7 @@ on_connected(valkeyAsyncContext *valkey, int status)
 		give_up(connection);
 		return;
 	}
+	redis_intake_begin(&connection->intake, &valkey->c);
 	redis_login_start(connection->login);
 }
 
@@ -522,6 +553,21 @@ start(struct redis_connection *connection)
 	}
 }
 
+/* The name is still being looked up, which cannot be called off: the owner is told, and on_resolved frees the rest. */
+static void
+leave_resolving(struct redis_connection *connection)
+{
+	char why[128];
+
+	(void)snprintf(
+		why, sizeof(why),
+		"cannot resolve the host name: no answer within connect_timeout (%lld ms); check the name servers",
+		(long long)connection->options.settings->connect_timeout_ms);
+	free_timer(connection);
+	connection->abandoned = true;
+	connection->options.lost(connection->options.context, why);
+}
+
 static void
 on_timer(void *argument)
 {
@@ -535,7 +581,7 @@ on_timer(void *argument)
 		connection->options.host->timer_set(connection->timer, (uint64_t)settings->connect_timeout_ms);
 		start(connection);
 	} else if (connection->state == CONNECTION_RESOLVING) {
-		connection->options.host->timer_set(connection->timer, (uint64_t)settings->connect_timeout_ms);
+		leave_resolving(connection);
 	} else if (connection->state != CONNECTION_READY) {
 		redis_connection_fail(connection, "no answer within connect_timeout (%lld ms)%s",
 				      (long long)settings->connect_timeout_ms, remedy_of_silence(connection));
@@ -563,6 +609,7 @@ redis_connection_new(const struct redis_connection_options *options)
 	}
 	TAILQ_INIT(&connection->pending);
 	connection->timer = options->host->timer_new(options->host->context, on_timer, connection);
-	options->host->timer_set(connection->timer, 0); /* started from there, so that nothing is called back from here */
+	options->host->timer_set(connection->timer,
+				 0); /* started from there, so that nothing is called back from here */
 	return connection;
 }

@@ -19,14 +19,20 @@
 
 struct redis_connection;
 
-/* Of a lane: while it is corked, commands are not written, so that those that belong together are written together. */
+/*
+ * Of a lane. While it is held, commands are not written, so that those that belong together are: the ones of a look-up,
+ * and those that a batch of answers brings about. A connection on which nothing is under way is then written to at
+ * once, which saves waiting for the loop's next turn; where answers are due anyway, that turn writes for all that come
+ * in this.
+ */
 struct redis_cork {
-	bool corked;
+	unsigned held;
+	bool answers; /* … while they are handed out */
 	TAILQ_HEAD(, redis_connection) due;
 };
 
-/* Writes what there is. Calls nobody back. */
-void redis_uncork(struct redis_cork *cork);
+/* Undoes one `held++`. Calls nobody back. */
+void redis_cork_release(struct redis_cork *cork);
 
 /* A command on its way; the caller's, until `done` is called. */
 struct redis_request {
@@ -48,14 +54,14 @@ struct redis_greeting {
 struct redis_connection_options {
 	const struct redis_settings *settings; /* outlives the connection, as all pointers here do */
 	const struct cache_host *host;
-	struct redis_tls *tls;	      /* NULL: plain */
+	struct redis_tls *tls;		   /* NULL: plain */
 	struct redis_tls_session *session; /* NULL: none to resume */
 	struct redis_credentials *credentials;
 	struct redis_cork *cork;
 	struct redis_address address;
 	unsigned attempt; /* which of a name's several addresses, counted round */
-	bool sentinel;	/* no data is kept there: no database, no keys */
-	bool read_only; /* to a cluster's node that may be a replica */
+	bool sentinel;	  /* no data is kept there: no database, no keys */
+	bool read_only;	  /* to a cluster's node that may be a replica */
 	void *context;
 	/* Logged in, and found to serve. */
 	void (*ready)(void *context, const struct redis_greeting *greeting);
@@ -68,7 +74,8 @@ struct redis_connection_options {
 /* NULL without memory. Never calls back before it returns. */
 struct redis_connection *redis_connection_new(const struct redis_connection_options *options);
 
-/* Its requests are answered with NULL, now or when the callback that this is called from returns. `lost` is not called. */
+/* Its requests are answered with NULL, now or when the callback that this is called from returns. `lost` is not called.
+ */
 void redis_connection_free(struct redis_connection *connection);
 
 /* Gives the connection up, because of `why`; `lost` follows, perhaps before this returns. */

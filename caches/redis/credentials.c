@@ -59,7 +59,8 @@ wipe(struct redis_credentials *credentials)
 	credentials->fresh = false;
 }
 
-/* Makes the first line of what was read a password, or finds that it is none; `option` and `path` say where it is from. */
+/* Makes the first line of what was read a password, or finds that it is none; `option` and `path` say where it is from.
+ */
 static void
 complete(struct redis_credentials *credentials, const char *option, const char *path)
 {

@@ -5,8 +5,8 @@
  * The password comes from `password_command` where that is given, else from `password_file`, else it is `password`. The
  * command is a path without arguments; it is run without a shell, its standard input is empty, its environment is the
  * server's, and what it says on standard error, which may be about the password, is not kept. Of a file and of a
- * command's output the first line counts. The lane's thread never waits: connections that ask while the command runs share that run, and what came of it is
- * used for one second more.
+ * command's output the first line counts. The lane's thread never waits: connections that ask while the command runs
+ * share that run, and what came of it is used for one second more.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_CREDENTIALS_H
 #define HIPPOCAMP_CACHES_REDIS_CREDENTIALS_H

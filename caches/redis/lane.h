@@ -1,7 +1,8 @@
 /*
  * What the files of the redis store share. Room-private. topology.c: which servers there are and which one a command
  * goes to; cluster.c and sentinel.c find that out. route.c: commands on their way, redirections included. lookup.c,
- * insert.c, purge.c, lease.c: the commands. secret.c, purge_watch.c: what all servers that share a Redis agree on.
+ * insert.c, purge.c, lease.c: the commands. server.c: how a server is set up. secret.c, purge_watch.c: what all servers
+ * that share a Redis agree on.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_LANE_H
 #define HIPPOCAMP_CACHES_REDIS_LANE_H
@@ -74,6 +75,8 @@ struct cache_lane {
 	struct redis_sentinel *sentinel;
 	char complaint[512]; /* about the topology, said last */
 
+	uint64_t connections;
+	uint64_t connections_shown;
 	bool secret_known;
 	bool secret_asked;
 	struct cache_secret secret;
@@ -125,6 +128,9 @@ void topology_suspect(struct cache_lane *lane);
 /* Says what is wrong with the topology, once while it stays the same. */
 void topology_complain(struct cache_lane *lane, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Counts the lane's connections for all to see, once keys can be made. */
+void topology_show_connections(struct cache_lane *lane);
+
 /* --- cluster.c --- */
 
 void cluster_ask(struct cache_lane *lane, struct redis_node *node);
@@ -145,7 +151,8 @@ struct redis_command {
 	uint16_t slot;
 	bool writes;
 	bool large;
-	uint8_t hops; /* redirections so far */
+	bool optional; /* that it is refused is nobody's concern */
+	uint8_t hops;  /* redirections so far */
 	/* Appends it in RESP; called again where it has to be sent again. */
 	void (*write)(struct redis_command *command, struct buf *text);
 	/* Exactly once; NULL: no answer. An error is counted and told, a redirection followed before. */
@@ -165,8 +172,8 @@ bool route_send_to(struct redis_command *command, struct redis_node *node);
 typedef void (*route_words_fn)(struct cache_lane *lane, const struct redis_reply *reply, void *argument);
 bool route_words(struct cache_lane *lane, bool writes, size_t count, const struct bytes *words, route_words_fn done,
 		 void *argument);
-bool route_words_to(struct cache_lane *lane, struct redis_node *node, size_t count, const struct bytes *words,
-		    route_words_fn done, void *argument);
+bool route_words_to(struct cache_lane *lane, struct redis_node *node, bool optional, size_t count,
+		    const struct bytes *words, route_words_fn done, void *argument);
 
 static inline bool
 reply_is(const struct redis_reply *reply, int type)
@@ -200,6 +207,11 @@ bool redis_purge(struct cache_lane *lane, struct cache_purge *purge);
 bool redis_lease(struct cache_lane *lane, struct cache_lease *lease);
 void redis_release(struct cache_lane *lane, const struct cache_key *key);
 void redis_distrust(struct cache_lane *lane);
+
+/* --- server.c --- */
+
+/* Tells people if the server is not set up to be a cache. */
+void server_inspect(struct cache_lane *lane, struct redis_node *node);
 
 /* --- secret.c --- */
 

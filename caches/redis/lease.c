@@ -62,7 +62,7 @@ redis_release(struct cache_lane *lane, const struct cache_key *key)
 {
 	struct buf text;
 
-	(void)route_words(lane, true, 2,
-			  (const struct bytes[]){bytes_text("DEL"), lease_key(lane, key, &text)}, NULL, NULL);
+	(void)route_words(lane, true, 2, (const struct bytes[]){bytes_text("DEL"), lease_key(lane, key, &text)}, NULL,
+			  NULL);
 	buf_fini(&text);
 }

@@ -173,8 +173,9 @@ on_probed(struct redis_login *login, const struct redis_reply *reply)
 	enum redis_refusal refusal = is_error(reply) ? redis_refusal_of(text_of(&reply->base)) : REDIS_REFUSAL_OTHER;
 
 	if (login->is_sentinel && !login->options->sentinel) {
-		redis_connection_fail(login->connection, "it is a sentinel, and keeps no data: give its address in "
-							 "'sentinels', and the name of the master in 'sentinel_master'");
+		redis_connection_fail(login->connection,
+				      "it is a sentinel, and keeps no data: give its address in "
+				      "'sentinels', and the name of the master in 'sentinel_master'");
 	} else if (!is_error(reply) || refusal == REDIS_REFUSAL_MOVED || refusal == REDIS_REFUSAL_ASK) {
 		redis_connection_logged_in(login->connection, &login->greeting);
 	} else {

@@ -11,7 +11,8 @@
 
 struct redis_login;
 
-struct redis_login *redis_login_new(struct redis_connection *connection, const struct redis_connection_options *options);
+struct redis_login *redis_login_new(struct redis_connection *connection,
+				    const struct redis_connection_options *options);
 void redis_login_free(struct redis_login *login); /* after the connection's requests are answered */
 
 /* What is to be said; "" or NULL: nothing. False without memory. */

@@ -159,8 +159,7 @@ ask(struct cache_lane *lane, struct cache_lookup *lookup, size_t first, size_t c
 	size_t expected = lane_expected_size(lane, &lookup->keys[first]) * count;
 	struct question *question = malloc(sizeof(*question));
 
-	if (question == NULL ||
-	    lane->asked_bytes + expected > (uint64_t)lane->cache->settings->in_flight_bytes) {
+	if (question == NULL || lane->asked_bytes + expected > (uint64_t)lane->cache->settings->in_flight_bytes) {
 		free(question);
 		return false;
 	}
@@ -191,7 +190,7 @@ redis_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 
 	counter_add(&lane->cache->lookups, lookup->repeated ? 0 : lookup->count);
 	lookup->unanswered = 0;
-	lane->cork.corked = true;
+	lane->cork.held++;
 	for (size_t first = 0; first < lookup->count; first += most) {
 		size_t count = lookup->count - first < most ? lookup->count - first : most;
 
@@ -201,7 +200,7 @@ redis_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 			fail(lane, lookup, count);
 		}
 	}
-	redis_uncork(&lane->cork);
+	redis_cork_release(&lane->cork);
 	return lookup->unanswered == 0;
 }
 

@@ -12,8 +12,9 @@
 #define BACKOFF_FIRST_MS 50U
 #define BACKOFF_MAX_MS 1000U
 #define HEARTBEAT_MS 1000U
-#define ANNOUNCEMENTS_AT_ONCE 3
+#define ANNOUNCEMENTS_AT_ONCE 4
 #define ANNOUNCEMENT_INTERVAL_NS UINT64_C(60000000000)
+#define WELL_NS UINT64_C(10000000000)
 
 /* --- What people are told --- */
 
@@ -31,19 +32,36 @@ announce(struct redis_node *node, enum log_level level, const char *format, ...)
 	}
 }
 
-/* One line when the reason changes, not one for each attempt; and few, however often it changes. */
+/* Few lines, however often a server comes and goes: some at once, then one a minute, until it has been well for a
+ * while. */
+static bool
+may_announce(struct redis_node *node, uint64_t now)
+{
+	return node->announcements < ANNOUNCEMENTS_AT_ONCE || now - node->announced_ns >= ANNOUNCEMENT_INTERVAL_NS;
+}
+
+static void
+count_announcement(struct redis_node *node, uint64_t now)
+{
+	node->announcements++;
+	node->announced_ns = now;
+}
+
+/* One line when the reason changes, not one for each attempt. */
 static void
 announce_failure(struct redis_node *node, const char *why)
 {
 	uint64_t now = clock_now_ns();
 
-	if (strcmp(node->announced, why) == 0 || (node->announcements >= ANNOUNCEMENTS_AT_ONCE &&
-						  now - node->announced_ns < ANNOUNCEMENT_INTERVAL_NS)) {
+	if (now - node->failed_ns > WELL_NS) {
+		node->announcements = 0;
+	}
+	node->failed_ns = now;
+	if (strcmp(node->announced, why) == 0 || !may_announce(node, now)) {
 		return;
 	}
 	(void)snprintf(node->announced, sizeof(node->announced), "%s", why);
-	node->announcements++;
-	node->announced_ns = now;
+	count_announcement(node, now);
 	announce(node, LOG_WARNING,
 		 "cache 'redis': cannot use %s: %s; requests are served without it and it is tried again", node->name,
 		 why);
@@ -52,8 +70,11 @@ announce_failure(struct redis_node *node, const char *why)
 static void
 announce_recovery(struct redis_node *node)
 {
-	if (node->announced[0] != '\0') {
+	uint64_t now = clock_now_ns();
+
+	if (node->announced[0] != '\0' && (may_announce(node, now) || now - node->failed_ns > WELL_NS)) {
 		node->announced[0] = '\0';
+		count_announcement(node, now);
 		announce(node, LOG_INFO, "cache 'redis': %s answers again", node->name);
 	}
 }
@@ -132,7 +153,6 @@ redis_node_succeeded(struct redis_node *node, const struct redis_request *reques
 		if (node->links[i].connection == request->connection && !node->links[i].proved) {
 			node->links[i].proved = true;
 			node->links[i].backoff_ms = BACKOFF_FIRST_MS;
-			node->announcements = 0;
 			announce_recovery(node);
 		}
 	}
@@ -194,8 +214,7 @@ send_probe(struct redis_node *node)
 	buf_text(&text, "*2\r\n$3\r\nGET\r\n");
 	command_append(&text, buf_bytes(&key));
 	node->probe.done = on_probed;
-	node->probing =
-		buf_ok(&text) && redis_connection_send(link->connection, &node->probe, buf_bytes(&text));
+	node->probing = buf_ok(&text) && redis_connection_send(link->connection, &node->probe, buf_bytes(&text));
 	buf_fini(&text);
 	buf_fini(&key);
 }
@@ -212,8 +231,16 @@ on_timer(void *argument)
 		if (now >= breaker_probe_at(&node->breaker) && node->ready > 0 && !node->probing) {
 			breaker_begin_probe(&node->breaker);
 			send_probe(node);
+			if (!node->probing) {
+				redis_node_failed(node, &node->probe);
+			}
 		}
-	} else if (node->pending == 0 && now - node->answered_ns >= HEARTBEAT_MS * UINT64_C(1000000)) {
+		return;
+	}
+	if (node->answered_ns > node->failed_ns && redis_node_usable(node)) {
+		announce_recovery(node);
+	}
+	if (node->pending == 0 && now - node->answered_ns >= HEARTBEAT_MS * UINT64_C(1000000)) {
 		send_probe(node);
 	}
 }
@@ -229,7 +256,7 @@ on_ready(void *context, const struct redis_greeting *greeting)
 	struct redis_node *node = link->node;
 	const struct redis_settings *settings = node->shared->settings;
 
-	counter_add(node->shared->connections, 1);
+	node->shared->connected(node->shared->context, 1);
 	link->ready = true;
 	link->proved = false;
 	link->resp3 = greeting->resp3;
@@ -275,7 +302,7 @@ on_lost(void *context, const char *why)
 	announce_failure(node, why);
 	try_later(link);
 	if (was_ready) {
-		counter_add(node->shared->connections, (uint64_t)-1);
+		node->shared->connected(node->shared->context, -1);
 	}
 	if (was_ready && !is_large(link) && --node->ready == 0) {
 		go_down(node);
@@ -328,8 +355,8 @@ on_link_timer(void *argument)
 static bool
 answers(const struct redis_link *link)
 {
-	return link->ready && redis_connection_waited_ms(link->connection) <=
-				      (uint64_t)link->node->shared->settings->wait_timeout_ms;
+	return link->ready &&
+	       redis_connection_waited_ms(link->connection) <= (uint64_t)link->node->shared->settings->wait_timeout_ms;
 }
 
 bool
@@ -437,7 +464,7 @@ redis_node_free(struct redis_node *node)
 			redis_connection_free(link->connection);
 		}
 		if (link->ready) {
-			counter_add(node->shared->connections, (uint64_t)-1);
+			node->shared->connected(node->shared->context, -1);
 		}
 		node->shared->host->timer_free(link->timer);
 		redis_tls_session_free(link->session);

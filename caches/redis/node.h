@@ -23,9 +23,10 @@ struct redis_nodes {
 	struct redis_cork *cork;
 	bool announces; /* log changes of state; one lane of all does */
 	bool read_only; /* see struct redis_connection_options */
-	counter *connections;
 	counter *breakings;
 	void *context;
+	/* One connection more (1), or one less (-1). */
+	void (*connected)(void *context, int change);
 	/* It serves, for the first time or again. */
 	void (*up)(void *context, struct redis_node *node, const struct redis_greeting *greeting);
 	/* It serves no more. */
@@ -48,6 +49,7 @@ struct redis_link {
 struct redis_node {
 	TAILQ_ENTRY(redis_node) list; /* the owner's */
 	bool kept;		      /* the owner's */
+	bool inspected;		      /* the owner's */
 	const struct redis_nodes *shared;
 	struct redis_address address;
 	char name[300]; /* of the address, for people */
@@ -63,9 +65,10 @@ struct redis_node {
 	size_t next;	     /* round robin */
 	size_t ready;	     /* connections for small values */
 	bool was_ready;
-	char announced[512]; /* the failure that was logged last; empty while all is well */
-	unsigned announcements;
+	char announced[512];	/* the failure that was logged last; empty while all is well */
+	unsigned announcements; /* since it was well for a while */
 	uint64_t announced_ns;
+	uint64_t failed_ns;
 	size_t link_count;
 	struct redis_link links[]; /* the last is for large values */
 };

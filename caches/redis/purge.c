@@ -145,7 +145,7 @@ scan_on(struct scan *scan)
 	buf_init(&pattern, 65536);
 	append_pattern(lane->cache->settings->key_prefix, &pattern);
 	sent = buf_ok(&pattern) &&
-	       route_words_to(lane, scan->node, 6,
+	       route_words_to(lane, scan->node, false, 6,
 			      (const struct bytes[]){bytes_text("SCAN"), buf_bytes(&scan->cursor), bytes_text("MATCH"),
 						     buf_bytes(&pattern), bytes_text("COUNT"), bytes_text(SCAN_COUNT)},
 			      on_keys, scan);

@@ -117,9 +117,8 @@ look(struct cache_lane *lane)
 	char room[KEY_MAX];
 
 	lane->watch_checked_ns = clock_now_ns();
-	lane->watch_asked = route_words(lane, true, 2,
-					(const struct bytes[]){bytes_text("HGETALL"), key_of(lane, room)}, on_marks,
-					NULL);
+	lane->watch_asked = route_words(
+		lane, true, 2, (const struct bytes[]){bytes_text("HGETALL"), key_of(lane, room)}, on_marks, NULL);
 }
 
 void
@@ -136,10 +135,10 @@ purge_watch_node(struct cache_lane *lane, struct redis_node *node)
 	char room[KEY_MAX];
 
 	if (watches(lane)) {
-		(void)route_words_to(lane, node, 6,
+		(void)route_words_to(lane, node, true, 6,
 				     (const struct bytes[]){bytes_text("CLIENT"), bytes_text("TRACKING"),
-							    bytes_text("ON"), bytes_text("BCAST"),
-							    bytes_text("PREFIX"), key_of(lane, room)},
+							    bytes_text("ON"), bytes_text("BCAST"), bytes_text("PREFIX"),
+							    key_of(lane, room)},
 				     NULL, NULL);
 		look(lane);
 	}

@@ -36,7 +36,6 @@ share(struct cache_lane *lane)
 		.credentials = lane->credentials,
 		.cork = &lane->cork,
 		.announces = lane->announces,
-		.connections = &cache->connections,
 		.breakings = &cache->breakings,
 	};
 }

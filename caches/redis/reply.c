@@ -1,5 +1,7 @@
 #include "caches/redis/reply.h"
 
+#include "caches/redis/intake.h"
+
 #include <stdlib.h>
 
 #define ELEMENTS_MAX 65536 /* SCAN may answer with somewhat more keys than it was asked for */
@@ -35,22 +37,36 @@ free_reply(void *object)
 	free(reply);
 }
 
+static struct blob *
+copy_string(const char *text, size_t length)
+{
+	struct blob *blob = blob_new(length + 1);
+
+	if (blob != NULL) {
+		memcpy(blob->data, text, length);
+		blob->data[length] = '\0'; /* libvalkey prints error texts as C strings */
+		blob->length = length;
+	}
+	return blob;
+}
+
 static void *
 create_string(const valkeyReadTask *task, char *text, size_t length)
 {
-	struct blob *blob = blob_new(length + 1);
-	struct redis_reply *reply = blob == NULL ? NULL : new_reply(task);
+	struct blob *blob = length == 0 ? redis_intake_take(task->privdata) : NULL;
+	struct redis_reply *reply;
 
+	if (blob == NULL) {
+		blob = copy_string(text, length);
+	}
+	reply = blob == NULL ? NULL : new_reply(task);
 	if (reply == NULL) {
 		blob_unref(blob);
 		return NULL;
 	}
-	memcpy(blob->data, text, length);
-	blob->data[length] = '\0'; /* libvalkey prints error texts as C strings */
-	blob->length = length;
 	reply->blob = blob;
 	reply->base.str = (char *)blob->data;
-	reply->base.len = length;
+	reply->base.len = blob->length;
 	return reply;
 }
 

@@ -1,6 +1,6 @@
 /*
- * Replies as libvalkey's reader builds them for us: a bulk string goes straight from the socket's buffer into a counted
- * blob, which is then the cache entry. One copy, no second one.
+ * Replies as libvalkey's reader builds them for us: a bulk string goes straight from the socket's buffer, or, where it
+ * is long, from the socket, into a counted blob, which is then the cache entry. One copy at most, no second one.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_REPLY_H
 #define HIPPOCAMP_CACHES_REDIS_REPLY_H
@@ -14,7 +14,7 @@ struct redis_reply {
 	struct blob *blob; /* of a bulk string */
 };
 
-/* For valkeyContext.reader->fn. */
+/* For valkeyContext.reader->fn; its privdata is a struct redis_intake, or NULL. */
 extern valkeyReplyObjectFunctions redis_reply_functions;
 
 #endif

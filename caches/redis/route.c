@@ -32,8 +32,10 @@ account_refusal(struct cache_lane *lane, enum redis_refusal refusal, const char 
 		return;
 	}
 	if (atomic_compare_exchange_strong(&lane->cache->refusal_logged_ns[refusal], &last, now)) {
-		(void)snprintf(line, sizeof(line), "cache 'redis': a command was refused: %.400s%s%s (said at most "
-			       "once a minute)", text, remedy == NULL ? "" : "; ", remedy == NULL ? "" : remedy);
+		(void)snprintf(line, sizeof(line),
+			       "cache 'redis': a command was refused: %.400s%s%s (said at most "
+			       "once a minute)",
+			       text, remedy == NULL ? "" : "; ", remedy == NULL ? "" : remedy);
 		lane_log(lane, LOG_WARNING, line);
 	}
 }
@@ -47,7 +49,8 @@ on_asking(struct redis_request *request, const struct redis_reply *reply)
 	free(request);
 }
 
-/* What a slot that is being moved needs: the command behind it, on this connection, is for a key that has come already. */
+/* What a slot that is being moved needs: the command behind it, on this connection, is for a key that has come already.
+ */
 static bool
 send_asking(struct redis_link *link)
 {
@@ -101,7 +104,9 @@ judge_error(struct redis_command *command, const struct redis_reply *reply)
 {
 	enum redis_refusal refusal = redis_refusal_of(reply_text(&reply->base));
 
-	account_refusal(command->lane, refusal, reply->base.str);
+	if (!command->optional) {
+		account_refusal(command->lane, refusal, reply->base.str);
+	}
 	if (redis_refusal_of_node(refusal)) {
 		redis_node_refused(command->node, reply->base.str);
 	} else {
@@ -246,7 +251,7 @@ route_words(struct cache_lane *lane, bool writes, size_t count, const struct byt
 }
 
 bool
-route_words_to(struct cache_lane *lane, struct redis_node *node, size_t count, const struct bytes *words,
+route_words_to(struct cache_lane *lane, struct redis_node *node, bool optional, size_t count, const struct bytes *words,
 	       route_words_fn done, void *argument)
 {
 	struct words_command *new = new_words(lane, count, words);
@@ -254,6 +259,7 @@ route_words_to(struct cache_lane *lane, struct redis_node *node, size_t count, c
 	if (new == NULL) {
 		return false;
 	}
+	new->command.optional = optional;
 	new->done = done;
 	new->argument = argument;
 	if (!route_send_to(&new->command, node)) {

@@ -59,6 +59,7 @@ take(struct cache_lane *lane, const uint8_t *secret)
 		memcpy(lane->secret.bytes, secret, sizeof(lane->secret.bytes));
 		lane->secret.generation++;
 		lane->secret_known = true;
+		topology_show_connections(lane);
 	}
 }
 
@@ -74,11 +75,15 @@ on_asked_again(struct cache_lane *lane, const struct redis_reply *reply, void *a
 	if (reply != NULL && read_secret(reply, secret)) {
 		take(lane, secret);
 	} else if (reply_is(reply, VALKEY_REPLY_STRING)) {
-		topology_complain(lane, "'%s:key_secret' holds no secret of ours: delete that key, or give another "
-					"'key_prefix'", lane->cache->settings->key_prefix);
+		topology_complain(lane,
+				  "'%s:key_secret' holds no secret of ours: delete that key, or give another "
+				  "'key_prefix'",
+				  lane->cache->settings->key_prefix);
 	} else if (reply_is(reply, VALKEY_REPLY_ERROR)) {
-		topology_complain(lane, "the key secret cannot be kept (%.200s): the user needs GET and SET on keys "
-					"that begin with 'key_prefix', or give 'key_secret'", reply->base.str);
+		topology_complain(lane,
+				  "the key secret cannot be kept (%.200s): the user needs GET and SET on keys "
+				  "that begin with 'key_prefix', or give 'key_secret'",
+				  reply->base.str);
 	}
 }
 
@@ -104,10 +109,10 @@ offer(struct cache_lane *lane)
 
 	random_bytes(fresh, sizeof(fresh));
 	hex_text(bytes_make(lane->secret_known ? lane->secret.bytes : fresh, sizeof(fresh)), hex);
-	if (!route_words(lane, true, 4,
-			 (const struct bytes[]){bytes_text("SET"), key_of(lane, room), bytes_text(hex),
-						bytes_text("NX")},
-			 on_offered, NULL)) {
+	if (!route_words(
+		    lane, true, 4,
+		    (const struct bytes[]){bytes_text("SET"), key_of(lane, room), bytes_text(hex), bytes_text("NX")},
+		    on_offered, NULL)) {
 		lane->secret_asked = false;
 	}
 }
@@ -128,8 +133,8 @@ ask(struct cache_lane *lane, route_words_fn done)
 {
 	char room[KEY_MAX];
 
-	lane->secret_asked = route_words(
-		lane, true, 2, (const struct bytes[]){bytes_text("GET"), key_of(lane, room)}, done, NULL);
+	lane->secret_asked =
+		route_words(lane, true, 2, (const struct bytes[]){bytes_text("GET"), key_of(lane, room)}, done, NULL);
 }
 
 void

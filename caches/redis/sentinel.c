@@ -17,10 +17,10 @@ struct redis_sentinel {
 	struct cache_lane *lane;
 	struct redis_connection *connection;
 	struct redis_tls_session *session;
-	size_t turn;	    /* whose it is */
-	size_t failures;    /* in a row */
+	size_t turn;	 /* whose it is */
+	size_t failures; /* in a row */
 	uint64_t retry_ms;
-	bool answered;	    /* this connection */
+	bool answered; /* this connection */
 	void *timer;
 	struct redis_request request;
 	struct redis_address primary;
@@ -131,12 +131,14 @@ on_primary(struct redis_request *request, const struct redis_reply *reply)
 		return;
 	}
 	if (base->type == VALKEY_REPLY_ERROR) {
-		redis_connection_fail(sentinel->connection, "it does not answer as a sentinel does (%.200s): check "
-							    "'sentinels'", base->str);
+		redis_connection_fail(sentinel->connection,
+				      "it does not answer as a sentinel does (%.200s): check "
+				      "'sentinels'",
+				      base->str);
 		return;
 	}
-	if (base->type != VALKEY_REPLY_ARRAY || base->elements != 2 ||
-	    base->element[0]->type != VALKEY_REPLY_STRING || base->element[1]->type != VALKEY_REPLY_STRING ||
+	if (base->type != VALKEY_REPLY_ARRAY || base->elements != 2 || base->element[0]->type != VALKEY_REPLY_STRING ||
+	    base->element[1]->type != VALKEY_REPLY_STRING ||
 	    !redis_address_make_text(reply_text(base->element[0]), reply_text(base->element[1]), &sentinel->primary)) {
 		redis_connection_fail(sentinel->connection, "it knows no master '%s': check 'sentinel_master'",
 				      settings->sentinel_master);

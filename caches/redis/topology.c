@@ -9,7 +9,7 @@
 
 #define TICK_MS 500U
 #define ASK_INTERVAL_NS UINT64_C(500000000) /* of suspicions */
-#define REFRESH_NS UINT64_C(30000000000)	 /* without any */
+#define REFRESH_NS UINT64_C(30000000000)    /* without any */
 #define NODES_MAX 4096
 
 /* --- Nodes --- */
@@ -95,7 +95,8 @@ is_near(const struct cache_lane *lane, const struct redis_node *node)
 	return zone == NULL || strcmp(node->zone, zone) == 0;
 }
 
-/* Is `node` the better one to read from? In our zone rather than not, then, if that is asked for, by how fast it answers. */
+/* Is `node` the better one to read from? In our zone rather than not, then, if that is asked for, by how fast it
+ * answers. */
 static bool
 is_better(const struct cache_lane *lane, const struct redis_node *node, const struct redis_node *than)
 {
@@ -270,8 +271,8 @@ topology_complain(struct cache_lane *lane, const char *format, ...)
 		return;
 	}
 	memcpy(lane->complaint, text, sizeof(text));
-	(void)snprintf(line, sizeof(line),
-		       "cache 'redis': %s; requests are served without it and it is tried again", text);
+	(void)snprintf(line, sizeof(line), "cache 'redis': %s; requests are served without it and it is tried again",
+		       text);
 	lane_log(lane, LOG_WARNING, line);
 }
 
@@ -368,12 +369,15 @@ on_up(void *context, struct redis_node *node, const struct redis_greeting *greet
 	struct cache_lane *lane = context;
 	enum redis_topology topology = lane->cache->settings->topology;
 
-	(void)greeting;
 	if (topology == REDIS_CLUSTER || (topology == REDIS_AUTO && node->is_cluster)) {
 		if (!lane->cluster || lane->shard_of == NULL) {
 			lane->cluster = true;
 			cluster_ask(lane, node);
 		}
+	}
+	if (lane->announces && greeting != NULL && !node->inspected) {
+		node->inspected = true;
+		server_inspect(lane, node);
 	}
 	purge_watch_node(lane, node);
 	secret_check(lane);
@@ -397,6 +401,25 @@ on_pushed(void *context, const struct redis_reply *reply)
 }
 
 void
+topology_show_connections(struct cache_lane *lane)
+{
+	bool usable_at_all = lane->secret_known || !lane->cache->secret_wanted;
+	uint64_t shown = usable_at_all ? lane->connections : 0;
+
+	counter_add(&lane->cache->connections, shown - lane->connections_shown);
+	lane->connections_shown = shown;
+}
+
+static void
+on_connected(void *context, int change)
+{
+	struct cache_lane *lane = context;
+
+	lane->connections += (uint64_t)change;
+	topology_show_connections(lane);
+}
+
+void
 topology_start(struct cache_lane *lane)
 {
 	const struct redis_settings *settings = lane->cache->settings;
@@ -404,6 +427,7 @@ topology_start(struct cache_lane *lane)
 	TAILQ_INIT(&lane->nodes);
 	TAILQ_INIT(&lane->retired);
 	lane->shared.context = lane;
+	lane->shared.connected = on_connected;
 	lane->shared.up = on_up;
 	lane->shared.down = on_down;
 	lane->shared.pushed = on_pushed;

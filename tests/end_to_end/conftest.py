@@ -45,11 +45,11 @@ def repository(tmp_path, models):
     return Repository(tmp_path / "repository", models)
 
 
-def started(servers, repository, arguments, environment=None):
+def started(servers, repository, arguments, **options):
     """A server that is on its way; reading its port waits until it listens."""
     path = getattr(repository, "path", repository)
     server = Server(f"--model-repository={path}", "--http-address=127.0.0.1", "--http-port=0", "--metrics-port=0",
-                    *arguments, environment=environment)
+                    *arguments, **options)
     servers.append(server)
     return server
 

@@ -8,6 +8,7 @@ from support import LOCAL, PATIENCE, free_port
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 REMEMBERED = 1 << 20  # bytes
+LONG = 300  # bytes of a reply: more than those of a login, less than one with an entry
 
 
 def reset(connection):
@@ -30,7 +31,7 @@ class Proxy:
         self.target, self.port = target, free_port()
         self.changed = threading.Condition()
         self.stalled = self.stopped = False
-        self.pause, self.left = 0, None
+        self.pause, self.left, self.torn = 0, None, None
         self.accepted, self.sent = 0, b""
         self.connections = set()
         self.listener = None
@@ -41,7 +42,7 @@ class Proxy:
     def flow(self):
         """All well again. What was held back goes on its way; connections that were reset stay so."""
         with self.changed:
-            self.stalled, self.pause, self.left = False, 0, None
+            self.stalled, self.pause, self.left, self.torn = False, 0, None, None
             self.changed.notify_all()
         if self.listener is None:
             self._listen()
@@ -62,6 +63,12 @@ class Proxy:
         flow() is called."""
         with self.changed:
             self.left = count
+
+    def tear(self, end):
+        """Of each long reply one half comes through, then the connection is reset (end is "reset") or says no more
+        until flow() is called (end is "silence")."""
+        with self.changed:
+            self.torn = end
 
     def refuse(self):
         """No one listens any more, and what was open is reset."""
@@ -142,5 +149,17 @@ class Proxy:
             if replies and self.left is not None:
                 data = data[: self.left]
                 self.left -= len(data)
+            torn = replies and len(data) > LONG and self.torn
+        if torn:
+            sink.sendall(data[: len(data) // 2])
+            if torn == "reset" or not self._well_again():
+                return False
+            data = data[len(data) // 2 :]
         sink.sendall(data)
         return not cut
+
+    def _well_again(self):
+        """Waits for flow(); whether it came before the end."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.stopped or not self.torn)
+            return not self.stopped

@@ -353,14 +353,14 @@ def classes(row, count, labels=None):
 class Server:
     """A running `hippocamp serve`; its stderr is read by a thread from start to end."""
 
-    def __init__(self, *arguments, environment=None):
+    def __init__(self, *arguments, environment=None, wrapper=()):
         if not PROGRAM.exists():
             pytest.fail(f"{PROGRAM} is missing: run `make`, or name the build directory in HIPPOCAMP_BUILD")
         self.log = []
         self.ended = False
         self.changed = threading.Condition()
         self.process = subprocess.Popen(
-            [PROGRAM, "serve", *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            [*wrapper, PROGRAM, "serve", *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, env={**os.environ, **(environment or {})}, start_new_session=True)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -640,7 +640,8 @@ class Redis:
         self.log = open(self.folder / "redis.log", "ab")
         self.process = subprocess.Popen(
             [self.program, "--port", str(self.port), "--bind", LOCAL, "--dir", self.folder, "--save", "",
-             "--appendonly", "no", "--daemonize", "no", *self.options],
+             "--appendonly", "no", "--daemonize", "no", "--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lru",
+             *self.options],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, start_new_session=True)
         eventually(self.answers, f"{self.program}'s start")
 
@@ -666,14 +667,21 @@ class Redis:
         os.kill(self.process.pid, signal.SIGCONT)
 
     def command(self, *words):
+        return self.commands([words])[0]
+
+    def commands(self, several):
+        """The replies to several commands that are sent in one go."""
         with socket.create_connection((LOCAL, self.port), timeout=PATIENCE) as connection:
             stream = connection.makefile("rb")
-            for command in ([["AUTH", self.password]] if self.password else []) + [words]:
-                pieces = [word if isinstance(word, bytes) else str(word).encode() for word in command]
-                connection.sendall(b"*%d\r\n" % len(pieces) +
-                                   b"".join(b"$%d\r\n%s\r\n" % (len(piece), piece) for piece in pieces))
-                result = self._reply(stream)
-        return result
+            for batch in ([[("AUTH", self.password)]] if self.password else []) + [several]:
+                connection.sendall(b"".join(map(self._bytes, batch)))
+                replies = [self._reply(stream) for _ in batch]
+        return replies
+
+    @staticmethod
+    def _bytes(words):
+        pieces = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+        return b"*%d\r\n" % len(pieces) + b"".join(b"$%d\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
 
     def _reply(self, stream):
         line = stream.readline()

@@ -9,6 +9,7 @@ import pytest
 from load import Load, wait_hits
 from support import LOCAL, RedisError, eventually
 from topology import add_user, drop_clients, either_program
+from trouble import PASSWORD, PLACES, USER, NotHere, troubles_of
 
 
 UNKNOWN = "self-signed certificate in certificate chain|local issuer"  # Redis sends the CA, too, where it knows it
@@ -243,6 +244,27 @@ def test_cluster_in_trouble(cluster):
     for node in nodes.nodes:
         node.start()
     eventually(nodes.agreed)
+
+
+@either_program
+@pytest.mark.parametrize("name", PLACES)
+def test_troubles(tmp_path, authority, name, program):
+    """Each begins and ends, and then all is as before."""
+    try:
+        place = PLACES[name](tmp_path, authority, program)
+    except NotHere as reason:
+        pytest.skip(str(reason))
+    try:
+        place.whole()
+        for trouble in troubles_of(name):
+            with trouble.befall(place):
+                pass
+            place.whole()
+            for redis in place.masters():
+                login, role = redis.commands([("AUTH", USER, PASSWORD), ("ROLE",)])
+                assert (login, role[0]) == (b"OK", b"master"), trouble.name
+    finally:
+        place.stop()
 
 
 def test_load(redis_server, proxy, serve, repository):

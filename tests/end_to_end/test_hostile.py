@@ -185,8 +185,8 @@ def test_full_redis_can_still_be_read(serve, repository, redis_server):
         return len(redis.entries()) > 0
 
     eventually(stored, "an entry in Redis")
-    redis.command("CONFIG", "SET", "maxmemory", "1")
     redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    redis.command("CONFIG", "SET", "maxmemory", "1")
     second = serve(repository, *redis.cache("lookup_timeout=5000"), "--threads=1")
 
     def hit():
@@ -195,7 +195,7 @@ def test_full_redis_can_still_be_read(serve, repository, redis_server):
 
     eventually(hit, "a hit from a Redis that takes no entries")
     ask_simple(second, 9, 9)
-    second.wait_log("the server refuses to store")
+    second.wait_log("a command was refused: OOM.*maxmemory")
 
 
 def test_evicted_secret_is_put_back(serve, repository, redis_server):
