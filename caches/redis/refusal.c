@@ -8,7 +8,7 @@ struct kind {
 };
 
 static const struct kind kinds[REDIS_REFUSAL_COUNT] = {
-	[REDIS_REFUSAL_OOM] = {"OOM", "oom", "raise maxmemory, or choose an eviction policy such as allkeys-lfu",
+	[REDIS_REFUSAL_OOM] = {"OOM", "oom", "raise maxmemory, or choose an eviction policy such as volatile-lru",
 			       false},
 	[REDIS_REFUSAL_READONLY] = {"READONLY", "read_only", "give the address of the primary, not of a replica",
 				    false},

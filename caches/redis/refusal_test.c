@@ -87,7 +87,7 @@ test_remedies(void **state)
 {
 	(void)state;
 	assert_string_equal(redis_refusal_remedy(REDIS_REFUSAL_OOM),
-			    "raise maxmemory, or choose an eviction policy such as allkeys-lfu");
+			    "raise maxmemory, or choose an eviction policy such as volatile-lru");
 	assert_non_null(redis_refusal_remedy(REDIS_REFUSAL_NOAUTH));
 	assert_null(redis_refusal_remedy(REDIS_REFUSAL_LOADING));
 	assert_null(redis_refusal_remedy(REDIS_REFUSAL_OTHER));

@@ -40,11 +40,11 @@ on_info(struct cache_lane *lane, const struct redis_reply *reply, void *argument
 	if (bytes_equal_text(info_value(info, "maxmemory"), "0")) {
 		warn(lane, node,
 		     "has no bound on its memory (maxmemory is 0) and grows until the machine has none left: "
-		     "set maxmemory, and maxmemory-policy to allkeys-lfu or another that evicts");
+		     "set maxmemory, and maxmemory-policy to volatile-lru or another that evicts");
 	} else if (bytes_equal_text(info_value(info, "maxmemory_policy"), "noeviction")) {
 		warn(lane, node,
 		     "stores nothing more once it is full (maxmemory-policy is noeviction): set it to "
-		     "allkeys-lfu or another that evicts");
+		     "volatile-lru or another that evicts");
 	}
 }
 
