@@ -41,10 +41,12 @@ struct cache_lookup {
 	struct blob **values; /* in: NULLs; out: a reference, the caller's, for each key that was found */
 	uint64_t now_ns;      /* in: clock_now_ns(), read just before */
 	bool repeated;	      /* in: asked just now and missed, so not to be counted again */
+	bool uncounted;	      /* in: found just now, too, and not good enough: not to be counted as hits, either */
 	bool failed;	      /* out: some key could not be looked up (store down, stalled, timed out) */
 	void (*done)(struct cache_lookup *lookup);
 	size_t unanswered; /* the store's */
 	uint64_t purges;   /* the store's, if it has `confirm`: how many there had been when this began */
+	uint64_t inserts;  /* … and of these */
 };
 
 /* One insert; owned and answered as a look-up is. `done` means: stored, or given up and counted. */

@@ -118,6 +118,7 @@ account_run(struct model *model, size_t lane, const struct job *job)
 	if (job->first) {
 		sums->execution_count++;
 		statistics_add_batch(model->statistics, lane, batch_rows, &run);
+		average(&model->run_span_ns, job->finished_ns - job->started_ns);
 		average(&model->run_cost_ns, (job->finished_ns - job->started_ns) / batch_rows);
 	}
 	statistics_end(model->statistics, lane);

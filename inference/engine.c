@@ -69,19 +69,25 @@ fits_model(const struct model *model, const struct blob *value)
 
 /* A value from outside: is it an entry, the answer to this very key, of this model's outputs? */
 bool
-value_usable(struct engine_lane *lane, struct model *model, const struct cache_key *key, const struct blob *value)
+value_usable(struct engine_lane *lane, struct model *model, const struct cache_key *key, const struct blob *value,
+	     bool known)
 {
+	bool mixed_up;
+
 	if (!lane->cache->ops->foreign) {
 		return true;
 	}
 	if (entry_valid(blob_bytes(value))) {
-		if (!entry_answers(value, &key->digest)) {
+		mixed_up = !entry_answers(value, &key->digest);
+		if (mixed_up && !known) {
 			lane->cache->ops->distrust(lane->store);
-		} else if (fits_model(model, value)) {
+		} else if (!mixed_up && fits_model(model, value)) {
 			return true;
 		}
 	}
-	account_corrupt(lane, model);
+	if (!known) {
+		account_corrupt(lane, model);
+	}
 	return false;
 }
 
@@ -424,9 +430,9 @@ engine_lane_new(struct engine *engine, struct loop *loop, size_t index)
 void
 engine_lane_drain(struct engine_lane *lane, void (*done)(void *argument), void *argument)
 {
+	engine_lane_hurry(lane);
 	lane->drained = done;
 	lane->drained_argument = argument;
-	engine_lane_hurry(lane);
 	if (lane->underway == 0) {
 		done(argument);
 	}

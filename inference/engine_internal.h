@@ -46,8 +46,12 @@ double lane_chance(struct engine_lane *lane);
 /* A failure that many slices may share. */
 struct blob *failure_new(enum status status, const char *text);
 
-/* Takes a value that the store gave for a slice or flight; false where it is not the answer to this key. */
-bool value_usable(struct engine_lane *lane, struct model *model, const struct cache_key *key, const struct blob *value);
+/*
+ * Takes a value that the store gave for a slice or flight; false where it is not the answer to this key, which is
+ * counted unless it is `known` already.
+ */
+bool value_usable(struct engine_lane *lane, struct model *model, const struct cache_key *key, const struct blob *value,
+		  bool known);
 
 /* --- waiting.c --- */
 

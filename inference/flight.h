@@ -77,6 +77,7 @@ struct flight {
 	bool unknown; /* the store could not tell */
 	bool expired;
 	bool unwanted;
+	bool damaged; /* what the store had */
 	size_t rows;
 	struct bytes *data;
 	size_t part; /* of the job */

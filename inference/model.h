@@ -37,6 +37,7 @@ struct model {
 	atomic_bool whole;		 /* requests are cached as a whole, not by rows */
 	atomic_bool too_large;		 /* its last answer was not stored for its size */
 	struct ordering *ordering;	 /* NULL: answers go out as they come */
+	_Atomic uint64_t run_span_ns;	 /* of a run, whatever its rows */
 	_Atomic uint64_t run_cost_ns;	 /* of a row; moving averages, 0: not known yet */
 	_Atomic uint64_t lookup_cost_ns; /* of a row, key included */
 

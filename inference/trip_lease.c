@@ -19,6 +19,7 @@ struct flight_claim {
 	struct cache_lease lease;
 	struct trip_claim *claim;
 	struct flight *flight;
+	uint64_t ends_ns; /* when it has run out at the latest, if it was granted */
 	bool owned;
 };
 
@@ -57,7 +58,9 @@ let_go(struct flight_claim *one)
 
 	if (one->owned) {
 		one->owned = false;
-		lane->cache->ops->release(lane->store, one->lease.key);
+		if (clock_now_ns() < one->ends_ns) { /* later it may be another's */
+			lane->cache->ops->release(lane->store, one->lease.key);
+		}
 	}
 }
 
@@ -122,6 +125,16 @@ lower_of(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/* A row alone may take as long as a batch does. */
+static uint64_t
+span_ns(const struct trip *trip)
+{
+	uint64_t span = atomic_load_explicit(&trip->model->run_span_ns, memory_order_relaxed);
+	uint64_t cost = trip_run_cost_ns(trip);
+
+	return span > cost ? span : cost;
+}
+
 /*
  * Twice what the run usually takes is time enough for another server. A little more, so that the lease of one that died
  * has run out by then and somebody takes it over; then this one runs for itself.
@@ -130,7 +143,7 @@ static void
 begin_to_wait(struct trip *trip, uint64_t now)
 {
 	struct trip_claim *claim = trip->claim;
-	uint64_t cost = trip_run_cost_ns(trip);
+	uint64_t cost = span_ns(trip);
 	uint64_t first = lower_of(cost / 4, INTERVAL_FIRST_MAX_NS);
 
 	claim->waited = true;
@@ -220,7 +233,7 @@ static uint64_t
 term_ms(const struct trip *trip)
 {
 	uint64_t row = atomic_load_explicit(&trip->model->run_cost_ns, memory_order_relaxed);
-	uint64_t term = (2 * trip_run_cost_ns(trip) + model_pending(trip->model) * row) / MILLISECOND;
+	uint64_t term = (2 * span_ns(trip) + model_pending(trip->model) * row) / MILLISECOND;
 
 	return term < TERM_MIN_MS ? TERM_MIN_MS : term > TERM_MAX_MS ? TERM_MAX_MS : term;
 }
@@ -230,6 +243,7 @@ fill(struct trip_claim *claim)
 {
 	struct trip *trip = claim->trip;
 	uint64_t term = term_ms(trip);
+	bool found_before = false;
 	size_t count = 0;
 
 	for (size_t i = 0; i < trip->count; i++) {
@@ -240,6 +254,8 @@ fill(struct trip_claim *claim)
 		}
 		claim->flights[i].lease = (struct cache_lease){
 			.key = &flight->key, .term_ms = term, .result = CACHE_LEASE_UNKNOWN, .done = on_lease};
+		claim->flights[i].ends_ns = clock_now_ns() + term * MILLISECOND;
+		found_before = found_before || flight->expired || flight->unwanted;
 		claim->keys[count] = flight->key;
 		claim->values[count] = NULL;
 		claim->asked[count++] = i;
@@ -249,6 +265,7 @@ fill(struct trip_claim *claim)
 					      .values = claim->values,
 					      .now_ns = clock_now_ns(),
 					      .repeated = true,
+					      .uncounted = found_before,
 					      .done = on_lookup};
 }
 

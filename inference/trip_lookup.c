@@ -40,7 +40,8 @@ judge(struct flight *flight, struct blob **value, struct slice **revalidate)
 	uint64_t now;
 	bool on_error;
 
-	if (*value != NULL && !value_usable(trip->lane, trip->model, &flight->key, *value)) {
+	if (*value != NULL && !value_usable(trip->lane, trip->model, &flight->key, *value, flight->damaged)) {
+		flight->damaged = true;
 		blob_unref(*value);
 		*value = NULL;
 	}

@@ -285,7 +285,7 @@ write_cache(struct exchange *exchange, const struct model_sample *samples, size_
 		write_gauge(out, "nv_cache_num_lookups", "Number of cache lookups in cache", statistics.lookups);
 		write_gauge(out, "nv_cache_num_hits", "Number of cache hits in cache", statistics.hits);
 		write_gauge(out, "nv_cache_num_misses", "Number of cache misses in cache",
-			    statistics.lookups - statistics.hits);
+			    statistics.lookups > statistics.hits ? statistics.lookups - statistics.hits : 0);
 		write_gauge(out, "nv_cache_num_evictions", "Number of cache evictions in cache", statistics.evictions);
 		write_gauge(out, "nv_cache_lookup_duration", "Total cache lookup duration of hits, in microseconds",
 			    lookup_us);

@@ -294,9 +294,13 @@ shard_put(struct shard *shard, const struct digest_value *digest, struct shard_s
 		return;
 	}
 	if (node == NULL || shard_charge(value->length) > shard->budget) {
+		replaced = *link == NULL ? NULL : take_out(shard, link); /* it would hide the newer one */
 		shard->dropped++;
 		(void)pthread_mutex_unlock(&shard->mutex);
 		free(node);
+		if (replaced != NULL) {
+			free_node(replaced);
+		}
 		return;
 	}
 	*node = (struct shard_node){

@@ -5,10 +5,12 @@
 #include "caches/redis/login.h"
 
 #include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <valkey/async.h>
 
 #define REPLY_MAX ((size_t)513 << 20) /* Redis's longest string, and its frame */
@@ -39,6 +41,8 @@ struct redis_connection {
 	void *timer;	      /* the deadline of opening, or the check for silence */
 	uint64_t progress_ns; /* when bytes came last */
 	bool heard;	      /* a reply came */
+	bool blocked;	      /* there was no room to write all */
+	int kept;	      /* by the system, of what was written; bytes */
 	bool resp3;
 	TAILQ_HEAD(, redis_request) pending; /* oldest first */
 	TAILQ_ENTRY(redis_connection) corked;
@@ -293,7 +297,6 @@ leave_valkey(struct redis_connection *connection)
 static void
 handle_read(struct redis_connection *connection)
 {
-	connection->progress_ns = clock_now_ns();
 	for (int i = 0; i < READS_MAX && connection->valkey != NULL; i++) {
 		connection->intake.more = false;
 		connection->intake.wanted = !TAILQ_EMPTY(&connection->pending);
@@ -307,6 +310,17 @@ handle_read(struct redis_connection *connection)
 	}
 }
 
+/* Where there was no room, there is some now: the server takes what is sent, however slowly. */
+static void
+handle_write(struct redis_connection *connection)
+{
+	if (connection->blocked) {
+		connection->progress_ns = clock_now_ns();
+	}
+	valkeyAsyncHandleWrite(connection->valkey);
+	connection->blocked = (connection->events & CACHE_WRITE) != 0;
+}
+
 static void
 on_events(void *argument, unsigned events)
 {
@@ -314,11 +328,12 @@ on_events(void *argument, unsigned events)
 
 	enter_valkey(connection);
 	if ((events & CACHE_READ) != 0 && connection->valkey != NULL) {
+		connection->progress_ns = clock_now_ns(); /* there are bytes, as there need not be when catching up */
 		handle_read(connection);
 	}
 	/* Reading may have ended the connection. */
 	if ((events & CACHE_WRITE) != 0 && connection->valkey != NULL) {
-		valkeyAsyncHandleWrite(connection->valkey);
+		handle_write(connection);
 	}
 	if (connection->valkey != NULL && redis_tls_wants_write(&connection->tls)) {
 		update_watch(connection, connection->events | CACHE_WRITE);
@@ -553,6 +568,18 @@ start(struct redis_connection *connection)
 	}
 }
 
+/* Has the server taken some of what the system still keeps for it, since this was asked last? */
+static bool
+drains(struct redis_connection *connection)
+{
+	int kept = connection->kept;
+
+	if (connection->valkey == NULL || ioctl(connection->valkey->c.fd, SIOCOUTQ, &connection->kept) != 0) {
+		return false;
+	}
+	return connection->kept < kept;
+}
+
 /* The name is still being looked up, which cannot be called off: the owner is told, and on_resolved frees the rest. */
 static void
 leave_resolving(struct redis_connection *connection)
@@ -585,6 +612,9 @@ on_timer(void *argument)
 	} else if (connection->state != CONNECTION_READY) {
 		redis_connection_fail(connection, "no answer within connect_timeout (%lld ms)%s",
 				      (long long)settings->connect_timeout_ms, remedy_of_silence(connection));
+	} else if (drains(connection)) {
+		connection->progress_ns = clock_now_ns();
+		connection->options.host->timer_set(connection->timer, limit);
 	} else if ((silent = silent_ms(connection)) >= limit) {
 		redis_connection_fail(connection, "no answer within socket_timeout (%llu ms)",
 				      (unsigned long long)limit);

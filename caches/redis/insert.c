@@ -55,11 +55,14 @@ send_value(struct storing *storing)
 	struct cache_lane *lane = storing->command.lane;
 	const struct cache_key *key = storing->insert->key;
 
+	storing->command.slot = lane->cluster ? route_slot(lane, lane_key(lane, key)) : 0;
+	if (topology_node(lane, storing->command.slot, true) == NULL) {
+		return false; /* before the work of packing */
+	}
 	storing->value = packing_pack(lane->packing, key->scope, storing->insert->value);
 	if (lane->insert_bytes + storing->value->length > (uint64_t)lane->cache->settings->write_behind_bytes) {
 		return false;
 	}
-	storing->command.slot = lane->cluster ? route_slot(lane, lane_key(lane, key)) : 0;
 	storing->command.large = lane_is_large(storing->value->length);
 	if (!route_send(&storing->command)) {
 		return false;

@@ -60,7 +60,7 @@ struct cache_lane {
 	struct buf key;
 
 	struct redis_node_list nodes;
-	struct redis_node_list retired; /* to be freed, but not from a callback of theirs */
+	bool retires; /* some may lead nowhere by now */
 	bool cluster;
 	struct redis_shard *shards;
 	size_t shard_count;
@@ -74,6 +74,8 @@ struct cache_lane {
 	struct redis_node *slots_node;	    /* … is on its way to it */
 	struct redis_sentinel *sentinel;
 	char complaint[512]; /* about the topology, said last */
+	unsigned complaints;
+	uint64_t complained_ns;
 
 	uint64_t connections;
 	uint64_t connections_shown;
@@ -82,6 +84,7 @@ struct cache_lane {
 	struct cache_secret secret;
 	uint64_t secret_checked_ns;
 	bool watch_asked;
+	bool watch_again; /* there was news meanwhile */
 	uint64_t watch_checked_ns;
 	struct purge_mark *purge_marks;
 	size_t purge_mark_count;
@@ -172,7 +175,8 @@ bool route_send_to(struct redis_command *command, struct redis_node *node);
 typedef void (*route_words_fn)(struct cache_lane *lane, const struct redis_reply *reply, void *argument);
 bool route_words(struct cache_lane *lane, bool writes, size_t count, const struct bytes *words, route_words_fn done,
 		 void *argument);
-bool route_words_to(struct cache_lane *lane, struct redis_node *node, bool optional, size_t count,
+/* Where this leads is not followed, as it is meant for this server. */
+bool route_words_on(struct cache_lane *lane, struct redis_link *link, bool optional, size_t count,
 		    const struct bytes *words, route_words_fn done, void *argument);
 
 static inline bool
@@ -220,8 +224,8 @@ void secret_check(struct cache_lane *lane);
 
 /* --- purge_watch.c --- */
 
-/* A node is there: asks it to tell of purges from now on. */
-void purge_watch_node(struct cache_lane *lane, struct redis_node *node);
+/* A connection is there: asks it to tell of purges from now on. */
+void purge_watch_link(struct cache_lane *lane, struct redis_link *link);
 void purge_watch_check(struct cache_lane *lane);
 void purge_watch_pushed(struct cache_lane *lane, const struct redis_reply *reply);
 void purge_watch_fini(struct cache_lane *lane);

@@ -13,13 +13,11 @@
 static struct bytes
 lease_key(struct cache_lane *lane, const struct cache_key *key, struct buf *text)
 {
-	size_t prefix = strlen(lane->cache->settings->key_prefix);
-	struct bytes entry = lane_key(lane, key);
+	char hex[2 * DIGEST_SIZE_MAX + 1];
 
+	hex_text(bytes_make(key->digest.bytes, key->digest.length), hex);
 	buf_init(text, 65536);
-	buf_append(text, bytes_make(entry.at, prefix));
-	buf_text(text, ":lease");
-	buf_append(text, bytes_skip(entry, prefix));
+	buf_format(text, "%s:lease:%s", lane->cache->settings->key_prefix, hex);
 	return buf_bytes(text);
 }
 

@@ -100,6 +100,10 @@ refuse(struct redis_login *login, const char *what, const struct redis_reply *re
 	} else if (redis_refusal_remedy(refusal) != NULL) {
 		remedy = redis_refusal_remedy(refusal);
 	}
+	if (*login->password != '\0' &&
+	    memmem(text.at, text.length, login->password, strlen(login->password)) != NULL) {
+		text = bytes_text("in words that hold the password");
+	}
 	redis_connection_fail(login->connection, "%s was refused (%.*s): %s", what, (int)text.length,
 			      (const char *)text.at, remedy);
 }
@@ -176,7 +180,8 @@ on_probed(struct redis_login *login, const struct redis_reply *reply)
 		redis_connection_fail(login->connection,
 				      "it is a sentinel, and keeps no data: give its address in "
 				      "'sentinels', and the name of the master in 'sentinel_master'");
-	} else if (!is_error(reply) || refusal == REDIS_REFUSAL_MOVED || refusal == REDIS_REFUSAL_ASK) {
+	} else if (!is_error(reply) || refusal == REDIS_REFUSAL_MOVED || refusal == REDIS_REFUSAL_ASK ||
+		   refusal == REDIS_REFUSAL_UNSERVED) {
 		redis_connection_logged_in(login->connection, &login->greeting);
 	} else {
 		refuse(login, "the first command", reply,

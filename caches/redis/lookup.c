@@ -5,7 +5,8 @@
 
 #include <stdlib.h>
 
-#define KEYS_MAX 64 /* of one MGET */
+#define KEYS_MAX 64		     /* of one MGET */
+#define VALUES_MAX ((size_t)1 << 20) /* bytes, as far as they can be told */
 
 /* --- Keys and sizes --- */
 
@@ -74,7 +75,7 @@ take_value(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, c
 {
 	lane_note_size(lane, &lookup->keys[index], reply->base.len);
 	lookup->values[index] = packing_unpack(lane->packing, blob_ref(reply->blob));
-	if (lookup->values[index] != NULL) {
+	if (lookup->values[index] != NULL && !lookup->uncounted) {
 		counter_add(&lane->cache->hits, 1);
 	}
 }
@@ -159,7 +160,8 @@ ask(struct cache_lane *lane, struct cache_lookup *lookup, size_t first, size_t c
 	size_t expected = lane_expected_size(lane, &lookup->keys[first]) * count;
 	struct question *question = malloc(sizeof(*question));
 
-	if (question == NULL || lane->asked_bytes + expected > (uint64_t)lane->cache->settings->in_flight_bytes) {
+	if (question == NULL || (lane->asked_bytes > 0 &&
+				 lane->asked_bytes + expected > (uint64_t)lane->cache->settings->in_flight_bytes)) {
 		free(question);
 		return false;
 	}
@@ -182,11 +184,26 @@ ask(struct cache_lane *lane, struct cache_lookup *lookup, size_t first, size_t c
 	return true;
 }
 
-/* Keys of a cluster are each in a slot of their own, and one MGET may not ask for several slots. */
+/*
+ * How many keys one command asks for: in a cluster one, as each key is in a slot of its own and MGET must not ask for
+ * several; of large values few, as MGET answers all at once.
+ */
+static size_t
+keys_each(const struct cache_lane *lane, const struct cache_lookup *lookup)
+{
+	size_t expected = lookup->count < 2 ? 0 : lane_expected_size(lane, &lookup->keys[0]);
+	size_t most = KEYS_MAX;
+
+	if (expected > VALUES_MAX / KEYS_MAX) {
+		most = expected > VALUES_MAX ? 1 : VALUES_MAX / expected;
+	}
+	return lane->cluster ? 1 : most;
+}
+
 bool
 redis_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 {
-	size_t most = lane->cluster ? 1 : KEYS_MAX;
+	size_t most = keys_each(lane, lookup);
 
 	counter_add(&lane->cache->lookups, lookup->repeated ? 0 : lookup->count);
 	lookup->unanswered = 0;

@@ -118,7 +118,7 @@ on_opened(struct redis_node *node, const char *why)
 static bool
 counts(const struct redis_node *node, const struct redis_request *request)
 {
-	return !node->probing || breaker_allows(&node->breaker) || request == &node->probe;
+	return !node->closing && (!node->probing || breaker_allows(&node->breaker) || request == &node->probe);
 }
 
 void
@@ -190,7 +190,7 @@ on_probed(struct redis_request *request, const struct redis_reply *reply)
 	node->probing = false;
 	if (half_open) {
 		announce_recovery(node);
-		node->shared->up(node->shared->context, node, NULL);
+		node->shared->up(node->shared->context, node);
 	}
 }
 
@@ -277,8 +277,9 @@ on_ready(void *context, const struct redis_greeting *greeting)
 		(void)breaker_succeeded(&node->breaker);
 	}
 	if (node->ready++ == 0) {
-		node->shared->up(node->shared->context, node, greeting);
+		node->shared->up(node->shared->context, node);
 	}
+	node->shared->linked(node->shared->context, link, greeting);
 }
 
 static void
@@ -457,14 +458,19 @@ redis_node_new(const struct redis_nodes *shared, const struct redis_address *add
 void
 redis_node_free(struct redis_node *node)
 {
+	node->closing = true;
 	for (size_t i = 0; i < node->link_count; i++) {
 		struct redis_link *link = &node->links[i];
 
-		if (link->connection != NULL) {
-			redis_connection_free(link->connection);
-		}
+		struct redis_connection *connection = link->connection;
+
 		if (link->ready) {
 			node->shared->connected(node->shared->context, -1);
+		}
+		link->connection = NULL;
+		link->ready = false;
+		if (connection != NULL) {
+			redis_connection_free(connection);
 		}
 		node->shared->host->timer_free(link->timer);
 		redis_tls_session_free(link->session);

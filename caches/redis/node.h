@@ -12,6 +12,7 @@
 #include "caches/redis/breaker.h"
 #include "caches/redis/connection.h"
 
+struct redis_link;
 struct redis_node;
 
 /* What all nodes of a lane share. */
@@ -27,8 +28,10 @@ struct redis_nodes {
 	void *context;
 	/* One connection more (1), or one less (-1). */
 	void (*connected)(void *context, int change);
+	/* A connection for small values is there. */
+	void (*linked)(void *context, struct redis_link *link, const struct redis_greeting *greeting);
 	/* It serves, for the first time or again. */
-	void (*up)(void *context, struct redis_node *node, const struct redis_greeting *greeting);
+	void (*up)(void *context, struct redis_node *node);
 	/* It serves no more. */
 	void (*down)(void *context, struct redis_node *node);
 	void (*pushed)(void *context, const struct redis_reply *reply);
@@ -58,6 +61,7 @@ struct redis_node {
 	struct breaker breaker;
 	struct redis_request probe;
 	bool probing;
+	bool closing;
 	void *timer;
 	uint64_t answered_ns;
 	uint64_t latency_ns; /* of answers; moving average, 0: not known yet */

@@ -12,6 +12,8 @@ struct purging {
 	size_t underway; /* commands, and this call */
 	uint64_t map_version;
 	unsigned rounds;
+	bool starting; /* redis_purge has not returned yet */
+	bool over;
 };
 
 /* The part of it at one primary. */
@@ -38,6 +40,10 @@ release(struct purging *purging)
 		return;
 	}
 	purge_watch_tell(purging->lane, purge);
+	if (purging->starting) {
+		purging->over = true;
+		return;
+	}
 	free(purging);
 	purge->done(purge);
 }
@@ -58,10 +64,15 @@ free_scan(struct scan *scan)
 static bool
 covered(const struct purging *purging, struct bytes key)
 {
-	struct bytes scope = bytes_skip(key, strlen(purging->lane->cache->settings->key_prefix) + 1);
+	struct bytes prefix = bytes_text(purging->lane->cache->settings->key_prefix);
+	struct bytes scope;
 	struct bytes model;
 	struct bytes version;
 
+	if (key.length <= prefix.length || memcmp(key.at, prefix.at, prefix.length) != 0) {
+		return false;
+	}
+	scope = bytes_skip(key, prefix.length + 1);
 	while (scope.length > 0 && scope.at[scope.length - 1] != ':') {
 		scope.length--;
 	}
@@ -145,7 +156,7 @@ scan_on(struct scan *scan)
 	buf_init(&pattern, 65536);
 	append_pattern(lane->cache->settings->key_prefix, &pattern);
 	sent = buf_ok(&pattern) &&
-	       route_words_to(lane, scan->node, false, 6,
+	       route_words_on(lane, redis_node_pick(scan->node, false), false, 6,
 			      (const struct bytes[]){bytes_text("SCAN"), buf_bytes(&scan->cursor), bytes_text("MATCH"),
 						     buf_bytes(&pattern), bytes_text("COUNT"), bytes_text(SCAN_COUNT)},
 			      on_keys, scan);
@@ -232,7 +243,7 @@ redis_purge(struct cache_lane *lane, struct cache_purge *purge)
 	struct purging *purging = NULL;
 
 	purge->removed = 0;
-	purge->failed = lane->shard_count == 0;
+	purge->failed = lane->shard_count == 0 || (lane->cluster && lane->shard_of == NULL);
 	for (size_t i = 0; i < lane->shard_count; i++) {
 		purge->failed = purge->failed || topology_primary(lane, i) == NULL;
 	}
@@ -243,7 +254,12 @@ redis_purge(struct cache_lane *lane, struct cache_purge *purge)
 	if (purge->failed) {
 		return true;
 	}
-	*purging = (struct purging){.lane = lane, .purge = purge};
+	*purging = (struct purging){.lane = lane, .purge = purge, .starting = true};
 	start_round(purging);
+	purging->starting = false;
+	if (purging->over) {
+		free(purging);
+		return true;
+	}
 	return false;
 }

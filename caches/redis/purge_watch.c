@@ -1,22 +1,26 @@
 /*
- * Purges as the other servers see them, for what they keep in front of Redis: <prefix>:purges is a hash of how often
- * each model (and version) was purged. Whoever purges counts up; whoever watches is told by client-side caching
- * (https://redis.io/docs/latest/develop/reference/client-side-caching/) that the hash has changed, where the server
- * speaks RESP3, and looks from time to time, and after every connection, in any case.
+ * Purges as the other servers see them, for what they keep in front of Redis: <prefix>:purges is a hash with a
+ * random number for the last purge of each model (and version); a count would start anew when Redis loses its data.
+ * Whoever watches is told by client-side caching (https://redis.io/docs/latest/develop/reference/client-side-caching/)
+ * that the hash has changed, where the server speaks RESP3, and looks from time to time, and after every connection, in
+ * any case.
  */
 #include "base/clock.h"
+#include "base/digest.h"
 #include "caches/redis/lane.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define CHECK_NS UINT64_C(5000000000)
 #define KEY_MAX 1024
-#define MARKS_MAX 65536
+#define MARKS_MAX 1024 /* more are given up, with all that is known to have been purged */
 
 struct purge_mark {
 	struct blob *what; /* "<model>:<version>", both perhaps empty */
-	uint64_t count;
+	uint64_t token;	   /* a hash of it */
+	bool there;	   /* in the reply that is being read */
 };
 
 static bool
@@ -43,9 +47,6 @@ find_mark(struct cache_lane *lane, struct bytes what)
 		if (bytes_equal(blob_bytes(lane->purge_marks[i].what), what)) {
 			return &lane->purge_marks[i];
 		}
-	}
-	if (lane->purge_mark_count == MARKS_MAX) {
-		return NULL;
 	}
 	copy = blob_copy(what);
 	marks = copy == NULL ? NULL
@@ -74,41 +75,78 @@ pass_on(struct cache_lane *lane, struct bytes what)
 }
 
 static void
-take_mark(struct cache_lane *lane, struct bytes what, struct bytes count)
+take_mark(struct cache_lane *lane, struct bytes what, struct bytes token)
 {
 	struct purge_mark *mark = find_mark(lane, what);
-	uint64_t number = 0;
+	uint64_t hash = checksum64(token);
 
-	for (size_t i = 0; i < count.length && count.at[i] >= '0' && count.at[i] <= '9'; i++) {
-		number = number * 10 + (uint64_t)(count.at[i] - '0');
-	}
 	if (mark == NULL) {
 		lane->host->purged(lane->host->context, bytes_make("", 0), bytes_make("", 0));
-	} else if (mark->count != number) {
-		mark->count = number;
+		return;
+	}
+	mark->there = true;
+	if (mark->token != hash) {
+		mark->token = hash;
 		if (lane->purges_known) {
 			pass_on(lane, what);
 		}
 	}
 }
 
+/* Redis has lost them, and with them perhaps what came after them. */
+static void
+drop_lost_marks(struct cache_lane *lane)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < lane->purge_mark_count; i++) {
+		struct purge_mark *mark = &lane->purge_marks[i];
+
+		if (mark->there) {
+			mark->there = false;
+			lane->purge_marks[kept++] = *mark;
+		} else {
+			pass_on(lane, blob_bytes(mark->what));
+			blob_unref(mark->what);
+		}
+	}
+	lane->purge_mark_count = kept;
+}
+
+static void
+take_marks(struct cache_lane *lane, const valkeyReply *marks)
+{
+	char room[KEY_MAX];
+
+	for (size_t i = 0; i + 1 < marks->elements; i += 2) {
+		const valkeyReply *what = marks->element[i];
+		const valkeyReply *token = marks->element[i + 1];
+
+		if (what->type == VALKEY_REPLY_STRING && token->type == VALKEY_REPLY_STRING) {
+			take_mark(lane, reply_text(what), reply_text(token));
+		}
+	}
+	drop_lost_marks(lane);
+	lane->purges_known = true;
+	if (lane->purge_mark_count > MARKS_MAX) {
+		(void)route_words(lane, true, 2, (const struct bytes[]){bytes_text("UNLINK"), key_of(lane, room)}, NULL,
+				  NULL);
+	}
+}
+
+static void look(struct cache_lane *lane);
+
 static void
 on_marks(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
 {
 	(void)argument;
 	lane->watch_asked = false;
-	if (!reply_is(reply, VALKEY_REPLY_MAP) && !reply_is(reply, VALKEY_REPLY_ARRAY)) {
-		return;
+	if (reply_is(reply, VALKEY_REPLY_MAP) || reply_is(reply, VALKEY_REPLY_ARRAY)) {
+		take_marks(lane, &reply->base);
 	}
-	for (size_t i = 0; i + 1 < reply->base.elements; i += 2) {
-		const valkeyReply *what = reply->base.element[i];
-		const valkeyReply *count = reply->base.element[i + 1];
-
-		if (what->type == VALKEY_REPLY_STRING && count->type == VALKEY_REPLY_STRING) {
-			take_mark(lane, reply_text(what), reply_text(count));
-		}
+	if (lane->watch_again && reply != NULL) {
+		look(lane);
 	}
-	lane->purges_known = true;
 }
 
 static void
@@ -116,6 +154,11 @@ look(struct cache_lane *lane)
 {
 	char room[KEY_MAX];
 
+	if (lane->watch_asked) {
+		lane->watch_again = true;
+		return;
+	}
+	lane->watch_again = false;
 	lane->watch_checked_ns = clock_now_ns();
 	lane->watch_asked = route_words(
 		lane, true, 2, (const struct bytes[]){bytes_text("HGETALL"), key_of(lane, room)}, on_marks, NULL);
@@ -130,12 +173,12 @@ purge_watch_check(struct cache_lane *lane)
 }
 
 void
-purge_watch_node(struct cache_lane *lane, struct redis_node *node)
+purge_watch_link(struct cache_lane *lane, struct redis_link *link)
 {
 	char room[KEY_MAX];
 
 	if (watches(lane)) {
-		(void)route_words_to(lane, node, true, 6,
+		(void)route_words_on(lane, link, true, 6,
 				     (const struct bytes[]){bytes_text("CLIENT"), bytes_text("TRACKING"),
 							    bytes_text("ON"), bytes_text("BCAST"), bytes_text("PREFIX"),
 							    key_of(lane, room)},
@@ -159,15 +202,19 @@ void
 purge_watch_tell(struct cache_lane *lane, const struct cache_purge *purge)
 {
 	char room[KEY_MAX];
+	char mark[24];
+	uint64_t number;
 	struct buf what;
 
+	random_bytes(&number, sizeof(number));
+	(void)snprintf(mark, sizeof(mark), "%" PRIu64, number >> 1 | 1);
 	buf_init(&what, 65536);
 	buf_append(&what, purge->model);
 	buf_byte(&what, ':');
 	buf_append(&what, purge->version);
 	(void)(buf_ok(&what) && route_words(lane, true, 4,
-					    (const struct bytes[]){bytes_text("HINCRBY"), key_of(lane, room),
-								   buf_bytes(&what), bytes_text("1")},
+					    (const struct bytes[]){bytes_text("HSET"), key_of(lane, room),
+								   buf_bytes(&what), bytes_text(mark)},
 					    NULL, NULL));
 	buf_fini(&what);
 }

@@ -19,6 +19,7 @@ static const struct kind kinds[REDIS_REFUSAL_COUNT] = {
 				   false},
 	[REDIS_REFUSAL_CLUSTERDOWN] = {"CLUSTERDOWN", "cluster_down",
 				       "see CLUSTER INFO and CLUSTER NODES: slots are not served", true},
+	[REDIS_REFUSAL_UNSERVED] = {NULL, "unserved", "see CLUSTER SLOTS: nobody serves some of the slots", false},
 	[REDIS_REFUSAL_MASTERDOWN] = {"MASTERDOWN", "master_down",
 				      "mend the replica's link to its primary, or set replica-serve-stale-data yes",
 				      true},
@@ -47,6 +48,9 @@ redis_refusal_of(struct bytes text)
 	/* A cluster counts its own connections, too, and says so behind this. */
 	if (bytes_starts_with(text, "ERR max number of clients")) {
 		return REDIS_REFUSAL_MAXCLIENTS;
+	}
+	if (bytes_starts_with(text, "CLUSTERDOWN Hash slot")) {
+		return REDIS_REFUSAL_UNSERVED;
 	}
 	word.length = 0;
 	while (word.length < text.length && text.at[word.length] != ' ') {

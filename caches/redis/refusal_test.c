@@ -15,7 +15,7 @@ test_words(void **state)
 		{"LOADING Valkey is loading the dataset in memory", REDIS_REFUSAL_LOADING},
 		{"BUSY Redis is busy running a script.", REDIS_REFUSAL_BUSY},
 		{"MISCONF Errors writing to the AOF file: No space left on device", REDIS_REFUSAL_MISCONF},
-		{"CLUSTERDOWN Hash slot not served", REDIS_REFUSAL_CLUSTERDOWN},
+		{"CLUSTERDOWN Hash slot not served", REDIS_REFUSAL_UNSERVED},
 		{"MASTERDOWN Link with MASTER is down", REDIS_REFUSAL_MASTERDOWN},
 		{"NOREPLICAS Not enough good replicas to write.", REDIS_REFUSAL_NOREPLICAS},
 		{"ERR max number of clients reached", REDIS_REFUSAL_MAXCLIENTS},

@@ -112,7 +112,8 @@ judge_error(struct redis_command *command, const struct redis_reply *reply)
 	} else {
 		redis_node_succeeded(command->node, &command->request);
 	}
-	if (refusal == REDIS_REFUSAL_READONLY || refusal == REDIS_REFUSAL_CLUSTERDOWN) {
+	if (refusal == REDIS_REFUSAL_READONLY || refusal == REDIS_REFUSAL_CLUSTERDOWN ||
+	    refusal == REDIS_REFUSAL_UNSERVED) {
 		topology_suspect(command->lane);
 	}
 	return refusal;
@@ -251,18 +252,19 @@ route_words(struct cache_lane *lane, bool writes, size_t count, const struct byt
 }
 
 bool
-route_words_to(struct cache_lane *lane, struct redis_node *node, bool optional, size_t count, const struct bytes *words,
+route_words_on(struct cache_lane *lane, struct redis_link *link, bool optional, size_t count, const struct bytes *words,
 	       route_words_fn done, void *argument)
 {
-	struct words_command *new = new_words(lane, count, words);
+	struct words_command *new = link == NULL ? NULL : new_words(lane, count, words);
 
 	if (new == NULL) {
 		return false;
 	}
 	new->command.optional = optional;
+	new->command.hops = HOPS_MAX;
 	new->done = done;
 	new->argument = argument;
-	if (!route_send_to(&new->command, node)) {
+	if (!send_on(&new->command, link)) {
 		free_words(new);
 		return false;
 	}

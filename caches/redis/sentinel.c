@@ -2,7 +2,7 @@
  * Redis Sentinel: tells which server is the primary, and of failovers as they happen. One sentinel at a time is asked;
  * when it does not answer, the next. https://redis.io/docs/latest/develop/reference/sentinel-clients/
  */
-#include "base/digest.h"
+#include "base/clock.h"
 #include "caches/redis/command.h"
 #include "caches/redis/lane.h"
 
@@ -11,6 +11,7 @@
 
 #define RETRY_FIRST_MS 100U
 #define RETRY_MAX_MS 1000U
+#define STEADY_NS UINT64_C(1000000000) /* a connection that lasts for longer is none that fails again and again */
 #define CHANNEL "+switch-master"
 
 struct redis_sentinel {
@@ -21,6 +22,7 @@ struct redis_sentinel {
 	size_t failures; /* in a row */
 	uint64_t retry_ms;
 	bool answered; /* this connection */
+	uint64_t answered_ns;
 	void *timer;
 	struct redis_request request;
 	struct redis_address primary;
@@ -67,7 +69,7 @@ conclude(struct redis_sentinel *sentinel, const struct redis_address *replicas, 
 {
 	sentinel->answered = true;
 	sentinel->failures = 0;
-	sentinel->retry_ms = RETRY_FIRST_MS;
+	sentinel->answered_ns = clock_now_ns();
 	topology_set_server(sentinel->lane, &sentinel->primary, replicas, count);
 	if (!redis_connection_subscribe(sentinel->connection, CHANNEL)) {
 		redis_connection_fail(sentinel->connection, "cannot subscribe: no memory");
@@ -173,6 +175,9 @@ on_lost(void *context, const char *why)
 		}
 	}
 	sentinel->turn++;
+	if (sentinel->answered && clock_now_ns() - sentinel->answered_ns > STEADY_NS) {
+		sentinel->retry_ms = RETRY_FIRST_MS;
+	}
 	sentinel->lane->host->timer_set(sentinel->timer, sentinel->retry_ms / 2 + sentinel->lane->turn % 16);
 	sentinel->retry_ms = sentinel->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : sentinel->retry_ms * 2;
 }
@@ -234,6 +239,7 @@ redis_sentinel_ask(struct redis_sentinel *sentinel)
 {
 	if (sentinel->connection != NULL && sentinel->answered) {
 		redis_connection_free(sentinel->connection);
+		sentinel->turn++; /* another one may know more */
 		connect_sentinel(sentinel);
 	}
 }

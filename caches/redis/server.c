@@ -51,6 +51,6 @@ on_info(struct cache_lane *lane, const struct redis_reply *reply, void *argument
 void
 server_inspect(struct cache_lane *lane, struct redis_node *node)
 {
-	(void)route_words_to(lane, node, true, 2, (const struct bytes[]){bytes_text("INFO"), bytes_text("memory")},
-			     on_info, node);
+	(void)route_words_on(lane, redis_node_pick(node, false), true, 2,
+			     (const struct bytes[]){bytes_text("INFO"), bytes_text("memory")}, on_info, node);
 }

@@ -11,6 +11,8 @@
 #define ASK_INTERVAL_NS UINT64_C(500000000) /* of suspicions */
 #define REFRESH_NS UINT64_C(30000000000)    /* without any */
 #define NODES_MAX 4096
+#define COMPLAINTS_AT_ONCE 4
+#define COMPLAINT_INTERVAL_NS UINT64_C(60000000000)
 
 /* --- Nodes --- */
 
@@ -33,7 +35,7 @@ topology_find(struct cache_lane *lane, const struct redis_address *address)
 	return node;
 }
 
-/* Those that nothing leads to any more. */
+/* Ends those that nothing leads to any more. Not from a callback of theirs. */
 static void
 retire_nodes(struct cache_lane *lane)
 {
@@ -55,18 +57,18 @@ retire_nodes(struct cache_lane *lane)
 		next = TAILQ_NEXT(node, list);
 		if (!node->kept) {
 			TAILQ_REMOVE(&lane->nodes, node, list);
-			TAILQ_INSERT_TAIL(&lane->retired, node, list);
+			redis_node_free(node);
 		}
 	}
 }
 
 static void
-free_nodes(struct redis_node_list *nodes)
+free_nodes(struct cache_lane *lane)
 {
 	struct redis_node *node;
 
-	while ((node = TAILQ_FIRST(nodes)) != NULL) {
-		TAILQ_REMOVE(nodes, node, list);
+	while ((node = TAILQ_FIRST(&lane->nodes)) != NULL) {
+		TAILQ_REMOVE(&lane->nodes, node, list);
 		redis_node_free(node);
 	}
 }
@@ -204,7 +206,7 @@ topology_set_slots(struct cache_lane *lane, struct redis_slots *slots)
 			fill_shard(lane, &lane->shards[i], &slots->shards[i]);
 		}
 		lane->cluster = true;
-		retire_nodes(lane);
+		lane->retires = true;
 		lane->complaint[0] = '\0';
 	} else {
 		free(by_slot);
@@ -252,7 +254,7 @@ topology_set_server(struct cache_lane *lane, const struct redis_address *primary
 	}
 	if (new_shards(lane, 1) != NULL) {
 		fill_shard(lane, lane->shards, &from);
-		retire_nodes(lane);
+		lane->retires = true;
 		lane->complaint[0] = '\0';
 	}
 }
@@ -262,14 +264,18 @@ topology_complain(struct cache_lane *lane, const char *format, ...)
 {
 	char text[sizeof(lane->complaint)];
 	char line[1024];
+	uint64_t now = clock_now_ns();
 	va_list args;
 
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	if (!lane->announces || strcmp(text, lane->complaint) == 0) {
+	if (!lane->announces || strcmp(text, lane->complaint) == 0 ||
+	    (lane->complaints >= COMPLAINTS_AT_ONCE && now - lane->complained_ns < COMPLAINT_INTERVAL_NS)) {
 		return;
 	}
+	lane->complaints++;
+	lane->complained_ns = now;
 	memcpy(lane->complaint, text, sizeof(text));
 	(void)snprintf(line, sizeof(line), "cache 'redis': %s; requests are served without it and it is tried again",
 		       text);
@@ -354,9 +360,11 @@ on_timer(void *argument)
 	uint64_t since = clock_now_ns() - lane->asked_ns;
 
 	lane->host->timer_set(lane->timer, TICK_MS);
-	free_nodes(&lane->retired);
-	if (since >= REFRESH_NS ? lane->cluster
-				: since >= ASK_INTERVAL_NS && (lane->suspects || !all_primaries_serve(lane))) {
+	if (lane->retires) {
+		lane->retires = false;
+		retire_nodes(lane);
+	}
+	if (since >= REFRESH_NS || (since >= ASK_INTERVAL_NS && (lane->suspects || !all_primaries_serve(lane)))) {
 		ask(lane);
 	}
 	secret_check(lane);
@@ -364,23 +372,33 @@ on_timer(void *argument)
 }
 
 static void
-on_up(void *context, struct redis_node *node, const struct redis_greeting *greeting)
+on_up(void *context, struct redis_node *node)
 {
 	struct cache_lane *lane = context;
 	enum redis_topology topology = lane->cache->settings->topology;
 
-	if (topology == REDIS_CLUSTER || (topology == REDIS_AUTO && node->is_cluster)) {
-		if (!lane->cluster || lane->shard_of == NULL) {
-			lane->cluster = true;
-			cluster_ask(lane, node);
-		}
+	if ((topology == REDIS_CLUSTER || (topology == REDIS_AUTO && node->is_cluster)) &&
+	    (!lane->cluster || lane->shard_of == NULL)) {
+		lane->cluster = true;
+		cluster_ask(lane, node);
 	}
-	if (lane->announces && greeting != NULL && !node->inspected) {
+	secret_check(lane);
+}
+
+static void
+on_linked(void *context, struct redis_link *link, const struct redis_greeting *greeting)
+{
+	struct cache_lane *lane = context;
+	struct redis_node *node = link->node;
+
+	if (lane->announces && !node->inspected) {
 		node->inspected = true;
 		server_inspect(lane, node);
 	}
-	purge_watch_node(lane, node);
-	secret_check(lane);
+	if (lane->sentinel != NULL && greeting->replica && lane->shard_count > 0 && node == lane->shards[0].primary) {
+		topology_suspect(lane);
+	}
+	purge_watch_link(lane, link);
 }
 
 static void
@@ -425,9 +443,9 @@ topology_start(struct cache_lane *lane)
 	const struct redis_settings *settings = lane->cache->settings;
 
 	TAILQ_INIT(&lane->nodes);
-	TAILQ_INIT(&lane->retired);
 	lane->shared.context = lane;
 	lane->shared.connected = on_connected;
+	lane->shared.linked = on_linked;
 	lane->shared.up = on_up;
 	lane->shared.down = on_down;
 	lane->shared.pushed = on_pushed;
@@ -448,9 +466,12 @@ topology_stop(struct cache_lane *lane)
 {
 	redis_sentinel_free(lane->sentinel);
 	lane->sentinel = NULL;
-	free_nodes(&lane->nodes);
-	free_nodes(&lane->retired);
-	lane->host->timer_free(lane->timer);
+	/* First the ways that lead to nodes, as the commands that these answer now may be followed by others. */
+	lane->shard_count = 0;
 	free(lane->shards);
+	lane->shards = NULL;
 	free(lane->shard_of);
+	lane->shard_of = NULL;
+	free_nodes(lane);
+	lane->host->timer_free(lane->timer);
 }

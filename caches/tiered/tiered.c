@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define INSERT_MARKS 1024
+
 struct tiered_settings {
 	int64_t promotion_window;
 };
@@ -43,6 +45,8 @@ struct cache {
 	struct cache *behind;
 	size_t window_keys;
 	_Atomic uint64_t purges;
+	_Atomic uint64_t inserts;
+	_Atomic uint64_t inserted[INSERT_MARKS]; /* by a part of the key: the latest one */
 	counter promotions;
 };
 
@@ -67,6 +71,7 @@ static bool
 tiered_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 {
 	lookup->purges = atomic_load(&lane->cache->purges);
+	lookup->inserts = atomic_load(&lane->cache->inserts);
 	return made.behind->lookup(lane->behind, lookup);
 }
 
@@ -80,6 +85,12 @@ purge_front(struct cache_lane *lane, struct bytes model, struct bytes version)
 	return purge.removed;
 }
 
+static _Atomic uint64_t *
+insert_mark(struct cache_lane *lane, const struct cache_key *key)
+{
+	return &lane->cache->inserted[(key->digest.bytes[2] << 8 | key->digest.bytes[3]) % INSERT_MARKS];
+}
+
 static void
 tiered_confirm(struct cache_lane *lane, const struct cache_lookup *lookup, size_t index, uint64_t ttl_ms)
 {
@@ -88,7 +99,8 @@ tiered_confirm(struct cache_lane *lane, const struct cache_lookup *lookup, size_
 	struct bytes model;
 	struct bytes version;
 
-	if (!window_see(&lane->window, &key->digest) || atomic_load(&lane->cache->purges) != lookup->purges) {
+	if (!window_see(&lane->window, &key->digest) || atomic_load(&lane->cache->purges) != lookup->purges ||
+	    atomic_load(insert_mark(lane, key)) > lookup->inserts) { /* there may be a newer one in front */
 		return;
 	}
 	(void)made.front->insert(lane->front, &insert);
@@ -109,6 +121,7 @@ tiered_insert(struct cache_lane *lane, struct cache_insert *insert)
 		.replaces = !window_see(&lane->window, &insert->key->digest),
 	};
 
+	atomic_store(insert_mark(lane, insert->key), atomic_fetch_add(&lane->cache->inserts, 1) + 1);
 	(void)made.front->insert(lane->front, &front);
 	return made.behind->insert(lane->behind, insert);
 }

@@ -331,7 +331,38 @@ purge_elsewhere(struct tiers *tiers)
 	shared.lane->host->purged(shared.lane->host->context, bytes_text("model"), bytes_make(NULL, 0));
 }
 
+static void
+store_newer(struct tiers *tiers)
+{
+	insert(tiers, 1, 12);
+}
+
 /* --- Tests --- */
+
+static void
+test_an_older_value_does_not_replace_a_newer(void **state)
+{
+	struct tiers *tiers = *state;
+
+	insert(tiers, 1, 11);
+	assert_true(look_up(tiers, 1, NULL, store_newer));
+	assert_int_equal(peek(tiers, 1), 12);
+}
+
+static void
+test_what_is_too_large_takes_the_older_away(void **state)
+{
+	struct tiers *tiers = *state;
+	struct cache_key key = key_of(1);
+	struct cache_insert insertion = {.key = &key, .value = blob_new(2000000)};
+
+	insert(tiers, 1, 11);
+	insert(tiers, 1, 11);
+	assert_int_equal(peek(tiers, 1), 11);
+	assert_true(ops->insert(tiers->lane, &insertion));
+	blob_unref(insertion.value);
+	assert_int_equal(peek(tiers, 1), -1);
+}
 
 static void
 test_options(void **state)
@@ -543,6 +574,8 @@ main(void)
 		TEST(test_options),
 		TEST(test_what_the_table_has),
 		TEST(test_second_sight_promotes),
+		TEST(test_an_older_value_does_not_replace_a_newer),
+		TEST(test_what_is_too_large_takes_the_older_away),
 		TEST(test_unconfirmed_values_stay_behind),
 		TEST(test_a_scan_stays_behind),
 		TEST(test_a_newer_entry_replaces),
