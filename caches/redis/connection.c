@@ -310,6 +310,18 @@ handle_read(struct redis_connection *connection)
 	}
 }
 
+/* Has the server taken some of what the system still keeps for it, since this was asked last? */
+static bool
+drains(struct redis_connection *connection)
+{
+	int kept = connection->kept;
+
+	if (connection->valkey == NULL || ioctl(connection->valkey->c.fd, SIOCOUTQ, &connection->kept) != 0) {
+		return false;
+	}
+	return connection->kept < kept;
+}
+
 /* Where there was no room, there is some now: the server takes what is sent, however slowly. */
 static void
 handle_write(struct redis_connection *connection)
@@ -319,6 +331,7 @@ handle_write(struct redis_connection *connection)
 	}
 	valkeyAsyncHandleWrite(connection->valkey);
 	connection->blocked = (connection->events & CACHE_WRITE) != 0;
+	(void)drains(connection); /* notes how much there is now */
 }
 
 static void
@@ -566,18 +579,6 @@ start(struct redis_connection *connection)
 		host->resolve(host->context, address->host, address->port, connection->options.attempt, on_resolved,
 			      connection);
 	}
-}
-
-/* Has the server taken some of what the system still keeps for it, since this was asked last? */
-static bool
-drains(struct redis_connection *connection)
-{
-	int kept = connection->kept;
-
-	if (connection->valkey == NULL || ioctl(connection->valkey->c.fd, SIOCOUTQ, &connection->kept) != 0) {
-		return false;
-	}
-	return connection->kept < kept;
 }
 
 /* The name is still being looked up, which cannot be called off: the owner is told, and on_resolved frees the rest. */
