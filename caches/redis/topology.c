@@ -9,6 +9,7 @@
 
 #define TICK_MS 500U
 #define ASK_INTERVAL_NS UINT64_C(500000000) /* of suspicions */
+#define REPLICA_NS UINT64_C(2000000000)	    /* while a replica is wanted and there is none */
 #define REFRESH_NS UINT64_C(30000000000)    /* without any */
 #define NODES_MAX 4096
 #define COMPLAINTS_AT_ONCE 4
@@ -172,16 +173,20 @@ new_shards(struct cache_lane *lane, size_t count)
 	return shards;
 }
 
+static bool
+reads_replicas(const struct cache_lane *lane)
+{
+	return lane->cache->settings->read_from != REDIS_READ_PRIMARY;
+}
+
 static void
 fill_shard(struct cache_lane *lane, struct redis_shard *shard, const struct redis_slots_shard *from)
 {
-	bool reads_replicas = lane->cache->settings->read_from != REDIS_READ_PRIMARY;
-
 	shard->primary = topology_find(lane, &from->primary.address);
 	if (shard->primary != NULL && from->primary.zone[0] != '\0') {
 		memcpy(shard->primary->zone, from->primary.zone, sizeof(from->primary.zone));
 	}
-	for (size_t i = 0; i < from->replica_count && reads_replicas; i++) {
+	for (size_t i = 0; i < from->replica_count && reads_replicas(lane); i++) {
 		struct redis_node *node = topology_find(lane, &from->replicas[i].address);
 
 		if (node != NULL) {
@@ -353,18 +358,40 @@ all_primaries_serve(const struct cache_lane *lane)
 	return lane->shard_count > 0;
 }
 
+static bool
+lacks_replica(struct cache_lane *lane)
+{
+	for (size_t i = 0; i < lane->shard_count && reads_replicas(lane); i++) {
+		if (best_replica(lane, &lane->shards[i]) == NULL) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Nobody tells of replicas that come, and sentinels only of primaries. */
+static bool
+is_time_to_ask(struct cache_lane *lane)
+{
+	uint64_t since = clock_now_ns() - lane->asked_ns;
+
+	if (since >= REFRESH_NS || (since >= REPLICA_NS && lacks_replica(lane))) {
+		return true;
+	}
+	return since >= ASK_INTERVAL_NS && (lane->suspects || !all_primaries_serve(lane));
+}
+
 static void
 on_timer(void *argument)
 {
 	struct cache_lane *lane = argument;
-	uint64_t since = clock_now_ns() - lane->asked_ns;
 
 	lane->host->timer_set(lane->timer, TICK_MS);
 	if (lane->retires) {
 		lane->retires = false;
 		retire_nodes(lane);
 	}
-	if (since >= REFRESH_NS || (since >= ASK_INTERVAL_NS && (lane->suspects || !all_primaries_serve(lane)))) {
+	if (is_time_to_ask(lane)) {
 		ask(lane);
 	}
 	secret_check(lane);
