@@ -14,8 +14,10 @@
 #include <valkey/async.h>
 
 #define REPLY_MAX ((size_t)513 << 20) /* Redis's longest string, and its frame */
+#define STRING_MAX (512LL << 20)
 #define PUSH_MAX ((size_t)16 << 20)
 #define READS_MAX 16 /* at once, of one connection */
+#define LINE_MAX_LENGTH ((size_t)65536)
 
 enum connection_state {
 	CONNECTION_NEW,
@@ -261,6 +263,21 @@ on_cleanup(void *argument)
 	end(connection);
 }
 
+/*
+ * A line has an end soon; what is not whole though it has one is a string, behind its length, which Redis bounds. Else
+ * what comes would be kept, and searched again and again.
+ */
+static bool
+may_end(const char *unread, size_t length)
+{
+	size_t searched = length < LINE_MAX_LENGTH ? length : LINE_MAX_LENGTH;
+
+	if (memchr(unread, '\n', searched) == NULL) {
+		return searched == length;
+	}
+	return strtoll(unread, NULL, 10) <= STRING_MAX;
+}
+
 /* What has been read and is no whole reply yet must belong to a command or be a push, and have an end. */
 static void
 check_unread(struct redis_connection *connection)
@@ -272,6 +289,8 @@ check_unread(struct redis_connection *connection)
 
 	if (unread > limit) {
 		redis_connection_fail(connection, "the server sends what it was not asked for");
+	} else if (unread > 0 && !may_end(reader->buf + reader->pos, unread)) {
+		redis_connection_fail(connection, "the server sends a reply without an end");
 	}
 }
 
@@ -509,6 +528,7 @@ open_connection(struct redis_connection *connection)
 	connection->watch = host->watch_new(host->context, valkey->c.fd, on_events, connection);
 	valkey->data = connection;
 	valkey->c.reader->fn = &redis_reply_functions;
+	valkey->c.reader->privdata = &connection->intake;
 	valkey->ev.data = connection;
 	valkey->ev.addRead = add_read;
 	valkey->ev.delRead = remove_read;

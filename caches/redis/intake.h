@@ -22,6 +22,7 @@ struct redis_intake {
 	size_t length;
 	size_t got; /* of length + 2, the line's end included */
 	bool whole;
+	size_t spent; /* what the reply that is being read has taken so far, as reply.c bounds it */
 };
 
 /* From now on `context` reads this way. Zeroed before; it lasts until redis_intake_end, before the context is freed. */

@@ -6,6 +6,22 @@
 
 #define ELEMENTS_MAX 65536 /* SCAN may answer with somewhat more keys than it was asked for */
 
+#define OBJECT_COST 512 /* more than one takes, so that there are few */
+#define REPLY_COST_MAX ((size_t)640 << 20)
+
+/* What one reply takes in all is bounded, however it is nested. */
+static bool
+afford(const valkeyReadTask *task, size_t size)
+{
+	struct redis_intake *intake = task->privdata;
+
+	if (intake == NULL) {
+		return true;
+	}
+	intake->spent = (task->parent == NULL ? 0 : intake->spent) + OBJECT_COST + size;
+	return intake->spent <= REPLY_COST_MAX;
+}
+
 /* A reply inside an array hangs on it from the start, so that freeing the outermost frees all. */
 static struct redis_reply *
 new_reply(const valkeyReadTask *task)
@@ -59,7 +75,7 @@ create_string(const valkeyReadTask *task, char *text, size_t length)
 	if (blob == NULL) {
 		blob = copy_string(text, length);
 	}
-	reply = blob == NULL ? NULL : new_reply(task);
+	reply = blob == NULL || !afford(task, blob->length) ? NULL : new_reply(task);
 	if (reply == NULL) {
 		blob_unref(blob);
 		return NULL;
@@ -73,7 +89,8 @@ create_string(const valkeyReadTask *task, char *text, size_t length)
 static void *
 create_array(const valkeyReadTask *task, size_t elements)
 {
-	struct redis_reply *reply = elements > ELEMENTS_MAX ? NULL : new_reply(task);
+	bool fits = elements <= ELEMENTS_MAX && afford(task, elements * sizeof(void *));
+	struct redis_reply *reply = fits ? new_reply(task) : NULL;
 
 	if (reply == NULL) {
 		return NULL;
@@ -93,7 +110,7 @@ create_array(const valkeyReadTask *task, size_t elements)
 static void *
 create_integer(const valkeyReadTask *task, long long value)
 {
-	struct redis_reply *reply = new_reply(task);
+	struct redis_reply *reply = afford(task, 0) ? new_reply(task) : NULL;
 
 	if (reply != NULL) {
 		reply->base.integer = value;
@@ -116,7 +133,7 @@ create_double(const valkeyReadTask *task, double value, char *text, size_t lengt
 static void *
 create_nil(const valkeyReadTask *task)
 {
-	struct redis_reply *reply = new_reply(task);
+	struct redis_reply *reply = afford(task, 0) ? new_reply(task) : NULL;
 
 	if (reply != NULL) {
 		reply->base.type = VALKEY_REPLY_NIL;
