@@ -528,7 +528,6 @@ open_connection(struct redis_connection *connection)
 	connection->watch = host->watch_new(host->context, valkey->c.fd, on_events, connection);
 	valkey->data = connection;
 	valkey->c.reader->fn = &redis_reply_functions;
-	valkey->c.reader->privdata = &connection->intake;
 	valkey->ev.data = connection;
 	valkey->ev.addRead = add_read;
 	valkey->ev.delRead = remove_read;

@@ -13,6 +13,7 @@
 #define BACKOFF_MAX_MS 1000U
 #define HEARTBEAT_MS 1000U
 #define ANNOUNCEMENTS_AT_ONCE 4
+#define ANNOUNCEMENTS_OF_ALL 16
 #define ANNOUNCEMENT_INTERVAL_NS UINT64_C(60000000000)
 #define WELL_NS UINT64_C(10000000000)
 
@@ -47,6 +48,21 @@ count_announcement(struct redis_node *node, uint64_t now)
 	node->announced_ns = now;
 }
 
+/* Of all nodes together, as a cluster may name any number that are not there. */
+static bool
+may_tell(struct redis_nodes *shared, uint64_t now)
+{
+	if (now - shared->failure_told_ns >= ANNOUNCEMENT_INTERVAL_NS) {
+		shared->failures_told = 0;
+	}
+	if (shared->failures_told >= ANNOUNCEMENTS_OF_ALL) {
+		return false;
+	}
+	shared->failures_told++;
+	shared->failure_told_ns = now;
+	return true;
+}
+
 /* One line when the reason changes, not one for each attempt. */
 static void
 announce_failure(struct redis_node *node, const char *why)
@@ -57,7 +73,7 @@ announce_failure(struct redis_node *node, const char *why)
 		node->announcements = 0;
 	}
 	node->failed_ns = now;
-	if (strcmp(node->announced, why) == 0 || !may_announce(node, now)) {
+	if (strcmp(node->announced, why) == 0 || !may_announce(node, now) || !may_tell(node->shared, now)) {
 		return;
 	}
 	(void)snprintf(node->announced, sizeof(node->announced), "%s", why);
@@ -426,7 +442,7 @@ redis_node_catch_up(struct redis_node *node)
 /* --- From first to last --- */
 
 struct redis_node *
-redis_node_new(const struct redis_nodes *shared, const struct redis_address *address)
+redis_node_new(struct redis_nodes *shared, const struct redis_address *address)
 {
 	size_t count = (size_t)shared->settings->pool_size + 1;
 	struct redis_node *node = calloc(1, sizeof(*node) + count * sizeof(*node->links));

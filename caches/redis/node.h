@@ -24,6 +24,8 @@ struct redis_nodes {
 	struct redis_cork *cork;
 	bool announces; /* log changes of state; one lane of all does */
 	bool read_only; /* see struct redis_connection_options */
+	unsigned failures_told;
+	uint64_t failure_told_ns;
 	counter *breakings;
 	void *context;
 	/* One connection more (1), or one less (-1). */
@@ -53,7 +55,7 @@ struct redis_node {
 	TAILQ_ENTRY(redis_node) list; /* the owner's */
 	bool kept;		      /* the owner's */
 	bool inspected;		      /* the owner's */
-	const struct redis_nodes *shared;
+	struct redis_nodes *shared;
 	struct redis_address address;
 	char name[300]; /* of the address, for people */
 	char zone[64];
@@ -78,7 +80,7 @@ struct redis_node {
 };
 
 /* NULL without memory. Connects by itself. */
-struct redis_node *redis_node_new(const struct redis_nodes *shared, const struct redis_address *address);
+struct redis_node *redis_node_new(struct redis_nodes *shared, const struct redis_address *address);
 
 /* Not from a callback of one of its connections: its commands are answered before this returns. */
 void redis_node_free(struct redis_node *node);
