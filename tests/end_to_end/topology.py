@@ -183,7 +183,7 @@ class Node(Redis):
             "--cluster-enabled", "yes", "--cluster-port", str(self.bus), "--cluster-node-timeout", "1000",
             "--cluster-replica-validity-factor", "0", "--cluster-require-full-coverage", "no",
             "--cluster-allow-replica-migration", "no",  # a primary without slots stays one
-            "--repl-diskless-sync-delay", "0", *options], program)
+            "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", *options], program)
 
     def answers(self):
         if not super().answers():
@@ -235,13 +235,29 @@ class Cluster:
         for node in alive:
             assert self.owners(node) == first
             assert set(self.view(node)) >= set(alive)
+            assert self.told(node) >= {each for each in alive if self.serves(each, node)}
             assert b"cluster_state:ok" in node.command("CLUSTER", "INFO")
             role = node.command("ROLE")
             assert role[0] == b"master" or role[3] == b"connected", role
         return True
 
+    def serves(self, node, view_of=None):
+        """Is it an owner of slots, or a replica of one?"""
+        _, primary, slots = self.view(view_of)[node]
+        return bool(slots) or primary != b"-"
+
+    def told(self, node):
+        """Those that clients of the node hear of; a replica only once it has data."""
+        by_id = {each.id: each for each in self.nodes}
+        return {by_id[member[2]] for part in node.command("CLUSTER", "SLOTS") for member in part[2:]
+                if member[2] in by_id}
+
     def primaries(self):
         return sorted(set(self.owners().values()), key=self.nodes.index)
+
+    def replicas(self):
+        primaries = self.primaries()
+        return [node for node in self.alive() if node not in primaries]
 
     def slot(self, key):
         return self.alive()[0].command("CLUSTER", "KEYSLOT", key)
@@ -259,7 +275,8 @@ class Cluster:
     def fail_over(self, which=0):
         """A primary and its replica change places, and both live."""
         primary = self.primaries()[which]
-        replica = next(node for node, (_, of, _) in self.view().items() if of == primary.id)
+        replica = eventually(lambda: next((node for node, (_, of, _) in self.view().items() if of == primary.id), None),
+                             "the primary's replica")
         replica.command("CLUSTER", "FAILOVER")
         eventually(lambda: self.agreed() and replica in self.primaries(), "the replica in the primary's place")
         return primary
@@ -271,6 +288,23 @@ class Cluster:
         node.command("CLUSTER", "MEET", LOCAL, known.port, known.bus)
         eventually(self.agreed, "a node that all know")
         return node
+
+    def add_replica(self, primary):
+        """One more, which has all that the primary has."""
+        known, node = self.alive()[0], self._new_node()
+        self.nodes.append(node)
+        node.command("CLUSTER", "MEET", LOCAL, known.port, known.bus)
+        eventually(self.agreed, "a node that all know")
+        node.command("CLUSTER", "REPLICATE", primary.id)
+        eventually(lambda: self.agreed() and node.command("ROLE")[0] == b"slave", "one more replica")
+        return node
+
+    def announce(self, node, port):
+        """From now on the cluster says that the node has this port."""
+        node.command("CONFIG", "SET", "cluster-announce-port", port)
+        said = f":{port}@".encode()
+        eventually(lambda: all(said in each.command("CLUSTER", "NODES") for each in self.alive()), "another port")
+        eventually(self.agreed, "links by way of the other port")
 
     def begin_move(self, slot, target):
         """From now on, the owner answers ASK for keys of the slot that it has not."""
