@@ -1,0 +1,110 @@
+"""Servers that say they are Redis: what no real one does, said on purpose."""
+
+import socket
+import threading
+
+from faults import reset
+from support import LOCAL, free_port
+from topology import cache_options
+
+
+def bulk(text):
+    return b"$%d\r\n%s\r\n" % (len(text), text)
+
+
+def error(text):
+    return f"-{text}\r\n".encode()
+
+
+def array(*parts):
+    return b"*%d\r\n" % len(parts) + b"".join(parts)
+
+
+def number(value):
+    return b":%d\r\n" % value
+
+
+def slots(*ranges):
+    """CLUSTER SLOTS, of (first, last, host, port)."""
+    return array(*(array(number(first), number(last), array(bulk(host.encode()), number(port), bulk(b"0" * 40)))
+                   for first, last, host, port in ranges))
+
+
+class Peer:
+    """A Redis that keeps strings, and which a function may keep from answering as one does.
+
+    says(peer, words, send): of each command, whether it has dealt with it; words are bytes, and send(bytes) fails by
+    OSError once the client has gone. Attributes: `says`, to be changed at any time; `kept`, the strings; `accepted`
+    counts connections and `asked` commands, by name."""
+
+    def __init__(self, says=None):
+        self.says, self.kept = says, {}
+        self.accepted, self.asked = 0, {}
+        self.lock = threading.Lock()
+        self.connections = set()
+        self.port = free_port()
+        self.listener = socket.create_server((LOCAL, self.port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cache(self, **options):
+        return cache_options(**{"host": LOCAL, "port": self.port, "lookup_timeout": 300, **options})
+
+    def disconnect(self):
+        with self.lock:
+            connections, self.connections = self.connections, set()
+        for connection in connections:
+            reset(connection)
+
+    def stop(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.disconnect()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return  # told to stop
+            with self.lock:
+                self.accepted += 1
+                self.connections.add(connection)
+            threading.Thread(target=self._serve, args=[connection], daemon=True).start()
+
+    def _serve(self, connection):
+        stream = connection.makefile("rb")
+        try:
+            while line := stream.readline():
+                words = []
+                for _ in range(int(line[1:])):
+                    length = int(stream.readline()[1:])
+                    words.append(stream.read(length + 2)[:-2])
+                name = words[0].upper()
+                with self.lock:
+                    self.asked[name] = self.asked.get(name, 0) + 1
+                if self.says is None or not self.says(self, words, connection.sendall):
+                    connection.sendall(self.answer(words))
+        except (OSError, ValueError):
+            pass  # it has gone
+        with self.lock:
+            self.connections.discard(connection)
+        reset(connection)
+
+    def answer(self, words):
+        """As Redis does, without pushes."""
+        name, *rest = words[0].upper(), *words[1:]
+        if name == b"HELLO":
+            return b"%3\r\n$6\r\nserver\r\n$5\r\nredis\r\n$5\r\nproto\r\n:3\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n"
+        if name == b"GET":
+            found = self.kept.get(rest[0])
+            return b"_\r\n" if found is None else bulk(found)
+        if name == b"SET":
+            if b"NX" in rest[2:] and rest[0] in self.kept:
+                return b"_\r\n"
+            self.kept[rest[0]] = rest[1]
+            return b"+OK\r\n"
+        if name == b"DEL":
+            return b":%d\r\n" % (self.kept.pop(rest[0], None) is not None)
+        if name == b"INFO":
+            return bulk(b"# Memory\r\nmaxmemory:1000000\r\nmaxmemory_policy:allkeys-lru\r\n")
+        return b"+OK\r\n"

@@ -1,0 +1,464 @@
+"""Peers that are not quite Redis: never a wrong answer, never a failed request, and bounds on memory and words."""
+
+import itertools
+import re
+
+import pytest
+
+from load import Load, ask, complaints, wait_hits
+from peers import Peer, array, bulk, error, number, slots
+from support import LOCAL, eventually
+from topology import cache_options
+
+QUESTIONS = range(20)
+FEW = 20  # lines of the log
+MIB = 1 << 20
+ENOUGH = 1500 * MIB  # a sanitizer makes much of small objects, and keeps what was freed
+
+
+@pytest.fixture
+def peer():
+    """peer(says=None): a Peer."""
+    made = []
+
+    def make(*arguments):
+        made.append(Peer(*arguments))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture
+def simple(serve, repository):
+    repository.add("simple")
+    return lambda *arguments: serve(repository, *arguments, "--threads=1")
+
+
+def is_lookup(words):
+    return words[0] == b"GET" and not words[1].endswith(b":key_secret")
+
+
+def to_lookups(reply):
+    """Look-ups, and nothing else, are answered so."""
+    def says(peer, words, send):
+        if is_lookup(words):
+            send(reply(peer) if callable(reply) else reply)
+            return True
+
+    return says
+
+
+def memory(server):
+    """Bytes, at most ever."""
+    with open(f"/proc/{server.process.pid}/status") as status:
+        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read())[1]) * 1024
+
+
+def misbehave(server, peer, says, count=60):
+    """Right answers while the peer says odd things, few words about it, and hits when it has come to reason."""
+    wait_hits(server, QUESTIONS)
+    peer.says = says
+    with Load(server, len(QUESTIONS), 2) as load:
+        load.go_on(count)
+        peer.says = None
+        peer.disconnect()
+    wait_hits(server, QUESTIONS, "hits of a peer that has come to reason")
+    assert len(complaints(server)) <= FEW, complaints(server)
+
+
+# --- Sane ones ---
+
+
+def test_a_peer(simple, peer):
+    one = peer()
+    server = simple(*one.cache())
+    wait_hits(server, QUESTIONS)
+    assert not complaints(server)
+
+
+def test_no_hello(simple, peer):
+    """Before Redis 6."""
+    def old(peer, words, send):
+        if words[0] == b"HELLO":
+            send(error("ERR unknown command 'HELLO'"))
+            return True
+        if words[0] in (b"GET", b"SET") and peer.answer(words) == b"_\r\n":
+            send(b"$-1\r\n")
+            return True
+
+    one = peer(old)
+    server = simple(*one.cache())
+    wait_hits(server, QUESTIONS)
+    assert not complaints(server)
+
+
+# --- Odd replies ---
+
+
+ODD = {
+    "integer": b":1\r\n",
+    "status": b"+OK\r\n",
+    "double": b",1.5\r\n",
+    "boolean": b"#t\r\n",
+    "big_number": b"(123456789012345678901234567890\r\n",
+    "verbatim": b"=7\r\ntxt:abc\r\n",
+    "array": array(bulk(b"a")),
+    "empty_array": b"*0\r\n",
+    "no_array": b"*-1\r\n",
+    "map": b"%1\r\n$1\r\na\r\n$1\r\nb\r\n",
+    "set": b"~1\r\n$1\r\na\r\n",
+    "attribute": b"|1\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n",
+    "deep_array": b"*1\r\n" * 8 + b":1\r\n",
+    "too_deep_array": b"*1\r\n" * 100 + b":1\r\n",
+    "error": error("ERR odd"),
+    "empty_error": b"-\r\n",
+    "long_error": error("ERR " + "odd " * 10_000),
+    "error_of_bytes": b"-\xff\x00\x1b[31m\xfe\r\n",
+    "empty": bulk(b""),
+    "some_bytes": bulk(bytes(range(256)) * 4),
+    "length_below_none": b"$-2\r\n",
+    "length_no_number": b"$abc\r\n",
+    "length_beyond_all": b"$99999999999999999999\r\n",
+    "length_huge": b"$9000000000000000000\r\n",
+    "count_huge": b"*1000000000\r\n",
+    "count_beyond_all": b"*99999999999999999999\r\n",
+    "no_type": b"?what\r\n",
+    "zeros": bytes(1000),
+    "web": b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+    "two": bulk(b"a") + bulk(b"b"),
+    "ten": number(1) * 10,
+}
+
+
+@pytest.mark.parametrize("reply", ODD.values(), ids=ODD)
+def test_odd_reply(simple, peer, reply):
+    one = peer()
+    misbehave(simple(*one.cache()), one, to_lookups(reply))
+
+
+@pytest.mark.parametrize("reply", [b"", b"$", b"$1000\r\n", bulk(b"x" * 1000)[:-3], b"*3\r\n:1\r\n", b"-ERR"],
+                         ids=["none", "type", "length", "most", "array", "error"])
+def test_half_a_reply_and_silence(simple, peer, reply):
+    one = peer()
+    misbehave(simple(*one.cache(socket_timeout=200)), one, to_lookups(reply), 30)
+
+
+def test_half_a_reply_and_the_end(simple, peer):
+    def says(peer, words, send):
+        if is_lookup(words):
+            send(b"$1000\r\nabc")
+            peer.disconnect()
+            return True
+
+    one = peer()
+    misbehave(simple(*one.cache()), one, says)
+
+
+def test_value_of_another_key(simple, peer):
+    values = itertools.cycle(QUESTIONS)
+
+    def other(peer):
+        entries = [value for key, value in sorted(peer.kept.items()) if b":simple:" in key]
+        return bulk(entries[next(values) % len(entries)])
+
+    one = peer()
+    misbehave(simple(*one.cache()), one, to_lookups(other))
+
+
+@pytest.mark.parametrize("extra", [number(1), b"_\r\n", bulk(b"abc"), array(bulk(b"a"), bulk(b"b"))],
+                         ids=["integer", "none", "string", "array"])
+def test_replies_out_of_nowhere(simple, peer, extra):
+    """Each later reply is taken for that to the command before it."""
+    def says(peer, words, send):
+        send(extra + peer.answer(words) if is_lookup(words) else peer.answer(words))
+        return True
+
+    one = peer()
+    misbehave(simple(*one.cache()), one, says)
+
+
+def test_replies_in_another_order(simple, peer):
+    held = []
+
+    def says(peer, words, send):
+        if not is_lookup(words):
+            return False
+        held.append(peer.answer(words))
+        if len(held) > 1:
+            send(held.pop() + held.pop())
+        return True
+
+    one = peer()
+    misbehave(simple(*one.cache(socket_timeout=200)), one, says)
+
+
+PUSHES = {
+    "message": b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n",
+    "subscribe": b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n",
+    "unsubscribe": b">3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n$1\r\nx\r\n",
+    "invalidate_all": b">2\r\n$10\r\ninvalidate\r\n_\r\n",
+    "invalidate": b">2\r\n$10\r\ninvalidate\r\n*1\r\n$16\r\nhippocamp:purges\r\n",
+    "invalidate_number": b">2\r\n$10\r\ninvalidate\r\n:7\r\n",
+    "one": b">1\r\n$10\r\ninvalidate\r\n",
+    "empty": b">0\r\n",
+    "numbers": b">3\r\n:1\r\n:2\r\n:3\r\n",
+    "nested": b">2\r\n*1\r\n$1\r\na\r\n*1\r\n$1\r\nb\r\n",
+}
+
+
+@pytest.mark.parametrize("push", PUSHES.values(), ids=PUSHES)
+def test_pushes_that_nobody_asked_for(simple, peer, push):
+    def says(peer, words, send):
+        send(push + peer.answer(words) + push)
+        return True
+
+    one = peer()
+    misbehave(simple(*one.cache()), one, says)
+
+
+# --- Too much ---
+
+
+def pour(piece, begin):
+    """Each look-up is answered by as much as the client takes."""
+    def says(peer, words, send):
+        if is_lookup(words):
+            send(begin)
+            while peer.says is says:
+                send(piece)
+            return True
+
+    return says
+
+
+ENDLESS = {
+    "line": (b"x" * 65536, b"+"),
+    "error": (b"x" * 65536, b"-"),
+    "length": (b"1" * 65536, b"$"),
+    "count": (b"1" * 65536, b"*"),
+    "no_type": (b"\0" * 65536, b""),
+    "array_of_arrays": (b"*60000\r\n" + b":1\r\n" * 60_000, b"*60000\r\n"),
+    "push": (b"x" * 65536, b">1\r\n$1000000000\r\n"),
+    "value": (b"x" * 65536, b"$1000000000\r\n"),
+}
+
+
+@pytest.mark.parametrize("piece, begin", ENDLESS.values(), ids=ENDLESS)
+def test_without_an_end(simple, peer, piece, begin):
+    one = peer()
+    server = simple(*one.cache())
+    wait_hits(server, QUESTIONS)
+    before = memory(server)
+    one.says = pour(piece, begin)
+    with Load(server, len(QUESTIONS), 1) as load:
+        eventually(lambda: one.accepted > 2, "connections that are given up")
+        load.go_on(20)
+        one.says = None
+    wait_hits(server, QUESTIONS)
+    assert memory(server) - before < ENOUGH
+    assert len(complaints(server)) <= FEW, complaints(server)
+
+
+# --- Log-in ---
+
+
+@pytest.mark.parametrize("reply", [b"", b"+OK\r\n", b"_\r\n", b"*0\r\n", b"%1\r\n:1\r\n:2\r\n", b"*3\r\n+mode\r\n+a\r\n+b\r\n",
+                                   b"%1\r\n+mode\r\n+cluster\r\n", error("ERR " + "no " * 1000), b"220 mail\r\n"])
+def test_odd_greeting(simple, peer, reply):
+    def says(peer, words, send):
+        if words[0] == b"HELLO":
+            send(reply)
+            return True
+
+    one = peer(says)
+    server = simple(*one.cache(connect_timeout=200))
+    with Load(server, len(QUESTIONS), 2):
+        one.says = None
+        one.disconnect()
+        wait_hits(server, QUESTIONS)
+    assert len(complaints(server)) <= FEW
+
+
+def test_closed_at_once(simple, peer):
+    one = peer(lambda peer, words, send: peer.disconnect() or True)
+    server = simple(*one.cache())
+    with Load(server, len(QUESTIONS), 2):
+        eventually(lambda: one.accepted > 3, "several attempts")
+        one.says = None
+        wait_hits(server, QUESTIONS)
+    assert len(complaints(server)) == 1
+
+
+# --- Clusters ---
+
+
+def in_cluster(reply, told=None):
+    """Look-ups are answered so, and CLUSTER SLOTS as is told, else that all are here."""
+    def says(peer, words, send):
+        if words[0] == b"CLUSTER":
+            send(told if told is not None else slots((0, 16383, LOCAL, peer.port)))
+        elif reply is not None and is_lookup(words):
+            send(reply(peer) if callable(reply) else reply)
+        else:
+            return False
+        return True
+
+    return says
+
+
+COUNTER = itertools.count()
+REDIRECTIONS = {
+    "to_itself": lambda peer: error(f"MOVED 1 {LOCAL}:{peer.port}"),
+    "ask_itself": lambda peer: error(f"ASK 1 {LOCAL}:{peer.port}"),
+    "to_nobody": lambda peer: error(f"MOVED 1 {LOCAL}:1"),
+    "to_ever_other": lambda peer: error(f"MOVED {next(COUNTER) % 16384} 127.1.{next(COUNTER) % 256}.1:1"),
+    "ask_ever_other": lambda peer: error(f"ASK {next(COUNTER) % 16384} 127.1.{next(COUNTER) % 256}.1:1"),
+    "to_no_such_name": lambda peer: error("MOVED 1 no-such-host.invalid:6379"),
+    "to_unknown": lambda peer: error("MOVED 1 ?:6379"),
+    "to_empty": lambda peer: error(f"MOVED 1 :{peer.port}"),
+    "no_slot": lambda peer: error(f"MOVED x {LOCAL}:{peer.port}"),
+    "slot_beyond": lambda peer: error(f"MOVED 99999 {LOCAL}:{peer.port}"),
+    "port_beyond": lambda peer: error(f"MOVED 1 {LOCAL}:99999"),
+    "no_port": lambda peer: error(f"MOVED 1 {LOCAL}"),
+    "nothing_else": lambda peer: error("MOVED"),
+    "try_again": lambda peer: error("TRYAGAIN Multiple keys request during rehashing of slot"),
+    "cross_slot": lambda peer: error("CROSSSLOT Keys in request don't hash to the same slot"),
+}
+
+
+@pytest.mark.parametrize("cluster", ["true", "auto", "false"])
+@pytest.mark.parametrize("reply", REDIRECTIONS.values(), ids=REDIRECTIONS)
+def test_redirections(simple, peer, reply, cluster):
+    one = peer(in_cluster(None))
+    server = simple(*one.cache(cluster=cluster))
+    wait_hits(server, QUESTIONS)
+    one.says = in_cluster(reply)
+    with Load(server, len(QUESTIONS), 2) as load:
+        load.go_on()
+        one.says = in_cluster(None)
+        wait_hits(server, QUESTIONS, "hits of a peer that has come to reason")
+    assert len(complaints(server)) <= FEW, complaints(server)
+
+
+SLOTS = {
+    "none": b"*0\r\n",
+    "no_array": b":1\r\n",
+    "string": bulk(b"0 16383"),
+    "error": error("ERR This instance has cluster support disabled"),
+    "nobody": slots(),
+    "unknown_host": slots((0, 16383, "?", 6379)),
+    "empty_host": slots((0, 16383, "", 6379)),
+    "no_such_host": slots((0, 16383, "no-such-host.invalid", 6379)),
+    "wrong_port": slots((0, 16383, LOCAL, 1)),
+    "port_beyond": slots((0, 16383, LOCAL, 99999)),
+    "beyond": slots((0, 99999, LOCAL, 6379)),
+    "below": slots((-5, 10, LOCAL, 6379)),
+    "backwards": slots((10, 5, LOCAL, 6379)),
+    "overlapping": slots((0, 9000, LOCAL, 6379), (8000, 16383, LOCAL, 6380)),
+    "short_range": array(array(number(0), number(16383))),
+    "short_node": array(array(number(0), number(16383), array(bulk(b"a")))),
+    "numbers": array(number(1), number(2)),
+    "deep": array(array(array(array(array(number(1)))))),
+    "text_for_numbers": array(array(bulk(b"0"), bulk(b"16383"), array(bulk(b"a"), bulk(b"1")))),
+}
+
+
+@pytest.mark.parametrize("told", SLOTS.values(), ids=SLOTS)
+def test_odd_slots(simple, peer, told):
+    """At first; when they are told right, there are hits."""
+    one = peer(in_cluster(None, told))
+    server = simple(*one.cache(cluster="true"))
+    with Load(server, len(QUESTIONS), 2) as load:
+        eventually(lambda: one.asked.get(b"CLUSTER", 0) > 0, "the question for slots")
+        load.go_on()
+        one.says = in_cluster(None)
+        wait_hits(server, QUESTIONS, "hits of a cluster that knows itself")
+    assert len(complaints(server)) <= FEW, complaints(server)
+
+
+# --- Sentinels ---
+
+
+def watching(reply, after=b""):
+    """A sentinel that answers so, and says this to those who subscribe."""
+    def says(peer, words, send):
+        if words[0] == b"SENTINEL":
+            send(reply)
+        elif words[0] == b"SUBSCRIBE":
+            send(b"*3\r\n$9\r\nsubscribe\r\n" + bulk(words[1]) + b":1\r\n" + after)
+        else:
+            return False
+        return True
+
+    return says
+
+
+MASTERS = {
+    "none": b"*-1\r\n",
+    "number": b":1\r\n",
+    "empty": b"*0\r\n",
+    "one": array(bulk(LOCAL.encode())),
+    "numbers": array(number(1), number(2)),
+    "no_port": array(bulk(LOCAL.encode()), bulk(b"x")),
+    "port_beyond": array(bulk(LOCAL.encode()), bulk(b"99999")),
+    "no_host": array(bulk(b""), bulk(b"6379")),
+    "long_host": array(bulk(b"a" * 5000), bulk(b"6379")),
+    "error": error("ERR odd"),
+    "silence": b"",
+}
+SAID = {
+    "status": b"+OK\r\n",
+    "error": error("ERR odd"),
+    "empty": b"*0\r\n",
+    "one": array(bulk(b"message")),
+    "numbers": array(number(1), number(2), number(3)),
+    "other_channel": array(bulk(b"message"), bulk(b"other"), bulk(b"x")),
+    "no_text": array(bulk(b"message"), bulk(b"+switch-master"), number(1)),
+    "other_master": array(bulk(b"message"), bulk(b"+switch-master"), bulk(b"other 1.2.3.4 1 1.2.3.5 1")),
+    "half": array(bulk(b"message"), bulk(b"+switch-master"), bulk(b"prime 1.2.3.4")),
+    "port_beyond": array(bulk(b"message"), bulk(b"+switch-master"), bulk(b"prime 1.2.3.4 1 1.2.3.5 99999")),
+    "nobody": array(bulk(b"message"), bulk(b"+switch-master"), bulk(f"prime {LOCAL} 1 {LOCAL} 1".encode())),
+    "unsubscribed": array(bulk(b"unsubscribe"), bulk(b"+switch-master"), number(0)),
+    "unsubscribed_oddly": array(bulk(b"unsubscribe"), bulk(b"+switch-master"), bulk(b"x")),
+    "subscribed": array(bulk(b"subscribe"), bulk(b"other"), number(2)),
+    "long": b"+" + b"x" * 1_000_000,
+}
+
+
+def by_sentinel(sentinel, **options):
+    return cache_options(sentinels=f"{LOCAL}:{sentinel.port}", sentinel_master="prime", lookup_timeout=300,
+                         connect_timeout=200, socket_timeout=200, **options)
+
+
+def the_master(redis):
+    return array(bulk(LOCAL.encode()), bulk(str(redis.port).encode()))
+
+
+@pytest.mark.parametrize("read_from", ["primary", "prefer_replica"])
+@pytest.mark.parametrize("told", MASTERS.values(), ids=MASTERS)
+def test_odd_masters(simple, peer, told, read_from):
+    redis, sentinel = peer(), peer(watching(told))
+    server = simple(*by_sentinel(sentinel, read_from=read_from))
+    with Load(server, len(QUESTIONS), 2) as load:
+        eventually(lambda: sentinel.asked.get(b"SENTINEL", 0) > 1, "questions for the master")
+        load.go_on()
+        sentinel.says = watching(the_master(redis))
+        sentinel.disconnect()
+        wait_hits(server, QUESTIONS, "hits of the master")
+    assert len(complaints(server)) <= FEW, complaints(server)
+
+
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID)
+def test_odd_messages_of_sentinels(simple, peer, said):
+    redis, sentinel = peer(), peer()
+    sentinel.says = watching(the_master(redis), said)
+    server = simple(*by_sentinel(sentinel))
+    with Load(server, len(QUESTIONS), 2) as load:
+        eventually(lambda: sentinel.asked.get(b"SUBSCRIBE", 0) > 0, "a subscription")
+        load.go_on()
+        sentinel.says = watching(the_master(redis))
+        sentinel.disconnect()
+        wait_hits(server, QUESTIONS)
+    assert len(complaints(server)) <= FEW, complaints(server)
