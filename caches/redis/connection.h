@@ -8,6 +8,7 @@
 #ifndef HIPPOCAMP_CACHES_REDIS_CONNECTION_H
 #define HIPPOCAMP_CACHES_REDIS_CONNECTION_H
 
+#include "base/metric.h"
 #include "caches/cache.h"
 #include "caches/redis/address.h"
 #include "caches/redis/credentials.h"
@@ -59,9 +60,10 @@ struct redis_connection_options {
 	struct redis_credentials *credentials;
 	struct redis_cork *cork;
 	struct redis_address address;
-	unsigned attempt; /* which of a name's several addresses, counted round */
-	bool sentinel;	  /* no data is kept there: no database, no keys */
-	bool read_only;	  /* to a cluster's node that may be a replica */
+	unsigned attempt;  /* which of a name's several addresses, counted round */
+	bool sentinel;	   /* no data is kept there: no database, no keys */
+	bool read_only;	   /* to a cluster's node that may be a replica */
+	counter *refusals; /* at log-in, by enum redis_refusal; NULL: not counted */
 	void *context;
 	/* Logged in, and found to serve. */
 	void (*ready)(void *context, const struct redis_greeting *greeting);

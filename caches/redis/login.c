@@ -95,6 +95,9 @@ refuse(struct redis_login *login, const char *what, const struct redis_reply *re
 	struct bytes text = text_of(&reply->base);
 	enum redis_refusal refusal = redis_refusal_of(text);
 
+	if (login->options->refusals != NULL) {
+		counter_add(&login->options->refusals[refusal], 1);
+	}
 	if (refusal == REDIS_REFUSAL_NOAUTH || refusal == REDIS_REFUSAL_WRONGPASS) {
 		remedy = login->options->sentinel ? sentinel_remedy : credentials_remedy;
 	} else if (redis_refusal_remedy(refusal) != NULL) {

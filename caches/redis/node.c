@@ -192,6 +192,7 @@ on_probed(struct redis_request *request, const struct redis_reply *reply)
 	}
 	if (reply == NULL || redis_refusal_of_node(refusal)) {
 		if (reply != NULL) {
+			counter_add(&node->shared->refusals[refusal], 1);
 			redis_node_refused(node, reply->base.str);
 		} else {
 			redis_node_failed(node, request);
@@ -349,6 +350,7 @@ connect_link(struct redis_link *link)
 		.address = link->node->address,
 		.attempt = link->attempts++,
 		.read_only = shared->read_only,
+		.refusals = shared->refusals,
 		.context = link,
 		.ready = on_ready,
 		.lost = on_lost,

@@ -27,6 +27,7 @@ struct redis_nodes {
 	unsigned failures_told;
 	uint64_t failure_told_ns;
 	counter *breakings;
+	counter *refusals; /* by enum redis_refusal */
 	void *context;
 	/* One connection more (1), or one less (-1). */
 	void (*connected)(void *context, int change);

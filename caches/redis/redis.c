@@ -37,6 +37,7 @@ share(struct cache_lane *lane)
 		.cork = &lane->cork,
 		.announces = lane->announces,
 		.breakings = &cache->breakings,
+		.refusals = cache->refusals,
 	};
 }
 
