@@ -5,6 +5,7 @@ Each keeps a plain port for the tests' own questions, and cache() says how a ser
 import itertools
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -277,8 +278,16 @@ class Cluster:
         primary = self.primaries()[which]
         replica = eventually(lambda: next((node for node, (_, of, _) in self.view().items() if of == primary.id), None),
                              "the primary's replica")
-        replica.command("CLUSTER", "FAILOVER")
-        eventually(lambda: self.agreed() and replica in self.primaries(), "the replica in the primary's place")
+        again = 0
+
+        def taken():
+            nonlocal again
+            if time.monotonic() > again and replica.command("ROLE")[0] == b"slave":
+                replica.command("CLUSTER", "FAILOVER")  # which gives up after 5 seconds
+                again = time.monotonic() + 6
+            return self.agreed() and replica in self.primaries()
+
+        eventually(taken, "the replica in the primary's place")
         return primary
 
     def add_node(self):
