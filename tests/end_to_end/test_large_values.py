@@ -1,0 +1,112 @@
+"""Values of very different sizes: the large ones are on a connection of their own, and what is on its way is bounded."""
+
+import re
+
+import numpy as np
+import pytest
+
+from support import decode, eventually, same
+from traffic import is_hit, metric, put
+
+SMALL, LARGE = 10, 50_000  # numbers of 4 bytes
+
+
+@pytest.fixture
+def identities(serve, repository):
+    """A server of two models of which one answers much, as sizes are learnt for each model."""
+    for name in ("small", "large"):
+        repository.copy("identity", name, cached=True)
+    return lambda redis, *options, threads=1: serve(repository, *redis.cache("lookup_timeout=5000", *options),
+                                                    f"--threads={threads}")
+
+
+def ask(server, model, seed=1):
+    array = np.float32(np.arange(LARGE if model == "large" else SMALL) + seed)
+    reply = put(server, model, {"INPUT0": array}, binary_in=True, binary_out=True)
+    same(decode(reply)["OUTPUT0"], array)
+    return is_hit(reply)
+
+
+def wait_hit(server, model, seed=1):
+    eventually(lambda: ask(server, model, seed), f"a hit of model {model}")
+
+
+def connections(redis):
+    """{id: what CLIENT LIST says} of the server's."""
+    lines = redis.command("CLIENT", "LIST").decode().splitlines()
+    found = [dict(word.partition("=")[::2] for word in line.split()) for line in lines]
+    return {each["id"]: each for each in found if each["name"] == "hippocamp"}
+
+
+def test_a_connection_of_their_own(identities, redis_server):
+    """It is made when it is first wanted."""
+    redis = redis_server()
+    server = identities(redis)
+    wait_hit(server, "small")
+    (first,) = connections(redis)
+    ask(server, "large")
+    redis.wait_entries(1, "large")
+    wait_hit(server, "large")
+    second = eventually(lambda: set(connections(redis)) - {first}, "a second connection")
+    assert len(second) == 1
+    assert metric(server, "hippocamp_cache_connections") == 2
+    wait_hit(server, "small")
+
+
+def test_pool(identities, redis_server):
+    redis = redis_server()
+    server = identities(redis, "pool_size=3", threads=2)
+    eventually(lambda: len(connections(redis)) == 6, "three connections of each thread")
+    for seed in range(30):
+        ask(server, "small", seed)
+    for seed in range(30):
+        wait_hit(server, "small", seed)
+    assert metric(server, "hippocamp_cache_connections") == 6 == len(connections(redis))
+
+
+def test_what_is_asked_for_is_bounded(identities, redis_server):
+    """Beyond it look-ups are misses, at once; the others are not concerned."""
+    redis = redis_server()
+    server = identities(redis, f"in_flight_size={LARGE}")
+    wait_hit(server, "small")
+    assert not ask(server, "large")
+    redis.wait_entries(1, "large")
+    before = metric(server, "hippocamp_cache_lookup_failures_total")
+    gets = commands(redis, "get")
+    for _ in range(5):
+        assert not ask(server, "large")
+    assert metric(server, "hippocamp_cache_lookup_failures_total") == before + 5
+    assert commands(redis, "get") < gets + 5
+    assert ask(server, "small")
+
+
+def commands(redis, name):
+    found = re.search(rf"cmdstat_{name}:calls=(\d+)".encode(), redis.command("INFO", "commandstats"))
+    return int(found[1]) if found else 0
+
+
+def test_what_is_stored_is_bounded(identities, redis_server):
+    redis = redis_server()
+    server = identities(redis, f"write_behind_size={LARGE}")
+    wait_hit(server, "small")
+    before = metric(server, "hippocamp_cache_dropped_total")
+    for _ in range(5):
+        assert not ask(server, "large")
+    eventually(lambda: metric(server, "hippocamp_cache_dropped_total") == before + 5, "what is dropped, counted")
+    assert not redis.entries("large")
+    assert ask(server, "small")
+
+
+def test_the_connection_for_large_ones_ends(identities, redis_server):
+    """Which small ones do not notice."""
+    redis = redis_server()
+    server = identities(redis)
+    wait_hit(server, "small")
+    ask(server, "large")
+    wait_hit(server, "large")
+    eventually(lambda: len(connections(redis)) == 2, "a second connection")
+    last = max(connections(redis), key=int)
+    redis.command("CLIENT", "KILL", "ID", last)
+    assert ask(server, "small")
+    wait_hit(server, "large")
+    eventually(lambda: len(connections(redis)) == 2 and last not in connections(redis), "the connection, made again")

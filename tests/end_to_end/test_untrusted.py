@@ -1,0 +1,133 @@
+"""What lies in Redis under the keys of a server, and is not the server's: misses, right answers, and it is overwritten."""
+
+import numpy as np
+import pytest
+
+from support import decode, eventually, same
+from traffic import is_hit, label, put
+
+MODEL = "triple"
+ROWS = 5
+
+
+@pytest.fixture
+def triple(serve, repository):
+    """triple(*arguments): a server of two models, each of rows."""
+    repository.scale(MODEL, {1: 3.0}, cached=True)
+    repository.scale("double", {1: 2.0}, cached=True)
+    return lambda *arguments: serve(repository, *arguments, "--threads=1")
+
+
+def ask(server, *values, model=MODEL, factor=3):
+    """Whether all rows, which have to be right, came from the cache."""
+    array = np.float32([[value] for value in values])
+    reply = put(server, model, {"INPUT0": array})
+    same(decode(reply)["OUTPUT0"], array * np.float32(factor))
+    return is_hit(reply)
+
+
+def wait_hit(server, *values, **options):
+    eventually(lambda: ask(server, *values, **options), "hits")
+
+
+def corrupt(server):
+    return server.metrics()["hippocamp_cache_corrupt_total", label(MODEL)]
+
+
+def entry(redis, server, value, model=MODEL, factor=3):
+    """The key of one that was not known yet, and what it holds."""
+    wait_hit(server, 1000, model=model, factor=factor)
+    before = set(redis.entries(model))
+    assert not ask(server, value, model=model, factor=factor)
+    (key,) = eventually(lambda: set(redis.entries(model)) - before, "the entry")
+    return key, redis.command("GET", key)
+
+
+FOREIGN = {
+    "empty": lambda good, others: b"",
+    "text": lambda good, others: b"hello",
+    "json": lambda good, others: b'{"outputs":[]}',
+    "of_another_key": lambda good, others: others[0],
+    "of_another_model": lambda good, others: others[1],
+    "half": lambda good, others: good[:len(good) // 2],
+    "one_byte_less": lambda good, others: good[:-1],
+    "one_byte_more": lambda good, others: good + b"\0",
+    "another_version": lambda good, others: good[:4] + bytes([good[4] + 1]) + good[5:],
+    "another_magic": lambda good, others: b"XXXX" + good[4:],
+    "zeros": lambda good, others: bytes(len(good)),
+    "large": lambda good, others: bytes(3_000_000),
+}
+
+
+@pytest.mark.parametrize("rows", [1, ROWS], ids=["one", "several"])
+def test_foreign_values(triple, redis_server, rows):
+    """Alone (GET), and among good ones (MGET)."""
+    redis = redis_server()
+    server = triple(*redis.cache("lookup_timeout=5000"))
+    values = list(range(1, 1 + rows))
+    key, good = entry(redis, server, 1)
+    others = [entry(redis, server, 50)[1], entry(redis, server, 1, "double", 2)[1]]
+    wait_hit(server, *values)
+    for name, make in FOREIGN.items():
+        before = corrupt(server)
+        redis.command("SET", key, make(good, others))
+        assert not ask(server, *values), name
+        assert corrupt(server) == before + 1, name
+        wait_hit(server, *values)
+
+
+OTHER_TYPES = [["RPUSH", "x"], ["HSET", "0:b", "x"], ["SADD", "x"], ["ZADD", "1", "x"], ["XADD", "*", "a", "b"]]
+
+
+@pytest.mark.parametrize("rows", [1, ROWS], ids=["one", "several"])
+def test_other_types(triple, redis_server, rows):
+    redis = redis_server()
+    server = triple(*redis.cache("lookup_timeout=5000"))
+    values = list(range(1, 1 + rows))
+    key, _ = entry(redis, server, 1)
+    wait_hit(server, *values)
+    for command, *words in OTHER_TYPES:
+        redis.command("DEL", key)
+        redis.command(command, key, *words)
+        assert not ask(server, *values), command
+        eventually(lambda: redis.command("TYPE", key) == b"string", f"a value in the place of what {command} made")
+        wait_hit(server, *values)
+
+
+def test_in_a_cluster(triple, cluster):
+    nodes = cluster()
+    server = triple(*nodes.cache())
+    values = list(range(1, 1 + ROWS))
+    wait_hit(server, *values)
+    for node in nodes.primaries():
+        for key in node.entries(MODEL):
+            node.command("SET", key, "hello")
+    assert not ask(server, *values)
+    assert corrupt(server) == ROWS
+    wait_hit(server, *values)
+    for node in nodes.primaries():
+        for key in node.entries(MODEL):
+            node.command("DEL", key)
+            node.command("RPUSH", key, "x")
+    assert not ask(server, *values)
+    wait_hit(server, *values)
+
+
+SAID = r"^W.*(secret|WRONGTYPE)"
+
+
+@pytest.mark.parametrize("what", ["text", "short", "list"])
+def test_secret_that_is_none(triple, redis_server, what):
+    """Said once; when it is gone, the servers agree on another one."""
+    redis = redis_server()
+    if what == "list":
+        redis.command("RPUSH", "hippocamp:key_secret", "x")
+    else:
+        redis.command("SET", "hippocamp:key_secret", "hello" if what == "text" else "ab" * 31)
+    server = triple(*redis.cache("lookup_timeout=5000"))
+    server.wait_log(SAID)
+    for value in range(10):
+        assert not ask(server, value)
+    redis.command("DEL", "hippocamp:key_secret")
+    wait_hit(server, 1)
+    assert len(server.lines(SAID)) == 1
