@@ -1,4 +1,4 @@
-"""Values of very different sizes: the large ones are on a connection of their own, and what is on its way is bounded."""
+"""Values of very different sizes: large ones have a connection of their own, and what is on its way is bounded."""
 
 import re
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from support import decode, eventually, same
-from traffic import is_hit, metric, put
+from traffic import is_hit, metric, put, wait_metric, wait_stored
 
 SMALL, LARGE = 10, 50_000  # numbers of 4 bytes
 
@@ -36,6 +36,11 @@ def connections(redis):
     lines = redis.command("CLIENT", "LIST").decode().splitlines()
     found = [dict(word.partition("=")[::2] for word in line.split()) for line in lines]
     return {each["id"]: each for each in found if each["name"] == "hippocamp"}
+
+
+def commands(redis, name):
+    found = re.search(rf"cmdstat_{name}:calls=(\d+)".encode(), redis.command("INFO", "commandstats"))
+    return int(found[1]) if found else 0
 
 
 def test_a_connection_of_their_own(identities, redis_server):
@@ -73,16 +78,12 @@ def test_what_is_asked_for_is_bounded(identities, redis_server):
     redis.wait_entries(1, "large")
     before = metric(server, "hippocamp_cache_lookup_failures_total")
     gets = commands(redis, "get")
-    for _ in range(5):
+    for count in range(5):
+        wait_stored(server, 2 + count)  # until then, an equal question joins
         assert not ask(server, "large")
     assert metric(server, "hippocamp_cache_lookup_failures_total") == before + 5
     assert commands(redis, "get") < gets + 5
     assert ask(server, "small")
-
-
-def commands(redis, name):
-    found = re.search(rf"cmdstat_{name}:calls=(\d+)".encode(), redis.command("INFO", "commandstats"))
-    return int(found[1]) if found else 0
 
 
 def test_what_is_stored_is_bounded(identities, redis_server):
@@ -90,9 +91,9 @@ def test_what_is_stored_is_bounded(identities, redis_server):
     server = identities(redis, f"write_behind_size={LARGE}")
     wait_hit(server, "small")
     before = metric(server, "hippocamp_cache_dropped_total")
-    for _ in range(5):
+    for count in range(1, 6):
         assert not ask(server, "large")
-    eventually(lambda: metric(server, "hippocamp_cache_dropped_total") == before + 5, "what is dropped, counted")
+        wait_metric(server, "hippocamp_cache_dropped_total", before + count)
     assert not redis.entries("large")
     assert ask(server, "small")
 

@@ -264,8 +264,9 @@ def test_without_an_end(simple, peer, piece, begin):
 # --- Log-in ---
 
 
-@pytest.mark.parametrize("reply", [b"", b"+OK\r\n", b"_\r\n", b"*0\r\n", b"%1\r\n:1\r\n:2\r\n", b"*3\r\n+mode\r\n+a\r\n+b\r\n",
-                                   b"%1\r\n+mode\r\n+cluster\r\n", error("ERR " + "no " * 1000), b"220 mail\r\n"])
+@pytest.mark.parametrize("reply", [
+    b"", b"+OK\r\n", b"_\r\n", b"*0\r\n", b"%1\r\n:1\r\n:2\r\n", b"*3\r\n+mode\r\n+a\r\n+b\r\n",
+    b"%1\r\n+mode\r\n+cluster\r\n", error("ERR " + "no " * 1000), b"220 mail\r\n"])
 def test_odd_greeting(simple, peer, reply):
     def says(peer, words, send):
         if words[0] == b"HELLO":
