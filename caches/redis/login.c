@@ -179,7 +179,10 @@ on_probed(struct redis_login *login, const struct redis_reply *reply)
 {
 	enum redis_refusal refusal = is_error(reply) ? redis_refusal_of(text_of(&reply->base)) : REDIS_REFUSAL_OTHER;
 
-	if (login->is_sentinel && !login->options->sentinel) {
+	/* A key of another kind is another's, and no failure to serve; whoever needs it complains. */
+	if (is_error(reply) && bytes_starts_with(text_of(&reply->base), "WRONGTYPE")) {
+		redis_connection_logged_in(login->connection, &login->greeting);
+	} else if (login->is_sentinel && !login->options->sentinel) {
 		redis_connection_fail(login->connection,
 				      "it is a sentinel, and keeps no data: give its address in "
 				      "'sentinels', and the name of the master in 'sentinel_master'");

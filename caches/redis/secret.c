@@ -74,7 +74,8 @@ on_asked_again(struct cache_lane *lane, const struct redis_reply *reply, void *a
 	lane->secret_asked = false;
 	if (reply != NULL && read_secret(reply, secret)) {
 		take(lane, secret);
-	} else if (reply_is(reply, VALKEY_REPLY_STRING)) {
+	} else if (reply_is(reply, VALKEY_REPLY_STRING) ||
+		   (reply_is(reply, VALKEY_REPLY_ERROR) && bytes_starts_with(reply_text(&reply->base), "WRONGTYPE"))) {
 		topology_complain(lane,
 				  "'%s:key_secret' holds no secret of ours: delete that key, or give another "
 				  "'key_prefix'",

@@ -76,6 +76,13 @@ free_nodes(struct cache_lane *lane)
 
 /* --- Which node --- */
 
+/* Of a server alone no replicas are known: nobody says who they are. */
+static bool
+reads_replicas(const struct cache_lane *lane)
+{
+	return lane->cache->settings->read_from != REDIS_READ_PRIMARY && (lane->cluster || lane->sentinel != NULL);
+}
+
 static struct redis_shard *
 shard_of(const struct cache_lane *lane, uint16_t slot)
 {
@@ -134,7 +141,7 @@ topology_node(struct cache_lane *lane, uint16_t slot, bool writes)
 	struct redis_node *primary = shard == NULL ? NULL : usable(shard->primary);
 	struct redis_node *replica;
 
-	if (shard == NULL || writes || lane->cache->settings->read_from == REDIS_READ_PRIMARY) {
+	if (shard == NULL || writes || !reads_replicas(lane)) {
 		return primary;
 	}
 	replica = best_replica(lane, shard);
@@ -171,12 +178,6 @@ new_shards(struct cache_lane *lane, size_t count)
 		lane->map_version++;
 	}
 	return shards;
-}
-
-static bool
-reads_replicas(const struct cache_lane *lane)
-{
-	return lane->cache->settings->read_from != REDIS_READ_PRIMARY;
 }
 
 static void
