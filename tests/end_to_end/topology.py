@@ -147,9 +147,16 @@ class Sentinels:
     def hand_over(self):
         """Master and replica change places, and both live."""
         old, new = self.master(), self.replica()
-        self.sentinels[0].command("SENTINEL", "FAILOVER", self.name)
+        eventually(self._begins_to_hand_over, "sentinels that know a replica which may follow")
         self.wait_master(new)
         eventually(lambda: old.command("ROLE")[0] == b"slave", "the old master as a replica")
+
+    def _begins_to_hand_over(self):
+        try:
+            return self.sentinels[0].command("SENTINEL", "FAILOVER", self.name) == b"OK"
+        except RedisError as refusal:
+            assert "NOGOODSLAVE" in str(refusal), refusal
+            return False
 
     def wait_master(self, redis):
         eventually(lambda: self.master() is redis, "another master by the sentinels' word")
