@@ -80,7 +80,7 @@ on_read(valkeyContext *context, char *buffer, size_t room)
 	}
 	if (intake->blob != NULL) {
 		got = read_string(intake, context, buffer);
-		intake->more = intake->whole;
+		intake->more = false; /* what is behind it comes with the next event */
 		return got;
 	}
 	got = intake->below->read(context, buffer, asked);
