@@ -26,7 +26,6 @@ on_slots(struct redis_request *request, const struct redis_reply *reply)
 		on_refused(lane, node, reply);
 	} else if (redis_slots_read(&reply->base, &node->address, &slots)) {
 		topology_set_slots(lane, &slots);
-		secret_check(lane);
 	} else {
 		topology_complain(lane, "%s says that nobody serves any of the cluster's slots: see CLUSTER INFO there",
 				  node->name);

@@ -1,8 +1,8 @@
 /*
- * What the files of the redis store share. Room-private. topology.c: which servers there are and which one a command
- * goes to; cluster.c and sentinel.c find that out. route.c: commands on their way, redirections included. lookup.c,
- * insert.c, purge.c, lease.c: the commands. server.c: how a server is set up. secret.c, purge_watch.c: what all servers
- * that share a Redis agree on.
+ * What the files of the redis store share. Room-private. attach.c: what happens on a loop, from attaching to detaching.
+ * topology.c: which servers there are and which one a command goes to; cluster.c and sentinel.c find that out. route.c:
+ * commands on their way, redirections included. lookup.c, insert.c, purge.c, lease.c: the commands. server.c: how a
+ * server is set up. secret.c, purge_watch.c: what all servers that share a Redis agree on.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_LANE_H
 #define HIPPOCAMP_CACHES_REDIS_LANE_H
@@ -101,10 +101,23 @@ lane_log(const struct cache_lane *lane, enum log_level level, const char *text)
 	lane->host->log(level, text);
 }
 
-/* --- topology.c --- */
+/* Counts the lane's connections for all to see, once keys can be made. */
+static inline void
+lane_show_connections(struct cache_lane *lane)
+{
+	bool usable = lane->secret_known || !lane->cache->secret_wanted;
+	uint64_t shown = usable ? lane->connections : 0;
 
-void topology_start(struct cache_lane *lane);
-void topology_stop(struct cache_lane *lane);
+	counter_add(&lane->cache->connections, shown - lane->connections_shown);
+	lane->connections_shown = shown;
+}
+
+/* --- attach.c --- */
+
+struct cache_lane *redis_attach(struct cache *cache, const struct cache_host *host);
+void redis_detach(struct cache_lane *lane);
+
+/* --- topology.c --- */
 
 /* The server for keys of this slot, or NULL where none can be asked. Writing goes to a primary. */
 struct redis_node *topology_node(struct cache_lane *lane, uint16_t slot, bool writes);
@@ -125,14 +138,25 @@ void topology_move_slot(struct cache_lane *lane, uint16_t slot, struct redis_nod
 void topology_set_server(struct cache_lane *lane, const struct redis_address *primary,
 			 const struct redis_address *replicas, size_t replica_count);
 
-/* Something is not as it was believed to be: asks again, at once if that was not just now. */
+/* Something is not as it was believed to be: it is asked for again, at once if that was not just now. */
+#define LANE_ASK_INTERVAL_NS UINT64_C(500000000)
 void topology_suspect(struct cache_lane *lane);
+
+/* Ends the nodes that nothing leads to any more. Not from a callback of theirs. */
+void topology_retire(struct cache_lane *lane);
+void topology_fini(struct cache_lane *lane);
+
+/* Any node that serves, another one each time, or NULL. */
+struct redis_node *topology_some_node(struct cache_lane *lane);
+
+/* Do all primaries serve? */
+bool topology_serves(const struct cache_lane *lane);
+
+/* Is a replica wanted of some shard, and none serves? */
+bool topology_lacks_replica(struct cache_lane *lane);
 
 /* Says what is wrong with the topology, once while it stays the same. */
 void topology_complain(struct cache_lane *lane, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* Counts the lane's connections for all to see, once keys can be made. */
-void topology_show_connections(struct cache_lane *lane);
 
 /* --- cluster.c --- */
 

@@ -5,77 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define COMMAND_MAX ((size_t)1 << 30)
-#define KEY_MAX ((size_t)64 << 10)
+#define VALUE_MAX ((size_t)1 << 30)
 #define DAY_S 86400
 
 /* --- Lanes --- */
-
-static void
-redis_detach(struct cache_lane *lane)
-{
-	topology_stop(lane);
-	redis_credentials_free(lane->credentials);
-	packing_lane_free(lane->packing);
-	purge_watch_fini(lane);
-	buf_fini(&lane->command);
-	buf_fini(&lane->key);
-	explicit_bzero(&lane->secret, sizeof(lane->secret));
-	free(lane);
-}
-
-static void
-share(struct cache_lane *lane)
-{
-	struct cache *cache = lane->cache;
-
-	lane->shared = (struct redis_nodes){
-		.settings = cache->settings,
-		.host = lane->host,
-		.tls = cache->tls,
-		.credentials = lane->credentials,
-		.cork = &lane->cork,
-		.announces = lane->announces,
-		.breakings = &cache->breakings,
-		.refusals = cache->refusals,
-	};
-}
-
-static struct cache_lane *
-redis_attach(struct cache *cache, const struct cache_host *host)
-{
-	struct cache_lane *lane = calloc(1, sizeof(*lane));
-	const struct redis_settings *settings = cache->settings;
-
-	if (lane == NULL) {
-		return NULL;
-	}
-	lane->cache = cache;
-	lane->host = host;
-	lane->packing = packing_lane_new(cache->packing);
-	lane->credentials = redis_credentials_new(
-		&(struct redis_credentials_options){
-			.user = settings->user,
-			.password = settings->password,
-			.password_file = settings->password_file,
-			.password_command = settings->password_command,
-			.timeout_ms = (uint64_t)settings->connect_timeout_ms,
-		},
-		host);
-	if (lane->packing == NULL || lane->credentials == NULL) {
-		packing_lane_free(lane->packing);
-		redis_credentials_free(lane->credentials);
-		free(lane);
-		return NULL;
-	}
-	lane->announces = !atomic_exchange(&cache->announcer_taken, true);
-	buf_init(&lane->command, COMMAND_MAX);
-	buf_init(&lane->key, KEY_MAX);
-	TAILQ_INIT(&lane->cork.due);
-	share(lane);
-	topology_start(lane);
-	return lane;
-}
 
 static const struct cache_secret *
 redis_secret(struct cache_lane *lane)
@@ -113,7 +46,7 @@ open_parts(struct cache *cache, struct error *error)
 		.codec = (enum packing_codec)settings->compression,
 		.level = (int)settings->compression_level,
 		.minimum = (size_t)settings->compression_min_bytes,
-		.plain_max = COMMAND_MAX,
+		.plain_max = VALUE_MAX,
 	});
 	if (cache->packing == NULL) {
 		return error_set(error, STATUS_UNAVAILABLE, "no memory for the redis cache");

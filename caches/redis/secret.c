@@ -59,7 +59,7 @@ take(struct cache_lane *lane, const uint8_t *secret)
 		memcpy(lane->secret.bytes, secret, sizeof(lane->secret.bytes));
 		lane->secret.generation++;
 		lane->secret_known = true;
-		topology_show_connections(lane);
+		lane_show_connections(lane);
 	}
 }
 

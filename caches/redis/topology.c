@@ -1,16 +1,11 @@
 /* Which servers there are, what each is for, and which one a command goes to. */
 #include "base/clock.h"
-#include "base/memory.h"
 #include "caches/redis/lane.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TICK_MS 500U
-#define ASK_INTERVAL_NS UINT64_C(500000000) /* of suspicions */
-#define REPLICA_NS UINT64_C(2000000000)	    /* while a replica is wanted and there is none */
-#define REFRESH_NS UINT64_C(30000000000)    /* without any */
 #define NODES_MAX 4096
 #define COMPLAINTS_AT_ONCE 4
 #define COMPLAINT_INTERVAL_NS UINT64_C(60000000000)
@@ -36,9 +31,8 @@ topology_find(struct cache_lane *lane, const struct redis_address *address)
 	return node;
 }
 
-/* Ends those that nothing leads to any more. Not from a callback of theirs. */
-static void
-retire_nodes(struct cache_lane *lane)
+void
+topology_retire(struct cache_lane *lane)
 {
 	struct redis_node *node;
 	struct redis_node *next;
@@ -60,17 +54,6 @@ retire_nodes(struct cache_lane *lane)
 			TAILQ_REMOVE(&lane->nodes, node, list);
 			redis_node_free(node);
 		}
-	}
-}
-
-static void
-free_nodes(struct cache_lane *lane)
-{
-	struct redis_node *node;
-
-	while ((node = TAILQ_FIRST(&lane->nodes)) != NULL) {
-		TAILQ_REMOVE(&lane->nodes, node, list);
-		redis_node_free(node);
 	}
 }
 
@@ -180,6 +163,15 @@ new_shards(struct cache_lane *lane, size_t count)
 	return shards;
 }
 
+/* What goes by the topology is done soon, and not from inside a callback. */
+static void
+news(struct cache_lane *lane)
+{
+	lane->retires = true;
+	lane->asked_ns = clock_now_ns();
+	lane->host->timer_set(lane->timer, 0);
+}
+
 static void
 fill_shard(struct cache_lane *lane, struct redis_shard *shard, const struct redis_slots_shard *from)
 {
@@ -212,7 +204,7 @@ topology_set_slots(struct cache_lane *lane, struct redis_slots *slots)
 			fill_shard(lane, &lane->shards[i], &slots->shards[i]);
 		}
 		lane->cluster = true;
-		lane->retires = true;
+		news(lane);
 		lane->complaint[0] = '\0';
 	} else {
 		free(by_slot);
@@ -260,7 +252,7 @@ topology_set_server(struct cache_lane *lane, const struct redis_address *primary
 	}
 	if (new_shards(lane, 1) != NULL) {
 		fill_shard(lane, lane->shards, &from);
-		lane->retires = true;
+		news(lane);
 		lane->complaint[0] = '\0';
 	}
 }
@@ -288,21 +280,10 @@ topology_complain(struct cache_lane *lane, const char *format, ...)
 	lane_log(lane, LOG_WARNING, line);
 }
 
-/* --- Asking --- */
+/* --- Looking at it --- */
 
-static void
-seed(struct cache_lane *lane)
-{
-	const struct redis_settings *settings = lane->cache->settings;
-
-	for (size_t i = 0; i < settings->seed_count; i++) {
-		(void)topology_find(lane, &settings->seeds[i]);
-	}
-}
-
-/* Any node can be asked what a cluster is like; a different one each time. */
-static struct redis_node *
-some_usable_node(struct cache_lane *lane)
+struct redis_node *
+topology_some_node(struct cache_lane *lane)
 {
 	struct redis_node *node;
 	struct redis_node *found = NULL;
@@ -319,37 +300,8 @@ some_usable_node(struct cache_lane *lane)
 	return found;
 }
 
-static void
-ask(struct cache_lane *lane)
-{
-	struct redis_node *node;
-
-	lane->asked_ns = clock_now_ns();
-	lane->suspects = false;
-	if (lane->sentinel != NULL) {
-		redis_sentinel_ask(lane->sentinel);
-	} else if (lane->cluster) {
-		node = some_usable_node(lane);
-		if (node != NULL) {
-			cluster_ask(lane, node);
-		} else {
-			lane->suspects = true;
-			seed(lane); /* all that was known is gone */
-		}
-	}
-}
-
-void
-topology_suspect(struct cache_lane *lane)
-{
-	lane->suspects = true;
-	if (clock_now_ns() - lane->asked_ns >= ASK_INTERVAL_NS) {
-		lane->host->timer_set(lane->timer, 0); /* not from inside a callback */
-	}
-}
-
-static bool
-all_primaries_serve(const struct cache_lane *lane)
+bool
+topology_serves(const struct cache_lane *lane)
 {
 	for (size_t i = 0; i < lane->shard_count; i++) {
 		if (usable(lane->shards[i].primary) == NULL) {
@@ -359,8 +311,8 @@ all_primaries_serve(const struct cache_lane *lane)
 	return lane->shard_count > 0;
 }
 
-static bool
-lacks_replica(struct cache_lane *lane)
+bool
+topology_lacks_replica(struct cache_lane *lane)
 {
 	for (size_t i = 0; i < lane->shard_count && reads_replicas(lane); i++) {
 		if (best_replica(lane, &lane->shards[i]) == NULL) {
@@ -370,136 +322,28 @@ lacks_replica(struct cache_lane *lane)
 	return false;
 }
 
-/* Nobody tells of replicas that come, and sentinels only of primaries. */
-static bool
-is_time_to_ask(struct cache_lane *lane)
-{
-	uint64_t since = clock_now_ns() - lane->asked_ns;
-
-	if (since >= REFRESH_NS || (since >= REPLICA_NS && lacks_replica(lane))) {
-		return true;
-	}
-	return since >= ASK_INTERVAL_NS && (lane->suspects || !all_primaries_serve(lane));
-}
-
-static void
-on_timer(void *argument)
-{
-	struct cache_lane *lane = argument;
-
-	lane->host->timer_set(lane->timer, TICK_MS);
-	if (lane->retires) {
-		lane->retires = false;
-		retire_nodes(lane);
-	}
-	if (is_time_to_ask(lane)) {
-		ask(lane);
-	}
-	secret_check(lane);
-	purge_watch_check(lane);
-}
-
-static void
-on_up(void *context, struct redis_node *node)
-{
-	struct cache_lane *lane = context;
-	enum redis_topology topology = lane->cache->settings->topology;
-
-	if ((topology == REDIS_CLUSTER || (topology == REDIS_AUTO && node->is_cluster)) &&
-	    (!lane->cluster || lane->shard_of == NULL)) {
-		lane->cluster = true;
-		cluster_ask(lane, node);
-	}
-	secret_check(lane);
-}
-
-static void
-on_linked(void *context, struct redis_link *link, const struct redis_greeting *greeting)
-{
-	struct cache_lane *lane = context;
-	struct redis_node *node = link->node;
-
-	if (lane->announces && !node->inspected) {
-		node->inspected = true;
-		server_inspect(lane, node);
-	}
-	if (lane->sentinel != NULL && greeting->replica && lane->shard_count > 0 && node == lane->shards[0].primary) {
-		topology_suspect(lane);
-	}
-	purge_watch_link(lane, link);
-}
-
-static void
-on_down(void *context, struct redis_node *node)
-{
-	struct cache_lane *lane = context;
-
-	(void)node;
-	if (lane->cluster || lane->sentinel != NULL) {
-		topology_suspect(lane);
-	}
-}
-
-static void
-on_pushed(void *context, const struct redis_reply *reply)
-{
-	purge_watch_pushed(context, reply);
-}
-
 void
-topology_show_connections(struct cache_lane *lane)
+topology_suspect(struct cache_lane *lane)
 {
-	bool usable_at_all = lane->secret_known || !lane->cache->secret_wanted;
-	uint64_t shown = usable_at_all ? lane->connections : 0;
-
-	counter_add(&lane->cache->connections, shown - lane->connections_shown);
-	lane->connections_shown = shown;
-}
-
-static void
-on_connected(void *context, int change)
-{
-	struct cache_lane *lane = context;
-
-	lane->connections += (uint64_t)change;
-	topology_show_connections(lane);
-}
-
-void
-topology_start(struct cache_lane *lane)
-{
-	const struct redis_settings *settings = lane->cache->settings;
-
-	TAILQ_INIT(&lane->nodes);
-	lane->shared.context = lane;
-	lane->shared.connected = on_connected;
-	lane->shared.linked = on_linked;
-	lane->shared.up = on_up;
-	lane->shared.down = on_down;
-	lane->shared.pushed = on_pushed;
-	lane->shared.read_only = settings->read_from != REDIS_READ_PRIMARY;
-	lane->timer = lane->host->timer_new(lane->host->context, on_timer, lane);
-	lane->host->timer_set(lane->timer, TICK_MS);
-	if (settings->topology == REDIS_SENTINEL) {
-		lane->sentinel = redis_sentinel_new(lane);
-	} else if (settings->topology == REDIS_CLUSTER) {
-		seed(lane);
-	} else {
-		topology_set_server(lane, &settings->seeds[0], NULL, 0);
+	lane->suspects = true;
+	if (clock_now_ns() - lane->asked_ns >= LANE_ASK_INTERVAL_NS) {
+		lane->host->timer_set(lane->timer, 0); /* not from inside a callback */
 	}
 }
 
 void
-topology_stop(struct cache_lane *lane)
+topology_fini(struct cache_lane *lane)
 {
-	redis_sentinel_free(lane->sentinel);
-	lane->sentinel = NULL;
+	struct redis_node *node;
+
 	/* First the ways that lead to nodes, as the commands that these answer now may be followed by others. */
 	lane->shard_count = 0;
 	free(lane->shards);
 	lane->shards = NULL;
 	free(lane->shard_of);
 	lane->shard_of = NULL;
-	free_nodes(lane);
-	lane->host->timer_free(lane->timer);
+	while ((node = TAILQ_FIRST(&lane->nodes)) != NULL) {
+		TAILQ_REMOVE(&lane->nodes, node, list);
+		redis_node_free(node);
+	}
 }
