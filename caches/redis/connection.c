@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 #include "caches/redis/intake.h"
-#include "caches/redis/login.h"
 
 #include <arpa/inet.h>
 #include <linux/sockios.h>
@@ -459,8 +458,14 @@ silent_ms(const struct redis_connection *connection)
 
 /* --- Opening --- */
 
-void
-redis_connection_logged_in(struct redis_connection *connection, const struct redis_greeting *greeting)
+static void
+on_login_failed(struct redis_connection *connection, const char *why)
+{
+	redis_connection_fail(connection, "%s", why);
+}
+
+static void
+on_logged_in(struct redis_connection *connection, const struct redis_greeting *greeting)
 {
 	connection->state = CONNECTION_READY;
 	connection->resp3 = greeting->resp3;
@@ -652,7 +657,16 @@ redis_connection_new(const struct redis_connection_options *options)
 		return NULL;
 	}
 	connection->options = *options;
-	connection->login = redis_login_new(connection, &connection->options);
+	connection->login = redis_login_new(&(struct redis_login_options){
+		.settings = options->settings,
+		.sentinel = options->sentinel,
+		.read_only = options->read_only,
+		.refusals = options->refusals,
+		.connection = connection,
+		.send = redis_connection_send,
+		.done = on_logged_in,
+		.failed = on_login_failed,
+	});
 	if (connection->login == NULL) {
 		free(connection);
 		return NULL;

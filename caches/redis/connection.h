@@ -12,6 +12,7 @@
 #include "caches/cache.h"
 #include "caches/redis/address.h"
 #include "caches/redis/credentials.h"
+#include "caches/redis/login.h"
 #include "caches/redis/reply.h"
 #include "caches/redis/settings.h"
 #include "caches/redis/tls.h"
@@ -34,23 +35,6 @@ struct redis_cork {
 
 /* Undoes one `held++`. Calls nobody back. */
 void redis_cork_release(struct redis_cork *cork);
-
-/* A command on its way; the caller's, until `done` is called. */
-struct redis_request {
-	TAILQ_ENTRY(redis_request) queue;
-	struct redis_connection *connection;
-	uint64_t sent_ns;
-	/* Exactly once. The reply is valid during the call; NULL where the connection was lost first. */
-	void (*done)(struct redis_request *request, const struct redis_reply *reply);
-};
-
-/* What a server says of itself at log-in. */
-struct redis_greeting {
-	bool resp3;
-	bool cluster;
-	bool replica;
-	char zone[64]; /* availability zone, if asked for */
-};
 
 struct redis_connection_options {
 	const struct redis_settings *settings; /* outlives the connection, as all pointers here do */
@@ -95,8 +79,5 @@ uint64_t redis_connection_waited_ms(const struct redis_connection *connection);
 
 /* Takes what has arrived; requests are answered from inside. Not from a callback of this connection. */
 void redis_connection_catch_up(struct redis_connection *connection);
-
-/* Log-in's: it has come to its end. */
-void redis_connection_logged_in(struct redis_connection *connection, const struct redis_greeting *greeting);
 
 #endif

@@ -4,6 +4,7 @@
 #include "caches/redis/command.h"
 #include "caches/redis/refusal.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,8 +20,7 @@ struct step {
 };
 
 struct redis_login {
-	struct redis_connection *connection;
-	const struct redis_connection_options *options;
+	struct redis_login_options options;
 	char *user;
 	char *password;
 	unsigned round; /* 1: HELLO; 2: as before there was HELLO */
@@ -34,13 +34,12 @@ static const char credentials_remedy[] =
 static const char sentinel_remedy[] = "check 'sentinel_user' and 'sentinel_password'";
 
 struct redis_login *
-redis_login_new(struct redis_connection *connection, const struct redis_connection_options *options)
+redis_login_new(const struct redis_login_options *options)
 {
 	struct redis_login *login = calloc(1, sizeof(*login));
 
 	if (login != NULL) {
-		login->connection = connection;
-		login->options = options;
+		login->options = *options;
 	}
 	return login;
 }
@@ -70,6 +69,17 @@ redis_login_credentials(struct redis_login *login, const char *user, const char 
 	return login->user != NULL && login->password != NULL;
 }
 
+static void __attribute__((format(printf, 2, 3))) fail(struct redis_login *login, const char *format, ...)
+{
+	char why[512];
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(why, sizeof(why), format, args);
+	va_end(args);
+	login->options.failed(login->options.connection, why);
+}
+
 /* --- Replies --- */
 
 static void say_all(struct redis_login *login);
@@ -95,11 +105,11 @@ refuse(struct redis_login *login, const char *what, const struct redis_reply *re
 	struct bytes text = text_of(&reply->base);
 	enum redis_refusal refusal = redis_refusal_of(text);
 
-	if (login->options->refusals != NULL) {
-		counter_add(&login->options->refusals[refusal], 1);
+	if (login->options.refusals != NULL) {
+		counter_add(&login->options.refusals[refusal], 1);
 	}
 	if (refusal == REDIS_REFUSAL_NOAUTH || refusal == REDIS_REFUSAL_WRONGPASS) {
-		remedy = login->options->sentinel ? sentinel_remedy : credentials_remedy;
+		remedy = login->options.sentinel ? sentinel_remedy : credentials_remedy;
 	} else if (redis_refusal_remedy(refusal) != NULL) {
 		remedy = redis_refusal_remedy(refusal);
 	}
@@ -107,8 +117,7 @@ refuse(struct redis_login *login, const char *what, const struct redis_reply *re
 	    memmem(text.at, text.length, login->password, strlen(login->password)) != NULL) {
 		text = bytes_text("in words that hold the password");
 	}
-	redis_connection_fail(login->connection, "%s was refused (%.*s): %s", what, (int)text.length,
-			      (const char *)text.at, remedy);
+	fail(login, "%s was refused (%.*s): %s", what, (int)text.length, (const char *)text.at, remedy);
 }
 
 /* A map (RESP3), or names and values in turn. */
@@ -181,14 +190,13 @@ on_probed(struct redis_login *login, const struct redis_reply *reply)
 
 	/* A key of another kind is another's, and no failure to serve; whoever needs it complains. */
 	if (is_error(reply) && bytes_starts_with(text_of(&reply->base), "WRONGTYPE")) {
-		redis_connection_logged_in(login->connection, &login->greeting);
-	} else if (login->is_sentinel && !login->options->sentinel) {
-		redis_connection_fail(login->connection,
-				      "it is a sentinel, and keeps no data: give its address in "
-				      "'sentinels', and the name of the master in 'sentinel_master'");
+		login->options.done(login->options.connection, &login->greeting);
+	} else if (login->is_sentinel && !login->options.sentinel) {
+		fail(login, "it is a sentinel, and keeps no data: give its address in "
+			    "'sentinels', and the name of the master in 'sentinel_master'");
 	} else if (!is_error(reply) || refusal == REDIS_REFUSAL_MOVED || refusal == REDIS_REFUSAL_ASK ||
 		   refusal == REDIS_REFUSAL_UNSERVED) {
-		redis_connection_logged_in(login->connection, &login->greeting);
+		login->options.done(login->options.connection, &login->greeting);
 	} else {
 		refuse(login, "the first command", reply,
 		       "check the user's permissions: the keys begin with 'key_prefix'");
@@ -211,7 +219,7 @@ on_step(struct redis_login *login, enum step_kind kind, const struct redis_reply
 	case STEP_AUTH:
 		if (failed) {
 			refuse(login, "logging in", reply,
-			       login->options->sentinel ? sentinel_remedy : credentials_remedy);
+			       login->options.sentinel ? sentinel_remedy : credentials_remedy);
 		}
 		break;
 	case STEP_SELECT:
@@ -266,14 +274,14 @@ say(struct redis_login *login, enum step_kind kind, size_t count, const char *co
 		step->request.done = on_reply;
 	}
 	sent = step != NULL && buf_ok(&text) &&
-	       redis_connection_send(login->connection, &step->request, buf_bytes(&text));
+	       login->options.send(login->options.connection, &step->request, buf_bytes(&text));
 	if (text.at != NULL) {
 		explicit_bzero(text.at, text.length); /* it may be the password */
 	}
 	buf_fini(&text);
 	if (!sent) {
 		free(step);
-		redis_connection_fail(login->connection, "cannot log in: no memory or a value that is too long");
+		fail(login, "cannot log in: no memory or a value that is too long");
 	}
 }
 
@@ -307,7 +315,7 @@ say_auth(struct redis_login *login)
 static void
 say_all(struct redis_login *login)
 {
-	const struct redis_settings *settings = login->options->settings;
+	const struct redis_settings *settings = login->options.settings;
 	char text[512];
 
 	if (login->round == 1) {
@@ -315,7 +323,7 @@ say_all(struct redis_login *login)
 	} else {
 		say_auth(login);
 	}
-	if (login->options->sentinel) {
+	if (login->options.sentinel) {
 		SAY(login, STEP_PROBE, "PING");
 		return;
 	}
@@ -325,7 +333,7 @@ say_all(struct redis_login *login)
 		(void)snprintf(text, sizeof(text), "%lld", (long long)settings->db);
 		SAY(login, STEP_SELECT, "SELECT", text);
 	}
-	if (login->options->read_only) {
+	if (login->options.read_only) {
 		SAY(login, STEP_READ_ONLY, "READONLY");
 	}
 	if (settings->availability_zone != NULL) {

@@ -7,18 +7,50 @@
 #ifndef HIPPOCAMP_CACHES_REDIS_LOGIN_H
 #define HIPPOCAMP_CACHES_REDIS_LOGIN_H
 
-#include "caches/redis/connection.h"
+#include "base/metric.h"
+#include "caches/redis/reply.h"
+#include "caches/redis/settings.h"
 
+#include <sys/queue.h>
+
+struct redis_connection;
 struct redis_login;
 
-struct redis_login *redis_login_new(struct redis_connection *connection,
-				    const struct redis_connection_options *options);
-void redis_login_free(struct redis_login *login); /* after the connection's requests are answered */
+/* A command on its way; the caller's, until `done` is called. */
+struct redis_request {
+	TAILQ_ENTRY(redis_request) queue;
+	struct redis_connection *connection;
+	uint64_t sent_ns;
+	/* Exactly once. The reply is valid during the call; NULL where the connection was lost first. */
+	void (*done)(struct redis_request *request, const struct redis_reply *reply);
+};
+
+/* What a server says of itself at log-in. */
+struct redis_greeting {
+	bool resp3;
+	bool cluster;
+	bool replica;
+	char zone[64]; /* availability zone, if asked for */
+};
+
+struct redis_login_options {
+	const struct redis_settings *settings;
+	bool sentinel;
+	bool read_only;
+	counter *refusals; /* by enum redis_refusal; NULL: not counted */
+	struct redis_connection *connection;
+	bool (*send)(struct redis_connection *connection, struct redis_request *request, struct bytes text);
+	/* One of the two, once. */
+	void (*done)(struct redis_connection *connection, const struct redis_greeting *greeting);
+	void (*failed)(struct redis_connection *connection, const char *why);
+};
+
+struct redis_login *redis_login_new(const struct redis_login_options *options);
+void redis_login_free(struct redis_login *login); /* after its requests are answered */
 
 /* What is to be said; "" or NULL: nothing. False without memory. */
 bool redis_login_credentials(struct redis_login *login, const char *user, const char *password);
 
-/* Ends in redis_connection_logged_in or redis_connection_fail. Once. */
 void redis_login_start(struct redis_login *login);
 
 #endif
