@@ -228,3 +228,30 @@ cache_config_open(const struct serve_settings *settings, struct response_cache *
 	config_fini(&config);
 	return status;
 }
+
+static void
+write_options(struct buf *out, const char *store, const struct option_table *table)
+{
+	for (size_t i = 0; table != NULL && i < table->count; i++) {
+		const struct option *option = &table->options[i];
+
+		buf_format(out, "  --cache-config=%s,%s=%s\n        %s", store, option->name,
+			   option->unit == NULL ? "VALUE" : option->unit, option->help);
+		if (option->preset != NULL && *option->preset != '\0') {
+			buf_format(out, " (default %s)", option->preset);
+		}
+		buf_byte(out, '\n');
+	}
+}
+
+void
+cache_config_help(struct buf *out)
+{
+	buf_text(out,
+		 "\nOptions of caches (with tiered, those of local and redis are written local.KEY and redis.KEY):\n");
+	for (size_t i = 0; i < sizeof(stores) / sizeof(*stores); i++) {
+		write_options(out, stores[i]->name, stores[i]->options);
+	}
+	write_options(out, "NAME", &response_cache_options);
+	write_options(out, "NAME", &cache_policy_options);
+}

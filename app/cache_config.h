@@ -11,4 +11,7 @@
 enum status cache_config_open(const struct serve_settings *settings, struct response_cache **cache,
 			      struct error *error);
 
+/* What may follow --cache-config=NAME, of every store, and what is common to all. */
+void cache_config_help(struct buf *out);
+
 #endif

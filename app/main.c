@@ -1,3 +1,4 @@
+#include "app/cache_config.h"
 #include "app/command_line.h"
 #include "app/serve.h"
 #include "base/version.h"
@@ -19,6 +20,7 @@ print_help(void)
 	buf_init(&out, 1 << 20);
 	buf_text(&out, usage);
 	command_line_help(&out);
+	cache_config_help(&out);
 	(void)fwrite(out.at, 1, out.length, stdout);
 	buf_fini(&out);
 	return 0;

@@ -106,7 +106,7 @@ on_purged(struct cache_purge *purge)
 	if (purge->failed) {
 		reply_error_text(exchange, STATUS_UNAVAILABLE,
 				 "the cache's server could not be asked, or not to the end; %" PRIu64
-				 " entries were removed: purge again",
+				 " entries were removed: see in the log why, and purge again",
 				 purge->removed);
 		return;
 	}

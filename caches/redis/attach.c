@@ -77,6 +77,19 @@ on_timer(void *argument)
 }
 
 static void
+tell_of_read_from(struct cache_lane *lane)
+{
+	if (lane->announces && !lane->read_from_told && lane->shared.read_only && !lane->cluster &&
+	    lane->sentinel == NULL) {
+		lane->read_from_told = true;
+		lane_log(lane, LOG_WARNING,
+			 "cache 'redis': read_from has no effect on a server alone, of which no replicas are known: it "
+			 "is for "
+			 "a cluster, and for 'sentinels'");
+	}
+}
+
+static void
 on_up(void *context, struct redis_node *node)
 {
 	struct cache_lane *lane = context;
@@ -87,6 +100,7 @@ on_up(void *context, struct redis_node *node)
 		lane->cluster = true;
 		cluster_ask(lane, node);
 	}
+	tell_of_read_from(lane);
 	secret_check(lane);
 }
 

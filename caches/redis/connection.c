@@ -205,6 +205,7 @@ write_now(struct redis_connection *connection)
 	    done == 0) {
 		update_watch(connection, connection->events | CACHE_WRITE);
 	}
+	connection->kept = 0; /* what there is now is not known */
 }
 
 void
@@ -252,7 +253,8 @@ on_cleanup(void *argument)
 	}
 	if (connection->failure[0] == '\0') {
 		(void)snprintf(connection->failure, sizeof(connection->failure), "%s%s",
-			       *reason == '\0' ? "connection closed" : reason, remedy_of_silence(connection));
+			       *reason == '\0' ? "connection closed" : reason,
+			       connection->options.tls == NULL ? remedy_of_silence(connection) : "");
 	}
 	redis_tls_end(&connection->tls);
 	if (connection->valkey != NULL) {
@@ -315,16 +317,16 @@ leave_valkey(struct redis_connection *connection)
 static void
 handle_read(struct redis_connection *connection)
 {
-	for (int i = 0; i < READS_MAX && connection->valkey != NULL; i++) {
+	bool more = true;
+
+	for (int i = 0; more && connection->valkey != NULL; i++) {
 		connection->intake.more = false;
 		connection->intake.wanted = !TAILQ_EMPTY(&connection->pending);
 		valkeyAsyncHandleRead(connection->valkey);
 		if (connection->valkey != NULL) {
 			check_unread(connection);
 		}
-		if (!connection->intake.more) {
-			break;
-		}
+		more = (connection->intake.more && i + 1 < READS_MAX) || redis_tls_holds(&connection->tls);
 	}
 }
 

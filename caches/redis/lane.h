@@ -74,6 +74,7 @@ struct cache_lane {
 	struct redis_node *slots_node;	    /* … is on its way to it */
 	struct redis_sentinel *sentinel;
 	char complaint[512]; /* about the topology, said last */
+	bool read_from_told;
 	unsigned complaints;
 	uint64_t complained_ns;
 

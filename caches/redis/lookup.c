@@ -75,9 +75,6 @@ take_value(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, c
 {
 	lane_note_size(lane, &lookup->keys[index], reply->base.len);
 	lookup->values[index] = packing_unpack(lane->packing, blob_ref(reply->blob));
-	if (lookup->values[index] != NULL && !lookup->uncounted) {
-		counter_add(&lane->cache->hits, 1);
-	}
 }
 
 /* Only a string or nothing is the answer to such a question. */
@@ -112,6 +109,16 @@ drop_values(const struct question *question)
 }
 
 static void
+count_hits(const struct question *question)
+{
+	const struct cache_lookup *lookup = question->lookup;
+
+	for (size_t i = question->first; i < question->first + question->count && !lookup->uncounted; i++) {
+		counter_add(&question->command.lane->cache->hits, lookup->values[i] != NULL);
+	}
+}
+
+static void
 on_values(struct redis_command *command, const struct redis_reply *reply)
 {
 	struct question *question = (struct question *)command;
@@ -122,6 +129,10 @@ on_values(struct redis_command *command, const struct redis_reply *reply)
 	lane->asked_bytes -= question->expected;
 	if (reply == NULL || reply->base.type == VALKEY_REPLY_ERROR) {
 		fail(lane, lookup, question->count);
+		if (reply == NULL && question->count > 1) {
+			/* Perhaps it was more than one reply may be. */
+			lane_note_size(lane, &lookup->keys[question->first], VALUES_MAX + 1);
+		}
 	} else {
 		good = question->count == 1 ? take_one(lane, lookup, question->first, &reply->base)
 					    : take_all(lane, question, reply);
@@ -131,6 +142,7 @@ on_values(struct redis_command *command, const struct redis_reply *reply)
 			redis_distrust(lane);
 		}
 	}
+	count_hits(question);
 	free(question);
 	if (--lookup->unanswered == 0) {
 		lookup->done(lookup);

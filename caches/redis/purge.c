@@ -1,4 +1,7 @@
-/* Purging: SCAN on every primary, and UNLINK of what is to go; then the other servers are told. */
+/*
+ * Purging: SCAN on every primary that can be asked, and UNLINK of what is to go; then the other servers are told. What
+ * fails on one does not end it on the others.
+ */
 #include "caches/redis/lane.h"
 
 #include <stdlib.h>
@@ -197,7 +200,7 @@ on_keys(struct cache_lane *lane, const struct redis_reply *reply, void *argument
 	buf_append(&scan->cursor, reply_text(reply->base.element[0]));
 	unlink_page(scan->purging, reply->base.element[1]);
 	last = bytes_equal_text(buf_bytes(&scan->cursor), "0");
-	if (!last && !scan->purging->purge->failed && scan_on(scan)) {
+	if (!last && scan_on(scan)) {
 		return;
 	}
 	scan->purging->purge->failed = scan->purging->purge->failed || !last;
@@ -244,9 +247,6 @@ redis_purge(struct cache_lane *lane, struct cache_purge *purge)
 
 	purge->removed = 0;
 	purge->failed = lane->shard_count == 0 || (lane->cluster && lane->shard_of == NULL);
-	for (size_t i = 0; i < lane->shard_count; i++) {
-		purge->failed = purge->failed || topology_primary(lane, i) == NULL;
-	}
 	if (!purge->failed) {
 		purging = calloc(1, sizeof(*purging));
 		purge->failed = purging == NULL;

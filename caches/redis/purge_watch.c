@@ -113,11 +113,25 @@ drop_lost_marks(struct cache_lane *lane)
 	lane->purge_mark_count = kept;
 }
 
+/* Without them nobody knows what was purged, so that all who watch take it that everything was. */
 static void
-take_marks(struct cache_lane *lane, const valkeyReply *marks)
+give_up_marks(struct cache_lane *lane)
 {
 	char room[KEY_MAX];
 
+	(void)route_words(lane, true, 2, (const struct bytes[]){bytes_text("UNLINK"), key_of(lane, room)}, NULL, NULL);
+}
+
+static void
+take_marks(struct cache_lane *lane, const valkeyReply *marks)
+{
+	if (marks->elements > 2 * MARKS_MAX) {
+		lane->host->purged(lane->host->context, bytes_make("", 0), bytes_make("", 0));
+		drop_lost_marks(lane);
+		lane->purges_known = true;
+		give_up_marks(lane);
+		return;
+	}
 	for (size_t i = 0; i + 1 < marks->elements; i += 2) {
 		const valkeyReply *what = marks->element[i];
 		const valkeyReply *token = marks->element[i + 1];
@@ -128,10 +142,6 @@ take_marks(struct cache_lane *lane, const valkeyReply *marks)
 	}
 	drop_lost_marks(lane);
 	lane->purges_known = true;
-	if (lane->purge_mark_count > MARKS_MAX) {
-		(void)route_words(lane, true, 2, (const struct bytes[]){bytes_text("UNLINK"), key_of(lane, room)}, NULL,
-				  NULL);
-	}
 }
 
 static void look(struct cache_lane *lane);
@@ -198,6 +208,16 @@ purge_watch_pushed(struct cache_lane *lane, const struct redis_reply *reply)
 	}
 }
 
+static void
+on_counted(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
+{
+	(void)argument;
+	if (reply_is(reply, VALKEY_REPLY_INTEGER) && reply->base.integer > MARKS_MAX) {
+		give_up_marks(lane);
+	}
+}
+
+/* Whoever adds marks bounds them, as there may be nobody who watches. */
 void
 purge_watch_tell(struct cache_lane *lane, const struct cache_purge *purge)
 {
@@ -216,6 +236,8 @@ purge_watch_tell(struct cache_lane *lane, const struct cache_purge *purge)
 					    (const struct bytes[]){bytes_text("HSET"), key_of(lane, room),
 								   buf_bytes(&what), bytes_text(mark)},
 					    NULL, NULL));
+	(void)route_words(lane, true, 2, (const struct bytes[]){bytes_text("HLEN"), key_of(lane, room)}, on_counted,
+			  NULL);
 	buf_fini(&what);
 }
 

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#define ELEMENTS_MAX 65536 /* SCAN may answer with somewhat more keys than it was asked for */
+#define ELEMENTS_MAX (1 << 20) /* SCAN may answer with somewhat more keys than it was asked for */
 
 #define OBJECT_COST 512 /* more than one takes, so that there are few */
 #define REPLY_COST_MAX ((size_t)640 << 20)

@@ -63,6 +63,21 @@ take(struct cache_lane *lane, const uint8_t *secret)
 	}
 }
 
+static void
+complain_refused(struct cache_lane *lane, const struct redis_reply *reply)
+{
+	enum redis_refusal refusal = redis_refusal_of(reply_text(&reply->base));
+	const char *remedy = redis_refusal_remedy(refusal);
+
+	if (refusal == REDIS_REFUSAL_NOPERM || remedy == NULL) {
+		remedy = "the user needs GET and SET on keys that begin with 'key_prefix'";
+	}
+	topology_complain(lane,
+			  "the key secret cannot be kept, and without it there are no keys (%.200s): %s, or give "
+			  "'key_secret'",
+			  reply->base.str, remedy);
+}
+
 static void ask(struct cache_lane *lane, route_words_fn done);
 
 static void
@@ -80,11 +95,8 @@ on_asked_again(struct cache_lane *lane, const struct redis_reply *reply, void *a
 				  "'%s:key_secret' holds no secret of ours: delete that key, or give another "
 				  "'key_prefix'",
 				  lane->cache->settings->key_prefix);
-	} else if (reply_is(reply, VALKEY_REPLY_ERROR)) {
-		topology_complain(lane,
-				  "the key secret cannot be kept (%.200s): the user needs GET and SET on keys "
-				  "that begin with 'key_prefix', or give 'key_secret'",
-				  reply->base.str);
+	} else if (reply_is(reply, VALKEY_REPLY_ERROR) && !lane->secret_known) {
+		complain_refused(lane, reply);
 	}
 }
 

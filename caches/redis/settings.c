@@ -312,6 +312,13 @@ take_seeds(struct redis_settings *settings, const char *option, const char *text
 				 "--cache-config redis,url=URL",
 				 option);
 	}
+	if (strchr(text, '=') != NULL) {
+		return error_set(
+			error, STATUS_INVALID_ARGUMENT,
+			"invalid value '%s' for '%s': each option is given by a --cache-config of its own, as in "
+			"--cache-config redis,host=HOST --cache-config redis,port=PORT",
+			text, option);
+	}
 	usable = redis_seeds_read(bytes_text(text), port, &seeds);
 	settings->seeds = seeds.at;
 	settings->seed_count = seeds.count;

@@ -458,6 +458,12 @@ redis_tls_wants_write(const struct redis_tls_connection *connection)
 	return connection->ssl != NULL && SSL_want_write(connection->ssl);
 }
 
+bool
+redis_tls_holds(const struct redis_tls_connection *connection)
+{
+	return connection->ssl != NULL && SSL_pending(connection->ssl) > 0;
+}
+
 void
 redis_tls_end(struct redis_tls_connection *connection)
 {

@@ -82,6 +82,9 @@ void redis_tls_failure(struct redis_tls_connection *connection, char *text, size
  */
 bool redis_tls_wants_write(const struct redis_tls_connection *connection);
 
+/* Has it got bytes of a record of which the rest was read? No event tells of them. */
+bool redis_tls_holds(const struct redis_tls_connection *connection);
+
 /* Lets go of the connection; what is needed to resume it stays in its session. */
 void redis_tls_end(struct redis_tls_connection *connection);
 

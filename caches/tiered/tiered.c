@@ -92,6 +92,17 @@ insert_mark(struct cache_lane *lane, const struct cache_key *key)
 }
 
 static void
+note_insert(struct cache_lane *lane, const struct cache_key *key)
+{
+	_Atomic uint64_t *mark = insert_mark(lane, key);
+	uint64_t number = atomic_fetch_add(&lane->cache->inserts, 1) + 1;
+	uint64_t last = atomic_load(mark);
+
+	while (last < number && !atomic_compare_exchange_weak(mark, &last, number)) {
+	}
+}
+
+static void
 tiered_confirm(struct cache_lane *lane, const struct cache_lookup *lookup, size_t index, uint64_t ttl_ms)
 {
 	const struct cache_key *key = &lookup->keys[index];
@@ -121,7 +132,7 @@ tiered_insert(struct cache_lane *lane, struct cache_insert *insert)
 		.replaces = !window_see(&lane->window, &insert->key->digest),
 	};
 
-	atomic_store(insert_mark(lane, insert->key), atomic_fetch_add(&lane->cache->inserts, 1) + 1);
+	note_insert(lane, insert->key);
 	(void)made.front->insert(lane->front, &front);
 	return made.behind->insert(lane->behind, insert);
 }
