@@ -12,7 +12,7 @@ import pytest
 from certificates import Authority
 from faults import Proxy
 from support import DATATYPES, REDIS, ROOT, Redis, Repository, Server, eventually, free_port
-from topology import Cluster, RedisSocket, RedisTls, Sentinels
+from topology import Cluster, ClusterTls, RedisSocket, RedisTls, Sentinels
 
 EXAMPLES = ["simple", "simple_string", "identity", "delay", "densenet_onnx"]
 TEST_MODELS = [*(f"identity_{datatype}" for datatype in DATATYPES), "nonzero", "scalar", "gather"]
@@ -160,6 +160,12 @@ def sentinels(tmp_path, program):
 def cluster(tmp_path, program):
     """cluster(): three primaries, each with a replica."""
     yield from owner(tmp_path, "cluster", lambda folder: Cluster(folder, program=program))
+
+
+@pytest.fixture
+def cluster_tls(tmp_path, authority, program):
+    """cluster_tls(*names): a cluster whose nodes are reached over TLS; names: those in their certificate."""
+    yield from owner(tmp_path, "cluster", lambda folder, *names: ClusterTls(folder, authority, names, program))
 
 
 @pytest.fixture

@@ -211,6 +211,35 @@ def test_purge(simple, cluster):
     wait_hits(server, QUESTIONS)
 
 
+# --- TLS ---
+
+
+@either_program
+def test_tls(simple, cluster_tls):
+    """The nodes say themselves which ports those of TLS are, at first and when another one has taken over."""
+    nodes = cluster_tls()
+    server = simple(*nodes.cache(lookup_timeout=None))
+    wait_hits(server, QUESTIONS)
+    assert min(len(node.entries()) for node in nodes.primaries()) > 5
+    assert not complaints(server)
+    with Load(server, len(QUESTIONS)) as load:
+        nodes.kill_primary(0)
+        load.go_on()
+    wait_hits(server, QUESTIONS, "hits on the replica that took over")
+
+
+def test_tls_with_other_names(simple, cluster_tls):
+    """One has to do without them, then."""
+    nodes = cluster_tls("other.example")
+    server = simple(*nodes.cache())
+    wait_complaint(server, r"\bsni\b")
+    assert not ask(server)
+    assert not nodes.entries()
+    server = simple(*nodes.cache(tls_verify="ca"))
+    wait_hits(server, QUESTIONS)
+    assert not complaints(server)
+
+
 # --- The option ---
 
 

@@ -79,6 +79,15 @@ sentinel failover-timeout {name} 1500
 """
 
 
+def when_loaded(check):
+    """What check() says; not yet, if a Redis that was started again is still reading its data."""
+    try:
+        return check()
+    except RedisError as refusal:
+        assert str(refusal).startswith("LOADING"), refusal
+        return False
+
+
 HASTE = ["info-period", 200, "ping-period", 100, "publish-period", 200]  # milliseconds
 
 
@@ -120,6 +129,9 @@ class Sentinels:
         eventually(self.agreed, "sentinels that know each other and the replica")
 
     def agreed(self):
+        return when_loaded(self._all_agree)
+
+    def _all_agree(self):
         for sentinel in self.sentinels:
             words = self.about_master(sentinel)
             assert (words[b"num-slaves"], words[b"num-other-sentinels"]) == (b"1", b"2"), words
@@ -199,6 +211,24 @@ class Node(Redis):
         self.id = self.command("CLUSTER", "MYID")
         return True
 
+    def client_port(self):
+        """Where the servers come in."""
+        return self.port
+
+
+class NodeTls(Node):
+    """One that servers reach over TLS only, and the other nodes, too. The plain port is for the tests' questions."""
+
+    def __init__(self, folder, authority, identity, options, program):
+        self.tls_port = free_port()
+        super().__init__(folder, [
+            "--tls-port", str(self.tls_port), "--tls-ca-cert-file", authority.cert, "--tls-cert-file", identity.cert,
+            "--tls-key-file", identity.key, "--tls-auth-clients", "no", "--tls-cluster", "yes", "--tls-replication",
+            "yes", *options], program)
+
+    def client_port(self):
+        return self.tls_port
+
 
 class Cluster:
     """Redis as a cluster: three primaries that share the slots, each with a replica."""
@@ -211,7 +241,10 @@ class Cluster:
         eventually(self.agreed, "a cluster whose nodes agree")
 
     def _new_node(self):
-        return Node(self.folder / f"node{next(self.names)}", self.options, self.program)
+        return Node(self._new_folder(), self.options, self.program)
+
+    def _new_folder(self):
+        return self.folder / f"node{next(self.names)}"
 
     def alive(self):
         return [node for node in self.nodes if node.process.poll() is None]
@@ -237,6 +270,9 @@ class Cluster:
 
     def agreed(self):
         """All slots have an owner that lives, and all nodes that live say the same."""
+        return when_loaded(self._all_agree)
+
+    def _all_agree(self):
         alive = self.alive()
         first = self.owners(alive[0])
         assert len(first) == 16384 and set(first.values()) <= set(alive), f"{len(first)} slots"
@@ -346,9 +382,24 @@ class Cluster:
         eventually(self.agreed, "nodes that know of the move")
 
     def cache(self, **options):
-        return cache_options(**{"host": LOCAL, "port": self.nodes[0].port, "cluster": "true", "lookup_timeout": 5000,
-                                **options})
+        return cache_options(**{"host": LOCAL, "port": self.nodes[0].client_port(), "cluster": "true",
+                                "lookup_timeout": 5000, **options})
 
     def stop(self):
         for node in self.nodes:
             node.stop()
+
+
+class ClusterTls(Cluster):
+    """As Cluster, and servers come in over TLS only. names: those in the certificate; without any, the right ones."""
+
+    def __init__(self, folder, authority, names=(), program=REDIS):
+        self.authority = authority
+        self.identity = authority.sign("node", names or (LOCAL, "::1", "localhost"), usage="serverAuth,clientAuth")
+        super().__init__(folder, program=program)
+
+    def _new_node(self):
+        return NodeTls(self._new_folder(), self.authority, self.identity, self.options, self.program)
+
+    def cache(self, **options):
+        return super().cache(**{"tls_enabled": "true", "cacert": self.authority.cert, **options})
