@@ -2,10 +2,13 @@
 
 import socket
 import threading
+import time
 
 from faults import reset
 from support import LOCAL, free_port
 from topology import cache_options
+
+PIECE = 1 << 16  # bytes
 
 
 def bulk(text):
@@ -35,15 +38,16 @@ class Peer:
 
     says(peer, words, send): of each command, whether it has dealt with it; words are bytes, and send(bytes) fails by
     OSError once the client has gone. Attributes: `says`, to be changed at any time; `kept`, the strings; `accepted`
-    counts connections and `asked` commands, by name."""
+    counts connections and `asked` commands, by name; `pause`, seconds between the pieces in which it reads strings."""
 
     def __init__(self, says=None):
         self.says, self.kept = says, {}
-        self.accepted, self.asked = 0, {}
+        self.accepted, self.asked, self.pause = 0, {}, 0
         self.lock = threading.Lock()
         self.connections = set()
         self.port = free_port()
         self.listener = socket.create_server((LOCAL, self.port))
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cache(self, **options):
@@ -71,6 +75,17 @@ class Peer:
                 self.connections.add(connection)
             threading.Thread(target=self._serve, args=[connection], daemon=True).start()
 
+    def _string(self, stream, length):
+        read = bytearray()
+        while len(read) < length:
+            piece = stream.read(min(PIECE, length - len(read)))
+            if not piece:
+                raise OSError("it has gone")
+            read += piece
+            if length > PIECE:
+                time.sleep(self.pause)
+        return bytes(read)
+
     def _serve(self, connection):
         stream = connection.makefile("rb")
         try:
@@ -78,7 +93,7 @@ class Peer:
                 words = []
                 for _ in range(int(line[1:])):
                     length = int(stream.readline()[1:])
-                    words.append(stream.read(length + 2)[:-2])
+                    words.append(self._string(stream, length + 2)[:-2])
                 name = words[0].upper()
                 with self.lock:
                     self.asked[name] = self.asked.get(name, 0) + 1

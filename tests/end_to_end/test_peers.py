@@ -2,17 +2,21 @@
 
 import itertools
 import re
+import time
 
+import numpy as np
 import pytest
 
 from load import Load, ask, complaints, wait_hits
 from peers import Peer, array, bulk, error, number, slots
-from support import LOCAL, eventually
+from support import LOCAL, decode, eventually, same
 from topology import cache_options
+from traffic import is_hit, put
 
 QUESTIONS = range(20)
 FEW = 20  # lines of the log
 MIB = 1 << 20
+PASSWORD = "hush-the-first"
 ENOUGH = 1500 * MIB  # a sanitizer makes much of small objects, and keeps what was freed
 
 
@@ -92,6 +96,31 @@ def test_no_hello(simple, peer):
     server = simple(*one.cache())
     wait_hits(server, QUESTIONS)
     assert not complaints(server)
+
+
+def test_slow_but_steady(serve, repository, peer):
+    """A large value is on its way for longer than socket_timeout, and there is never that long without a byte."""
+    repository.copy("identity", cached=True)
+    one = peer()
+    server = serve(repository, *one.cache(socket_timeout=300, lookup_timeout=5000), "--threads=1")
+
+    def hit(seed):
+        array = np.arange(600_000, dtype=np.float32) + seed
+        reply = put(server, "identity", {"INPUT0": array}, binary_in=True, binary_out=True)
+        same(decode(reply)["OUTPUT0"], array)
+        return is_hit(reply)
+
+    def stored():
+        return sum(len(value) > MIB for value in list(one.kept.values()))
+
+    eventually(lambda: hit(0), "a hit, and with it the connection for large values")
+    accepted, begun = one.accepted, time.monotonic()
+    one.pause = 0.03
+    assert not hit(1)
+    eventually(lambda: stored() == 2, "the large value")
+    assert time.monotonic() - begun > 0.6
+    assert hit(1)
+    assert one.accepted == accepted and not complaints(server)
 
 
 # --- Odd replies ---
@@ -282,6 +311,34 @@ def test_odd_greeting(simple, peer, reply):
     assert len(complaints(server)) <= FEW
 
 
+@pytest.mark.parametrize("hello", ["ERR unknown command 'HELLO'", "WRONGPASS no {} here"], ids=["old", "new"])
+def test_a_refusal_that_quotes_the_password(simple, peer, hello):
+    def says(peer, words, send):
+        if words[0] in (b"HELLO", b"AUTH"):
+            send(error(hello.format(PASSWORD) if words[0] == b"HELLO" else f"ERR what is AUTH {PASSWORD}?"))
+            return True
+
+    one = peer(says)
+    server = simple(*one.cache(password=PASSWORD), "--log-verbose=1")
+    server.wait_log(r"^[EW].*cache 'redis'.*logging in was refused")
+    assert not ask(server)
+    assert not server.lines(PASSWORD)
+    one.says = None
+    wait_hits(server)
+    assert not server.lines(PASSWORD)
+
+
+def test_stopped_before_the_secret_is_known(simple, peer):
+    def says(peer, words, send):
+        return words[0] == b"SET" and words[1].endswith(b":key_secret")  # and nothing is said
+
+    one = peer(says)
+    server = simple(*one.cache(pool_size=4, socket_timeout=60000))
+    eventually(lambda: one.accepted == 4 and one.asked.get(b"SET"), "the secret on its way")
+    assert not ask(server)
+    server.stop()
+
+
 def test_closed_at_once(simple, peer):
     one = peer(lambda peer, words, send: peer.disconnect() or True)
     server = simple(*one.cache())
@@ -341,6 +398,32 @@ def test_redirections(simple, peer, reply, cluster):
         one.says = in_cluster(None)
         wait_hits(server, QUESTIONS, "hits of a peer that has come to reason")
     assert len(complaints(server)) <= FEW, complaints(server)
+
+
+def test_scan_is_not_redirected(simple, peer):
+    """It asks one node for what that one has; the purge fails, and the next one does not."""
+    def says(peer, words, send):
+        if words[0] == b"SCAN":
+            send(error(f"MOVED 1 {LOCAL}:{other.port}") if moves else array(bulk(b"0"), array(*map(bulk, peer.kept))))
+        elif words[0] == b"UNLINK":
+            send(number(sum(peer.kept.pop(key, None) is not None for key in words[1:])))
+        else:
+            return in_cluster(None)(peer, words, send)
+        return True
+
+    def purge():
+        return server.request("POST", "/v2/cache/purge", b"", port=server.metrics_port)
+
+    one, other, moves = peer(says), peer(), True
+    server = simple(*one.cache(cluster="true"))
+    wait_hits(server, QUESTIONS)
+    assert purge().status == 503
+    assert b"SCAN" not in other.asked and one.asked[b"SCAN"] == 1
+    wait_hits(server, QUESTIONS)
+    moves = False
+    reply = purge()
+    assert reply.status == 200 and reply.json["purged"] == len(QUESTIONS)
+    wait_hits(server, QUESTIONS)
 
 
 SLOTS = {
@@ -462,4 +545,25 @@ def test_odd_messages_of_sentinels(simple, peer, said):
         sentinel.says = watching(the_master(redis))
         sentinel.disconnect()
         wait_hits(server, QUESTIONS)
+    assert len(complaints(server)) <= FEW, complaints(server)
+
+
+def test_read_only_without_a_word_of_sentinels(simple, peer):
+    """The primary's refusals are enough to ask a sentinel again."""
+    def read_only(peer, words, send):
+        if words[0] == b"SET":
+            send(error("READONLY You can't write against a read only replica."))
+            return True
+
+    old, new, sentinel = peer(), peer(), peer()
+    sentinel.says = watching(the_master(old))
+    server = simple(*by_sentinel(sentinel))
+    wait_hits(server, QUESTIONS)
+    sentinel.says = watching(the_master(new))
+    asked = sentinel.asked[b"SENTINEL"]
+    assert ask(server) and not new.accepted
+    old.says = read_only
+    wait_hits(server, range(100, 110), "hits of the new primary")
+    assert sentinel.asked[b"SENTINEL"] > asked
+    assert len(new.kept) >= 10
     assert len(complaints(server)) <= FEW, complaints(server)

@@ -233,6 +233,21 @@ def test_a_purge_of_another_server_is_seen(tiered, redis_server):
     assert not ask(other, "triple", 1)
 
 
+def test_a_purge_is_seen_after_redis_has_lost_all(tiered, redis_server):
+    """And with all its own record of the purges: that of the second one must differ from that of the first."""
+    redis = redis_server()
+    one, other = tiered(redis, SECRET), tiered(redis, SECRET)
+    purge(one)
+    promote(other, redis, 1, 2)
+    redis.command("FLUSHALL")
+    eventually(lambda: shown(other)["entries"] == 0, "the end of entries of which nothing is known", patience=10)
+    promote(other, redis, 3, 4)
+    assert shown(other)["entries"] == 2
+    assert purge(one) == 2
+    eventually(lambda: shown(other)["entries"] == 0, "the end of the other's entries", patience=10)
+    assert not ask(other, "triple", 3)
+
+
 def test_purges_under_load(tiered, redis_server):
     redis = redis_server()
     server = tiered(redis, threads=2)
