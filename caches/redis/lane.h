@@ -179,8 +179,8 @@ struct redis_command {
 	uint16_t slot;
 	bool writes;
 	bool large;
-	bool optional; /* that it is refused is nobody's concern */
-	uint8_t hops;  /* redirections so far */
+	bool quiet;   /* that it is refused is not logged: nobody's concern, or its maker's */
+	uint8_t hops; /* redirections so far */
 	/* Appends it in RESP; called again where it has to be sent again. */
 	void (*write)(struct redis_command *command, struct buf *text);
 	/* Exactly once; NULL: no answer. An error is counted and told, a redirection followed before. */
@@ -198,10 +198,10 @@ bool route_send_to(struct redis_command *command, struct redis_node *node);
 
 /* A command of some words, the second of them the key. Its answer may be of no interest: NULL. */
 typedef void (*route_words_fn)(struct cache_lane *lane, const struct redis_reply *reply, void *argument);
-bool route_words(struct cache_lane *lane, bool writes, size_t count, const struct bytes *words, route_words_fn done,
-		 void *argument);
+bool route_words(struct cache_lane *lane, bool writes, bool quiet, size_t count, const struct bytes *words,
+		 route_words_fn done, void *argument);
 /* Where this leads is not followed, as it is meant for this server. */
-bool route_words_on(struct cache_lane *lane, struct redis_link *link, bool optional, size_t count,
+bool route_words_on(struct cache_lane *lane, struct redis_link *link, bool quiet, size_t count,
 		    const struct bytes *words, route_words_fn done, void *argument);
 
 static inline bool

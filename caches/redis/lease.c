@@ -46,7 +46,7 @@ redis_lease(struct cache_lane *lane, struct cache_lease *lease)
 	hex_text(bytes_make(random, sizeof(random)), token);
 	(void)snprintf(term, sizeof(term), "%" PRIu64, lease->term_ms);
 	lease->result = CACHE_LEASE_UNKNOWN;
-	sent = route_words(lane, true, 6,
+	sent = route_words(lane, true, false, 6,
 			   (const struct bytes[]){bytes_text("SET"), lease_key(lane, lease->key, &key),
 						  bytes_text(token), bytes_text("NX"), bytes_text("PX"),
 						  bytes_text(term)},
@@ -60,7 +60,7 @@ redis_release(struct cache_lane *lane, const struct cache_key *key)
 {
 	struct buf text;
 
-	(void)route_words(lane, true, 2, (const struct bytes[]){bytes_text("DEL"), lease_key(lane, key, &text)}, NULL,
-			  NULL);
+	(void)route_words(lane, true, false, 2, (const struct bytes[]){bytes_text("DEL"), lease_key(lane, key, &text)},
+			  NULL, NULL);
 	buf_fini(&text);
 }

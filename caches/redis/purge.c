@@ -102,7 +102,7 @@ static void
 unlink_keys(struct purging *purging, size_t count, const struct bytes *words)
 {
 	purging->underway++;
-	if (!route_words(purging->lane, true, count, words, on_unlinked, purging)) {
+	if (!route_words(purging->lane, true, false, count, words, on_unlinked, purging)) {
 		purging->purge->failed = true;
 		purging->underway--;
 	}

@@ -119,7 +119,8 @@ give_up_marks(struct cache_lane *lane)
 {
 	char room[KEY_MAX];
 
-	(void)route_words(lane, true, 2, (const struct bytes[]){bytes_text("UNLINK"), key_of(lane, room)}, NULL, NULL);
+	(void)route_words(lane, true, false, 2, (const struct bytes[]){bytes_text("UNLINK"), key_of(lane, room)}, NULL,
+			  NULL);
 }
 
 static void
@@ -170,8 +171,9 @@ look(struct cache_lane *lane)
 	}
 	lane->watch_again = false;
 	lane->watch_checked_ns = clock_now_ns();
-	lane->watch_asked = route_words(
-		lane, true, 2, (const struct bytes[]){bytes_text("HGETALL"), key_of(lane, room)}, on_marks, NULL);
+	lane->watch_asked =
+		route_words(lane, true, false, 2, (const struct bytes[]){bytes_text("HGETALL"), key_of(lane, room)},
+			    on_marks, NULL);
 }
 
 void
@@ -232,12 +234,12 @@ purge_watch_tell(struct cache_lane *lane, const struct cache_purge *purge)
 	buf_append(&what, purge->model);
 	buf_byte(&what, ':');
 	buf_append(&what, purge->version);
-	(void)(buf_ok(&what) && route_words(lane, true, 4,
+	(void)(buf_ok(&what) && route_words(lane, true, false, 4,
 					    (const struct bytes[]){bytes_text("HSET"), key_of(lane, room),
 								   buf_bytes(&what), bytes_text(mark)},
 					    NULL, NULL));
-	(void)route_words(lane, true, 2, (const struct bytes[]){bytes_text("HLEN"), key_of(lane, room)}, on_counted,
-			  NULL);
+	(void)route_words(lane, true, false, 2, (const struct bytes[]){bytes_text("HLEN"), key_of(lane, room)},
+			  on_counted, NULL);
 	buf_fini(&what);
 }
 

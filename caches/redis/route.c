@@ -19,15 +19,16 @@ route_slot(const struct cache_lane *lane, struct bytes key)
 
 /* Counted by name, and said at most once a minute for each name. */
 static void
-account_refusal(struct cache_lane *lane, enum redis_refusal refusal, const char *text)
+account_refusal(const struct redis_command *command, enum redis_refusal refusal, const char *text)
 {
+	struct cache_lane *lane = command->lane;
 	const char *remedy = redis_refusal_remedy(refusal);
 	uint64_t now = clock_now_ns();
 	uint64_t last = atomic_load(&lane->cache->refusal_logged_ns[refusal]);
 	char line[768];
 
 	counter_add(&lane->cache->refusals[refusal], 1);
-	if (refusal == REDIS_REFUSAL_MOVED || refusal == REDIS_REFUSAL_ASK ||
+	if (command->quiet || refusal == REDIS_REFUSAL_MOVED || refusal == REDIS_REFUSAL_ASK ||
 	    (last != 0 && now - last < REFUSAL_LOG_INTERVAL_NS)) {
 		return;
 	}
@@ -104,9 +105,7 @@ judge_error(struct redis_command *command, const struct redis_reply *reply)
 {
 	enum redis_refusal refusal = redis_refusal_of(reply_text(&reply->base));
 
-	if (!command->optional) {
-		account_refusal(command->lane, refusal, reply->base.str);
-	}
+	account_refusal(command, refusal, reply->base.str);
 	if (redis_refusal_of_node(refusal)) {
 		redis_node_refused(command->node, reply->base.str);
 	} else {
@@ -232,8 +231,8 @@ new_words(struct cache_lane *lane, size_t count, const struct bytes *words)
 }
 
 bool
-route_words(struct cache_lane *lane, bool writes, size_t count, const struct bytes *words, route_words_fn done,
-	    void *argument)
+route_words(struct cache_lane *lane, bool writes, bool quiet, size_t count, const struct bytes *words,
+	    route_words_fn done, void *argument)
 {
 	struct words_command *new = new_words(lane, count, words);
 
@@ -241,6 +240,7 @@ route_words(struct cache_lane *lane, bool writes, size_t count, const struct byt
 		return false;
 	}
 	new->command.writes = writes;
+	new->command.quiet = quiet;
 	new->command.slot = route_slot(lane, words[1]);
 	new->done = done;
 	new->argument = argument;
@@ -252,7 +252,7 @@ route_words(struct cache_lane *lane, bool writes, size_t count, const struct byt
 }
 
 bool
-route_words_on(struct cache_lane *lane, struct redis_link *link, bool optional, size_t count, const struct bytes *words,
+route_words_on(struct cache_lane *lane, struct redis_link *link, bool quiet, size_t count, const struct bytes *words,
 	       route_words_fn done, void *argument)
 {
 	struct words_command *new = link == NULL ? NULL : new_words(lane, count, words);
@@ -260,7 +260,7 @@ route_words_on(struct cache_lane *lane, struct redis_link *link, bool optional, 
 	if (new == NULL) {
 		return false;
 	}
-	new->command.optional = optional;
+	new->command.quiet = quiet;
 	new->command.hops = HOPS_MAX;
 	new->done = done;
 	new->argument = argument;
