@@ -83,9 +83,8 @@ tell_of_read_from(struct cache_lane *lane)
 	    lane->sentinel == NULL) {
 		lane->read_from_told = true;
 		lane_log(lane, LOG_WARNING,
-			 "cache 'redis': read_from has no effect on a server alone, of which no replicas are known: it "
-			 "is for "
-			 "a cluster, and for 'sentinels'");
+			 "cache 'redis': read_from has no effect on a server alone, of which no replicas are known: "
+			 "it is for a cluster, and for 'sentinels'");
 	}
 }
 
