@@ -63,6 +63,21 @@ may_tell(struct redis_nodes *shared, uint64_t now)
 	return true;
 }
 
+/* That a connection ended, and not why: news only while nothing better is known. */
+static bool
+says_little(const char *why)
+{
+	static const char *const endings[] = {"Connection reset by peer", "Server closed the connection",
+					      "connection closed", "Broken pipe"};
+
+	for (size_t i = 0; i < sizeof(endings) / sizeof(*endings); i++) {
+		if (strncmp(why, endings[i], strlen(endings[i])) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* One line when the reason changes, not one for each attempt. */
 static void
 announce_failure(struct redis_node *node, const char *why)
@@ -73,7 +88,8 @@ announce_failure(struct redis_node *node, const char *why)
 		node->announcements = 0;
 	}
 	node->failed_ns = now;
-	if (strcmp(node->announced, why) == 0 || !may_announce(node, now) || !may_tell(node->shared, now)) {
+	if (strcmp(node->announced, why) == 0 || (node->announced[0] != '\0' && says_little(why)) ||
+	    !may_announce(node, now) || !may_tell(node->shared, now)) {
 		return;
 	}
 	(void)snprintf(node->announced, sizeof(node->announced), "%s", why);
