@@ -55,7 +55,7 @@ send_value(struct storing *storing)
 	struct cache_lane *lane = storing->command.lane;
 	const struct cache_key *key = storing->insert->key;
 
-	storing->command.slot = lane->cluster ? route_slot(lane, lane_key(lane, key)) : 0;
+	storing->command.slot = lane_slot(lane, key);
 	if (topology_node(lane, storing->command.slot, true) == NULL) {
 		return false; /* before the work of packing */
 	}

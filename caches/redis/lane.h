@@ -220,6 +220,8 @@ reply_text(const valkeyReply *reply)
 
 /* <prefix>:<scope>:<digest>, in lane->key, until the next one is made. */
 struct bytes lane_key(struct cache_lane *lane, const struct cache_key *key);
+/* The slot of that key; 0 where there are no slots. */
+uint16_t lane_slot(struct cache_lane *lane, const struct cache_key *key);
 void lane_note_size(struct cache_lane *lane, const struct cache_key *key, size_t length);
 size_t lane_expected_size(const struct cache_lane *lane, const struct cache_key *key);
 

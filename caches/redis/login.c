@@ -144,19 +144,10 @@ read_greeting(struct redis_login *login, const struct redis_reply *reply)
 static void
 read_zone(struct redis_login *login, const struct redis_reply *reply)
 {
-	static const char name[] = "\navailability_zone:";
-	struct bytes info = text_of(&reply->base);
-	const char *found = memmem(info.at, info.length, name, strlen(name));
-	size_t length = 0;
+	struct bytes zone = redis_info_value(text_of(&reply->base), "availability_zone");
 
-	if (found == NULL) {
-		return;
-	}
-	found += strlen(name);
-	while (found + length < (const char *)info.at + info.length && found[length] != '\r' && found[length] != '\n') {
-		length++;
-	}
-	(void)snprintf(login->greeting.zone, sizeof(login->greeting.zone), "%.*s", (int)length, found);
+	(void)snprintf(login->greeting.zone, sizeof(login->greeting.zone), "%.*s", (int)zone.length,
+		       (const char *)zone.at);
 }
 
 /*
@@ -316,7 +307,7 @@ static void
 say_all(struct redis_login *login)
 {
 	const struct redis_settings *settings = login->options.settings;
-	char text[512];
+	char text[REDIS_KEY_ROOM];
 
 	if (login->round == 1) {
 		say_hello(login);
@@ -339,7 +330,7 @@ say_all(struct redis_login *login)
 	if (settings->availability_zone != NULL) {
 		SAY(login, STEP_ZONE, "INFO", "server");
 	}
-	(void)snprintf(text, sizeof(text), "%s:key_secret", settings->key_prefix);
+	(void)redis_settings_key(settings, "key_secret", text);
 	SAY(login, STEP_PROBE, "GET", text);
 }
 

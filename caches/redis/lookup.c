@@ -25,6 +25,12 @@ lane_key(struct cache_lane *lane, const struct cache_key *key)
 	return buf_bytes(&lane->key);
 }
 
+uint16_t
+lane_slot(struct cache_lane *lane, const struct cache_key *key)
+{
+	return lane->cluster ? route_slot(lane, lane_key(lane, key)) : 0;
+}
+
 static struct size_hint *
 hint_of(const struct cache_lane *lane, const struct cache_key *key, uint32_t *scope)
 {
@@ -179,7 +185,7 @@ ask(struct cache_lane *lane, struct cache_lookup *lookup, size_t first, size_t c
 	}
 	*question = (struct question){
 		.command = {.lane = lane,
-			    .slot = lane->cluster ? route_slot(lane, lane_key(lane, &lookup->keys[first])) : 0,
+			    .slot = lane_slot(lane, &lookup->keys[first]),
 			    .large = lane_is_large(expected),
 			    .write = write_question,
 			    .done = on_values},

@@ -233,7 +233,7 @@ send_probe(struct redis_node *node)
 {
 	struct redis_link *link = &node->links[0];
 	struct buf text;
-	struct buf key;
+	char room[REDIS_KEY_ROOM];
 
 	while (!link->ready && !is_large(link)) {
 		link++;
@@ -241,15 +241,12 @@ send_probe(struct redis_node *node)
 	if (!link->ready || is_large(link) || node->probing) {
 		return;
 	}
-	buf_init(&key, 65536);
-	buf_format(&key, "%s:key_secret", node->shared->settings->key_prefix);
 	buf_init(&text, 65536);
 	buf_text(&text, "*2\r\n$3\r\nGET\r\n");
-	command_append(&text, buf_bytes(&key));
+	command_append(&text, redis_settings_key(node->shared->settings, "key_secret", room));
 	node->probe.done = on_probed;
 	node->probing = buf_ok(&text) && redis_connection_send(link->connection, &node->probe, buf_bytes(&text));
 	buf_fini(&text);
-	buf_fini(&key);
 }
 
 /* Looks after a server that is not to be used, and after one that nobody has used for a while. */
@@ -292,7 +289,6 @@ on_ready(void *context, const struct redis_greeting *greeting)
 	node->shared->connected(node->shared->context, 1);
 	link->ready = true;
 	link->proved = false;
-	link->resp3 = greeting->resp3;
 	if (!node->was_ready) {
 		node->was_ready = true;
 		node->announced[0] = '\0';

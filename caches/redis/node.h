@@ -46,7 +46,6 @@ struct redis_link {
 	struct redis_tls_session *session;
 	bool ready;
 	bool proved; /* a command was answered since it became ready */
-	bool resp3;
 	void *timer;
 	unsigned attempts;
 	uint64_t backoff_ms;

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 
 #define CHECK_NS UINT64_C(5000000000)
-#define KEY_MAX 1024
 #define MARKS_MAX 1024 /* more are given up, with all that is known to have been purged */
 
 struct purge_mark {
@@ -32,9 +31,7 @@ watches(const struct cache_lane *lane)
 static struct bytes
 key_of(const struct cache_lane *lane, char *room)
 {
-	int length = snprintf(room, KEY_MAX, "%s:purges", lane->cache->settings->key_prefix);
-
-	return bytes_make(room, (size_t)length < KEY_MAX ? (size_t)length : KEY_MAX - 1);
+	return redis_settings_key(lane->cache->settings, "purges", room);
 }
 
 static struct purge_mark *
@@ -117,7 +114,7 @@ drop_lost_marks(struct cache_lane *lane)
 static void
 give_up_marks(struct cache_lane *lane)
 {
-	char room[KEY_MAX];
+	char room[REDIS_KEY_ROOM];
 
 	(void)route_words(lane, true, false, 2, (const struct bytes[]){bytes_text("UNLINK"), key_of(lane, room)}, NULL,
 			  NULL);
@@ -163,7 +160,7 @@ on_marks(struct cache_lane *lane, const struct redis_reply *reply, void *argumen
 static void
 look(struct cache_lane *lane)
 {
-	char room[KEY_MAX];
+	char room[REDIS_KEY_ROOM];
 
 	if (lane->watch_asked) {
 		lane->watch_again = true;
@@ -187,7 +184,7 @@ purge_watch_check(struct cache_lane *lane)
 void
 purge_watch_link(struct cache_lane *lane, struct redis_link *link)
 {
-	char room[KEY_MAX];
+	char room[REDIS_KEY_ROOM];
 
 	if (watches(lane)) {
 		(void)route_words_on(lane, link, true, 6,
@@ -223,7 +220,7 @@ on_counted(struct cache_lane *lane, const struct redis_reply *reply, void *argum
 void
 purge_watch_tell(struct cache_lane *lane, const struct cache_purge *purge)
 {
-	char room[KEY_MAX];
+	char room[REDIS_KEY_ROOM];
 	char mark[24];
 	uint64_t number;
 	struct buf what;

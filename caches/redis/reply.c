@@ -156,3 +156,20 @@ valkeyReplyObjectFunctions redis_reply_functions = {
 	.createBool = create_bool,
 	.freeObject = free_reply,
 };
+
+struct bytes
+redis_info_value(struct bytes info, const char *name)
+{
+	size_t length = strlen(name);
+
+	while (info.length > 0) {
+		const uint8_t *end = memchr(info.at, '\r', info.length);
+		size_t line = end == NULL ? info.length : (size_t)(end - info.at);
+
+		if (line > length && memcmp(info.at, name, length) == 0 && info.at[length] == ':') {
+			return bytes_make(info.at + length + 1, line - length - 1);
+		}
+		info = bytes_skip(info, line + 2 < info.length ? line + 2 : info.length);
+	}
+	return bytes_make("", 0);
+}

@@ -17,4 +17,7 @@ struct redis_reply {
 /* For valkeyContext.reader->fn; its privdata is a struct redis_intake, or NULL. */
 extern valkeyReplyObjectFunctions redis_reply_functions;
 
+/* The value of the line "name:value" of what INFO answers, or "". */
+struct bytes redis_info_value(struct bytes info, const char *name);
+
 #endif

@@ -10,14 +10,11 @@
 
 #define HEX_LENGTH 64
 #define CHECK_NS UINT64_C(5000000000)
-#define KEY_MAX 1024
 
 static struct bytes
 key_of(const struct cache_lane *lane, char *room)
 {
-	int length = snprintf(room, KEY_MAX, "%s:key_secret", lane->cache->settings->key_prefix);
-
-	return bytes_make(room, (size_t)length < KEY_MAX ? (size_t)length : KEY_MAX - 1);
+	return redis_settings_key(lane->cache->settings, "key_secret", room);
 }
 
 static int
@@ -117,7 +114,7 @@ static void
 offer(struct cache_lane *lane)
 {
 	char hex[HEX_LENGTH + 1];
-	char room[KEY_MAX];
+	char room[REDIS_KEY_ROOM];
 	uint8_t fresh[HEX_LENGTH / 2];
 
 	random_bytes(fresh, sizeof(fresh));
@@ -144,7 +141,7 @@ on_asked(struct cache_lane *lane, const struct redis_reply *reply, void *argumen
 static void
 ask(struct cache_lane *lane, route_words_fn done)
 {
-	char room[KEY_MAX];
+	char room[REDIS_KEY_ROOM];
 
 	lane->secret_asked = route_words(lane, true, true, 2,
 					 (const struct bytes[]){bytes_text("GET"), key_of(lane, room)}, done, NULL);

@@ -3,24 +3,6 @@
 
 #include <stdio.h>
 
-/* The value of a line "name:value" of INFO. */
-static struct bytes
-info_value(struct bytes info, const char *name)
-{
-	size_t length = strlen(name);
-
-	while (info.length > 0) {
-		const uint8_t *end = memchr(info.at, '\r', info.length);
-		size_t line = end == NULL ? info.length : (size_t)(end - info.at);
-
-		if (line > length && memcmp(info.at, name, length) == 0 && info.at[length] == ':') {
-			return bytes_make(info.at + length + 1, line - length - 1);
-		}
-		info = bytes_skip(info, line + 2 < info.length ? line + 2 : info.length);
-	}
-	return bytes_make("", 0);
-}
-
 static void
 warn(const struct cache_lane *lane, const struct redis_node *node, const char *what)
 {
@@ -37,11 +19,11 @@ on_info(struct cache_lane *lane, const struct redis_reply *reply, void *argument
 	bool told = reply_is(reply, VALKEY_REPLY_STRING) || reply_is(reply, VALKEY_REPLY_VERB);
 	struct bytes info = told ? reply_text(&reply->base) : bytes_make("", 0);
 
-	if (bytes_equal_text(info_value(info, "maxmemory"), "0")) {
+	if (bytes_equal_text(redis_info_value(info, "maxmemory"), "0")) {
 		warn(lane, node,
 		     "has no bound on its memory (maxmemory is 0) and grows until the machine has none left: "
 		     "set maxmemory, and maxmemory-policy to volatile-lru or another that evicts");
-	} else if (bytes_equal_text(info_value(info, "maxmemory_policy"), "noeviction")) {
+	} else if (bytes_equal_text(redis_info_value(info, "maxmemory_policy"), "noeviction")) {
 		warn(lane, node,
 		     "stores nothing more once it is full (maxmemory-policy is noeviction): set it to "
 		     "volatile-lru or another that evicts");

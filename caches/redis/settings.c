@@ -576,6 +576,14 @@ static void __attribute__((format(printf, 3, 4))) append(char *text, size_t size
 	va_end(args);
 }
 
+struct bytes
+redis_settings_key(const struct redis_settings *settings, const char *name, char *room)
+{
+	int length = snprintf(room, REDIS_KEY_ROOM, "%s:%s", settings->key_prefix, name);
+
+	return bytes_make(room, (size_t)length < REDIS_KEY_ROOM ? (size_t)length : REDIS_KEY_ROOM - 1);
+}
+
 void
 redis_settings_describe(const struct redis_settings *settings, char *text, size_t size)
 {

@@ -86,6 +86,10 @@ enum status redis_settings_complete(struct redis_settings *settings, struct erro
 /* Frees settings from malloc with all that is theirs; no password is left in memory. */
 void redis_settings_free(struct redis_settings *settings);
 
+/* The key <key_prefix>:<name>, in `room`, which has REDIS_KEY_ROOM bytes; a prefix that is too long is cut. */
+#define REDIS_KEY_ROOM 1024
+struct bytes redis_settings_key(const struct redis_settings *settings, const char *name, char *room);
+
 /* One line for people, without secrets: "redis cluster at a:6379, b:6379, TLS". After redis_settings_complete. */
 void redis_settings_describe(const struct redis_settings *settings, char *text, size_t size);
 
