@@ -53,3 +53,32 @@ metric_sample_double(struct buf *out, const char *name, struct bytes labels, dou
 	sample_start(out, name, labels);
 	buf_format(out, "%.17g\n", value);
 }
+
+/* --- The sink that prints --- */
+
+#define LABELS_MAX 65536
+
+static void
+print_family(void *context, const char *name, const char *type, const char *help)
+{
+	metric_family(context, name, type, help);
+}
+
+static void
+print_sample(void *context, const char *name, const struct metric_label *labels, size_t count, double value)
+{
+	struct buf text;
+
+	buf_init(&text, LABELS_MAX);
+	for (size_t i = 0; i < count; i++) {
+		metric_label(&text, labels[i].name, labels[i].value);
+	}
+	metric_sample_double(context, name, buf_bytes(&text), value);
+	buf_fini(&text);
+}
+
+struct metric_sink
+metric_printer(struct buf *out)
+{
+	return (struct metric_sink){.context = out, .family = print_family, .sample = print_sample};
+}

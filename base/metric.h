@@ -1,5 +1,6 @@
 /*
- * Metrics: counters that any thread may add to, and the Prometheus text format (version 0.0.4) that prints them.
+ * Metrics: counters that any thread may add to, the Prometheus text format (version 0.0.4) that prints them, and sinks,
+ * for those who tell figures without knowing whether they are printed.
  */
 #ifndef HIPPOCAMP_BASE_METRIC_H
 #define HIPPOCAMP_BASE_METRIC_H
@@ -31,5 +32,41 @@ void metric_label(struct buf *labels, const char *name, struct bytes value);
 /* One sample; `labels` may be empty. */
 void metric_sample(struct buf *out, const char *name, struct bytes labels, uint64_t value);
 void metric_sample_double(struct buf *out, const char *name, struct bytes labels, double value);
+
+struct metric_label {
+	const char *name;
+	struct bytes value;
+};
+
+/* A family is told before its samples; nothing of the arguments is kept. */
+struct metric_sink {
+	void *context;
+	void (*family)(void *context, const char *name, const char *type, const char *help);
+	void (*sample)(void *context, const char *name, const struct metric_label *labels, size_t count, double value);
+};
+
+/* The sink that prints. */
+struct metric_sink metric_printer(struct buf *out);
+
+static inline void
+metric_tell_family(const struct metric_sink *sink, const char *name, const char *type, const char *help)
+{
+	sink->family(sink->context, name, type, help);
+}
+
+/* `label` may be NULL. */
+static inline void
+metric_tell(const struct metric_sink *sink, const char *name, const struct metric_label *label, uint64_t value)
+{
+	sink->sample(sink->context, name, label, label != NULL, (double)value);
+}
+
+/* A family of one sample. */
+static inline void
+metric_tell_one(const struct metric_sink *sink, const char *name, const char *type, const char *help, uint64_t value)
+{
+	metric_tell_family(sink, name, type, help);
+	metric_tell(sink, name, NULL, value);
+}
 
 #endif

@@ -8,15 +8,17 @@
  *
  * Threads: `open`, `close` and `statistics` are for the whole store; close comes after every lane is detached,
  * statistics may be called on any thread. Everything else goes through a lane, the part of a store that belongs to one
- * thread: it is attached, used and detached on that thread only.
+ * thread: it is attached, used and detached on that thread only, or on several that take turns, one at a time, of which
+ * each calls the functions that the lane gave its host. What tells at once (`lookup` and `insert` of an immediate store,
+ * `peek`) keeps nothing in the lane and may be called on any thread at any time.
  */
 #ifndef HIPPOCAMP_CACHES_CACHE_H
 #define HIPPOCAMP_CACHES_CACHE_H
 
 #include "base/blob.h"
-#include "base/buf.h"
 #include "base/digest.h"
 #include "base/log.h"
+#include "base/metric.h"
 #include "base/option.h"
 
 #include <sys/socket.h>
@@ -49,13 +51,20 @@ struct cache_lookup {
 	uint64_t inserts;  /* … and of these */
 };
 
+/* What becomes of an entry that is there already. */
+enum cache_insert_mode {
+	CACHE_PUT,     /* it gives way */
+	CACHE_REPLACE, /* the same, and where there is none nothing is stored: for a tier in front */
+	CACHE_KEEP,    /* it stays, and nothing is stored */
+};
+
 /* One insert; owned and answered as a look-up is. `done` means: stored, or given up and counted. */
 struct cache_insert {
 	const struct cache_key *key;
 	struct blob *value;
 	uint64_t ttl_ms;   /* 0: as long as there is room */
 	uint64_t fresh_ms; /* of that, 0: all; then another server may have a newer one, so tiers in front forget it */
-	bool replaces;	   /* what a tier in front is told: put it in the place of an entry, or nowhere */
+	enum cache_insert_mode mode;
 	void (*done)(struct cache_insert *insert);
 };
 
@@ -207,6 +216,8 @@ struct cache_ops {
 	 */
 	void (*catch_up)(struct cache_lane *lane);
 	bool (*insert)(struct cache_lane *lane, struct cache_insert *insert);
+	/* An entry that is no good goes. Not answered. NULL: the store does not care, as all that it has is good. */
+	void (*remove)(struct cache_lane *lane, const struct cache_key *key);
 	bool (*purge)(struct cache_lane *lane, struct cache_purge *purge);
 	/* NULL functions: no leases. A release is not answered, and does nothing where the lease has run out. */
 	bool (*lease)(struct cache_lane *lane, struct cache_lease *lease);
@@ -215,7 +226,7 @@ struct cache_ops {
 	void (*distrust)(struct cache_lane *lane);
 	void (*statistics)(struct cache *cache, struct cache_statistics *statistics);
 	/* More metric families, of this kind of store only. NULL: none. Any thread. */
-	void (*metrics)(struct cache *cache, struct buf *out);
+	void (*metrics)(struct cache *cache, const struct metric_sink *sink);
 
 	/* One line for people, without secrets: "local, 64 MB". */
 	void (*describe)(struct cache *cache, char *text, size_t size);

@@ -307,7 +307,9 @@ write_cache(struct exchange *exchange, const struct model_sample *samples, size_
 		      "Look-ups that could not be made or were not answered");
 	metric_sample(out, "hippocamp_cache_lookup_failures_total", bytes_make(NULL, 0), statistics.failures);
 	if (cache->ops->metrics != NULL) {
-		cache->ops->metrics(cache->store, out);
+		struct metric_sink printer = metric_printer(out);
+
+		cache->ops->metrics(cache->store, &printer);
 	}
 }
 

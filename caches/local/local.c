@@ -123,7 +123,7 @@ local_insert(struct cache_lane *lane, struct cache_insert *insert)
 	cache_scope_split(insert->key->scope, &model, &version);
 	shard_put(shard_of(lane, insert->key), &insert->key->digest,
 		  (struct shard_scope){checksum64(model), checksum64(version)}, insert->value, expires,
-		  insert->replaces);
+		  insert->mode);
 	return true;
 }
 

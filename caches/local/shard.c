@@ -1,5 +1,7 @@
 #include "caches/local/shard.h"
 
+#include "base/clock.h"
+
 #include <stdlib.h>
 
 #define TABLE_SIZE_FIRST ((size_t)256)
@@ -278,9 +280,15 @@ shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_n
 	return value;
 }
 
+static bool
+is_alive(const struct shard_node *node)
+{
+	return node != NULL && (node->expires_ns == 0 || node->expires_ns > clock_now_ns());
+}
+
 void
 shard_put(struct shard *shard, const struct digest_value *digest, struct shard_scope scope, struct blob *value,
-	  uint64_t expires_ns, bool replaces)
+	  uint64_t expires_ns, enum cache_insert_mode mode)
 {
 	struct shard_node *node = calloc(1, sizeof(*node));
 	struct shard_node *replaced = NULL;
@@ -288,7 +296,7 @@ shard_put(struct shard *shard, const struct digest_value *digest, struct shard_s
 
 	(void)pthread_mutex_lock(&shard->mutex);
 	link = find(shard, digest);
-	if (replaces && *link == NULL) {
+	if ((mode == CACHE_REPLACE && *link == NULL) || (mode == CACHE_KEEP && is_alive(*link))) {
 		(void)pthread_mutex_unlock(&shard->mutex);
 		free(node);
 		return;

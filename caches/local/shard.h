@@ -13,8 +13,7 @@
 #ifndef HIPPOCAMP_CACHES_LOCAL_SHARD_H
 #define HIPPOCAMP_CACHES_LOCAL_SHARD_H
 
-#include "base/blob.h"
-#include "base/digest.h"
+#include "caches/cache.h"
 
 #include <pthread.h>
 #include <sys/queue.h>
@@ -60,11 +59,11 @@ void shard_fini(struct shard *shard);
 struct blob *shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_ns, bool counted);
 
 /*
- * Puts or replaces; `expires_ns` 0 means never. An entry larger than the budget is dropped. `replaces`: only where
- * there is an entry of that digest.
+ * `expires_ns` 0 means never. An entry larger than the budget is dropped. One that is past its expiry is kept by no
+ * mode.
  */
 void shard_put(struct shard *shard, const struct digest_value *digest, struct shard_scope scope, struct blob *value,
-	       uint64_t expires_ns, bool replaces);
+	       uint64_t expires_ns, enum cache_insert_mode mode);
 
 /* Removes all entries of that scope and says how many there were. */
 uint64_t shard_purge(struct shard *shard, struct shard_scope scope);

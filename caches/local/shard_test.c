@@ -14,20 +14,20 @@ digest_of(uint32_t number)
 }
 
 static void
-put_if(struct shard *shard, uint32_t number, size_t length, uint64_t expires_ns, bool replaces)
+put_if(struct shard *shard, uint32_t number, size_t length, uint64_t expires_ns, enum cache_insert_mode mode)
 {
 	struct digest_value digest = digest_of(number);
 	struct blob *blob = blob_new(length);
 
 	memset(blob->data, (int)(number & 0xff), length);
-	shard_put(shard, &digest, (struct shard_scope){1 + number % 2, 1 + number % 3}, blob, expires_ns, replaces);
+	shard_put(shard, &digest, (struct shard_scope){1 + number % 2, 1 + number % 3}, blob, expires_ns, mode);
 	blob_unref(blob);
 }
 
 static void
 put(struct shard *shard, uint32_t number, size_t length, uint64_t expires_ns)
 {
-	put_if(shard, number, length, expires_ns, false);
+	put_if(shard, number, length, expires_ns, CACHE_PUT);
 }
 
 static bool
@@ -93,8 +93,8 @@ test_expiry_and_replacement(void **state)
 	put(&shard, 1, 20, 0);
 	assert_int_equal(shard.entries, 1);
 	assert_true(get(&shard, 1, 5000));
-	put_if(&shard, 1, 10, 4000, true);
-	put_if(&shard, 2, 10, 0, true); /* there is none to be replaced */
+	put_if(&shard, 1, 10, 4000, CACHE_REPLACE);
+	put_if(&shard, 2, 10, 0, CACHE_REPLACE); /* there is none to be replaced */
 	assert_int_equal(shard.entries, 1);
 	assert_false(get(&shard, 1, 5000));
 	put(&shard, 1, 20, 0);
@@ -102,6 +102,32 @@ test_expiry_and_replacement(void **state)
 	assert_int_equal(shard_purge(&shard, (struct shard_scope){2, 0}), 1);
 	assert_false(get(&shard, 1, 0));
 	assert_int_equal(shard.small_bytes + shard.main_bytes, 0);
+	shard_fini(&shard);
+}
+
+static void
+test_what_is_there_is_kept(void **state)
+{
+	struct digest_value digest = digest_of(1);
+	struct shard shard;
+	struct blob *first;
+	struct blob *now;
+
+	(void)state;
+	assert_true(shard_init(&shard, 100000));
+	put_if(&shard, 1, 10, 0, CACHE_KEEP);
+	first = shard_get(&shard, &digest, 0, true);
+	put_if(&shard, 1, 20, 0, CACHE_KEEP);
+	now = shard_get(&shard, &digest, 0, true);
+	assert_ptr_equal(now, first);
+	assert_int_equal(shard.inserts, 1);
+	blob_unref(now);
+	blob_unref(first);
+	put(&shard, 1, 30, 1); /* over long ago */
+	put_if(&shard, 1, 20, 0, CACHE_KEEP);
+	now = shard_get(&shard, &digest, 0, true);
+	assert_int_equal(now->length, 20);
+	blob_unref(now);
 	shard_fini(&shard);
 }
 
@@ -175,6 +201,7 @@ main(void)
 		cmocka_unit_test(test_budget_holds),	       cmocka_unit_test(test_large_entries),
 		cmocka_unit_test(test_expiry_and_replacement), cmocka_unit_test(test_held_values_survive),
 		cmocka_unit_test(test_scan_resistance),	       cmocka_unit_test(test_purge),
+		cmocka_unit_test(test_what_is_there_is_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

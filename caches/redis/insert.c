@@ -27,7 +27,9 @@ on_stored(struct redis_command *command, const struct redis_reply *reply)
 	struct cache_lane *lane = command->lane;
 
 	lane->insert_bytes -= storing->value->length;
-	counter_add(reply_is(reply, VALKEY_REPLY_STATUS) ? &lane->cache->inserts : &lane->cache->dropped, 1);
+	if (!reply_is(reply, VALKEY_REPLY_NIL)) { /* else there is one, which stays */
+		counter_add(reply_is(reply, VALKEY_REPLY_STATUS) ? &lane->cache->inserts : &lane->cache->dropped, 1);
+	}
 	free_storing(storing);
 	insert->done(insert);
 }
@@ -39,9 +41,14 @@ write_set(struct redis_command *command, struct buf *text)
 	const struct cache_insert *insert = storing->insert;
 	char ttl[24];
 
-	buf_text(text, insert->ttl_ms == 0 ? "*3\r\n$3\r\nSET\r\n" : "*5\r\n$3\r\nSET\r\n");
+	buf_byte(text, '*');
+	buf_unsigned(text, 3U + (insert->mode == CACHE_KEEP) + (insert->ttl_ms == 0 ? 0 : 2));
+	buf_text(text, "\r\n$3\r\nSET\r\n");
 	command_append(text, lane_key(command->lane, insert->key));
 	command_append(text, blob_bytes(storing->value));
+	if (insert->mode == CACHE_KEEP) {
+		command_append(text, bytes_text("NX"));
+	}
 	if (insert->ttl_ms != 0) {
 		(void)snprintf(ttl, sizeof(ttl), "%" PRIu64, insert->ttl_ms);
 		command_append(text, bytes_text("PX"));
@@ -70,6 +77,13 @@ send_value(struct storing *storing)
 	lane->insert_bytes += storing->value->length;
 	lane_note_size(lane, key, storing->value->length);
 	return true;
+}
+
+void
+redis_remove(struct cache_lane *lane, const struct cache_key *key)
+{
+	(void)route_words(lane, true, true, 2, (const struct bytes[]){bytes_text("DEL"), lane_key(lane, key)}, NULL,
+			  NULL);
 }
 
 bool

@@ -234,6 +234,7 @@ lane_is_large(size_t length)
 
 bool redis_lookup(struct cache_lane *lane, struct cache_lookup *lookup);
 bool redis_insert(struct cache_lane *lane, struct cache_insert *insert);
+void redis_remove(struct cache_lane *lane, const struct cache_key *key);
 bool redis_purge(struct cache_lane *lane, struct cache_purge *purge);
 bool redis_lease(struct cache_lane *lane, struct cache_lease *lease);
 void redis_release(struct cache_lane *lane, const struct cache_key *key);

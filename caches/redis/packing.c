@@ -29,7 +29,6 @@
 #define SAMPLE_EVERY 256
 #define SAMPLE_SIZE_MAX ((size_t)128 * 1024)
 
-#define LABELS_MAX 4096
 
 /* In the byte order of this machine; the checksum is as stored. */
 struct header {
@@ -515,82 +514,73 @@ packing_unpack(struct packing_lane *lane, struct blob *value)
 
 /* --- Figures --- */
 
-static void
-write_codec(struct buf *out, const char *name, struct buf *labels, const struct model *model)
+static double
+tell_input(const struct model *model)
 {
-	static const char *const names[] = {"none", "lz4", "zstd"};
-
-	metric_label(labels, "codec", bytes_text(names[atomic_load_explicit(&model->codec, memory_order_relaxed)]));
-	metric_sample(out, name, buf_bytes(labels), 1);
+	return (double)counter_read(&model->input_bytes);
 }
 
-static void
-write_input(struct buf *out, const char *name, struct buf *labels, const struct model *model)
+static double
+tell_output(const struct model *model)
 {
-	metric_sample(out, name, buf_bytes(labels), counter_read(&model->input_bytes));
+	return (double)counter_read(&model->output_bytes);
 }
 
-static void
-write_output(struct buf *out, const char *name, struct buf *labels, const struct model *model)
+static double
+tell_spent(const struct model *model)
 {
-	metric_sample(out, name, buf_bytes(labels), counter_read(&model->output_bytes));
-}
-
-static void
-write_spent(struct buf *out, const char *name, struct buf *labels, const struct model *model)
-{
-	metric_sample_double(out, name, buf_bytes(labels), (double)counter_read(&model->spent_ns) / 1e9);
+	return (double)counter_read(&model->spent_ns) / 1e9;
 }
 
 static const struct family {
 	const char *name;
 	const char *type;
 	const char *help;
-	void (*write)(struct buf *out, const char *name, struct buf *labels, const struct model *model);
+	double (*tell)(const struct model *model); /* NULL: it is told by a label */
 } families[] = {
-	{"hippocamp_cache_compression_codec", "gauge", "What a model's values are compressed with now", write_codec},
-	{"hippocamp_cache_compression_input_bytes_total", "counter", "Bytes of values before compression", write_input},
+	{"hippocamp_cache_compression_codec", "gauge", "What a model's values are compressed with now", NULL},
+	{"hippocamp_cache_compression_input_bytes_total", "counter", "Bytes of values before compression", tell_input},
 	{"hippocamp_cache_compression_output_bytes_total", "counter",
-	 "Bytes of values after compression, of those that were not compressed too", write_output},
-	{"hippocamp_cache_compression_seconds_total", "counter", "Time spent compressing values", write_spent},
+	 "Bytes of values after compression, of those that were not compressed too", tell_output},
+	{"hippocamp_cache_compression_seconds_total", "counter", "Time spent compressing values", tell_spent},
 };
 
 static void
-write_model(struct buf *out, const struct family *family, const struct model *model)
+tell_model(const struct metric_sink *sink, const struct family *family, const struct model *model)
 {
-	struct buf labels;
+	static const char *const names[] = {"none", "lz4", "zstd"};
+	struct metric_label labels[] = {
+		{"model", model->name},
+		{"codec", bytes_text(names[atomic_load_explicit(&model->codec, memory_order_relaxed)])},
+	};
 
-	buf_init(&labels, LABELS_MAX);
-	metric_label(&labels, "model", model->name);
-	family->write(out, family->name, &labels, model);
-	buf_fini(&labels);
+	sink->sample(sink->context, family->name, labels, family->tell == NULL ? 2 : 1,
+		     family->tell == NULL ? 1 : family->tell(model));
 }
 
 static void
-write_family(struct buf *out, const struct family *family, struct packing *packing)
+tell_family(const struct metric_sink *sink, const struct family *family, struct packing *packing)
 {
-	metric_family(out, family->name, family->type, family->help);
+	metric_tell_family(sink, family->name, family->type, family->help);
 	for (size_t i = 0; i < SLOTS; i++) {
 		const struct model *model = atomic_load_explicit(&packing->models[i], memory_order_acquire);
 
 		if (model != NULL) {
-			write_model(out, family, model);
+			tell_model(sink, family, model);
 		}
 	}
 	if (counter_read(&packing->others.input_bytes) > 0) {
-		write_model(out, family, &packing->others);
+		tell_model(sink, family, &packing->others);
 	}
 }
 
 void
-packing_metrics(struct packing *packing, struct buf *out)
+packing_metrics(struct packing *packing, const struct metric_sink *sink)
 {
-	static const char failures[] = "hippocamp_cache_unpack_failures_total";
-
 	for (size_t i = 0; packing->options.codec != PACKING_NONE && i < sizeof(families) / sizeof(*families); i++) {
-		write_family(out, &families[i], packing);
+		tell_family(sink, &families[i], packing);
 	}
-	metric_family(out, failures, "counter",
-		      "Compressed values found that were torn, damaged or unknown, each a miss");
-	metric_sample(out, failures, bytes_make(NULL, 0), counter_read(&packing->unpack_failures));
+	metric_tell_one(sink, "hippocamp_cache_unpack_failures_total", "counter",
+			"Compressed values found that were torn, damaged or unknown, each a miss",
+			counter_read(&packing->unpack_failures));
 }

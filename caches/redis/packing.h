@@ -27,7 +27,7 @@
 #define HIPPOCAMP_CACHES_REDIS_PACKING_H
 
 #include "base/blob.h"
-#include "base/buf.h"
+#include "base/metric.h"
 
 #define PACKING_HEADER_SIZE 24
 
@@ -76,6 +76,6 @@ struct blob *packing_unpack(struct packing_lane *lane, struct blob *value);
 void packing_seal(uint8_t *packed, size_t length);
 
 /* A model's figures; models beyond the 1024th share those of the model "". Any thread. */
-void packing_metrics(struct packing *packing, struct buf *out);
+void packing_metrics(struct packing *packing, const struct metric_sink *sink);
 
 #endif

@@ -395,10 +395,11 @@ static bool
 metrics_say(struct fixture *fixture, const char *line)
 {
 	struct buf out;
+	struct metric_sink printer = metric_printer(&out);
 	bool found;
 
 	buf_init(&out, (size_t)1 << 20);
-	packing_metrics(fixture->packing, &out);
+	packing_metrics(fixture->packing, &printer);
 	buf_byte(&out, '\0');
 	assert_true(buf_ok(&out));
 	found = strstr((const char *)out.at, line) != NULL;

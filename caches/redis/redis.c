@@ -100,23 +100,20 @@ redis_statistics(struct cache *cache, struct cache_statistics *statistics)
 }
 
 static void
-redis_metrics(struct cache *cache, struct buf *out)
+redis_metrics(struct cache *cache, const struct metric_sink *sink)
 {
-	struct buf labels;
+	static const char refusals[] = "hippocamp_cache_refusals_total";
 
-	metric_family(out, "hippocamp_cache_refusals_total", "counter", "Commands that Redis refused, by its reason");
+	metric_tell_family(sink, refusals, "counter", "Commands that Redis refused, by its reason");
 	for (int i = 0; i < REDIS_REFUSAL_COUNT; i++) {
-		buf_init(&labels, 256);
-		metric_label(&labels, "reason", bytes_text(redis_refusal_name((enum redis_refusal)i)));
-		metric_sample(out, "hippocamp_cache_refusals_total", buf_bytes(&labels),
-			      counter_read(&cache->refusals[i]));
-		buf_fini(&labels);
+		struct metric_label reason = {"reason", bytes_text(redis_refusal_name((enum redis_refusal)i))};
+
+		metric_tell(sink, refusals, &reason, counter_read(&cache->refusals[i]));
 	}
-	metric_family(out, "hippocamp_cache_breaker_openings_total", "counter",
-		      "How often a server was given no more work because its commands failed");
-	metric_sample(out, "hippocamp_cache_breaker_openings_total", bytes_make(NULL, 0),
-		      counter_read(&cache->breakings));
-	packing_metrics(cache->packing, out);
+	metric_tell_one(sink, "hippocamp_cache_breaker_openings_total", "counter",
+			"How often a server was given no more work because its commands failed",
+			counter_read(&cache->breakings));
+	packing_metrics(cache->packing, sink);
 }
 
 static void
@@ -139,6 +136,7 @@ const struct cache_ops cache_redis_ops = {
 	.lookup = redis_lookup,
 	.catch_up = redis_catch_up,
 	.insert = redis_insert,
+	.remove = redis_remove,
 	.purge = redis_purge,
 	.lease = redis_lease,
 	.release = redis_release,

@@ -1,6 +1,5 @@
 #include "caches/tiered/tiered.h"
 
-#include "base/metric.h"
 #include "caches/tiered/window.h"
 
 #include <stdio.h>
@@ -125,15 +124,18 @@ tiered_confirm(struct cache_lane *lane, const struct cache_lookup *lookup, size_
 static bool
 tiered_insert(struct cache_lane *lane, struct cache_insert *insert)
 {
+	bool seen = window_see(&lane->window, &insert->key->digest);
 	struct cache_insert front = {
 		.key = insert->key,
 		.value = insert->value,
 		.ttl_ms = insert->fresh_ms > 0 ? insert->fresh_ms : insert->ttl_ms,
-		.replaces = !window_see(&lane->window, &insert->key->digest),
+		.mode = seen || insert->mode != CACHE_PUT ? insert->mode : CACHE_REPLACE,
 	};
 
 	note_insert(lane, insert->key);
-	(void)made.front->insert(lane->front, &front);
+	if (seen || insert->mode != CACHE_KEEP) {
+		(void)made.front->insert(lane->front, &front);
+	}
 	return made.behind->insert(lane->behind, insert);
 }
 
@@ -288,6 +290,13 @@ tiered_catch_up(struct cache_lane *lane)
 	made.behind->catch_up(lane->behind);
 }
 
+/* What is in front was good when it came there. */
+static void
+tiered_remove(struct cache_lane *lane, const struct cache_key *key)
+{
+	made.behind->remove(lane->behind, key);
+}
+
 static bool
 tiered_lease(struct cache_lane *lane, struct cache_lease *lease)
 {
@@ -379,36 +388,32 @@ tiered_statistics(struct cache *cache, struct cache_statistics *statistics)
 }
 
 static void
-write_tier(struct buf *out, const char *name, const char *tier, uint64_t hits)
+tell_tier(const struct metric_sink *sink, const char *name, const char *tier, uint64_t hits)
 {
-	struct buf labels;
+	struct metric_label label = {"tier", bytes_text(tier)};
 
-	buf_init(&labels, 256);
-	metric_label(&labels, "tier", bytes_text(tier));
-	metric_sample(out, name, buf_bytes(&labels), hits);
-	buf_fini(&labels);
+	metric_tell(sink, name, &label, hits);
 }
 
 static void
-tiered_metrics(struct cache *cache, struct buf *out)
+tiered_metrics(struct cache *cache, const struct metric_sink *sink)
 {
 	static const char hits[] = "hippocamp_cache_tier_hits_total";
-	static const char promotions[] = "hippocamp_cache_promotions_total";
 	struct cache_statistics front;
 	struct cache_statistics behind;
 
 	made.front->statistics(cache->front, &front);
 	made.behind->statistics(cache->behind, &behind);
-	metric_family(out, hits, "counter", "Keys found, by the tier that had them");
-	write_tier(out, hits, made.front->name, front.hits);
-	write_tier(out, hits, made.behind->name, behind.hits);
-	metric_family(out, promotions, "counter", "Entries that came from the shared tier into the local one");
-	metric_sample(out, promotions, bytes_make(NULL, 0), counter_read(&cache->promotions));
+	metric_tell_family(sink, hits, "counter", "Keys found, by the tier that had them");
+	tell_tier(sink, hits, made.front->name, front.hits);
+	tell_tier(sink, hits, made.behind->name, behind.hits);
+	metric_tell_one(sink, "hippocamp_cache_promotions_total", "counter",
+			"Entries that came from the shared tier into the local one", counter_read(&cache->promotions));
 	if (made.front->metrics != NULL) {
-		made.front->metrics(cache->front, out);
+		made.front->metrics(cache->front, sink);
 	}
 	if (made.behind->metrics != NULL) {
-		made.behind->metrics(cache->behind, out);
+		made.behind->metrics(cache->behind, sink);
 	}
 }
 
@@ -487,6 +492,7 @@ cache_tiered_ops(const struct cache_ops *front, const struct cache_ops *behind)
 		.confirm = tiered_confirm,
 		.catch_up = behind->catch_up == NULL ? NULL : tiered_catch_up,
 		.insert = tiered_insert,
+		.remove = behind->remove == NULL ? NULL : tiered_remove,
 		.purge = tiered_purge,
 		.lease = behind->lease == NULL ? NULL : tiered_lease,
 		.release = behind->release == NULL ? NULL : tiered_release,

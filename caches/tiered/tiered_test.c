@@ -254,13 +254,19 @@ key_of(uint32_t number)
 }
 
 static void
-insert(struct tiers *tiers, uint32_t number, uint8_t value)
+insert_as(struct tiers *tiers, uint32_t number, uint8_t value, enum cache_insert_mode mode)
 {
 	struct cache_key key = key_of(number);
-	struct cache_insert insertion = {.key = &key, .value = blob_copy(bytes_make(&value, 1))};
+	struct cache_insert insertion = {.key = &key, .value = blob_copy(bytes_make(&value, 1)), .mode = mode};
 
 	assert_true(ops->insert(tiers->lane, &insertion));
 	blob_unref(insertion.value);
+}
+
+static void
+insert(struct tiers *tiers, uint32_t number, uint8_t value)
+{
+	insert_as(tiers, number, value, CACHE_PUT);
 }
 
 /* -1: it is not in front. */
@@ -461,6 +467,20 @@ test_a_newer_entry_replaces(void **state)
 	assert_int_equal(peek(tiers, 1), 12);
 }
 
+/* Neither tier's entry gives way, and none comes to the front alone. */
+static void
+test_what_is_there_is_kept(void **state)
+{
+	struct tiers *tiers = *state;
+
+	insert_as(tiers, 1, 11, CACHE_KEEP);
+	assert_int_equal(peek(tiers, 1), -1);
+	insert_as(tiers, 1, 12, CACHE_KEEP); /* seen twice */
+	assert_int_equal(peek(tiers, 1), 12);
+	insert_as(tiers, 1, 13, CACHE_KEEP);
+	assert_int_equal(peek(tiers, 1), 12);
+}
+
 static void
 test_purge(void **state)
 {
@@ -551,13 +571,14 @@ test_metrics(void **state)
 {
 	struct tiers *tiers = *state;
 	struct buf out;
+	struct metric_sink printer = metric_printer(&out);
 
 	buf_init(&out, 1 << 16);
 	insert(tiers, 1, 11);
 	assert_true(look_up(tiers, 1, NULL, NULL));
 	assert_int_equal(peek(tiers, 1), 11);
 	assert_int_equal(peek(tiers, 1), 11);
-	ops->metrics(tiers->cache, &out);
+	ops->metrics(tiers->cache, &printer);
 	buf_byte(&out, '\0');
 	assert_non_null(strstr((const char *)out.at, "\nhippocamp_cache_tier_hits_total{tier=\"local\"} 2\n"));
 	assert_non_null(strstr((const char *)out.at, "\nhippocamp_cache_tier_hits_total{tier=\"shared\"} 1\n"));
@@ -579,6 +600,7 @@ main(void)
 		TEST(test_unconfirmed_values_stay_behind),
 		TEST(test_a_scan_stays_behind),
 		TEST(test_a_newer_entry_replaces),
+		TEST(test_what_is_there_is_kept),
 		TEST(test_purge),
 		TEST(test_purge_without_the_store_behind),
 		TEST(test_nothing_rises_after_a_purge),
