@@ -14,6 +14,7 @@ build/hippocamp: FORCE
 	@test -f build/release/build.ninja || meson setup build/release --buildtype=release -Dtests=false --prefix=$(PREFIX) >build/meson.log 2>&1 || { cat build/meson.log; exit 1; }
 	@ninja -C build/release --quiet
 	@ln -sf release/hippocamp build/hippocamp
+	@for name in local redis tiered; do mkdir -p build/caches/$$name && ln -sf ../../release/plugins/libtritoncache_$$name.so build/caches/$$name/; done
 
 # The developers' build: address and undefined-behaviour sanitizers, unit tests, replayed fuzz corpora.
 sanitize:

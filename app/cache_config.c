@@ -6,11 +6,15 @@
 #include "caches/null/null.h"
 #include "caches/redis/redis.h"
 #include "caches/tiered/tiered.h"
+#include "caches/triton/triton.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#define CACHE_DIRECTORY "/opt/tritonserver/caches" /* Triton's */
+#define PLUGIN_PREFIX "plugin."
 
 static const struct cache_ops *const stores[] = {&cache_local_ops, &cache_redis_ops, &cache_null_ops};
 
@@ -164,29 +168,87 @@ find_store(const char *name)
 	return NULL;
 }
 
-static enum status
-open_store(const struct serve_settings *settings, const struct cache_config *config, struct response_cache **cache,
-	   struct error *error)
+/* --- Plug-ins --- */
+
+/* NULL where there is none. A built-in cache gives way only to one in a folder that was named. */
+static char *
+find_plugin(const struct serve_settings *settings, const char *name, bool built_in)
+{
+	const char *folder = settings->cache_directory;
+	char *path;
+
+	if (folder == NULL && built_in) {
+		return NULL;
+	}
+	path = memory_format("%s/%s/libtritoncache_%s.so", folder == NULL ? CACHE_DIRECTORY : folder, name, name);
+	if (access(path, F_OK) == 0) {
+		return path;
+	}
+	free(path);
+	return NULL;
+}
+
+/* Of a key that is given twice the last one counts, as in Triton. */
+static void
+keep_option(struct triton_option *options, size_t *count, const struct response_cache_setting *setting)
+{
+	bool marked = strncmp(setting->key, PLUGIN_PREFIX, strlen(PLUGIN_PREFIX)) == 0;
+	const char *key = setting->key + (marked ? strlen(PLUGIN_PREFIX) : 0);
+	size_t at = 0;
+
+	while (at < *count && strcmp(options[at].key, key) != 0) {
+		at++;
+	}
+	options[at] = (struct triton_option){key, setting->value};
+	*count += at == *count;
+}
+
+/* What all caches have in common stays; the rest is the plug-in's, as is what is said to be. */
+static const struct cache_ops *
+take_plugin(struct cache_config *config, const char *path)
+{
+	struct triton_option *options = memory_array(config->count + 1, sizeof(*options));
+	const struct cache_ops *ops;
+	size_t common = 0;
+	size_t count = 0;
+
+	for (size_t i = 0; i < config->count; i++) {
+		struct response_cache_setting setting = config->settings[i];
+
+		if (is_common(setting.key)) {
+			config->settings[common++] = setting;
+		} else {
+			keep_option(options, &count, &setting);
+		}
+	}
+	config->count = common;
+	/* The table keeps name and path for as long as the process lives. */
+	ops = cache_triton_ops(memory_text(config->name), path, options, count);
+	free(options);
+	return ops;
+}
+
+static const struct cache_ops *
+choose_store(const struct serve_settings *settings, struct cache_config *config)
 {
 	const struct cache_ops *ops = find_store(config->name);
-	char *plugin =
-		memory_format("%s/%s/libtritoncache_%s.so", settings->cache_directory, config->name, config->name);
-	bool there = access(plugin, F_OK) == 0;
+	char *plugin = find_plugin(settings, config->name, ops != NULL);
+
+	return plugin == NULL ? ops : take_plugin(config, plugin);
+}
+
+static enum status
+open_store(const struct serve_settings *settings, struct cache_config *config, struct response_cache **cache,
+	   struct error *error)
+{
+	const struct cache_ops *ops = choose_store(settings, config);
 
 	if (ops == NULL) {
-		(void)error_set(error, STATUS_INVALID_ARGUMENT,
-				"unable to find 'libtritoncache_%s.so' for cache. Searched: %s. Built in are: local, "
-				"redis, tiered, null%s",
-				config->name, settings->cache_directory,
-				there ? "; the plug-in is there, but hippocamp does not load plug-ins yet" : "");
-	} else if (there) {
-		log_warning("cache '%s': the built-in one is used; '%s' is not loaded, as hippocamp does not load "
-			    "plug-ins yet",
-			    config->name, plugin);
-	}
-	free(plugin);
-	if (ops == NULL) {
-		return error->status;
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "unable to find 'libtritoncache_%s.so' for cache. Searched: %s. Built in are: local, "
+				 "redis, tiered, null",
+				 config->name,
+				 settings->cache_directory == NULL ? CACHE_DIRECTORY : settings->cache_directory);
 	}
 	*cache = response_cache_open(ops, config->settings, config->count, error);
 	return *cache == NULL ? error->status : STATUS_OK;

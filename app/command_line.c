@@ -144,8 +144,8 @@ static const struct option cache_options[] = {
 	{.name = "cache-directory",
 	 .kind = OPTION_TEXT,
 	 .offset = AT(cache_directory),
-	 .preset = "/opt/tritonserver/caches",
-	 .help = "folder of cache plug-ins; none are loaded yet"},
+	 .help = "folder of cache plug-ins, DIR/NAME/libtritoncache_NAME.so, which come before built-in caches of the "
+		 "same name; where it is not given, other names are looked for in /opt/tritonserver/caches"},
 	{.name = "allow-cache-admin",
 	 .kind = OPTION_BOOLEAN,
 	 .offset = AT(allow_cache_admin),

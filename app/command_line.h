@@ -38,7 +38,7 @@ struct serve_settings {
 	int64_t metrics_port;
 
 	struct text_list cache_configs;
-	char *cache_directory;
+	char *cache_directory; /* NULL: not given */
 	bool allow_cache_admin;
 	bool allow_cache_control;
 	int64_t response_cache_byte_size; /* -1: not given */

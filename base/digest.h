@@ -38,7 +38,7 @@ void digest_start(struct digest *digest, const struct digest_secret *secret);
 void digest_add(struct digest *digest, struct bytes bytes);
 void digest_end(struct digest *digest, struct digest_value *value);
 
-/* All at once; the same value as start, add, end. */
+/* All at once; the same value as start, add, end. With DIGEST_XXH3 one digest serves any number of threads in this. */
 void digest_once(struct digest *digest, const struct digest_secret *secret, struct bytes bytes,
 		 struct digest_value *value);
 

@@ -9,8 +9,8 @@
  * Threads: `open`, `close` and `statistics` are for the whole store; close comes after every lane is detached,
  * statistics may be called on any thread. Everything else goes through a lane, the part of a store that belongs to one
  * thread: it is attached, used and detached on that thread only, or on several that take turns, one at a time, of which
- * each calls the functions that the lane gave its host. What tells at once (`lookup` and `insert` of an immediate store,
- * `peek`) keeps nothing in the lane and may be called on any thread at any time.
+ * each calls the functions that the lane gave its host. What tells at once (`lookup` and `insert` of an immediate
+ * store, `peek`) keeps nothing in the lane and may be called on any thread at any time.
  */
 #ifndef HIPPOCAMP_CACHES_CACHE_H
 #define HIPPOCAMP_CACHES_CACHE_H
@@ -218,11 +218,12 @@ struct cache_ops {
 	bool (*insert)(struct cache_lane *lane, struct cache_insert *insert);
 	/* An entry that is no good goes. Not answered. NULL: the store does not care, as all that it has is good. */
 	void (*remove)(struct cache_lane *lane, const struct cache_key *key);
+	/* NULL: entries cannot be removed. */
 	bool (*purge)(struct cache_lane *lane, struct cache_purge *purge);
 	/* NULL functions: no leases. A release is not answered, and does nothing where the lease has run out. */
 	bool (*lease)(struct cache_lane *lane, struct cache_lease *lease);
 	void (*release)(struct cache_lane *lane, const struct cache_key *key);
-	/* For foreign stores: a value came back for another key than was asked. Make the connections again. */
+	/* A value came back for another key than was asked: make the connections again. NULL: there are none. */
 	void (*distrust)(struct cache_lane *lane);
 	void (*statistics)(struct cache *cache, struct cache_statistics *statistics);
 	/* More metric families, of this kind of store only. NULL: none. Any thread. */

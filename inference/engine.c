@@ -79,7 +79,7 @@ value_usable(struct engine_lane *lane, struct model *model, const struct cache_k
 	}
 	if (entry_valid(blob_bytes(value))) {
 		mixed_up = !entry_answers(value, &key->digest);
-		if (mixed_up && !known) {
+		if (mixed_up && !known && lane->cache->ops->distrust != NULL) {
 			lane->cache->ops->distrust(lane->store);
 		} else if (!mixed_up && fits_model(model, value)) {
 			return true;

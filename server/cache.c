@@ -125,6 +125,13 @@ handle_purge(struct exchange *exchange)
 		reply_error_text(exchange, STATUS_NOT_FOUND, "this server has no response cache");
 		return;
 	}
+	if (exchange->options->cache->ops->purge == NULL) {
+		reply_error_text(exchange, STATUS_UNSUPPORTED,
+				 "cache '%s' is a plug-in of Triton's cache interface, which has no way to remove "
+				 "entries: give another namespace",
+				 exchange->options->cache->ops->name);
+		return;
+	}
 	if (purging == NULL) {
 		reply_error_text(exchange, STATUS_UNAVAILABLE, "no memory for the request");
 		return;

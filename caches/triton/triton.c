@@ -1,0 +1,607 @@
+#include "caches/triton/triton.h"
+
+#include "caches/triton/host.h"
+#include "caches/triton/workers.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define WORKERS 8
+#define LOOKUPS_MAX 1024		      /* waiting for a worker */
+#define INSERT_BYTES_MAX (UINT64_C(64) << 20) /* on their way */
+#define TURNS 4096
+#define CONFIGURATION_MAX ((size_t)1 << 20)
+#define PATIENCE_MS 2000 /* for calls that are under way when the server ends */
+
+/* What was asked for; written once. */
+static struct {
+	const char *path;
+	struct buf configuration; /* JSON, terminated */
+	struct cache_ops ops;
+} made;
+
+struct cache {
+	struct host_plugin plugin;
+	TRITONCACHE_Cache *opened;
+	struct workers *workers;
+	/* By a part of the key: how often the plug-in would not let an entry go that was to be replaced. */
+	_Atomic uint32_t turns[TURNS];
+	_Atomic uint64_t insert_bytes;
+	counter lookups;
+	counter hits;
+	counter failures;
+	counter inserts;
+	counter dropped;
+};
+
+TAILQ_HEAD(call_list, call);
+
+/* Counted: by who attached it, and by each call. */
+struct cache_lane {
+	atomic_uint references;
+	struct cache *cache;
+	const struct cache_host *host;
+	void *watch;
+	struct call_list unanswered; /* the lane's thread only */
+	pthread_mutex_t mutex;	     /* of what follows */
+	bool detached;
+	int wake_fd;
+	struct call_list ended; /* and not yet answered */
+};
+
+/* A look-up, or an insert, on its way. `lookup` and `insert` are for the lane's thread, the rest for the worker. */
+struct call {
+	struct work work; /* first */
+	struct cache_lane *lane;
+	struct cache_lookup *lookup;
+	struct cache_insert *insert;
+	struct blob *value; /* to be stored */
+	bool stored;
+	size_t count;
+	struct named_key *keys;
+	TAILQ_ENTRY(call) unanswered_list;
+	TAILQ_ENTRY(call) ended_list;
+};
+
+/* A key as the plug-in knows it, and what it has for it. */
+struct named_key {
+	char *text; /* <scope>:<digest> */
+	uint16_t slot;
+	struct blob *found;
+};
+
+/* --- Copying, on a worker --- */
+
+struct copying {
+	TRITONCACHE_Allocator allocator; /* first */
+	struct blob *value;
+};
+
+static TRITONSERVER_Error *
+failed(const char *message)
+{
+	return TRITONSERVER_ErrorNew(TRITONSERVER_ERROR_INTERNAL, message);
+}
+
+static TRITONSERVER_Error *
+copy_out(TRITONCACHE_Allocator *allocator, TRITONCACHE_CacheEntry *entry)
+{
+	struct copying *copying = (struct copying *)allocator;
+
+	if (entry->count != 1) {
+		return failed("an entry of ours is one buffer");
+	}
+	if (copying->value != NULL) {
+		return failed("the entry was copied already");
+	}
+	copying->value = blob_copy(bytes_make(entry->buffers[0].base, entry->buffers[0].attributes.size));
+	return copying->value == NULL ? failed("no memory for the entry") : NULL;
+}
+
+static TRITONSERVER_Error *
+copy_in(TRITONCACHE_Allocator *allocator, TRITONCACHE_CacheEntry *entry)
+{
+	const struct blob *value = ((struct copying *)allocator)->value;
+
+	if (entry->count != 1 || entry->buffers[0].base == NULL || entry->buffers[0].attributes.size != value->length) {
+		return failed("the entry's buffer has no memory, or another size than it was given");
+	}
+	memcpy(entry->buffers[0].base, value->data, value->length);
+	return NULL;
+}
+
+/* --- Calling, on a worker --- */
+
+/* False where there is no memory. */
+static bool
+key_text(struct cache *cache, const struct named_key *key, char **text)
+{
+	uint32_t turn = atomic_load_explicit(&cache->turns[key->slot], memory_order_relaxed);
+
+	return asprintf(text, turn == 0 ? "%s" : "%s.%u", key->text, turn) >= 0;
+}
+
+static void
+look_up(struct cache *cache, struct named_key *key)
+{
+	struct copying copying = {.allocator.copy = copy_out};
+	TRITONCACHE_CacheEntry entry = {.count = 0};
+	TRITONSERVER_Error *error;
+	char *text;
+
+	if (!key_text(cache, key, &text)) {
+		return;
+	}
+	error = cache->plugin.lookup(cache->opened, text, &entry, &copying.allocator);
+	free(text);
+	if (error != NULL) {
+		TRITONSERVER_ErrorDelete(error);
+		blob_unref(copying.value);
+		return;
+	}
+	key->found = copying.value; /* NULL: it said that it is there, and gave nothing */
+}
+
+static TRITONSERVER_Error *
+store(struct cache *cache, const struct named_key *key, struct blob *value)
+{
+	struct copying copying = {.allocator.copy = copy_in, .value = value};
+	TRITONCACHE_CacheEntry entry = {.buffers = {{.attributes.size = value->length}}, .count = 1};
+	TRITONSERVER_Error *error;
+	char *text;
+
+	if (!key_text(cache, key, &text)) {
+		return failed("no memory for the key");
+	}
+	error = cache->plugin.insert(cache->opened, text, &entry, &copying.allocator);
+	free(text);
+	return error;
+}
+
+/* Only an entry that is no good any more is followed by another one: what is in its place must not stay. */
+static bool
+store_newer(struct cache *cache, const struct named_key *key, struct blob *value)
+{
+	TRITONSERVER_Error *error = store(cache, key, value);
+
+	if (error != NULL && TRITONSERVER_ErrorCode(error) == TRITONSERVER_ERROR_ALREADY_EXISTS) {
+		TRITONSERVER_ErrorDelete(error);
+		(void)atomic_fetch_add(&cache->turns[key->slot], 1);
+		error = store(cache, key, value);
+	}
+	if (error != NULL) {
+		TRITONSERVER_ErrorDelete(error);
+		return false;
+	}
+	return true;
+}
+
+static void lane_unref(struct cache_lane *lane);
+
+static void
+free_call(struct call *call)
+{
+	for (size_t i = 0; i < call->count; i++) {
+		free(call->keys[i].text);
+		blob_unref(call->keys[i].found);
+	}
+	free(call->keys);
+	if (call->value != NULL) {
+		(void)atomic_fetch_sub(&call->lane->cache->insert_bytes, call->value->length);
+		blob_unref(call->value);
+	}
+	lane_unref(call->lane);
+	free(call);
+}
+
+static void
+end_call(struct call *call)
+{
+	struct cache_lane *lane = call->lane;
+	bool detached;
+
+	(void)pthread_mutex_lock(&lane->mutex);
+	detached = lane->detached;
+	if (!detached) {
+		TAILQ_INSERT_TAIL(&lane->ended, call, ended_list);
+		(void)eventfd_write(lane->wake_fd, 1);
+	}
+	(void)pthread_mutex_unlock(&lane->mutex);
+	if (detached) {
+		free_call(call);
+	}
+}
+
+static void
+run_call(struct work *work, bool cancelled)
+{
+	struct call *call = (struct call *)work;
+	struct cache *cache = call->lane->cache;
+
+	if (call->value != NULL) {
+		call->stored = !cancelled && store_newer(cache, &call->keys[0], call->value);
+	}
+	for (size_t i = 0; i < call->count && call->value == NULL && !cancelled; i++) {
+		look_up(cache, &call->keys[i]);
+	}
+	end_call(call);
+}
+
+/* --- Answering, on the lane's thread --- */
+
+static void
+answer_lookup(struct call *call)
+{
+	struct cache_lookup *lookup = call->lookup;
+
+	for (size_t i = 0; i < call->count; i++) {
+		lookup->values[i] = call->keys[i].found;
+		call->keys[i].found = NULL;
+		counter_add(&call->lane->cache->hits, lookup->values[i] != NULL && !lookup->uncounted);
+	}
+	free_call(call);
+	lookup->done(lookup);
+}
+
+static void
+answer_insert(struct call *call)
+{
+	struct cache_insert *insert = call->insert;
+	struct cache *cache = call->lane->cache;
+
+	counter_add(call->stored ? &cache->inserts : &cache->dropped, 1);
+	free_call(call);
+	insert->done(insert);
+}
+
+static void
+answer(struct call *call)
+{
+	TAILQ_REMOVE(&call->lane->unanswered, call, unanswered_list);
+	if (call->lookup != NULL) {
+		answer_lookup(call);
+	} else {
+		answer_insert(call);
+	}
+}
+
+static struct call *
+next_ended(struct cache_lane *lane)
+{
+	struct call *call;
+
+	(void)pthread_mutex_lock(&lane->mutex);
+	call = TAILQ_FIRST(&lane->ended);
+	if (call != NULL) {
+		TAILQ_REMOVE(&lane->ended, call, ended_list);
+	}
+	(void)pthread_mutex_unlock(&lane->mutex);
+	return call;
+}
+
+static void
+triton_catch_up(struct cache_lane *lane)
+{
+	struct call *call;
+
+	while ((call = next_ended(lane)) != NULL) {
+		answer(call);
+	}
+}
+
+static void
+on_wake(void *argument, unsigned events)
+{
+	struct cache_lane *lane = argument;
+	eventfd_t value;
+
+	(void)events;
+	(void)eventfd_read(lane->wake_fd, &value);
+	triton_catch_up(lane);
+}
+
+/* --- Asking, on the lane's thread --- */
+
+static bool
+name_key(const struct cache_key *key, struct named_key *named)
+{
+	char hex[2 * DIGEST_SIZE_MAX + 1];
+
+	hex_text(bytes_make(key->digest.bytes, key->digest.length), hex);
+	memcpy(&named->slot, key->digest.bytes, sizeof(named->slot));
+	named->slot %= TURNS;
+	if (asprintf(&named->text, "%.*s:%s", (int)key->scope.length, (const char *)key->scope.at, hex) < 0) {
+		named->text = NULL;
+	}
+	return named->text != NULL;
+}
+
+/* NULL where there is no memory. */
+static struct call *
+new_call(struct cache_lane *lane, const struct cache_key *keys, size_t count)
+{
+	struct call *call = calloc(1, sizeof(*call));
+	bool good = call != NULL;
+
+	if (!good) {
+		return NULL;
+	}
+	*call = (struct call){.work.run = run_call, .lane = lane, .keys = calloc(count, sizeof(*call->keys))};
+	(void)atomic_fetch_add(&lane->references, 1);
+	good = call->keys != NULL;
+	while (good && call->count < count) {
+		good = name_key(&keys[call->count], &call->keys[call->count]);
+		call->count++;
+	}
+	if (!good) {
+		free_call(call);
+		return NULL;
+	}
+	return call;
+}
+
+static bool
+submit(struct call *call, bool urgent)
+{
+	struct cache_lane *lane = call->lane;
+
+	TAILQ_INSERT_TAIL(&lane->unanswered, call, unanswered_list);
+	if (workers_add(lane->cache->workers, &call->work, urgent)) {
+		return true;
+	}
+	TAILQ_REMOVE(&lane->unanswered, call, unanswered_list);
+	free_call(call);
+	return false;
+}
+
+static bool
+triton_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
+{
+	struct call *call = new_call(lane, lookup->keys, lookup->count);
+
+	counter_add(&lane->cache->lookups, lookup->repeated ? 0 : lookup->count);
+	if (call != NULL) {
+		call->lookup = lookup;
+	}
+	if (call == NULL || !submit(call, true)) {
+		counter_add(&lane->cache->failures, lookup->count);
+		lookup->failed = true;
+		return true;
+	}
+	return false;
+}
+
+static bool
+triton_insert(struct cache_lane *lane, struct cache_insert *insert)
+{
+	struct cache *cache = lane->cache;
+	size_t length = insert->value->length;
+	struct call *call =
+		atomic_load(&cache->insert_bytes) + length > INSERT_BYTES_MAX ? NULL : new_call(lane, insert->key, 1);
+
+	if (call == NULL) {
+		counter_add(&cache->dropped, 1);
+		return true;
+	}
+	(void)atomic_fetch_add(&cache->insert_bytes, length);
+	call->insert = insert;
+	call->value = blob_ref(insert->value);
+	(void)submit(call, false); /* there is no bound on those */
+	return false;
+}
+
+/* --- Lanes --- */
+
+static void
+lane_unref(struct cache_lane *lane)
+{
+	if (atomic_fetch_sub(&lane->references, 1) == 1) {
+		(void)pthread_mutex_destroy(&lane->mutex);
+		free(lane);
+	}
+}
+
+static struct cache_lane *
+triton_attach(struct cache *cache, const struct cache_host *host)
+{
+	struct cache_lane *lane = calloc(1, sizeof(*lane));
+
+	if (lane == NULL) {
+		return NULL;
+	}
+	atomic_init(&lane->references, 1);
+	lane->cache = cache;
+	lane->host = host;
+	TAILQ_INIT(&lane->unanswered);
+	TAILQ_INIT(&lane->ended);
+	(void)pthread_mutex_init(&lane->mutex, NULL);
+	lane->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	lane->watch = lane->wake_fd < 0 ? NULL : host->watch_new(host->context, lane->wake_fd, on_wake, lane);
+	if (lane->watch == NULL) {
+		if (lane->wake_fd >= 0) {
+			(void)close(lane->wake_fd);
+		}
+		lane_unref(lane);
+		return NULL;
+	}
+	host->watch_set(lane->watch, CACHE_READ);
+	return lane;
+}
+
+/* What a worker has in hand is left to it, without anybody to be answered. */
+static void
+give_up(struct cache_lane *lane)
+{
+	struct call *call;
+
+	while ((call = TAILQ_FIRST(&lane->unanswered)) != NULL) {
+		struct cache_lookup *lookup = call->lookup;
+		struct cache_insert *insert = call->insert;
+
+		TAILQ_REMOVE(&lane->unanswered, call, unanswered_list);
+		if (lookup != NULL) {
+			counter_add(&lane->cache->failures, lookup->count);
+			lookup->failed = true;
+			lookup->done(lookup);
+		} else {
+			counter_add(&lane->cache->dropped, 1);
+			insert->done(insert);
+		}
+	}
+}
+
+static void
+triton_detach(struct cache_lane *lane)
+{
+	triton_catch_up(lane);
+	(void)pthread_mutex_lock(&lane->mutex);
+	lane->detached = true;
+	(void)pthread_mutex_unlock(&lane->mutex);
+	triton_catch_up(lane); /* what has ended in between */
+	give_up(lane);
+	lane->host->watch_free(lane->watch);
+	(void)close(lane->wake_fd);
+	lane_unref(lane);
+}
+
+/* --- The store --- */
+
+static enum status
+initialize(struct cache *cache, struct error *error)
+{
+	TRITONSERVER_Error *refusal = cache->plugin.initialize(&cache->opened, (const char *)made.configuration.at);
+
+	if (refusal != NULL) {
+		(void)error_set(error, -(enum status)(TRITONSERVER_ErrorCode(refusal) + 1), "%s",
+				TRITONSERVER_ErrorMessage(refusal));
+		TRITONSERVER_ErrorDelete(refusal);
+		cache->opened = NULL;
+		return error->status;
+	}
+	if (cache->opened == NULL) {
+		return error_set(error, STATUS_INTERNAL, "Failed to initialize cache implementation");
+	}
+	return STATUS_OK;
+}
+
+static void
+triton_close(struct cache *cache)
+{
+	TRITONSERVER_Error *error;
+
+	if (cache->workers != NULL && !workers_stop(cache->workers, PATIENCE_MS)) {
+		return; /* the plug-in hangs: what it may still use stays, until the process ends */
+	}
+	if (cache->opened != NULL) {
+		error = cache->plugin.finalize(cache->opened);
+		if (error != NULL) {
+			TRITONSERVER_ErrorDelete(error);
+		}
+	}
+	host_plugin_close(&cache->plugin);
+	buf_fini(&made.configuration);
+	free(cache);
+}
+
+static struct cache *
+triton_open(void *settings, bool secret_wanted, struct error *error)
+{
+	struct cache *cache = calloc(1, sizeof(*cache));
+	const char *wrong;
+
+	(void)secret_wanted;
+	free(settings);
+	if (cache == NULL) {
+		(void)error_set(error, STATUS_UNAVAILABLE, "no memory for the cache");
+		return NULL;
+	}
+	host_open_stub();
+	wrong = host_plugin_open(made.path, &cache->plugin);
+	if (wrong != NULL) {
+		(void)error_set(error, STATUS_INTERNAL, "unable to load shared library: %s", wrong);
+	} else if (initialize(cache, error) == STATUS_OK) {
+		cache->workers = workers_new(WORKERS, LOOKUPS_MAX);
+		if (cache->workers == NULL) {
+			(void)error_set(error, STATUS_UNAVAILABLE, "no memory or no threads for the cache");
+		}
+	}
+	if (cache->workers == NULL) {
+		(void)error_prefix(error, "cache '%s' of '%s': ", made.ops.name, made.path);
+		triton_close(cache);
+		return NULL;
+	}
+	return cache;
+}
+
+static void
+triton_statistics(struct cache *cache, struct cache_statistics *statistics)
+{
+	*statistics = (struct cache_statistics){
+		.lookups = counter_read(&cache->lookups),
+		.hits = counter_read(&cache->hits),
+		.failures = counter_read(&cache->failures),
+		.inserts = counter_read(&cache->inserts),
+		.dropped = counter_read(&cache->dropped),
+	};
+}
+
+static void
+triton_metrics(struct cache *cache, const struct metric_sink *sink)
+{
+	(void)cache;
+	host_metrics(sink);
+}
+
+static void
+triton_describe(struct cache *cache, char *text, size_t size)
+{
+	(void)cache;
+	(void)snprintf(text, size, "%s, plug-in %s", made.ops.name, made.path);
+}
+
+/* --- The table --- */
+
+static bool
+write_configuration(const struct triton_option *options, size_t count)
+{
+	struct buf *out = &made.configuration;
+
+	buf_init(out, CONFIGURATION_MAX);
+	buf_byte(out, '{');
+	for (size_t i = 0; i < count; i++) {
+		if (i > 0) {
+			buf_byte(out, ',');
+		}
+		buf_json_string(out, bytes_text(options[i].key));
+		buf_byte(out, ':');
+		buf_json_string(out, bytes_text(options[i].value));
+	}
+	buf_byte(out, '}');
+	buf_byte(out, '\0');
+	return buf_ok(out);
+}
+
+const struct cache_ops *
+cache_triton_ops(const char *name, const char *path, const struct triton_option *options, size_t count)
+{
+	made.path = path;
+	made.ops = (struct cache_ops){
+		.name = name,
+		.foreign = true,
+		.settings_size = 1,
+		.open = triton_open,
+		.close = triton_close,
+		.attach = triton_attach,
+		.detach = triton_detach,
+		.lookup = triton_lookup,
+		.catch_up = triton_catch_up,
+		.insert = triton_insert,
+		.statistics = triton_statistics,
+		.metrics = triton_metrics,
+		.describe = triton_describe,
+	};
+	return write_configuration(options, count) ? &made.ops : NULL;
+}

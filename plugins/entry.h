@@ -1,0 +1,44 @@
+/*
+ * What a plug-in keeps: a header, and behind it the response as Triton packed it (packed.h). The header says whose
+ * answer it is and proves that it came through whole, which Triton's packing does not.
+ *
+ *     u32 magic "HCTR"   u16 version   u16 zero
+ *     u64 checksum       XXH3-64 of all bytes behind this field
+ *     u64 length         of the whole entry
+ *     u64 created        milliseconds since 1970-01-01 UTC
+ *     u64 expires        the same; 0: never
+ *     u8  digest[16]     of the key that it is kept under
+ *     u64 zero
+ *
+ * Numbers are in host byte order, which is little-endian wherever Triton runs.
+ */
+#ifndef HIPPOCAMP_PLUGINS_ENTRY_H
+#define HIPPOCAMP_PLUGINS_ENTRY_H
+
+#include "base/blob.h"
+#include "base/digest.h"
+
+#define PLUGIN_ENTRY_HEADER 64
+#define PLUGIN_ENTRY_DIGEST 16
+
+/* Room for a response of that many bytes, which the caller fills. NULL where there is no memory. */
+struct blob *plugin_entry_new(size_t length);
+
+/* The response in an entry; of plugin_entry_new, or one that was checked. */
+struct bytes plugin_entry_response(const struct blob *entry);
+
+/* Completes the header of a filled entry, after which nobody writes to it. `lifetime_ms` 0: no end. */
+void plugin_entry_seal(struct blob *entry, const struct digest_value *digest, uint64_t now_ms, uint64_t lifetime_ms);
+
+enum plugin_entry_verdict {
+	PLUGIN_ENTRY_GOOD,
+	PLUGIN_ENTRY_CORRUPT, /* short, torn, damaged, of another format, or no response that may be given to Triton */
+	PLUGIN_ENTRY_MISPLACED, /* whole, and the answer to another key */
+	PLUGIN_ENTRY_EXPIRED,
+};
+
+/* Of bytes from anywhere. `remaining_ms`: how long it stays good, 0: no end; may be NULL. */
+enum plugin_entry_verdict plugin_entry_check(const struct blob *entry, const struct digest_value *digest,
+					     uint64_t now_ms, uint64_t *remaining_ms);
+
+#endif

@@ -1,0 +1,529 @@
+#include "plugins/plugin.h"
+
+#include "base/clock.h"
+#include "base/version.h"
+#include "plugins/entry.h"
+#include "plugins/figures.h"
+#include "plugins/generation.h"
+#include "plugins/keeper.h"
+#include "plugins/packed.h"
+#include "plugins/settings.h"
+#include "plugins/triton.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Why a response was not stored. */
+enum refusal {
+	REFUSED_NO_OUTPUTS,
+	REFUSED_MALFORMED,
+	REFUSED_NO_KEY,
+	REFUSED_TOO_LARGE,
+	REFUSED_GENERATION,
+	REFUSED_BACKLOG,
+	REFUSED_HOST,
+	REFUSAL_COUNT,
+};
+
+static const char *const refusal_names[REFUSAL_COUNT] = {
+	[REFUSED_NO_OUTPUTS] = "no_outputs",
+	[REFUSED_MALFORMED] = "malformed",
+	[REFUSED_NO_KEY] = "no_key",
+	[REFUSED_TOO_LARGE] = "too_large",
+	[REFUSED_GENERATION] = "generation",
+	[REFUSED_BACKLOG] = "backlog",
+	[REFUSED_HOST] = "host",
+};
+
+struct plugin {
+	const struct cache_ops *ops;
+	struct cache *store;
+	struct plugin_settings settings;
+	struct generation *generation;
+	struct figures *figures;
+	struct keeper *keeper;
+	struct cache_lane *direct; /* of a store that is immediate, for all threads */
+	struct lane **lanes;	   /* of one that is not */
+	size_t lane_count;
+	struct lane *writer;
+	atomic_size_t next;
+
+	counter lookups;
+	counter hits;
+	counter late;
+	counter failed;
+	counter corrupt;
+	counter lookup_ns;
+	counter insert_ns;
+	counter refusals[REFUSAL_COUNT];
+};
+
+/* --- Looking up --- */
+
+/* The lane with the fewest look-ups under way, another one each time of those that are alike. */
+static struct lane *
+choose_lane(struct plugin *plugin)
+{
+	size_t first = plugin->lane_count == 1 ? 0 : atomic_fetch_add(&plugin->next, 1);
+	struct lane *best = plugin->lanes[first % plugin->lane_count];
+
+	for (size_t i = 1; i < plugin->lane_count && lane_load(best) > 0; i++) {
+		struct lane *lane = plugin->lanes[(first + i) % plugin->lane_count];
+
+		if (lane_load(lane) < lane_load(best)) {
+			best = lane;
+		}
+	}
+	return best;
+}
+
+/* Gives the response to the host, which copies it out of the entry. */
+static bool
+give(const struct blob *value, TRITONCACHE_CacheEntry *entry, TRITONCACHE_Allocator *allocator,
+     TRITONSERVER_Error **refused)
+{
+	struct bytes response = plugin_entry_response(value);
+	TRITONSERVER_BufferAttributes *attributes = NULL;
+
+	*refused = triton.TRITONSERVER_BufferAttributesNew(&attributes);
+	if (*refused != NULL) {
+		return false;
+	}
+	(void)triton_succeeded(triton.TRITONSERVER_BufferAttributesSetByteSize(attributes, response.length));
+	(void)triton_succeeded(triton.TRITONSERVER_BufferAttributesSetMemoryType(attributes, TRITONSERVER_MEMORY_CPU));
+	(void)triton_succeeded(triton.TRITONSERVER_BufferAttributesSetMemoryTypeId(attributes, 0));
+	*refused = triton.TRITONCACHE_CacheEntryAddBuffer(entry, (void *)response.at, attributes);
+	(void)triton_succeeded(triton.TRITONSERVER_BufferAttributesDelete(attributes));
+	if (*refused == NULL) {
+		*refused = triton.TRITONCACHE_Copy(allocator, entry);
+	}
+	return *refused == NULL;
+}
+
+/* What this process keeps was checked when it came. */
+static struct blob *
+look_up_at_once(struct plugin *plugin, const struct generation_key *key, bool repeated)
+{
+	struct blob *value = NULL;
+	struct cache_lookup lookup = {
+		.keys = &key->key, .count = 1, .values = &value, .now_ns = clock_now_ns(), .repeated = repeated};
+
+	if (plugin->direct != NULL) {
+		(void)plugin->ops->lookup(plugin->direct, &lookup);
+	} else {
+		lane_peek(plugin->lanes[0], &lookup);
+	}
+	return value;
+}
+
+/* Is what was found the answer, whole and still good? If not, nobody is to find it again. */
+static bool
+check(struct plugin *plugin, const struct generation_key *key, struct lane_finding *finding)
+{
+	uint64_t remaining_ms = 0;
+	enum plugin_entry_verdict verdict =
+		plugin_entry_check(finding->value, &key->key.digest, clock_wall_ms(), &remaining_ms);
+
+	if (verdict == PLUGIN_ENTRY_GOOD) {
+		lane_confirm(finding, remaining_ms);
+		return true;
+	}
+	if (verdict != PLUGIN_ENTRY_EXPIRED) {
+		counter_add(&plugin->corrupt, 1);
+	}
+	if (verdict == PLUGIN_ENTRY_MISPLACED) {
+		lane_distrust(finding);
+	} else {
+		lane_remove(finding);
+	}
+	return false;
+}
+
+static bool
+look_up_in_lane(struct plugin *plugin, const struct generation_key *key, TRITONCACHE_CacheEntry *entry,
+		TRITONCACHE_Allocator *allocator, TRITONSERVER_Error **refused)
+{
+	uint64_t deadline_ns = clock_now_ns() + (uint64_t)plugin->settings.lookup_timeout_ms * 1000000U;
+	struct lane_finding finding;
+	enum lane_answer answer = lane_look_up(choose_lane(plugin), key, deadline_ns, &finding);
+	bool hit =
+		answer == LANE_FOUND && check(plugin, key, &finding) && give(finding.value, entry, allocator, refused);
+
+	counter_add(&plugin->late, answer == LANE_LATE);
+	counter_add(&plugin->failed, answer == LANE_FAILED);
+	lane_finding_end(&finding);
+	return hit;
+}
+
+bool
+plugin_look_up(struct plugin *plugin, const char *triton_key, TRITONCACHE_CacheEntry *entry,
+	       TRITONCACHE_Allocator *allocator, TRITONSERVER_Error **refused)
+{
+	uint64_t start_ns = clock_now_ns();
+	struct generation_key key;
+	struct blob *value;
+	bool hit = false;
+
+	*refused = NULL;
+	counter_add(&plugin->lookups, 1);
+	if (*triton_key != '\0') {
+		generation_make_key(plugin->generation, triton_key, &key);
+		value = look_up_at_once(plugin, &key, false);
+		if (value != NULL) {
+			hit = give(value, entry, allocator, refused);
+			blob_unref(value);
+		} else if (plugin->lane_count > 0) {
+			hit = look_up_in_lane(plugin, &key, entry, allocator, refused);
+		}
+		if (!hit) {
+			generation_missed(plugin->generation, &key);
+		}
+	}
+	counter_add(&plugin->hits, hit);
+	counter_add(&plugin->lookup_ns, clock_now_ns() - start_ns);
+	return hit;
+}
+
+/* --- Inserting --- */
+
+/* How long the response is; 0: the host does not say, or it is not for us. */
+static size_t
+response_size(TRITONCACHE_CacheEntry *entry)
+{
+	TRITONSERVER_BufferAttributes *attributes = NULL;
+	void *base = NULL;
+	size_t count = 0;
+	size_t size = 0;
+
+	if (!triton_succeeded(triton.TRITONCACHE_CacheEntryBufferCount(entry, &count)) || count != 1 ||
+	    !triton_succeeded(triton.TRITONSERVER_BufferAttributesNew(&attributes))) {
+		return 0;
+	}
+	if (!triton_succeeded(triton.TRITONCACHE_CacheEntryGetBuffer(entry, 0, &base, attributes)) ||
+	    !triton_succeeded(triton.TRITONSERVER_BufferAttributesByteSize(attributes, &size))) {
+		size = 0;
+	}
+	(void)triton_succeeded(triton.TRITONSERVER_BufferAttributesDelete(attributes));
+	return size;
+}
+
+/* The host packs the response into the entry that is to be stored. NULL: it did not. */
+static struct blob *
+take(size_t size, TRITONCACHE_CacheEntry *entry, TRITONCACHE_Allocator *allocator)
+{
+	struct blob *value = plugin_entry_new(size);
+
+	if (value == NULL ||
+	    !triton_succeeded(
+		    triton.TRITONCACHE_CacheEntrySetBuffer(entry, 0, value->data + PLUGIN_ENTRY_HEADER, NULL)) ||
+	    !triton_succeeded(triton.TRITONCACHE_Copy(allocator, entry))) {
+		blob_unref(value);
+		return NULL;
+	}
+	return value;
+}
+
+/* A tenth at random, so that what was stored together does not expire together. */
+static uint64_t
+lifetime_ms(const struct plugin *plugin)
+{
+	uint64_t ttl_ms = (uint64_t)plugin->settings.ttl_s * 1000U;
+	uint32_t random;
+
+	if (ttl_ms == 0) {
+		return 0;
+	}
+	random_bytes(&random, sizeof(random));
+	return ttl_ms - random % (ttl_ms / 10 + 1);
+}
+
+static void
+refuse(struct plugin *plugin, enum refusal why)
+{
+	counter_add(&plugin->refusals[why], 1);
+}
+
+static void
+store(struct plugin *plugin, const struct generation_key *key, struct blob *value)
+{
+	uint64_t ttl_ms = lifetime_ms(plugin);
+	struct cache_insert insert = {.key = &key->key, .value = value, .ttl_ms = ttl_ms, .mode = CACHE_KEEP};
+
+	if (plugin->direct != NULL) {
+		(void)plugin->ops->insert(plugin->direct, &insert);
+		blob_unref(value);
+	} else if (!keeper_store(plugin->keeper, key, value, ttl_ms)) {
+		refuse(plugin, REFUSED_BACKLOG);
+	}
+}
+
+/* Of equal requests that came together all missed, and another one has stored the answer. */
+static bool
+is_there(struct plugin *plugin, const char *triton_key)
+{
+	struct generation_key key;
+	struct blob *value;
+
+	generation_make_key(plugin->generation, triton_key, &key);
+	value = look_up_at_once(plugin, &key, true);
+	blob_unref(value);
+	return value != NULL;
+}
+
+static void
+insert(struct plugin *plugin, const char *triton_key, TRITONCACHE_CacheEntry *entry, TRITONCACHE_Allocator *allocator)
+{
+	size_t size = response_size(entry);
+	size_t most = (size_t)plugin->settings.max_value_bytes;
+	struct generation_key key;
+	enum packed_verdict verdict;
+	struct blob *value;
+
+	if (*triton_key == '\0') {
+		refuse(plugin, REFUSED_NO_KEY);
+		return;
+	}
+	if (size == 0 || (most > 0 && size > most)) {
+		refuse(plugin, size == 0 ? REFUSED_HOST : REFUSED_TOO_LARGE);
+		return;
+	}
+	if (is_there(plugin, triton_key)) {
+		return;
+	}
+	value = take(size, entry, allocator);
+	if (value == NULL) {
+		refuse(plugin, REFUSED_HOST);
+		return;
+	}
+	verdict = packed_check(plugin_entry_response(value));
+	if (verdict != PACKED_GOOD) {
+		refuse(plugin, verdict == PACKED_EMPTY ? REFUSED_NO_OUTPUTS : REFUSED_MALFORMED);
+		blob_unref(value);
+		return;
+	}
+	if (!generation_make_insert_key(plugin->generation, triton_key, &key)) {
+		refuse(plugin, REFUSED_GENERATION);
+		blob_unref(value);
+		return;
+	}
+	store(plugin, &key, value);
+}
+
+void
+plugin_insert(struct plugin *plugin, const char *key, TRITONCACHE_CacheEntry *entry, TRITONCACHE_Allocator *allocator)
+{
+	uint64_t start_ns = clock_now_ns();
+
+	insert(plugin, key, entry, allocator);
+	counter_add(&plugin->insert_ns, clock_now_ns() - start_ns);
+}
+
+/* --- Figures --- */
+
+/* By the names of NVIDIA's local cache. Those that it has of what is in the store are there where this process has it.
+ */
+static void
+tell_as_triton(struct plugin *plugin, const struct metric_sink *sink, const struct cache_statistics *statistics)
+{
+	uint64_t lookups = counter_read(&plugin->lookups);
+	uint64_t hits = counter_read(&plugin->hits);
+
+	if (statistics->capacity_bytes > 0) {
+		metric_tell_family(sink, "nv_cache_util", "gauge", "Cache utilization [0.0 - 1.0]");
+		sink->sample(sink->context, "nv_cache_util", NULL, 0,
+			     (double)statistics->used_bytes / (double)statistics->capacity_bytes);
+		metric_tell_one(sink, "nv_cache_num_entries", "gauge", "Number of responses stored in cache",
+				statistics->entries);
+		metric_tell_one(sink, "nv_cache_num_evictions", "gauge", "Number of cache evictions in cache",
+				statistics->evictions);
+	}
+	metric_tell_one(sink, "nv_cache_num_lookups", "gauge", "Number of cache lookups in cache", lookups);
+	metric_tell_one(sink, "nv_cache_num_hits", "gauge", "Number of cache hits in cache", hits);
+	metric_tell_one(sink, "nv_cache_num_misses", "gauge", "Number of cache misses in cache",
+			lookups > hits ? lookups - hits : 0);
+	metric_tell_one(sink, "nv_cache_lookup_duration", "gauge", "Total cache lookup duration, in microseconds",
+			counter_read(&plugin->lookup_ns) / 1000);
+	metric_tell_one(sink, "nv_cache_insertion_duration", "gauge", "Total cache insertion duration, in microseconds",
+			counter_read(&plugin->insert_ns) / 1000);
+}
+
+static void
+tell_refusals(struct plugin *plugin, const struct metric_sink *sink)
+{
+	static const char name[] = "hippocamp_cache_not_stored_total";
+
+	metric_tell_family(sink, name, "counter", "Responses that were not given to the store, by the reason");
+	for (size_t i = 0; i < REFUSAL_COUNT; i++) {
+		struct metric_label reason = {"reason", bytes_text(refusal_names[i])};
+
+		metric_tell(sink, name, &reason, counter_read(&plugin->refusals[i]));
+	}
+}
+
+static void
+tell_own(struct plugin *plugin, const struct metric_sink *sink, const struct cache_statistics *statistics)
+{
+	if (!plugin->ops->immediate) {
+		metric_tell_one(sink, "hippocamp_cache_connections", "gauge", "Open connections to the cache's server",
+				statistics->connections);
+		metric_tell_one(sink, "hippocamp_cache_lookup_failures_total", "counter",
+				"Look-ups that could not be made or were not answered", counter_read(&plugin->failed));
+		metric_tell_one(sink, "hippocamp_cache_lookup_timeouts_total", "counter",
+				"Look-ups that took longer than lookup_timeout", counter_read(&plugin->late));
+		metric_tell_one(sink, "hippocamp_cache_corrupt_total", "counter",
+				"Entries found damaged or foreign, counted as misses", counter_read(&plugin->corrupt));
+	}
+	metric_tell_one(sink, "hippocamp_cache_inserts_total", "counter", "Entries stored", statistics->inserts);
+	metric_tell_one(sink, "hippocamp_cache_dropped_total", "counter",
+			"Entries not stored: too large, too many waiting, or the cache's server down or full",
+			statistics->dropped);
+	tell_refusals(plugin, sink);
+	if (plugin->ops->metrics != NULL) {
+		plugin->ops->metrics(plugin->store, sink);
+	}
+}
+
+static void
+every_second(void *context)
+{
+	struct plugin *plugin = context;
+	struct cache_statistics statistics;
+	const struct metric_sink *sink;
+
+	generation_refresh(plugin->generation);
+	if (plugin->figures != NULL) {
+		plugin->ops->statistics(plugin->store, &statistics);
+		sink = figures_begin(plugin->figures);
+		tell_as_triton(plugin, sink, &statistics);
+		tell_own(plugin, sink, &statistics);
+		figures_end(plugin->figures);
+	}
+}
+
+/* --- From first to last --- */
+
+static bool
+open_lanes(struct plugin *plugin)
+{
+	plugin->lanes = calloc(plugin->settings.lanes, sizeof(*plugin->lanes));
+	if (plugin->lanes == NULL) {
+		return false;
+	}
+	while (plugin->lane_count < plugin->settings.lanes) {
+		plugin->lanes[plugin->lane_count] = lane_new(plugin->ops, plugin->store);
+		if (plugin->lanes[plugin->lane_count] == NULL) {
+			return false;
+		}
+		plugin->lane_count++;
+	}
+	plugin->writer = lane_new(plugin->ops, plugin->store);
+	return plugin->writer != NULL;
+}
+
+/* An immediate store needs nothing of its host. */
+static bool
+open_lane(struct plugin *plugin)
+{
+	static const struct cache_host host = {.log = triton_log};
+
+	plugin->direct = plugin->ops->attach(plugin->store, &host);
+	return plugin->direct != NULL;
+}
+
+static enum status
+open_store(struct plugin *plugin, void *store_settings, struct error *error)
+{
+	bool opened;
+
+	plugin->store = plugin->ops->open(store_settings, false, error);
+	if (plugin->store == NULL) {
+		return error->status;
+	}
+	opened = plugin->ops->immediate ? open_lane(plugin) : open_lanes(plugin);
+	if (opened) {
+		plugin->keeper = keeper_start(&(struct keeper_options){
+			.lanes = plugin->lanes,
+			.lane_count = plugin->lane_count,
+			.writer = plugin->writer,
+			.waiting_bytes = plugin->settings.waiting_bytes,
+			.every_second = every_second,
+			.context = plugin,
+		});
+	}
+	return plugin->keeper != NULL
+		       ? STATUS_OK
+		       : error_set(error, STATUS_UNAVAILABLE, "no memory, no descriptors or no thread for cache '%s'",
+				   plugin->ops->name);
+}
+
+static enum status
+open_parts(struct plugin *plugin, const char *json, struct error *error)
+{
+	const struct plugin_settings *settings = &plugin->settings;
+	void *store_settings = NULL;
+	enum status status = plugin_settings_read(plugin->ops, json, &plugin->settings, &store_settings, error);
+
+	if (status != STATUS_OK) {
+		return status;
+	}
+	plugin->generation =
+		generation_open(settings->name_space, settings->generation, settings->generation_file, error);
+	if (plugin->generation == NULL) {
+		option_fini(*plugin->ops->options, store_settings);
+		free(store_settings);
+		return error->status;
+	}
+	plugin->figures = figures_new();
+	return open_store(plugin, store_settings, error);
+}
+
+static void
+say_opened(const struct plugin *plugin)
+{
+	char store[512];
+	char line[640];
+
+	plugin->ops->describe(plugin->store, store, sizeof(store));
+	(void)snprintf(line, sizeof(line), "hippocamp %s cache: %s", HIPPOCAMP_VERSION, store);
+	triton_log(LOG_INFO, line);
+}
+
+struct plugin *
+plugin_open(const char *json, struct error *error)
+{
+	const struct cache_ops *ops = plugin_store();
+	struct plugin *plugin = ops == NULL ? NULL : calloc(1, sizeof(*plugin));
+
+	if (plugin == NULL) {
+		(void)error_set(error, STATUS_UNAVAILABLE, "no memory for the cache");
+		return NULL;
+	}
+	plugin->ops = ops;
+	if (open_parts(plugin, json == NULL ? "{}" : json, error) != STATUS_OK) {
+		plugin_close(plugin);
+		return NULL;
+	}
+	say_opened(plugin);
+	return plugin;
+}
+
+void
+plugin_close(struct plugin *plugin)
+{
+	keeper_stop(plugin->keeper);
+	for (size_t i = 0; i < plugin->lane_count; i++) {
+		lane_free(plugin->lanes[i]);
+	}
+	free(plugin->lanes);
+	lane_free(plugin->writer);
+	if (plugin->direct != NULL) {
+		plugin->ops->detach(plugin->direct);
+	}
+	figures_free(plugin->figures);
+	if (plugin->store != NULL) {
+		plugin->ops->close(plugin->store);
+	}
+	generation_close(plugin->generation);
+	plugin_settings_fini(&plugin->settings);
+	free(plugin);
+}
