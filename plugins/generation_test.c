@@ -1,0 +1,207 @@
+#include "plugins/generation.h"
+
+#include "base/unit_test.h"
+#include "plugins/triton.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define KEY "5083107807961747211"
+
+static char file[] = "/tmp/generation.XXXXXX";
+static unsigned lines;
+static char last_line[2048];
+
+static TRITONSERVER_Error *
+log_message(TRITONSERVER_LogLevel level, const char *place, int line, const char *message)
+{
+	(void)level;
+	(void)place;
+	(void)line;
+	(void)snprintf(last_line, sizeof(last_line), "%s", message);
+	lines++;
+	return NULL;
+}
+
+/* Each is longer than the one before, so that it is seen whatever the clock of the file system says. */
+static void
+write_file(const char *text)
+{
+	FILE *open = fopen(file, "w");
+
+	assert_non_null(open);
+	assert_true(fputs(text, open) >= 0);
+	assert_int_equal(fclose(open), 0);
+}
+
+static struct generation_key
+key_of(struct generation *generation)
+{
+	struct generation_key key;
+
+	generation_make_key(generation, KEY, &key);
+	return key;
+}
+
+static bool
+may_store(struct generation *generation)
+{
+	struct generation_key key;
+
+	return generation_make_insert_key(generation, KEY, &key);
+}
+
+static void
+test_keys(void **state)
+{
+	static const struct {
+		const char *name_space;
+		const char *text;
+		const char *scope;
+	} cases[] = {
+		{"", NULL, "triton:1:0"},
+		{"shop", NULL, "triton.shop:1:0"},
+		{"", "v7", "triton:1:v7"},
+		{"shop", "v7", "triton.shop:1:v7"},
+		{"shopv", "7", "triton.shopv:1:7"}, /* the same letters in a row */
+		{"a:b c", "2026/11 x", "triton.a_b_c:1:2026_11_x"},
+	};
+	struct generation_key keys[6];
+
+	(void)state;
+	for (size_t i = 0; i < 6; i++) {
+		struct error error;
+		struct generation *generation = generation_open(cases[i].name_space, cases[i].text, NULL, &error);
+
+		assert_non_null(generation);
+		keys[i] = key_of(generation);
+		assert_int_equal(keys[i].key.digest.length, 16);
+		assert_memory_equal(keys[i].scope_text, cases[i].scope, strlen(cases[i].scope));
+		assert_int_equal(keys[i].key.scope.length, strlen(cases[i].scope));
+		assert_true(may_store(generation)); /* it never changes, so nothing has to be asked for before */
+		generation_close(generation);
+		for (size_t k = 0; k < i; k++) {
+			assert_memory_not_equal(keys[i].key.digest.bytes, keys[k].key.digest.bytes, 16);
+		}
+	}
+}
+
+static void
+test_a_file_that_changes(void **state)
+{
+	struct error error;
+	struct generation *generation;
+	struct generation_key first;
+	struct generation_key second;
+
+	(void)state;
+	write_file("one\n");
+	generation = generation_open("", NULL, file, &error);
+	assert_non_null(generation);
+	first = key_of(generation);
+	generation_refresh(generation);
+	assert_memory_equal(first.key.digest.bytes, key_of(generation).key.digest.bytes, 16);
+	write_file("two two\n");
+	generation_refresh(generation);
+	second = key_of(generation);
+	assert_memory_not_equal(first.key.digest.bytes, second.key.digest.bytes, 16);
+	assert_non_null(strstr(last_line, "two_two"));
+	generation_close(generation);
+}
+
+/* What was asked for before the change is not stored after it. */
+static void
+test_answers_of_old_models(void **state)
+{
+	struct error error;
+	struct generation *generation;
+	struct generation_key key;
+
+	(void)state;
+	write_file("1");
+	generation = generation_open("", NULL, file, &error);
+	key = key_of(generation);
+	generation_missed(generation, &key);
+	assert_true(may_store(generation));
+	generation_missed(generation, &key);
+	write_file("22");
+	generation_refresh(generation);
+	key = key_of(generation);
+	generation_missed(generation, &key); /* an equal question, of the new model, while the old answer is due */
+	assert_false(may_store(generation)); /* which of them is it? */
+	assert_false(may_store(generation));
+	generation_missed(generation, &key);
+	assert_true(may_store(generation)); /* nobody else was under way */
+	generation_close(generation);
+}
+
+/* The change comes between the look-up and what follows a miss. */
+static void
+test_a_change_in_between(void **state)
+{
+	struct error error;
+	struct generation *generation;
+	struct generation_key key;
+
+	(void)state;
+	write_file("1");
+	generation = generation_open("", NULL, file, &error);
+	key = key_of(generation);
+	write_file("22");
+	generation_refresh(generation);
+	generation_missed(generation, &key);
+	assert_false(may_store(generation));
+	generation_close(generation);
+}
+
+static void
+test_files_that_are_no_good(void **state)
+{
+	struct error error;
+	struct generation *generation;
+	struct generation_key before;
+
+	(void)state;
+	assert_null(generation_open("", NULL, "/nowhere/at/all", &error));
+	assert_non_null(strstr(error.text, "/nowhere/at/all"));
+	write_file("\n");
+	assert_null(generation_open("", NULL, file, &error));
+	assert_non_null(strstr(error.text, "empty"));
+	write_file("one");
+	generation = generation_open("", NULL, file, &error);
+	before = key_of(generation);
+	assert_int_equal(unlink(file), 0);
+	lines = 0;
+	generation_refresh(generation);
+	generation_refresh(generation);
+	assert_int_equal(lines, 1);
+	assert_memory_equal(before.key.digest.bytes, key_of(generation).key.digest.bytes, 16);
+	write_file("three");
+	generation_refresh(generation);
+	assert_memory_not_equal(before.key.digest.bytes, key_of(generation).key.digest.bytes, 16);
+	generation_close(generation);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_a_file_that_changes),
+		cmocka_unit_test(test_answers_of_old_models),
+		cmocka_unit_test(test_a_change_in_between),
+		cmocka_unit_test(test_files_that_are_no_good),
+	};
+	int descriptor = mkstemp(file);
+	int failed;
+
+	if (descriptor < 0) {
+		return 1;
+	}
+	(void)close(descriptor);
+	triton.TRITONSERVER_LogMessage = log_message;
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	(void)unlink(file);
+	return failed;
+}

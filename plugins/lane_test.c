@@ -1,0 +1,307 @@
+/* Lanes over a store that answers when the test says so, through a pipe that stands for its server. */
+#include "plugins/lane.h"
+
+#include "base/clock.h"
+#include "base/unit_test.h"
+#include "plugins/triton.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SECOND_NS UINT64_C(1000000000)
+#define THREADS 8
+#define EACH 200
+
+/* --- The store --- */
+
+struct cache_lane {
+	const struct cache_host *host;
+	void *watch;
+	struct cache_lookup *asked[64];
+	size_t count;
+};
+
+static struct {
+	int ends[2]; /* a byte into [1]: all that was asked is answered */
+	bool down;
+	atomic_uint asked;
+	unsigned removed;
+	unsigned stored;
+} server;
+
+static void
+answer_all(struct cache_lane *lane, bool failed)
+{
+	while (lane->count > 0) {
+		struct cache_lookup *lookup = lane->asked[--lane->count];
+
+		if (!failed) {
+			lookup->values[0] = blob_copy(bytes_make(lookup->keys[0].digest.bytes, 16));
+		}
+		lookup->failed = failed;
+		lookup->done(lookup);
+	}
+}
+
+static void
+on_bytes(void *argument, unsigned events)
+{
+	char bytes[64];
+
+	(void)events;
+	assert_true(read(server.ends[0], bytes, sizeof(bytes)) > 0);
+	answer_all(argument, false);
+}
+
+static struct cache_lane *
+fake_attach(struct cache *cache, const struct cache_host *host)
+{
+	struct cache_lane *lane = calloc(1, sizeof(*lane));
+
+	(void)cache;
+	lane->host = host;
+	lane->watch = host->watch_new(host->context, server.ends[0], on_bytes, lane);
+	host->watch_set(lane->watch, CACHE_READ);
+	return lane;
+}
+
+static void
+fake_detach(struct cache_lane *lane)
+{
+	answer_all(lane, true);
+	lane->host->watch_free(lane->watch);
+	free(lane);
+}
+
+static bool
+fake_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
+{
+	if (server.down) {
+		lookup->failed = true;
+		return true;
+	}
+	lane->asked[lane->count++] = lookup;
+	atomic_fetch_add(&server.asked, 1);
+	return false;
+}
+
+static bool
+fake_insert(struct cache_lane *lane, struct cache_insert *insert)
+{
+	(void)lane;
+	assert_int_equal(insert->mode, CACHE_KEEP);
+	server.stored++;
+	return true;
+}
+
+static void
+fake_remove(struct cache_lane *lane, const struct cache_key *key)
+{
+	(void)lane;
+	(void)key;
+	server.removed++;
+}
+
+static const struct cache_ops ops = {
+	.name = "fake",
+	.attach = fake_attach,
+	.detach = fake_detach,
+	.lookup = fake_lookup,
+	.insert = fake_insert,
+	.remove = fake_remove,
+};
+
+/* --- The tests --- */
+
+static struct generation *generation;
+
+static struct generation_key
+key_of(const char *name)
+{
+	struct generation_key key;
+
+	generation_make_key(generation, name, &key);
+	return key;
+}
+
+static void
+tell(void)
+{
+	assert_int_equal(write(server.ends[1], "x", 1), 1);
+}
+
+static int
+set_up(void **state)
+{
+	server.down = false;
+	atomic_store(&server.asked, 0);
+	server.removed = 0;
+	server.stored = 0;
+	assert_int_equal(pipe(server.ends), 0);
+	*state = lane_new(&ops, NULL);
+	return *state == NULL;
+}
+
+static int
+tear_down(void **state)
+{
+	lane_free(*state);
+	(void)close(server.ends[0]);
+	(void)close(server.ends[1]);
+	return 0;
+}
+
+static void
+test_found(void **state)
+{
+	struct generation_key key = key_of("1");
+	struct lane_finding finding;
+
+	tell(); /* the answer is there before the question, as far as the pipe is concerned */
+	assert_int_equal(lane_look_up(*state, &key, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FOUND);
+	assert_memory_equal(finding.value->data, key.key.digest.bytes, 16);
+	lane_remove(&finding);
+	assert_int_equal(server.removed, 1);
+	lane_finding_end(&finding);
+	assert_int_equal(lane_load(*state), 0);
+}
+
+static void
+test_failed(void **state)
+{
+	struct generation_key key = key_of("1");
+	struct lane_finding finding;
+
+	server.down = true;
+	assert_int_equal(lane_look_up(*state, &key, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FAILED);
+	assert_null(finding.value);
+	lane_finding_end(&finding);
+}
+
+/* What nobody waits for any more is answered later, or when the lane goes, and kept by nobody. */
+static void
+test_late(void **state)
+{
+	struct generation_key key = key_of("1");
+	struct lane_finding finding;
+
+	assert_int_equal(lane_look_up(*state, &key, clock_now_ns(), &finding), LANE_LATE);
+	lane_finding_end(&finding);
+	assert_int_equal(lane_look_up(*state, &key, clock_now_ns() + 1000000, &finding), LANE_LATE);
+	lane_finding_end(&finding);
+	tell();
+	assert_int_equal(lane_look_up(*state, &key, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FOUND);
+	lane_finding_end(&finding);
+	assert_int_equal(lane_look_up(*state, &key, clock_now_ns(), &finding), LANE_LATE); /* left to the end */
+	lane_finding_end(&finding);
+}
+
+static void
+test_insert(void **state)
+{
+	struct generation_key key = key_of("1");
+	struct blob *value = blob_copy(bytes_text("value"));
+	atomic_size_t bytes = value->length;
+
+	lane_insert(*state, &key, value, 0, &bytes);
+	assert_int_equal(server.stored, 1);
+	assert_int_equal(atomic_load(&bytes), 0);
+}
+
+/* The keeper attends, and whoever looks something up takes over. */
+static void
+test_attended(void **state)
+{
+	struct generation_key key = key_of("1");
+	struct lane_finding finding;
+	struct poll_set set = {0};
+	struct lane_part part;
+
+	poll_set_clear(&set, clock_now_ns() + 30 * SECOND_NS);
+	part = lane_attend(*state, &set);
+	assert_true(part.count > 0);
+	tell();
+	assert_int_equal(lane_look_up(*state, &key, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FOUND);
+	lane_finding_end(&finding);
+	for (size_t i = 0; i < set.count; i++) {
+		set.at[i].revents = POLLIN; /* as the keeper saw it */
+	}
+	lane_attended(*state, &set, part); /* and that was given out already */
+	poll_set_clear(&set, 0);
+	assert_int_equal(lane_attend(*state, &set).count, 0); /* so lately used, it is not watched */
+	poll_set_fini(&set);
+}
+
+struct asker {
+	struct lane *lane;
+	unsigned number;
+	unsigned found;
+};
+
+static void *
+ask_often(void *argument)
+{
+	struct asker *asker = argument;
+	char name[24];
+
+	for (unsigned i = 0; i < EACH; i++) {
+		struct generation_key key;
+		struct lane_finding finding;
+
+		(void)snprintf(name, sizeof(name), "%u", asker->number * EACH + i);
+		key = key_of(name);
+		if (lane_look_up(asker->lane, &key, clock_now_ns() + 30 * SECOND_NS, &finding) == LANE_FOUND &&
+		    memcmp(finding.value->data, key.key.digest.bytes, 16) == 0) {
+			asker->found++;
+		}
+		lane_finding_end(&finding);
+	}
+	return NULL;
+}
+
+/* Each gets its own answer, whoever it was that polled for it. */
+static void
+test_many(void **state)
+{
+	struct asker askers[THREADS];
+	pthread_t threads[THREADS];
+	unsigned told = 0;
+
+	for (unsigned i = 0; i < THREADS; i++) {
+		askers[i] = (struct asker){.lane = *state, .number = i};
+		assert_int_equal(pthread_create(&threads[i], NULL, ask_often, &askers[i]), 0);
+	}
+	while (told < THREADS * EACH) {
+		unsigned asked = atomic_load(&server.asked);
+
+		if (asked > told) {
+			told = asked;
+			tell();
+		}
+		(void)sched_yield();
+	}
+	for (unsigned i = 0; i < THREADS; i++) {
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+		assert_int_equal(askers[i].found, EACH);
+	}
+}
+
+int
+main(void)
+{
+#define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+	static const struct CMUnitTest tests[] = {
+		TEST(test_found),  TEST(test_failed),	TEST(test_late),
+		TEST(test_insert), TEST(test_attended), TEST(test_many),
+	};
+	struct error error;
+	int failed;
+
+	generation = generation_open("", NULL, NULL, &error);
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	generation_close(generation);
+	return failed;
+}

@@ -1,0 +1,29 @@
+/*
+ * What a plug-in finds in Redis: the bytes as they are, and once more sealed as by somebody who knows how, since no
+ * fuzzer guesses a checksum.
+ */
+#include "plugins/entry.h"
+#include "plugins/packed.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct digest_value digest = {.length = PLUGIN_ENTRY_DIGEST};
+	struct blob *entry = blob_copy(bytes_make(data, size));
+
+	(void)plugin_entry_check(entry, &digest, 1, NULL);
+	blob_unref(entry);
+	entry = plugin_entry_new(size);
+	if (size > 0) {
+		memcpy(entry->data + PLUGIN_ENTRY_HEADER, data, size);
+	}
+	plugin_entry_seal(entry, &digest, 1, 0);
+	if ((plugin_entry_check(entry, &digest, 2, NULL) == PLUGIN_ENTRY_GOOD) !=
+	    (packed_check(bytes_make(data, size)) == PACKED_GOOD)) {
+		__builtin_trap();
+	}
+	blob_unref(entry);
+	return 0;
+}
