@@ -3,7 +3,17 @@
 void
 metric_family(struct buf *out, const char *name, const char *type, const char *help)
 {
-	buf_format(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+	buf_format(out, "# HELP %s ", name);
+	for (; *help != '\0'; help++) {
+		if (*help == '\n') {
+			buf_text(out, "\\n");
+		} else if (*help == '\\') {
+			buf_text(out, "\\\\");
+		} else {
+			buf_byte(out, (uint8_t)*help);
+		}
+	}
+	buf_format(out, "\n# TYPE %s %s\n", name, type);
 }
 
 void

@@ -33,6 +33,9 @@ option_fini(struct option_table table, void *settings)
 		if (table.options[i].kind == OPTION_TEXT) {
 			char **text = field(&table.options[i], settings);
 
+			if (*text != NULL && table.options[i].secret) {
+				explicit_bzero(*text, strlen(*text));
+			}
 			free(*text);
 			*text = NULL;
 		}

@@ -44,7 +44,9 @@ struct cache_lookup {
 	uint64_t now_ns;      /* in: clock_now_ns(), read just before */
 	bool repeated;	      /* in: asked just now and missed, so not to be counted again */
 	bool uncounted;	      /* in: found just now, too, and not good enough: not to be counted as hits, either */
+	size_t expected;      /* in: bytes of each value; 0: the caller cannot tell, and the store may guess */
 	bool failed;	      /* out: some key could not be looked up (store down, stalled, timed out) */
+	bool corrupt;	      /* out: under some key there is what cannot be a value of ours */
 	void (*done)(struct cache_lookup *lookup);
 	size_t unanswered; /* the store's */
 	uint64_t purges;   /* the store's, if it has `confirm`: how many there had been when this began */

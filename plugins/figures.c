@@ -95,7 +95,11 @@ text_of(const struct metric_label *labels, size_t count)
 		buf_append(&text, labels[i].value);
 	}
 	buf_byte(&text, '\0');
-	return (char *)text.at; /* from malloc; NULL without memory */
+	if (!buf_ok(&text)) {
+		buf_fini(&text);
+		return NULL;
+	}
+	return (char *)text.at; /* from malloc */
 }
 
 static TRITONSERVER_Metric *
@@ -126,7 +130,7 @@ new_metric(struct figure_family *family, const struct metric_label *labels, size
 static void
 free_figure(struct figure *figure)
 {
-	if (figure->metric != NULL) {
+	if (figure->metric != NULL) { /* NULL: it could not be made */
 		(void)triton_succeeded(triton.TRITONSERVER_MetricDelete(figure->metric));
 	}
 	free(figure->labels);
@@ -155,6 +159,10 @@ find_figure(struct figure_family *family, const struct metric_label *labels, siz
 	}
 	figure->labels = text;
 	figure->metric = new_metric(family, labels, count);
+	if (figure->metric == NULL) { /* perhaps the next time */
+		free_figure(figure);
+		return NULL;
+	}
 	SLIST_INSERT_HEAD(&family->figures, figure, list);
 	return figure;
 }
@@ -172,9 +180,6 @@ tell_sample(void *context, const char *name, const struct metric_label *labels, 
 		return;
 	}
 	figure->current = true;
-	if (figure->metric == NULL) {
-		return;
-	}
 	if (family->kind == TRITONSERVER_METRIC_KIND_GAUGE) {
 		(void)triton_succeeded(triton.TRITONSERVER_MetricSet(figure->metric, value));
 	} else if (value > figure->told) {

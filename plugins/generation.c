@@ -5,22 +5,25 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define FORMAT "1" /* of what is kept: plugins/entry.h */
-#define TEXT_MAX 4096
+#define TEXT_MAX ((size_t)1 << 20)
 #define SHOWN_MAX 64
 #define SLOTS 4096
-#define FORGOTTEN_NS UINT64_C(600000000000) /* a request that took longer for its answer is lost */
+#define FORGOTTEN_NS UINT64_C(600000000000) /* hardly a request takes longer for its answer */
 
 /* Keys that were asked for in vain, by their hash; those that share a slot share their fate. */
 struct slot {
 	uint64_t generation; /* the oldest of them */
 	uint64_t asked_ns;   /* … when it was last asked for in that one */
 	uint32_t requests;   /* that have not stored an answer yet */
+	uint32_t forgotten;  /* … of those that were not heard of for long: so many answers more are not trusted */
 };
 
 struct generation {
@@ -33,8 +36,9 @@ struct generation {
 	char scope[GENERATION_SCOPE_MAX];
 	size_t scope_length;
 
-	struct stat seen; /* of the file; only generation_refresh */
-	char text[TEXT_MAX];
+	/* Of the file; only generation_refresh. */
+	uint64_t checksum;  /* of what is taken */
+	uint64_t candidate; /* … of what was read last, which may have been written by half */
 	bool complained;
 
 	pthread_mutex_t mutex;
@@ -43,74 +47,111 @@ struct generation {
 
 /* --- The generation --- */
 
-/* Its beginning, as part of a key that people read. */
+/* Its beginning, as people read it. */
 static void
-show(const char *text, char *shown)
+show(struct bytes text, char *shown)
 {
 	size_t length = 0;
 
-	for (; text[length] != '\0' && length < SHOWN_MAX; length++) {
-		bool plain = isalnum((unsigned char)text[length]) || strchr("._-", text[length]) != NULL;
+	for (; length < text.length && length < SHOWN_MAX; length++) {
+		int byte = text.at[length];
+		bool plain = isalnum(byte) || (byte != '\0' && strchr("._-", byte) != NULL);
 
-		shown[length] = plain ? text[length] : '_';
+		shown[length] = (char)(plain ? byte : '_');
 	}
 	shown[length] = '\0';
 }
 
-/* triton[.<namespace>]:1:<generation>, in the place of model:version:fingerprint. */
-static void
-take_text(struct generation *generation, const char *text)
+/*
+ * triton[.<namespace>]:1:<fingerprint>, in the place of model:version:fingerprint: what this is a state of is all
+ * models. False, and nothing is changed, where there is no memory.
+ */
+static bool
+take_text(struct generation *generation, struct bytes text)
 {
 	struct bytes name_space = bytes_text(generation->name_space);
 	char name[SHOWN_MAX + 1];
-	char shown[SHOWN_MAX + 1];
 	struct buf all;
+	bool good;
 
-	show(generation->name_space, name);
-	show(text, shown);
-	buf_init(&all, (size_t)1 << 20);
+	show(name_space, name);
+	buf_init(&all, 2 * TEXT_MAX);
 	buf_format(&all, "hippocamp plug-in " FORMAT ":%zu:", name_space.length);
 	buf_append(&all, name_space);
-	buf_text(&all, text);
-	digest_secret_init(&generation->secret, buf_bytes(&all));
+	buf_append(&all, text);
+	good = buf_ok(&all);
+	if (good) {
+		digest_secret_init(&generation->secret, buf_bytes(&all));
+		(void)snprintf(generation->scope, sizeof(generation->scope), "triton%s%s:" FORMAT ":%08x",
+			       *name == '\0' ? "" : ".", name, (uint32_t)checksum64(buf_bytes(&all)));
+		generation->scope_length = strlen(generation->scope);
+	}
 	buf_fini(&all);
-	(void)snprintf(generation->scope, sizeof(generation->scope), "triton%s%s:" FORMAT ":%s",
-		       *name == '\0' ? "" : ".", name, *shown == '\0' ? "0" : shown);
-	generation->scope_length = strlen(generation->scope);
+	return good;
 }
 
-/* The file's content without white space at its end. */
+/* --- The file --- */
+
 static enum status
-read_file(const char *path, char *text, struct error *error)
+refuse_file(const char *path, const char *why, struct error *error)
 {
-	FILE *file = fopen(path, "re");
-	size_t length;
+	return error_set(error, STATUS_INVALID_ARGUMENT,
+			 "generation_file '%s' %s: it should hold a text, another one for each state of the models",
+			 path, why);
+}
+
+/* What is no regular file is not waited for. */
+static FILE *
+open_file(const char *path, struct error *error)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+	struct stat is;
 
 	if (file == NULL) {
-		return error_set(error, STATUS_INVALID_ARGUMENT, "cannot read generation_file '%s': %s", path,
-				 strerror(errno));
+		(void)error_set(error, STATUS_INVALID_ARGUMENT, "cannot read generation_file '%s': %s", path,
+				strerror(errno));
+		if (fd >= 0) {
+			(void)close(fd);
+		}
+		return NULL;
 	}
-	length = fread(text, 1, TEXT_MAX - 1, file);
-	(void)fclose(file);
-	while (length > 0 && isspace((unsigned char)text[length - 1])) {
-		length--;
+	if (fstat(fd, &is) != 0 || !S_ISREG(is.st_mode)) {
+		(void)refuse_file(path, "is not a file", error);
+		(void)fclose(file);
+		return NULL;
 	}
-	text[length] = '\0';
-	if (length == 0 || strlen(text) != length) {
-		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "generation_file '%s' is %s: it should hold a text, another one for each state of the "
-				 "models",
-				 path, length == 0 ? "empty" : "binary");
-	}
-	return STATUS_OK;
+	return file;
 }
 
-static bool
-is_same_file(const struct stat *a, const struct stat *b)
+/* `text` takes the content, without white space at its end. */
+static enum status
+read_file(const char *path, struct buf *text, struct error *error)
 {
-	return a->st_ino == b->st_ino && a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec && a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
-	       a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+	FILE *file = open_file(path, error);
+	uint8_t *room;
+	bool failed;
+
+	if (file == NULL) {
+		return error->status;
+	}
+	while ((room = buf_reserve(text, 4096)) != NULL) {
+		size_t got = fread(room, 1, 4096, file);
+
+		text->length += got;
+		if (got == 0) {
+			break;
+		}
+	}
+	failed = ferror(file) != 0;
+	(void)fclose(file);
+	while (text->length > 0 && isspace(text->at[text->length - 1])) {
+		text->length--;
+	}
+	if (failed || !buf_ok(text)) {
+		return refuse_file(path, failed ? "cannot be read to its end" : "is longer than 1 MB", error);
+	}
+	return text->length == 0 ? refuse_file(path, "is empty", error) : STATUS_OK;
 }
 
 static void
@@ -126,43 +167,54 @@ complain(struct generation *generation, const struct error *error)
 }
 
 static void
-change(struct generation *generation, const char *text)
+change(struct generation *generation, struct bytes text)
 {
 	char shown[SHOWN_MAX + 1];
-	char line[SHOWN_MAX + 64];
+	char line[SHOWN_MAX + GENERATION_SCOPE_MAX + 64];
+	bool taken;
 
 	(void)pthread_rwlock_wrlock(&generation->lock);
-	take_text(generation, text);
-	generation->number++;
+	taken = take_text(generation, text);
+	generation->number += taken;
 	(void)pthread_rwlock_unlock(&generation->lock);
-	(void)snprintf(generation->text, sizeof(generation->text), "%s", text);
-	show(text, shown);
-	(void)snprintf(line, sizeof(line), "cache: the generation is now '%s'", shown);
-	triton_log(LOG_INFO, line);
+	if (taken) {
+		generation->checksum = checksum64(text);
+		show(text, shown);
+		(void)snprintf(line, sizeof(line), "cache: the generation is now '%s', entries are kept as %s", shown,
+			       generation->scope);
+		triton_log(LOG_INFO, line);
+	}
+}
+
+/* Taken is what was read twice: a file that is written in place may be read by half. */
+static void
+consider(struct generation *generation, struct bytes text)
+{
+	uint64_t checksum = checksum64(text);
+
+	if (checksum != generation->checksum && checksum == generation->candidate) {
+		change(generation, text);
+	}
+	generation->candidate = checksum;
+	generation->complained = false;
 }
 
 void
 generation_refresh(struct generation *generation)
 {
-	char text[TEXT_MAX];
-	struct stat now = {0};
+	struct buf text;
 	struct error error;
 
 	if (generation->file == NULL) {
 		return;
 	}
-	if (stat(generation->file, &now) == 0 && is_same_file(&now, &generation->seen) && !generation->complained) {
-		return;
-	}
-	if (read_file(generation->file, text, &error) != STATUS_OK) {
+	buf_init(&text, TEXT_MAX);
+	if (read_file(generation->file, &text, &error) == STATUS_OK) {
+		consider(generation, buf_bytes(&text));
+	} else {
 		complain(generation, &error);
-		return;
 	}
-	generation->complained = false;
-	generation->seen = now;
-	if (strcmp(text, generation->text) != 0) {
-		change(generation, text);
-	}
+	buf_fini(&text);
 }
 
 /* --- Keys --- */
@@ -209,6 +261,14 @@ slot_of(struct generation *generation, const struct generation_key *key)
 	return &generation->slots[key->hash % SLOTS];
 }
 
+/* Requests that failed, or were given up, are never heard of again. */
+static void
+forget(struct slot *slot)
+{
+	slot->forgotten += slot->requests;
+	slot->requests = 0;
+}
+
 void
 generation_missed(struct generation *generation, const struct generation_key *key)
 {
@@ -221,8 +281,11 @@ generation_missed(struct generation *generation, const struct generation_key *ke
 	now = clock_now_ns();
 	(void)pthread_mutex_lock(&generation->mutex);
 	slot = slot_of(generation, key);
-	if (slot->requests == 0 || now - slot->asked_ns > FORGOTTEN_NS) {
-		*slot = (struct slot){.generation = key->number};
+	if (slot->requests > 0 && slot->generation < key->number && now - slot->asked_ns > FORGOTTEN_NS) {
+		forget(slot);
+	}
+	if (slot->requests == 0) {
+		slot->generation = key->number;
 	}
 	slot->requests++;
 	if (key->number <= slot->generation) {
@@ -239,14 +302,18 @@ is_of_this(struct generation *generation, const struct generation_key *key)
 	bool same;
 
 	(void)pthread_mutex_lock(&generation->mutex);
-	same = slot->requests > 0 && slot->generation == generation->number;
-	slot->requests -= slot->requests > 0;
+	same = slot->requests > 0 && slot->generation == generation->number && slot->forgotten == 0;
+	if (slot->forgotten > 0) {
+		slot->forgotten--;
+	} else {
+		slot->requests -= slot->requests > 0;
+	}
 	(void)pthread_mutex_unlock(&generation->mutex);
 	return same;
 }
 
 bool
-generation_make_insert_key(struct generation *generation, const char *triton_key, struct generation_key *key)
+generation_answered(struct generation *generation, const char *triton_key, struct generation_key *key)
 {
 	bool good;
 
@@ -262,16 +329,21 @@ generation_make_insert_key(struct generation *generation, const char *triton_key
 static enum status
 begin(struct generation *generation, const char *text, struct error *error)
 {
+	struct bytes content = bytes_text(text);
 	enum status status = STATUS_OK;
+	struct buf read;
 
+	buf_init(&read, TEXT_MAX);
 	if (generation->file != NULL) {
-		(void)stat(generation->file, &generation->seen); /* before, so that a change meanwhile is seen */
-		status = read_file(generation->file, generation->text, error);
-		text = generation->text;
+		status = read_file(generation->file, &read, error);
+		content = buf_bytes(&read);
+		generation->checksum = checksum64(content);
+		generation->candidate = generation->checksum;
 	}
-	if (status == STATUS_OK) {
-		take_text(generation, text == NULL ? "" : text);
+	if (status == STATUS_OK && !take_text(generation, content)) {
+		status = error_set(error, STATUS_UNAVAILABLE, "no memory for the cache");
 	}
+	buf_fini(&read);
 	return status;
 }
 

@@ -37,8 +37,11 @@ void generation_make_key(struct generation *generation, const char *triton_key, 
 /* A look-up found nothing: there may follow an insert. */
 void generation_missed(struct generation *generation, const struct generation_key *key);
 
-/* As generation_make_key, for an answer to be stored. False if it may be of an older generation. */
-bool generation_make_insert_key(struct generation *generation, const char *triton_key, struct generation_key *key);
+/*
+ * As generation_make_key, of an answer to one of those look-ups, whatever becomes of it. False if it may be of an older
+ * generation, and so is not to be stored.
+ */
+bool generation_answered(struct generation *generation, const char *triton_key, struct generation_key *key);
 
 /* Looks at the file; to be called from time to time, on one thread. Tells of a change, or once of a failure. */
 void generation_refresh(struct generation *generation);

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define KEY "5083107807961747211"
@@ -24,7 +25,6 @@ log_message(TRITONSERVER_LogLevel level, const char *place, int line, const char
 	return NULL;
 }
 
-/* Each is longer than the one before, so that it is seen whatever the clock of the file system says. */
 static void
 write_file(const char *text)
 {
@@ -33,6 +33,14 @@ write_file(const char *text)
 	assert_non_null(open);
 	assert_true(fputs(text, open) >= 0);
 	assert_int_equal(fclose(open), 0);
+}
+
+/* What is there now is taken when it was read twice. */
+static void
+refresh(struct generation *generation)
+{
+	generation_refresh(generation);
+	generation_refresh(generation);
 }
 
 static struct generation_key
@@ -49,7 +57,7 @@ may_store(struct generation *generation)
 {
 	struct generation_key key;
 
-	return generation_make_insert_key(generation, KEY, &key);
+	return generation_answered(generation, KEY, &key);
 }
 
 static void
@@ -60,12 +68,12 @@ test_keys(void **state)
 		const char *text;
 		const char *scope;
 	} cases[] = {
-		{"", NULL, "triton:1:0"},
-		{"shop", NULL, "triton.shop:1:0"},
-		{"", "v7", "triton:1:v7"},
-		{"shop", "v7", "triton.shop:1:v7"},
-		{"shopv", "7", "triton.shopv:1:7"}, /* the same letters in a row */
-		{"a:b c", "2026/11 x", "triton.a_b_c:1:2026_11_x"},
+		{"", NULL, "triton:1:"},
+		{"shop", NULL, "triton.shop:1:"},
+		{"", "v7", "triton:1:"},
+		{"shop", "v7", "triton.shop:1:"},
+		{"shopv", "7", "triton.shopv:1:"}, /* the same letters in a row */
+		{"a:b c", "2026/11 x", "triton.a_b_c:1:"},
 	};
 	struct generation_key keys[6];
 
@@ -78,7 +86,7 @@ test_keys(void **state)
 		keys[i] = key_of(generation);
 		assert_int_equal(keys[i].key.digest.length, 16);
 		assert_memory_equal(keys[i].scope_text, cases[i].scope, strlen(cases[i].scope));
-		assert_int_equal(keys[i].key.scope.length, strlen(cases[i].scope));
+		assert_int_equal(keys[i].key.scope.length, strlen(cases[i].scope) + 8);
 		assert_true(may_store(generation)); /* it never changes, so nothing has to be asked for before */
 		generation_close(generation);
 		for (size_t k = 0; k < i; k++) {
@@ -100,9 +108,13 @@ test_a_file_that_changes(void **state)
 	generation = generation_open("", NULL, file, &error);
 	assert_non_null(generation);
 	first = key_of(generation);
+	refresh(generation);
+	assert_memory_equal(first.key.digest.bytes, key_of(generation).key.digest.bytes, 16);
+	write_file("two");
+	generation_refresh(generation); /* perhaps there is more to come */
+	write_file("two two\n");
 	generation_refresh(generation);
 	assert_memory_equal(first.key.digest.bytes, key_of(generation).key.digest.bytes, 16);
-	write_file("two two\n");
 	generation_refresh(generation);
 	second = key_of(generation);
 	assert_memory_not_equal(first.key.digest.bytes, second.key.digest.bytes, 16);
@@ -126,7 +138,7 @@ test_answers_of_old_models(void **state)
 	assert_true(may_store(generation));
 	generation_missed(generation, &key);
 	write_file("22");
-	generation_refresh(generation);
+	refresh(generation);
 	key = key_of(generation);
 	generation_missed(generation, &key); /* an equal question, of the new model, while the old answer is due */
 	assert_false(may_store(generation)); /* which of them is it? */
@@ -134,6 +146,33 @@ test_answers_of_old_models(void **state)
 	generation_missed(generation, &key);
 	assert_true(may_store(generation)); /* nobody else was under way */
 	generation_close(generation);
+}
+
+/* The whole of a long file counts. */
+static void
+test_a_long_file(void **state)
+{
+	struct error error;
+	struct generation *generation;
+	struct generation_key before;
+	char *text = calloc(1, (2U << 20) + 1);
+
+	(void)state;
+	memset(text, 'x', 100000);
+	write_file(text);
+	generation = generation_open("", NULL, file, &error);
+	assert_non_null(generation);
+	before = key_of(generation);
+	text[99999] = 'y';
+	write_file(text);
+	refresh(generation);
+	assert_memory_not_equal(before.key.digest.bytes, key_of(generation).key.digest.bytes, 16);
+	generation_close(generation);
+	memset(text, 'x', 2U << 20);
+	write_file(text);
+	assert_null(generation_open("", NULL, file, &error));
+	assert_non_null(strstr(error.text, "longer"));
+	free(text);
 }
 
 /* The change comes between the look-up and what follows a miss. */
@@ -149,7 +188,7 @@ test_a_change_in_between(void **state)
 	generation = generation_open("", NULL, file, &error);
 	key = key_of(generation);
 	write_file("22");
-	generation_refresh(generation);
+	refresh(generation);
 	generation_missed(generation, &key);
 	assert_false(may_store(generation));
 	generation_close(generation);
@@ -161,8 +200,15 @@ test_files_that_are_no_good(void **state)
 	struct error error;
 	struct generation *generation;
 	struct generation_key before;
+	char fifo[sizeof(file) + 8];
 
 	(void)state;
+	(void)snprintf(fifo, sizeof(fifo), "%s.fifo", file);
+	assert_null(generation_open("", NULL, "/tmp", &error));
+	assert_non_null(strstr(error.text, "not a file"));
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	assert_null(generation_open("", NULL, fifo, &error)); /* without waiting for one who writes */
+	assert_int_equal(unlink(fifo), 0);
 	assert_null(generation_open("", NULL, "/nowhere/at/all", &error));
 	assert_non_null(strstr(error.text, "/nowhere/at/all"));
 	write_file("\n");
@@ -173,12 +219,12 @@ test_files_that_are_no_good(void **state)
 	before = key_of(generation);
 	assert_int_equal(unlink(file), 0);
 	lines = 0;
-	generation_refresh(generation);
-	generation_refresh(generation);
+	refresh(generation);
+	refresh(generation);
 	assert_int_equal(lines, 1);
 	assert_memory_equal(before.key.digest.bytes, key_of(generation).key.digest.bytes, 16);
 	write_file("three");
-	generation_refresh(generation);
+	refresh(generation);
 	assert_memory_not_equal(before.key.digest.bytes, key_of(generation).key.digest.bytes, 16);
 	generation_close(generation);
 }
@@ -190,6 +236,7 @@ main(void)
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_a_file_that_changes),
 		cmocka_unit_test(test_answers_of_old_models),
+		cmocka_unit_test(test_a_long_file),
 		cmocka_unit_test(test_a_change_in_between),
 		cmocka_unit_test(test_files_that_are_no_good),
 	};

@@ -12,6 +12,7 @@
 #define TURN_NS UINT64_C(100000000) /* at least so often, for lanes whose descriptors are not watched */
 #define SECOND_NS UINT64_C(1000000000)
 #define FAREWELL_NS UINT64_C(500000000)
+#define STORING_NS UINT64_C(5000000) /* in one turn, as there is more to be done */
 
 struct storing {
 	struct generation_key key;
@@ -28,6 +29,7 @@ struct keeper {
 	int wake_fd;
 	struct poll_set set;
 	struct lane_part *parts; /* the writer's is the last */
+	bool more;		 /* to be stored than there was time for */
 	atomic_bool stopping;
 	atomic_size_t bytes; /* that are not stored yet */
 	pthread_mutex_t mutex;
@@ -39,7 +41,9 @@ struct keeper {
 static bool
 reserve(struct keeper *keeper, size_t length)
 {
-	if (atomic_fetch_add(&keeper->bytes, length) + length <= keeper->options.waiting_bytes) {
+	size_t before = atomic_fetch_add(&keeper->bytes, length);
+
+	if (before == 0 || before + length <= keeper->options.waiting_bytes) { /* one alone always goes */
 		return true;
 	}
 	(void)atomic_fetch_sub(&keeper->bytes, length);
@@ -69,21 +73,37 @@ keeper_store(struct keeper *keeper, const struct generation_key *key, struct blo
 	return true;
 }
 
-static void
-store_all(struct keeper *keeper)
+static struct storing *
+next_storing(struct keeper *keeper)
 {
-	struct storing_queue taken = STAILQ_HEAD_INITIALIZER(taken);
 	struct storing *storing;
 
 	(void)pthread_mutex_lock(&keeper->mutex);
-	STAILQ_CONCAT(&taken, &keeper->queue);
+	storing = STAILQ_FIRST(&keeper->queue);
+	if (storing != NULL) {
+		STAILQ_REMOVE_HEAD(&keeper->queue, queue);
+	}
 	(void)pthread_mutex_unlock(&keeper->mutex);
-	while ((storing = STAILQ_FIRST(&taken)) != NULL) {
-		STAILQ_REMOVE_HEAD(&taken, queue);
+	return storing;
+}
+
+/* Is there more? */
+static bool
+store_some(struct keeper *keeper)
+{
+	uint64_t end_ns = clock_now_ns() + STORING_NS;
+	struct storing *storing;
+
+	while (clock_now_ns() < end_ns) {
+		storing = next_storing(keeper);
+		if (storing == NULL) {
+			return false;
+		}
 		plugin_entry_seal(storing->entry, &storing->key.key.digest, clock_wall_ms(), storing->ttl_ms);
 		lane_insert(keeper->options.writer, &storing->key, storing->entry, storing->ttl_ms, &keeper->bytes);
 		free(storing);
 	}
+	return true;
 }
 
 /* --- The thread --- */
@@ -94,7 +114,7 @@ turn(struct keeper *keeper, uint64_t until_ns)
 	const struct keeper_options *options = &keeper->options;
 	eventfd_t value;
 
-	poll_set_clear(&keeper->set, until_ns);
+	poll_set_clear(&keeper->set, keeper->more ? 0 : until_ns);
 	poll_set_add(&keeper->set, keeper->wake_fd, POLLIN, 0);
 	for (size_t i = 0; i < options->lane_count; i++) {
 		keeper->parts[i] = lane_attend(options->lanes[i], &keeper->set);
@@ -109,7 +129,7 @@ turn(struct keeper *keeper, uint64_t until_ns)
 	}
 	if (options->writer != NULL) {
 		lane_attended(options->writer, &keeper->set, keeper->parts[options->lane_count]);
-		store_all(keeper);
+		keeper->more = store_some(keeper);
 	}
 }
 

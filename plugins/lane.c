@@ -3,22 +3,33 @@
 #include "base/clock.h"
 #include "plugins/threads.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 
 /* A lane that was waited for so lately will be again, by the next who looks something up. */
 #define BUSY_NS UINT64_C(200000000)
+#define BUCKETS 64 /* of questions, by their keys; a power of two */
 
-struct lane_lookup {
+/* What the store is asked, by one or by several. Counted: by each finding and waiter, and by the store until it
+ * answers. */
+struct lane_question {
 	struct cache_lookup base; /* first */
+	atomic_uint references;
+	struct lane *lane;
 	struct generation_key key;
 	struct blob *value;
-	pthread_cond_t wake;
 	bool answered;
-	bool abandoned; /* by who made it */
-	TAILQ_ENTRY(lane_lookup) list;
+	LIST_ENTRY(lane_question) list;
+};
+
+LIST_HEAD(question_list, lane_question);
+
+/* One who waits, on his own stack. */
+struct waiter {
+	struct lane_question *question;
+	pthread_cond_t wake;
+	TAILQ_ENTRY(waiter) list;
 };
 
 struct lane_storing {
@@ -34,172 +45,220 @@ struct lane {
 	bool guards; /* SIGPIPE would end the process */
 	atomic_uint load;
 
-	pthread_mutex_t mutex; /* of all below, and of the store's lane and the loop */
-	bool led;	       /* one who looks something up polls */
-	bool attended;	       /* the keeper does */
+	pthread_mutex_t mutex;	     /* of all below, and of the store's lane and the loop */
+	const struct waiter *leader; /* who polls for all; NULL: nobody who looks something up */
+	bool polling;		     /* … at this moment, outside of the lock */
+	bool attended;		     /* the keeper polls */
 	uint64_t led_ns;
-	struct poll_set set; /* of who leads */
-	TAILQ_HEAD(, lane_lookup) waiting;
+	struct poll_set set; /* the leader's */
+	TAILQ_HEAD(, waiter) waiting;
+	struct question_list questions[BUCKETS]; /* not answered yet */
 };
 
-/* --- Answers --- */
+/* --- Questions --- */
 
-static void
-free_lookup(struct lane_lookup *lookup)
+static struct question_list *
+bucket_of(struct lane *lane, const struct generation_key *key)
 {
-	blob_unref(lookup->value);
-	(void)pthread_cond_destroy(&lookup->wake);
-	free(lookup);
+	return &lane->questions[key->key.digest.bytes[0] % BUCKETS];
 }
 
+static void
+question_unref(struct lane_question *question)
+{
+	if (atomic_fetch_sub(&question->references, 1) == 1) {
+		blob_unref(question->value);
+		free(question);
+	}
+}
+
+/* Whoever waits for it goes on. A leader who polls sees it when he is woken; while he gives out what came he looks
+ * himself. */
 static void
 on_answer(struct cache_lookup *base)
 {
-	struct lane_lookup *lookup = (struct lane_lookup *)base;
+	struct lane_question *question = (struct lane_question *)base;
+	struct lane *lane = question->lane;
+	struct waiter *waiter;
 
-	lookup->answered = true;
-	if (lookup->abandoned) {
-		free_lookup(lookup);
-	} else {
-		(void)pthread_cond_signal(&lookup->wake);
+	question->answered = true;
+	LIST_REMOVE(question, list);
+	TAILQ_FOREACH (waiter, &lane->waiting, list) {
+		if (waiter->question != question) {
+			continue;
+		}
+		if (waiter != lane->leader) {
+			(void)pthread_cond_signal(&waiter->wake);
+		} else if (lane->polling) {
+			poll_loop_wake(lane->loop);
+		}
 	}
+	question_unref(question);
 }
 
-static struct lane_lookup *
-new_lookup(const struct generation_key *key)
+/* Asks the store. NULL where there is no memory. */
+static struct lane_question *
+ask(struct lane *lane, const struct generation_key *key, size_t expected)
 {
-	struct lane_lookup *lookup = calloc(1, sizeof(*lookup));
-	pthread_condattr_t monotonic;
+	struct lane_question *question = calloc(1, sizeof(*question));
 
-	if (lookup == NULL) {
+	if (question == NULL) {
 		return NULL;
 	}
-	lookup->key = *key;
-	lookup->key.key.scope.at = (const uint8_t *)lookup->key.scope_text;
-	lookup->base = (struct cache_lookup){
-		.keys = &lookup->key.key,
+	atomic_init(&question->references, 2);
+	question->lane = lane;
+	question->key = *key;
+	question->key.key.scope.at = (const uint8_t *)question->key.scope_text;
+	question->base = (struct cache_lookup){
+		.keys = &question->key.key,
 		.count = 1,
-		.values = &lookup->value,
+		.values = &question->value,
 		.now_ns = clock_now_ns(),
+		.expected = expected,
 		.done = on_answer,
 	};
-	(void)pthread_condattr_init(&monotonic);
-	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&lookup->wake, &monotonic);
-	(void)pthread_condattr_destroy(&monotonic);
-	return lookup;
+	LIST_INSERT_HEAD(bucket_of(lane, key), question, list);
+	if (lane->ops->lookup(lane->store, &question->base)) {
+		on_answer(&question->base);
+	}
+	return question;
+}
+
+/* Equal questions are one, so that however long an answer takes the store is not asked for it again. */
+static struct lane_question *
+join_or_ask(struct lane *lane, const struct generation_key *key, size_t expected)
+{
+	struct lane_question *question;
+
+	LIST_FOREACH (question, bucket_of(lane, key), list) {
+		if (memcmp(&question->key.key.digest, &key->key.digest, sizeof(key->key.digest)) == 0) {
+			(void)atomic_fetch_add(&question->references, 1);
+			return question;
+		}
+	}
+	return ask(lane, key, expected);
 }
 
 /* --- Waiting --- */
 
 static void
-lead(struct lane *lane, uint64_t deadline_ns)
+lead(struct lane *lane, const struct waiter *waiter, uint64_t deadline_ns)
 {
 	struct poll_set *set = &lane->set;
-	struct pipe_guard guard;
 
-	lane->led = true;
+	lane->leader = waiter;
 	lane->attended = false; /* from now on the keeper's turn would come too late anyway */
 	poll_set_clear(set, deadline_ns);
 	(void)poll_loop_collect(lane->loop, set);
+	lane->polling = true;
 	(void)pthread_mutex_unlock(&lane->mutex);
 	poll_set_wait(set);
 	(void)pthread_mutex_lock(&lane->mutex);
-	guard = pipe_guard_begin(lane->guards);
+	lane->polling = false;
 	poll_loop_turn(lane->loop, set, 0, set->count);
-	pipe_guard_end(&guard);
-	lane->led = false;
+	lane->leader = NULL;
 	lane->led_ns = clock_now_ns();
 }
 
-static void
-follow(struct lane *lane, struct lane_lookup *lookup, uint64_t deadline_ns)
+static struct timespec
+time_of(uint64_t ns)
 {
-	struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000U),
-				 .tv_nsec = (long)(deadline_ns % 1000000000U)};
-
-	(void)pthread_cond_timedwait(&lookup->wake, &lane->mutex, &until);
+	return (struct timespec){.tv_sec = (time_t)(ns / 1000000000U), .tv_nsec = (long)(ns % 1000000000U)};
 }
 
-/* The last look is for what has come while this thread did not run. */
 static void
-catch_up(struct lane *lane)
+await(struct lane *lane, struct waiter *waiter, uint64_t deadline_ns)
 {
-	if (!lane->led && lane->ops->catch_up != NULL) {
+	struct timespec deadline = time_of(deadline_ns);
+
+	while (!waiter->question->answered && clock_now_ns() < deadline_ns) {
+		if (lane->leader != NULL) {
+			(void)pthread_cond_clockwait(&waiter->wake, &lane->mutex, CLOCK_MONOTONIC, &deadline);
+		} else {
+			lead(lane, waiter, deadline_ns);
+		}
+	}
+	/* The last look is for what has come while this thread did not run. */
+	if (!waiter->question->answered && lane->leader == NULL && lane->ops->catch_up != NULL) {
 		lane->ops->catch_up(lane->store);
 	}
 }
 
 static void
-await(struct lane *lane, struct lane_lookup *lookup, uint64_t deadline_ns)
+wait_for(struct lane *lane, struct lane_question *question, uint64_t deadline_ns)
 {
-	struct lane_lookup *next;
+	struct waiter waiter = {.question = question, .wake = PTHREAD_COND_INITIALIZER};
+	struct waiter *next;
 
-	TAILQ_INSERT_TAIL(&lane->waiting, lookup, list);
-	while (!lookup->answered && clock_now_ns() < deadline_ns) {
-		if (lane->led) {
-			follow(lane, lookup, deadline_ns);
-		} else {
-			lead(lane, deadline_ns);
-		}
-	}
-	if (!lookup->answered) {
-		catch_up(lane);
-	}
-	TAILQ_REMOVE(&lane->waiting, lookup, list);
+	TAILQ_INSERT_TAIL(&lane->waiting, &waiter, list);
+	await(lane, &waiter, deadline_ns);
+	TAILQ_REMOVE(&lane->waiting, &waiter, list);
 	next = TAILQ_FIRST(&lane->waiting);
-	if (!lane->led && next != NULL) {
+	if (lane->leader == NULL && next != NULL) {
 		(void)pthread_cond_signal(&next->wake); /* its turn to lead */
 	}
+	(void)pthread_cond_destroy(&waiter.wake);
 }
+
+/* --- Looking up --- */
 
 /* Who waits already, for other things, is to wait for what came of this, too. */
 static void
 used(struct lane *lane)
 {
-	if (lane->led || lane->attended) {
+	if (lane->leader != NULL || lane->attended) {
 		poll_loop_used(lane->loop);
 	}
 }
 
 static enum lane_answer
-judge(struct lane *lane, struct lane_lookup *lookup, struct lane_finding *finding)
+judge(const struct lane_question *question, struct lane_finding *finding)
 {
-	if (!lookup->answered) {
-		lookup->abandoned = true;
-		return LANE_LATE;
+	finding->value = question->value;
+	if (question->value != NULL) {
+		return LANE_FOUND;
 	}
-	*finding = (struct lane_finding){.lane = lane, .lookup = lookup, .value = lookup->value};
-	if (lookup->value == NULL) {
-		return lookup->base.failed ? LANE_FAILED : LANE_ABSENT;
+	if (question->base.corrupt) {
+		return LANE_DAMAGED;
 	}
-	return LANE_FOUND;
+	return question->base.failed ? LANE_FAILED : LANE_ABSENT;
+}
+
+static enum lane_answer
+look_up(struct lane *lane, const struct generation_key *key, size_t expected, uint64_t deadline_ns,
+	struct lane_finding *finding)
+{
+	struct lane_question *question = join_or_ask(lane, key, expected);
+
+	if (question == NULL) {
+		return LANE_FAILED;
+	}
+	*finding = (struct lane_finding){.lane = lane, .question = question};
+	if (question->answered || lane->leader != NULL) { /* else who asked waits for it, below */
+		used(lane);
+	}
+	if (!question->answered) {
+		wait_for(lane, question, deadline_ns);
+	}
+	return question->answered ? judge(question, finding) : LANE_LATE;
 }
 
 enum lane_answer
-lane_look_up(struct lane *lane, const struct generation_key *key, uint64_t deadline_ns, struct lane_finding *finding)
+lane_look_up(struct lane *lane, const struct generation_key *key, size_t expected, uint64_t deadline_ns,
+	     struct lane_finding *finding)
 {
-	struct lane_lookup *lookup = new_lookup(key);
+	struct timespec deadline = time_of(deadline_ns);
+	enum lane_answer answer = LANE_LATE;
 	struct pipe_guard guard;
-	enum lane_answer answer;
 
 	*finding = (struct lane_finding){0};
-	if (lookup == NULL) {
-		return LANE_FAILED;
-	}
 	(void)atomic_fetch_add(&lane->load, 1);
-	(void)pthread_mutex_lock(&lane->mutex);
 	guard = pipe_guard_begin(lane->guards);
-	lookup->answered = lane->ops->lookup(lane->store, &lookup->base);
-	if (lookup->answered || lane->led) { /* else who made it waits for it, below */
-		used(lane);
+	if (pthread_mutex_clocklock(&lane->mutex, CLOCK_MONOTONIC, &deadline) == 0) {
+		answer = look_up(lane, key, expected, deadline_ns, finding);
+		(void)pthread_mutex_unlock(&lane->mutex);
 	}
 	pipe_guard_end(&guard);
-	if (!lookup->answered) {
-		await(lane, lookup, deadline_ns);
-	}
-	answer = judge(lane, lookup, finding);
-	(void)pthread_mutex_unlock(&lane->mutex);
 	(void)atomic_fetch_sub(&lane->load, 1);
 	return answer;
 }
@@ -214,16 +273,25 @@ lane_peek(struct lane *lane, struct cache_lookup *lookup)
 
 /* --- Afterwards --- */
 
+static struct pipe_guard
+enter(struct lane *lane)
+{
+	struct pipe_guard guard = pipe_guard_begin(lane->guards);
+
+	(void)pthread_mutex_lock(&lane->mutex);
+	return guard;
+}
+
 /* Where nobody waits, what is to be written is written here. */
 static void
-unlock_used(struct lane *lane, const struct pipe_guard *guard)
+leave(struct lane *lane, const struct pipe_guard *guard)
 {
 	used(lane);
-	if (!lane->led && !lane->attended) {
+	if (lane->leader == NULL && !lane->attended) {
 		poll_loop_glance(lane->loop);
 	}
-	pipe_guard_end(guard);
 	(void)pthread_mutex_unlock(&lane->mutex);
+	pipe_guard_end(guard);
 }
 
 void
@@ -233,7 +301,7 @@ lane_confirm(struct lane_finding *finding, uint64_t ttl_ms)
 
 	if (lane->ops->confirm != NULL) {
 		(void)pthread_mutex_lock(&lane->mutex);
-		lane->ops->confirm(lane->store, &finding->lookup->base, 0, ttl_ms);
+		lane->ops->confirm(lane->store, &finding->question->base, 0, ttl_ms);
 		(void)pthread_mutex_unlock(&lane->mutex);
 	}
 }
@@ -245,10 +313,9 @@ lane_remove(struct lane_finding *finding)
 	struct pipe_guard guard;
 
 	if (lane->ops->remove != NULL) {
-		(void)pthread_mutex_lock(&lane->mutex);
-		guard = pipe_guard_begin(lane->guards);
-		lane->ops->remove(lane->store, &finding->lookup->key.key);
-		unlock_used(lane, &guard);
+		guard = enter(lane);
+		lane->ops->remove(lane->store, &finding->question->key.key);
+		leave(lane, &guard);
 	}
 }
 
@@ -259,18 +326,17 @@ lane_distrust(struct lane_finding *finding)
 	struct pipe_guard guard;
 
 	if (lane->ops->distrust != NULL) {
-		(void)pthread_mutex_lock(&lane->mutex);
-		guard = pipe_guard_begin(lane->guards);
+		guard = enter(lane);
 		lane->ops->distrust(lane->store);
-		unlock_used(lane, &guard);
+		leave(lane, &guard);
 	}
 }
 
 void
 lane_finding_end(struct lane_finding *finding)
 {
-	if (finding->lookup != NULL) {
-		free_lookup(finding->lookup);
+	if (finding->question != NULL) {
+		question_unref(finding->question);
 	}
 }
 
@@ -301,12 +367,11 @@ lane_insert(struct lane *lane, const struct generation_key *key, struct blob *va
 	storing->bytes = bytes;
 	storing->base = (struct cache_insert){
 		.key = &storing->key.key, .value = value, .ttl_ms = ttl_ms, .mode = CACHE_KEEP, .done = on_stored};
-	(void)pthread_mutex_lock(&lane->mutex);
-	guard = pipe_guard_begin(lane->guards);
+	guard = enter(lane);
 	if (lane->ops->insert(lane->store, &storing->base)) {
 		on_stored(&storing->base);
 	}
-	unlock_used(lane, &guard);
+	leave(lane, &guard);
 }
 
 /* --- The keeper's part --- */
@@ -315,35 +380,31 @@ struct lane_part
 lane_attend(struct lane *lane, struct poll_set *set)
 {
 	struct lane_part part = {.first = set->count};
-	struct pipe_guard guard;
+	struct pipe_guard guard = enter(lane);
 
-	(void)pthread_mutex_lock(&lane->mutex);
-	if (!lane->led && clock_now_ns() - lane->led_ns >= BUSY_NS) {
+	if (lane->leader == NULL && clock_now_ns() - lane->led_ns >= BUSY_NS) {
 		lane->attended = true;
 		(void)poll_loop_collect(lane->loop, set);
 		part.count = set->count - part.first;
-	} else if (!lane->led) {
-		guard = pipe_guard_begin(lane->guards);
+	} else if (lane->leader == NULL) {
 		poll_loop_glance(lane->loop);
-		pipe_guard_end(&guard);
 	}
 	(void)pthread_mutex_unlock(&lane->mutex);
+	pipe_guard_end(&guard);
 	return part;
 }
 
 void
 lane_attended(struct lane *lane, const struct poll_set *set, struct lane_part part)
 {
-	struct pipe_guard guard;
+	struct pipe_guard guard = enter(lane);
 
-	(void)pthread_mutex_lock(&lane->mutex);
 	if (part.count > 0 && lane->attended) {
-		guard = pipe_guard_begin(lane->guards);
 		poll_loop_turn(lane->loop, set, part.first, part.count);
-		pipe_guard_end(&guard);
 		lane->attended = false;
 	}
 	(void)pthread_mutex_unlock(&lane->mutex);
+	pipe_guard_end(&guard);
 }
 
 unsigned
@@ -366,6 +427,9 @@ lane_new(const struct cache_ops *ops, struct cache *store)
 	lane->guards = pipe_guard_is_needed();
 	(void)pthread_mutex_init(&lane->mutex, NULL);
 	TAILQ_INIT(&lane->waiting);
+	for (size_t i = 0; i < BUCKETS; i++) {
+		LIST_INIT(&lane->questions[i]);
+	}
 	lane->loop = poll_loop_new();
 	lane->store = lane->loop == NULL ? NULL : ops->attach(store, poll_loop_host(lane->loop));
 	if (lane->store == NULL) {

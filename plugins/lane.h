@@ -1,8 +1,9 @@
 /*
  * A lane of a store that many threads share. A thread that looks something up sends its command at once, and then waits
  * for the answer: the first one that waits polls for all of them, hands out what arrives, and when it has its own
- * leaves that to the next. So equal parts of a connection's pipelining and of a thread's own waiting come together: a
- * look-up alone costs no switch between threads, and many share a connection.
+ * leaves that to the next. So a look-up alone costs no switch between threads, and many at a time share a connection.
+ * Equal ones at a time are one: one that was given up for late is still on its way, and the next is not to ask for it
+ * again.
  *
  * While nobody waits, the keeper (keeper.h) has the lane turn: connections are made, and made again, behind everybody's
  * back. All functions but lane_new and lane_free may be called on any thread.
@@ -29,20 +30,24 @@ unsigned lane_load(const struct lane *lane);
 enum lane_answer {
 	LANE_FOUND,
 	LANE_ABSENT,
-	LANE_FAILED, /* the store is in trouble, or there is no memory */
+	LANE_DAMAGED, /* there is something that is nothing: to be removed */
+	LANE_FAILED,  /* the store is in trouble, or there is no memory */
 	LANE_LATE,
 };
 
-/* What was found, and the look-up that found it, which the store may want to see again. */
+/* What was found, and the question that found it, which the store may want to see again. */
 struct lane_finding {
 	struct lane *lane;
-	struct lane_lookup *lookup;
+	struct lane_question *question;
 	const struct blob *value; /* NULL: nothing */
 };
 
-/* Waits until the deadline (clock_now_ns) at most. `finding` is to be ended in any case. */
-enum lane_answer lane_look_up(struct lane *lane, const struct generation_key *key, uint64_t deadline_ns,
-			      struct lane_finding *finding);
+/*
+ * Waits until the deadline (clock_now_ns) at most. `expected`: bytes of the value, as far as can be told, else 0.
+ * `finding` is to be ended in any case.
+ */
+enum lane_answer lane_look_up(struct lane *lane, const struct generation_key *key, size_t expected,
+			      uint64_t deadline_ns, struct lane_finding *finding);
 
 /* The value is good, and stays so for `ttl_ms` (0: no end). */
 void lane_confirm(struct lane_finding *finding, uint64_t ttl_ms);

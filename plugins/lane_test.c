@@ -161,7 +161,7 @@ test_found(void **state)
 	struct lane_finding finding;
 
 	tell(); /* the answer is there before the question, as far as the pipe is concerned */
-	assert_int_equal(lane_look_up(*state, &key, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FOUND);
+	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FOUND);
 	assert_memory_equal(finding.value->data, key.key.digest.bytes, 16);
 	lane_remove(&finding);
 	assert_int_equal(server.removed, 1);
@@ -176,26 +176,28 @@ test_failed(void **state)
 	struct lane_finding finding;
 
 	server.down = true;
-	assert_int_equal(lane_look_up(*state, &key, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FAILED);
+	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FAILED);
 	assert_null(finding.value);
 	lane_finding_end(&finding);
 }
 
-/* What nobody waits for any more is answered later, or when the lane goes, and kept by nobody. */
+/* What nobody waits for any more is answered later, or when the lane goes, and kept by nobody; nor is it asked again. */
 static void
 test_late(void **state)
 {
 	struct generation_key key = key_of("1");
 	struct lane_finding finding;
 
-	assert_int_equal(lane_look_up(*state, &key, clock_now_ns(), &finding), LANE_LATE);
+	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns(), &finding), LANE_LATE);
 	lane_finding_end(&finding);
-	assert_int_equal(lane_look_up(*state, &key, clock_now_ns() + 1000000, &finding), LANE_LATE);
+	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 1000000, &finding), LANE_LATE);
 	lane_finding_end(&finding);
+	assert_int_equal(atomic_load(&server.asked), 1);
 	tell();
-	assert_int_equal(lane_look_up(*state, &key, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FOUND);
+	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FOUND);
 	lane_finding_end(&finding);
-	assert_int_equal(lane_look_up(*state, &key, clock_now_ns(), &finding), LANE_LATE); /* left to the end */
+	assert_int_equal(atomic_load(&server.asked), 1);
+	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns(), &finding), LANE_LATE); /* left to the end */
 	lane_finding_end(&finding);
 }
 
@@ -224,7 +226,7 @@ test_attended(void **state)
 	part = lane_attend(*state, &set);
 	assert_true(part.count > 0);
 	tell();
-	assert_int_equal(lane_look_up(*state, &key, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FOUND);
+	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FOUND);
 	lane_finding_end(&finding);
 	for (size_t i = 0; i < set.count; i++) {
 		set.at[i].revents = POLLIN; /* as the keeper saw it */
@@ -253,7 +255,7 @@ ask_often(void *argument)
 
 		(void)snprintf(name, sizeof(name), "%u", asker->number * EACH + i);
 		key = key_of(name);
-		if (lane_look_up(asker->lane, &key, clock_now_ns() + 30 * SECOND_NS, &finding) == LANE_FOUND &&
+		if (lane_look_up(asker->lane, &key, 0, clock_now_ns() + 30 * SECOND_NS, &finding) == LANE_FOUND &&
 		    memcmp(finding.value->data, key.key.digest.bytes, 16) == 0) {
 			asker->found++;
 		}

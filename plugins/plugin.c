@@ -7,11 +7,14 @@
 #include "plugins/generation.h"
 #include "plugins/keeper.h"
 #include "plugins/packed.h"
+#include "plugins/patience.h"
 #include "plugins/settings.h"
 #include "plugins/triton.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+
+#define NO_OUTPUTS sizeof(uint32_t) /* the size of a response without any */
 
 /* Why a response was not stored. */
 enum refusal {
@@ -20,19 +23,17 @@ enum refusal {
 	REFUSED_NO_KEY,
 	REFUSED_TOO_LARGE,
 	REFUSED_GENERATION,
+	REFUSED_UNREACHABLE,
 	REFUSED_BACKLOG,
 	REFUSED_HOST,
 	REFUSAL_COUNT,
 };
 
 static const char *const refusal_names[REFUSAL_COUNT] = {
-	[REFUSED_NO_OUTPUTS] = "no_outputs",
-	[REFUSED_MALFORMED] = "malformed",
-	[REFUSED_NO_KEY] = "no_key",
-	[REFUSED_TOO_LARGE] = "too_large",
-	[REFUSED_GENERATION] = "generation",
-	[REFUSED_BACKLOG] = "backlog",
-	[REFUSED_HOST] = "host",
+	[REFUSED_NO_OUTPUTS] = "no_outputs", [REFUSED_MALFORMED] = "malformed",
+	[REFUSED_NO_KEY] = "no_key",	     [REFUSED_TOO_LARGE] = "too_large",
+	[REFUSED_GENERATION] = "generation", [REFUSED_UNREACHABLE] = "unreachable",
+	[REFUSED_BACKLOG] = "backlog",	     [REFUSED_HOST] = "host",
 };
 
 struct plugin {
@@ -46,11 +47,13 @@ struct plugin {
 	struct lane **lanes;	   /* of one that is not */
 	size_t lane_count;
 	struct lane *writer;
+	struct patience patience;
 	atomic_size_t next;
 
 	counter lookups;
 	counter hits;
 	counter late;
+	counter skipped;
 	counter failed;
 	counter corrupt;
 	counter lookup_ns;
@@ -106,7 +109,13 @@ look_up_at_once(struct plugin *plugin, const struct generation_key *key, bool re
 {
 	struct blob *value = NULL;
 	struct cache_lookup lookup = {
-		.keys = &key->key, .count = 1, .values = &value, .now_ns = clock_now_ns(), .repeated = repeated};
+		.keys = &key->key,
+		.count = 1,
+		.values = &value,
+		.now_ns = clock_now_ns(),
+		.repeated = repeated,
+		.uncounted = repeated,
+	};
 
 	if (plugin->direct != NULL) {
 		(void)plugin->ops->lookup(plugin->direct, &lookup);
@@ -116,7 +125,7 @@ look_up_at_once(struct plugin *plugin, const struct generation_key *key, bool re
 	return value;
 }
 
-/* Is what was found the answer, whole and still good? If not, nobody is to find it again. */
+/* Is what was found the answer, whole and still good? What is damaged nobody is to find again. */
 static bool
 check(struct plugin *plugin, const struct generation_key *key, struct lane_finding *finding)
 {
@@ -124,33 +133,78 @@ check(struct plugin *plugin, const struct generation_key *key, struct lane_findi
 	enum plugin_entry_verdict verdict =
 		plugin_entry_check(finding->value, &key->key.digest, clock_wall_ms(), &remaining_ms);
 
-	if (verdict == PLUGIN_ENTRY_GOOD) {
+	switch (verdict) {
+	case PLUGIN_ENTRY_GOOD:
+		patience_note_size(&plugin->patience, &key->key.digest, finding->value->length);
 		lane_confirm(finding, remaining_ms);
 		return true;
-	}
-	if (verdict != PLUGIN_ENTRY_EXPIRED) {
-		counter_add(&plugin->corrupt, 1);
-	}
-	if (verdict == PLUGIN_ENTRY_MISPLACED) {
+	case PLUGIN_ENTRY_CORRUPT:
+		lane_remove(finding);
+		break;
+	case PLUGIN_ENTRY_MISPLACED:
 		lane_distrust(finding);
-	} else {
+		break;
+	case PLUGIN_ENTRY_EXPIRED: /* by this machine's clock; the store ends it by its own */
+		return false;
+	}
+	counter_add(&plugin->corrupt, 1);
+	return false;
+}
+
+static void
+note_patience(struct plugin *plugin, const struct generation_key *key, bool late)
+{
+	char line[160];
+
+	switch (patience_note(&plugin->patience, &key->key.digest, late, clock_now_ns())) {
+	case PATIENCE_LOST:
+		(void)snprintf(
+			line, sizeof(line),
+			"cache '%s': look-ups take longer than lookup_timeout (%lld ms), one after the other: most "
+			"are skipped until they do not",
+			plugin->ops->name, (long long)plugin->settings.lookup_timeout_ms);
+		triton_log(LOG_WARNING, line);
+		break;
+	case PATIENCE_FOUND:
+		(void)snprintf(line, sizeof(line), "cache '%s': look-ups are in time again", plugin->ops->name);
+		triton_log(LOG_INFO, line);
+		break;
+	case PATIENCE_AS_BEFORE:
+		break;
+	}
+}
+
+static bool
+take_finding(struct plugin *plugin, const struct generation_key *key, enum lane_answer answer,
+	     struct lane_finding *finding)
+{
+	note_patience(plugin, key, answer == LANE_LATE);
+	counter_add(&plugin->late, answer == LANE_LATE);
+	counter_add(&plugin->failed, answer == LANE_FAILED);
+	if (answer == LANE_DAMAGED) {
+		counter_add(&plugin->corrupt, 1);
 		lane_remove(finding);
 	}
-	return false;
+	return answer == LANE_FOUND && check(plugin, key, finding);
 }
 
 static bool
 look_up_in_lane(struct plugin *plugin, const struct generation_key *key, TRITONCACHE_CacheEntry *entry,
 		TRITONCACHE_Allocator *allocator, TRITONSERVER_Error **refused)
 {
-	uint64_t deadline_ns = clock_now_ns() + (uint64_t)plugin->settings.lookup_timeout_ms * 1000000U;
+	uint64_t now_ns = clock_now_ns();
+	uint64_t deadline_ns = now_ns + (uint64_t)plugin->settings.lookup_timeout_ms * 1000000U;
 	struct lane_finding finding;
-	enum lane_answer answer = lane_look_up(choose_lane(plugin), key, deadline_ns, &finding);
-	bool hit =
-		answer == LANE_FOUND && check(plugin, key, &finding) && give(finding.value, entry, allocator, refused);
+	enum lane_answer answer;
+	bool hit;
 
-	counter_add(&plugin->late, answer == LANE_LATE);
-	counter_add(&plugin->failed, answer == LANE_FAILED);
+	if (!patience_allows(&plugin->patience, &key->key.digest, now_ns)) {
+		counter_add(&plugin->skipped, 1);
+		return false;
+	}
+	answer = lane_look_up(choose_lane(plugin), key, patience_size(&plugin->patience, &key->key.digest), deadline_ns,
+			      &finding);
+	hit = take_finding(plugin, key, answer, &finding) && give(finding.value, entry, allocator, refused);
 	lane_finding_end(&finding);
 	return hit;
 }
@@ -259,54 +313,83 @@ store(struct plugin *plugin, const struct generation_key *key, struct blob *valu
 
 /* Of equal requests that came together all missed, and another one has stored the answer. */
 static bool
-is_there(struct plugin *plugin, const char *triton_key)
+is_there(struct plugin *plugin, const struct generation_key *key)
 {
-	struct generation_key key;
-	struct blob *value;
+	struct blob *value = look_up_at_once(plugin, key, true);
 
-	generation_make_key(plugin->generation, triton_key, &key);
-	value = look_up_at_once(plugin, &key, true);
 	blob_unref(value);
 	return value != NULL;
+}
+
+/* Is it worth the copying? */
+static bool
+is_wanted(struct plugin *plugin, size_t size)
+{
+	size_t most = (size_t)plugin->settings.max_value_bytes;
+	struct cache_statistics statistics;
+
+	if (size == 0 || (most > 0 && size > most)) {
+		refuse(plugin, size == 0 ? REFUSED_HOST : REFUSED_TOO_LARGE);
+		return false;
+	}
+	if (!cache_tells_at_once(plugin->ops)) {
+		plugin->ops->statistics(plugin->store, &statistics);
+		if (statistics.connections == 0) {
+			refuse(plugin, REFUSED_UNREACHABLE);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* The response as it is to be stored; NULL: it is not. */
+static struct blob *
+take_good(struct plugin *plugin, size_t size, TRITONCACHE_CacheEntry *entry, TRITONCACHE_Allocator *allocator)
+{
+	struct blob *value = take(size, entry, allocator);
+	enum packed_verdict verdict;
+
+	if (value == NULL) {
+		refuse(plugin, REFUSED_HOST);
+		return NULL;
+	}
+	verdict = packed_check(plugin_entry_response(value));
+	if (verdict == PACKED_GOOD) {
+		return value;
+	}
+	refuse(plugin, verdict == PACKED_EMPTY ? REFUSED_NO_OUTPUTS : REFUSED_MALFORMED);
+	blob_unref(value);
+	return NULL;
 }
 
 static void
 insert(struct plugin *plugin, const char *triton_key, TRITONCACHE_CacheEntry *entry, TRITONCACHE_Allocator *allocator)
 {
 	size_t size = response_size(entry);
-	size_t most = (size_t)plugin->settings.max_value_bytes;
 	struct generation_key key;
-	enum packed_verdict verdict;
 	struct blob *value;
 
 	if (*triton_key == '\0') {
 		refuse(plugin, REFUSED_NO_KEY);
 		return;
 	}
-	if (size == 0 || (most > 0 && size > most)) {
-		refuse(plugin, size == 0 ? REFUSED_HOST : REFUSED_TOO_LARGE);
+	/* An error, or what a backend sends to say that it is done: perhaps beside an answer, so it counts for none. */
+	if (size == NO_OUTPUTS) {
+		refuse(plugin, REFUSED_NO_OUTPUTS);
 		return;
 	}
-	if (is_there(plugin, triton_key)) {
-		return;
-	}
-	value = take(size, entry, allocator);
-	if (value == NULL) {
-		refuse(plugin, REFUSED_HOST);
-		return;
-	}
-	verdict = packed_check(plugin_entry_response(value));
-	if (verdict != PACKED_GOOD) {
-		refuse(plugin, verdict == PACKED_EMPTY ? REFUSED_NO_OUTPUTS : REFUSED_MALFORMED);
-		blob_unref(value);
-		return;
-	}
-	if (!generation_make_insert_key(plugin->generation, triton_key, &key)) {
+	if (!generation_answered(plugin->generation, triton_key, &key)) {
 		refuse(plugin, REFUSED_GENERATION);
-		blob_unref(value);
 		return;
 	}
-	store(plugin, &key, value);
+	if (!is_wanted(plugin, size) || is_there(plugin, &key)) {
+		return;
+	}
+	value = take_good(plugin, size, entry, allocator);
+	if (value != NULL) {
+		patience_note_size(&plugin->patience, &key.key.digest, value->length);
+		store(plugin, &key, value);
+	}
 }
 
 void
@@ -370,6 +453,9 @@ tell_own(struct plugin *plugin, const struct metric_sink *sink, const struct cac
 				"Look-ups that could not be made or were not answered", counter_read(&plugin->failed));
 		metric_tell_one(sink, "hippocamp_cache_lookup_timeouts_total", "counter",
 				"Look-ups that took longer than lookup_timeout", counter_read(&plugin->late));
+		metric_tell_one(sink, "hippocamp_cache_lookups_skipped_total", "counter",
+				"Look-ups that were not made, as those before took longer than lookup_timeout",
+				counter_read(&plugin->skipped));
 		metric_tell_one(sink, "hippocamp_cache_corrupt_total", "counter",
 				"Entries found damaged or foreign, counted as misses", counter_read(&plugin->corrupt));
 	}
@@ -441,6 +527,7 @@ open_store(struct plugin *plugin, void *store_settings, struct error *error)
 	}
 	opened = plugin->ops->immediate ? open_lane(plugin) : open_lanes(plugin);
 	if (opened) {
+		every_second(plugin); /* so that all families are there from the start */
 		plugin->keeper = keeper_start(&(struct keeper_options){
 			.lanes = plugin->lanes,
 			.lane_count = plugin->lane_count,

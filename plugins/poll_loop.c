@@ -269,7 +269,9 @@ resolve(void *context, const char *name, uint16_t port, unsigned attempt, resolv
 	}
 	question->resolution->resolved = on_resolved;
 	question->resolution->context = question;
-	resolver_ask(question->resolution);
+	if (!resolver_ask(question->resolution)) {
+		question->answered = true;
+	}
 }
 
 static const struct addrinfo *

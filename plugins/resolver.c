@@ -7,11 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define THREADS_MAX 4 /* a name that hangs does not hold up the others */
+#define THREADS_MAX 4  /* a name that hangs does not hold up the others */
+#define WAITING_MAX 64 /* names that hang are asked for again and again */
 
 static struct {
 	pthread_mutex_t mutex;
 	STAILQ_HEAD(, resolution) waiting;
+	unsigned waiting_count;
 	unsigned threads;
 } resolver = {.mutex = PTHREAD_MUTEX_INITIALIZER, .waiting = STAILQ_HEAD_INITIALIZER(resolver.waiting)};
 
@@ -75,6 +77,7 @@ run(void *argument)
 	(void)pthread_mutex_lock(&resolver.mutex);
 	while ((resolution = STAILQ_FIRST(&resolver.waiting)) != NULL) {
 		STAILQ_REMOVE_HEAD(&resolver.waiting, queue);
+		resolver.waiting_count--;
 		(void)pthread_mutex_unlock(&resolver.mutex);
 		look_up(resolution, AI_ADDRCONFIG);
 		resolution->resolved(resolution);
@@ -86,17 +89,24 @@ run(void *argument)
 }
 
 /* Without a thread the name stays unanswered until one can be made; connect_timeout ends the wait. */
-void
+bool
 resolver_ask(struct resolution *resolution)
 {
 	pthread_t thread;
 
-	(void)atomic_fetch_add(&resolution->references, 1);
 	(void)pthread_mutex_lock(&resolver.mutex);
+	if (resolver.waiting_count == WAITING_MAX) {
+		(void)pthread_mutex_unlock(&resolver.mutex);
+		(void)snprintf(resolution->failure, sizeof(resolution->failure), "too many names are being looked up");
+		return false;
+	}
+	(void)atomic_fetch_add(&resolution->references, 1);
 	STAILQ_INSERT_TAIL(&resolver.waiting, resolution, queue);
+	resolver.waiting_count++;
 	if (resolver.threads < THREADS_MAX && thread_begin(&thread, "hippocamp names", run, NULL)) {
 		(void)pthread_detach(thread);
 		resolver.threads++;
 	}
 	(void)pthread_mutex_unlock(&resolver.mutex);
+	return true;
 }

@@ -32,7 +32,10 @@ void resolution_unref(struct resolution *resolution);
 /* At once, if the name is an address. */
 bool resolution_is_numeric(struct resolution *resolution);
 
-/* Takes a reference. May be called on any thread; `resolved` is never called before it returns. */
-void resolver_ask(struct resolution *resolution);
+/*
+ * Takes a reference. May be called on any thread; `resolved` is never called before it returns. False, and not called
+ * at all, where too many names are being looked up.
+ */
+bool resolver_ask(struct resolution *resolution);
 
 #endif

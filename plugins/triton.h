@@ -42,7 +42,7 @@ struct triton {
 	TRITON_REQUIRED(TRITON_MEMBER)
 	TRITON_OPTIONAL(TRITON_MEMBER)
 #undef TRITON_MEMBER
-		bool has_metrics;
+	bool has_metrics;
 };
 
 /* Filled by triton_find while no cache is open; read by all threads of those that are. */

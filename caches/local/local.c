@@ -107,7 +107,7 @@ local_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 {
 	for (size_t i = 0; i < lookup->count; i++) {
 		lookup->values[i] = shard_get(shard_of(lane, &lookup->keys[i]), &lookup->keys[i].digest, lookup->now_ns,
-					      !lookup->repeated);
+					      !lookup->repeated, !lookup->uncounted);
 	}
 	return true;
 }
@@ -122,8 +122,7 @@ local_insert(struct cache_lane *lane, struct cache_insert *insert)
 
 	cache_scope_split(insert->key->scope, &model, &version);
 	shard_put(shard_of(lane, insert->key), &insert->key->digest,
-		  (struct shard_scope){checksum64(model), checksum64(version)}, insert->value, expires,
-		  insert->mode);
+		  (struct shard_scope){checksum64(model), checksum64(version)}, insert->value, expires, insert->mode);
 	return true;
 }
 

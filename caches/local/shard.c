@@ -255,7 +255,7 @@ grow(struct shard *shard)
 /* --- The interface --- */
 
 struct blob *
-shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_ns, bool counted)
+shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_ns, bool counted, bool credited)
 {
 	struct shard_node *expired = NULL;
 	struct blob *value = NULL;
@@ -268,10 +268,10 @@ shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_n
 		expired = take_out(shard, link);
 	} else if (*link != NULL) {
 		value = blob_ref((*link)->value);
-		if ((*link)->visits < VISITS_MAX) {
+		if (credited && (*link)->visits < VISITS_MAX) {
 			(*link)->visits++;
 		}
-		shard->hits++;
+		shard->hits += credited;
 	}
 	(void)pthread_mutex_unlock(&shard->mutex);
 	if (expired != NULL) {

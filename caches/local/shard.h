@@ -55,8 +55,12 @@ struct shard {
 bool shard_init(struct shard *shard, uint64_t budget);
 void shard_fini(struct shard *shard);
 
-/* A reference for the caller, or NULL. Entries past their expiry at `now_ns` are removed. `counted`: in `lookups`. */
-struct blob *shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_ns, bool counted);
+/*
+ * A reference for the caller, or NULL. Entries past their expiry at `now_ns` are removed. `counted`: in `lookups`;
+ * `credited`: a find counts in `hits`, and for the entry.
+ */
+struct blob *shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_ns, bool counted,
+		       bool credited);
 
 /*
  * `expires_ns` 0 means never. An entry larger than the budget is dropped. One that is past its expiry is kept by no

@@ -34,7 +34,7 @@ static bool
 get(struct shard *shard, uint32_t number, uint64_t now_ns)
 {
 	struct digest_value digest = digest_of(number);
-	struct blob *blob = shard_get(shard, &digest, now_ns, true);
+	struct blob *blob = shard_get(shard, &digest, now_ns, true, true);
 	bool found = blob != NULL;
 
 	if (found && blob->length > 0) {
@@ -116,16 +116,16 @@ test_what_is_there_is_kept(void **state)
 	(void)state;
 	assert_true(shard_init(&shard, 100000));
 	put_if(&shard, 1, 10, 0, CACHE_KEEP);
-	first = shard_get(&shard, &digest, 0, true);
+	first = shard_get(&shard, &digest, 0, true, true);
 	put_if(&shard, 1, 20, 0, CACHE_KEEP);
-	now = shard_get(&shard, &digest, 0, true);
+	now = shard_get(&shard, &digest, 0, true, true);
 	assert_ptr_equal(now, first);
 	assert_int_equal(shard.inserts, 1);
 	blob_unref(now);
 	blob_unref(first);
 	put(&shard, 1, 30, 1); /* over long ago */
 	put_if(&shard, 1, 20, 0, CACHE_KEEP);
-	now = shard_get(&shard, &digest, 0, true);
+	now = shard_get(&shard, &digest, 0, true, true);
 	assert_int_equal(now->length, 20);
 	blob_unref(now);
 	shard_fini(&shard);
@@ -142,7 +142,7 @@ test_held_values_survive(void **state)
 	(void)state;
 	assert_true(shard_init(&shard, 3 * shard_charge(100)));
 	put(&shard, 7, 100, 0);
-	held = shard_get(&shard, &digest, 0, true);
+	held = shard_get(&shard, &digest, 0, true, true);
 	for (uint32_t i = 100; i < 120; i++) {
 		put(&shard, i, 100, 0);
 	}

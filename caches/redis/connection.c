@@ -4,6 +4,7 @@
 #include "caches/redis/intake.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <stdarg.h>
@@ -530,6 +531,7 @@ open_connection(struct redis_connection *connection)
 		end(connection);
 		return;
 	}
+	(void)fcntl(valkey->c.fd, F_SETFD, FD_CLOEXEC); /* the process may start others */
 	connection->state = CONNECTION_OPENING;
 	connection->valkey = valkey;
 	connection->watch = host->watch_new(host->context, valkey->c.fd, on_events, connection);

@@ -81,6 +81,7 @@ take_value(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, c
 {
 	lane_note_size(lane, &lookup->keys[index], reply->base.len);
 	lookup->values[index] = packing_unpack(lane->packing, blob_ref(reply->blob));
+	lookup->corrupt = lookup->corrupt || lookup->values[index] == NULL;
 }
 
 /* Only a string or nothing is the answer to such a question. */
@@ -124,6 +125,12 @@ count_hits(const struct question *question)
 	}
 }
 
+static bool
+is_of_another_type(const struct redis_reply *reply)
+{
+	return reply != NULL && bytes_starts_with(reply_text(&reply->base), "WRONGTYPE");
+}
+
 static void
 on_values(struct redis_command *command, const struct redis_reply *reply)
 {
@@ -135,6 +142,7 @@ on_values(struct redis_command *command, const struct redis_reply *reply)
 	lane->asked_bytes -= question->expected;
 	if (reply == NULL || reply->base.type == VALKEY_REPLY_ERROR) {
 		fail(lane, lookup, question->count);
+		lookup->corrupt = lookup->corrupt || is_of_another_type(reply);
 		if (reply == NULL && question->count > 1) {
 			/* Perhaps it was more than one reply may be. */
 			lane_note_size(lane, &lookup->keys[question->first], VALUES_MAX + 1);
@@ -175,7 +183,8 @@ write_question(struct redis_command *command, struct buf *text)
 static bool
 ask(struct cache_lane *lane, struct cache_lookup *lookup, size_t first, size_t count)
 {
-	size_t expected = lane_expected_size(lane, &lookup->keys[first]) * count;
+	size_t expected =
+		count * (lookup->expected > 0 ? lookup->expected : lane_expected_size(lane, &lookup->keys[first]));
 	struct question *question = malloc(sizeof(*question));
 
 	if (question == NULL || (lane->asked_bytes > 0 &&

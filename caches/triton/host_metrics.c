@@ -78,6 +78,16 @@ is_taken(const char *name)
 	return false;
 }
 
+/* [a-zA-Z_:][a-zA-Z0-9_:]*, so that it does not spoil the page. */
+static bool
+is_name(const char *name)
+{
+	static const char later[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_:0123456789";
+
+	return name != NULL && *name != '\0' && strchr("0123456789", *name) == NULL &&
+	       name[strspn(name, later)] == '\0';
+}
+
 EXPORTED TRITONSERVER_Error *
 TRITONSERVER_MetricFamilyNew(TRITONSERVER_MetricFamily **family, TRITONSERVER_MetricKind kind, const char *name,
 			     const char *description)
@@ -85,6 +95,9 @@ TRITONSERVER_MetricFamilyNew(TRITONSERVER_MetricFamily **family, TRITONSERVER_Me
 	TRITONSERVER_MetricFamily *new;
 	bool taken;
 
+	if (!is_name(name)) {
+		return TRITONSERVER_ErrorNew(TRITONSERVER_ERROR_INVALID_ARG, "no name for a metric family");
+	}
 	if (kind != TRITONSERVER_METRIC_KIND_COUNTER && kind != TRITONSERVER_METRIC_KIND_GAUGE) {
 		return TRITONSERVER_ErrorNew(TRITONSERVER_ERROR_UNSUPPORTED, "only counters and gauges are supported");
 	}

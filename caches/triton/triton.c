@@ -71,6 +71,7 @@ struct named_key {
 	char *text; /* <scope>:<digest> */
 	uint16_t slot;
 	struct blob *found;
+	bool failed; /* the plug-in says something else than that it has none */
 };
 
 /* --- Copying, on a worker --- */
@@ -86,18 +87,58 @@ failed(const char *message)
 	return TRITONSERVER_ErrorNew(TRITONSERVER_ERROR_INTERNAL, message);
 }
 
+/*
+ * A plug-in may look into what it keeps, as ours do, so an entry goes as the one output of a response that is packed as
+ * Triton does (plugins/packed.h says how): u32 1; u64 bytes of what follows; name and datatype, each behind its u32
+ * length; u32 8, i64 length; u64 length, and the entry.
+ */
+struct envelope {
+	uint32_t outputs;
+	uint64_t record_length;
+	uint32_t name_length;
+	char name[9];
+	uint32_t datatype_length;
+	char datatype[5];
+	uint32_t shape_length;
+	uint64_t shape;
+	uint64_t data_length;
+} __attribute__((packed));
+
+static struct envelope
+envelope_of(size_t length)
+{
+	return (struct envelope){
+		.outputs = 1,
+		.record_length = sizeof(struct envelope) - offsetof(struct envelope, name_length) + length,
+		.name_length = 9,
+		.name = {'h', 'i', 'p', 'p', 'o', 'c', 'a', 'm', 'p'},
+		.datatype_length = 5,
+		.datatype = {'U', 'I', 'N', 'T', '8'},
+		.shape_length = 8,
+		.shape = length,
+		.data_length = length,
+	};
+}
+
 static TRITONSERVER_Error *
 copy_out(TRITONCACHE_Allocator *allocator, TRITONCACHE_CacheEntry *entry)
 {
 	struct copying *copying = (struct copying *)allocator;
+	const struct host_buffer *buffer = &entry->buffers[0];
+	size_t size = buffer->attributes.size;
+	struct envelope envelope;
 
-	if (entry->count != 1) {
-		return failed("an entry of ours is one buffer");
+	if (entry->count != 1 || size < sizeof(envelope)) {
+		return failed("an entry of ours is one buffer, and not so short");
+	}
+	envelope = envelope_of(size - sizeof(envelope));
+	if (memcmp(buffer->base, &envelope, sizeof(envelope)) != 0) {
+		return failed("this is no entry of ours");
 	}
 	if (copying->value != NULL) {
 		return failed("the entry was copied already");
 	}
-	copying->value = blob_copy(bytes_make(entry->buffers[0].base, entry->buffers[0].attributes.size));
+	copying->value = blob_copy(bytes_make((const char *)buffer->base + sizeof(envelope), size - sizeof(envelope)));
 	return copying->value == NULL ? failed("no memory for the entry") : NULL;
 }
 
@@ -105,11 +146,15 @@ static TRITONSERVER_Error *
 copy_in(TRITONCACHE_Allocator *allocator, TRITONCACHE_CacheEntry *entry)
 {
 	const struct blob *value = ((struct copying *)allocator)->value;
+	struct envelope envelope = envelope_of(value->length);
+	char *base = entry->buffers[0].base;
 
-	if (entry->count != 1 || entry->buffers[0].base == NULL || entry->buffers[0].attributes.size != value->length) {
+	if (entry->count != 1 || base == NULL ||
+	    entry->buffers[0].attributes.size != sizeof(envelope) + value->length) {
 		return failed("the entry's buffer has no memory, or another size than it was given");
 	}
-	memcpy(entry->buffers[0].base, value->data, value->length);
+	memcpy(base, &envelope, sizeof(envelope));
+	memcpy(base + sizeof(envelope), value->data, value->length);
 	return NULL;
 }
 
@@ -138,6 +183,7 @@ look_up(struct cache *cache, struct named_key *key)
 	error = cache->plugin.lookup(cache->opened, text, &entry, &copying.allocator);
 	free(text);
 	if (error != NULL) {
+		key->failed = TRITONSERVER_ErrorCode(error) != TRITONSERVER_ERROR_NOT_FOUND;
 		TRITONSERVER_ErrorDelete(error);
 		blob_unref(copying.value);
 		return;
@@ -149,7 +195,8 @@ static TRITONSERVER_Error *
 store(struct cache *cache, const struct named_key *key, struct blob *value)
 {
 	struct copying copying = {.allocator.copy = copy_in, .value = value};
-	TRITONCACHE_CacheEntry entry = {.buffers = {{.attributes.size = value->length}}, .count = 1};
+	TRITONCACHE_CacheEntry entry = {.buffers = {{.attributes.size = sizeof(struct envelope) + value->length}},
+					.count = 1};
 	TRITONSERVER_Error *error;
 	char *text;
 
@@ -240,7 +287,9 @@ answer_lookup(struct call *call)
 	for (size_t i = 0; i < call->count; i++) {
 		lookup->values[i] = call->keys[i].found;
 		call->keys[i].found = NULL;
+		lookup->failed = lookup->failed || call->keys[i].failed;
 		counter_add(&call->lane->cache->hits, lookup->values[i] != NULL && !lookup->uncounted);
+		counter_add(&call->lane->cache->failures, call->keys[i].failed);
 	}
 	free_call(call);
 	lookup->done(lookup);
@@ -474,6 +523,7 @@ initialize(struct cache *cache, struct error *error)
 {
 	TRITONSERVER_Error *refusal = cache->plugin.initialize(&cache->opened, (const char *)made.configuration.at);
 
+	explicit_bzero(made.configuration.at, made.configuration.length); /* there may be passwords */
 	if (refusal != NULL) {
 		(void)error_set(error, -(enum status)(TRITONSERVER_ErrorCode(refusal) + 1), "%s",
 				TRITONSERVER_ErrorMessage(refusal));

@@ -3,9 +3,9 @@
  * calls block for as long as they like, so they are made on threads of the store's own, and a plug-in that is slow or
  * hangs holds no lane: what waits for it is bounded, and past the bound look-ups fail and inserts are dropped.
  *
- * It keeps our entries, one buffer each, under a text made of our key. The interface has no way to remove or replace an
- * entry: there is no purge; and where a plug-in refuses a newer entry because there is one, the key's text is changed
- * for this process, and the older one is not found again.
+ * It keeps our entries, each as the one output of a packed response, under a text made of our key. The interface has no
+ * way to remove or replace an entry: there is no purge; and where a plug-in refuses a newer entry because there is one,
+ * the key's text is changed for this process, and the older one is not found again.
  *
  * A plug-in is code in this process: if it crashes, so does the server.
  */

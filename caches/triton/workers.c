@@ -109,7 +109,7 @@ workers_stop(struct workers *workers, uint64_t patience_ms)
 	(void)pthread_cond_broadcast(&workers->changed);
 	(void)pthread_mutex_unlock(&workers->mutex);
 	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)(patience_ms / 1000);
+	until.tv_sec += (time_t)((patience_ms + 999) / 1000);
 	for (size_t i = 0; i < workers->thread_count; i++) {
 		if (pthread_clockjoin_np(workers->threads[i], NULL, CLOCK_MONOTONIC, &until) != 0) {
 			return false;

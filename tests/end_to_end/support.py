@@ -353,14 +353,14 @@ def classes(row, count, labels=None):
 class Server:
     """A running `hippocamp serve`; its stderr is read by a thread from start to end."""
 
-    def __init__(self, *arguments, environment=None, wrapper=()):
-        if not PROGRAM.exists():
-            pytest.fail(f"{PROGRAM} is missing: run `make`, or name the build directory in HIPPOCAMP_BUILD")
+    def __init__(self, *arguments, environment=None, wrapper=(), program=PROGRAM):
+        if not program.exists():
+            pytest.fail(f"{program} is missing: run `make`, or name the build directory in HIPPOCAMP_BUILD")
         self.log = []
         self.ended = False
         self.changed = threading.Condition()
         self.process = subprocess.Popen(
-            [*wrapper, PROGRAM, "serve", *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            [*wrapper, program, "serve", *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, env={**os.environ, **(environment or {})}, start_new_session=True)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()

@@ -1,0 +1,43 @@
+/*
+ * Which look-ups are worth their time. A store that answers, but later than lookup_timeout, costs each request that
+ * time and gives nothing. So after many late answers in a row look-ups are skipped, and one now and then finds out
+ * whether the store is quick again; and a key whose value came late, because it is large, say, is left alone for a
+ * moment.
+ *
+ * It remembers the sizes of values, too, by key: a large one is asked for in another way. Any thread may call.
+ */
+#ifndef HIPPOCAMP_PLUGINS_PATIENCE_H
+#define HIPPOCAMP_PLUGINS_PATIENCE_H
+
+#include "base/digest.h"
+
+#include <stdatomic.h>
+
+#define PATIENCE_KEYS 4096
+
+/* All zero: nothing is known. */
+struct patience {
+	atomic_uint late_in_row;
+	_Atomic uint64_t tried_ns; /* while look-ups are skipped: the last one that was not */
+	struct {
+		_Atomic uint32_t size;	  /* of the value; 0: not known */
+		_Atomic uint32_t late_ms; /* clock_now_ns(), cut; 0: it was in time */
+	} keys[PATIENCE_KEYS];
+};
+
+enum patience_change {
+	PATIENCE_AS_BEFORE,
+	PATIENCE_LOST,	/* from now on look-ups are skipped */
+	PATIENCE_FOUND, /* … and not any more */
+};
+
+bool patience_allows(struct patience *patience, const struct digest_value *digest, uint64_t now_ns);
+
+/* A look-up that was allowed was late, or was not. */
+enum patience_change patience_note(struct patience *patience, const struct digest_value *digest, bool late,
+				   uint64_t now_ns);
+
+uint32_t patience_size(const struct patience *patience, const struct digest_value *digest);
+void patience_note_size(struct patience *patience, const struct digest_value *digest, size_t size);
+
+#endif
