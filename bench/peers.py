@@ -27,6 +27,8 @@ PYTRITON = place("PYTRITON", ".deps/pytriton")
 PERF_ANALYZER = place("PERF_ANALYZER", ".deps/perf_analyzer")
 VENV = place("VENV", ".deps/venv")
 REDIS_LOOKUPS = place("REDIS_LOOKUPS", "build/release/bench/redis_lookups")
+PLUGIN_LOOKUPS = place("PLUGIN_LOOKUPS", "build/release/bench/plugin_lookups")
+PLUGINS = place("PLUGINS", "build/caches")
 
 HOST = "127.0.0.1"
 CACHE_BYTES = 64 << 20
@@ -224,6 +226,14 @@ output [ { name: "fc6_1", data_type: TYPE_FP32, dims: [ 1000 ] } ]
     def run(self, tensor):
         return ("fc6_1", np.arange(1000, dtype=np.float32)),
 """),
+    "large": ("""\
+max_batch_size: 0
+input [ { name: "X", data_type: TYPE_INT32, dims: [ 1 ] } ]
+output [ { name: "Y", data_type: TYPE_UINT8, dims: [ 65536 ] } ]
+""", """\
+    def run(self, tensor):
+        return ("Y", (np.arange(65536) % 251).astype(np.uint8)),
+"""),
 }
 
 
@@ -253,13 +263,17 @@ def triton_backends(folder):
     return folder
 
 
-def triton(name, models, folder, cache):
+def triton(name, models, folder, cache, caches_folder=None):
+    """`cache` is "none", "local" for NVIDIA's own, or the --cache-config of a plug-in in `caches_folder`."""
     port, grpc_port, metrics_port = free_ports(3)
     home = PYTRITON / "pytriton/tritonserver"
-    caches = [] if cache == "none" else [f"--cache-config=local,size={CACHE_BYTES}"]
+    if isinstance(cache, list):
+        caches = [f"--cache-config={option}" for option in cache]
+    else:
+        caches = [] if cache == "none" else [f"--cache-config=local,size={CACHE_BYTES}"]
     return Server(name, [home / "bin/tritonserver", f"--model-repository={models}",
                          f"--backend-directory={triton_backends(Path(folder, 'backends'))}",
-                         f"--cache-directory={home / 'caches'}", *caches,
+                         f"--cache-directory={caches_folder or home / 'caches'}", *caches,
                          f"--http-address={HOST}", f"--http-port={port}",
                          f"--grpc-address={HOST}", f"--grpc-port={grpc_port}",
                          f"--metrics-port={metrics_port}", "--allow-gpu-metrics=false",

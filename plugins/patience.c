@@ -41,8 +41,10 @@ patience_allows(struct patience *patience, const struct digest_value *digest, ui
 enum patience_change
 patience_note(struct patience *patience, const struct digest_value *digest, bool late, uint64_t now_ns)
 {
-	atomic_store_explicit(&patience->keys[slot_of(digest)].late_ms, late ? cut_ms(now_ns) : 0,
-			      memory_order_relaxed);
+	size_t slot = slot_of(digest);
+	bool again = atomic_exchange_explicit(&patience->keys[slot].late_once, late, memory_order_relaxed);
+
+	atomic_store_explicit(&patience->keys[slot].late_ms, late && again ? cut_ms(now_ns) : 0, memory_order_relaxed);
 	if (late) {
 		return atomic_fetch_add(&patience->late_in_row, 1) + 1 == ROW ? PATIENCE_LOST : PATIENCE_AS_BEFORE;
 	}

@@ -1,8 +1,8 @@
 /*
- * Which look-ups are worth their time. A store that answers, but later than lookup_timeout, costs each request that
- * time and gives nothing. So after many late answers in a row look-ups are skipped, and one now and then finds out
- * whether the store is quick again; and a key whose value came late, because it is large, say, is left alone for a
- * moment.
+ * Which look-ups are worth their time. A store that answers, but later than lookup_timeout, costs each request that time
+ * and gives nothing. So after many late answers in a row look-ups are skipped, and one now and then finds out whether
+ * the store is quick again; and a key whose value came late twice in a row, because it is large, say, is left alone for
+ * a moment.
  *
  * It remembers the sizes of values, too, by key: a large one is asked for in another way. Any thread may call.
  */
@@ -21,7 +21,8 @@ struct patience {
 	_Atomic uint64_t tried_ns; /* while look-ups are skipped: the last one that was not */
 	struct {
 		_Atomic uint32_t size;	  /* of the value; 0: not known */
-		_Atomic uint32_t late_ms; /* clock_now_ns(), cut; 0: it was in time */
+		_Atomic uint32_t late_ms; /* clock_now_ns(), cut; 0: it was in time, but for once */
+		atomic_bool late_once;
 	} keys[PATIENCE_KEYS];
 };
 

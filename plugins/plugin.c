@@ -141,7 +141,8 @@ check(struct plugin *plugin, const struct generation_key *key, struct lane_findi
 	case PLUGIN_ENTRY_CORRUPT:
 		lane_remove(finding);
 		break;
-	case PLUGIN_ENTRY_MISPLACED:
+	case PLUGIN_ENTRY_MISPLACED: /* on the way, or where it lies: who can tell */
+		lane_remove(finding);
 		lane_distrust(finding);
 		break;
 	case PLUGIN_ENTRY_EXPIRED: /* by this machine's clock; the store ends it by its own */

@@ -4,11 +4,13 @@ import re
 import subprocess
 
 import pytest
+import tritonclient.grpc as grpc_client
 
 from load import Load
-from support import LOCAL, ask_simple, at_once, decode, eventually, free_port, same, tensor, tool
+from support import LOCAL, ask_simple, at_once, decode, eventually, free_port, same, sums, tensor, tool
 from topology import cache_options
-from triton import (Triton, all_hit, ask_blow, ask_picky, cache_folder, plugin, wait_all_hit, write_model, write_models)
+from triton import (RELEASE, Triton, all_hit, ask_blow, ask_picky, cache_folder, plugin, wait_all_hit, write_model,
+                    write_models)
 from trouble import PLACES, TROUBLES, NotHere
 
 NAMES = ["local", "redis", "tiered"]
@@ -130,6 +132,30 @@ def test_errors_are_not_cached(triton, redis_server, name):
     same(decode(ask_picky(server, 1))["Y"], tensor([2], "INT32"))
     assert server.statistics("picky")["cache_hit"] == 0
     assert not server.lines("into response cache")
+
+
+def test_grpc(triton, redis_server):
+    """The other front end has an allocator of its own."""
+    redis = redis_server()
+    server = triton(*arguments_of("redis", redis), models=("simple", "blow"))
+
+    def ask(model, inputs):
+        tensors = []
+        for name, array in inputs.items():
+            tensors.append(grpc_client.InferInput(name, array.shape, "INT32"))
+            tensors[-1].set_data_from_numpy(array)
+        with grpc_client.InferenceServerClient(f"{LOCAL}:{server.grpc_port}") as connection:
+            return connection.infer(model, tensors)
+
+    inputs, expected = sums(1)
+    for turn in range(5):
+        answer = ask("simple", inputs)
+        for name, array in expected.items():
+            same(answer.as_numpy(name), array)
+        big = ask("blow", {"X": tensor([200_000, 1], "INT32")}).as_numpy("Y")
+        assert big[:3].tolist() == [1, 32, 63] and len(big) == 200_000
+        redis.wait_entries(2, "triton")
+    assert server.executions("simple") == 1 and server.executions("blow") == 1
 
 
 def test_an_ensemble_and_its_models(triton):
@@ -389,3 +415,15 @@ def test_what_a_plugin_needs_and_shows(name):
     assert shown == {f"TRITONCACHE_Cache{verb}" for verb in ("Initialize", "Finalize", "Lookup", "Insert")}
     wanted = {line.split()[-1] for line in symbols.splitlines() if "*UND*" in line}
     assert not {symbol for symbol in wanted if "TRITON" in symbol}
+
+
+def test_where_they_are_installed(tmp_path):
+    """In the folders that --cache-dir is to name, beside the library that other people's plug-ins ask for."""
+    done = subprocess.run([tool("meson", "run tools/deps build"), "install", "-C", RELEASE, "--no-rebuild", "--destdir", tmp_path],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (home,) = tmp_path.rglob("lib/hippocamp")
+    for name in NAMES:
+        assert (home / "caches" / name / f"libtritoncache_{name}.so").is_file()
+    assert (home / "libtritonserver.so").is_file() and (home / "cache_conformance").is_file()
+    assert len(list((home / "caches").rglob("*"))) == 6

@@ -27,30 +27,6 @@ usage(void)
 	return 2;
 }
 
-/* {"key":"value",…}, as Triton makes it. */
-static bool
-make_json(struct buf *json, char **arguments, int count)
-{
-	buf_init(json, (size_t)1 << 20);
-	buf_byte(json, '{');
-	for (int i = 0; i < count; i++) {
-		char *equals = strchr(arguments[i], '=');
-
-		if (equals == NULL || equals == arguments[i] || equals[1] == '\0') {
-			return false;
-		}
-		if (i > 0) {
-			buf_byte(json, ',');
-		}
-		buf_json_string(json, bytes_make(arguments[i], (size_t)(equals - arguments[i])));
-		buf_byte(json, ':');
-		buf_json_string(json, bytes_text(equals + 1));
-	}
-	buf_byte(json, '}');
-	buf_byte(json, '\0');
-	return buf_ok(json);
-}
-
 /* In the child. What is wrong goes through the pipe; nothing does where all is well. */
 static void
 try_check(const struct check *check, const char *path, const char *json, int output)
@@ -143,7 +119,7 @@ main(int argc, char **argv)
 	char wrong[2048];
 	struct buf json;
 
-	if (argc < 2 || argv[1][0] == '-' || !make_json(&json, argv + 2, argc - 2)) {
+	if (argc < 2 || argv[1][0] == '-' || !configuration_of(&json, argv + 2, argc - 2)) {
 		return usage();
 	}
 	log_configure(&(struct log_settings){.error = true});

@@ -49,6 +49,29 @@ subject_finalize(struct subject *subject)
 	return take_error(subject->plugin.finalize(subject->cache));
 }
 
+bool
+configuration_of(struct buf *json, char **arguments, int count)
+{
+	buf_init(json, (size_t)1 << 20);
+	buf_byte(json, '{');
+	for (int i = 0; i < count; i++) {
+		char *equals = strchr(arguments[i], '=');
+
+		if (equals == NULL || equals == arguments[i] || equals[1] == '\0') {
+			return false;
+		}
+		if (i > 0) {
+			buf_byte(json, ',');
+		}
+		buf_json_string(json, bytes_make(arguments[i], (size_t)(equals - arguments[i])));
+		buf_byte(json, ':');
+		buf_json_string(json, bytes_text(equals + 1));
+	}
+	buf_byte(json, '}');
+	buf_byte(json, '\0');
+	return buf_ok(json);
+}
+
 /* From malloc. */
 static char *
 full_key(const struct subject *subject, const char *key)

@@ -14,6 +14,9 @@ struct subject {
 	char prefix[12]; /* of all keys but the empty one: a cache may remember those of another run */
 };
 
+/* {"key":"value",…}, terminated, as Triton makes it of what the command line says. False where it is not KEY=VALUE. */
+bool configuration_of(struct buf *json, char **arguments, int count);
+
 /* NULL, or what went wrong, valid until the next call on this thread. */
 const char *subject_load(struct subject *subject, const char *path);
 const char *subject_initialize(struct subject *subject, const char *json);
