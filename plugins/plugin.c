@@ -105,14 +105,14 @@ give(const struct blob *value, TRITONCACHE_CacheEntry *entry, TRITONCACHE_Alloca
 
 /* What this process keeps was checked when it came. */
 static struct blob *
-look_up_at_once(struct plugin *plugin, const struct generation_key *key, bool repeated)
+look_up_at_once(struct plugin *plugin, const struct generation_key *key, uint64_t now_ns, bool repeated)
 {
 	struct blob *value = NULL;
 	struct cache_lookup lookup = {
 		.keys = &key->key,
 		.count = 1,
 		.values = &value,
-		.now_ns = clock_now_ns(),
+		.now_ns = now_ns,
 		.repeated = repeated,
 		.uncounted = repeated,
 	};
@@ -223,7 +223,7 @@ plugin_look_up(struct plugin *plugin, const char *triton_key, TRITONCACHE_CacheE
 	counter_add(&plugin->lookups, 1);
 	if (*triton_key != '\0') {
 		generation_make_key(plugin->generation, triton_key, &key);
-		value = look_up_at_once(plugin, &key, false);
+		value = look_up_at_once(plugin, &key, start_ns, false);
 		if (value != NULL) {
 			hit = give(value, entry, allocator, refused);
 			blob_unref(value);
@@ -316,7 +316,7 @@ store(struct plugin *plugin, const struct generation_key *key, struct blob *valu
 static bool
 is_there(struct plugin *plugin, const struct generation_key *key)
 {
-	struct blob *value = look_up_at_once(plugin, key, true);
+	struct blob *value = look_up_at_once(plugin, key, clock_now_ns(), true);
 
 	blob_unref(value);
 	return value != NULL;
