@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #define NAME_MAX_LENGTH 64
+#define NAMES_MAX 128
 
 static void *
 field(const struct option *option, void *settings)
@@ -229,4 +230,29 @@ option_nearest(const char *const *names, size_t count, struct bytes name)
 		}
 	}
 	return nearest;
+}
+
+enum status
+option_unknown(const char *who, const struct option_table *tables, size_t count, const char *key, struct error *error)
+{
+	const char *names[NAMES_MAX];
+	const char *nearest;
+	size_t name_count = 0;
+
+	for (size_t t = 0; t < count; t++) {
+		for (size_t i = 0; i < tables[t].count && name_count < NAMES_MAX; i++) {
+			names[name_count++] = tables[t].options[i].name;
+		}
+	}
+	nearest = option_nearest(names, name_count, bytes_text(key));
+	(void)error_set(error, STATUS_INVALID_ARGUMENT, "%s has no option '%s'%s%s%s; it has:", who, key,
+			nearest == NULL ? "" : ", did you mean '", nearest == NULL ? "" : nearest,
+			nearest == NULL ? "" : "'");
+	for (size_t i = 0; i < name_count; i++) {
+		size_t length = strlen(error->text);
+
+		(void)snprintf(error->text + length, sizeof(error->text) - length, "%s %s", i == 0 ? "" : ",",
+			       names[i]);
+	}
+	return error->status;
 }

@@ -51,6 +51,13 @@ enum status option_set(const struct option *option, void *settings, const char *
 /* The name among `names` that is fewest edits away from `name`, or NULL if none is near enough to be meant. */
 const char *option_nearest(const char *const *names, size_t count, struct bytes name);
 
+/*
+ * The error of a key that none of the tables has: `who` ("cache 'local'") has no such option; did you mean the nearest
+ * one; and all that there are.
+ */
+enum status option_unknown(const char *who, const struct option_table *tables, size_t count, const char *key,
+			   struct error *error);
+
 /* Reads "64MB" and the like. False if it is no size or overflows. */
 bool option_parse_size(const char *text, int64_t *bytes);
 

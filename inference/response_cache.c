@@ -8,7 +8,6 @@
 
 #define AT(field) offsetof(struct response_cache_settings, field)
 #define SECRET_ENVIRONMENT "HIPPOCAMP_KEY_SECRET"
-#define NAMES_MAX 128
 
 static const char *const hashes[] = {"xxh3", "sha256", NULL};
 static const char *const coalescings[] = {"process", "shared", NULL};
@@ -77,27 +76,11 @@ store_options(const struct cache_ops *ops)
 static enum status
 unknown_key(const struct cache_ops *ops, const char *key, struct error *error)
 {
-	const struct option_table *tables[] = {store_options(ops), &response_cache_options, &cache_policy_options};
-	const char *names[NAMES_MAX];
-	const char *nearest;
-	size_t count = 0;
-	size_t length;
+	const struct option_table tables[] = {*store_options(ops), response_cache_options, cache_policy_options};
+	char who[256];
 
-	for (size_t t = 0; t < sizeof(tables) / sizeof(*tables); t++) {
-		for (size_t i = 0; i < tables[t]->count && count < NAMES_MAX; i++) {
-			names[count++] = tables[t]->options[i].name;
-		}
-	}
-	nearest = option_nearest(names, count, bytes_text(key));
-	(void)error_set(error, STATUS_INVALID_ARGUMENT, "cache '%s' has no option '%s'%s%s%s; it has:", ops->name, key,
-			nearest == NULL ? "" : ", did you mean '", nearest == NULL ? "" : nearest,
-			nearest == NULL ? "" : "'");
-	for (size_t i = 0; i < count; i++) {
-		length = strlen(error->text);
-		(void)snprintf(error->text + length, sizeof(error->text) - length, "%s %s", i == 0 ? "" : ",",
-			       names[i]);
-	}
-	return error->status;
+	(void)snprintf(who, sizeof(who), "cache '%s'", ops->name);
+	return option_unknown(who, tables, sizeof(tables) / sizeof(*tables), key, error);
 }
 
 static enum status

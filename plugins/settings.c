@@ -7,7 +7,6 @@
 
 #define AT(field) offsetof(struct plugin_settings, field)
 #define YEARS_10 315360000
-#define NAMES_MAX 128
 
 static const struct option options[] = {
 	{.name = "namespace",
@@ -61,36 +60,14 @@ store_options(const struct cache_ops *ops)
 
 /* --- One pair --- */
 
-static void
-list_names(struct error *error, const char *const *names, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		size_t length = strlen(error->text);
-
-		(void)snprintf(error->text + length, sizeof(error->text) - length, "%s %s", i == 0 ? "" : ",",
-			       names[i]);
-	}
-}
-
 static enum status
 unknown_key(const struct cache_ops *ops, const char *key, struct error *error)
 {
 	const struct option_table tables[] = {store_options(ops), plugin_options};
-	const char *names[NAMES_MAX];
-	const char *nearest;
-	size_t count = 0;
+	char who[64];
 
-	for (size_t t = 0; t < sizeof(tables) / sizeof(*tables); t++) {
-		for (size_t i = 0; i < tables[t].count && count < NAMES_MAX; i++) {
-			names[count++] = tables[t].options[i].name;
-		}
-	}
-	nearest = option_nearest(names, count, bytes_text(key));
-	(void)error_set(error, STATUS_INVALID_ARGUMENT, "cache '%s' has no option '%s'%s%s%s; it has:", ops->name, key,
-			nearest == NULL ? "" : ", did you mean '", nearest == NULL ? "" : nearest,
-			nearest == NULL ? "" : "'");
-	list_names(error, names, count);
-	return error->status;
+	(void)snprintf(who, sizeof(who), "cache '%s'", ops->name);
+	return option_unknown(who, tables, sizeof(tables) / sizeof(*tables), key, error);
 }
 
 static enum status

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define EXPORTED __attribute__((visibility("default")))
 #define STUB "libtritonserver.so"
 
 /* --- Errors --- */

@@ -33,6 +33,8 @@ struct TRITONCACHE_CacheEntry {
 	size_t count;
 };
 
+#define EXPORTED __attribute__((visibility("default"))) /* of what plug-ins look for */
+
 /* Called by TRITONCACHE_Copy. Whoever makes one embeds it. */
 struct TRITONCACHE_Allocator {
 	TRITONSERVER_Error *(*copy)(TRITONCACHE_Allocator *allocator, TRITONCACHE_CacheEntry *entry);

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 
-#define EXPORTED __attribute__((visibility("default")))
 #define NAME_MAX_SHOWN 256
 
 struct TRITONSERVER_Parameter {

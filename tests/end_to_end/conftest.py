@@ -13,6 +13,7 @@ from certificates import Authority
 from faults import Proxy
 from support import DATATYPES, REDIS, ROOT, Redis, Repository, Server, eventually, free_port
 from topology import Cluster, ClusterTls, RedisSocket, RedisTls, Sentinels
+from trouble import PLACES, NotHere
 
 EXAMPLES = ["simple", "simple_string", "identity", "delay", "densenet_onnx"]
 TEST_MODELS = [*(f"identity_{datatype}" for datatype in DATATYPES), "nonzero", "scalar", "gather"]
@@ -166,6 +167,19 @@ def cluster(tmp_path, program):
 def cluster_tls(tmp_path, authority, program):
     """cluster_tls(*names): a cluster whose nodes are reached over TLS; names: those in their certificate."""
     yield from owner(tmp_path, "cluster", lambda folder, *names: ClusterTls(folder, authority, names, program))
+
+
+@pytest.fixture
+def place(tmp_path, authority, where):
+    """A Redis, or several, of the kind that the test's parameter `where` names; see trouble.PLACES."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    try:
+        made = PLACES[where](folder, authority)
+    except NotHere as reason:
+        pytest.skip(str(reason))
+    yield made
+    made.stop()
 
 
 @pytest.fixture

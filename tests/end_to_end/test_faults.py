@@ -5,25 +5,13 @@ tests/faults/run measures the same, and more, at every place."""
 import pytest
 
 from load import Load, ask, wait_hits
-from trouble import PLACES, TROUBLES, NotHere
+from trouble import TROUBLES
 
 SHORT = [("single", name) for name in ("killed", "stopped", "swallowed", "torn", "halved", "cut", "full", "read_only",
                                        "loading", "busy", "rotated", "corrupt")]
 SHORT += [("named", "name_unknown"), ("named", "no_name_server")]
 QUESTIONS = range(40)
 LINES = 20  # of the log, for a trouble with its beginning and its end
-
-
-@pytest.fixture
-def place(tmp_path, authority, where):
-    folder = tmp_path / "place"
-    folder.mkdir()
-    try:
-        made = PLACES[where](folder, authority)
-    except NotHere as reason:
-        pytest.skip(str(reason))
-    yield made
-    made.stop()
 
 
 @pytest.mark.parametrize("where, name", SHORT)

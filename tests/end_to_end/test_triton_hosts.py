@@ -27,36 +27,36 @@ def options_of(name, redis_server):
     return {f"{prefix}host": LOCAL, f"{prefix}port": str(redis_server().port)}
 
 
-def run(tmp_path, script, *arguments):
+def run(script, *arguments):
     """What a host prints at last, and its log."""
     done = subprocess.run(
         [ROOT / ".deps" / "venv" / "bin" / "python", HERE / script, *map(str, arguments)], capture_output=True, text=True,
         timeout=55, env={**os.environ, "PYTHONPATH": str(WHEEL), "LD_LIBRARY_PATH": str(LIBRARIES),
-                         "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(tmp_path)})
+                         "PYTHONDONTWRITEBYTECODE": "1"})
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pytriton(tmp_path, caches, redis_server, name):
+def test_pytriton(caches, redis_server, name):
     settings = [f"{name},{key}={value}" for key, value in options_of(name, redis_server).items()]
-    said, _ = run(tmp_path, "pytriton_host.py", caches, *settings)
+    said, _ = run("pytriton_host.py", caches, *settings)
     assert said["hits"] == 1
     assert said["calls"] == said["executions"] > 0
     assert {"hippocamp_cache_inserts_total", "nv_cache_num_hits"} <= set(said["families"])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_private_library(tmp_path, caches, redis_server, name):
+def test_a_private_library(caches, redis_server, name):
     (library,) = LIBRARIES.glob("libtritonserver-*.so")
     options = options_of(name, redis_server)
-    families, log = run(tmp_path, "private_host.py", library, caches, name, json.dumps(options))
+    families, log = run("private_host.py", library, caches, name, json.dumps(options))
     assert "hippocamp_cache_inserts_total" in families
     assert f"cache: {name}" in log
 
 
-def test_a_number_in_the_configuration(tmp_path, caches):
+def test_a_number_in_the_configuration(caches):
     """As Triton makes it of --response-cache-byte-size."""
     (library,) = LIBRARIES.glob("libtritonserver-*.so")
-    _, log = run(tmp_path, "private_host.py", library, caches, "local", '{"size": 1048576}')
+    _, log = run("private_host.py", library, caches, "local", '{"size": 1048576}')
     assert "local, 1048576 bytes" in log
