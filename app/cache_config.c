@@ -232,7 +232,8 @@ static const struct cache_ops *
 choose_store(const struct serve_settings *settings, struct cache_config *config)
 {
 	const struct cache_ops *ops = find_store(config->name);
-	char *plugin = find_plugin(settings, config->name, ops != NULL);
+	/* Two names together are ours, whatever lies in the folder. */
+	char *plugin = config->second != NULL ? NULL : find_plugin(settings, config->name, ops != NULL);
 
 	return plugin == NULL ? ops : take_plugin(config, plugin);
 }

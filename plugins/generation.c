@@ -16,14 +16,13 @@
 #define TEXT_MAX ((size_t)1 << 20)
 #define SHOWN_MAX 64
 #define SLOTS 4096
-#define FORGOTTEN_NS UINT64_C(600000000000) /* hardly a request takes longer for its answer */
+#define FORGOTTEN_NS UINT64_C(600000000000) /* longer no request takes for its answer; docs/triton.md says so */
 
 /* Keys that were asked for in vain, by their hash; those that share a slot share their fate. */
 struct slot {
 	uint64_t generation; /* the oldest of them */
 	uint64_t asked_ns;   /* … when it was last asked for in that one */
 	uint32_t requests;   /* that have not stored an answer yet */
-	uint32_t forgotten;  /* … of those that were not heard of for long: so many answers more are not trusted */
 };
 
 struct generation {
@@ -261,14 +260,6 @@ slot_of(struct generation *generation, const struct generation_key *key)
 	return &generation->slots[key->hash % SLOTS];
 }
 
-/* Requests that failed, or were given up, are never heard of again. */
-static void
-forget(struct slot *slot)
-{
-	slot->forgotten += slot->requests;
-	slot->requests = 0;
-}
-
 void
 generation_missed(struct generation *generation, const struct generation_key *key)
 {
@@ -281,10 +272,9 @@ generation_missed(struct generation *generation, const struct generation_key *ke
 	now = clock_now_ns();
 	(void)pthread_mutex_lock(&generation->mutex);
 	slot = slot_of(generation, key);
-	if (slot->requests > 0 && slot->generation < key->number && now - slot->asked_ns > FORGOTTEN_NS) {
-		forget(slot);
-	}
-	if (slot->requests == 0) {
+	if (slot->requests == 0 ||
+	    now - slot->asked_ns > FORGOTTEN_NS) { /* those that failed are never heard of again */
+		slot->requests = 0;
 		slot->generation = key->number;
 	}
 	slot->requests++;
@@ -302,12 +292,8 @@ is_of_this(struct generation *generation, const struct generation_key *key)
 	bool same;
 
 	(void)pthread_mutex_lock(&generation->mutex);
-	same = slot->requests > 0 && slot->generation == generation->number && slot->forgotten == 0;
-	if (slot->forgotten > 0) {
-		slot->forgotten--;
-	} else {
-		slot->requests -= slot->requests > 0;
-	}
+	same = slot->requests > 0 && slot->generation == generation->number;
+	slot->requests -= slot->requests > 0;
 	(void)pthread_mutex_unlock(&generation->mutex);
 	return same;
 }

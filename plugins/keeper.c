@@ -158,11 +158,14 @@ run(void *argument)
 
 /* --- From first to last --- */
 
-static void
+void
 keeper_free(struct keeper *keeper)
 {
 	struct storing *storing;
 
+	if (keeper == NULL) {
+		return;
+	}
 	while ((storing = STAILQ_FIRST(&keeper->queue)) != NULL) {
 		STAILQ_REMOVE_HEAD(&keeper->queue, queue);
 		blob_unref(storing->entry);
@@ -205,6 +208,5 @@ keeper_stop(struct keeper *keeper)
 		atomic_store(&keeper->stopping, true);
 		(void)eventfd_write(keeper->wake_fd, 1);
 		(void)pthread_join(keeper->thread, NULL);
-		keeper_free(keeper);
 	}
 }

@@ -22,8 +22,11 @@ struct keeper_options {
 /* NULL where there is no memory or no thread. */
 struct keeper *keeper_start(const struct keeper_options *options);
 
-/* Stores what it has, if that takes but a moment, and waits for its thread to end. */
+/* Stores what it has, if that takes but a moment, and waits for its thread to end. NULL is fine. */
 void keeper_stop(struct keeper *keeper);
+
+/* After the writer: what was on its way there counts in the keeper until it is given up. */
+void keeper_free(struct keeper *keeper);
 
 /* Any thread. Takes over `entry`, unsealed. False: too much is waiting, and the entry was dropped. */
 bool keeper_store(struct keeper *keeper, const struct generation_key *key, struct blob *entry, uint64_t ttl_ms);

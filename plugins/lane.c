@@ -20,6 +20,7 @@ struct lane_question {
 	struct generation_key key;
 	struct blob *value;
 	bool answered;
+	bool settled; /* one who found it has said what is to become of it */
 	LIST_ENTRY(lane_question) list;
 };
 
@@ -53,6 +54,7 @@ struct lane {
 	struct poll_set set; /* the leader's */
 	TAILQ_HEAD(, waiter) waiting;
 	struct question_list questions[BUCKETS]; /* not answered yet */
+	unsigned question_count;
 };
 
 /* --- Questions --- */
@@ -83,6 +85,7 @@ on_answer(struct cache_lookup *base)
 
 	question->answered = true;
 	LIST_REMOVE(question, list);
+	lane->question_count--;
 	TAILQ_FOREACH (waiter, &lane->waiting, list) {
 		if (waiter->question != question) {
 			continue;
@@ -118,6 +121,7 @@ ask(struct lane *lane, const struct generation_key *key, size_t expected)
 		.done = on_answer,
 	};
 	LIST_INSERT_HEAD(bucket_of(lane, key), question, list);
+	lane->question_count++;
 	if (lane->ops->lookup(lane->store, &question->base)) {
 		on_answer(&question->base);
 	}
@@ -149,7 +153,7 @@ lead(struct lane *lane, const struct waiter *waiter, uint64_t deadline_ns)
 	lane->leader = waiter;
 	lane->attended = false; /* from now on the keeper's turn would come too late anyway */
 	poll_set_clear(set, deadline_ns);
-	(void)poll_loop_collect(lane->loop, set);
+	poll_loop_collect(lane->loop, set);
 	lane->polling = true;
 	(void)pthread_mutex_unlock(&lane->mutex);
 	poll_set_wait(set);
@@ -167,6 +171,14 @@ time_of(uint64_t ns)
 }
 
 static void
+catch_up(struct lane *lane)
+{
+	if (lane->ops->catch_up != NULL) {
+		lane->ops->catch_up(lane->store);
+	}
+}
+
+static void
 await(struct lane *lane, struct waiter *waiter, uint64_t deadline_ns)
 {
 	struct timespec deadline = time_of(deadline_ns);
@@ -179,8 +191,8 @@ await(struct lane *lane, struct waiter *waiter, uint64_t deadline_ns)
 		}
 	}
 	/* The last look is for what has come while this thread did not run. */
-	if (!waiter->question->answered && lane->leader == NULL && lane->ops->catch_up != NULL) {
-		lane->ops->catch_up(lane->store);
+	if (!waiter->question->answered && lane->leader == NULL) {
+		catch_up(lane);
 	}
 }
 
@@ -228,8 +240,12 @@ static enum lane_answer
 look_up(struct lane *lane, const struct generation_key *key, size_t expected, uint64_t deadline_ns,
 	struct lane_finding *finding)
 {
-	struct lane_question *question = join_or_ask(lane, key, expected);
+	struct lane_question *question;
 
+	if (lane->leader == NULL && lane->question_count > 0) {
+		catch_up(lane); /* else what has come unread is taken for overdue */
+	}
+	question = join_or_ask(lane, key, expected);
 	if (question == NULL) {
 		return LANE_FAILED;
 	}
@@ -243,18 +259,31 @@ look_up(struct lane *lane, const struct generation_key *key, size_t expected, ui
 	return question->answered ? judge(question, finding) : LANE_LATE;
 }
 
+/* ThreadSanitizer knows no pthread_mutex_clocklock, and would see no lock. */
+static bool
+lock_until(pthread_mutex_t *mutex, uint64_t deadline_ns)
+{
+#ifdef __SANITIZE_THREAD__
+	(void)deadline_ns;
+	return pthread_mutex_lock(mutex) == 0;
+#else
+	struct timespec deadline = time_of(deadline_ns);
+
+	return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &deadline) == 0;
+#endif
+}
+
 enum lane_answer
 lane_look_up(struct lane *lane, const struct generation_key *key, size_t expected, uint64_t deadline_ns,
 	     struct lane_finding *finding)
 {
-	struct timespec deadline = time_of(deadline_ns);
 	enum lane_answer answer = LANE_LATE;
 	struct pipe_guard guard;
 
 	*finding = (struct lane_finding){0};
 	(void)atomic_fetch_add(&lane->load, 1);
 	guard = pipe_guard_begin(lane->guards);
-	if (pthread_mutex_clocklock(&lane->mutex, CLOCK_MONOTONIC, &deadline) == 0) {
+	if (lock_until(&lane->mutex, deadline_ns)) {
 		answer = look_up(lane, key, expected, deadline_ns, finding);
 		(void)pthread_mutex_unlock(&lane->mutex);
 	}
@@ -294,42 +323,62 @@ leave(struct lane *lane, const struct pipe_guard *guard)
 	pipe_guard_end(guard);
 }
 
-void
+/* Is this the first to say what is to become of it? */
+static bool
+settle(struct lane_question *question)
+{
+	bool first = !question->settled;
+
+	question->settled = true;
+	return first;
+}
+
+bool
 lane_confirm(struct lane_finding *finding, uint64_t ttl_ms)
 {
 	struct lane *lane = finding->lane;
+	bool first;
 
-	if (lane->ops->confirm != NULL) {
-		(void)pthread_mutex_lock(&lane->mutex);
-		lane->ops->confirm(lane->store, &finding->question->base, 0, ttl_ms);
-		(void)pthread_mutex_unlock(&lane->mutex);
+	if (lane->ops->confirm == NULL) {
+		return true;
 	}
+	(void)pthread_mutex_lock(&lane->mutex);
+	first = settle(finding->question);
+	if (first) {
+		lane->ops->confirm(lane->store, &finding->question->base, 0, ttl_ms);
+	}
+	(void)pthread_mutex_unlock(&lane->mutex);
+	return first;
 }
 
-void
+static bool
+throw_away(struct lane_finding *finding, bool distrusted)
+{
+	struct lane *lane = finding->lane;
+	struct pipe_guard guard = enter(lane);
+	bool first = settle(finding->question);
+
+	if (first && lane->ops->remove != NULL) {
+		lane->ops->remove(lane->store, &finding->question->key.key);
+	}
+	if (first && distrusted && lane->ops->distrust != NULL) {
+		poll_loop_glance(lane->loop); /* so that it is sent before */
+		lane->ops->distrust(lane->store);
+	}
+	leave(lane, &guard);
+	return first;
+}
+
+bool
 lane_remove(struct lane_finding *finding)
 {
-	struct lane *lane = finding->lane;
-	struct pipe_guard guard;
-
-	if (lane->ops->remove != NULL) {
-		guard = enter(lane);
-		lane->ops->remove(lane->store, &finding->question->key.key);
-		leave(lane, &guard);
-	}
+	return throw_away(finding, false);
 }
 
-void
+bool
 lane_distrust(struct lane_finding *finding)
 {
-	struct lane *lane = finding->lane;
-	struct pipe_guard guard;
-
-	if (lane->ops->distrust != NULL) {
-		guard = enter(lane);
-		lane->ops->distrust(lane->store);
-		leave(lane, &guard);
-	}
+	return throw_away(finding, true);
 }
 
 void
@@ -383,9 +432,9 @@ lane_attend(struct lane *lane, struct poll_set *set)
 	struct pipe_guard guard = enter(lane);
 
 	if (lane->leader == NULL && clock_now_ns() - lane->led_ns >= BUSY_NS) {
-		lane->attended = true;
-		(void)poll_loop_collect(lane->loop, set);
+		poll_loop_collect(lane->loop, set);
 		part.count = set->count - part.first;
+		lane->attended = part.count > 0;
 	} else if (lane->leader == NULL) {
 		poll_loop_glance(lane->loop);
 	}

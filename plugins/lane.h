@@ -49,12 +49,16 @@ struct lane_finding {
 enum lane_answer lane_look_up(struct lane *lane, const struct generation_key *key, size_t expected,
 			      uint64_t deadline_ns, struct lane_finding *finding);
 
-/* The value is good, and stays so for `ttl_ms` (0: no end). */
-void lane_confirm(struct lane_finding *finding, uint64_t ttl_ms);
+/*
+ * What is to become of it; of all who found it by one question the first one is heard, and gets true.
+ *
+ * The value is good, and stays so for `ttl_ms` (0: no end).
+ */
+bool lane_confirm(struct lane_finding *finding, uint64_t ttl_ms);
 /* The value is no good: it goes from the store. */
-void lane_remove(struct lane_finding *finding);
-/* The value is the answer to another key. */
-void lane_distrust(struct lane_finding *finding);
+bool lane_remove(struct lane_finding *finding);
+/* The value is the answer to another key: it goes, and so do the connections. */
+bool lane_distrust(struct lane_finding *finding);
 void lane_finding_end(struct lane_finding *finding);
 
 /* Stores where nothing is yet, behind everybody's back; takes over `value`, whose bytes leave `bytes` with it. */

@@ -30,6 +30,8 @@ static struct {
 	atomic_uint asked;
 	unsigned removed;
 	unsigned stored;
+	bool holds; /* inserts, until the end */
+	struct cache_insert *held;
 } server;
 
 static void
@@ -72,6 +74,10 @@ static void
 fake_detach(struct cache_lane *lane)
 {
 	answer_all(lane, true);
+	if (server.held != NULL) {
+		server.held->done(server.held);
+		server.held = NULL;
+	}
 	lane->host->watch_free(lane->watch);
 	free(lane);
 }
@@ -94,7 +100,8 @@ fake_insert(struct cache_lane *lane, struct cache_insert *insert)
 	(void)lane;
 	assert_int_equal(insert->mode, CACHE_KEEP);
 	server.stored++;
-	return true;
+	server.held = server.holds ? insert : NULL;
+	return !server.holds;
 }
 
 static void
@@ -137,6 +144,7 @@ static int
 set_up(void **state)
 {
 	server.down = false;
+	server.holds = false;
 	atomic_store(&server.asked, 0);
 	server.removed = 0;
 	server.stored = 0;
@@ -181,7 +189,8 @@ test_failed(void **state)
 	lane_finding_end(&finding);
 }
 
-/* What nobody waits for any more is answered later, or when the lane goes, and kept by nobody; nor is it asked again. */
+/* What nobody waits for any more is answered later, or when the lane goes, and kept by nobody; nor is it asked again.
+ */
 static void
 test_late(void **state)
 {
@@ -211,6 +220,41 @@ test_insert(void **state)
 	lane_insert(*state, &key, value, 0, &bytes);
 	assert_int_equal(server.stored, 1);
 	assert_int_equal(atomic_load(&bytes), 0);
+}
+
+/* What is on its way when the lane goes is given up, and counted as such. */
+static void
+test_insert_on_its_way(void **state)
+{
+	struct generation_key key = key_of("1");
+	struct blob *value = blob_copy(bytes_text("value"));
+	atomic_size_t bytes = value->length;
+	struct lane *lane = lane_new(&ops, NULL);
+
+	(void)state;
+	server.holds = true;
+	lane_insert(lane, &key, value, 0, &bytes);
+	assert_int_equal(atomic_load(&bytes), 5);
+	lane_free(lane);
+	assert_int_equal(atomic_load(&bytes), 0);
+}
+
+/* Of those who found it by one question the first says what is to become of it. */
+static void
+test_settled_once(void **state)
+{
+	struct generation_key key = key_of("1");
+	struct lane_finding first;
+	struct lane_finding second;
+
+	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns(), &first), LANE_LATE);
+	tell();
+	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * SECOND_NS, &second), LANE_FOUND);
+	assert_true(lane_remove(&second));
+	assert_false(lane_remove(&first));
+	assert_int_equal(server.removed, 1);
+	lane_finding_end(&first);
+	lane_finding_end(&second);
 }
 
 /* The keeper attends, and whoever looks something up takes over. */
@@ -296,8 +340,14 @@ main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 	static const struct CMUnitTest tests[] = {
-		TEST(test_found),  TEST(test_failed),	TEST(test_late),
-		TEST(test_insert), TEST(test_attended), TEST(test_many),
+		TEST(test_found),
+		TEST(test_failed),
+		TEST(test_late),
+		TEST(test_insert),
+		TEST(test_insert_on_its_way),
+		TEST(test_settled_once),
+		TEST(test_attended),
+		TEST(test_many),
 	};
 	struct error error;
 	int failed;

@@ -1,8 +1,8 @@
 /*
- * Which look-ups are worth their time. A store that answers, but later than lookup_timeout, costs each request that time
- * and gives nothing. So after many late answers in a row look-ups are skipped, and one now and then finds out whether
- * the store is quick again; and a key whose value came late twice in a row, because it is large, say, is left alone for
- * a moment.
+ * Which look-ups are worth their time. A store that answers, but later than lookup_timeout, costs each request that
+ * time and gives nothing. So after many late answers in a row look-ups are skipped, and one now and then finds out
+ * whether the store is quick again; and a key whose value came late twice in a row, because it is large, say, is left
+ * alone for a moment.
  *
  * It remembers the sizes of values, too, by key: a large one is asked for in another way. Any thread may call.
  */
@@ -18,11 +18,12 @@
 /* All zero: nothing is known. */
 struct patience {
 	atomic_uint late_in_row;
+	_Atomic uint64_t late_ns;  /* when the last one of them ended */
 	_Atomic uint64_t tried_ns; /* while look-ups are skipped: the last one that was not */
-	struct {
+	struct patience_key {
 		_Atomic uint32_t size;	  /* of the value; 0: not known */
-		_Atomic uint32_t late_ms; /* clock_now_ns(), cut; 0: it was in time, but for once */
-		atomic_bool late_once;
+		_Atomic uint32_t late_ms; /* the last late one, of clock_now_ns(), cut */
+		_Atomic uint32_t late_in_row;
 	} keys[PATIENCE_KEYS];
 };
 
@@ -34,11 +35,14 @@ enum patience_change {
 
 bool patience_allows(struct patience *patience, const struct digest_value *digest, uint64_t now_ns);
 
-/* A look-up that was allowed was late, or was not. */
+/*
+ * A look-up that was allowed was late, or was not. Of several that were under way at a time one counts: what holds up
+ * one holds up all.
+ */
 enum patience_change patience_note(struct patience *patience, const struct digest_value *digest, bool late,
-				   uint64_t now_ns);
+				   uint64_t start_ns, uint64_t now_ns);
 
-uint32_t patience_size(const struct patience *patience, const struct digest_value *digest);
+uint32_t patience_size(struct patience *patience, const struct digest_value *digest);
 void patience_note_size(struct patience *patience, const struct digest_value *digest, size_t size);
 
 #endif

@@ -139,25 +139,23 @@ check(struct plugin *plugin, const struct generation_key *key, struct lane_findi
 		lane_confirm(finding, remaining_ms);
 		return true;
 	case PLUGIN_ENTRY_CORRUPT:
-		lane_remove(finding);
-		break;
-	case PLUGIN_ENTRY_MISPLACED: /* on the way, or where it lies: who can tell */
-		lane_remove(finding);
-		lane_distrust(finding);
-		break;
-	case PLUGIN_ENTRY_EXPIRED: /* by this machine's clock; the store ends it by its own */
+		counter_add(&plugin->corrupt, lane_remove(finding));
 		return false;
+	case PLUGIN_ENTRY_MISPLACED: /* on the way, or where it lies: who can tell */
+		counter_add(&plugin->corrupt, lane_distrust(finding));
+		return false;
+	case PLUGIN_ENTRY_EXPIRED: /* by this machine's clock; the store ends it by its own */
+		break;
 	}
-	counter_add(&plugin->corrupt, 1);
 	return false;
 }
 
 static void
-note_patience(struct plugin *plugin, const struct generation_key *key, bool late)
+note_patience(struct plugin *plugin, const struct generation_key *key, bool late, uint64_t start_ns)
 {
 	char line[160];
 
-	switch (patience_note(&plugin->patience, &key->key.digest, late, clock_now_ns())) {
+	switch (patience_note(&plugin->patience, &key->key.digest, late, start_ns, clock_now_ns())) {
 	case PATIENCE_LOST:
 		(void)snprintf(
 			line, sizeof(line),
@@ -176,15 +174,16 @@ note_patience(struct plugin *plugin, const struct generation_key *key, bool late
 }
 
 static bool
-take_finding(struct plugin *plugin, const struct generation_key *key, enum lane_answer answer,
+take_finding(struct plugin *plugin, const struct generation_key *key, enum lane_answer answer, uint64_t start_ns,
 	     struct lane_finding *finding)
 {
-	note_patience(plugin, key, answer == LANE_LATE);
+	if (answer != LANE_FAILED) { /* that tells nothing of how quick it is */
+		note_patience(plugin, key, answer == LANE_LATE, start_ns);
+	}
 	counter_add(&plugin->late, answer == LANE_LATE);
 	counter_add(&plugin->failed, answer == LANE_FAILED);
 	if (answer == LANE_DAMAGED) {
-		counter_add(&plugin->corrupt, 1);
-		lane_remove(finding);
+		counter_add(&plugin->corrupt, lane_remove(finding));
 	}
 	return answer == LANE_FOUND && check(plugin, key, finding);
 }
@@ -195,6 +194,7 @@ look_up_in_lane(struct plugin *plugin, const struct generation_key *key, TRITONC
 {
 	uint64_t now_ns = clock_now_ns();
 	uint64_t deadline_ns = now_ns + (uint64_t)plugin->settings.lookup_timeout_ms * 1000000U;
+	uint32_t size = patience_size(&plugin->patience, &key->key.digest);
 	struct lane_finding finding;
 	enum lane_answer answer;
 	bool hit;
@@ -203,9 +203,9 @@ look_up_in_lane(struct plugin *plugin, const struct generation_key *key, TRITONC
 		counter_add(&plugin->skipped, 1);
 		return false;
 	}
-	answer = lane_look_up(choose_lane(plugin), key, patience_size(&plugin->patience, &key->key.digest), deadline_ns,
-			      &finding);
-	hit = take_finding(plugin, key, answer, &finding) && give(finding.value, entry, allocator, refused);
+	/* The store would guess by the scope, which here is that of all models. */
+	answer = lane_look_up(choose_lane(plugin), key, size == 0 ? 1 : size, deadline_ns, &finding);
+	hit = take_finding(plugin, key, answer, now_ns, &finding) && give(finding.value, entry, allocator, refused);
 	lane_finding_end(&finding);
 	return hit;
 }
@@ -604,6 +604,7 @@ plugin_close(struct plugin *plugin)
 	}
 	free(plugin->lanes);
 	lane_free(plugin->writer);
+	keeper_free(plugin->keeper);
 	if (plugin->direct != NULL) {
 		plugin->ops->detach(plugin->direct);
 	}

@@ -356,10 +356,9 @@ leave_questions(struct poll_loop *loop)
 
 /* --- Turns --- */
 
-size_t
+void
 poll_loop_collect(struct poll_loop *loop, struct poll_set *set)
 {
-	size_t first = set->count;
 	struct watch *watch;
 	struct timer *timer;
 
@@ -382,7 +381,6 @@ poll_loop_collect(struct poll_loop *loop, struct poll_set *set)
 	} else if (loop->collected_until_ns < set->until_ns) {
 		set->until_ns = loop->collected_until_ns;
 	}
-	return first;
 }
 
 static void
@@ -469,7 +467,7 @@ poll_loop_glance(struct poll_loop *loop)
 {
 	struct poll_set set = {0};
 
-	(void)poll_loop_collect(loop, &set);
+	poll_loop_collect(loop, &set);
 	set.until_ns = 0;
 	poll_set_wait(&set);
 	poll_loop_turn(loop, &set, 0, set.count);

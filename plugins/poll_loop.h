@@ -40,8 +40,8 @@ void poll_loop_free(struct poll_loop *loop);
 /* What the lane is attached with. */
 const struct cache_host *poll_loop_host(const struct poll_loop *loop);
 
-/* Adds the loop's descriptors, and moves until_ns to its next timer. Returns where they begin. */
-size_t poll_loop_collect(struct poll_loop *loop, struct poll_set *set);
+/* Adds the loop's descriptors, and moves until_ns to its next timer. */
+void poll_loop_collect(struct poll_loop *loop, struct poll_set *set);
 
 /* Gives out what has happened: events of these, names, timers that are due. */
 void poll_loop_turn(struct poll_loop *loop, const struct poll_set *set, size_t first, size_t count);

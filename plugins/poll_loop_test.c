@@ -115,7 +115,6 @@ test_events_of_the_dead(void **state)
 	struct thing old = {.host = host};
 	struct thing new = {.host = host};
 	int ends[2];
-	size_t first;
 
 	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
@@ -123,12 +122,12 @@ test_events_of_the_dead(void **state)
 	old.watch = host->watch_new(host->context, ends[0], on_event, &old);
 	host->watch_set(old.watch, CACHE_READ);
 	poll_set_clear(&set, clock_now_ns() + HOUR_NS);
-	first = poll_loop_collect(loop, &set);
+	poll_loop_collect(loop, &set);
 	poll_set_wait(&set);
 	host->watch_free(old.watch);
 	new.watch = host->watch_new(host->context, ends[0], on_event, &new);
 	host->watch_set(new.watch, CACHE_READ);
-	poll_loop_turn(loop, &set, first, set.count);
+	poll_loop_turn(loop, &set, 0, set.count);
 	assert_int_equal(old.calls + new.calls, 0);
 	turn(loop);
 	assert_int_equal(new.calls, 1);
@@ -154,13 +153,13 @@ test_timers(void **state)
 	host->timer_set(late.timer, 3600000);
 	host->timer_set(soon.timer, 0);
 	poll_set_clear(&set, clock_now_ns() + 2 * HOUR_NS);
-	(void)poll_loop_collect(loop, &set);
+	poll_loop_collect(loop, &set);
 	assert_true(set.until_ns <= clock_now_ns());
 	turn(loop);
 	turn(loop);
 	assert_int_equal(soon.calls, 1);
 	poll_set_clear(&set, clock_now_ns() + 2 * HOUR_NS);
-	(void)poll_loop_collect(loop, &set);
+	poll_loop_collect(loop, &set);
 	assert_true(set.until_ns > clock_now_ns() && set.until_ns <= clock_now_ns() + HOUR_NS);
 	soon.frees = true;
 	host->timer_set(soon.timer, 0);
@@ -201,7 +200,7 @@ test_used(void **state)
 	host->watch_set(thing.watch, CACHE_READ);
 	host->timer_set(timer.timer, 1000000);
 	poll_set_clear(&set, UINT64_MAX);
-	(void)poll_loop_collect(loop, &set);
+	poll_loop_collect(loop, &set);
 	poll_loop_used(loop);
 	host->timer_set(timer.timer, 2000000);
 	poll_loop_used(loop);
@@ -212,7 +211,7 @@ test_used(void **state)
 	host->watch_set(thing.watch, CACHE_READ);
 	turn(loop);
 	poll_set_clear(&set, UINT64_MAX);
-	(void)poll_loop_collect(loop, &set);
+	poll_loop_collect(loop, &set);
 	host->timer_set(timer.timer, 1000);
 	poll_loop_used(loop);
 	assert_true(is_woken(loop, &set));
@@ -237,7 +236,7 @@ test_names(void **state)
 	host->resolve(host->context, "127.0.0.1", 6379, 5, on_resolved, &numeric);
 	assert_false(numeric.resolved); /* never before it returns */
 	poll_set_clear(&set, UINT64_MAX);
-	(void)poll_loop_collect(loop, &set);
+	poll_loop_collect(loop, &set);
 	assert_int_equal(set.until_ns, 0); /* there is something to be given out already */
 	turn(loop);
 	assert_int_equal(numeric.port, 6379);

@@ -81,7 +81,9 @@ take_value(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, c
 {
 	lane_note_size(lane, &lookup->keys[index], reply->base.len);
 	lookup->values[index] = packing_unpack(lane->packing, blob_ref(reply->blob));
-	lookup->corrupt = lookup->corrupt || lookup->values[index] == NULL;
+	if (lookup->values[index] == NULL) {
+		lookup->corrupt = lookup->corrupt || packing_is_damaged(blob_bytes(reply->blob));
+	}
 }
 
 /* Only a string or nothing is the answer to such a question. */

@@ -29,7 +29,6 @@
 #define SAMPLE_EVERY 256
 #define SAMPLE_SIZE_MAX ((size_t)128 * 1024)
 
-
 /* In the byte order of this machine; the checksum is as stored. */
 struct header {
 	uint16_t version;
@@ -510,6 +509,13 @@ packing_unpack(struct packing_lane *lane, struct blob *value)
 	}
 	blob_unref(value);
 	return plain;
+}
+
+bool
+packing_is_damaged(struct bytes value)
+{
+	return marked(value) &&
+	       (value.length < PACKING_HEADER_SIZE || header_read(value.at).checksum != checksum_of(value));
 }
 
 /* --- Figures --- */

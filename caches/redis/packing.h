@@ -75,6 +75,9 @@ struct blob *packing_unpack(struct packing_lane *lane, struct blob *value);
 /* Makes the checksum of a packed value right; `length` is at least PACKING_HEADER_SIZE. */
 void packing_seal(uint8_t *packed, size_t length);
 
+/* A value that could not be unpacked: is that the value's fault, and not of the memory or of a newer codec? */
+bool packing_is_damaged(struct bytes value);
+
 /* A model's figures; models beyond the 1024th share those of the model "". Any thread. */
 void packing_metrics(struct packing *packing, const struct metric_sink *sink);
 
