@@ -228,6 +228,18 @@ take_plugin(struct cache_config *config, const char *path)
 	return ops;
 }
 
+/* A folder was named, and nothing is taken from it. */
+static void
+tell_of_folder(const struct serve_settings *settings, const char *name)
+{
+	if (settings->cache_directory != NULL) {
+		log_warning("cache '%s': the built-in one is used; --cache-directory=%s is for plug-ins, and "
+			    "'%s/libtritoncache_%s.so' %s",
+			    name, settings->cache_directory, name, name,
+			    strcmp(name, "tiered") == 0 ? "was not asked for, or is not there" : "is not there");
+	}
+}
+
 static const struct cache_ops *
 choose_store(const struct serve_settings *settings, struct cache_config *config)
 {
@@ -235,7 +247,13 @@ choose_store(const struct serve_settings *settings, struct cache_config *config)
 	/* Two names together are ours, whatever lies in the folder. */
 	char *plugin = config->second != NULL ? NULL : find_plugin(settings, config->name, ops != NULL);
 
-	return plugin == NULL ? ops : take_plugin(config, plugin);
+	if (plugin != NULL) {
+		return take_plugin(config, plugin);
+	}
+	if (ops != NULL) {
+		tell_of_folder(settings, config->name);
+	}
+	return ops;
 }
 
 static enum status
@@ -272,6 +290,10 @@ cache_config_open(const struct serve_settings *settings, struct response_cache *
 		return *cache == NULL ? error->status : STATUS_OK;
 	}
 	if (settings->cache_configs.count == 0) {
+		if (settings->cache_directory != NULL) {
+			log_warning("--cache-directory=%s is for caches that a --cache-config names, and there is none",
+				    settings->cache_directory);
+		}
 		*cache = response_cache_open(&cache_local_ops, NULL, 0, error);
 		return *cache == NULL ? error->status : STATUS_OK;
 	}

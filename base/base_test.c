@@ -215,6 +215,30 @@ test_digests(void **state)
 }
 
 static void
+test_unknown_options(void **state)
+{
+	static const struct option one[] = {{.name = "local.size"}, {.name = "redis.host"}};
+	static const struct option other[] = {{.name = "ttl"}};
+	static const struct option_table tables[] = {{one, 2}, {other, 1}};
+	static const struct {
+		const char *key;
+		const char *meant;
+	} cases[] = {
+		{"host", "'redis.host'"}, {"redis.ttl", "'ttl'"}, {"local.sise", "'local.size'"}, {"tll", "'ttl'"}};
+	struct error error;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		assert_int_equal(option_unknown("cache 'c'", tables, 2, cases[i].key, &error), STATUS_INVALID_ARGUMENT);
+		assert_non_null(strstr(error.text, "cache 'c' has no option"));
+		assert_non_null(strstr(error.text, cases[i].meant));
+	}
+	(void)option_unknown("cache 'c'", tables, 2, "unlike", &error);
+	assert_null(strstr(error.text, "did you mean"));
+	assert_non_null(strstr(error.text, "it has: local.size, redis.host, ttl"));
+}
+
+static void
 test_metric_labels(void **state)
 {
 	struct buf labels;
@@ -243,6 +267,7 @@ main(void)
 		cmocka_unit_test(test_nearest),
 		cmocka_unit_test(test_shapes_and_strings),
 		cmocka_unit_test(test_digests),
+		cmocka_unit_test(test_unknown_options),
 		cmocka_unit_test(test_metric_labels),
 	};
 

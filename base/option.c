@@ -232,10 +232,26 @@ option_nearest(const char *const *names, size_t count, struct bytes name)
 	return nearest;
 }
 
+/* A name that is the same but for what tells to which part it belongs: redis.host for host, ttl for redis.ttl. */
+static const char *
+counterpart(const char *const *names, size_t count, const char *key)
+{
+	const char *key_dot = strrchr(key, '.');
+
+	for (size_t i = 0; i < count; i++) {
+		const char *dot = strrchr(names[i], '.');
+
+		if (strcmp(dot == NULL ? names[i] : dot + 1, key_dot == NULL ? key : key_dot + 1) == 0) {
+			return names[i];
+		}
+	}
+	return NULL;
+}
+
 enum status
 option_unknown(const char *who, const struct option_table *tables, size_t count, const char *key, struct error *error)
 {
-	const char *names[NAMES_MAX];
+	const char *names[NAMES_MAX] = {NULL};
 	const char *nearest;
 	size_t name_count = 0;
 
@@ -244,7 +260,8 @@ option_unknown(const char *who, const struct option_table *tables, size_t count,
 			names[name_count++] = tables[t].options[i].name;
 		}
 	}
-	nearest = option_nearest(names, name_count, bytes_text(key));
+	nearest = counterpart(names, name_count, key);
+	nearest = nearest == NULL ? option_nearest(names, name_count, bytes_text(key)) : nearest;
 	(void)error_set(error, STATUS_INVALID_ARGUMENT, "%s has no option '%s'%s%s%s; it has:", who, key,
 			nearest == NULL ? "" : ", did you mean '", nearest == NULL ? "" : nearest,
 			nearest == NULL ? "" : "'");

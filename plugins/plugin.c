@@ -11,6 +11,7 @@
 #include "plugins/settings.h"
 #include "plugins/triton.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -36,6 +37,15 @@ static const char *const refusal_names[REFUSAL_COUNT] = {
 	[REFUSED_BACKLOG] = "backlog",	     [REFUSED_HOST] = "host",
 };
 
+#define STRIPES 16
+
+/* What every look-up counts, for some of the processors: one count for all would go from one to the other each time. */
+struct stripe {
+	_Alignas(64) counter lookups;
+	counter hits;
+	counter lookup_ns;
+};
+
 struct plugin {
 	const struct cache_ops *ops;
 	struct cache *store;
@@ -50,13 +60,11 @@ struct plugin {
 	struct patience patience;
 	atomic_size_t next;
 
-	counter lookups;
-	counter hits;
+	struct stripe stripes[STRIPES];
 	counter late;
 	counter skipped;
 	counter failed;
 	counter corrupt;
-	counter lookup_ns;
 	counter insert_ns;
 	counter refusals[REFUSAL_COUNT];
 };
@@ -210,6 +218,19 @@ look_up_in_lane(struct plugin *plugin, const struct generation_key *key, TRITONC
 	return hit;
 }
 
+static void
+count_look_up(struct plugin *plugin, bool hit, uint64_t took_ns)
+{
+	int processor = sched_getcpu();
+	struct stripe *stripe = &plugin->stripes[processor < 0 ? 0 : processor % STRIPES];
+
+	counter_add(&stripe->lookups, 1);
+	counter_add(&stripe->lookup_ns, took_ns);
+	if (hit) {
+		counter_add(&stripe->hits, 1);
+	}
+}
+
 bool
 plugin_look_up(struct plugin *plugin, const char *triton_key, TRITONCACHE_CacheEntry *entry,
 	       TRITONCACHE_Allocator *allocator, TRITONSERVER_Error **refused)
@@ -220,7 +241,6 @@ plugin_look_up(struct plugin *plugin, const char *triton_key, TRITONCACHE_CacheE
 	bool hit = false;
 
 	*refused = NULL;
-	counter_add(&plugin->lookups, 1);
 	if (*triton_key != '\0') {
 		generation_make_key(plugin->generation, triton_key, &key);
 		value = look_up_at_once(plugin, &key, start_ns, false);
@@ -234,8 +254,7 @@ plugin_look_up(struct plugin *plugin, const char *triton_key, TRITONCACHE_CacheE
 			generation_missed(plugin->generation, &key);
 		}
 	}
-	counter_add(&plugin->hits, hit);
-	counter_add(&plugin->lookup_ns, clock_now_ns() - start_ns);
+	count_look_up(plugin, hit, clock_now_ns() - start_ns);
 	return hit;
 }
 
@@ -409,9 +428,15 @@ plugin_insert(struct plugin *plugin, const char *key, TRITONCACHE_CacheEntry *en
 static void
 tell_as_triton(struct plugin *plugin, const struct metric_sink *sink, const struct cache_statistics *statistics)
 {
-	uint64_t lookups = counter_read(&plugin->lookups);
-	uint64_t hits = counter_read(&plugin->hits);
+	uint64_t lookups = 0;
+	uint64_t hits = 0;
+	uint64_t lookup_ns = 0;
 
+	for (size_t i = 0; i < STRIPES; i++) {
+		lookups += counter_read(&plugin->stripes[i].lookups);
+		hits += counter_read(&plugin->stripes[i].hits);
+		lookup_ns += counter_read(&plugin->stripes[i].lookup_ns);
+	}
 	if (statistics->capacity_bytes > 0) {
 		metric_tell_family(sink, "nv_cache_util", "gauge", "Cache utilization [0.0 - 1.0]");
 		sink->sample(sink->context, "nv_cache_util", NULL, 0,
@@ -426,7 +451,7 @@ tell_as_triton(struct plugin *plugin, const struct metric_sink *sink, const stru
 	metric_tell_one(sink, "nv_cache_num_misses", "gauge", "Number of cache misses in cache",
 			lookups > hits ? lookups - hits : 0);
 	metric_tell_one(sink, "nv_cache_lookup_duration", "gauge", "Total cache lookup duration, in microseconds",
-			counter_read(&plugin->lookup_ns) / 1000);
+			lookup_ns / 1000);
 	metric_tell_one(sink, "nv_cache_insertion_duration", "gauge", "Total cache insertion duration, in microseconds",
 			counter_read(&plugin->insert_ns) / 1000);
 }
@@ -568,11 +593,14 @@ open_parts(struct plugin *plugin, const char *json, struct error *error)
 static void
 say_opened(const struct plugin *plugin)
 {
+	struct generation_key key;
 	char store[512];
-	char line[640];
+	char line[800];
 
 	plugin->ops->describe(plugin->store, store, sizeof(store));
-	(void)snprintf(line, sizeof(line), "hippocamp %s cache: %s", HIPPOCAMP_VERSION, store);
+	generation_make_key(plugin->generation, "", &key);
+	(void)snprintf(line, sizeof(line), "hippocamp %s cache: %s; entries are kept as %.*s", HIPPOCAMP_VERSION, store,
+		       (int)key.key.scope.length, key.scope_text);
 	triton_log(LOG_INFO, line);
 }
 
@@ -580,13 +608,13 @@ struct plugin *
 plugin_open(const char *json, struct error *error)
 {
 	const struct cache_ops *ops = plugin_store();
-	struct plugin *plugin = ops == NULL ? NULL : calloc(1, sizeof(*plugin));
+	struct plugin *plugin = ops == NULL ? NULL : aligned_alloc(_Alignof(struct plugin), sizeof(*plugin));
 
 	if (plugin == NULL) {
 		(void)error_set(error, STATUS_UNAVAILABLE, "no memory for the cache");
 		return NULL;
 	}
-	plugin->ops = ops;
+	*plugin = (struct plugin){.ops = ops};
 	if (open_parts(plugin, json == NULL ? "{}" : json, error) != STATUS_OK) {
 		plugin_close(plugin);
 		return NULL;

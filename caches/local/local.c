@@ -60,7 +60,7 @@ local_open(void *settings, bool secret_wanted, struct error *error)
 	while (count < SHARDS_MAX && size / (count * 2) >= SHARD_BUDGET_MIN) {
 		count *= 2;
 	}
-	cache = calloc(1, sizeof(*cache) + count * sizeof(cache->shards[0]));
+	cache = aligned_alloc(_Alignof(struct cache), sizeof(*cache) + count * sizeof(cache->shards[0]));
 	if (cache != NULL) {
 		cache->size = size;
 		cache->shard_count = count;

@@ -49,8 +49,14 @@ same(const struct digest_value *a, const struct digest_value *b)
 bool
 shard_init(struct shard *shard, uint64_t budget)
 {
+	pthread_mutexattr_t adaptive;
+
 	*shard = (struct shard){.budget = budget, .table_size = TABLE_SIZE_FIRST};
-	(void)pthread_mutex_init(&shard->mutex, NULL);
+	/* It is held for so short that who waits a moment hardly ever has to sleep, which costs more. */
+	(void)pthread_mutexattr_init(&adaptive);
+	(void)pthread_mutexattr_settype(&adaptive, PTHREAD_MUTEX_ADAPTIVE_NP);
+	(void)pthread_mutex_init(&shard->mutex, &adaptive);
+	(void)pthread_mutexattr_destroy(&adaptive);
 	TAILQ_INIT(&shard->small);
 	TAILQ_INIT(&shard->main);
 	shard->table = calloc(shard->table_size, sizeof(*shard->table));

@@ -33,10 +33,10 @@ struct shard_ghost {
 };
 
 struct shard {
-	pthread_mutex_t mutex;
-	struct shard_node **table;  /* chains */
-	size_t table_size;	    /* a power of two */
-	struct shard_ghost *ghosts; /* as many as the table has chains */
+	_Alignas(64) pthread_mutex_t mutex; /* on a line of its own, as other threads use other shards */
+	struct shard_node **table;	    /* chains */
+	size_t table_size;		    /* a power of two */
+	struct shard_ghost *ghosts;	    /* as many as the table has chains */
 	uint32_t departures;
 	struct shard_queue small;
 	struct shard_queue main;

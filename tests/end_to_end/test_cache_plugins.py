@@ -56,6 +56,16 @@ def test_our_own(serve, repository, tmp_path, redis_server, name):
     eventually(lambda: server.metrics()[("plugin_hippocamp_cache_inserts_total", frozenset())] == 1, "its own figures")
 
 
+@pytest.mark.parametrize("settings, words", [
+    (["--cache-config=local,size=1MB"], "the built-in one is used"),
+    (["--cache-config=local,size=1MB", f"--cache-config=redis,host={LOCAL}"], "the built-in one is used"),
+    ([], "there is none")])
+def test_a_folder_from_which_nothing_is_taken(serve, repository, settings, words):
+    server = serve(repository.add("simple"), "--cache-dir=/nowhere/caches", *settings)
+    (line,) = server.lines("^W.*--cache-directory=/nowhere/caches")
+    assert words in line
+
+
 def test_good(serve, repository, odd):
     """Rows, options of ours beside those of the plug-in, and its end."""
     server = serve(repository.add("simple"), *odd("good", "ttl=100", "foo=bar", "plugin.ttl=7", "foo=baz"), "--threads=1")

@@ -122,7 +122,7 @@ main(int argc, char **argv)
 	if (argc < 2 || argv[1][0] == '-' || !configuration_of(&json, argv + 2, argc - 2)) {
 		return usage();
 	}
-	log_configure(&(struct log_settings){.error = true});
+	log_configure(&(struct log_settings){.error = true, .warning = true}); /* the plug-in may say why */
 	host_open_stub();
 	if (!run_check(&first, argv[1], (const char *)json.at, wrong, sizeof(wrong)) || wrong[0] != '\0') {
 		(void)fprintf(stderr, "cache_conformance: '%s' cannot be tried: %s\n", argv[1], wrong);
