@@ -52,9 +52,13 @@ struct cache_lane {
 	struct call_list ended; /* and not yet answered */
 };
 
-/* A look-up, or an insert, on its way. `lookup` and `insert` are for the lane's thread, the rest for the worker. */
+/*
+ * A look-up, or an insert, on its way. `lookup` and `insert` are for the lane's thread, the rest for the worker.
+ * Counted: by the lane until it is answered, and by the worker until it is done with it.
+ */
 struct call {
 	struct work work; /* first */
+	atomic_uint references;
 	struct cache_lane *lane;
 	struct cache_lookup *lookup;
 	struct cache_insert *insert;
@@ -245,21 +249,25 @@ free_call(struct call *call)
 }
 
 static void
+call_unref(struct call *call)
+{
+	if (atomic_fetch_sub(&call->references, 1) == 1) {
+		free_call(call);
+	}
+}
+
+static void
 end_call(struct call *call)
 {
 	struct cache_lane *lane = call->lane;
-	bool detached;
 
 	(void)pthread_mutex_lock(&lane->mutex);
-	detached = lane->detached;
-	if (!detached) {
+	if (!lane->detached) {
 		TAILQ_INSERT_TAIL(&lane->ended, call, ended_list);
 		(void)eventfd_write(lane->wake_fd, 1);
 	}
 	(void)pthread_mutex_unlock(&lane->mutex);
-	if (detached) {
-		free_call(call);
-	}
+	call_unref(call);
 }
 
 static void
@@ -291,7 +299,7 @@ answer_lookup(struct call *call)
 		counter_add(&call->lane->cache->hits, lookup->values[i] != NULL && !lookup->uncounted);
 		counter_add(&call->lane->cache->failures, call->keys[i].failed);
 	}
-	free_call(call);
+	call_unref(call);
 	lookup->done(lookup);
 }
 
@@ -302,7 +310,7 @@ answer_insert(struct call *call)
 	struct cache *cache = call->lane->cache;
 
 	counter_add(call->stored ? &cache->inserts : &cache->dropped, 1);
-	free_call(call);
+	call_unref(call);
 	insert->done(insert);
 }
 
@@ -379,6 +387,7 @@ new_call(struct cache_lane *lane, const struct cache_key *keys, size_t count)
 		return NULL;
 	}
 	*call = (struct call){.work.run = run_call, .lane = lane, .keys = calloc(count, sizeof(*call->keys))};
+	atomic_init(&call->references, 2);
 	(void)atomic_fetch_add(&lane->references, 1);
 	good = call->keys != NULL;
 	while (good && call->count < count) {
@@ -491,6 +500,7 @@ give_up(struct cache_lane *lane)
 		struct cache_insert *insert = call->insert;
 
 		TAILQ_REMOVE(&lane->unanswered, call, unanswered_list);
+		call_unref(call);
 		if (lookup != NULL) {
 			counter_add(&lane->cache->failures, lookup->count);
 			lookup->failed = true;

@@ -96,6 +96,22 @@ insert_and_find(struct subject *subject, const char *key, size_t size, uint32_t 
 	return NULL;
 }
 
+/* What is not to be stored is given some time to be. */
+static enum found
+look_up_for_a_while(const struct subject *subject, const char *key)
+{
+	enum found result = FOUND_NOTHING;
+	struct buf found;
+
+	buf_init(&found, BUF_MAX);
+	for (int i = 0; i < 200 && result == FOUND_NOTHING; i++) {
+		result = subject_look_up(subject, key, &found);
+		pause_shortly();
+	}
+	buf_fini(&found);
+	return result;
+}
+
 /* --- In order --- */
 
 static const char *
@@ -213,18 +229,9 @@ check_keys(struct subject *subject, const char *json)
 static const char *
 check_copy_fails_on_insert(struct subject *subject, const char *json)
 {
-	struct buf found;
-	enum found result = FOUND_NOTHING;
-
 	TRY(subject_initialize(subject, json));
 	(void)subject_insert_in_vain(subject, "9", 5000);
-	buf_init(&found, BUF_MAX);
-	for (int i = 0; i < 200 && result == FOUND_NOTHING; i++) {
-		result = subject_look_up(subject, "9", &found);
-		pause_shortly();
-	}
-	buf_fini(&found);
-	if (result != FOUND_NOTHING) {
+	if (look_up_for_a_while(subject, "9") != FOUND_NOTHING) {
 		FAIL("the copy failed, and yet an entry was stored: memory that nobody wrote is given out as an "
 		     "answer");
 	}
@@ -456,18 +463,9 @@ check_full(struct subject *subject, const char *json)
 static const char *
 expect_not_stored(struct subject *subject, const char *json, const char *key, struct bytes response, const char *why)
 {
-	struct buf found;
-	enum found result = FOUND_NOTHING;
-
 	TRY(subject_initialize(subject, json));
 	(void)subject_insert(subject, key, response);
-	buf_init(&found, BUF_MAX);
-	for (int i = 0; i < 200 && result == FOUND_NOTHING; i++) {
-		result = subject_look_up(subject, key, &found);
-		pause_shortly();
-	}
-	buf_fini(&found);
-	if (result != FOUND_NOTHING) {
+	if (look_up_for_a_while(subject, key) != FOUND_NOTHING) {
 		FAIL("%s", why);
 	}
 	return subject_finalize(subject);
