@@ -14,6 +14,7 @@ struct workers {
 	size_t urgent_count;
 	size_t urgent_max;
 	bool stopping;
+	size_t running;
 	size_t thread_count;
 	pthread_t threads[];
 };
@@ -52,6 +53,8 @@ run(void *argument)
 			(void)pthread_cond_wait(&workers->changed, &workers->mutex);
 		}
 	}
+	workers->running--;
+	(void)pthread_cond_broadcast(&workers->changed);
 	(void)pthread_mutex_unlock(&workers->mutex);
 	return NULL;
 }
@@ -69,11 +72,14 @@ workers_new(size_t threads, size_t urgent_max)
 	STAILQ_INIT(&workers->urgent);
 	STAILQ_INIT(&workers->other);
 	workers->urgent_max = urgent_max;
+	(void)pthread_mutex_lock(&workers->mutex);
 	while (workers->thread_count < threads &&
 	       pthread_create(&workers->threads[workers->thread_count], NULL, run, workers) == 0) {
 		(void)pthread_setname_np(workers->threads[workers->thread_count], "cache plug-in");
 		workers->thread_count++;
 	}
+	workers->running = workers->thread_count;
+	(void)pthread_mutex_unlock(&workers->mutex);
 	if (workers->thread_count == 0) {
 		(void)workers_stop(workers, 0);
 		return NULL;
@@ -99,21 +105,34 @@ workers_add(struct workers *workers, struct work *work, bool urgent)
 	return room;
 }
 
+static bool
+wait_for_end(struct workers *workers, uint64_t patience_ms)
+{
+	struct timespec until;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += (time_t)((patience_ms + 999) / 1000);
+	while (workers->running > 0 &&
+	       pthread_cond_clockwait(&workers->changed, &workers->mutex, CLOCK_MONOTONIC, &until) == 0) {
+	}
+	return workers->running == 0;
+}
+
 bool
 workers_stop(struct workers *workers, uint64_t patience_ms)
 {
-	struct timespec until;
+	bool ended;
 
 	(void)pthread_mutex_lock(&workers->mutex);
 	workers->stopping = true;
 	(void)pthread_cond_broadcast(&workers->changed);
+	ended = wait_for_end(workers, patience_ms);
 	(void)pthread_mutex_unlock(&workers->mutex);
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)((patience_ms + 999) / 1000);
+	if (!ended) {
+		return false;
+	}
 	for (size_t i = 0; i < workers->thread_count; i++) {
-		if (pthread_clockjoin_np(workers->threads[i], NULL, CLOCK_MONOTONIC, &until) != 0) {
-			return false;
-		}
+		(void)pthread_join(workers->threads[i], NULL);
 	}
 	(void)pthread_mutex_destroy(&workers->mutex);
 	(void)pthread_cond_destroy(&workers->changed);
