@@ -21,6 +21,7 @@ struct backend_tensor {
 	size_t rank;
 	int64_t shape[TENSOR_RANK_MAX];
 	bool optional;
+	bool is_other; /* an output that is no tensor (a sequence, a map), which nobody can be given */
 };
 
 /* What the model file itself says of its inputs and outputs. Lives as long as the model. */

@@ -119,6 +119,8 @@ struct model_config {
 	struct bytes backend;
 	struct bytes default_model_filename;
 	int32_t max_batch_size;
+	bool states_max_batch_size; /* the file does, be it 0 */
+	bool states_batching;	    /* that max_batch_size is above 0, or dynamic_batching: not what was completed */
 	struct model_tensor *inputs;
 	size_t input_count;
 	struct model_tensor *outputs;
@@ -136,6 +138,7 @@ struct model_config {
 	struct model_step *steps;
 	size_t step_count;
 	uint32_t max_inflight_requests; /* of ensemble_scheduling */
+	struct bytes repository_agent; /* the first one of model_repository_agents, or empty */
 	bool response_cache;
 	bool decoupled;
 	struct model_warmup *warmups;

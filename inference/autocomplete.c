@@ -239,11 +239,6 @@ check_batching(const struct model_config *config, struct error *error)
 					 "dynamic batching preferred size must be positive for %.*s",
 					 BYTES_ARGS(config->name));
 		}
-		if (batching->preferred[i] > config->max_batch_size) {
-			return error_set(error, STATUS_INVALID_ARGUMENT,
-					 "dynamic batching preferred size must be <= max batch size for %.*s",
-					 BYTES_ARGS(config->name));
-		}
 	}
 	for (size_t i = 0; i < batching->policy_count; i++) {
 		delaying = delaying || delays(&batching->policies[i].policy);
@@ -292,6 +287,12 @@ autocomplete_check(const struct model_config *config, struct error *error)
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "'default_model_filename' must name a file of the version folder for %.*s, got '%.*s'",
 				 BYTES_ARGS(config->name), BYTES_ARGS(config->default_model_filename));
+	}
+	if (config->repository_agent.length > 0) { /* its owner wants the files verified or changed before they are used */
+		return error_set(error, STATUS_UNSUPPORTED,
+				 "model '%.*s' asks for the repository agent '%.*s' (model_repository_agents), and there are "
+				 "no repository agents here: check the files before, and leave the field out",
+				 BYTES_ARGS(config->name), BYTES_ARGS(config->repository_agent));
 	}
 	status = check_scheduling(config, error);
 	if (status == STATUS_OK) {
@@ -375,7 +376,9 @@ can_batch(const struct backend_signature *signature)
 		}
 	}
 	for (size_t i = 0; i < signature->output_count; i++) {
-		if (signature->outputs[i].rank == 0 || signature->outputs[i].shape[0] != -1) {
+		const struct backend_tensor *output = &signature->outputs[i];
+
+		if (!output->is_other && (output->rank == 0 || output->shape[0] != -1)) {
 			return false;
 		}
 	}
@@ -414,7 +417,7 @@ copy_tensors(struct model_config *config, const struct backend_tensor *from, siz
 	*tensors = arena_array(&config->arena, count, sizeof(**tensors));
 	for (size_t i = 0; *tensors != NULL && i < count; i++) {
 		/* Batching models take no optional inputs, as in Triton. */
-		if (from[i].optional && config->max_batch_size > 0) {
+		if (from[i].is_other || (from[i].optional && config->max_batch_size > 0)) {
 			continue;
 		}
 		if (!copy_tensor(config, &from[i], &(*tensors)[kept++])) {
@@ -429,7 +432,7 @@ static enum status
 fill_tensors(struct model_config *config, const struct backend_signature *signature, int32_t default_batch,
 	     struct error *error)
 {
-	if (can_batch(signature) && config->max_batch_size == 0) {
+	if (can_batch(signature) && config->max_batch_size == 0 && !config->states_max_batch_size) {
 		config->max_batch_size = default_batch;
 		if (default_batch > 1 && config->scheduling == MODEL_SCHEDULING_NONE) {
 			config->scheduling = MODEL_SCHEDULING_DYNAMIC;
@@ -498,6 +501,13 @@ compare_tensors(const struct model_config *config, const struct model_tensor *te
 				"unexpected inference %s '%.*s' in the configuration of model '%.*s': the model "
 				"has none of that name",
 				kind, BYTES_ARGS(tensors[i].name), BYTES_ARGS(config->name));
+		}
+		if (found->is_other) {
+			return error_set(error, STATUS_UNSUPPORTED,
+					 "%s '%.*s' of model '%.*s' is not a tensor (a sequence or a map), and only tensors "
+					 "are supported: leave it out of the configuration, or export the model without it "
+					 "(without ZipMap)",
+					 kind, BYTES_ARGS(tensors[i].name), BYTES_ARGS(config->name));
 		}
 		if (found->datatype != tensors[i].datatype) {
 			return error_set(
@@ -575,6 +585,23 @@ fill_instance_groups(struct model_config *config, const struct backend_ops *back
 	return STATUS_OK;
 }
 
+/* Only now is the maximum complete. */
+static enum status
+check_preferred(const struct model_config *config, struct error *error)
+{
+	const struct model_batching *batching = &config->batching;
+
+	for (size_t i = 0; i < batching->preferred_count; i++) {
+		if (batching->preferred[i] > config->max_batch_size) {
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "dynamic batching preferred size must be <= max batch size for %.*s: %d is more "
+					 "than %d",
+					 BYTES_ARGS(config->name), batching->preferred[i], config->max_batch_size);
+		}
+	}
+	return STATUS_OK;
+}
+
 static bool
 fill_batching(struct model_config *config)
 {
@@ -608,6 +635,9 @@ autocomplete_tensors(struct model_config *config, const struct backend_ops *back
 	}
 	if (status == STATUS_OK && signature != NULL) {
 		status = compare(config, signature, error);
+	}
+	if (status == STATUS_OK) {
+		status = check_preferred(config, error);
 	}
 	if (status == STATUS_OK && !fill_batching(config)) {
 		status = no_memory(error);

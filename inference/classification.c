@@ -1,6 +1,7 @@
 #include "inference/classification.h"
 
 #include "base/memory.h"
+#include "inference/folder.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -36,8 +37,13 @@ labels_read(const char *folder, struct bytes name, struct labels **labels, struc
 	size_t length;
 
 	if (file == NULL) {
-		(void)error_set(error, STATUS_INVALID_ARGUMENT, "cannot read label file '%s': %s", path,
-				strerror(errno));
+		const char *reason = strerror(errno);
+		char *likely = folder_likely_name(folder, strrchr(path, '/') + 1);
+
+		(void)error_set(error, STATUS_INVALID_ARGUMENT, "cannot read label file '%s': %s%s%s%s", path, reason,
+				likely == NULL ? "" : "; did you mean '", likely == NULL ? "" : likely,
+				likely == NULL ? "" : "'?");
+		free(likely);
 		free(path);
 		return error->status;
 	}

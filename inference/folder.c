@@ -2,6 +2,7 @@
 
 #include "base/digest.h"
 #include "base/memory.h"
+#include "base/option.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -107,6 +108,45 @@ folder_versions(const char *path, int64_t **versions, size_t *count, struct erro
 	return STATUS_OK;
 }
 
+static const char *
+extension(const char *name)
+{
+	const char *dot = strrchr(name, '.');
+
+	return dot == NULL ? "" : dot;
+}
+
+char *
+folder_likely_name(const char *folder, const char *name)
+{
+	struct dirent **items = NULL;
+	int count = scandir(folder, &items, NULL, alphasort);
+	const char **names = memory_array(count < 0 ? 0 : (size_t)count, sizeof(*names));
+	const char *alike = NULL;
+	const char *likely;
+	size_t alike_count = 0;
+	char *copy;
+
+	for (int i = 0; i < count; i++) {
+		names[i] = items[i]->d_name;
+		if (items[i]->d_name[0] != '.' && strcmp(extension(names[i]), extension(name)) == 0) {
+			alike = names[i];
+			alike_count++;
+		}
+	}
+	likely = option_nearest(names, count < 0 ? 0 : (size_t)count, bytes_text(name));
+	if (likely == NULL || likely[0] == '.') {
+		likely = alike_count == 1 ? alike : NULL;
+	}
+	copy = memory_text(likely);
+	for (int i = 0; i < count; i++) {
+		free(items[i]);
+	}
+	free(items);
+	free(names);
+	return copy;
+}
+
 static uint64_t
 stamp_below(const char *path, uint64_t stamp, int depth)
 {
@@ -169,8 +209,8 @@ file_read(const char *path, size_t maximum, char **text, size_t *length, struct 
 	return STATUS_OK;
 }
 
-static bool
-is_inside(struct bytes relative)
+bool
+folder_path_is_inside(struct bytes relative)
 {
 	size_t start = 0;
 
@@ -201,7 +241,7 @@ file_write_below(const char *root, struct bytes relative, struct bytes content, 
 	FILE *file;
 	bool written;
 
-	if (!is_inside(relative)) {
+	if (!folder_path_is_inside(relative)) {
 		return error_set(error, STATUS_INVALID_ARGUMENT, "invalid file path '%.*s'", BYTES_ARGS(relative));
 	}
 	path = memory_format("%s/%.*s", root, (int)relative.length, (const char *)relative.at);

@@ -1,5 +1,6 @@
 #include "inference/model.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "inference/autocomplete.h"
 #include "inference/fingerprint.h"
@@ -150,11 +151,24 @@ open_ensemble(struct model *model, const struct model_options *options, struct e
 	return model->ensemble == NULL ? error->status : options->format->completed(config, error);
 }
 
+static void
+tell_left_out(const struct model_options *options, const struct backend_signature *signature)
+{
+	for (size_t i = 0; i < signature->output_count; i++) {
+		if (signature->outputs[i].is_other) {
+			log_warning("model '%s' version %" PRId64 ": output '%.*s' is left out, as it is not a tensor (a "
+				    "sequence or a map): export the model without ZipMap to have it",
+				    options->name, options->version, BYTES_ARGS(signature->outputs[i].name));
+		}
+	}
+}
+
 static enum status
 open_backend(struct model *model, const struct model_options *options, struct error *error)
 {
 	struct model_config *config = &model->config;
 	const struct backend_signature *signature = NULL;
+	bool names_outputs = config->output_count > 0;
 	enum status status;
 
 	status = autocomplete_backend(config, options->name, options->backends, &model->backend, error);
@@ -173,6 +187,9 @@ open_backend(struct model *model, const struct model_options *options, struct er
 	}
 	status = autocomplete_tensors(config, model->backend, signature, options->autocomplete, options->default_batch,
 				      error);
+	if (status == STATUS_OK && signature != NULL && !names_outputs) {
+		tell_left_out(options, signature);
+	}
 	return status == STATUS_OK ? options->format->completed(config, error) : status;
 }
 

@@ -6,6 +6,7 @@
 #include "inference/repository_internal.h"
 #include "loop/thread.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -107,6 +108,9 @@ run_command(struct repository *repository, struct repository_command *command)
 
 	if (!command->unload) {
 		command->status = run_load(repository, command, &command->error);
+		if (command->status == STATUS_INTERNAL) { /* it could not even be read: else each version has told why */
+			log_error("%s", command->error.text);
+		}
 	} else {
 		known = repository_find(repository, command->name);
 		if (known != NULL) {
@@ -152,7 +156,9 @@ scan(struct repository *repository, struct error *error)
 			return error_prefix(error, "failed to read model repository: ");
 		}
 		for (size_t k = 0; k < count; k++) {
-			if (repository_find(repository, bytes_text(names[k])) == NULL) {
+			/* lost+found is the file system's */
+			if (strcmp(names[k], "lost+found") != 0 &&
+			    repository_find(repository, bytes_text(names[k])) == NULL) {
 				(void)repository_add(repository, bytes_text(names[k]));
 			}
 			free(names[k]);
@@ -160,6 +166,44 @@ scan(struct repository *repository, struct error *error)
 		free(names);
 	}
 	return STATUS_OK;
+}
+
+/* Files in the place of folders are a new user's first mistake. */
+static bool
+tell_misplaced(const char *path)
+{
+	struct dirent **items = NULL;
+	int count = scandir(path, &items, NULL, alphasort);
+	bool found = false;
+
+	for (int i = 0; i < count; i++) {
+		const char *name = items[i]->d_name;
+		const char *dot = strrchr(name, '.');
+
+		if (dot != NULL && dot != name && strcmp(dot, ".onnx") == 0) {
+			int length = (int)(dot - name);
+
+			found = true;
+			log_warning("'%s/%s' is not served: put it into a folder of the model's name and one of the version, "
+				    "mkdir -p '%s/%.*s/1' && mv '%s/%s' '%s/%.*s/1/model.onnx'",
+				    path, name, path, length, name, path, name, path, length, name);
+		}
+		free(items[i]);
+	}
+	free(items);
+	return found;
+}
+
+static void
+tell_empty(const struct repository *repository)
+{
+	for (size_t i = 0; i < repository->options->path_count; i++) {
+		if (!tell_misplaced(repository->options->paths[i]) && LIST_EMPTY(&repository->known)) {
+			log_warning("model repository '%s' is empty: a model is a folder in it, with a folder for each "
+				    "version, such as NAME/1/model.onnx",
+				    repository->options->paths[i]);
+		}
+	}
 }
 
 static bool
@@ -309,6 +353,9 @@ repository_start(struct repository *repository, struct error *error)
 
 	if (status == STATUS_OK && !check_wanted_exist(repository, error)) {
 		status = error->status;
+	}
+	if (status == STATUS_OK) {
+		tell_empty(repository);
 	}
 	LIST_FOREACH (known, &repository->known, next) {
 		if (wanted_at_start(repository, known->name) && refresh(repository, known, &one) != STATUS_OK) {

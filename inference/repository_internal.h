@@ -119,7 +119,7 @@ struct model_table *repository_publish(struct repository *repository);
 /* Where the model lies; free() it. The same name in two repositories is an error, as in Triton. */
 enum status repository_find_folder(struct repository *repository, const char *name, char **folder, struct error *error);
 
-/* The answer for what could not even be read; the reason goes into the log, as Triton has it. */
+/* The answer for what could not even be read: Triton's text, and behind it the reason. */
 enum status repository_poll_failed(const char *name, struct error *error);
 
 /* Reads and checks the config, finds the members, and chooses the versions. */

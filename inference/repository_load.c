@@ -38,8 +38,12 @@ repository_find_folder(struct repository *repository, const char *name, char **f
 enum status
 repository_poll_failed(const char *name, struct error *error)
 {
-	log_error("failed to poll model '%s': %s", name, error->text);
-	return error_set(error, STATUS_INTERNAL, "failed to load '%s', failed to poll from model repository", name);
+	if (error->status == STATUS_NOT_FOUND) { /* Triton's text says it all */
+		return error_set(error, STATUS_INTERNAL, "failed to load '%s', failed to poll from model repository",
+				 name);
+	}
+	error->status = STATUS_INTERNAL;
+	return error_prefix(error, "failed to load '%s', failed to poll from model repository: ", name);
 }
 
 /* --- Reading --- */
@@ -122,7 +126,7 @@ choose_versions(struct staging *staging, const struct model_config *config, stru
 	if (staging->version_count == 0) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "load failed for model '%s': at least one version must be available under the version "
-				 "policy of model '%s': '%s' has %s\n",
+				 "policy of model '%s': '%s' has %s",
 				 name, name, staging->folder,
 				 count == 0 ? "no folder whose name is a number, such as 1"
 					    : "no version folder that it chooses");
@@ -285,7 +289,7 @@ staging_open(struct repository *repository, struct staging *staging, struct erro
 		drop_opened(staging);
 	}
 	return good ? STATUS_OK
-		    : error_set(error, STATUS_INVALID_ARGUMENT, "load failed for model '%s': %s\n",
+		    : error_set(error, STATUS_INVALID_ARGUMENT, "load failed for model '%s': %s",
 				staging->known->name, text);
 }
 

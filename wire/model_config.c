@@ -307,8 +307,15 @@ read_document(struct model_config *config, document *from)
 	config->backend = text_of(config, from->backend);
 	config->default_model_filename = text_of(config, from->default_model_filename);
 	config->max_batch_size = from->max_batch_size;
+	config->states_max_batch_size = 
+		from->max_batch_size_statement_case == INFERENCE__MODEL_CONFIG__MAX_BATCH_SIZE_STATEMENT_MAX_BATCH_SIZE;
 	config->response_cache = from->response_cache != NULL && from->response_cache->enable;
 	config->decoupled = from->model_transaction_policy != NULL && from->model_transaction_policy->decoupled;
+	if (from->model_repository_agents != NULL && from->model_repository_agents->n_agents > 0) {
+		const char *agent = from->model_repository_agents->agents[0]->name;
+
+		config->repository_agent = text_of(config, *agent == '\0' ? "without a name" : agent);
+	}
 	config->has_optimization = from->optimization != NULL;
 	config->has_graph_level = from->optimization != NULL && from->optimization->graph != NULL;
 	config->graph_level = config->has_graph_level ? from->optimization->graph->level : 0;
@@ -317,6 +324,9 @@ read_document(struct model_config *config, document *from)
 		config->cpu_accelerator =
 			text_of(config, from->optimization->execution_accelerators->cpu_execution_accelerator[0]->name);
 	}
+	config->states_batching =
+		config->max_batch_size > 0 ||
+		from->scheduling_choice_case == INFERENCE__MODEL_CONFIG__SCHEDULING_CHOICE_DYNAMIC_BATCHING;
 	return read_scheduling(config, from) && read_inputs(config, from) && read_outputs(config, from) &&
 	       read_version_policy(config, from->version_policy) && read_instance_groups(config, from) &&
 	       read_parameters(config, from) && read_warmups(config, from);
@@ -564,6 +574,7 @@ model_config_completed(struct model_config *config, struct error *error)
 	if (!good) {
 		return error_set(error, STATUS_UNAVAILABLE, "no memory for the model configuration");
 	}
+	to->max_batch_size_statement_case = INFERENCE__MODEL_CONFIG__MAX_BATCH_SIZE_STATEMENT_MAX_BATCH_SIZE;
 	to->max_batch_size = config->max_batch_size;
 	return STATUS_OK;
 }

@@ -2,6 +2,8 @@
 
 #include "base/unit_test.h"
 
+#include <stdio.h>
+
 static enum status
 parse(const char *text, struct model_config *config, struct error *error)
 {
@@ -74,6 +76,16 @@ test_errors_say_where(void **state)
 		{"dynamic_batching { } sequence_batching { }", "another member of the same oneof"},
 		{"}", "expected a field name"},
 		{"response_cache { enable: maybe }", "expects true or false"},
+		{"\n max_batchsize: 4", "config.pbtxt:2:2: message type \"inference.ModelConfig\" has no field named "
+				       "\"max_batchsize\", did you mean \"max_batch_size\"?"},
+		{"input { data_type: TYPE_FP322 }", "did you mean \"TYPE_FP32\"?"},
+		{"name: 'a\\u12'", "invalid escape"},
+		{"name: 'a\\ud83c'", "invalid escape"},
+		{"name: 'a\\ud83c\\u0041'", "invalid escape"},
+		{"name: 'a\\udf89'", "invalid escape"},
+		{"name: 'a\\U00110000'", "invalid escape"},
+		{"name: 'a\\U0001f3zz'", "invalid escape"},
+		{"name: 'a\\0b'", "invalid escape"},
 	};
 
 	(void)state;
@@ -85,6 +97,65 @@ test_errors_say_where(void **state)
 		if (strstr(error.text, cases[i].message) == NULL) {
 			fail_msg("'%s' gave '%s', expected '%s'", cases[i].text, error.text, cases[i].message);
 		}
+	}
+}
+
+static void
+test_escapes(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *value;
+	} cases[] = {
+		{"'a\\303\\274b'", "a\xc3\xbc"
+				   "b"},
+		{"'\\xc3\\xBC'", "\xc3\xbc"},
+		{"'\\u00fc\\u65E5'", "\xc3\xbc\xe6\x97\xa5"},
+		{"'\\U0001F389'", "\xf0\x9f\x8e\x89"},
+		{"'\\ud83c\\udf89!'", "\xf0\x9f\x8e\x89!"},
+		{"'\\u0041'", "A"},
+		{"'\\t\\'\\\"\\\\\\?'", "\t'\"\\?"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct model_config config;
+		struct error error;
+		char text[100];
+
+		(void)snprintf(text, sizeof(text), "name: %s", cases[i].text);
+		assert_int_equal(parse(text, &config, &error), STATUS_OK);
+		assert_bytes(config.name, cases[i].value);
+		model_config_fini(&config);
+	}
+}
+
+/* Zero that is stated is a statement. */
+static void
+test_what_is_stated(void **state)
+{
+	static const struct {
+		const char *text;
+		bool size;
+		bool batching;
+	} cases[] = {
+		{"", false, false},
+		{"max_batch_size: 0", true, false},
+		{"max_batch_size: 4", true, true},
+		{"dynamic_batching { }", false, true},
+		{"max_batch_size: 0 dynamic_batching { }", true, true},
+		{"instance_group { count: 1 }", false, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct model_config config;
+		struct error error;
+
+		assert_int_equal(parse(cases[i].text, &config, &error), STATUS_OK);
+		assert_int_equal(config.states_max_batch_size, cases[i].size);
+		assert_int_equal(config.states_batching, cases[i].batching);
+		model_config_fini(&config);
 	}
 }
 
@@ -128,6 +199,8 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_everything_the_format_allows),
 		cmocka_unit_test(test_errors_say_where),
+		cmocka_unit_test(test_escapes),
+		cmocka_unit_test(test_what_is_stated),
 		cmocka_unit_test(test_json_and_back),
 	};
 

@@ -1,5 +1,9 @@
 #include "wire/proto.h"
 
+#include "base/memory.h"
+#include "base/option.h"
+
+#include <stdio.h>
 #include <stdlib.h>
 
 static void *
@@ -12,6 +16,44 @@ static bool
 in_oneof(const ProtobufCFieldDescriptor *field)
 {
 	return (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0;
+}
+
+static const char *
+hint_of(const char *const *names, size_t count, const char *name, char *hint)
+{
+	const char *near = option_nearest(names, count, bytes_text(name));
+
+	hint[0] = '\0';
+	if (near != NULL) {
+		(void)snprintf(hint, PROTO_HINT_SIZE, ", did you mean \"%s\"?", near);
+	}
+	return hint;
+}
+
+const char *
+proto_field_hint(const ProtobufCMessageDescriptor *type, const char *name, char hint[PROTO_HINT_SIZE])
+{
+	const char **names = memory_array(type->n_fields, sizeof(*names));
+
+	for (unsigned i = 0; i < type->n_fields; i++) {
+		names[i] = type->fields[i].name;
+	}
+	(void)hint_of(names, type->n_fields, name, hint);
+	free(names);
+	return hint;
+}
+
+const char *
+proto_value_hint(const ProtobufCEnumDescriptor *type, const char *name, char hint[PROTO_HINT_SIZE])
+{
+	const char **names = memory_array(type->n_values, sizeof(*names));
+
+	for (unsigned i = 0; i < type->n_values; i++) {
+		names[i] = type->values[i].name;
+	}
+	(void)hint_of(names, type->n_values, name, hint);
+	free(names);
+	return hint;
 }
 
 ProtobufCMessage *

@@ -39,6 +39,11 @@ size_t proto_element_size(const ProtobufCFieldDescriptor *field);
 /* A map field is a repeated message of `key` and `value` (named FooEntry). */
 bool proto_is_map(const ProtobufCFieldDescriptor *field);
 
+/* ", did you mean "name"?" where a field or value has a name that is near this one, else "". Returns hint. */
+#define PROTO_HINT_SIZE 160
+const char *proto_field_hint(const ProtobufCMessageDescriptor *type, const char *name, char hint[PROTO_HINT_SIZE]);
+const char *proto_value_hint(const ProtobufCEnumDescriptor *type, const char *name, char hint[PROTO_HINT_SIZE]);
+
 /* "integer", "string", … for messages. */
 const char *proto_type_name(const ProtobufCFieldDescriptor *field);
 

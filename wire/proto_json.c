@@ -60,11 +60,17 @@ static enum status
 set_enum(const ProtobufCFieldDescriptor *field, yyjson_val *value, void *slot, struct error *error)
 {
 	const ProtobufCEnumValue *found = NULL;
+	char hint[PROTO_HINT_SIZE];
 
 	if (yyjson_is_str(value)) {
 		found = protobuf_c_enum_descriptor_get_value_by_name(field->descriptor, yyjson_get_str(value));
 	} else if (yyjson_is_int(value)) {
 		found = protobuf_c_enum_descriptor_get_value(field->descriptor, yyjson_get_int(value));
+	}
+	if (found == NULL && yyjson_is_str(value)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "unknown enumeration value of \"%s\" for field \"%s\"%s", yyjson_get_str(value),
+				 field->name, proto_value_hint(field->descriptor, yyjson_get_str(value), hint));
 	}
 	if (found == NULL) {
 		return wrong_type(field, error);
@@ -183,11 +189,13 @@ parse_member(yyjson_val *key, yyjson_val *value, ProtobufCMessage *message, uint
 	     struct error *error)
 {
 	const ProtobufCFieldDescriptor *field = find_field(message->descriptor, yyjson_get_str(key));
+	char hint[PROTO_HINT_SIZE];
 	uint64_t bit;
 
 	if (field == NULL) {
-		return error_set(error, STATUS_INVALID_ARGUMENT, "message \"inference.%s\" has no field named \"%s\"",
-				 message->descriptor->short_name, yyjson_get_str(key));
+		return error_set(error, STATUS_INVALID_ARGUMENT, "message \"inference.%s\" has no field named \"%s\"%s",
+				 message->descriptor->short_name, yyjson_get_str(key),
+				 proto_field_hint(message->descriptor, yyjson_get_str(key), hint));
 	}
 	if (yyjson_is_null(value)) {
 		return STATUS_OK;

@@ -123,6 +123,57 @@ take_octal_or_hex(struct text_parser *parser, uint8_t first, uint8_t *byte)
 	return count > 0;
 }
 
+/* Exactly so many hexadecimal digits. */
+static bool
+take_code(struct text_parser *parser, size_t digits, uint32_t *code)
+{
+	char text[9] = {0};
+	char *stop;
+
+	for (size_t i = 0; i < digits && parser->at < parser->end; i++) {
+		text[i] = (char)*parser->at++;
+	}
+	*code = (uint32_t)strtoul(text, &stop, 16);
+	return strlen(text) == digits && *stop == '\0' && strspn(text, "0123456789abcdefABCDEF") == digits;
+}
+
+static void
+put_utf8(struct text_parser *parser, uint32_t code)
+{
+	static const uint8_t leads[] = {0, 0xc0, 0xe0, 0xf0};
+	size_t more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+
+	buf_byte(&parser->scratch, (uint8_t)(leads[more] | code >> 6 * more));
+	while (more-- > 0) {
+		buf_byte(&parser->scratch, (uint8_t)(0x80 | (code >> 6 * more & 0x3f)));
+	}
+}
+
+/* \uXXXX, also two of them that are a surrogate pair, or \UXXXXXXXX. */
+static bool
+take_unicode(struct text_parser *parser, uint8_t kind)
+{
+	uint32_t code;
+	uint32_t low;
+
+	if (!take_code(parser, kind == 'u' ? 4 : 8, &code)) {
+		return false;
+	}
+	if (code >= 0xd800 && code < 0xdc00 && parser->end - parser->at >= 2 && parser->at[0] == '\\' &&
+	    parser->at[1] == 'u') {
+		parser->at += 2;
+		if (!take_code(parser, 4, &low) || low < 0xdc00 || low > 0xdfff) {
+			return false;
+		}
+		code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+	}
+	if (code == 0 || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) {
+		return false;
+	}
+	put_utf8(parser, code);
+	return true;
+}
+
 static bool
 take_escape(struct text_parser *parser)
 {
@@ -135,11 +186,14 @@ take_escape(struct text_parser *parser)
 		return false;
 	}
 	byte = *parser->at++;
+	if (byte == 'u' || byte == 'U') {
+		return take_unicode(parser, byte);
+	}
 	found = strchr(names, byte);
 	if (byte != 0 && found != NULL) {
 		byte = (uint8_t)values[found - names];
 	} else if (byte == 'x' || byte == 'X' || (byte >= '0' && byte <= '7')) {
-		if (!take_octal_or_hex(parser, byte, &byte)) {
+		if (!take_octal_or_hex(parser, byte, &byte) || byte == 0) { /* texts end with a NUL */
 			return false;
 		}
 	} else {
@@ -270,6 +324,7 @@ take_enum(struct text_parser *parser, const ProtobufCFieldDescriptor *field, voi
 	const ProtobufCEnumValue *value;
 	struct bytes word;
 	char name[128];
+	char hint[PROTO_HINT_SIZE];
 
 	if (peek(parser) == '-' || (peek(parser) >= '0' && peek(parser) <= '9')) {
 		enum status status = take_integer(parser, field, slot);
@@ -285,7 +340,8 @@ take_enum(struct text_parser *parser, const ProtobufCFieldDescriptor *field, voi
 	value = protobuf_c_enum_descriptor_get_value_by_name(field->descriptor, name);
 	if (value == NULL) {
 		parser->at = start;
-		return fail(parser, "unknown enumeration value of \"%s\" for field \"%s\"", name, field->name);
+		return fail(parser, "unknown enumeration value of \"%s\" for field \"%s\"%s", name, field->name,
+			    proto_value_hint(field->descriptor, name, hint));
 	}
 	*(int *)slot = value->value;
 	return STATUS_OK;
@@ -387,6 +443,7 @@ parse_field(struct text_parser *parser, ProtobufCMessage *message, uint64_t *see
 	const ProtobufCFieldDescriptor *field;
 	enum status status;
 	char name[128];
+	char hint[PROTO_HINT_SIZE];
 
 	if (word.length == 0) {
 		return fail(parser, "expected a field name, got '%c'", peek(parser));
@@ -395,8 +452,8 @@ parse_field(struct text_parser *parser, ProtobufCMessage *message, uint64_t *see
 	field = protobuf_c_message_descriptor_get_field_by_name(message->descriptor, name);
 	if (field == NULL) {
 		parser->at = start;
-		return fail(parser, "message type \"inference.%s\" has no field named \"%s\"",
-			    message->descriptor->short_name, name);
+		return fail(parser, "message type \"inference.%s\" has no field named \"%s\"%s",
+			    message->descriptor->short_name, name, proto_field_hint(message->descriptor, name, hint));
 	}
 	status = check_once(parser, message, field, seen);
 	if (status != STATUS_OK) {

@@ -8,13 +8,18 @@ typedef OrtStatus *(ORT_API_CALL *get_name_fn)(const OrtSession *, size_t, OrtAl
 typedef OrtStatus *(ORT_API_CALL *get_type_fn)(const OrtSession *, size_t, OrtTypeInfo **);
 
 static enum status
-read_type(struct backend_model *model, const OrtTypeInfo *info, struct backend_tensor *tensor, struct error *error)
+read_type(struct backend_model *model, const OrtTypeInfo *info, bool is_output, struct backend_tensor *tensor,
+	  struct error *error)
 {
 	const OrtApi *api = model->runtime->api;
 	const OrtTensorTypeAndShapeInfo *shape = NULL;
 	ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
 	OrtStatus *failed = api->CastTypeInfoToTensorInfo(info, &shape);
 
+	if (failed == NULL && shape == NULL && is_output) {
+		tensor->is_other = true;
+		return STATUS_OK;
+	}
 	if (failed == NULL && shape == NULL) {
 		return error_set(error, STATUS_UNSUPPORTED, "'%.*s' is not a tensor; only tensors are supported",
 				 BYTES_ARGS(tensor->name));
@@ -41,7 +46,7 @@ read_type(struct backend_model *model, const OrtTypeInfo *info, struct backend_t
 }
 
 static enum status
-read_tensor(struct backend_model *model, size_t index, get_name_fn get_name, get_type_fn get_type,
+read_tensor(struct backend_model *model, size_t index, get_name_fn get_name, get_type_fn get_type, bool is_output,
 	    struct backend_tensor *tensor, struct error *error)
 {
 	const OrtApi *api = model->runtime->api;
@@ -58,7 +63,7 @@ read_tensor(struct backend_model *model, size_t index, get_name_fn get_name, get
 	(void)onnxruntime_check(model->runtime, api->AllocatorFree(model->runtime->allocator, name), error);
 	status = onnxruntime_check(model->runtime, get_type(model->session, index, &info), error);
 	if (status == STATUS_OK) {
-		status = read_type(model, info, tensor, error);
+		status = read_type(model, info, is_output, tensor, error);
 		api->ReleaseTypeInfo(info);
 	}
 	return status;
@@ -85,17 +90,17 @@ session_describe(struct backend_model *model, struct error *error)
 	signature->inputs = memory_array(required + optional, sizeof(*signature->inputs));
 	signature->outputs = memory_array(outputs, sizeof(*signature->outputs));
 	for (size_t i = 0; i < required && status == STATUS_OK; i++) {
-		status = read_tensor(model, i, api->SessionGetInputName, api->SessionGetInputTypeInfo,
+		status = read_tensor(model, i, api->SessionGetInputName, api->SessionGetInputTypeInfo, false,
 				     &signature->inputs[signature->input_count++], error);
 	}
 	for (size_t i = 0; i < optional && status == STATUS_OK; i++) {
 		signature->inputs[signature->input_count].optional = true;
 		status = read_tensor(model, i, api->SessionGetOverridableInitializerName,
-				     api->SessionGetOverridableInitializerTypeInfo,
+				     api->SessionGetOverridableInitializerTypeInfo, false,
 				     &signature->inputs[signature->input_count++], error);
 	}
 	for (size_t i = 0; i < outputs && status == STATUS_OK; i++) {
-		status = read_tensor(model, i, api->SessionGetOutputName, api->SessionGetOutputTypeInfo,
+		status = read_tensor(model, i, api->SessionGetOutputName, api->SessionGetOutputTypeInfo, true,
 				     &signature->outputs[signature->output_count++], error);
 	}
 	return status;
