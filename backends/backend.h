@@ -12,7 +12,39 @@
 #include "base/status.h"
 #include "base/tensor.h"
 
+#include <sys/mman.h>
+
 struct backend_model;
+
+/* A file as it was read: private memory that belongs to whoever read it. */
+struct backend_file {
+	uint8_t *at; /* NULL where it is empty */
+	size_t length;
+};
+
+static inline void
+backend_file_release(struct backend_file *file)
+{
+	if (file->at != NULL) {
+		(void)munmap(file->at, file->length);
+	}
+	*file = (struct backend_file){0};
+}
+
+/*
+ * How a backend gets at its model's files. What is read here, and nothing else, is in the model's fingerprint, which is
+ * why a backend may not open the files itself. On the thread that loads models.
+ */
+struct backend_files {
+	const char *path; /* the version folder, for messages, and to see what there is */
+
+	/*
+	 * Reads a regular file whole, once. `name` is relative to the version folder and may not lead out of it. Fails
+	 * where it is not there (STATUS_NOT_FOUND), or changes meanwhile.
+	 */
+	enum status (*read)(struct backend_files *files, const char *name, struct backend_file *file,
+			    struct error *error);
+};
 
 /* One tensor of the graph; a symbolic dimension is -1. */
 struct backend_tensor {
@@ -69,10 +101,11 @@ struct backend_ops {
 	const char *(*version)(struct error *error);
 
 	/*
-	 * `path` is the model's version folder. `config` may lack what auto-completion will add and is used during the
-	 * call only. NULL on failure.
+	 * `files` and `config`, which may lack what auto-completion will add, are used during the call only. NULL on
+	 * failure.
 	 */
-	struct backend_model *(*open)(const char *path, const struct model_config *config, struct error *error);
+	struct backend_model *(*open)(struct backend_files *files, const struct model_config *config,
+				      struct error *error);
 	void (*close)(struct backend_model *model);
 
 	/* NULL function: the model is whatever its config says. */

@@ -1,7 +1,7 @@
 #include "base/digest.h"
 
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <xxhash.h>
@@ -11,40 +11,43 @@
 #endif
 
 struct digest {
-	enum digest_kind kind;
-	XXH3_state_t *xxh3;
-	EVP_MD_CTX *sha256;
+	EVP_MD_CTX *context;
+	bool failed;
 };
 
-void
-digest_secret_init(struct digest_secret *secret, struct bytes text)
-{
-	unsigned int length = 0;
+/* Fetched once: OpenSSL looks an algorithm up by its name each time otherwise, which takes longer than a short digest. */
+static EVP_MD *sha256;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-	/* SHA-512 in counter mode: XXH3 wants a secret whose bytes all look random, whatever the text is. */
-	for (uint8_t block = 0; block < DIGEST_SECRET_SIZE / 64; block++) {
-		(void)HMAC(EVP_sha512(), &block, 1, text.at, text.length, secret->bytes + (size_t)block * 64, &length);
-	}
+static void
+fetch(void)
+{
+	sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
+static const EVP_MD *
+algorithm(void)
+{
+	(void)pthread_once(&once, fetch);
+	return sha256 != NULL ? sha256 : EVP_sha256();
+}
+
+static void
+start(struct digest *digest)
+{
+	digest->failed = EVP_DigestInit_ex(digest->context, algorithm(), NULL) != 1;
 }
 
 struct digest *
-digest_new(enum digest_kind kind)
+digest_new(void)
 {
 	struct digest *digest = calloc(1, sizeof(*digest));
 
-	if (digest == NULL) {
-		return NULL;
-	}
-	digest->kind = kind;
-	if (kind == DIGEST_XXH3) {
-		digest->xxh3 = XXH3_createState();
-	} else {
-		digest->sha256 = EVP_MD_CTX_new();
-	}
-	if (digest->xxh3 == NULL && digest->sha256 == NULL) {
+	if (digest == NULL || (digest->context = EVP_MD_CTX_new()) == NULL) {
 		free(digest);
 		return NULL;
 	}
+	start(digest);
 	return digest;
 }
 
@@ -52,70 +55,34 @@ void
 digest_free(struct digest *digest)
 {
 	if (digest != NULL) {
-		(void)XXH3_freeState(digest->xxh3);
-		EVP_MD_CTX_free(digest->sha256);
+		EVP_MD_CTX_free(digest->context);
 		free(digest);
-	}
-}
-
-void
-digest_start(struct digest *digest, const struct digest_secret *secret)
-{
-	if (digest->kind == DIGEST_XXH3) {
-		(void)XXH3_128bits_reset_withSecret(digest->xxh3, secret->bytes, DIGEST_SECRET_SIZE);
-	} else {
-		(void)EVP_DigestInit_ex(digest->sha256, EVP_sha256(), NULL);
-		(void)EVP_DigestUpdate(digest->sha256, secret->bytes, DIGEST_SECRET_SIZE);
 	}
 }
 
 void
 digest_add(struct digest *digest, struct bytes bytes)
 {
-	if (bytes.length == 0) {
-		return;
+	if (bytes.length > 0) {
+		digest->failed = EVP_DigestUpdate(digest->context, bytes.at, bytes.length) != 1 || digest->failed;
 	}
-	if (digest->kind == DIGEST_XXH3) {
-		(void)XXH3_128bits_update(digest->xxh3, bytes.at, bytes.length);
-	} else {
-		(void)EVP_DigestUpdate(digest->sha256, bytes.at, bytes.length);
-	}
-}
-
-static void
-xxh3_value(XXH128_hash_t hash, struct digest_value *value)
-{
-	XXH128_canonical_t canonical;
-
-	XXH128_canonicalFromHash(&canonical, hash);
-	*value = (struct digest_value){.length = sizeof(canonical.digest)};
-	memcpy(value->bytes, canonical.digest, sizeof(canonical.digest));
 }
 
 void
 digest_end(struct digest *digest, struct digest_value *value)
 {
-	unsigned int length = 0;
-
-	if (digest->kind == DIGEST_XXH3) {
-		xxh3_value(XXH3_128bits_digest(digest->xxh3), value);
-	} else {
-		*value = (struct digest_value){0};
-		(void)EVP_DigestFinal_ex(digest->sha256, value->bytes, &length);
-		value->length = (uint8_t)length;
+	*value = (struct digest_value){.length = DIGEST_SIZE_MAX};
+	if (EVP_DigestFinal_ex(digest->context, value->bytes, NULL) != 1 || digest->failed) {
+		abort(); /* memory for some words; a digest of something else would be a wrong answer */
 	}
+	start(digest);
 }
 
-void
-digest_once(struct digest *digest, const struct digest_secret *secret, struct bytes bytes, struct digest_value *value)
+bool
+digest_once(struct bytes bytes, struct digest_value *value)
 {
-	if (digest->kind == DIGEST_XXH3) {
-		xxh3_value(XXH3_128bits_withSecret(bytes.at, bytes.length, secret->bytes, DIGEST_SECRET_SIZE), value);
-		return;
-	}
-	digest_start(digest, secret);
-	digest_add(digest, bytes);
-	digest_end(digest, value);
+	*value = (struct digest_value){.length = DIGEST_SIZE_MAX};
+	return EVP_Digest(bytes.at, bytes.length, value->bytes, NULL, algorithm(), NULL) == 1;
 }
 
 uint64_t

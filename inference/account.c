@@ -135,9 +135,12 @@ account_insert(struct trip *trip, const struct blob *entry, uint64_t ns)
 }
 
 void
-account_corrupt(struct engine_lane *lane, struct model *model)
+account_corrupt(struct engine_lane *lane, struct model *model, bool wrong_mac)
 {
-	statistics_begin(model->statistics, lane->index)->corrupt++;
+	struct model_statistics *sums = statistics_begin(model->statistics, lane->index);
+
+	sums->corrupt++;
+	sums->wrong_mac += wrong_mac;
 	statistics_end(model->statistics, lane->index);
 }
 

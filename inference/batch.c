@@ -312,6 +312,26 @@ date(const struct batch *batch, uint64_t lifetime_ms)
 	return freshness;
 }
 
+static enum status
+authenticate(const struct batch *batch, struct job *job, struct error *error)
+{
+	struct keyed_hash *mac;
+	bool good;
+
+	if (job->entry_key == NULL) {
+		return STATUS_OK;
+	}
+	mac = keyed_hash_new(job->entry_hash, job->entry_key);
+	good = mac != NULL;
+	for (size_t i = 0; i < job->part_count && good; i++) {
+		good = entry_authenticate(job->parts[i].entry, mac);
+	}
+	keyed_hash_free(mac);
+	return good ? STATUS_OK
+		    : error_set(error, STATUS_UNAVAILABLE, "no memory for the response of model '%.*s'",
+				BYTES_ARGS(batch->model->config.name));
+}
+
 static void
 seal(const struct batch *batch, struct job *job, uint64_t cost_ns)
 {
@@ -357,8 +377,11 @@ batch_finish(struct batch *batch, enum status status, const struct error *error,
 		job->times.output_ns += finished - batch->outputs_ns;
 		if (status == STATUS_OK) {
 			seal(batch, job, finished - batch->started_ns);
+			job->status = authenticate(batch, job, job->error);
 		} else {
 			*job->error = *error;
+		}
+		if (job->status != STATUS_OK) {
 			drop_entries(job);
 		}
 	}

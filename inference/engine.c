@@ -72,12 +72,14 @@ bool
 value_usable(struct engine_lane *lane, struct model *model, const struct cache_key *key, const struct blob *value,
 	     bool known)
 {
+	enum entry_verdict verdict;
 	bool mixed_up;
 
 	if (!lane->cache->ops->foreign) {
 		return true;
 	}
-	if (entry_valid(blob_bytes(value))) {
+	verdict = entry_check(blob_bytes(value), lane->entry_mac);
+	if (verdict == ENTRY_GOOD) {
 		mixed_up = !entry_answers(value, &key->digest);
 		if (mixed_up && !known && lane->cache->ops->distrust != NULL) {
 			lane->cache->ops->distrust(lane->store);
@@ -86,29 +88,46 @@ value_usable(struct engine_lane *lane, struct model *model, const struct cache_k
 		}
 	}
 	if (!known) {
-		account_corrupt(lane, model);
+		account_corrupt(lane, model, verdict == ENTRY_WRONG_MAC);
 	}
 	return false;
 }
 
-/* The secret that keys are made under, or NULL while a store that keeps it has not told it yet. */
-static const struct digest_secret *
-current_secret(struct engine_lane *lane)
+/* --- The secret --- */
+
+static void
+take_keys(struct engine_lane *lane, const struct response_cache_keys *keys)
+{
+	enum keyed_hash_kind kind = (enum keyed_hash_kind)lane->cache->settings.key_hash;
+
+	keyed_hash_free(lane->key_hash);
+	keyed_hash_free(lane->entry_mac);
+	lane->key_hash = keyed_hash_new(kind, &keys->lookup);
+	lane->entry_mac = keyed_hash_new(kind, &keys->entry);
+	lane->entry_key = keys->entry;
+}
+
+/* False while a store that keeps the secret has not told it yet. */
+static bool
+has_keys(struct engine_lane *lane)
 {
 	const struct cache_secret *shared;
+	struct response_cache_keys keys;
 
 	if (lane->cache->has_secret) {
-		return &lane->cache->secret;
+		return true;
 	}
 	shared = lane->cache->ops->secret(lane->store);
 	if (shared == NULL) {
-		return NULL;
+		return false;
 	}
-	if (shared->generation != lane->shared_generation) {
-		digest_secret_init(&lane->shared_secret, bytes_make(shared->bytes, sizeof(shared->bytes)));
-		lane->shared_generation = shared->generation;
+	if (shared->generation != lane->secret_generation || lane->key_hash == NULL) {
+		response_cache_keys_derive(&keys, bytes_make(shared->bytes, sizeof(shared->bytes)));
+		take_keys(lane, &keys);
+		lane->secret_generation = shared->generation;
+		explicit_bzero(&keys, sizeof(keys));
 	}
-	return &lane->shared_secret;
+	return lane->key_hash != NULL && lane->entry_mac != NULL;
 }
 
 /* Takes what the store told at once for a slice: true where that is its answer. */
@@ -213,9 +232,8 @@ static bool
 make_keys(struct inference_request *request)
 {
 	struct engine_lane *lane = request->lane;
-	const struct digest_secret *secret = current_secret(lane);
 
-	if (secret != NULL && rows_make_keys(request, lane->digest, secret, &lane->scratch)) {
+	if (has_keys(lane) && rows_make_keys(request, lane->key_hash, &lane->scratch)) {
 		return true;
 	}
 	for (size_t i = 0; i < request->slice_count; i++) {
@@ -419,10 +437,13 @@ engine_lane_new(struct engine *engine, struct loop *loop, size_t index)
 	cache_host_init(&lane->host, loop);
 	if (engine->cache != NULL) {
 		lane->store = engine->cache->ops->attach(engine->cache->store, &lane->host);
-		lane->digest = digest_new((enum digest_kind)engine->cache->settings.key_hash);
 		buf_init(&lane->scratch, SCRATCH_MAX);
 		/* Without memory for these the loop serves uncached. */
-		lane->cache = lane->store != NULL && lane->digest != NULL ? engine->cache : NULL;
+		lane->cache = lane->store != NULL ? engine->cache : NULL;
+	}
+	if (lane->cache != NULL && lane->cache->has_secret) {
+		take_keys(lane, &lane->cache->keys);
+		lane->cache = lane->key_hash != NULL && lane->entry_mac != NULL ? lane->cache : NULL;
 	}
 	return lane;
 }
@@ -444,7 +465,9 @@ engine_lane_free(struct engine_lane *lane)
 	if (lane->store != NULL) {
 		lane->engine->cache->ops->detach(lane->store);
 	}
-	digest_free(lane->digest);
+	keyed_hash_free(lane->key_hash);
+	keyed_hash_free(lane->entry_mac);
+	explicit_bzero(&lane->entry_key, sizeof(lane->entry_key));
 	buf_fini(&lane->scratch);
 	loop_timer_free(lane->deadline_timer);
 	loop_timer_free(lane->wait_timer);

@@ -21,9 +21,10 @@ struct engine_lane {
 	struct response_cache *cache; /* NULL: none */
 	struct cache_lane *store;
 	struct cache_host host;
-	struct digest *digest;
-	struct digest_secret shared_secret; /* derived from the one that the store keeps */
-	uint64_t shared_generation;
+	struct keyed_hash *key_hash;  /* NULL: no secret is known yet */
+	struct keyed_hash *entry_mac; /* the same */
+	struct keyed_hash_key entry_key;
+	uint64_t secret_generation; /* of the one that the store keeps, if it does */
 	struct buf scratch;
 	uint64_t random;
 	struct trip_list looking; /* by deadline */
@@ -166,7 +167,7 @@ void trip_withdraw(struct trip *trip);
 /* All that an answered request counts, whoever found its answer. */
 void account_request(struct engine_lane *lane, struct inference_request *request);
 void account_insert(struct trip *trip, const struct blob *entry, uint64_t ns);
-void account_corrupt(struct engine_lane *lane, struct model *model);
+void account_corrupt(struct engine_lane *lane, struct model *model, bool wrong_mac);
 void account_too_large(struct engine_lane *lane, struct model *model);
 void account_leases(struct trip *trip, const struct lease_statistics *counts);
 void account_refreshes(struct engine_lane *lane, struct model *model, size_t rows);

@@ -3,13 +3,14 @@
 #define MAGIC 0x50434d48U /* "HMCP" */
 #define DATA_ALIGNMENT 16U
 #define CODEC_NONE 0
+#define MAC_SIZE 16
 
 struct header {
 	uint32_t magic;
 	uint16_t version;
 	uint16_t codec;
-	uint64_t checksum; /* XXH3-64 of all bytes behind this field */
-	uint64_t length;   /* of the whole block */
+	uint8_t mac[MAC_SIZE]; /* of all bytes behind this field */
+	uint64_t length;       /* of the whole block */
 	uint64_t created_ms;
 	uint64_t lifetime_ms;
 	uint64_t cost_us;
@@ -28,10 +29,10 @@ struct record {
 	uint8_t rank;
 };
 
-_Static_assert(sizeof(struct header) == 88, "the layout of entries is fixed");
+_Static_assert(sizeof(struct header) == 96, "the layout of entries is fixed");
 _Static_assert(sizeof(struct record) == 32, "the layout of entries is fixed");
 
-#define CHECKED_FROM (offsetof(struct header, checksum) + sizeof(uint64_t))
+#define CHECKED_FROM (offsetof(struct header, mac) + MAC_SIZE)
 
 static bool
 add(size_t *total, size_t more)
@@ -136,7 +137,18 @@ entry_seal(struct blob *entry, const struct digest_value *key, const struct fres
 	header->created_ms = freshness->created_ms;
 	header->lifetime_ms = freshness->lifetime_ms;
 	header->cost_us = freshness->cost_us;
-	header->checksum = checksum64(bytes_skip(blob_bytes(entry), CHECKED_FROM));
+}
+
+bool
+entry_authenticate(struct blob *entry, struct keyed_hash *mac)
+{
+	struct digest_value value;
+
+	if (!keyed_hash_once(mac, bytes_skip(blob_bytes(entry), CHECKED_FROM), &value)) {
+		return false;
+	}
+	memcpy(((struct header *)entry->data)->mac, value.bytes, MAC_SIZE);
+	return true;
 }
 
 static bool
@@ -173,30 +185,40 @@ record_valid(struct bytes block, const struct record *record)
 	return record->data_length % size == 0 && record->data_length / size == (uint64_t)elements;
 }
 
-bool
-entry_valid(struct bytes block)
+static bool
+records_valid(struct bytes block, uint32_t count)
 {
-	struct header header;
-
-	if (block.length < sizeof(header)) {
+	if (count > (block.length - sizeof(struct header)) / sizeof(struct record)) {
 		return false;
 	}
-	header = header_of(block);
-	if (header.magic != MAGIC || header.version != ENTRY_VERSION || header.codec != CODEC_NONE ||
-	    header.length != block.length ||
-	    header.output_count > (block.length - sizeof(header)) / sizeof(struct record) ||
-	    header.checksum != checksum64(bytes_skip(block, CHECKED_FROM))) {
-		return false;
-	}
-	for (uint32_t i = 0; i < header.output_count; i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		struct record record;
 
-		memcpy(&record, block.at + sizeof(header) + i * sizeof(record), sizeof(record));
+		memcpy(&record, block.at + sizeof(struct header) + i * sizeof(record), sizeof(record));
 		if (!record_valid(block, &record)) {
 			return false;
 		}
 	}
 	return true;
+}
+
+enum entry_verdict
+entry_check(struct bytes block, struct keyed_hash *mac)
+{
+	struct header header;
+
+	if (block.length < sizeof(header)) {
+		return ENTRY_UNKNOWN;
+	}
+	header = header_of(block);
+	if (header.magic != MAGIC || header.version != ENTRY_VERSION || header.codec != CODEC_NONE ||
+	    header.length != block.length) {
+		return ENTRY_UNKNOWN;
+	}
+	if (!keyed_hash_verify(mac, bytes_skip(block, CHECKED_FROM), bytes_make(header.mac, MAC_SIZE))) {
+		return ENTRY_WRONG_MAC;
+	}
+	return records_valid(block, header.output_count) ? ENTRY_GOOD : ENTRY_MALFORMED;
 }
 
 bool

@@ -1,12 +1,14 @@
 #include "inference/entry.h"
 
-#include "base/digest.h"
 #include "base/unit_test.h"
 
 static const int64_t shape_a[] = {2, 3};
 static const int64_t shape_s[] = {2};
 static const struct digest_value key = {.bytes = {1, 2, 3}, .length = 16};
 static const struct digest_value other_key = {.bytes = {1, 2, 4}, .length = 16};
+
+static struct keyed_hash *mac; /* of the deployment */
+static struct keyed_hash *other_mac;
 
 static struct blob *
 make_entry(void)
@@ -28,6 +30,7 @@ make_entry(void)
 	memcpy(data[2], "\2\0\0\0ab\0\0\0\0", 10);
 	entry_seal(entry, &key,
 		   &(struct freshness_entry){.created_ms = 1700000000000, .lifetime_ms = 5000, .cost_us = 1234});
+	assert_true(entry_authenticate(entry, mac));
 	return entry;
 }
 
@@ -38,7 +41,8 @@ test_round_trip(void **state)
 	struct tensor tensor;
 
 	(void)state;
-	assert_true(entry_valid(blob_bytes(entry)));
+	assert_int_equal(entry_check(blob_bytes(entry), mac), ENTRY_GOOD);
+	assert_int_equal(entry_check(blob_bytes(entry), other_mac), ENTRY_WRONG_MAC);
 	assert_true(entry_answers(entry, &key));
 	assert_false(entry_answers(entry, &other_key));
 	assert_int_equal(entry_output_count(entry), 3);
@@ -67,29 +71,29 @@ test_damage_is_noticed(void **state)
 
 	(void)state;
 	for (size_t length = 0; length < entry->length; length++) {
-		assert_false(entry_valid(bytes_make(entry->data, length)));
+		assert_int_equal(entry_check(bytes_make(entry->data, length), mac), ENTRY_UNKNOWN);
 	}
 	memcpy(longer->data, entry->data, entry->length);
 	longer->data[entry->length] = 0;
-	assert_false(entry_valid(blob_bytes(longer)));
+	assert_int_equal(entry_check(blob_bytes(longer), mac), ENTRY_UNKNOWN);
 	for (size_t i = 0; i < entry->length * 8; i++) {
 		entry->data[i / 8] ^= (uint8_t)(1U << i % 8);
-		assert_false(entry_valid(blob_bytes(entry)));
+		assert_int_not_equal(entry_check(blob_bytes(entry), mac), ENTRY_GOOD);
 		entry->data[i / 8] ^= (uint8_t)(1U << i % 8);
 	}
-	assert_true(entry_valid(blob_bytes(entry)));
+	assert_int_equal(entry_check(blob_bytes(entry), mac), ENTRY_GOOD);
 	blob_unref(longer);
 	blob_unref(entry);
 }
 
-/* A liar can compute checksums: every field that lies is refused by itself. */
+/* Somebody who has the secret may lie: every field that does is refused by itself. */
 static void
 test_lies_are_noticed(void **state)
 {
 	struct blob *good = make_entry();
 
 	(void)state;
-	for (size_t i = 16; i < 80 + 3 * 32; i++) {
+	for (size_t i = 24; i < 96 + 3 * 32; i++) {
 		for (int change = 0; change < 4; change++) {
 			struct blob *entry = blob_copy(blob_bytes(good));
 
@@ -100,7 +104,8 @@ test_lies_are_noticed(void **state)
 			struct freshness_entry freshness = entry_freshness(entry);
 
 			entry_seal(entry, NULL, &freshness);
-			if (entry_valid(blob_bytes(entry))) { /* then reading it all must be safe */
+			assert_true(entry_authenticate(entry, mac));
+			if (entry_check(blob_bytes(entry), mac) == ENTRY_GOOD) { /* then reading it all must be safe */
 				for (size_t k = 0; k < entry_output_count(entry); k++) {
 					struct tensor tensor = entry_output(entry, k);
 
@@ -128,6 +133,29 @@ test_sizes_that_overflow(void **state)
 	assert_null(entry_new(shapes, 1, data));
 }
 
+static int
+make_keys(void **state)
+{
+	struct keyed_hash_key one;
+	struct keyed_hash_key two;
+
+	(void)state;
+	keyed_hash_derive(&one, bytes_text("secret"), "entry");
+	keyed_hash_derive(&two, bytes_text("another"), "entry");
+	mac = keyed_hash_new(KEYED_HASH_GHASH, &one);
+	other_mac = keyed_hash_new(KEYED_HASH_GHASH, &two);
+	return mac == NULL || other_mac == NULL;
+}
+
+static int
+free_keys(void **state)
+{
+	(void)state;
+	keyed_hash_free(mac);
+	keyed_hash_free(other_mac);
+	return 0;
+}
+
 int
 main(void)
 {
@@ -138,5 +166,5 @@ main(void)
 		cmocka_unit_test(test_sizes_that_overflow),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, make_keys, free_keys);
 }

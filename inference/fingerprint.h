@@ -1,7 +1,7 @@
 /*
- * A model's fingerprint: a digest of all that decides its answers: every file of its version folder, the parts of its
- * config that change what it computes, and its backend's version. It is part of every cache key, so that an answer of
- * other weights can never be taken for one of these, on any server that shares the cache.
+ * A model's fingerprint: the SHA-256 of all that decides its answers: every file that its backend read, the parts of
+ * its config that change what it computes, and its backend's version. It is part of every cache key, so that an answer
+ * of other weights can never be taken for one of these, on any server that shares the cache.
  */
 #ifndef HIPPOCAMP_INFERENCE_FINGERPRINT_H
 #define HIPPOCAMP_INFERENCE_FINGERPRINT_H
@@ -9,12 +9,9 @@
 #include "base/digest.h"
 #include "inference/ensemble.h"
 
-/* Of the files alone. `path` is the version folder. Fails where a file cannot be read. */
-enum status fingerprint_files(const char *path, struct digest_value *value, struct error *error);
-
 /*
- * Of everything: the files, as fingerprint_files has them, the completed config, the backend's version, and the
- * fingerprints of the models of an ensemble's steps.
+ * What it is made of: the files as the backend read them (model_files_digest; zeros where it reads none), the completed
+ * config, the backend's version, and the fingerprints of the models of an ensemble's steps.
  */
 struct fingerprint_parts {
 	struct digest_value files;

@@ -119,6 +119,7 @@ struct trip {
 	uint64_t delay_ns;    /* the leader's, see job.h */
 	atomic_size_t held;   /* reasons why it is not over: calls, mail, inserts */
 	bool kept;	      /* the flights' data are the trip's own */
+	struct keyed_hash_key entry_key; /* of the job */
 
 	struct cache_lookup lookup;
 	bool asks_again; /* an immediate store: it may know by now what it did not when the request came */

@@ -5,7 +5,7 @@
 #ifndef HIPPOCAMP_INFERENCE_JOB_H
 #define HIPPOCAMP_INFERENCE_JOB_H
 
-#include "base/digest.h"
+#include "base/keyed_hash.h"
 #include "inference/request.h"
 
 #include <stdatomic.h>
@@ -32,6 +32,8 @@ struct job {
 	int64_t rows; /* of all parts */
 	const struct parameter *parameters;
 	size_t parameter_count;
+	const struct keyed_hash_key *entry_key; /* entries get a MAC under it; NULL: they stay in the process */
+	enum keyed_hash_kind entry_hash;
 	bool alone;	   /* at once, and not put together with others: a second try */
 	size_t level;	   /* 1 is the most urgent */
 	uint64_t delay_ns; /* when it has waited so long, it lets others pass; 0: never */

@@ -6,8 +6,7 @@
 
 struct encoder {
 	struct buf *scratch;
-	struct digest *digest;
-	const struct digest_secret *secret;
+	struct keyed_hash *hash;
 	bool streaming;
 };
 
@@ -53,25 +52,26 @@ put_data(struct encoder *encoder, struct bytes data)
 		return;
 	}
 	if (!encoder->streaming) {
-		digest_start(encoder->digest, encoder->secret);
+		keyed_hash_start(encoder->hash);
 		encoder->streaming = true;
 	}
-	digest_add(encoder->digest, buf_bytes(encoder->scratch));
+	keyed_hash_add(encoder->hash, buf_bytes(encoder->scratch));
 	buf_clear(encoder->scratch);
-	digest_add(encoder->digest, data);
+	keyed_hash_add(encoder->hash, data);
 }
 
 void
-key_write_prefix(struct buf *out, struct bytes name_space, struct bytes model, int64_t version,
-		 const struct digest_value *fingerprint)
+key_write_prefix(struct buf *out, enum keyed_hash_kind kind, struct bytes name_space, struct bytes model,
+		 int64_t version, const struct digest_value *fingerprint)
 {
 	struct encoder encoder = {.scratch = out};
 
-	buf_text(out, "hippocamp key 1");
+	buf_text(out, "hippocamp key 2");
+	put_text(&encoder, bytes_text(keyed_hash_name(kind)));
 	put_text(&encoder, name_space);
 	put_text(&encoder, model);
 	put_u64(&encoder, (uint64_t)version);
-	put(&encoder, fingerprint->bytes, 16);
+	put(&encoder, fingerprint->bytes, sizeof(fingerprint->bytes));
 }
 
 static void
@@ -158,23 +158,20 @@ put_parameters(struct encoder *encoder, const struct parameter *parameters, size
 }
 
 bool
-key_digest(struct digest *digest, const struct digest_secret *secret, struct bytes prefix,
-	   const struct tensor *const *inputs, size_t input_count, const struct parameter *parameters,
-	   size_t parameter_count, struct buf *scratch, struct digest_value *key)
+key_make(struct keyed_hash *hash, const struct key_question *question, struct buf *scratch, struct digest_value *key)
 {
-	struct encoder encoder = {.scratch = scratch, .digest = digest, .secret = secret};
+	struct encoder encoder = {.scratch = scratch, .hash = hash};
 
 	buf_clear(scratch);
-	buf_append(scratch, prefix);
-	put_inputs(&encoder, inputs, input_count);
-	if (!put_parameters(&encoder, parameters, parameter_count) || !buf_ok(scratch)) {
+	buf_append(scratch, question->prefix);
+	put_u8(&encoder, question->granularity == KEY_OF_ROW);
+	put_inputs(&encoder, question->inputs, question->input_count);
+	if (!put_parameters(&encoder, question->parameters, question->parameter_count) || !buf_ok(scratch)) {
 		return false;
 	}
 	if (!encoder.streaming) {
-		digest_once(digest, secret, buf_bytes(scratch), key);
-		return true;
+		return keyed_hash_once(hash, buf_bytes(scratch), key);
 	}
-	digest_add(digest, buf_bytes(scratch));
-	digest_end(digest, key);
-	return true;
+	keyed_hash_add(hash, buf_bytes(scratch));
+	return keyed_hash_end(hash, key);
 }

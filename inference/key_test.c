@@ -9,6 +9,7 @@ struct question {
 	const char *model;
 	int64_t version;
 	uint8_t weights;
+	enum key_granularity granularity;
 	struct tensor inputs[2];
 	size_t input_count;
 	struct parameter parameters[2];
@@ -39,27 +40,37 @@ static const int64_t shape_5[] = {1, 5};
 	.inputs = {TENSOR("A", DATATYPE_UINT8, shape_4, "abcd"), TENSOR("B", DATATYPE_UINT8, shape_4, "efgh")}
 
 static struct digest_value
-key_of(const struct question *question, enum digest_kind kind)
+key_of(const struct question *question, enum keyed_hash_kind kind)
 {
-	struct digest *digest = digest_new(kind);
 	const struct tensor *inputs[3] = {&question->inputs[0], NULL, &question->inputs[1]};
-	struct digest_value fingerprint = {.length = 16};
-	struct digest_secret secret;
+	struct digest_value fingerprint = {.length = 32};
+	struct keyed_hash_key hash_key;
+	struct keyed_hash *hash;
+	struct key_question asked;
 	struct digest_value key;
 	struct buf prefix;
 	struct buf scratch;
 
-	memset(fingerprint.bytes, question->weights, 16);
+	memset(fingerprint.bytes, 0, 31);
+	fingerprint.bytes[31] = question->weights;
 	buf_init(&prefix, 1000);
 	buf_init(&scratch, 1 << 20);
-	digest_secret_init(&secret, bytes_text(question->secret));
-	key_write_prefix(&prefix, bytes_text(question->name_space), bytes_text(question->model), question->version,
+	keyed_hash_derive(&hash_key, bytes_text(question->secret), "test");
+	hash = keyed_hash_new(kind, &hash_key);
+	key_write_prefix(&prefix, kind, bytes_text(question->name_space), bytes_text(question->model), question->version,
 			 &fingerprint);
-	assert_true(key_digest(digest, &secret, buf_bytes(&prefix), inputs, question->input_count == 2 ? 3 : 1,
-			       question->parameters, question->parameter_count, &scratch, &key));
+	asked = (struct key_question){
+		.prefix = buf_bytes(&prefix),
+		.granularity = question->granularity,
+		.inputs = inputs,
+		.input_count = question->input_count == 2 ? 3 : 1,
+		.parameters = question->parameters,
+		.parameter_count = question->parameter_count,
+	};
+	assert_true(key_make(hash, &asked, &scratch, &key));
 	buf_fini(&prefix);
 	buf_fini(&scratch);
-	digest_free(digest);
+	keyed_hash_free(hash);
 	return key;
 }
 
@@ -74,6 +85,7 @@ static const struct question different[] = {
 	{BASE, .model = "n"},
 	{BASE, .version = 2},
 	{BASE, .weights = 2},
+	{BASE, .granularity = KEY_OF_ROW},
 	{BASE, .inputs = {TENSOR("A", DATATYPE_UINT8, shape_22, "abcd"), TENSOR("B", DATATYPE_UINT8, shape_4, "efgh")}},
 	{BASE, .inputs = {TENSOR("A", DATATYPE_INT8, shape_4, "abcd"), TENSOR("B", DATATYPE_UINT8, shape_4, "efgh")}},
 	{BASE, .inputs = {TENSOR("A", DATATYPE_UINT8, shape_4, "abce"), TENSOR("B", DATATYPE_UINT8, shape_4, "efgh")}},
@@ -98,11 +110,11 @@ static void
 test_matrix(void **state)
 {
 	(void)state;
-	for (int kind = DIGEST_XXH3; kind <= DIGEST_SHA256; kind++) {
+	for (int kind = KEYED_HASH_GHASH; kind <= KEYED_HASH_SHA256; kind++) {
 		struct digest_value keys[COUNT];
 
 		for (size_t i = 0; i < COUNT; i++) {
-			keys[i] = key_of(&different[i], (enum digest_kind)kind);
+			keys[i] = key_of(&different[i], (enum keyed_hash_kind)kind);
 			for (size_t k = 0; k < i; k++) {
 				if (memcmp(&keys[i], &keys[k], sizeof(keys[i])) == 0) {
 					fail_msg("questions %zu and %zu share a key", k, i);
@@ -120,13 +132,13 @@ test_what_does_not_matter(void **state)
 	struct question plain = {BASE};
 	struct question handled = {BASE, .parameters = {NUMBER("priority", 3), NUMBER("timeout", 4)},
 				   .parameter_count = 2};
-	struct digest_value a = key_of(&base, DIGEST_XXH3);
-	struct digest_value b = key_of(&turned, DIGEST_XXH3);
+	struct digest_value a = key_of(&base, KEYED_HASH_GHASH);
+	struct digest_value b = key_of(&turned, KEYED_HASH_GHASH);
 
 	(void)state;
 	assert_memory_equal(&a, &b, sizeof(a));
-	a = key_of(&plain, DIGEST_XXH3);
-	b = key_of(&handled, DIGEST_XXH3);
+	a = key_of(&plain, KEYED_HASH_GHASH);
+	b = key_of(&handled, KEYED_HASH_GHASH);
 	assert_memory_equal(&a, &b, sizeof(a));
 }
 
@@ -143,11 +155,11 @@ test_large_inputs(void **state)
 		struct digest_value key;
 
 		question.inputs[1].data = bytes_make(data, length);
-		key = key_of(&question, DIGEST_XXH3);
+		key = key_of(&question, KEYED_HASH_GHASH);
 		assert_memory_not_equal(&key, &last, sizeof(key));
 		last = key;
 		data[0] ^= 1;
-		key = key_of(&question, DIGEST_XXH3);
+		key = key_of(&question, KEYED_HASH_GHASH);
 		assert_memory_not_equal(&key, &last, sizeof(key));
 		data[0] ^= 1;
 	}

@@ -5,6 +5,7 @@
 #include "inference/autocomplete.h"
 #include "inference/fingerprint.h"
 #include "inference/key.h"
+#include "inference/model_files.h"
 #include "inference/model_run.h"
 #include "inference/warmup.h"
 
@@ -133,7 +134,7 @@ prepare_keys(struct model *model, const struct model_options *options, struct er
 	(void)snprintf(model->scope, sizeof(model->scope), "%.*s:%" PRId64 ":%s", BYTES_ARGS(model->config.name),
 		       model->version, hex);
 	buf_init(&model->key_prefix, 65536);
-	key_write_prefix(&model->key_prefix, options->name_space, model->config.name, model->version, fingerprint);
+	key_write_prefix(&model->key_prefix, options->key_hash, options->name_space, model->config.name, model->version, fingerprint);
 	sort_inputs(model);
 	return buf_ok(&model->key_prefix) ? STATUS_OK : error_set(error, STATUS_UNAVAILABLE, "no memory for the model");
 }
@@ -164,7 +165,7 @@ tell_left_out(const struct model_options *options, const struct backend_signatur
 }
 
 static enum status
-open_backend(struct model *model, const struct model_options *options, struct error *error)
+open_backend(struct model *model, const struct model_options *options, struct model_files *files, struct error *error)
 {
 	struct model_config *config = &model->config;
 	const struct backend_signature *signature = NULL;
@@ -178,7 +179,7 @@ open_backend(struct model *model, const struct model_options *options, struct er
 	if (status != STATUS_OK) {
 		return status;
 	}
-	model->backend_model = model->backend->open(options->path, config, error);
+	model->backend_model = model->backend->open(&files->files, config, error);
 	if (model->backend_model == NULL) {
 		return error->status;
 	}
@@ -193,32 +194,50 @@ open_backend(struct model *model, const struct model_options *options, struct er
 	return status == STATUS_OK ? options->format->completed(config, error) : status;
 }
 
-/* The fingerprint names what was loaded only if the files are the same before the backend read them and after. */
 static enum status
-open_and_name(struct model *model, const struct model_options *options, struct error *error)
+open_and_name(struct model *model, const struct model_options *options, struct model_files *files, struct error *error)
 {
 	struct fingerprint_parts parts = {.config = &model->config};
-	struct digest_value before;
-	enum status status = fingerprint_files(options->path, &before, error);
+	enum status status = autocomplete_is_ensemble(&model->config) ? open_ensemble(model, options, error)
+								      : open_backend(model, options, files, error);
 
-	if (status == STATUS_OK) {
-		status = autocomplete_is_ensemble(&model->config) ? open_ensemble(model, options, error)
-								  : open_backend(model, options, error);
+	if (status != STATUS_OK) {
+		return status;
 	}
-	if (status == STATUS_OK) {
-		status = fingerprint_files(options->path, &parts.files, error);
-	}
-	if (status == STATUS_OK && memcmp(&before, &parts.files, sizeof(before)) != 0) {
-		status = error_set(error, STATUS_UNAVAILABLE,
-				   "the files in '%s' changed while they were loaded: load again", options->path);
-	}
-	if (status == STATUS_OK) {
-		parts.ensemble = model->ensemble;
-		parts.backend_version = model->ensemble != NULL ? ENSEMBLE_VERSION : model->backend->version(error);
-		status = parts.backend_version == NULL ? error->status
-						       : fingerprint_model(&parts, &model->fingerprint, error);
-	}
+	model_files_digest(files, &parts.files);
+	parts.ensemble = model->ensemble;
+	parts.backend_version = model->ensemble != NULL ? ENSEMBLE_VERSION : model->backend->version(error);
+	status = parts.backend_version == NULL ? error->status : fingerprint_model(&parts, &model->fingerprint, error);
 	return status == STATUS_OK ? prepare_keys(model, options, error) : status;
+}
+
+/* Strangers in the folder are no reason not to load, but somebody may wonder why they do nothing. */
+static void
+tell_stray(const struct model_options *options)
+{
+	struct buf list;
+
+	buf_init(&list, ERROR_TEXT_SIZE);
+	model_files_list_stray(options->path, &list);
+	if (list.length > 0) {
+		log_warning("left alone in '%s': %.*s", options->path, BYTES_ARGS(buf_bytes(&list)));
+	}
+	buf_fini(&list);
+}
+
+static enum status
+open_files(struct model *model, const struct model_options *options, struct error *error)
+{
+	struct model_files files;
+	enum status status;
+
+	if (!model_files_init(&files, options->path)) {
+		return error_set(error, STATUS_UNAVAILABLE, "no memory to read the model's files");
+	}
+	status = open_and_name(model, options, &files, error);
+	model_files_fini(&files);
+	tell_stray(options);
+	return status;
 }
 
 static void
@@ -271,7 +290,7 @@ model_open(const struct model_options *options, struct model_config *config, str
 	model->cache_policy = options->cache_policy;
 	status = cache_policy_read(&model->config, &model->cache_policy, error);
 	if (status == STATUS_OK) {
-		status = open_and_name(model, options, error);
+		status = open_files(model, options, error);
 	}
 	if (status == STATUS_OK) {
 		status = read_all_labels(model, options->folder, error);

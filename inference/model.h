@@ -10,6 +10,7 @@
 
 #include "backends/backend.h"
 #include "base/buf.h"
+#include "base/keyed_hash.h"
 #include "inference/cache_policy.h"
 #include "inference/classification.h"
 #include "inference/ensemble.h"
@@ -58,6 +59,7 @@ struct model_options {
 	void *find_context;
 	const struct model_config_format *format;
 	struct bytes name_space;	  /* of the cache keys */
+	enum keyed_hash_kind key_hash;	  /* the same */
 	struct cache_policy cache_policy; /* the cache's settings */
 	bool autocomplete;
 	int32_t default_batch;

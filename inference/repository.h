@@ -25,6 +25,7 @@ struct repository_options {
 	const struct backend_ops *const *backends; /* NULL at the end */
 	const struct model_config_format *format;
 	struct bytes name_space;	  /* of cache keys */
+	enum keyed_hash_kind key_hash;	  /* the same */
 	struct cache_policy cache_policy; /* the cache's settings */
 };
 

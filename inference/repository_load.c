@@ -222,6 +222,7 @@ open_version(struct repository *repository, const struct staging *staging, struc
 		.backends = repository->options->backends,
 		.format = repository->options->format,
 		.name_space = repository->options->name_space,
+		.key_hash = repository->options->key_hash,
 		.cache_policy = repository->options->cache_policy,
 		.autocomplete = repository->options->autocomplete,
 		.default_batch = repository->options->default_batch,

@@ -1,15 +1,15 @@
 #include "inference/response_cache.h"
 
 #include "base/memory.h"
+#include "base/secret.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define AT(field) offsetof(struct response_cache_settings, field)
-#define SECRET_ENVIRONMENT "HIPPOCAMP_KEY_SECRET"
+#define RANDOM_SECRET 32
 
-static const char *const hashes[] = {"xxh3", "sha256", NULL};
+static const char *const hashes[] = {"ghash", "sha256", NULL}; /* enum keyed_hash_kind */
 static const char *const coalescings[] = {"process", "shared", NULL};
 
 static const struct option options[] = {
@@ -28,9 +28,10 @@ static const struct option options[] = {
 	{.name = "key_hash",
 	 .kind = OPTION_CHOICE,
 	 .offset = AT(key_hash),
-	 .preset = "xxh3",
+	 .preset = "ghash",
 	 .choices = hashes,
-	 .help = "hash of the keys: xxh3 (XXH3-128) or sha256"},
+	 .help = "keyed hash of the keys and entries: ghash (SipHash-2-4-128, behind the polynomial of GCM where the "
+		 "question is long) or sha256 (HMAC-SHA-256)"},
 	{.name = "namespace",
 	 .kind = OPTION_TEXT,
 	 .offset = AT(name_space),
@@ -108,52 +109,31 @@ apply(struct response_cache *cache, void *store_settings, const struct response_
 	return unknown_key(cache->ops, setting->key, error);
 }
 
-static enum status
-read_secret_file(const char *path, struct digest_secret *secret, struct error *error)
+void
+response_cache_keys_derive(struct response_cache_keys *keys, struct bytes secret)
 {
-	FILE *file = fopen(path, "re");
-	char text[4096];
-	size_t length;
-
-	if (file == NULL) {
-		return error_set(error, STATUS_INVALID_ARGUMENT, "cannot read key_secret_file '%s': %s", path,
-				 strerror(errno));
-	}
-	length = fread(text, 1, sizeof(text), file);
-	(void)fclose(file);
-	while (length > 0 && (text[length - 1] == '\n' || text[length - 1] == '\r')) {
-		length--;
-	}
-	if (length == 0) {
-		return error_set(error, STATUS_INVALID_ARGUMENT, "key_secret_file '%s' is empty", path);
-	}
-	digest_secret_init(secret, bytes_make(text, length));
-	explicit_bzero(text, sizeof(text));
-	return STATUS_OK;
+	keyed_hash_derive(&keys->lookup, secret, "hippocamp cache key");
+	keyed_hash_derive(&keys->entry, secret, "hippocamp cache entry");
 }
 
-/* In the order of precedence: the option, the file, the environment; else the store's, or a random one. */
+/* What the owner gives; else the store's, or a random one. */
 static enum status
 find_secret(struct response_cache *cache, struct error *error)
 {
-	const char *text = cache->settings.key_secret;
-	uint8_t random[32];
+	struct secret secret;
+	enum status status =
+		secret_find(cache->settings.key_secret, cache->settings.key_secret_file, &secret, error);
 
-	cache->has_secret = true;
-	if (text == NULL && cache->settings.key_secret_file != NULL) {
-		return read_secret_file(cache->settings.key_secret_file, &cache->secret, error);
+	if (status != STATUS_OK) {
+		return error_prefix(error, "cache '%s': ", cache->ops->name);
 	}
-	if (text == NULL) {
-		text = getenv(SECRET_ENVIRONMENT);
+	cache->has_secret = secret.length > 0 || cache->ops->secret == NULL;
+	if (cache->has_secret && secret.length == 0) {
+		secret.length = RANDOM_SECRET;
+		random_bytes(secret.text, secret.length);
 	}
-	if (text != NULL && *text != '\0') {
-		digest_secret_init(&cache->secret, bytes_text(text));
-	} else if (cache->ops->secret == NULL) {
-		random_bytes(random, sizeof(random));
-		digest_secret_init(&cache->secret, bytes_make(random, sizeof(random)));
-	} else {
-		cache->has_secret = false;
-	}
+	response_cache_keys_derive(&cache->keys, bytes_make(secret.text, secret.length));
+	secret_forget(&secret);
 	return STATUS_OK;
 }
 
@@ -251,6 +231,6 @@ response_cache_close(struct response_cache *cache)
 	}
 	buf_fini(&cache->configuration);
 	option_fini(response_cache_options, &cache->settings);
-	explicit_bzero(&cache->secret, sizeof(cache->secret));
+	explicit_bzero(&cache->keys, sizeof(cache->keys));
 	free(cache);
 }

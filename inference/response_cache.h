@@ -5,6 +5,7 @@
 #ifndef HIPPOCAMP_INFERENCE_RESPONSE_CACHE_H
 #define HIPPOCAMP_INFERENCE_RESPONSE_CACHE_H
 
+#include "base/keyed_hash.h"
 #include "caches/cache.h"
 #include "inference/cache_policy.h"
 
@@ -14,7 +15,7 @@ enum cache_coalescing { COALESCE_PROCESS, COALESCE_SHARED };
 struct response_cache_settings {
 	char *key_secret;
 	char *key_secret_file;
-	int key_hash; /* enum digest_kind */
+	int key_hash; /* enum keyed_hash_kind */
 	char *name_space;
 	int64_t lookup_timeout_ms; /* 0: by what the model's run costs */
 	int coalesce;		   /* enum cache_coalescing */
@@ -24,13 +25,21 @@ struct response_cache_settings {
 
 extern const struct option_table response_cache_options;
 
+/* What the secret becomes: a key for each use. */
+struct response_cache_keys {
+	struct keyed_hash_key lookup; /* of the keys that answers are kept under */
+	struct keyed_hash_key entry;  /* of the MACs of entries */
+};
+
+void response_cache_keys_derive(struct response_cache_keys *keys, struct bytes secret);
+
 struct response_cache {
 	const struct cache_ops *ops;
 	struct cache *store;
 	struct response_cache_settings settings;
 	struct buf configuration; /* a JSON object of the settings, without secrets */
 	bool has_secret;	  /* given, or drawn where the store shares none; else the store tells it */
-	struct digest_secret secret;
+	struct response_cache_keys keys;
 };
 
 /* One `key=value` of the configuration. */

@@ -77,14 +77,14 @@ slice_tensors(const struct slice *slice, struct tensor *tensors, int64_t (*shape
 }
 
 bool
-rows_make_keys(struct inference_request *request, struct digest *digest, const struct digest_secret *secret,
-	       struct buf *scratch)
+rows_make_keys(struct inference_request *request, struct keyed_hash *hash, struct buf *scratch)
 {
 	const struct model *model = request->model;
 	size_t inputs = model->config.input_count;
 	const struct tensor **sorted = arena_array(request->arena, inputs, sizeof(*sorted));
 	struct tensor *tensors = NULL;
 	int64_t(*shapes)[TENSOR_RANK_MAX + 1] = NULL;
+	struct key_question question;
 
 	if (request->slice_count > 1) {
 		tensors = arena_array(request->arena, inputs, sizeof(*tensors));
@@ -93,13 +93,20 @@ rows_make_keys(struct inference_request *request, struct digest *digest, const s
 	if (sorted == NULL || (request->slice_count > 1 && (tensors == NULL || shapes == NULL))) {
 		return false;
 	}
+	question = (struct key_question){
+		.prefix = buf_bytes(&model->key_prefix),
+		.granularity = KEY_OF_ROW,
+		.inputs = sorted,
+		.input_count = inputs,
+		.parameters = request->parameters,
+		.parameter_count = request->parameter_count,
+	};
 	for (size_t i = 0; i < request->slice_count; i++) {
 		struct slice *slice = &request->slices[i];
 
 		slice_tensors(slice, tensors, shapes, sorted);
 		slice->key.scope = bytes_text(model->scope);
-		slice->keyed = key_digest(digest, secret, buf_bytes(&model->key_prefix), sorted, inputs,
-					  request->parameters, request->parameter_count, scratch, &slice->key.digest);
+		slice->keyed = key_make(hash, &question, scratch, &slice->key.digest);
 		if (!slice->keyed) {
 			return false;
 		}

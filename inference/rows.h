@@ -12,8 +12,7 @@
 bool rows_cut(struct inference_request *request, bool whole);
 
 /* The keys of all slices. False without memory, or where the request cannot have any. */
-bool rows_make_keys(struct inference_request *request, struct digest *digest, const struct digest_secret *secret,
-		    struct buf *scratch);
+bool rows_make_keys(struct inference_request *request, struct keyed_hash *hash, struct buf *scratch);
 
 /*
  * The answer out of the entries of all slices, in their order; more than one. NULL without memory, or where *fit is

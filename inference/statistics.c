@@ -146,6 +146,7 @@ add_sums(struct model_statistics *to, const struct model_statistics *from)
 	to->bypassed += from->bypassed;
 	to->errors += from->errors;
 	to->corrupt += from->corrupt;
+	to->wrong_mac += from->wrong_mac;
 	to->stale += from->stale;
 	to->refreshes += from->refreshes;
 	to->too_large += from->too_large;

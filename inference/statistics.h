@@ -73,6 +73,7 @@ struct model_statistics {
 	uint64_t errors;   /* the store could not be asked; the model ran */
 
 	uint64_t corrupt;   /* entries that were damaged or foreign; misses as well */
+	uint64_t wrong_mac; /* of these: altered, or made without the secret */
 	uint64_t stale;	    /* hits on entries past their lifetime */
 	uint64_t refreshes; /* rows run in the background */
 	uint64_t too_large; /* answers not stored for their size */

@@ -318,6 +318,19 @@ submit(struct trip *trip)
 	return true;
 }
 
+/* The lane may get another secret while the job is under way, so it takes a copy. */
+static void
+set_entry_key(struct trip *trip)
+{
+	const struct engine_lane *lane = trip->lane;
+
+	if (trip->mode.stores && lane->cache->ops->foreign) {
+		trip->entry_key = lane->entry_key;
+		trip->job.entry_key = &trip->entry_key;
+		trip->job.entry_hash = (enum keyed_hash_kind)lane->cache->settings.key_hash;
+	}
+}
+
 void
 trip_run(struct trip *trip)
 {
@@ -337,6 +350,7 @@ trip_run(struct trip *trip)
 	set_lifetimes(trip);
 	trip->state = TRIP_RUNNING;
 	trip->job.alone = trip->mode.alone;
+	set_entry_key(trip);
 	trip->job.delay_ns = trip->delay_ns;
 	trip->job.finished = on_job_finished;
 	trip->job_pending = true;

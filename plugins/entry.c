@@ -3,23 +3,23 @@
 #include "plugins/packed.h"
 
 #define MAGIC 0x52544348U /* "HCTR" */
-#define VERSION 1
+#define VERSION 2
+#define SEAL_SIZE 16
 
 struct header {
 	uint32_t magic;
 	uint16_t version;
 	uint16_t reserved;
-	uint64_t checksum;
+	uint8_t seal[SEAL_SIZE];
 	uint64_t length;
 	uint64_t created_ms;
 	uint64_t expires_ms;
 	uint8_t digest[PLUGIN_ENTRY_DIGEST];
-	uint64_t reserved_too;
 };
 
 _Static_assert(sizeof(struct header) == PLUGIN_ENTRY_HEADER, "the layout of entries is fixed");
 
-#define CHECKED_FROM (offsetof(struct header, checksum) + sizeof(uint64_t))
+#define CHECKED_FROM (offsetof(struct header, seal) + SEAL_SIZE)
 
 struct blob *
 plugin_entry_new(size_t length)
@@ -35,14 +35,31 @@ plugin_entry_response(const struct blob *entry)
 	return bytes_skip(blob_bytes(entry), sizeof(struct header));
 }
 
-static uint64_t
-checksum(const struct blob *entry)
+/* Threads of the host's come and go, so that the state lives as long as one call. */
+static bool
+seal_of(const struct blob *entry, const struct keyed_hash_key *key, uint8_t *seal)
 {
-	return checksum64(bytes_skip(blob_bytes(entry), CHECKED_FROM));
+	struct bytes sealed = bytes_skip(blob_bytes(entry), CHECKED_FROM);
+	struct keyed_hash *mac;
+	struct digest_value value = {0};
+	uint64_t checksum;
+	bool good = true;
+
+	if (key == NULL) {
+		checksum = checksum64(sealed);
+		memcpy(value.bytes, &checksum, sizeof(checksum));
+	} else {
+		mac = keyed_hash_new(KEYED_HASH_GHASH, key);
+		good = mac != NULL && keyed_hash_once(mac, sealed, &value);
+		keyed_hash_free(mac);
+	}
+	memcpy(seal, value.bytes, SEAL_SIZE);
+	return good;
 }
 
-void
-plugin_entry_seal(struct blob *entry, const struct digest_value *digest, uint64_t now_ms, uint64_t lifetime_ms)
+bool
+plugin_entry_seal(struct blob *entry, const struct keyed_hash_key *key, const struct digest_value *digest,
+		  uint64_t now_ms, uint64_t lifetime_ms)
 {
 	struct header *header = (struct header *)entry->data;
 
@@ -54,21 +71,37 @@ plugin_entry_seal(struct blob *entry, const struct digest_value *digest, uint64_
 		.expires_ms = lifetime_ms == 0 ? 0 : now_ms + lifetime_ms,
 	};
 	memcpy(header->digest, digest->bytes, sizeof(header->digest));
-	header->checksum = checksum(entry);
+	return seal_of(entry, key, header->seal);
+}
+
+/* In a time that does not tell where they differ. */
+static bool
+same_seal(const uint8_t *a, const uint8_t *b)
+{
+	unsigned different = 0;
+
+	for (size_t i = 0; i < SEAL_SIZE; i++) {
+		different |= (unsigned)(a[i] ^ b[i]);
+	}
+	return different == 0;
 }
 
 enum plugin_entry_verdict
-plugin_entry_check(const struct blob *entry, const struct digest_value *digest, uint64_t now_ms, uint64_t *remaining_ms)
+plugin_entry_check(const struct blob *entry, const struct keyed_hash_key *key, const struct digest_value *digest,
+		   uint64_t now_ms, uint64_t *remaining_ms)
 {
+	uint8_t seal[SEAL_SIZE];
 	struct header header;
 
 	if (entry->length < sizeof(header)) {
 		return PLUGIN_ENTRY_CORRUPT;
 	}
 	memcpy(&header, entry->data, sizeof(header)); /* whoever gave us the blob need not have aligned it */
-	if (header.magic != MAGIC || header.version != VERSION || header.length != entry->length ||
-	    header.checksum != checksum(entry)) {
+	if (header.magic != MAGIC || header.version != VERSION || header.length != entry->length) {
 		return PLUGIN_ENTRY_CORRUPT;
+	}
+	if (!seal_of(entry, key, seal) || !same_seal(seal, header.seal)) {
+		return key == NULL ? PLUGIN_ENTRY_CORRUPT : PLUGIN_ENTRY_WRONG_MAC;
 	}
 	if (memcmp(header.digest, digest->bytes, sizeof(header.digest)) != 0) {
 		return PLUGIN_ENTRY_MISPLACED;

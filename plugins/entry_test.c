@@ -8,6 +8,9 @@ digest_of(uint8_t number)
 	return (struct digest_value){.bytes = {number}, .length = PLUGIN_ENTRY_DIGEST};
 }
 
+static struct keyed_hash_key secret;
+static const struct keyed_hash_key *key; /* NULL: no secret */
+
 /* One output of INT8[3]. */
 static struct blob *
 sealed(uint64_t now_ms, uint64_t lifetime_ms)
@@ -19,7 +22,7 @@ sealed(uint64_t now_ms, uint64_t lifetime_ms)
 
 	packed[4] = (uint8_t)(sizeof(packed) - 12);
 	memcpy(entry->data + PLUGIN_ENTRY_HEADER, packed, sizeof(packed));
-	plugin_entry_seal(entry, &digest, now_ms, lifetime_ms);
+	assert_true(plugin_entry_seal(entry, key, &digest, now_ms, lifetime_ms));
 	return entry;
 }
 
@@ -28,7 +31,7 @@ verdict_of(const struct blob *entry, uint8_t number, uint64_t now_ms)
 {
 	struct digest_value digest = digest_of(number);
 
-	return plugin_entry_check(entry, &digest, now_ms, NULL);
+	return plugin_entry_check(entry, key, &digest, now_ms, NULL);
 }
 
 static void
@@ -39,14 +42,14 @@ test_good(void **state)
 	uint64_t remaining_ms = 0;
 
 	(void)state;
-	assert_int_equal(plugin_entry_check(entry, &digest, 1200, &remaining_ms), PLUGIN_ENTRY_GOOD);
+	assert_int_equal(plugin_entry_check(entry, key, &digest, 1200, &remaining_ms), PLUGIN_ENTRY_GOOD);
 	assert_int_equal(remaining_ms, 300);
 	assert_int_equal(plugin_entry_response(entry).length, entry->length - PLUGIN_ENTRY_HEADER);
 	assert_int_equal(verdict_of(entry, 2, 1200), PLUGIN_ENTRY_MISPLACED);
 	assert_int_equal(verdict_of(entry, 1, 1500), PLUGIN_ENTRY_EXPIRED);
 	blob_unref(entry);
 	entry = sealed(1000, 0);
-	assert_int_equal(plugin_entry_check(entry, &digest, UINT64_MAX, &remaining_ms), PLUGIN_ENTRY_GOOD);
+	assert_int_equal(plugin_entry_check(entry, key, &digest, UINT64_MAX, &remaining_ms), PLUGIN_ENTRY_GOOD);
 	assert_int_equal(remaining_ms, 0);
 	blob_unref(entry);
 }
@@ -58,10 +61,14 @@ test_every_bit_counts(void **state)
 
 	(void)state;
 	for (size_t bit = 0; bit < entry->length * 8; bit++) {
-		bool reserved = bit / 8 == 6 || bit / 8 == 7; /* before the checksum, and never read */
+		bool reserved = bit / 8 == 6 || bit / 8 == 7; /* before the seal, and never read */
+		enum plugin_entry_verdict verdict;
 
 		entry->data[bit / 8] ^= (uint8_t)(1U << bit % 8);
-		assert_int_equal(verdict_of(entry, 1, 2000), reserved ? PLUGIN_ENTRY_GOOD : PLUGIN_ENTRY_CORRUPT);
+		verdict = verdict_of(entry, 1, 2000);
+		assert_int_equal(verdict == PLUGIN_ENTRY_GOOD, reserved);
+		assert_true(reserved || verdict == PLUGIN_ENTRY_CORRUPT ||
+			    (key != NULL && verdict == PLUGIN_ENTRY_WRONG_MAC));
 		entry->data[bit / 8] ^= (uint8_t)(1U << bit % 8);
 	}
 	blob_unref(entry);
@@ -91,14 +98,39 @@ test_response_is_walked(void **state)
 
 	(void)state;
 	entry->data[PLUGIN_ENTRY_HEADER] = 2; /* outputs */
-	plugin_entry_seal(entry, &digest, 1000, 0);
+	assert_true(plugin_entry_seal(entry, key, &digest, 1000, 0));
 	assert_int_equal(verdict_of(entry, 1, 2000), PLUGIN_ENTRY_CORRUPT);
 	entry->data[PLUGIN_ENTRY_HEADER] = 0;
 	entry->length = PLUGIN_ENTRY_HEADER + 4; /* an error, as Triton packs it */
-	plugin_entry_seal(entry, &digest, 1000, 0);
+	assert_true(plugin_entry_seal(entry, key, &digest, 1000, 0));
 	assert_int_equal(verdict_of(entry, 1, 2000), PLUGIN_ENTRY_CORRUPT);
 	blob_unref(entry);
 	assert_null(plugin_entry_new(SIZE_MAX));
+}
+
+/* Who has not the secret makes no entry, be it with another one or with none. */
+static void
+test_secret(void **state)
+{
+	struct keyed_hash_key other = {{1}};
+	struct blob *entry;
+
+	(void)state;
+	key = NULL;
+	entry = sealed(1000, 0);
+	key = &secret;
+	assert_int_equal(verdict_of(entry, 1, 2000), PLUGIN_ENTRY_WRONG_MAC);
+	blob_unref(entry);
+	key = &other;
+	entry = sealed(1000, 0);
+	key = &secret;
+	assert_int_equal(verdict_of(entry, 1, 2000), PLUGIN_ENTRY_WRONG_MAC);
+	blob_unref(entry);
+	test_good(state);
+	test_every_bit_counts(state);
+	test_every_cut(state);
+	test_response_is_walked(state);
+	key = NULL;
 }
 
 int
@@ -109,6 +141,7 @@ main(void)
 		cmocka_unit_test(test_every_bit_counts),
 		cmocka_unit_test(test_every_cut),
 		cmocka_unit_test(test_response_is_walked),
+		cmocka_unit_test(test_secret),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

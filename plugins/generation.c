@@ -12,10 +12,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FORMAT "1" /* of what is kept: plugins/entry.h */
+#define FORMAT "2" /* of what is kept: plugins/entry.h */
 #define TEXT_MAX ((size_t)1 << 20)
 #define SHOWN_MAX 64
+#define SCOPE_BYTES 4
+#define KEY_DIGEST 16
 #define SLOTS 4096
+#define KEY_TEXT_MAX 128 /* Triton's are decimal numbers of 64 bits */
 #define FORGOTTEN_NS UINT64_C(600000000000) /* longer no request takes for its answer; docs/triton.md says so */
 
 /* Keys that were asked for in vain, by their hash; those that share a slot share their fate. */
@@ -28,10 +31,9 @@ struct slot {
 struct generation {
 	char *name_space;
 	char *file; /* NULL: it never changes, and nothing below needs a lock */
-	struct digest *digest;
 	pthread_rwlock_t lock;
 	uint64_t number;
-	struct digest_secret secret; /* made of namespace and generation */
+	struct digest_value digest; /* of namespace and generation */
 	char scope[GENERATION_SCOPE_MAX];
 	size_t scope_length;
 
@@ -70,6 +72,8 @@ take_text(struct generation *generation, struct bytes text)
 {
 	struct bytes name_space = bytes_text(generation->name_space);
 	char name[SHOWN_MAX + 1];
+	char hex[2 * SCOPE_BYTES + 1];
+	struct digest_value digest;
 	struct buf all;
 	bool good;
 
@@ -78,11 +82,12 @@ take_text(struct generation *generation, struct bytes text)
 	buf_format(&all, "hippocamp plug-in " FORMAT ":%zu:", name_space.length);
 	buf_append(&all, name_space);
 	buf_append(&all, text);
-	good = buf_ok(&all);
+	good = buf_ok(&all) && digest_once(buf_bytes(&all), &digest);
 	if (good) {
-		digest_secret_init(&generation->secret, buf_bytes(&all));
-		(void)snprintf(generation->scope, sizeof(generation->scope), "triton%s%s:" FORMAT ":%08x",
-			       *name == '\0' ? "" : ".", name, (uint32_t)checksum64(buf_bytes(&all)));
+		generation->digest = digest;
+		hex_text(bytes_make(digest.bytes, SCOPE_BYTES), hex);
+		(void)snprintf(generation->scope, sizeof(generation->scope), "triton%s%s:" FORMAT ":%s",
+			       *name == '\0' ? "" : ".", name, hex);
 		generation->scope_length = strlen(generation->scope);
 	}
 	buf_fini(&all);
@@ -234,6 +239,26 @@ unlock(struct generation *generation)
 	}
 }
 
+/* SHA-256 of the generation's digest and of Triton's key behind it, a long one by its own digest. */
+static bool
+key_digest(const struct generation *generation, struct bytes text, struct digest_value *digest)
+{
+	uint8_t all[DIGEST_SIZE_MAX + 1 + KEY_TEXT_MAX];
+	bool is_long = text.length > KEY_TEXT_MAX;
+	struct digest_value inner;
+
+	if (is_long) {
+		if (!digest_once(text, &inner)) {
+			return false;
+		}
+		text = bytes_make(inner.bytes, inner.length);
+	}
+	memcpy(all, generation->digest.bytes, DIGEST_SIZE_MAX);
+	all[DIGEST_SIZE_MAX] = is_long;
+	memcpy(all + DIGEST_SIZE_MAX + 1, text.at, text.length);
+	return digest_once(bytes_make(all, DIGEST_SIZE_MAX + 1 + text.length), digest);
+}
+
 static void
 make_key(const struct generation *generation, const char *triton_key, struct generation_key *key)
 {
@@ -241,7 +266,11 @@ make_key(const struct generation *generation, const char *triton_key, struct gen
 
 	memcpy(key->scope_text, generation->scope, generation->scope_length);
 	key->key.scope = bytes_make(key->scope_text, generation->scope_length);
-	digest_once(generation->digest, &generation->secret, text, &key->key.digest);
+	if (!key_digest(generation, text, &key->key.digest)) {
+		random_bytes(key->key.digest.bytes, KEY_DIGEST); /* no memory: found by nobody */
+	}
+	key->key.digest.length = KEY_DIGEST;
+	memset(key->key.digest.bytes + KEY_DIGEST, 0, DIGEST_SIZE_MAX - KEY_DIGEST);
 	key->hash = generation->file == NULL ? 0 : checksum64(text);
 	key->number = generation->number;
 }
@@ -346,9 +375,8 @@ generation_open(const char *name_space, const char *text, const char *file, stru
 	(void)pthread_mutex_init(&generation->mutex, NULL);
 	generation->name_space = strdup(name_space);
 	generation->file = file == NULL ? NULL : strdup(file);
-	generation->digest = digest_new(DIGEST_XXH3);
 	generation->slots = file == NULL ? NULL : calloc(SLOTS, sizeof(*generation->slots));
-	if (generation->name_space == NULL || generation->digest == NULL ||
+	if (generation->name_space == NULL ||
 	    (file != NULL && (generation->file == NULL || generation->slots == NULL))) {
 		(void)error_set(error, STATUS_UNAVAILABLE, "no memory for the cache");
 		generation_close(generation);
@@ -369,7 +397,6 @@ generation_close(struct generation *generation)
 	}
 	(void)pthread_rwlock_destroy(&generation->lock);
 	(void)pthread_mutex_destroy(&generation->mutex);
-	digest_free(generation->digest);
 	free(generation->name_space);
 	free(generation->file);
 	free(generation->slots);

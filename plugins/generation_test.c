@@ -68,12 +68,12 @@ test_keys(void **state)
 		const char *text;
 		const char *scope;
 	} cases[] = {
-		{"", NULL, "triton:1:"},
-		{"shop", NULL, "triton.shop:1:"},
-		{"", "v7", "triton:1:"},
-		{"shop", "v7", "triton.shop:1:"},
-		{"shopv", "7", "triton.shopv:1:"}, /* the same letters in a row */
-		{"a:b c", "2026/11 x", "triton.a_b_c:1:"},
+		{"", NULL, "triton:2:"},
+		{"shop", NULL, "triton.shop:2:"},
+		{"", "v7", "triton:2:"},
+		{"shop", "v7", "triton.shop:2:"},
+		{"shopv", "7", "triton.shopv:2:"}, /* the same letters in a row */
+		{"a:b c", "2026/11 x", "triton.a_b_c:2:"},
 	};
 	struct generation_key keys[6];
 

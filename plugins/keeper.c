@@ -99,8 +99,14 @@ store_some(struct keeper *keeper)
 		if (storing == NULL) {
 			return false;
 		}
-		plugin_entry_seal(storing->entry, &storing->key.key.digest, clock_wall_ms(), storing->ttl_ms);
-		lane_insert(keeper->options.writer, &storing->key, storing->entry, storing->ttl_ms, &keeper->bytes);
+		if (plugin_entry_seal(storing->entry, keeper->options.entry_key, &storing->key.key.digest,
+				      clock_wall_ms(), storing->ttl_ms)) {
+			lane_insert(keeper->options.writer, &storing->key, storing->entry, storing->ttl_ms,
+				    &keeper->bytes);
+		} else { /* no memory */
+			(void)atomic_fetch_sub(&keeper->bytes, storing->entry->length);
+			blob_unref(storing->entry);
+		}
 		free(storing);
 	}
 	return true;

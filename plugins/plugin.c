@@ -1,6 +1,7 @@
 #include "plugins/plugin.h"
 
 #include "base/clock.h"
+#include "base/secret.h"
 #include "base/version.h"
 #include "plugins/entry.h"
 #include "plugins/figures.h"
@@ -51,6 +52,8 @@ struct plugin {
 	struct cache *store;
 	struct plugin_settings settings;
 	struct generation *generation;
+	struct keyed_hash_key secret_key;
+	const struct keyed_hash_key *entry_key; /* that one, or NULL: no secret was given */
 	struct figures *figures;
 	struct keeper *keeper;
 	struct cache_lane *direct; /* of a store that is immediate, for all threads */
@@ -65,6 +68,7 @@ struct plugin {
 	counter skipped;
 	counter failed;
 	counter corrupt;
+	counter wrong_mac;
 	counter insert_ns;
 	counter refusals[REFUSAL_COUNT];
 };
@@ -139,13 +143,17 @@ check(struct plugin *plugin, const struct generation_key *key, struct lane_findi
 {
 	uint64_t remaining_ms = 0;
 	enum plugin_entry_verdict verdict =
-		plugin_entry_check(finding->value, &key->key.digest, clock_wall_ms(), &remaining_ms);
+		plugin_entry_check(finding->value, plugin->entry_key, &key->key.digest, clock_wall_ms(), &remaining_ms);
 
 	switch (verdict) {
 	case PLUGIN_ENTRY_GOOD:
 		patience_note_size(&plugin->patience, &key->key.digest, finding->value->length);
 		lane_confirm(finding, remaining_ms);
 		return true;
+	case PLUGIN_ENTRY_WRONG_MAC:
+		counter_add(&plugin->wrong_mac, 1);
+		counter_add(&plugin->corrupt, lane_remove(finding));
+		return false;
 	case PLUGIN_ENTRY_CORRUPT:
 		counter_add(&plugin->corrupt, lane_remove(finding));
 		return false;
@@ -484,6 +492,9 @@ tell_own(struct plugin *plugin, const struct metric_sink *sink, const struct cac
 				counter_read(&plugin->skipped));
 		metric_tell_one(sink, "hippocamp_cache_corrupt_total", "counter",
 				"Entries found damaged or foreign, counted as misses", counter_read(&plugin->corrupt));
+		metric_tell_one(sink, "hippocamp_cache_wrong_mac_total", "counter",
+				"Entries whose MAC is wrong: altered, or made without the secret; counted as corrupt, too",
+				counter_read(&plugin->wrong_mac));
 	}
 	metric_tell_one(sink, "hippocamp_cache_inserts_total", "counter", "Entries stored", statistics->inserts);
 	metric_tell_one(sink, "hippocamp_cache_dropped_total", "counter",
@@ -558,6 +569,7 @@ open_store(struct plugin *plugin, void *store_settings, struct error *error)
 			.lanes = plugin->lanes,
 			.lane_count = plugin->lane_count,
 			.writer = plugin->writer,
+			.entry_key = plugin->entry_key,
 			.waiting_bytes = plugin->settings.waiting_bytes,
 			.every_second = every_second,
 			.context = plugin,
@@ -570,6 +582,21 @@ open_store(struct plugin *plugin, void *store_settings, struct error *error)
 }
 
 static enum status
+take_secret(struct plugin *plugin, struct error *error)
+{
+	struct secret secret;
+	enum status status = secret_find(NULL, plugin->settings.key_secret_file, &secret, error);
+
+	if (status == STATUS_OK && secret.length > 0) {
+		keyed_hash_derive(&plugin->secret_key, bytes_make(secret.text, secret.length),
+				  "hippocamp plug-in entry");
+		plugin->entry_key = &plugin->secret_key;
+	}
+	secret_forget(&secret);
+	return status == STATUS_OK ? status : error_prefix(error, "cache '%s': ", plugin->ops->name);
+}
+
+static enum status
 open_parts(struct plugin *plugin, const char *json, struct error *error)
 {
 	const struct plugin_settings *settings = &plugin->settings;
@@ -579,8 +606,11 @@ open_parts(struct plugin *plugin, const char *json, struct error *error)
 	if (status != STATUS_OK) {
 		return status;
 	}
-	plugin->generation =
-		generation_open(settings->name_space, settings->generation, settings->generation_file, error);
+	status = take_secret(plugin, error);
+	if (status == STATUS_OK) {
+		plugin->generation = generation_open(settings->name_space, settings->generation,
+						     settings->generation_file, error);
+	}
 	if (plugin->generation == NULL) {
 		option_fini(*plugin->ops->options, store_settings);
 		free(store_settings);
@@ -642,5 +672,6 @@ plugin_close(struct plugin *plugin)
 	}
 	generation_close(plugin->generation);
 	plugin_settings_fini(&plugin->settings);
+	explicit_bzero(&plugin->secret_key, sizeof(plugin->secret_key));
 	free(plugin);
 }

@@ -1,5 +1,6 @@
 #include "plugins/settings.h"
 
+#include "base/secret.h"
 #include "plugins/configuration.h"
 
 #include <stdio.h>
@@ -23,6 +24,12 @@ static const struct option options[] = {
 	 .offset = AT(generation_file),
 	 .unit = "FILE",
 	 .help = "file that holds the generation; looked at every second"},
+	{.name = "key_secret_file",
+	 .kind = OPTION_TEXT,
+	 .offset = AT(key_secret_file),
+	 .unit = "FILE",
+	 .help = "file that holds a secret, under which entries are authenticated: whoever can write to the store, but "
+		 "has not the secret, cannot make an answer. Also in the environment, " SECRET_ENVIRONMENT},
 	{.name = "ttl",
 	 .kind = OPTION_INTEGER,
 	 .offset = AT(ttl_s),

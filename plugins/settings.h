@@ -12,6 +12,7 @@ struct plugin_settings {
 	char *name_space;
 	char *generation;
 	char *generation_file;
+	char *key_secret_file;
 	int64_t ttl_s; /* 0: no end */
 	int64_t lookup_timeout_ms;
 	int64_t max_value_bytes; /* 0: no limit */

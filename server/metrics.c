@@ -49,6 +49,7 @@ READER(read_joined, sample->sums.joined)
 READER(read_bypassed, sample->sums.bypassed)
 READER(read_errors, sample->sums.errors)
 READER(read_corrupt, sample->sums.corrupt)
+READER(read_wrong_mac, sample->sums.wrong_mac)
 READER(read_stale, sample->sums.stale)
 READER(read_refreshes, sample->sums.refreshes)
 READER(read_too_large, sample->sums.too_large)
@@ -97,6 +98,9 @@ static const struct model_metric model_metrics[] = {
 	{"hippocamp_cache_errors_total", "counter", "Rows for which the cache could not be asked", read_errors, true},
 	{"hippocamp_cache_corrupt_total", "counter", "Entries found damaged or foreign, counted as misses",
 	 read_corrupt, true},
+	{"hippocamp_cache_wrong_mac_total", "counter",
+	 "Entries whose MAC is wrong: altered, or made without the secret; counted as corrupt, too", read_wrong_mac,
+	 true},
 	{"hippocamp_cache_stale_total", "counter", "Rows answered by an entry past its life, counted as hits",
 	 read_stale, true},
 	{"hippocamp_cache_refreshes_total", "counter", "Rows run in the background to renew an entry", read_refreshes,

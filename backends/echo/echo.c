@@ -55,13 +55,13 @@ check_tensors(const struct model_config *config, struct error *error)
 }
 
 static struct backend_model *
-echo_open(const char *path, const struct model_config *config, struct error *error)
+echo_open(struct backend_files *files, const struct model_config *config, struct error *error)
 {
 	const struct model_parameter *mode = model_config_parameter(config, "mode");
 	const struct model_parameter *delay = model_config_parameter(config, "delay_ms");
 	struct backend_model *model = memory_new(sizeof(*model));
 
-	(void)path;
+	(void)files;
 	model->delays = mode != NULL && bytes_equal_text(mode->value, "delay");
 	if (mode != NULL && !model->delays && !bytes_equal_text(mode->value, "identity")) {
 		(void)error_set(error, STATUS_INVALID_ARGUMENT,

@@ -1,9 +1,11 @@
 #include "backends/onnxruntime/onnxruntime.h"
 
 #include "backends/onnxruntime/session.h"
+#include "backends/onnxruntime/weights.h"
 #include "base/memory.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -149,27 +151,18 @@ set_run_options(struct backend_model *model, const struct model_config *config, 
 
 /* --- Opening --- */
 
-/* <folder>/model.onnx, or model.onnx/model.onnx where the model is a folder with external data beside it. */
+/* model.onnx, or model.onnx/model.onnx where the model is a folder with external data beside it. */
 static char *
-model_file(const char *path, const struct model_config *config, struct error *error)
+model_file(const struct backend_files *files, const struct model_config *config)
 {
 	const char *name = config->default_model_filename.length > 0 ? (const char *)config->default_model_filename.at
 								     : "model.onnx";
-	char *file = memory_format("%s/%s", path, name);
+	char *path = memory_format("%s/%s", files->path, name);
 	struct stat information;
+	bool is_folder = stat(path, &information) == 0 && S_ISDIR(information.st_mode);
 
-	if (stat(file, &information) == 0 && S_ISDIR(information.st_mode)) {
-		char *inner = memory_format("%s/model.onnx", file);
-
-		free(file);
-		file = inner;
-	}
-	if (stat(file, &information) != 0) {
-		(void)error_set(error, STATUS_UNAVAILABLE, "unable to find '%s': %s", file, strerror(errno));
-		free(file);
-		return NULL;
-	}
-	return file;
+	free(path);
+	return is_folder ? memory_format("%s/model.onnx", name) : memory_text(name);
 }
 
 static void
@@ -181,21 +174,13 @@ ort_close(struct backend_model *model)
 	free(model);
 }
 
-static struct backend_model *
-ort_open(const char *path, const struct model_config *config, struct error *error)
+static enum status
+make_options(struct backend_model *model, const struct model_config *config, OrtSessionOptions **options,
+	     struct error *error)
 {
-	const struct onnxruntime *runtime = onnxruntime_get(error);
-	char *file = runtime == NULL ? NULL : model_file(path, config, error);
-	OrtSessionOptions *options = NULL;
-	struct backend_model *model;
-	enum status status;
+	const OrtApi *api = model->runtime->api;
+	enum status status = onnxruntime_check(model->runtime, api->CreateSessionOptions(options), error);
 
-	if (file == NULL) {
-		return NULL;
-	}
-	model = memory_new(sizeof(*model));
-	model->runtime = runtime;
-	status = onnxruntime_check(runtime, runtime->api->CreateSessionOptions(&options), error);
 	if (status == STATUS_OK && config->cpu_accelerator.length > 0) {
 		status = error_set(error, STATUS_INVALID_ARGUMENT, "unknown Execution Accelerator '%.*s' is requested",
 				   BYTES_ARGS(config->cpu_accelerator));
@@ -203,19 +188,52 @@ ort_open(const char *path, const struct model_config *config, struct error *erro
 	if (status == STATUS_OK) {
 		status = set_run_options(model, config, error);
 	}
+	return status == STATUS_OK ? set_options(model->runtime, config, *options, error) : status;
+}
+
+static enum status
+make_session(struct backend_model *model, const struct weights *weights, const struct model_config *config,
+	     struct error *error)
+{
+	const OrtApi *api = model->runtime->api;
+	struct bytes bytes = weights_model(weights);
+	OrtSessionOptions *options = NULL;
+	enum status status = make_options(model, config, &options, error);
+
 	if (status == STATUS_OK) {
-		status = set_options(runtime, config, options, error);
+		status = weights_add(weights, model->runtime, options, error);
 	}
 	if (status == STATUS_OK) {
-		status = onnxruntime_check(
-			runtime, runtime->api->CreateSession(runtime->environment, file, options, &model->session),
-			error);
+		status = onnxruntime_check(model->runtime,
+					   api->CreateSessionFromArray(model->runtime->environment, bytes.at,
+								       bytes.length, options, &model->session),
+					   error);
 	}
-	runtime->api->ReleaseSessionOptions(options);
+	api->ReleaseSessionOptions(options);
+	return status;
+}
+
+static struct backend_model *
+ort_open(struct backend_files *files, const struct model_config *config, struct error *error)
+{
+	const struct onnxruntime *runtime = onnxruntime_get(error);
+	char *file = runtime == NULL ? NULL : model_file(files, config);
+	struct weights *weights = runtime == NULL ? NULL : weights_read(files, file, error);
+	struct backend_model *model;
+	enum status status;
+
+	free(file);
+	if (weights == NULL) {
+		return NULL;
+	}
+	model = memory_new(sizeof(*model));
+	model->runtime = runtime;
+	status = make_session(model, weights, config, error);
+	weights_free(weights);
+	(void)malloc_trim(0); /* building a session leaves holes, the more the more tensors there are */
 	if (status == STATUS_OK) {
 		status = session_describe(model, error);
 	}
-	free(file);
 	if (status != STATUS_OK) {
 		ort_close(model);
 		return NULL;

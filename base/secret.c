@@ -1,0 +1,63 @@
+#include "base/secret.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static enum status
+take(const char *text, struct secret *secret, struct error *error)
+{
+	size_t length = strlen(text);
+
+	if (length > sizeof(secret->text)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "the key secret is longer than %d bytes", SECRET_MAX);
+	}
+	memcpy(secret->text, text, length);
+	secret->length = length;
+	return STATUS_OK;
+}
+
+static enum status
+read_file(const char *path, struct secret *secret, struct error *error)
+{
+	FILE *file = fopen(path, "re");
+	bool whole;
+
+	if (file == NULL) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "cannot read key_secret_file '%s': %s", path,
+				 strerror(errno));
+	}
+	secret->length = fread(secret->text, 1, sizeof(secret->text), file);
+	whole = ferror(file) == 0 && fgetc(file) == EOF;
+	(void)fclose(file);
+	while (secret->length > 0 && strchr("\r\n", secret->text[secret->length - 1]) != NULL &&
+	       secret->text[secret->length - 1] != '\0') {
+		secret->length--;
+	}
+	if (!whole || secret->length == 0) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "key_secret_file '%s' is %s", path,
+				 secret->length == 0 ? "empty" : "longer than 4096 bytes, or cannot be read");
+	}
+	return STATUS_OK;
+}
+
+enum status
+secret_find(const char *text, const char *file, struct secret *secret, struct error *error)
+{
+	const char *environment = getenv(SECRET_ENVIRONMENT);
+
+	secret->length = 0;
+	if (text != NULL) {
+		return take(text, secret, error);
+	}
+	if (file != NULL) {
+		return read_file(file, secret, error);
+	}
+	return environment == NULL ? STATUS_OK : take(environment, secret, error);
+}
+
+void
+secret_forget(struct secret *secret)
+{
+	explicit_bzero(secret, sizeof(*secret));
+}
