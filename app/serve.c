@@ -158,6 +158,8 @@ start_repository(struct app *app, struct error *error)
 	if (app->cache != NULL) {
 		app->repository_options.cache_policy = app->cache->settings.policy;
 		app->repository_options.key_hash = (enum keyed_hash_kind)app->cache->settings.key_hash;
+	} else { /* requests run together without a cache, too */
+		option_presets(cache_policy_options, &app->repository_options.cache_policy);
 	}
 	status = read_default_batch(settings, &app->repository_options.default_batch, error);
 	if (status != STATUS_OK) {

@@ -33,9 +33,8 @@ average(_Atomic uint64_t *at, uint64_t sample)
 static void
 count_slice(struct model_statistics *sums, const struct slice *slice, uint64_t now_ms)
 {
-	const struct model *model = slice->request->model;
 	/* What went round the cache was not cut into its rows. */
-	uint64_t rows = slice->rows > 1 && !atomic_load_explicit(&model->whole, memory_order_relaxed) ? slice->rows : 1;
+	uint64_t rows = slice->rows > 1 && row_trust_by_row(&slice->request->model->rows) ? slice->rows : 1;
 
 	sums->lookups += rows;
 	switch (slice->result) {
@@ -70,9 +69,13 @@ count_slice(struct model_statistics *sums, const struct slice *slice, uint64_t n
 void
 account_request(struct engine_lane *lane, struct inference_request *request)
 {
-	struct model_statistics *sums = statistics_begin(request->model->statistics, lane->index);
+	struct model_statistics *sums;
 	uint64_t now = clock_now_ns();
 
+	if (request->audits) {
+		return;
+	}
+	sums = statistics_begin(request->model->statistics, lane->index);
 	if (request->status == STATUS_OK) {
 		duration_add(&sums->success, now - request->start_ns);
 	} else {

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "inference/engine_internal.h"
 #include "inference/entry.h"
+#include "inference/row_audit.h"
 #include "inference/rows.h"
 
 static void
@@ -11,6 +12,10 @@ drop_slices(struct inference_request *request)
 		blob_unref(request->slices[i].entry);
 		blob_unref(request->slices[i].stale);
 		blob_unref(request->slices[i].failure);
+	}
+	if (request->audit != NULL) {
+		blob_unref(request->audit->entry);
+		blob_unref(request->audit->failure);
 	}
 }
 
@@ -240,6 +245,15 @@ start_again(struct slice *slice, struct trip_mode mode)
 	slice_resolve_guard(request);
 }
 
+static void
+start_slice(struct slice *slice, struct trip_mode mode)
+{
+	if (!slice->request->pending) {
+		request_become_pending(slice->request);
+	}
+	start_again(slice, mode);
+}
+
 /* Rows of this model cannot be told apart or put together: the request goes as a whole, and so do later ones. */
 static bool
 start_over_whole(struct inference_request *request)
@@ -247,17 +261,14 @@ start_over_whole(struct inference_request *request)
 	struct inference_request old = *request;
 	struct slice *slice;
 
-	if (request->slice_count == 1 || request->withdrawn || request->directives.only ||
-	    !atomic_load(&request->model->whole) || !rows_cut(request, true)) {
+	if (!request->by_row || request->withdrawn || request->directives.only || !rows_cut(request, false)) {
 		return false;
 	}
 	drop_slices(&old);
+	request->audit = NULL;
 	slice = &request->slices[0];
 	slice->result = SLICE_MISS;
-	if (!request->pending) {
-		request_become_pending(request);
-	}
-	start_again(slice, (struct trip_mode){.runs = true});
+	start_slice(slice, (struct trip_mode){.runs = true});
 	return true;
 }
 
@@ -273,7 +284,8 @@ assemble(struct inference_request *request)
 	}
 	request->entry = rows_assemble(request, &fit);
 	if (!fit) {
-		atomic_store(&request->model->whole, true);
+		model_lose_row_trust(request->model, ROWS_MISSHAPEN, "rows of one request have different shapes");
+		lane_purge_rows(request->lane, request->model);
 		return false;
 	}
 	if (request->entry == NULL) {
@@ -282,26 +294,97 @@ assemble(struct inference_request *request)
 	return true;
 }
 
+/* --- Audit of an answer out of rows that did not run together: the request runs once more as a whole --- */
+
+static bool
+is_put_together(const struct inference_request *request)
+{
+	bool known = false;
+
+	for (size_t i = 0; i < request->slice_count; i++) {
+		known = known || request->slices[i].result == SLICE_HIT || request->slices[i].result == SLICE_JOINED;
+	}
+	return known && request->slice_count > 1;
+}
+
+static bool
+start_audit(struct inference_request *request)
+{
+	struct row_trust *rows = &request->model->rows;
+
+	if (request->audit != NULL || request->withdrawn || request->directives.only || !is_put_together(request) ||
+	    row_trust_audits_due(rows, 1, atomic_load_explicit(&request->model->run_span_ns, memory_order_relaxed)) ==
+		    0 ||
+	    (request->audit = rows_whole(request)) == NULL) {
+		return false;
+	}
+	request->unresolved++;
+	start_slice(request->audit, (struct trip_mode){.runs = true, .alone = true, .audits = true});
+	return true;
+}
+
+/* What the model says of the whole is the answer where it is another one. Without an answer of its own nothing is
+ * known. */
+static void
+finish_audit(struct inference_request *request)
+{
+	struct slice *audit = request->audit;
+	uint64_t ns = audit->times.input_ns + audit->times.infer_ns + audit->times.output_ns;
+
+	if (audit->entry == NULL || row_audit_passes(request->model, audit->entry, request->entry, -1, ns)) {
+		return;
+	}
+	blob_unref(request->entry);
+	request->entry = blob_ref(audit->entry);
+	for (size_t i = 0; i < request->slice_count; i++) {
+		request->slices[i].result = SLICE_MISS;
+		request->slices[i].stored = false;
+	}
+	lane_purge_rows(request->lane, request->model);
+}
+
+/* --- The end --- */
+
+static bool
+lost_rows(struct inference_request *request)
+{
+	return request->by_row && request->audit == NULL && !model_by_row(request->model);
+}
+
+static void
+finish_whole(struct inference_request *request)
+{
+	request->status = error_set(request->error, request->directives.only ? STATUS_NOT_CACHED : STATUS_UNAVAILABLE,
+				    "the rows of the answer cannot be put together");
+}
+
 void
 request_finish(struct inference_request *request)
 {
 	const struct error *failure;
 
+	if (request->audit != NULL && request->audit->resolved) {
+		finish_audit(request);
+		request_conclude(request);
+		return;
+	}
+	if (lost_rows(request) && start_over_whole(request)) {
+		return;
+	}
 	use_stale(request);
 	failure = first_failure(request);
 	request->status = STATUS_OK;
 	if (failure != NULL) {
-		if (start_over_whole(request)) {
-			return;
-		}
 		fail(request, failure);
+	} else if (lost_rows(request)) {
+		finish_whole(request);
 	} else if (!assemble(request)) {
 		if (start_over_whole(request)) {
 			return;
 		}
-		request->status =
-			error_set(request->error, request->directives.only ? STATUS_NOT_CACHED : STATUS_UNAVAILABLE,
-				  "the rows of the answer have different shapes, so that they cannot be put together");
+		finish_whole(request);
+	} else if (request->status == STATUS_OK && start_audit(request)) {
+		return;
 	}
 	request_conclude(request);
 }

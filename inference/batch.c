@@ -4,6 +4,8 @@
 #include "base/memory.h"
 #include "inference/entry.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define STALE_PART_MS 1000U
@@ -103,7 +105,7 @@ set_rows(struct batch *batch)
 }
 
 enum status
-batch_init(struct batch *batch, const struct model *model, struct job_list *jobs, struct error *error)
+batch_init(struct batch *batch, struct model *model, struct job_list *jobs, struct error *error)
 {
 	const struct job *first = TAILQ_FIRST(jobs);
 	enum status status;
@@ -213,15 +215,54 @@ splitting_fini(struct splitting *splitting)
 	free(splitting->data);
 }
 
-static bool
-has_rows(const struct splitting *splitting, int64_t rows)
+/* The first output that does not have so many rows, or -1. */
+static ptrdiff_t
+misshapen_output(const struct blob *entry, int64_t rows)
 {
-	for (size_t i = 0; i < splitting->count; i++) {
-		if (splitting->outputs[i].rank == 0 || splitting->outputs[i].shape[0] != rows) {
-			return false;
+	for (size_t i = 0; i < entry_output_count(entry); i++) {
+		struct tensor output = entry_output(entry, i);
+
+		if (output.rank == 0 || output.shape[0] != rows) {
+			return (ptrdiff_t)i;
 		}
 	}
-	return true;
+	return -1;
+}
+
+/* Does the model keep the rows of the batch apart, as far as shapes tell? Where it does not, it is not trusted again. */
+static bool
+check_rows(struct batch *batch, const struct blob *entry)
+{
+	ptrdiff_t index = batch->rows == 0 ? -1 : misshapen_output(entry, batch->rows);
+	struct tensor output;
+	char evidence[256];
+	char shape[128];
+
+	if (index < 0) {
+		return true;
+	}
+	batch->rows_inseparable = true;
+	output = entry_output(entry, (size_t)index);
+	shape_text(output.shape, output.rank, shape, sizeof(shape));
+	(void)snprintf(evidence, sizeof(evidence), "for %" PRId64 " rows it gave output '%.*s' as %s", batch->rows,
+		       BYTES_ARGS(output.name), shape);
+	model_lose_row_trust(batch->model, ROWS_MISSHAPEN, evidence);
+	return false;
+}
+
+static enum status
+inseparable(const struct batch *batch, struct error *error)
+{
+	return error_set(error, STATUS_INTERNAL, "model '%.*s' gave outputs that do not have the rows of its inputs",
+			 BYTES_ARGS(batch->model->config.name));
+}
+
+/* A job that is a request of its own has what the model said, whatever its shape; a row has to be one. */
+static enum status
+check_single(struct batch *batch, struct error *error)
+{
+	return check_rows(batch, batch->single->entry) || !TAILQ_FIRST(batch->jobs)->by_row ? STATUS_OK
+											    : inseparable(batch, error);
 }
 
 static struct blob *
@@ -261,13 +302,10 @@ split(struct batch *batch, struct error *error)
 	enum status status = STATUS_OK;
 	struct job *job;
 
-	splitting_init(&splitting, batch->together);
-	batch->indivisible = !has_rows(&splitting, batch->rows);
-	if (batch->indivisible) {
-		status = error_set(error, STATUS_INTERNAL,
-				   "model '%.*s' gave outputs that do not have the rows of its inputs",
-				   BYTES_ARGS(batch->model->config.name));
+	if (!check_rows(batch, batch->together)) {
+		return inseparable(batch, error);
 	}
+	splitting_init(&splitting, batch->together);
 	TAILQ_FOREACH (job, batch->jobs, queue) {
 		for (size_t i = 0; i < job->part_count && status == STATUS_OK; i++) {
 			job->parts[i].entry = split_off(&splitting, job->parts[i].rows);
@@ -345,8 +383,8 @@ seal(const struct batch *batch, struct job *job, uint64_t cost_ns)
 	}
 }
 
-static void
-drop_entries(struct job *job)
+void
+job_drop_entries(struct job *job)
 {
 	for (size_t i = 0; i < job->part_count; i++) {
 		blob_unref(job->parts[i].entry);
@@ -361,8 +399,8 @@ batch_finish(struct batch *batch, enum status status, const struct error *error,
 	struct error split_error;
 	struct job *job;
 
-	if (status == STATUS_OK && batch->single == NULL) {
-		status = split(batch, &split_error);
+	if (status == STATUS_OK) {
+		status = batch->single == NULL ? split(batch, &split_error) : check_single(batch, &split_error);
 		error = &split_error;
 	}
 	TAILQ_FOREACH (job, batch->jobs, queue) {
@@ -370,7 +408,7 @@ batch_finish(struct batch *batch, enum status status, const struct error *error,
 		job->ran = true;
 		job->first = job == TAILQ_FIRST(batch->jobs);
 		job->batch_rows = batch->rows;
-		job->indivisible = batch->indivisible;
+		job->rows_inseparable = batch->rows_inseparable;
 		job->started_ns = batch->started_ns;
 		job->finished_ns = finished;
 		job->times = *times;
@@ -382,7 +420,7 @@ batch_finish(struct batch *batch, enum status status, const struct error *error,
 			*job->error = *error;
 		}
 		if (job->status != STATUS_OK) {
-			drop_entries(job);
+			job_drop_entries(job);
 		}
 	}
 	return status;

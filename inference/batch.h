@@ -9,7 +9,7 @@
 #include "inference/model.h"
 
 struct batch {
-	const struct model *model;
+	struct model *model;
 	struct job_list *jobs;
 	int64_t rows;	       /* of models that batch; else 0 */
 	struct tensor *inputs; /* as the model wants them */
@@ -28,23 +28,27 @@ struct batch {
 	int64_t (*shapes)[TENSOR_RANK_MAX + 1];
 	struct job_part *single; /* the only part there is: its entry is written in place */
 	struct blob *together;	 /* an entry of all rows, to be taken apart */
-	bool indivisible;
+	bool rows_inseparable;
 };
 
 /*
  * One job or more that go together; they outlive the batch. Inputs that lie in one piece already are used as they are.
  * Fails without memory.
  */
-enum status batch_init(struct batch *batch, const struct model *model, struct job_list *jobs, struct error *error);
+enum status batch_init(struct batch *batch, struct model *model, struct job_list *jobs, struct error *error);
 void batch_fini(struct batch *batch);
 
 /* Memory for all outputs, see struct backend_run; a second call forgets the first. */
 enum status batch_allocate(struct batch *batch, const struct backend_output *outputs, uint8_t **data,
 			   struct error *error);
 
+/* What an earlier batch gave it. */
+void job_drop_entries(struct job *job);
+
 /*
  * Takes the outputs apart, where `status` is good, and fills in what came of each job. Returns that. What this takes
- * counts as output time, beside what `times` has.
+ * counts as output time, beside what `times` has. Outputs that do not have the rows of the inputs are marked, and fail
+ * but for a job that is a whole request and ran by itself: they are its answer as the model gives it.
  */
 enum status batch_finish(struct batch *batch, enum status status, const struct error *error,
 			 const struct run_times *times);

@@ -9,7 +9,7 @@
 #define YEARS_10 315360000
 
 static const char *const admissions[] = {"always", "auto", NULL};
-static const char *const granularities[] = {"row", "request", NULL};
+static const char *const granularities[] = {"auto", "row", "request", NULL};
 
 #define COMMON_OPTIONS                                                                                                 \
 	{.name = "ttl",                                                                                                \
@@ -47,6 +47,19 @@ static const char *const granularities[] = {"row", "request", NULL};
 		.name = "admission", .kind = OPTION_CHOICE, .offset = AT(admission), .preset = "always",               \
 		.choices = admissions,                                                                                 \
 		.help = "always; or auto: skip the cache for models that run faster than it answers"                   \
+	},                                                                                                             \
+		{.name = "audit",                                                                                      \
+		 .kind = OPTION_INTEGER,                                                                               \
+		 .offset = AT(audit),                                                                                  \
+		 .preset = "8",                                                                                        \
+		 .maximum = 1000000,                                                                                   \
+		 .help = "of so many of the first answers that are put together out of rows, and of a few later ones " \
+			 "(at most a hundredth of the model's time), it is checked that they are what the model "      \
+			 "says without the neighbours; 0: of none"},                                                   \
+	{                                                                                                              \
+		.name = "audit_tolerance", .kind = OPTION_NUMBER, .offset = AT(audit_tolerance), .preset = "0.001",    \
+		.maximum = 1,                                                                                          \
+		.help = "how far they may differ, as a part of the largest number of the output"                       \
 	}
 
 static const struct option cache_options[] = {COMMON_OPTIONS};
@@ -56,9 +69,10 @@ static const struct option model_options[] = {
 	{.name = "granularity",
 	 .kind = OPTION_CHOICE,
 	 .offset = AT(granularity),
-	 .preset = "row",
+	 .preset = "auto",
 	 .choices = granularities,
-	 .help = "row: each row of a batch is an entry; request: the whole batch is"},
+	 .help = "row: each row of a batch is an entry; request: the whole batch is; auto: row where the config states "
+		 "max_batch_size or dynamic_batching"},
 };
 
 const struct option_table cache_policy_options = {cache_options, sizeof(cache_options) / sizeof(*cache_options)};
@@ -75,7 +89,8 @@ unknown_parameter(struct bytes name, struct error *error)
 {
 	return error_set(error, STATUS_INVALID_ARGUMENT,
 			 "unknown parameter '%.*s'; there are " PREFIX "ttl, " PREFIX "stale_while_revalidate, " PREFIX
-			 "stale_if_error, " PREFIX "refresh_ahead, " PREFIX "admission and " PREFIX "granularity",
+			 "stale_if_error, " PREFIX "refresh_ahead, " PREFIX "admission, " PREFIX "audit, " PREFIX
+			 "audit_tolerance and " PREFIX "granularity",
 			 BYTES_ARGS(name));
 }
 

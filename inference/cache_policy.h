@@ -10,7 +10,7 @@
 #include "inference/freshness.h"
 
 enum cache_admission { ADMISSION_ALWAYS, ADMISSION_AUTO };
-enum cache_granularity { GRANULARITY_ROW, GRANULARITY_REQUEST };
+enum cache_granularity { GRANULARITY_AUTO, GRANULARITY_ROW, GRANULARITY_REQUEST };
 
 struct cache_policy {
 	int64_t ttl_s;
@@ -18,6 +18,8 @@ struct cache_policy {
 	int64_t stale_if_error_s;
 	double refresh_ahead;
 	int admission;	 /* enum cache_admission */
+	int64_t audit;	 /* answers; 0: none */
+	double audit_tolerance;
 	int granularity; /* enum cache_granularity; a model's only */
 };
 

@@ -1,4 +1,5 @@
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "inference/cache_host.h"
 #include "inference/engine_internal.h"
@@ -7,6 +8,7 @@
 #include "inference/validate.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define SCRATCH_MAX ((size_t)256 << 20)
@@ -91,6 +93,49 @@ value_usable(struct engine_lane *lane, struct model *model, const struct cache_k
 		account_corrupt(lane, model, verdict == ENTRY_WRONG_MAC);
 	}
 	return false;
+}
+
+/* --- Purges --- */
+
+struct rows_purge {
+	struct cache_purge purge; /* first */
+	struct engine_lane *lane;
+	char version[24];
+	struct model *model;
+};
+
+static void
+on_rows_purged(struct cache_purge *purge)
+{
+	struct rows_purge *rows = (struct rows_purge *)purge;
+	struct engine_lane *lane = rows->lane;
+
+	log_info("%" PRIu64 " entries of model '%.*s' version %s removed%s", purge->removed,
+		 BYTES_ARGS(rows->model->config.name), rows->version,
+		 purge->failed ? ", but the cache could not be asked to the end" : "");
+	model_unref(rows->model);
+	free(rows);
+	lane_less_underway(lane);
+}
+
+void
+lane_purge_rows(struct engine_lane *lane, struct model *model)
+{
+	struct rows_purge *rows;
+
+	if (!row_trust_take_purge(&model->rows) || lane->cache == NULL || lane->cache->ops->purge == NULL) {
+		return;
+	}
+	rows = memory_new(sizeof(*rows));
+	rows->lane = lane;
+	rows->model = model_ref(model);
+	(void)snprintf(rows->version, sizeof(rows->version), "%" PRId64, model->version);
+	rows->purge = (struct cache_purge){
+		.model = model->config.name, .version = bytes_text(rows->version), .done = on_rows_purged};
+	lane->underway++;
+	if (engine_purge(lane, &rows->purge)) {
+		on_rows_purged(&rows->purge);
+	}
 }
 
 /* --- The secret --- */
@@ -331,12 +376,12 @@ infer_valid(struct inference_request *request)
 {
 	struct engine_lane *lane = request->lane;
 	struct model *model = request->model;
-	bool cached = lane->cache != NULL && model->config.response_cache;
+	bool cached = lane->cache != NULL && model->config.response_cache && !request->audits;
 	bool only = request->directives.only;
 
 	request_set_level(request);
 	request->report.cached = cached;
-	if (!rows_cut(request, !cached || atomic_load_explicit(&model->whole, memory_order_relaxed))) {
+	if (!rows_cut(request, cached && model_by_row(model))) {
 		request->status = error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request");
 		request->slice_count = 0;
 		request_conclude(request);
@@ -346,14 +391,14 @@ infer_valid(struct inference_request *request)
 		return;
 	}
 	request->keyed_ns = clock_now_ns();
-	if (request->slice_count > 1) {
+	if (request->by_row) {
 		enum slice_result result = request->slices[0].result;
 
-		if (rows_cut(request, true)) {
+		if (rows_cut(request, false)) {
 			request->slices[0].result = result;
 		}
 	}
-	send_off(request, (struct trip_mode){.runs = !only});
+	send_off(request, (struct trip_mode){.runs = !only, .audits = request->audits});
 }
 
 bool

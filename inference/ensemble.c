@@ -470,11 +470,15 @@ connect_step(const struct graph *graph, struct inferred *known, const struct mod
 	return status == STATUS_OK ? connect_outputs(graph, known, config, step, error) : status;
 }
 
-/* Not where it is cached by requests: it has no batches, or is said or was seen to mix rows. */
-static bool
-keeps_rows(const struct model *model)
+bool
+ensemble_keeps_rows(const struct ensemble *ensemble)
 {
-	return !atomic_load(&model->whole);
+	for (size_t i = 0; i < ensemble->step_count; i++) {
+		if (!model_by_row(ensemble->steps[i].model)) {
+			return false;
+		}
+	}
+	return true;
 }
 
 static enum status
@@ -485,7 +489,6 @@ open_steps(struct ensemble *ensemble, const struct graph *graph, ensemble_find_f
 	struct inferred *known = memory_array(graph->count, sizeof(*known));
 	enum status status = infer_own(graph, known, error);
 
-	ensemble->keeps_rows = config->max_batch_size > 0;
 	ensemble->steps = memory_array(config->step_count, sizeof(*ensemble->steps));
 	for (size_t i = 0; i < config->step_count && status == STATUS_OK; i++) {
 		struct ensemble_step *step = &ensemble->steps[i];
@@ -494,9 +497,6 @@ open_steps(struct ensemble *ensemble, const struct graph *graph, ensemble_find_f
 		step->model = find(context, config->steps[i].model, config->steps[i].version, error);
 		status = step->model == NULL ? error->status
 					     : connect_step(graph, known, &config->steps[i], step, error);
-		if (status == STATUS_OK) {
-			ensemble->keeps_rows = ensemble->keeps_rows && keeps_rows(step->model);
-		}
 	}
 	free(known);
 	return status;

@@ -31,11 +31,13 @@ struct ensemble {
 	size_t *outputs;     /* by the config's outputs: which tensor */
 	struct ensemble_step *steps;
 	size_t step_count;
-	bool keeps_rows; /* each row of the outputs comes of that row of the inputs alone */
 };
 
 /* Is the config, taken for itself, that of an ensemble, and a graph that leads from its inputs to its outputs? */
 enum status ensemble_check(const struct model_config *config, struct error *error);
+
+/* Does each row of its outputs come of that row of its inputs alone, as far as is known of its steps' models now? */
+bool ensemble_keeps_rows(const struct ensemble *ensemble);
 
 /* A new reference to a model of a step, or NULL. */
 typedef struct model *(*ensemble_find_fn)(void *context, struct bytes name, int64_t version, struct error *error);

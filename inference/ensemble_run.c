@@ -28,7 +28,7 @@ struct step_run {
 
 struct ensemble_run {
 	struct engine_lane *lane;
-	const struct model *model;
+	struct model *model;
 	struct job *job;
 	struct job_list jobs; /* that one */
 	struct ensemble_origin origin;
@@ -283,6 +283,8 @@ start_step(struct step_run *step)
 		.directives = run->origin.directives,
 		.arena = &run->arena,
 		.wants_dates = true,
+		.splits_rows = run->job->by_row || run->job->splits_rows,
+		.audits = run->origin.audits,
 		.error = arena_room(&run->arena, sizeof(error)),
 		.done = on_step_done,
 	};
@@ -345,7 +347,7 @@ set_inputs(struct ensemble_run *run)
 }
 
 struct ensemble_run *
-ensemble_run_new(struct engine_lane *lane, const struct model *model, struct job *job,
+ensemble_run_new(struct engine_lane *lane, struct model *model, struct job *job,
 		 const struct ensemble_origin *origin)
 {
 	struct ensemble_run *run = memory_new(sizeof(*run));

@@ -17,10 +17,11 @@ struct ensemble_origin {
 	struct cache_directives directives; /* go for the steps' caches, too */
 	struct bytes id;
 	struct blob *block; /* that the inputs lie in, where they lie in one */
+	bool audits;	     /* see struct inference_request */
 };
 
 /* The model is one with an ensemble, and outlives the run. */
-struct ensemble_run *ensemble_run_new(struct engine_lane *lane, const struct model *model, struct job *job,
+struct ensemble_run *ensemble_run_new(struct engine_lane *lane, struct model *model, struct job *job,
 				      const struct ensemble_origin *origin);
 
 /* Calls job->finished exactly once, perhaps before this returns; the run is gone then. */

@@ -103,6 +103,8 @@ trip_new(struct engine_lane *lane, struct inference_request *leader, struct trip
 	trip->mode = mode;
 	trip->leader = leader;
 	trip->directives = leader->directives;
+	trip->job.by_row = leader->by_row && !mode.audits;
+	trip->job.splits_rows = leader->splits_rows;
 	atomic_init(&trip->level, leader->level);
 	trip->delay_ns = leader->delay_ns;
 	arena_init_small(&trip->arena, JOB_ARENA_MAX);

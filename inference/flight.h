@@ -94,6 +94,7 @@ struct trip_mode {
 	bool stores;	 /* the answers */
 	bool background; /* nobody waits */
 	bool alone;	 /* a second try; see job.h */
+	bool audits;	 /* to see whether what is known is right: counts as no run */
 };
 
 enum trip_state {

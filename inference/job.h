@@ -34,7 +34,10 @@ struct job {
 	size_t parameter_count;
 	const struct keyed_hash_key *entry_key; /* entries get a MAC under it; NULL: they stay in the process */
 	enum keyed_hash_kind entry_hash;
-	bool alone;	   /* at once, and not put together with others: a second try */
+	bool by_row;	   /* the parts are rows that any request may have, so an answer has to have exactly those */
+	bool splits_rows;  /* the parts are whole requests, but their askers tell rows apart: see struct inference_request */
+	bool unmerged;	   /* not put together with others */
+	bool alone;	   /* the same, and at once: a second try */
 	size_t level;	   /* 1 is the most urgent */
 	uint64_t delay_ns; /* when it has waited so long, it lets others pass; 0: never */
 
@@ -46,7 +49,7 @@ struct job {
 	/* What came of it. */
 	enum status status;
 	struct error *error; /* the owner's room for what went wrong; content undefined before that */
-	bool indivisible;    /* the model's outputs cannot be told apart by rows */
+	bool rows_inseparable; /* the model's outputs cannot be told apart by rows; the status may be good all the same */
 	bool withdrawn;	     /* taken back before it began */
 	bool ran;
 	bool first;	    /* of its batch: counts the execution */

@@ -158,11 +158,17 @@ find_parameter(const struct job *job, struct bytes name)
 	return NULL;
 }
 
+static bool
+goes_by_itself(const struct job *job)
+{
+	return job->alone || job->unmerged;
+}
+
 /* May both run as one batch? Shapes but for the rows, and whatever else the run is told. */
 static bool
 alike(const struct job *a, const struct job *b)
 {
-	if (a->alone || b->alone || a->input_count != b->input_count || a->parameter_count != b->parameter_count) {
+	if (goes_by_itself(a) || goes_by_itself(b) || a->input_count != b->input_count || a->parameter_count != b->parameter_count) {
 		return false;
 	}
 	for (size_t i = 0; i < a->input_count; i++) {
@@ -249,7 +255,7 @@ choose(const struct job_queue *queue, uint64_t now, bool hurry, uint64_t *wait_n
 	struct prospect prospect;
 	bool late;
 
-	if (!queue->merges || (queue->count > 0 && first_job(queue, 0)->alone)) {
+	if (!queue->merges || (queue->count > 0 && goes_by_itself(first_job(queue, 0)))) {
 		return queue->count > 0;
 	}
 	prospect = look_ahead(queue);

@@ -82,6 +82,39 @@ model_output_shape(const struct model *model, size_t index, const struct backend
 	       made == given;
 }
 
+/* --- Rows --- */
+
+bool
+model_by_row(struct model *model)
+{
+	uint64_t losses = row_trust_losses(); /* before anything else is looked at */
+
+	if (!row_trust_by_row(&model->rows)) {
+		return false;
+	}
+	if (model->ensemble == NULL || atomic_load_explicit(&model->rows.checked, memory_order_relaxed) == losses) {
+		return true;
+	}
+	if (!ensemble_keeps_rows(model->ensemble)) {
+		model_lose_row_trust(model, ROWS_OF_MEMBER, "a model of its steps does not keep them apart");
+		return false;
+	}
+	atomic_store_explicit(&model->rows.checked, losses, memory_order_relaxed);
+	return true;
+}
+
+void
+model_lose_row_trust(struct model *model, enum row_standing why, const char *evidence)
+{
+	if (row_trust_lose(&model->rows, why)) {
+		log_warning("model '%.*s' version %" PRId64 " does not keep the rows of a batch apart: %s. From now on "
+			    "each request runs by itself and is cached whole; to have it so from the start, %s",
+			    BYTES_ARGS(model->config.name), model->version, evidence,
+			    model->ensemble != NULL ? "set the parameter response_cache.granularity to request"
+						    : "state max_batch_size: 0 in its config.pbtxt");
+	}
+}
+
 /* --- Running --- */
 
 static void
@@ -240,6 +273,23 @@ open_files(struct model *model, const struct model_options *options, struct erro
 	return status;
 }
 
+static enum row_standing
+standing(const struct model *model)
+{
+	bool stated = model->config.states_batching || model->cache_policy.granularity == GRANULARITY_ROW;
+
+	if (model->config.max_batch_size == 0) {
+		return ROWS_NONE;
+	}
+	if (!stated) {
+		return ROWS_GUESSED;
+	}
+	if (model->ensemble != NULL && !ensemble_keeps_rows(model->ensemble)) {
+		return ROWS_OF_MEMBER;
+	}
+	return model->cache_policy.granularity == GRANULARITY_REQUEST ? ROWS_NOT_CACHED : ROWS_STATED;
+}
+
 static void
 prepare(struct model *model)
 {
@@ -247,8 +297,8 @@ prepare(struct model *model)
 	size_t batch = config->max_batch_size < 1 ? 1 : (size_t)config->max_batch_size;
 
 	model->freshness = cache_policy_freshness(&model->cache_policy);
-	atomic_init(&model->whole, config->max_batch_size == 0 || model->cache_policy.granularity != GRANULARITY_ROW ||
-					   (model->ensemble != NULL && !model->ensemble->keeps_rows));
+	row_trust_init(&model->rows, standing(model), (uint64_t)model->cache_policy.audit,
+		       model->cache_policy.audit_tolerance);
 	if (config->batching.preserve_ordering) {
 		model->ordering = ordering_new();
 	}

@@ -16,6 +16,7 @@
 #include "inference/ensemble.h"
 #include "inference/ordering.h"
 #include "inference/request.h"
+#include "inference/row_trust.h"
 #include "inference/scheduler.h"
 #include "inference/statistics.h"
 
@@ -35,7 +36,7 @@ struct model {
 
 	struct cache_policy cache_policy;
 	struct freshness_policy freshness;
-	atomic_bool whole;		 /* requests are cached as a whole, not by rows */
+	struct row_trust rows;
 	atomic_bool too_large;		 /* its last answer was not stored for its size */
 	struct ordering *ordering;	 /* NULL: answers go out as they come */
 	_Atomic uint64_t run_span_ns;	 /* of a run, whatever its rows */
@@ -81,6 +82,15 @@ model_ref(struct model *model)
 }
 
 void model_unref(struct model *model);
+
+/* Is a request to it cached row by row? Of an ensemble only while all models of its steps keep rows apart. */
+bool model_by_row(struct model *model);
+
+/*
+ * Its rows are not to be told apart from now on; `evidence` is what was seen. Told once in the log. Entries of rows
+ * that are stored already go when a loop takes the purge that is due. Any thread.
+ */
+void model_lose_row_trust(struct model *model, enum row_standing why, const char *evidence);
 
 static inline bool
 model_batches(const struct model *model)

@@ -1,6 +1,13 @@
 #include "inference/model_run.h"
 
+#include "base/clock.h"
+#include "base/memory.h"
 #include "inference/batch.h"
+#include "inference/row_audit.h"
+
+#include <stdlib.h>
+
+#define AUDITS_OF_A_BATCH 4
 
 struct model_run {
 	struct backend_run run; /* first */
@@ -45,16 +52,156 @@ run_together(struct model *model, struct job_list *jobs)
 	return status;
 }
 
-void
-model_run_batch(struct model *model, struct job_list *batch)
+/* --- Audits: see row_trust.h --- */
+
+/* What one part of a batch is told apart into: itself, or its rows. */
+struct unit {
+	struct job *job;
+	struct job_part *part;
+	int64_t row; /* -1: the whole part */
+};
+
+static size_t
+units_of(const struct job *job)
+{
+	return job->splits_rows && job->rows > 0 ? (size_t)job->rows : job->part_count;
+}
+
+/* Not past the last. */
+static struct unit
+find_unit(struct job_list *batch, size_t index)
+{
+	struct unit unit = {.row = -1};
+
+	TAILQ_FOREACH (unit.job, batch, queue) {
+		if (index < units_of(unit.job)) {
+			break;
+		}
+		index -= units_of(unit.job);
+	}
+	unit.part = unit.job->parts;
+	if (!unit.job->splits_rows || unit.job->rows == 0) {
+		unit.part += index;
+		return unit;
+	}
+	while (index >= (size_t)unit.part->rows) {
+		index -= (size_t)unit.part->rows;
+		unit.part++;
+	}
+	unit.row = (int64_t)index;
+	return unit;
+}
+
+/* What the model says for it without any neighbour; NULL where it fails. */
+static struct blob *
+run_unit(struct model *model, const struct unit *unit, uint64_t *ns)
+{
+	const struct job *job = unit->job;
+	struct bytes *data = memory_array(job->input_count, sizeof(*data));
+	struct job_part part = {.rows = unit->row < 0 ? unit->part->rows : 1, .data = data};
+	uint64_t start = clock_now_ns();
+	struct job_list list;
+	struct error error;
+	struct job alone = {
+		.inputs = job->inputs,
+		.input_count = job->input_count,
+		.parts = &part,
+		.part_count = 1,
+		.rows = part.rows,
+		.parameters = job->parameters,
+		.parameter_count = job->parameter_count,
+		.error = &error,
+	};
+
+	for (size_t i = 0; i < job->input_count; i++) {
+		data[i] = unit->row < 0 ? unit->part->data[i]
+					: row_audit_row(&job->inputs[i], unit->part->data[i], unit->row);
+	}
+	TAILQ_INIT(&list);
+	TAILQ_INSERT_TAIL(&list, &alone, queue);
+	(void)run_together(model, &list);
+	*ns = clock_now_ns() - start;
+	free(data);
+	return part.entry;
+}
+
+static bool
+audit_unit(struct model *model, const struct unit *unit)
+{
+	uint64_t ns;
+	struct blob *expected = run_unit(model, unit, &ns);
+	bool passed = expected == NULL || /* nothing to compare with */
+		      row_audit_passes(model, expected, unit->part->entry, unit->row, ns);
+
+	blob_unref(expected);
+	return passed;
+}
+
+static size_t
+count_units(struct job_list *batch)
+{
+	size_t count = 0;
+	struct job *job;
+
+	TAILQ_FOREACH (job, batch, queue) {
+		count += units_of(job);
+	}
+	return count;
+}
+
+/* Is there anything in it that is answered or stored apart? */
+static bool
+is_told_apart(struct job_list *batch)
+{
+	const struct job *first = TAILQ_FIRST(batch);
+
+	return TAILQ_NEXT(first, queue) != NULL || first->by_row || first->splits_rows;
+}
+
+/* Of what ran together and is told apart, some units run again before anyone gets them. */
+static bool
+audit(struct model *model, struct job_list *batch)
+{
+	size_t units = count_units(batch);
+	uint64_t turn = atomic_load_explicit(&model->rows.answers, memory_order_relaxed);
+	uint64_t due;
+
+	if (units < 2 || !is_told_apart(batch)) {
+		return true;
+	}
+	if (!row_trust_together(&model->rows)) { /* found out beside this run */
+		return false;
+	}
+	due = row_trust_audits_due(&model->rows, units, atomic_load_explicit(&model->run_span_ns, memory_order_relaxed));
+	due = due < AUDITS_OF_A_BATCH ? due : AUDITS_OF_A_BATCH;
+	for (size_t i = 0; i < due; i++) {
+		/* spread over the batch: the first and the last row have their neighbours on one side only */
+		size_t index = due == 1 ? (size_t)(turn % units) : i * (units - 1) / (due - 1);
+		struct unit unit = find_unit(batch, index);
+
+		if (!audit_unit(model, &unit)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* --- All --- */
+
+static void
+refuse(struct job *job)
+{
+	job->rows_inseparable = true;
+	job->status = error_set(job->error, STATUS_INTERNAL, "the rows of the model's outputs cannot be told apart");
+}
+
+/* One request must not fail another, or be answered out of what ran beside it. */
+static void
+run_apart(struct model *model, struct job_list *batch)
 {
 	struct job_list rest;
 	struct job *job;
 
-	if (run_together(model, batch) == STATUS_OK || TAILQ_NEXT(TAILQ_FIRST(batch), queue) == NULL) {
-		return;
-	}
-	/* One request must not fail another: those that ran together run alone. */
 	TAILQ_INIT(&rest);
 	TAILQ_CONCAT(&rest, batch, queue);
 	while ((job = TAILQ_FIRST(&rest)) != NULL) {
@@ -63,8 +210,25 @@ model_run_batch(struct model *model, struct job_list *batch)
 		TAILQ_REMOVE(&rest, job, queue);
 		TAILQ_INIT(&alone);
 		TAILQ_INSERT_TAIL(&alone, job, queue);
-		(void)run_together(model, &alone);
+		job_drop_entries(job);
+		if (job->by_row && !row_trust_by_row(&model->rows)) {
+			refuse(job);
+		} else {
+			(void)run_together(model, &alone);
+		}
 		TAILQ_REMOVE(&alone, job, queue);
 		TAILQ_INSERT_TAIL(batch, job, queue);
+	}
+}
+
+void
+model_run_batch(struct model *model, struct job_list *batch)
+{
+	uint64_t start = clock_now_ns();
+	enum status status = run_together(model, batch);
+
+	(void)atomic_fetch_add_explicit(&model->rows.run_ns, clock_now_ns() - start, memory_order_relaxed);
+	if (status == STATUS_OK ? !audit(model, batch) : TAILQ_NEXT(TAILQ_FIRST(batch), queue) != NULL) {
+		run_apart(model, batch);
 	}
 }

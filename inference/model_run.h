@@ -9,7 +9,10 @@
 
 struct model;
 
-/* Fills in what came of each job. Where a batch of several jobs fails, each runs again alone. */
+/*
+ * Fills in what came of each job. Where a batch of several jobs fails, or an audit finds that they have changed each
+ * other's answers, each runs again by itself; jobs of rows then fail, with rows_inseparable.
+ */
 void model_run_batch(struct model *model, struct job_list *batch);
 
 /* Counts a job that ran; `lane` is the caller's stripe of the statistics. In account.c. */

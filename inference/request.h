@@ -63,6 +63,8 @@ struct inference_request {
 	struct blob *body;   /* the block that the inputs' data lie in, or NULL: they are copied for a run */
 	struct arena *arena; /* for what has to live as long as the request */
 	bool wants_dates;    /* of the answer */
+	bool audits;	     /* asked to check another answer: from no cache, and counted nowhere */
+	bool splits_rows;    /* the asker tells the rows of the answer apart, whatever this model's own cache does */
 	void (*done)(struct inference_request *request);
 
 	/* The answer. */
@@ -84,6 +86,8 @@ struct inference_request {
 	int64_t batch;
 	struct slice *slices;
 	size_t slice_count;
+	bool by_row;	     /* the slices are rows, be it one, that any request may have in common */
+	struct slice *audit; /* the whole request once more, to see whether its rows were put together rightly */
 	size_t unresolved;
 	bool starting; /* engine_infer has not returned yet */
 	bool answered;

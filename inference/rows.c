@@ -9,33 +9,29 @@
 /* --- Cutting --- */
 
 static void
-cut_input(struct inference_request *request, size_t input)
+cut_input(const struct inference_request *request, size_t input, struct slice *slices, size_t count)
 {
 	const struct tensor *tensor = request->ordered[input];
 	struct bytes rest = tensor->data;
 
-	for (size_t i = 0; i < request->slice_count; i++) {
-		size_t length = request->slice_count == 1 ? rest.length : tensor_rows_length(tensor, rest, 1);
+	for (size_t i = 0; i < count; i++) {
+		size_t length = count == 1 ? rest.length : tensor_rows_length(tensor, rest, 1);
 
-		request->slices[i].data[input] = bytes_make(rest.at, length);
+		slices[i].data[input] = bytes_make(rest.at, length);
 		rest = bytes_skip(rest, length);
 	}
 }
 
-bool
-rows_cut(struct inference_request *request, bool whole)
+static struct slice *
+cut(struct inference_request *request, size_t count)
 {
 	size_t inputs = request->model->config.input_count;
-	size_t count = whole || request->batch < 1 ? 1 : (size_t)request->batch;
 	struct slice *slices = arena_array(request->arena, count, sizeof(*slices));
 	struct bytes *data = slices == NULL ? NULL : arena_array(request->arena, count * inputs, sizeof(*data));
 
 	if (data == NULL) {
-		return false;
+		return NULL;
 	}
-	request->slices = slices;
-	request->slice_count = count;
-	request->unresolved = count;
 	for (size_t i = 0; i < count; i++) {
 		slices[i].request = request;
 		slices[i].rows = count == 1 ? (size_t)request->batch : 1;
@@ -43,10 +39,33 @@ rows_cut(struct inference_request *request, bool whole)
 	}
 	for (size_t i = 0; i < inputs; i++) {
 		if (request->ordered[i] != NULL) {
-			cut_input(request, i);
+			cut_input(request, i, slices, count);
 		}
 	}
+	return slices;
+}
+
+bool
+rows_cut(struct inference_request *request, bool by_row)
+{
+	bool rows = by_row && request->batch > 0;
+	size_t count = rows ? (size_t)request->batch : 1;
+	struct slice *slices = cut(request, count);
+
+	if (slices == NULL) {
+		return false;
+	}
+	request->slices = slices;
+	request->slice_count = count;
+	request->unresolved = count;
+	request->by_row = rows;
 	return true;
+}
+
+struct slice *
+rows_whole(struct inference_request *request)
+{
+	return cut(request, 1);
 }
 
 /* --- Keys --- */
@@ -95,7 +114,7 @@ rows_make_keys(struct inference_request *request, struct keyed_hash *hash, struc
 	}
 	question = (struct key_question){
 		.prefix = buf_bytes(&model->key_prefix),
-		.granularity = KEY_OF_ROW,
+		.granularity = request->by_row ? KEY_OF_ROW : KEY_OF_REQUEST,
 		.inputs = sorted,
 		.input_count = inputs,
 		.parameters = request->parameters,
@@ -118,12 +137,15 @@ rows_make_keys(struct inference_request *request, struct keyed_hash *hash, struc
 
 /* Adds a slice's outputs to the shapes of the whole; false where they do not fit. */
 static bool
-add_slice(struct entry_shape *shapes, int64_t (*sizes)[TENSOR_RANK_MAX], size_t count, const struct blob *entry)
+add_slice(struct entry_shape *shapes, int64_t (*sizes)[TENSOR_RANK_MAX], size_t count, const struct slice *slice)
 {
-	for (size_t i = 0; i < count; i++) {
-		struct tensor output = entry_output(entry, i);
+	int64_t rows = (int64_t)slice->rows;
 
-		if (output.rank == 0 || output.rank != shapes[i].rank || output.datatype != shapes[i].datatype ||
+	for (size_t i = 0; i < count; i++) {
+		struct tensor output = entry_output(slice->entry, i);
+
+		if (output.rank == 0 || output.rank != shapes[i].rank || output.shape[0] != rows ||
+		    output.datatype != shapes[i].datatype ||
 		    memcmp(output.shape + 1, sizes[i] + 1, (output.rank - 1) * sizeof(*output.shape)) != 0) {
 			return false;
 		}
@@ -147,7 +169,7 @@ measure(const struct inference_request *request, struct entry_shape *shapes, int
 	}
 	for (size_t i = 0; i < request->slice_count; i++) {
 		if (entry_output_count(request->slices[i].entry) != count ||
-		    !add_slice(shapes, sizes, count, request->slices[i].entry)) {
+		    !add_slice(shapes, sizes, count, &request->slices[i])) {
 			return false;
 		}
 	}

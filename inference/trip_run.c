@@ -207,20 +207,20 @@ on_job_mail(struct loop_mail *mail)
 	struct job *job = &trip->job;
 
 	trip->job_pending = false;
-	if (job->ran && job->status == STATUS_OK) {
+	if (job->ran && job->status == STATUS_OK && !trip->mode.audits) {
 		account_run(trip->model, trip->lane->index, job);
 	}
-	if (job->status == STATUS_OK) {
+	if (job->by_row && (job->rows_inseparable || !model_by_row(trip->model))) {
+		trip_fail(trip, STATUS_INTERNAL, "the rows of the model's outputs cannot be told apart", RETRY_NOT);
+	} else if (job->status == STATUS_OK) {
 		take_entries(trip);
-	} else if (job->indivisible) {
-		atomic_store(&trip->model->whole, true);
-		trip_fail(trip, job->status, job->error->text, RETRY_ALONE);
 	} else {
 		trip_fail(trip, job->status, job->error->text, retry_of(trip));
 	}
 	for (size_t i = 0; i < job->part_count; i++) {
 		blob_unref(job->parts[i].entry);
 	}
+	lane_purge_rows(trip->lane, trip->model);
 	trip_release(trip);
 }
 
@@ -270,7 +270,10 @@ trip_withdraw(struct trip *trip)
 static void
 start_ensemble(struct trip *trip)
 {
-	struct ensemble_origin origin = {.directives = trip->directives, .id = trip->id, .block = trip->inputs};
+	struct ensemble_origin origin = {.directives = trip->directives,
+					 .id = trip->id,
+					 .block = trip->inputs,
+					 .audits = trip->mode.audits};
 
 	trip->job.finished = on_ensemble_finished;
 	trip->ensemble_run = ensemble_run_new(trip->lane, trip->model, &trip->job, &origin);
@@ -350,6 +353,7 @@ trip_run(struct trip *trip)
 	set_lifetimes(trip);
 	trip->state = TRIP_RUNNING;
 	trip->job.alone = trip->mode.alone;
+	trip->job.unmerged = !row_trust_together(&trip->model->rows);
 	set_entry_key(trip);
 	trip->job.delay_ns = trip->delay_ns;
 	trip->job.finished = on_job_finished;

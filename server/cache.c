@@ -12,6 +12,17 @@ ratio(uint64_t hits, uint64_t lookups)
 	return lookups == 0 ? 0 : (double)hits / (double)lookups;
 }
 
+/* How its requests are cached, and why; see inference/row_trust.h. */
+static void
+write_rows(struct buf *out, const struct row_trust *rows)
+{
+	buf_format(out,
+		   ",\"granularity\":\"%s\",\"rows\":\"%s\",\"audits\":%" PRIu64 ",\"audit_differences\":%" PRIu64
+		   ",\"audit_mismatches\":%" PRIu64,
+		   row_trust_by_row(rows) ? "row" : "request", row_standing_name(atomic_load(&rows->standing)),
+		   atomic_load(&rows->audited), atomic_load(&rows->different), atomic_load(&rows->mismatched));
+}
+
 static void
 write_model(struct buf *out, const struct model *model, const struct model_statistics *sums)
 {
@@ -19,9 +30,11 @@ write_model(struct buf *out, const struct model *model, const struct model_stati
 	buf_json_string(out, model->config.name);
 	buf_format(out,
 		   ",\"version\":\"%" PRId64 "\",\"lookups\":%" PRIu64 ",\"hits\":%" PRIu64 ",\"misses\":%" PRIu64
-		   ",\"joined\":%" PRIu64 ",\"bypassed\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"hit_ratio\":%.6g}",
+		   ",\"joined\":%" PRIu64 ",\"bypassed\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"hit_ratio\":%.6g",
 		   model->version, sums->lookups, sums->hits, sums->misses, sums->joined, sums->bypassed, sums->errors,
 		   ratio(sums->hits, sums->lookups));
+	write_rows(out, &model->rows);
+	buf_byte(out, '}');
 }
 
 /* Rows of all models with a cache. */

@@ -50,6 +50,9 @@ READER(read_bypassed, sample->sums.bypassed)
 READER(read_errors, sample->sums.errors)
 READER(read_corrupt, sample->sums.corrupt)
 READER(read_wrong_mac, sample->sums.wrong_mac)
+READER(read_audited, atomic_load(&sample->model->rows.audited))
+READER(read_different, atomic_load(&sample->model->rows.different))
+READER(read_mismatched, atomic_load(&sample->model->rows.mismatched))
 READER(read_stale, sample->sums.stale)
 READER(read_refreshes, sample->sums.refreshes)
 READER(read_too_large, sample->sums.too_large)
@@ -86,6 +89,13 @@ static const struct model_metric model_metrics[] = {
 	 read_hit_us, true},
 	{"nv_cache_miss_duration_per_model", "counter",
 	 "Total cache miss duration per model (look-up and insertion), in microseconds", read_miss_us, true},
+	{"hippocamp_audits_total", "counter",
+	 "Answers put together out of rows that were computed again by themselves and compared", read_audited, false},
+	{"hippocamp_audit_differences_total", "counter",
+	 "Audited answers that were not the same bit for bit, but within the tolerance", read_different, false},
+	{"hippocamp_audit_mismatches_total", "counter",
+	 "Audited answers that were wrong; from the first on the model's requests run by themselves", read_mismatched,
+	 false},
 	{"hippocamp_cache_lookups_total", "counter",
 	 "Rows of requests to models with a cache; always the sum of hits, misses, joined, bypassed and errors",
 	 read_lookups, true},

@@ -581,7 +581,7 @@ class Repository:
         shutil.copytree(self.models(model), place)
         config = place / "config.pbtxt"
         text = re.sub(r'(?m)^name: ".*"$', f'name: "{place.name}"', config.read_text())
-        if cached and "response_cache" not in text:
+        if cached and "response_cache {" not in text:
             text += CACHE
         config.write_text(text + extra)
         return place

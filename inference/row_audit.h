@@ -1,0 +1,20 @@
+/*
+ * Comparing two answers to the same question, one of them put together out of rows. Room-private; any thread.
+ */
+#ifndef HIPPOCAMP_INFERENCE_ROW_AUDIT_H
+#define HIPPOCAMP_INFERENCE_ROW_AUDIT_H
+
+#include "inference/model.h"
+
+/*
+ * `expected` is what the model says for the question by itself, which took `ns` to compute; `got` is what would be
+ * answered, or that row of it (-1: all of it). Counts the audit. False: they differ beyond the tolerance, and the
+ * model's rows are not trusted any more.
+ */
+bool row_audit_passes(struct model *model, const struct blob *expected, const struct blob *got, int64_t row,
+		      uint64_t ns);
+
+/* The bytes of one row. */
+struct bytes row_audit_row(const struct tensor *tensor, struct bytes data, int64_t row);
+
+#endif

@@ -1,0 +1,263 @@
+"""Rows are told apart only where a config says so, and what it says is audited. Truth is numpy's, of the whole request."""
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from support import CACHE, decode, eventually
+from traffic import batching, cache_parameters, cache_status, ensemble, is_hit, many, metric, put, step
+
+RANDOM = np.random.default_rng(11)
+WEIGHTS = RANDOM.integers(-128, 127, (4, 4)).astype(np.int8)
+SCALES = [1, 50, 3, 0.1, 7]
+POOL = [(RANDOM.standard_normal((1, 4)) * scale).astype(np.float32) for scale in SCALES]
+STORES = ["local", "redis", "tiered"]
+
+
+# --- Models that break the promise, and one that keeps it ---
+
+
+def constant(name, *values):
+    return numpy_helper.from_array(np.array(values, np.int64), name)
+
+
+NODES = {
+    "keeps": ([("Relu", "x", "y", {})], []),
+    "transposes": ([("Transpose", "x", "y", {"perm": [1, 0]})], []),
+    "reduces": ([("ReduceMean", "x", "mean", {"axes": [0], "keepdims": 1}), ("Sub", "x mean", "y", {})], []),
+    "normalizes": ([("Softmax", "x", "y", {"axis": 0})], []),
+    "counts": ([("Shape", "x", "shape", {}), ("Cast", "shape", "counts", {"to": TensorProto.FLOAT}), ("Gather", "counts zero", "rows", {"axis": 0}),
+                ("Add", "x rows", "y", {})], [constant("zero", 0)]),
+    "permutes": ([("Slice", "x from to axis by", "y", {})], [constant("from", -1), constant("to", -100), constant("axis", 0), constant("by", -1)]),
+    "quantizes": ([("DynamicQuantizeLinear", "x", "q scale zero", {}), ("MatMulInteger", "q w zero", "i", {}),
+                   ("Cast", "i", "f", {"to": TensorProto.FLOAT}), ("Mul", "f scale", "y", {})], [numpy_helper.from_array(WEIGHTS, "w")]),
+    "selects": ([("ReduceMax", "x", "most", {"axes": [1], "keepdims": 0}), ("Greater", "most zero", "mask", {}),
+                 ("Compress", "x mask", "y", {"axis": 0})], [numpy_helper.from_array(np.float32(1), "zero")]),
+}
+
+
+def softmax(x):
+    raised = np.exp(x - x.max(0))
+    return raised / raised.sum(0)
+
+
+def quantized(x):
+    low, high = min(0, x.min()), max(0, x.max())
+    scale = np.float32((high - low) / 255)
+    zero = np.clip(np.rint(-low / scale), 0, 255)
+    q = np.clip(np.rint(x / scale) + zero, 0, 255)
+    return ((q - zero) @ WEIGHTS.astype(np.float64) * scale).astype(np.float32)
+
+
+TRUTH = {"keeps": lambda x: np.maximum(x, 0), "transposes": lambda x: x.T, "reduces": lambda x: x - x.mean(0, keepdims=True),
+         "normalizes": softmax, "counts": lambda x: x + np.float32(len(x)), "permutes": lambda x: x[::-1], "quantizes": quantized,
+         "selects": lambda x: x[x.max(1) > 1]}
+BREAKS = sorted(set(NODES) - {"keeps"})
+
+
+def write(repository, kind, name=None, config=""):
+    nodes, constants = NODES[kind]
+    shape = ["rows", "width"]
+    graph = helper.make_graph([helper.make_node(operator, ins.split(), outs.split(), **more) for operator, ins, outs, more in nodes], "g",
+                              [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", "m"])], constants)
+    place = repository.path / (name or kind)
+    (place / "1").mkdir(parents=True)
+    (place / "1" / "model.onnx").write_bytes(
+        helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)]).SerializeToString())
+    (place / "config.pbtxt").write_text(config)
+
+
+def batch(*numbers):
+    return np.concatenate([POOL[number] for number in numbers])
+
+
+def ask(server, model, x, kind=None, **options):
+    """The reply, whose answer has to be the model's for this very request."""
+    reply = put(server, model, {"x": x}, **options)
+    expected = TRUTH[kind or model](x)
+    answer = decode(reply)["y"]
+    assert answer.shape == expected.shape, (model, x, answer, reply.headers.get("cache-status"))
+    np.testing.assert_allclose(answer, expected, rtol=1e-3, atol=1e-4 * max(1, np.abs(expected).max(initial=0)), err_msg=str(reply.headers.get("cache-status")))
+    return reply
+
+
+def mixed(server, models, clients=4, questions=24):
+    """Clients that ask questions with rows in common, all models at a time."""
+    def client(number):
+        random = np.random.default_rng(number)
+        for _ in range(questions):
+            for model, kind in models:
+                ask(server, model, batch(*random.integers(0, len(POOL), random.integers(1, 5))), kind)
+
+    many(clients, client, clients)
+
+
+@pytest.fixture(params=STORES)
+def store(request, redis_server):
+    """Options of a server for each store."""
+    if request.param == "local":
+        return ["--cache-config=local,size=64MB"]
+    redis = redis_server()
+    redis_options = redis.cache("lookup_timeout=5000")
+    return redis_options if request.param == "redis" else ["--cache-config=local,size=64MB", *redis_options]
+
+
+def standing(server, model):
+    """How /v2/cache says that it is cached, and why."""
+    models = server.get("/v2/cache", port=server.metrics_port).json["models"]
+    (found,) = [entry for entry in models if entry["name"] == model]
+    return found["granularity"], found["rows"]
+
+
+# --- A guess is no promise ---
+
+
+def test_guessed_rows_are_not_told_apart(serve, repository, store):
+    for kind in NODES:
+        write(repository, kind, config=CACHE)
+    server = serve(repository, *store)
+    mixed(server, [(kind, kind) for kind in NODES])
+    for kind in NODES:
+        assert standing(server, kind) == ("request", "guessed")
+        assert metric(server, "hippocamp_audits_total", model=kind, version="1") == 0
+
+
+def test_guessed_requests_do_not_run_together(serve, repository):
+    """Without any cache, with requests that wait for an instance."""
+    for kind in NODES:
+        write(repository, kind)
+    server = serve(repository, "--cache-config=none")
+    config = server.get("/v2/models/reduces/config").json
+    assert config["max_batch_size"] == 4 and "dynamic_batching" in config, "clients are told what Triton tells them"
+    mixed(server, [(kind, kind) for kind in NODES], clients=8, questions=12)
+    for kind in NODES:
+        (entry,) = server.get(f"/v2/models/{kind}/stats").json["model_stats"]
+        assert entry["execution_count"] == entry["inference_stats"]["success"]["count"] == 8 * 12
+
+
+def test_zero_that_is_stated_stops_the_guess(serve, repository):
+    write(repository, "keeps", config="max_batch_size: 0\n" + CACHE)
+    server = serve(repository, "--cache-config=local,size=64MB")
+    assert server.get("/v2/models/keeps/config").json["max_batch_size"] == 0
+    assert server.get("/v2/models/keeps").json["inputs"][0]["shape"] == [-1, -1]
+    ask(server, "keeps", batch(*[0] * 9))  # more than a guess would allow
+    assert standing(server, "keeps") == ("request", "none")
+
+
+@pytest.mark.parametrize("config", ["max_batch_size: 8\n", "dynamic_batching { }\n", cache_parameters(granularity="row")], ids=["size", "batching", "granularity"])
+def test_what_is_stated_is_a_promise(serve, repository, config):
+    write(repository, "keeps", config=config + CACHE)
+    server = serve(repository, "--cache-config=local,size=64MB")
+    ask(server, "keeps", batch(0, 1, 2))
+    assert cache_status(ask(server, "keeps", batch(3, 1, 0)))["detail"] == "2 of 3 rows"
+    assert standing(server, "keeps") == ("row", "stated")
+
+
+# --- A promise is audited ---
+
+
+def test_broken_promises_are_found(serve, repository, store):
+    for kind in BREAKS:
+        write(repository, kind, config="max_batch_size: 8\n" + CACHE)
+    server = serve(repository, *store)
+    mixed(server, [(kind, kind) for kind in BREAKS])
+    for kind in BREAKS:
+        granularity, rows = standing(server, kind)
+        assert granularity == "request" and rows in ("misshapen", "dependent"), kind
+        assert len(server.lines(rf"^W.*'{kind}' version 1 does not keep the rows of a batch apart")) == 1
+    assert metric(server, "hippocamp_audit_mismatches_total", model="quantizes", version="1") >= 1
+
+
+def test_broken_promises_of_dynamic_batching(serve, repository):
+    """Requests of several clients run together, without any cache."""
+    for kind in BREAKS:
+        write(repository, kind, config="max_batch_size: 8\n" + batching(delay_us=3000))
+    server = serve(repository, "--cache-config=none")
+    mixed(server, [(kind, kind) for kind in BREAKS], clients=8, questions=12)
+    for kind in ("reduces", "normalizes", "counts", "quantizes"):
+        assert metric(server, "hippocamp_audit_mismatches_total", model=kind, version="1") >= 1, kind
+
+
+def test_kept_promises_are_trusted(serve, repository, store):
+    write(repository, "keeps", config="max_batch_size: 8\n" + CACHE)
+    server = serve(repository, *store)
+    mixed(server, [("keeps", "keeps")])
+    assert standing(server, "keeps") == ("row", "stated")
+    assert metric(server, "hippocamp_audits_total", model="keeps", version="1") == 8
+    assert metric(server, "hippocamp_audit_mismatches_total", model="keeps", version="1") == 0
+    assert not server.lines("does not keep the rows")
+
+
+@pytest.mark.parametrize("first, second", [((0, 1), (1,)), ((0, 0, 1), (0, 1)), ((0,), (1, 0)), ((0, 1), (1, 0))])
+def test_the_second_question_already(serve, repository, first, second):
+    """Rows from a batch, asked for alone, and rows that ran alone, put together."""
+    write(repository, "reduces", config="max_batch_size: 8\n" + CACHE)
+    server = serve(repository, "--cache-config=local,size=64MB")
+    for numbers in (first, (1,), second, first):
+        ask(server, "reduces", batch(*numbers))
+
+
+def test_row_entries_of_a_broken_promise_go(serve, repository, redis_server):
+    """Nobody finds them, this server or another that has not found out yet."""
+    write(repository, "reduces", config="max_batch_size: 8\n" + CACHE)
+    redis = redis_server()
+    server = serve(repository, *redis.cache())
+    eventually(lambda: is_hit(ask(server, "reduces", batch(0))), "a connection to Redis")
+    for number in range(3):
+        ask(server, "reduces", batch(number))
+    redis.wait_entries(3, "reduces")
+    ask(server, "reduces", batch(0, 1))
+    eventually(lambda: not redis.entries("reduces"), "the purge of what was kept by row")
+    ask(server, "reduces", batch(0, 1))
+    assert is_hit(ask(server, "reduces", batch(0, 1)))
+
+
+def test_audits_do_not_change_what_is_reported(serve, repository):
+    """Cache-Status, statistics and runs are those of the answer."""
+    write(repository, "keeps", config="max_batch_size: 8\n" + CACHE)
+    server = serve(repository, "--cache-config=local,size=64MB")
+    ask(server, "keeps", batch(0, 1))
+    assert cache_status(ask(server, "keeps", batch(1, 2)))["detail"] == "1 of 2 rows"
+    assert is_hit(ask(server, "keeps", batch(2, 1, 0)))
+    server.expect("keeps", success=3, inference_count=3, execution_count=2, cache_hit=1, cache_miss=2)
+    assert metric(server, "hippocamp_audits_total", model="keeps", version="1") == 4  # two rows, and two answers
+
+
+def test_audits_can_be_turned_off(serve, repository):
+    write(repository, "keeps", config="max_batch_size: 8\n" + CACHE + cache_parameters(audit=0))
+    write(repository, "keeps", "others", config="max_batch_size: 8\n" + CACHE)
+    server = serve(repository, "--cache-config=local,size=64MB", "--cache-config=local,audit=2")
+    for model in ("keeps", "others"):
+        for numbers in ((0, 1), (1, 2), (2, 0), (3, 4, 1)):
+            ask(server, model, batch(*numbers), "keeps")
+    assert metric(server, "hippocamp_audits_total", model="keeps", version="1") == 0
+    assert metric(server, "hippocamp_audits_total", model="others", version="1") == 2
+
+
+def test_tolerance(serve, repository):
+    """A quantized model is some percent off: allowed where its owner says so."""
+    write(repository, "quantizes", config="max_batch_size: 8\n" + CACHE + cache_parameters(audit_tolerance=0.5, audit=100))
+    server = serve(repository, "--cache-config=local,size=64MB")
+    for numbers in ((0, 1), (1, 2), (3, 4)):
+        assert put(server, "quantizes", {"x": batch(*numbers)}).status == 200
+    assert standing(server, "quantizes") == ("row", "stated")
+    assert metric(server, "hippocamp_audit_differences_total", model="quantizes", version="1") > 0
+    assert metric(server, "hippocamp_audit_mismatches_total", model="quantizes", version="1") == 0
+
+
+# --- Ensembles ---
+
+
+def test_an_ensemble_is_as_good_as_its_models(serve, repository):
+    for kind in ("keeps", "reduces"):
+        write(repository, kind, config="max_batch_size: 8\n")
+        write(repository, kind, "guessed_" + kind)
+        for name in (kind, "guessed_" + kind):
+            ensemble(repository, "of_" + name, {"x": ("FP32", [4])}, {"y": ("FP32", [4])}, [step(name, {"x": "x"}, {"y": "y"})],
+                     rows=8 if name == kind else 4, cached=True)
+    server = serve(repository, "--cache-config=local,size=64MB")
+    mixed(server, [("of_" + name, kind) for kind in ("keeps", "reduces") for name in (kind, "guessed_" + kind)])
+    assert standing(server, "of_keeps") == ("row", "stated")
+    assert standing(server, "of_reduces") == ("request", "member")
+    assert standing(server, "of_guessed_keeps") == ("request", "member")
