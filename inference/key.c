@@ -3,6 +3,7 @@
 /* Larger tensors are hashed where they are; smaller ones are gathered first, so that most keys are one call. */
 #define GATHER_MAX ((size_t)1024)
 #define PARAMETERS_MAX 64
+#define PREFIX_MAX 65536
 
 struct encoder {
 	struct buf *scratch;
@@ -60,18 +61,29 @@ put_data(struct encoder *encoder, struct bytes data)
 	keyed_hash_add(encoder->hash, data);
 }
 
-void
+bool
 key_write_prefix(struct buf *out, enum keyed_hash_kind kind, struct bytes name_space, struct bytes model,
 		 int64_t version, const struct digest_value *fingerprint)
 {
-	struct encoder encoder = {.scratch = out};
+	struct digest_value digest;
+	struct encoder encoder;
+	struct buf fields;
+	bool good;
 
-	buf_text(out, "hippocamp key 2");
+	buf_init(&fields, PREFIX_MAX);
+	encoder = (struct encoder){.scratch = &fields};
+	buf_text(&fields, "hippocamp key 2");
 	put_text(&encoder, bytes_text(keyed_hash_name(kind)));
 	put_text(&encoder, name_space);
 	put_text(&encoder, model);
 	put_u64(&encoder, (uint64_t)version);
 	put(&encoder, fingerprint->bytes, sizeof(fingerprint->bytes));
+	good = buf_ok(&fields) && digest_once(buf_bytes(&fields), &digest);
+	buf_fini(&fields);
+	if (good) {
+		buf_append(out, bytes_make(digest.bytes, digest.length));
+	}
+	return good && buf_ok(out);
 }
 
 static void

@@ -4,7 +4,8 @@
  *
  * The encoding, version 2 (all numbers little-endian, every text behind its length as u32):
  *
- *   "hippocamp key 2", name of the hash, namespace, model name, i64 version, 32 bytes of the model's fingerprint,
+ *   32 bytes, the same for every request to one model version: the SHA-256 of
+ *       "hippocamp key 2", name of the hash, namespace, model name, i64 version, 32 bytes of the model's fingerprint,
  *   u8 granularity (1: one row, as a part of any request; 0: a whole request),
  *   u32 count of inputs, then for each input in byte order of its name:
  *       name, u8 datatype, u8 rank, i64 per dimension, u64 length of the data, the data,
@@ -23,8 +24,8 @@
 #include "base/parameter.h"
 #include "base/tensor.h"
 
-/* The part that is the same for every request to one model version: built once. */
-void key_write_prefix(struct buf *out, enum keyed_hash_kind kind, struct bytes name_space, struct bytes model,
+/* The part that is the same for every request to one model version: built once. False without memory. */
+bool key_write_prefix(struct buf *out, enum keyed_hash_kind kind, struct bytes name_space, struct bytes model,
 		      int64_t version, const struct digest_value *fingerprint);
 
 enum key_granularity { KEY_OF_REQUEST, KEY_OF_ROW };

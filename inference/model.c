@@ -166,10 +166,11 @@ prepare_keys(struct model *model, const struct model_options *options, struct er
 	hex_text(bytes_make(fingerprint->bytes, SCOPE_FINGERPRINT_BYTES), hex);
 	(void)snprintf(model->scope, sizeof(model->scope), "%.*s:%" PRId64 ":%s", BYTES_ARGS(model->config.name),
 		       model->version, hex);
-	buf_init(&model->key_prefix, 65536);
-	key_write_prefix(&model->key_prefix, options->key_hash, options->name_space, model->config.name, model->version, fingerprint);
+	buf_init(&model->key_prefix, 64);
 	sort_inputs(model);
-	return buf_ok(&model->key_prefix) ? STATUS_OK : error_set(error, STATUS_UNAVAILABLE, "no memory for the model");
+	return key_write_prefix(&model->key_prefix, options->key_hash, options->name_space, model->config.name,
+				model->version, fingerprint)
+		       ? STATUS_OK : error_set(error, STATUS_UNAVAILABLE, "no memory for the model");
 }
 
 static enum status
