@@ -353,7 +353,7 @@ def classes(row, count, labels=None):
 class Server:
     """A running `hippocamp serve`; its stderr is read by a thread from start to end."""
 
-    def __init__(self, *arguments, environment=None, wrapper=(), program=PROGRAM):
+    def __init__(self, *arguments, environment=None, wrapper=(), program=PROGRAM, cwd=None):
         if not program.exists():
             pytest.fail(f"{program} is missing: run `make`, or name the build directory in HIPPOCAMP_BUILD")
         self.log = []
@@ -361,7 +361,7 @@ class Server:
         self.changed = threading.Condition()
         self.process = subprocess.Popen(
             [*wrapper, program, "serve", *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, env={**os.environ, **(environment or {})}, start_new_session=True)
+            stderr=subprocess.PIPE, env={**os.environ, **(environment or {})}, start_new_session=True, cwd=cwd)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 

@@ -4,11 +4,14 @@ import base64
 import json
 import re
 import shutil
+import subprocess
 import threading
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
-from support import (PATIENCE, Repository, ask_identity, ask_scale, ask_simple, decode, encode, eventually, infer,
+from support import (CACHE, PATIENCE, Repository, ask_identity, ask_scale, ask_simple, decode, encode, eventually, infer,
                      infer_path, same, scale_model, tensor)
 from traffic import EXPLICIT, ONE_THREAD, sent
 
@@ -84,15 +87,22 @@ def test_load_of_what_is_not_there(serve, repository):
     assert server.ready()
 
 
-@pytest.mark.parametrize("config", ['name: "scale" nonsense: 1', 'name: "scale" platform: "onnxruntime_onnx" max_batch_size: x',
-                                    'name: "other"', "{", 'name: "scale" input [ { data_type: TYPE_NOPE } ]'])
-def test_load_of_a_broken_config(serve, repository, config):
+@pytest.mark.parametrize("config, why", [
+    ('name: "scale"\n  max_batchsize: 1', 'config.pbtxt:2:3: message type "inference.ModelConfig" has no field named "max_batchsize", did you mean "max_batch_size"?'),
+    ('name: "scale" platform: "onnxruntime_onnx" max_batch_size: x', "config.pbtxt:1:60: field 'max_batch_size' expects an integer, got 'x'"),
+    ('name: "other"', "unexpected directory name 'scale' for model 'other'"),
+    ("{", "config.pbtxt:1:1: expected a field name"),
+    ('name: "scale" input [ { data_type: TYPE_FP322 } ]', 'unknown enumeration value of "TYPE_FP322" for field "data_type", did you mean "TYPE_FP32"?'),
+    ('name: "sc\\u00"', "invalid escape")])
+def test_load_of_a_broken_config(serve, repository, config, why):
+    """The answer says where and why, once; so does the log."""
     (repository.scale("scale", {1: 2.0}) / "config.pbtxt").write_text(config)
     server = serve(repository, EXPLICIT)
     reply = server.post("/v2/repository/models/scale/load")
     assert reply.status == 500
-    assert reply.error == "failed to load 'scale', failed to poll from model repository"
-    assert server.lines("scale"), "the log tells why"
+    assert reply.error.startswith("failed to load 'scale', failed to poll from model repository: ")
+    assert reply.error.count(why) == 1 and "\n" not in reply.error
+    assert len(server.lines(re.escape(why).replace('"', r'\\?"'))) == 1
     repository.scale("scale", {1: 2.0})
     server.load("scale")
     ask_scale(server, 2)
@@ -434,3 +444,100 @@ def test_gpu_is_refused(serve, repository):
     reply = server.post("/v2/repository/models/scale/load")
     assert reply.status >= 400
     assert "GPU" in reply.error or server.lines("GPU")
+
+
+# --- What a new user's repository looks like ---
+
+
+def test_a_config_given_in_a_request_says_what_was_meant(serve, repository):
+    repository.scale("scale", {1: 2.0})
+    server = serve(repository, EXPLICIT, "--load-model=scale")
+    reply = server.post("/v2/repository/models/scale/load", {"parameters": {"config": '{"name": "scale", "max_batchsize": 1}'}})
+    assert reply.status == 500 and 'did you mean "max_batch_size"?' in reply.error
+    ask_scale(server, 2)
+
+
+def test_no_newline_at_the_end_of_an_error(serve, repository):
+    (repository.scale("scale", {1: 2.0}) / "1" / "model.onnx").write_bytes(b"no model")
+    (repository.path / "versionless").mkdir()
+    server = serve(repository, EXPLICIT)
+    for name in ("scale", "versionless"):
+        reply = server.post(f"/v2/repository/models/{name}/load")
+        assert reply.status == 400 and "\n" not in reply.error
+
+
+def test_preferred_size_and_completed_maximum(serve, repository, models):
+    for name, size in (("fits", 2), ("large", 256)):
+        place = repository.path / name
+        (place / "1").mkdir(parents=True)
+        (place / "1" / "model.onnx").write_bytes(scale_model(2))
+        (place / "config.pbtxt").write_text(f"dynamic_batching {{ preferred_batch_size: [ {size} ] }}")
+    server = serve(repository, EXPLICIT, "--backend-config=onnxruntime,default-max-batch-size=128")
+    server.load("fits")
+    reply = server.post("/v2/repository/models/large/load")
+    assert reply.status == 400 and "preferred size must be <= max batch size for large: 256 is more than 128" in reply.error
+
+
+def test_repository_agents_are_refused(serve, repository):
+    repository.scale("scale", {1: 2.0}, extra='model_repository_agents { agents [ { name: "checksum" parameters { key: "MD5:1/model.onnx" value: "0" } } ] }')
+    server = serve(repository, EXPLICIT)
+    reply = server.post("/v2/repository/models/scale/load")
+    assert reply.status == 400 and "repository agent 'checksum'" in reply.error
+    assert not server.ready("scale")
+
+
+def zip_map(place, config=None):
+    """What scikit-learn's converters make of a classifier: labels, and probabilities as a sequence of maps."""
+    classifier = helper.make_node("LinearClassifier", ["x"], ["label", "scores"], domain="ai.onnx.ml", classlabels_ints=[0, 1],
+                                  coefficients=[1.0, 0.0, 0.0, 1.0], intercepts=[0.0, 0.0], multi_class=0, post_transform="NONE")
+    zipped = helper.make_node("ZipMap", ["scores"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])
+    maps = helper.make_sequence_type_proto(helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, [])))
+    graph = helper.make_graph([classifier, zipped], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
+                              [helper.make_tensor_value_info("label", TensorProto.INT64, ["n"]), helper.make_value_info("probabilities", maps)])
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13), helper.make_opsetid("ai.onnx.ml", 2)])
+    (place / "1").mkdir(parents=True)
+    (place / "1" / "model.onnx").write_bytes(model.SerializeToString())
+    if config is not None:
+        (place / "config.pbtxt").write_text(config)
+
+
+X = 'input [ { name: "x" data_type: TYPE_FP32 dims: [ -1, 2 ] } ]\n'
+LABEL = 'output [ { name: "label" data_type: TYPE_INT64 dims: [ -1 ] }'
+
+
+@pytest.mark.parametrize("config", [None, CACHE, X + LABEL + " ]\n" + CACHE], ids=["no_config", "guessed", "tensors_alone"])
+def test_outputs_that_are_no_tensors_are_left_out(serve, repository, config):
+    zip_map(repository.path / "zipped", config)
+    server = serve(repository, EXPLICIT, "--load-model=zipped")
+    assert [output["name"] for output in server.get("/v2/models/zipped").json["outputs"]] == ["label"]
+    for values, labels in (([[2, 1]], [0]), ([[2, 1], [1, 2]], [0, 1]), ([[1, 2]], [1])):
+        same(infer(server, "zipped", {"x": np.float32(values)})["label"].ravel(), np.int64(labels))
+    assert len(server.lines("'probabilities' is left out")) == (0 if config and "label" in config else 1)
+
+
+def test_an_output_that_is_no_tensor_is_refused_by_name(serve, repository):
+    zip_map(repository.path / "zipped", X + LABEL + ', { name: "probabilities" data_type: TYPE_FP32 dims: [ -1, 2 ] } ]\n')
+    server = serve(repository, EXPLICIT)
+    reply = server.post("/v2/repository/models/zipped/load")
+    assert reply.status == 400 and "output 'probabilities' of model 'zipped' is not a tensor" in reply.error
+
+
+def test_an_empty_repository_says_how_it_is_laid_out(serve, tmp_path):
+    (tmp_path / "empty").mkdir()
+    server = serve(tmp_path / "empty")
+    (line,) = server.lines(r"^W.*is empty")
+    assert "NAME/1/model.onnx" in line
+
+
+def test_a_model_file_in_the_place_of_a_folder(serve, repository):
+    (repository.path / "resnet.onnx").write_bytes(scale_model(2))
+    (repository.path / "lost+found").mkdir()
+    (repository.path / ".git").mkdir()
+    server = serve(repository)
+    assert server.ready()
+    assert server.index() == {}
+    (line,) = server.lines(r"^W.*is not served")
+    command = re.search(r"mkdir -p .*model\.onnx'", line)[0]
+    subprocess.run(["bash", "-c", command], check=True, timeout=10)
+    again = serve(repository)
+    same(infer(again, "resnet", {"INPUT0": np.float32([[3]])})["OUTPUT0"], np.float32([[6]]))

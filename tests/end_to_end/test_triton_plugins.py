@@ -112,7 +112,30 @@ def test_tls(triton, redis_tls, authority):
     assert not server.errors()
 
 
+@pytest.mark.parametrize("where", ["file", "environment"])
+def test_with_a_secret_nobody_else_makes_an_entry(triton, redis_server, tmp_path, where):
+    """The keys are the same, so it finds what a server without the secret has stored."""
+    redis = redis_server()
+    stranger = triton(*arguments_of("redis", redis))
+    ask_simple(stranger)
+    wait_all_hit(stranger, [1])
+    stranger.stop()
+    (before,) = redis.entries("triton")
+    found = redis.command("GET", before)
+    secret = tmp_path / "secret"
+    secret.write_text("hush\n")
+    server = triton(*arguments_of("redis", redis, **({"key_secret_file": secret} if where == "file" else {})),
+                    environment={"HIPPOCAMP_KEY_SECRET": "hush"} if where == "environment" else {})
+    ask_simple(server)
+    server.expect("simple", cache_miss=1, cache_hit=0, execution_count=1)
+    server.wait_figure("hippocamp_cache_wrong_mac_total", 1)
+    wait_all_hit(server, [1])
+    assert redis.entries("triton") == [before] and redis.command("GET", before) != found
+    assert not server.lines("hush")
+
+
 @pytest.mark.parametrize("options, words", [
+    (["local,key_secret_file=/nowhere/at/all"], "/nowhere/at/all"),
     (["redis,port=6379"], "needs a host"),
     (["redis,host=a", "redis,port=nonsense"], "nonsense"),
     (["redis,host=a", "redis,hots=b"], "did you mean 'host'"),

@@ -131,3 +131,63 @@ def test_secret_that_is_none(triple, redis_server, what):
     redis.command("DEL", "hippocamp:key_secret")
     wait_hit(server, 1)
     assert len(server.lines(SAID)) == 1
+
+
+# --- Whoever can write to Redis, but has not the secret ---
+
+
+def wrong_macs(server):
+    return server.metrics()["hippocamp_cache_wrong_mac_total", label(MODEL)]
+
+
+def altered(good, value):
+    """The same entry with another answer: all that a forger can do without the secret."""
+    at = good.rindex(np.float32(value).tobytes())
+    return good[:at] + np.float32(value + 1).tobytes() + good[at + 4:]
+
+
+@pytest.mark.parametrize("options", [[], ["key_hash=sha256"], ["compression=lz4", "compression_min_size=1"]], ids=["ghash", "sha256", "packed"])
+def test_nobody_makes_an_answer_without_the_secret(triple, redis_server, tmp_path, options):
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of the owner's\n")
+    redis = redis_server()
+    server = triple(*redis.cache("lookup_timeout=5000", f"key_secret_file={secret}", *options))
+    key, good = entry(redis, server, 1)
+    redis.command("SET", key, altered(good, 3.0))
+    assert not ask(server, 1)
+    assert wrong_macs(server) == corrupt(server) == 1
+    wait_hit(server, 1)
+
+
+def test_servers_of_different_secrets_share_nothing(triple, redis_server):
+    redis = redis_server()
+    one = triple(*redis.cache("lookup_timeout=5000", "key_secret=one"))
+    two = triple(*redis.cache("lookup_timeout=5000", "key_secret=two"))
+    wait_hit(one, 1)
+    assert not ask(two, 1)
+    wait_hit(two, 1)
+    (first, second) = redis.entries(MODEL)
+    values = redis.command("GET", first), redis.command("GET", second)
+    redis.command("SET", first, values[1])
+    redis.command("SET", second, values[0])
+    for server in (one, two):
+        assert not ask(server, 1)
+        assert wrong_macs(server) == 1
+
+
+def test_secret_from_the_environment(triple, redis_server, monkeypatch):
+    monkeypatch.setenv("HIPPOCAMP_KEY_SECRET", "shared")
+    redis = redis_server()
+    one = triple(*redis.cache("lookup_timeout=5000"))
+    wait_hit(one, 1)
+    monkeypatch.delenv("HIPPOCAMP_KEY_SECRET")
+    two = triple(*redis.cache("lookup_timeout=5000", "key_secret=shared"))
+    assert ask(two, 1), "it is the same secret"
+    assert not redis.command("EXISTS", "hippocamp:key_secret")
+
+
+def test_an_old_hash_is_refused(triple, redis_server):
+    from support import run_program
+
+    done = run_program("serve", "--model-repository=/", "--cache-config=local,key_hash=xxh3")
+    assert done.returncode != 0 and "ghash" in done.stderr and "sha256" in done.stderr
