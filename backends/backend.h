@@ -32,8 +32,8 @@ backend_file_release(struct backend_file *file)
 }
 
 /*
- * How a backend gets at its model's files. What is read here, and nothing else, is in the model's fingerprint, which is
- * why a backend may not open the files itself. On the thread that loads models.
+ * How a backend gets at its model's files. Of the files, what is read here is in the model's fingerprint, and nothing
+ * else, which is why a backend may not open them itself. On the thread that loads models.
  */
 struct backend_files {
 	const char *path; /* the version folder, for messages, and to see what there is */

@@ -25,7 +25,8 @@ static bool
 same_file(const struct stat *a, const struct stat *b)
 {
 	return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec && a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
+	       a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
 /* Fills the file's memory, and hashes what was read. */
@@ -119,9 +120,9 @@ read_file(struct backend_files *base, const char *name, struct backend_file *fil
 	path = memory_format("%s/%s", base->path, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold up the server */
 	if (fd < 0) {
-		status = errno == ENOENT ? not_there(path, error)
-					 : error_set(error, STATUS_UNAVAILABLE, "cannot read '%s': %s", path,
-						     strerror(errno));
+		status = errno == ENOENT
+				 ? not_there(path, error)
+				 : error_set(error, STATUS_UNAVAILABLE, "cannot read '%s': %s", path, strerror(errno));
 	} else {
 		digest_add(files->digest, bytes_make(&relative.length, sizeof(relative.length)));
 		digest_add(files->digest, relative);

@@ -16,18 +16,6 @@ protobuf_varint(struct bytes *rest, uint64_t *number)
 	return false;
 }
 
-size_t
-protobuf_varint_size(uint64_t number)
-{
-	size_t size = 1;
-
-	while (number > 127) {
-		number >>= 7;
-		size++;
-	}
-	return size;
-}
-
 void
 protobuf_put_varint(struct buf *out, uint64_t number)
 {

@@ -23,9 +23,6 @@ bool protobuf_next(struct bytes *rest, struct protobuf_field *field);
 /* Takes a number off the front. */
 bool protobuf_varint(struct bytes *rest, uint64_t *number);
 
-/* Bytes that a number takes. */
-size_t protobuf_varint_size(uint64_t number);
-
 void protobuf_put_varint(struct buf *out, uint64_t number);
 
 #endif

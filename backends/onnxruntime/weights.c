@@ -9,6 +9,7 @@
 #define DEPTH_MAX 64
 #define MODEL_MAX INT32_MAX /* what protobuf reads */
 #define RANK_MAX 64
+#define LENGTH_SIZE 5 /* of a number below 2^35 */
 
 /* Fields of onnx.proto's TensorProto, and of StringStringEntryProto. */
 enum { TENSOR_DIMS = 1, TENSOR_TYPE = 2, TENSOR_NAME = 8, TENSOR_RAW = 9, TENSOR_EXTERNAL = 13, TENSOR_LOCATION = 14 };
@@ -33,21 +34,21 @@ static const struct {
 	uint32_t field;
 	enum message child;
 } places[] = {
-	{MESSAGE_MODEL, 7, MESSAGE_GRAPH},	{MESSAGE_MODEL, 25, MESSAGE_FUNCTION},
-	{MESSAGE_GRAPH, 1, MESSAGE_NODE},	{MESSAGE_GRAPH, 5, MESSAGE_INITIALIZER},
-	{MESSAGE_GRAPH, 15, MESSAGE_SPARSE},	{MESSAGE_BODY, 1, MESSAGE_NODE},
-	{MESSAGE_BODY, 5, MESSAGE_TENSOR},	{MESSAGE_BODY, 15, MESSAGE_SPARSE},
-	{MESSAGE_NODE, 5, MESSAGE_ATTRIBUTE},	{MESSAGE_ATTRIBUTE, 5, MESSAGE_TENSOR},
-	{MESSAGE_ATTRIBUTE, 6, MESSAGE_BODY},	{MESSAGE_ATTRIBUTE, 10, MESSAGE_TENSOR},
-	{MESSAGE_ATTRIBUTE, 11, MESSAGE_BODY},	{MESSAGE_ATTRIBUTE, 22, MESSAGE_SPARSE},
-	{MESSAGE_ATTRIBUTE, 23, MESSAGE_SPARSE}, {MESSAGE_FUNCTION, 7, MESSAGE_NODE},
+	{MESSAGE_MODEL, 7, MESSAGE_GRAPH},	   {MESSAGE_MODEL, 25, MESSAGE_FUNCTION},
+	{MESSAGE_GRAPH, 1, MESSAGE_NODE},	   {MESSAGE_GRAPH, 5, MESSAGE_INITIALIZER},
+	{MESSAGE_GRAPH, 15, MESSAGE_SPARSE},	   {MESSAGE_BODY, 1, MESSAGE_NODE},
+	{MESSAGE_BODY, 5, MESSAGE_TENSOR},	   {MESSAGE_BODY, 15, MESSAGE_SPARSE},
+	{MESSAGE_NODE, 5, MESSAGE_ATTRIBUTE},	   {MESSAGE_ATTRIBUTE, 5, MESSAGE_TENSOR},
+	{MESSAGE_ATTRIBUTE, 6, MESSAGE_BODY},	   {MESSAGE_ATTRIBUTE, 10, MESSAGE_TENSOR},
+	{MESSAGE_ATTRIBUTE, 11, MESSAGE_BODY},	   {MESSAGE_ATTRIBUTE, 22, MESSAGE_SPARSE},
+	{MESSAGE_ATTRIBUTE, 23, MESSAGE_SPARSE},   {MESSAGE_FUNCTION, 7, MESSAGE_NODE},
 	{MESSAGE_FUNCTION, 11, MESSAGE_ATTRIBUTE}, {MESSAGE_SPARSE, 1, MESSAGE_TENSOR},
 	{MESSAGE_SPARSE, 2, MESSAGE_TENSOR},
 };
 
 /* By TensorProto.DataType, whose numbers are ONNX Runtime's, too; 0: not with external data. */
-static const uint8_t element_bits[] = {0,  32, 8,  8,  16, 16, 32, 64, 0, 8, 16, 64, 32,
-				       64, 64, 128, 16, 8,  8,  8,  8,	4, 4, 4,  8,  2, 2};
+static const uint8_t element_bits[] = {0,  32,	8,  8, 16, 16, 32, 64, 0, 8, 16, 64, 32, 64,
+				       64, 128, 16, 8, 8,  8,  8,  4,  4, 4, 8,	 2,  2};
 
 struct data_file {
 	char *name; /* relative to the version folder */
@@ -61,6 +62,8 @@ struct external_tensor {
 	size_t rank;
 	ONNXTensorElementDataType type;
 	struct bytes data;
+	size_t order; /* in the model */
+	bool used;
 };
 
 struct weights {
@@ -82,7 +85,7 @@ struct tensor_proto {
 	struct bytes name;
 	int64_t dims[RANK_MAX];
 	size_t rank;
-	uint64_t type;
+	uint32_t type;
 	bool external;
 	struct bytes location;
 	uint64_t offset;
@@ -113,6 +116,9 @@ read_entry(struct bytes rest, struct tensor_proto *tensor)
 	while (rest.length > 0) {
 		if (!protobuf_next(&rest, &field)) {
 			return false;
+		}
+		if (field.wire != PROTOBUF_BYTES) { /* unknown, as protobuf has it */
+			continue;
 		}
 		if (field.number == ENTRY_KEY) {
 			key = field.bytes;
@@ -159,6 +165,41 @@ read_dims(const struct protobuf_field *field, struct tensor_proto *tensor)
 }
 
 static bool
+take_number(const struct protobuf_field *field, struct tensor_proto *tensor)
+{
+	uint32_t value = (uint32_t)field->varint; /* protobuf's enums have 32 bits, whatever was written */
+
+	switch (field->number) {
+	case TENSOR_DIMS:
+		return read_dims(field, tensor);
+	case TENSOR_TYPE:
+		tensor->type = value;
+		return true;
+	case TENSOR_LOCATION:
+		tensor->external = value == LOCATION_EXTERNAL;
+		return value <= LOCATION_EXTERNAL;
+	default:
+		return true;
+	}
+}
+
+static bool
+take_bytes(const struct protobuf_field *field, struct tensor_proto *tensor)
+{
+	switch (field->number) {
+	case TENSOR_DIMS:
+		return read_dims(field, tensor);
+	case TENSOR_NAME:
+		tensor->name = field->bytes;
+		return true;
+	case TENSOR_EXTERNAL:
+		return read_entry(field->bytes, tensor);
+	default:
+		return true;
+	}
+}
+
+static bool
 read_tensor(struct bytes rest, struct tensor_proto *tensor)
 {
 	struct protobuf_field field;
@@ -169,25 +210,9 @@ read_tensor(struct bytes rest, struct tensor_proto *tensor)
 		if (!protobuf_next(&rest, &field)) {
 			return false;
 		}
-		switch (field.number) {
-		case TENSOR_DIMS:
-			good = read_dims(&field, tensor);
-			break;
-		case TENSOR_TYPE:
-			tensor->type = field.varint;
-			break;
-		case TENSOR_NAME:
-			tensor->name = field.bytes;
-			break;
-		case TENSOR_EXTERNAL:
-			good = read_entry(field.bytes, tensor);
-			break;
-		case TENSOR_LOCATION:
-			tensor->external = field.varint == LOCATION_EXTERNAL;
-			break;
-		default:
-			break;
-		}
+		good = field.wire == PROTOBUF_VARINT  ? take_number(&field, tensor)
+		       : field.wire == PROTOBUF_BYTES ? take_bytes(&field, tensor)
+						      : true; /* unknown, as protobuf has it */
 	}
 	return good;
 }
@@ -318,8 +343,9 @@ take_initializer(struct weights *weights, const struct tensor_proto *tensor, str
 		return status;
 	}
 	weights->tensors = memory_grow(weights->tensors, weights->tensor_count + 1, sizeof(*taken));
-	taken = &weights->tensors[weights->tensor_count++];
+	taken = &weights->tensors[weights->tensor_count];
 	*taken = (struct external_tensor){
+		.order = weights->tensor_count++,
 		.name = memory_format("%.*s", (int)tensor->name.length, (const char *)tensor->name.at),
 		.rank = tensor->rank,
 		.type = (ONNXTensorElementDataType)tensor->type,
@@ -363,13 +389,101 @@ collect(struct weights *weights, enum message kind, struct bytes rest, int depth
 	return status;
 }
 
-/* --- Writing tensors into the model. What was collected is well-formed, and the files have been read. --- */
+/* --- Who uses them: ONNX Runtime drops initializers that nobody does, and refuses to be given them --- */
+
+enum { NODE_INPUT = 1, GRAPH_OUTPUT = 12, VALUE_NAME = 1 };
+
+static int
+by_name(const void *left, const void *right)
+{
+	return strcmp(((const struct external_tensor *)left)->name, ((const struct external_tensor *)right)->name);
+}
+
+static int
+by_name_and_order(const void *left, const void *right)
+{
+	const struct external_tensor *a = left;
+	const struct external_tensor *b = right;
+	int order = by_name(a, b);
+
+	return order != 0 ? order : (a->order > b->order) - (a->order < b->order);
+}
+
+/* Of several of one name the last counts, as for ONNX Runtime. */
+static void
+sort_tensors(struct weights *weights)
+{
+	size_t kept = 0;
+
+	qsort(weights->tensors, weights->tensor_count, sizeof(*weights->tensors), by_name_and_order);
+	for (size_t i = 0; i < weights->tensor_count; i++) {
+		if (kept > 0 && by_name(&weights->tensors[kept - 1], &weights->tensors[i]) == 0) {
+			free(weights->tensors[--kept].name);
+		}
+		weights->tensors[kept++] = weights->tensors[i];
+	}
+	weights->tensor_count = kept;
+}
 
 static void
-put_record(struct buf *out, uint32_t number, size_t length)
+mark(struct weights *weights, struct bytes name)
+{
+	char *text = memory_format("%.*s", (int)name.length, (const char *)name.at);
+	struct external_tensor key = {.name = text};
+	struct external_tensor *found = bsearch(&key, weights->tensors, weights->tensor_count, sizeof(key), by_name);
+
+	if (found != NULL) {
+		found->used = true;
+	}
+	free(text);
+}
+
+/* Names of inner graphs hide those of outer ones; what is marked for such a one alone is used by nobody, too. */
+static void
+mark_used(struct weights *weights, enum message kind, struct bytes rest)
+{
+	bool is_graph = kind == MESSAGE_GRAPH || kind == MESSAGE_BODY;
+	struct protobuf_field field;
+
+	while (rest.length > 0 && protobuf_next(&rest, &field)) {
+		const enum message *child = child_of(kind, &field);
+		struct bytes value = field.bytes;
+		struct protobuf_field name;
+
+		if (kind == MESSAGE_NODE && field.number == NODE_INPUT && field.wire == PROTOBUF_BYTES) {
+			mark(weights, field.bytes);
+		} else if (is_graph && field.number == GRAPH_OUTPUT && field.wire == PROTOBUF_BYTES) {
+			while (value.length > 0 && protobuf_next(&value, &name)) {
+				if (name.number == VALUE_NAME && name.wire == PROTOBUF_BYTES) {
+					mark(weights, name.bytes);
+				}
+			}
+		} else if (child != NULL && *child != MESSAGE_TENSOR && *child != MESSAGE_INITIALIZER) {
+			mark_used(weights, *child, field.bytes);
+		}
+	}
+}
+
+/* --- Writing tensors into the model. What was collected is well-formed, and the files have been read. --- */
+
+/* The head of a field that is written next: its length comes later, so that it has room for any. */
+static size_t
+begin_record(struct buf *out, uint32_t number)
 {
 	protobuf_put_varint(out, (uint64_t)number << 3 | PROTOBUF_BYTES);
-	protobuf_put_varint(out, length);
+	buf_append(out, bytes_make("\x80\x80\x80\x80\x00", LENGTH_SIZE));
+	return out->length;
+}
+
+/* A number may have more bytes than it takes. */
+static void
+end_record(struct buf *out, size_t start)
+{
+	size_t length = out->length - start;
+
+	for (size_t i = 0; i < LENGTH_SIZE && buf_ok(out); i++) {
+		out->at[start - LENGTH_SIZE + i] = (uint8_t)((length >> 7 * i & 127) | (i + 1 < LENGTH_SIZE ? 128 : 0));
+	}
 }
 
 static enum status
@@ -378,6 +492,7 @@ rewrite_tensor(struct weights *weights, struct bytes rest, struct buf *out, stru
 	struct tensor_proto tensor;
 	struct protobuf_field field;
 	struct bytes data;
+	size_t start;
 	enum status status;
 
 	(void)read_tensor(rest, &tensor);
@@ -392,8 +507,9 @@ rewrite_tensor(struct weights *weights, struct bytes rest, struct buf *out, stru
 		}
 	}
 	if (status == STATUS_OK) {
-		put_record(out, TENSOR_RAW, data.length);
+		start = begin_record(out, TENSOR_RAW);
 		buf_append(out, data);
+		end_record(out, start);
 	}
 	return status;
 }
@@ -409,27 +525,46 @@ rewrite(struct weights *weights, enum message kind, struct bytes rest, struct bu
 	}
 	while (rest.length > 0 && status == STATUS_OK && protobuf_next(&rest, &field)) {
 		const enum message *child = child_of(kind, &field);
-		struct buf inner;
+		size_t start;
 
 		if (child == NULL || *child == MESSAGE_INITIALIZER) {
 			buf_append(out, field.record);
 			continue;
 		}
-		buf_init(&inner, MODEL_MAX);
-		status = rewrite(weights, *child, field.bytes, &inner, error);
-		if (status == STATUS_OK && !buf_ok(&inner)) {
-			status = error_set(error, STATUS_INVALID_ARGUMENT,
-					   "the model is larger than 2 GiB with the external data of its sub-graphs and "
-					   "attributes, or there is no memory for it");
-		}
-		put_record(out, field.number, inner.length);
-		buf_append(out, buf_bytes(&inner));
-		buf_fini(&inner);
+		start = begin_record(out, field.number);
+		status = rewrite(weights, *child, field.bytes, out, error);
+		end_record(out, start);
 	}
 	return status;
 }
 
 /* --- All --- */
+
+/* ONNX Runtime's own format (a flatbuffer) holds everything itself. */
+static bool
+is_ort_format(struct bytes model)
+{
+	return model.length >= 8 && memcmp(model.at + 4, "ORTM", 4) == 0;
+}
+
+static enum status
+walk(struct weights *weights, struct bytes model, struct error *error)
+{
+	enum status status;
+
+	if (model.length > MODEL_MAX) {
+		return error_set(
+			error, STATUS_INVALID_ARGUMENT,
+			"the model's file is larger than 2 GiB, which protobuf cannot read: save it with external "
+			"data");
+	}
+	status = collect(weights, MESSAGE_MODEL, model, 0, error);
+	if (status == STATUS_OK && weights->tensor_count > 0) {
+		sort_tensors(weights);
+		mark_used(weights, MESSAGE_MODEL, model);
+	}
+	return status;
+}
 
 struct weights *
 weights_read(struct backend_files *files, const char *name, struct error *error)
@@ -444,13 +579,16 @@ weights_read(struct backend_files *files, const char *name, struct error *error)
 	buf_init(&weights->rewritten, MODEL_MAX);
 	status = files->read(files, name, &weights->model, error);
 	model = bytes_make(weights->model.at, weights->model.length);
-	if (status == STATUS_OK) {
-		status = collect(weights, MESSAGE_MODEL, model, 0, error);
+	if (status == STATUS_OK && !is_ort_format(model)) {
+		status = walk(weights, model, error);
 	}
 	if (status == STATUS_OK && weights->rewrites) {
 		status = rewrite(weights, MESSAGE_MODEL, model, &weights->rewritten, error);
 		if (status == STATUS_OK && !buf_ok(&weights->rewritten)) {
-			status = error_set(error, STATUS_UNAVAILABLE, "no memory for the model");
+			status =
+				error_set(error, STATUS_INVALID_ARGUMENT,
+					  "the model is larger than 2 GiB with the external data of its sub-graphs and "
+					  "attributes, or there is no memory for it");
 		}
 	}
 	if (status != STATUS_OK) {
@@ -472,18 +610,21 @@ weights_add(const struct weights *weights, const struct onnxruntime *runtime, Or
 	    struct error *error)
 {
 	const OrtApi *api = runtime->api;
-	size_t count = weights->tensor_count;
-	const char **names = memory_array(count, sizeof(*names));
-	OrtValue **values = memory_array(count, sizeof(*values));
+	const char **names = memory_array(weights->tensor_count, sizeof(*names));
+	OrtValue **values = memory_array(weights->tensor_count, sizeof(*values));
+	size_t count = 0;
 	OrtStatus *failed = NULL;
 
-	for (size_t i = 0; i < count && failed == NULL; i++) {
+	for (size_t i = 0; i < weights->tensor_count && failed == NULL; i++) {
 		const struct external_tensor *tensor = &weights->tensors[i];
 
-		names[i] = tensor->name;
+		if (!tensor->used) {
+			continue;
+		}
+		names[count] = tensor->name;
 		failed = api->CreateTensorWithDataAsOrtValue(runtime->memory, (void *)(uintptr_t)tensor->data.at,
 							     tensor->data.length, tensor->dims, tensor->rank,
-							     tensor->type, &values[i]);
+							     tensor->type, &values[count++]);
 	}
 	if (failed == NULL && count > 0) {
 		failed = api->AddExternalInitializers(options, names, (const OrtValue *const *)values, count);

@@ -150,7 +150,8 @@ static void
 test_others_are_written_in(void **state)
 {
 	static const struct wanted wanted = {3, 7, "./sub//w", "3", NULL};
-	static const uint8_t data[] = {'\x4a', 7, 103, 104, 105, 106, 107, 108, 109}; /* raw_data, 7 bytes */
+	static const uint8_t data[] = {'\x4a', 0x87, 0x80, 0x80, 0x80, 0,  103,
+				       104,    105,  106,  107,	 108,  109}; /* raw_data, 7 bytes */
 	struct error error;
 	struct weights *weights = open_model(&wanted, true, &error);
 	struct bytes made = weights_model(weights);
