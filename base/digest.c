@@ -15,7 +15,8 @@ struct digest {
 	bool failed;
 };
 
-/* Fetched once: OpenSSL looks an algorithm up by its name each time otherwise, which takes longer than a short digest. */
+/* Fetched once: OpenSSL looks an algorithm up by its name each time otherwise, which takes longer than a short digest.
+ */
 static EVP_MD *sha256;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 

@@ -6,6 +6,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/params.h>
+#include <pthread.h>
 #include <sodium/crypto_shorthash_siphash24.h>
 #include <stdlib.h>
 
@@ -45,40 +46,49 @@ keyed_hash_derive(struct keyed_hash_key *key, struct bytes secret, const char *p
 	}
 }
 
-static EVP_MAC_CTX *
-new_hmac(void)
+/* Fetched once: OpenSSL looks an algorithm up by its name each time otherwise, and threads meet there. */
+static EVP_CIPHER *gcm;
+static EVP_MAC *hmac;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void
+fetch(void)
+{
+	gcm = EVP_CIPHER_fetch(NULL, "AES-128-GCM", NULL);
+	hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+}
+
+static bool
+set_up_hmac(struct keyed_hash *hash)
 {
 	char name[] = "SHA256";
 	OSSL_PARAM parameters[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name, 0),
 				   OSSL_PARAM_construct_end()};
-	EVP_MAC *algorithm = EVP_MAC_fetch(NULL, "HMAC", NULL);
-	EVP_MAC_CTX *context = algorithm == NULL ? NULL : EVP_MAC_CTX_new(algorithm);
 
-	EVP_MAC_free(algorithm);
-	if (context != NULL && EVP_MAC_CTX_set_params(context, parameters) != 1) {
-		EVP_MAC_CTX_free(context);
-		return NULL;
-	}
-	return context;
+	hash->hmac = hmac == NULL ? NULL : EVP_MAC_CTX_new(hmac);
+	return hash->hmac != NULL &&
+	       EVP_MAC_init(hash->hmac, hash->key.bytes, sizeof(hash->key.bytes), parameters) == 1;
+}
+
+static bool
+set_up_polynomial(struct keyed_hash *hash)
+{
+	hash->polynomial = gcm == NULL ? NULL : EVP_CIPHER_CTX_new();
+	return hash->polynomial != NULL &&
+	       EVP_EncryptInit_ex(hash->polynomial, gcm, NULL, hash->key.bytes + KEY_POLYNOMIAL, NULL) == 1;
 }
 
 struct keyed_hash *
 keyed_hash_new(enum keyed_hash_kind kind, const struct keyed_hash_key *key)
 {
-	struct keyed_hash *hash = calloc(1, sizeof(*hash));
+	struct keyed_hash *hash = malloc(sizeof(*hash));
 
-	if (hash == NULL) {
-		return NULL;
-	}
-	hash->kind = kind;
-	if (kind == KEYED_HASH_GHASH) {
-		hash->polynomial = EVP_CIPHER_CTX_new();
-	} else {
-		hash->hmac = new_hmac();
-	}
-	if ((hash->polynomial == NULL && hash->hmac == NULL) || !keyed_hash_rekey(hash, key)) {
-		keyed_hash_free(hash);
-		return NULL;
+	(void)pthread_once(&once, fetch);
+	if (hash != NULL) {
+		hash->kind = kind;
+		hash->key = *key;
+		hash->polynomial = NULL;
+		hash->hmac = NULL;
 	}
 	return hash;
 }
@@ -94,17 +104,6 @@ keyed_hash_free(struct keyed_hash *hash)
 	}
 }
 
-bool
-keyed_hash_rekey(struct keyed_hash *hash, const struct keyed_hash_key *key)
-{
-	hash->key = *key;
-	if (hash->kind == KEYED_HASH_GHASH) {
-		return EVP_EncryptInit_ex(hash->polynomial, EVP_aes_128_gcm(), NULL, key->bytes + KEY_POLYNOMIAL,
-					  NULL) == 1;
-	}
-	return EVP_MAC_init(hash->hmac, key->bytes, sizeof(key->bytes), NULL) == 1;
-}
-
 /* --- The polynomial --- */
 
 /* The nonce may stay the same, as the tag that it masks is shown to nobody. */
@@ -113,19 +112,18 @@ polynomial_start(struct keyed_hash *hash)
 {
 	static const uint8_t nonce[12];
 
-	hash->failed = EVP_EncryptInit_ex(hash->polynomial, NULL, NULL, NULL, nonce) != 1;
+	hash->failed = (hash->polynomial == NULL && !set_up_polynomial(hash)) ||
+		       EVP_EncryptInit_ex(hash->polynomial, NULL, NULL, NULL, nonce) != 1;
 }
 
 static void
 polynomial_add(struct keyed_hash *hash, struct bytes bytes)
 {
-	while (bytes.length > 0) {
+	while (bytes.length > 0 && !hash->failed) {
 		size_t piece = bytes.length < PIECE_MAX ? bytes.length : PIECE_MAX;
 		int unused;
 
-		if (EVP_EncryptUpdate(hash->polynomial, NULL, &unused, bytes.at, (int)piece) != 1) {
-			hash->failed = true;
-		}
+		hash->failed = EVP_EncryptUpdate(hash->polynomial, NULL, &unused, bytes.at, (int)piece) != 1;
 		bytes = bytes_skip(bytes, piece);
 	}
 }
@@ -146,8 +144,8 @@ polynomial_end(struct keyed_hash *hash, struct digest_value *value)
 	} last = {.length = htole64(hash->length)};
 	int unused;
 
-	if (EVP_EncryptFinal_ex(hash->polynomial, last.tag, &unused) != 1 ||
-	    EVP_CIPHER_CTX_ctrl(hash->polynomial, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, last.tag) != 1 || hash->failed) {
+	if (hash->failed || EVP_EncryptFinal_ex(hash->polynomial, last.tag, &unused) != 1 ||
+	    EVP_CIPHER_CTX_ctrl(hash->polynomial, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, last.tag) != 1) {
 		return false;
 	}
 	siphash(hash, KEY_FINAL, bytes_make(&last, sizeof(last)), value);
@@ -160,7 +158,10 @@ void
 keyed_hash_start(struct keyed_hash *hash)
 {
 	hash->length = 0;
-	hash->failed = hash->kind == KEYED_HASH_SHA256 && EVP_MAC_init(hash->hmac, NULL, 0, NULL) != 1;
+	hash->failed = false;
+	if (hash->kind == KEYED_HASH_SHA256) {
+		hash->failed = hash->hmac == NULL ? !set_up_hmac(hash) : EVP_MAC_init(hash->hmac, NULL, 0, NULL) != 1;
+	}
 }
 
 void
@@ -173,7 +174,7 @@ keyed_hash_add(struct keyed_hash *hash, struct bytes bytes)
 	}
 	hash->length += bytes.length;
 	if (hash->kind == KEYED_HASH_SHA256) {
-		hash->failed = EVP_MAC_update(hash->hmac, bytes.at, bytes.length) != 1 || hash->failed;
+		hash->failed = hash->failed || EVP_MAC_update(hash->hmac, bytes.at, bytes.length) != 1;
 	} else if (hash->length <= KEYED_HASH_SHORT) {
 		memcpy(hash->head + before, bytes.at, bytes.length);
 	} else {
@@ -190,7 +191,7 @@ keyed_hash_end(struct keyed_hash *hash, struct digest_value *value)
 {
 	if (hash->kind == KEYED_HASH_SHA256) {
 		*value = (struct digest_value){.length = DIGEST_SIZE_MAX};
-		return EVP_MAC_final(hash->hmac, value->bytes, NULL, sizeof(value->bytes)) == 1 && !hash->failed;
+		return !hash->failed && EVP_MAC_final(hash->hmac, value->bytes, NULL, sizeof(value->bytes)) == 1;
 	}
 	if (hash->length > KEYED_HASH_SHORT) {
 		return polynomial_end(hash, value);

@@ -2,7 +2,8 @@
  * Keyed hashes: functions of bytes that, to whoever does not have the key, look random (pseudo-random functions). So
  * nobody who may choose inputs, even one by one and by what came of the others, finds two of the same value, and nobody
  * makes a value for bytes of which he has not been given it. They name answers in the cache (inference/key.h) and
- * authenticate entries (inference/entry.h). The argument is written in docs/decisions/0001-keys-that-nobody-can-forge.md.
+ * authenticate entries (inference/entry.h). The argument is written in
+ * docs/decisions/0001-keys-that-nobody-can-forge.md.
  *
  * - KEYED_HASH_GHASH, 16 bytes. Up to KEYED_HASH_SHORT bytes: SipHash-2-4 with 128 bits of output (Aumasson and
  *   Bernstein, 2012; libsodium). Longer: the polynomial hash of GCM (NIST SP 800-38D: the tag of AES-128-GCM over the
@@ -36,12 +37,10 @@ void keyed_hash_derive(struct keyed_hash_key *key, struct bytes secret, const ch
 
 struct keyed_hash;
 
-/* A state with its key set up, which is worth keeping; one thread at a time. NULL without memory. */
+/* A state for one key, which is worth keeping: it is set up when first used. One thread at a time. NULL without memory.
+ */
 struct keyed_hash *keyed_hash_new(enum keyed_hash_kind kind, const struct keyed_hash_key *key);
 void keyed_hash_free(struct keyed_hash *hash); /* NULL is fine */
-
-/* Another key from now on. False without memory: then the state is only good to be freed. */
-bool keyed_hash_rekey(struct keyed_hash *hash, const struct keyed_hash_key *key);
 
 /*
  * A function of the concatenation of the bytes that were added since the start. keyed_hash_end is false where OpenSSL

@@ -138,7 +138,7 @@ struct model_config {
 	struct model_step *steps;
 	size_t step_count;
 	uint32_t max_inflight_requests; /* of ensemble_scheduling */
-	struct bytes repository_agent; /* the first one of model_repository_agents, or empty */
+	struct bytes repository_agent;	/* the first one of model_repository_agents, or empty */
 	bool response_cache;
 	bool decoupled;
 	struct model_warmup *warmups;

@@ -5,12 +5,15 @@
 #include <stdlib.h>
 
 static enum status
-take(const char *text, struct secret *secret, struct error *error)
+take(const char *name, const char *text, struct secret *secret, struct error *error)
 {
 	size_t length = strlen(text);
 
-	if (length > sizeof(secret->text)) {
-		return error_set(error, STATUS_INVALID_ARGUMENT, "the key secret is longer than %d bytes", SECRET_MAX);
+	if (length == 0 || length > sizeof(secret->text)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 length == 0 ? "%s is empty: give a secret, or none at all"
+					     : "%s is longer than 4096 bytes",
+				 name);
 	}
 	memcpy(secret->text, text, length);
 	secret->length = length;
@@ -48,12 +51,12 @@ secret_find(const char *text, const char *file, struct secret *secret, struct er
 
 	secret->length = 0;
 	if (text != NULL) {
-		return take(text, secret, error);
+		return take("key_secret", text, secret, error);
 	}
 	if (file != NULL) {
 		return read_file(file, secret, error);
 	}
-	return environment == NULL ? STATUS_OK : take(environment, secret, error);
+	return environment == NULL ? STATUS_OK : take(SECRET_ENVIRONMENT, environment, secret, error);
 }
 
 void

@@ -17,7 +17,8 @@ struct secret {
 
 /*
  * In the order of precedence: the text of an option, the content of a file (without the newline at its end), the
- * environment. NULLs were not given. Fails where the file cannot be read, is empty, or longer than SECRET_MAX.
+ * environment. NULLs were not given. Fails where what was given is empty or longer than SECRET_MAX, or cannot be read:
+ * who gave one meant to have one.
  */
 enum status secret_find(const char *text, const char *file, struct secret *secret, struct error *error);
 

@@ -1,6 +1,7 @@
 /*
- * keyed_hash: what a key costs, by the length of the question's encoding, with each keyed hash, beside plain SipHash and
- * XXH3, by which keys were made once. Prints a Markdown page: bench/keyed_hash writes docs/benchmarks_keys.md of it.
+ * keyed_hash: what a key costs, by the length of the question's encoding, with each keyed hash, beside plain SipHash
+ * and XXH3, by which keys were made once. Prints a Markdown page: bench/keyed_hash writes docs/benchmarks_keys.md of
+ * it.
  *
  * For each length the functions run in turns, and the figure is the median of the turns.
  */
@@ -108,7 +109,8 @@ main(void)
 		return 1;
 	}
 	(void)printf("# What a cache key costs\n\n"
-		     "Nanoseconds for one key, by the bytes that are hashed, on one thread. `ghash` is SipHash-2-4-128 up to %d "
+		     "Nanoseconds for one key, by the bytes that are hashed, on one thread. `ghash` is SipHash-2-4-128 "
+		     "up to %d "
 		     "bytes, and behind\nthe polynomial of GCM from there on; see "
 		     "[why](decisions/0001-keys-that-nobody-can-forge.md). Made by `bench/keyed_hash`.\n\n"
 		     "| bytes | ghash | sha256 (HMAC) | SipHash alone | XXH3, which is no MAC |\n"

@@ -350,24 +350,16 @@ date(const struct batch *batch, uint64_t lifetime_ms)
 	return freshness;
 }
 
-static enum status
-authenticate(const struct batch *batch, struct job *job, struct error *error)
+/* Without memory an entry stays without: nobody takes it from the store, but who waits for it here has it. */
+static void
+authenticate(struct job *job)
 {
-	struct keyed_hash *mac;
-	bool good;
+	struct keyed_hash *mac = job->entry_key == NULL ? NULL : keyed_hash_new(job->entry_hash, job->entry_key);
 
-	if (job->entry_key == NULL) {
-		return STATUS_OK;
-	}
-	mac = keyed_hash_new(job->entry_hash, job->entry_key);
-	good = mac != NULL;
-	for (size_t i = 0; i < job->part_count && good; i++) {
-		good = entry_authenticate(job->parts[i].entry, mac);
+	for (size_t i = 0; i < job->part_count && mac != NULL; i++) {
+		(void)entry_authenticate(job->parts[i].entry, mac);
 	}
 	keyed_hash_free(mac);
-	return good ? STATUS_OK
-		    : error_set(error, STATUS_UNAVAILABLE, "no memory for the response of model '%.*s'",
-				BYTES_ARGS(batch->model->config.name));
 }
 
 static void
@@ -415,11 +407,9 @@ batch_finish(struct batch *batch, enum status status, const struct error *error,
 		job->times.output_ns += finished - batch->outputs_ns;
 		if (status == STATUS_OK) {
 			seal(batch, job, finished - batch->started_ns);
-			job->status = authenticate(batch, job, job->error);
+			authenticate(job);
 		} else {
 			*job->error = *error;
-		}
-		if (job->status != STATUS_OK) {
 			job_drop_entries(job);
 		}
 	}

@@ -140,15 +140,23 @@ lane_purge_rows(struct engine_lane *lane, struct model *model)
 
 /* --- The secret --- */
 
+/* Without memory those of before stay, or there are none. */
 static void
 take_keys(struct engine_lane *lane, const struct response_cache_keys *keys)
 {
 	enum keyed_hash_kind kind = (enum keyed_hash_kind)lane->cache->settings.key_hash;
+	struct keyed_hash *key_hash = keyed_hash_new(kind, &keys->lookup);
+	struct keyed_hash *entry_mac = keyed_hash_new(kind, &keys->entry);
 
+	if (key_hash == NULL || entry_mac == NULL) {
+		keyed_hash_free(key_hash);
+		keyed_hash_free(entry_mac);
+		return;
+	}
 	keyed_hash_free(lane->key_hash);
 	keyed_hash_free(lane->entry_mac);
-	lane->key_hash = keyed_hash_new(kind, &keys->lookup);
-	lane->entry_mac = keyed_hash_new(kind, &keys->entry);
+	lane->key_hash = key_hash;
+	lane->entry_mac = entry_mac;
 	lane->entry_key = keys->entry;
 }
 
@@ -167,12 +175,13 @@ has_keys(struct engine_lane *lane)
 		return false;
 	}
 	if (shared->generation != lane->secret_generation || lane->key_hash == NULL) {
-		response_cache_keys_derive(&keys, bytes_make(shared->bytes, sizeof(shared->bytes)));
+		response_cache_keys_derive(&keys, (enum keyed_hash_kind)lane->cache->settings.key_hash,
+					   bytes_make(shared->bytes, sizeof(shared->bytes)));
 		take_keys(lane, &keys);
 		lane->secret_generation = shared->generation;
 		explicit_bzero(&keys, sizeof(keys));
 	}
-	return lane->key_hash != NULL && lane->entry_mac != NULL;
+	return lane->key_hash != NULL;
 }
 
 /* Takes what the store told at once for a slice: true where that is its answer. */
@@ -488,7 +497,7 @@ engine_lane_new(struct engine *engine, struct loop *loop, size_t index)
 	}
 	if (lane->cache != NULL && lane->cache->has_secret) {
 		take_keys(lane, &lane->cache->keys);
-		lane->cache = lane->key_hash != NULL && lane->entry_mac != NULL ? lane->cache : NULL;
+		lane->cache = lane->key_hash != NULL ? lane->cache : NULL;
 	}
 	return lane;
 }

@@ -6,8 +6,9 @@
  * tensors' bytes, each tensor aligned to 16. A block is immutable once sealed.
  *
  * A block that is to leave the process carries a MAC (base/keyed_hash.h, the first 16 bytes) of all behind it, under a
- * key that is derived from the deployment's secret: whoever can write to the store, but does not have the secret, cannot
- * make an answer. Blocks from outside are checked in full by entry_check before anything else here is called with them.
+ * key that is derived from the deployment's secret: whoever can write to the store, but does not have the secret,
+ * cannot make an answer. Blocks from outside are checked in full by entry_check before anything else here is called
+ * with them.
  */
 #ifndef HIPPOCAMP_INFERENCE_ENTRY_H
 #define HIPPOCAMP_INFERENCE_ENTRY_H
@@ -37,7 +38,7 @@ struct blob *entry_new(const struct entry_shape *shapes, size_t count, uint8_t *
 /* `key` is the one that it answers, or NULL where it has none. */
 void entry_seal(struct blob *entry, const struct digest_value *key, const struct freshness_entry *freshness);
 
-/* After entry_seal, while nobody else has a reference. False without memory: then it must not leave the process. */
+/* After entry_seal, while nobody else has a reference. False without memory: then nobody takes it from a store. */
 bool entry_authenticate(struct blob *entry, struct keyed_hash *mac);
 
 enum entry_verdict {

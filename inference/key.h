@@ -1,6 +1,6 @@
 /*
- * The cache key of a request: a keyed hash, under the deployment's secret, of a canonical encoding of everything that may
- * change its answer. Two requests share a key exactly when they ask the same question of the same model.
+ * The cache key of a request: a keyed hash, under the deployment's secret, of a canonical encoding of everything that
+ * may change its answer. Two requests share a key exactly when they ask the same question of the same model.
  *
  * The encoding, version 2 (all numbers little-endian, every text behind its length as u32):
  *

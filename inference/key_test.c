@@ -57,8 +57,8 @@ key_of(const struct question *question, enum keyed_hash_kind kind)
 	buf_init(&scratch, 1 << 20);
 	keyed_hash_derive(&hash_key, bytes_text(question->secret), "test");
 	hash = keyed_hash_new(kind, &hash_key);
-	assert_true(key_write_prefix(&prefix, kind, bytes_text(question->name_space), bytes_text(question->model), question->version,
-			 &fingerprint));
+	assert_true(key_write_prefix(&prefix, kind, bytes_text(question->name_space), bytes_text(question->model),
+				     question->version, &fingerprint));
 	asked = (struct key_question){
 		.prefix = buf_bytes(&prefix),
 		.granularity = question->granularity,

@@ -110,10 +110,13 @@ apply(struct response_cache *cache, void *store_settings, const struct response_
 }
 
 void
-response_cache_keys_derive(struct response_cache_keys *keys, struct bytes secret)
+response_cache_keys_derive(struct response_cache_keys *keys, enum keyed_hash_kind kind, struct bytes secret)
 {
-	keyed_hash_derive(&keys->lookup, secret, "hippocamp cache key");
-	keyed_hash_derive(&keys->entry, secret, "hippocamp cache entry");
+	bool ghash = kind == KEYED_HASH_GHASH;
+
+	keyed_hash_derive(&keys->lookup, secret, ghash ? "hippocamp cache key, ghash" : "hippocamp cache key, sha256");
+	keyed_hash_derive(&keys->entry, secret,
+			  ghash ? "hippocamp cache entry, ghash" : "hippocamp cache entry, sha256");
 }
 
 /* What the owner gives; else the store's, or a random one. */
@@ -121,10 +124,10 @@ static enum status
 find_secret(struct response_cache *cache, struct error *error)
 {
 	struct secret secret;
-	enum status status =
-		secret_find(cache->settings.key_secret, cache->settings.key_secret_file, &secret, error);
+	enum status status = secret_find(cache->settings.key_secret, cache->settings.key_secret_file, &secret, error);
 
 	if (status != STATUS_OK) {
+		secret_forget(&secret);
 		return error_prefix(error, "cache '%s': ", cache->ops->name);
 	}
 	cache->has_secret = secret.length > 0 || cache->ops->secret == NULL;
@@ -132,7 +135,10 @@ find_secret(struct response_cache *cache, struct error *error)
 		secret.length = RANDOM_SECRET;
 		random_bytes(secret.text, secret.length);
 	}
-	response_cache_keys_derive(&cache->keys, bytes_make(secret.text, secret.length));
+	if (cache->has_secret) {
+		response_cache_keys_derive(&cache->keys, (enum keyed_hash_kind)cache->settings.key_hash,
+					   bytes_make(secret.text, secret.length));
+	}
 	secret_forget(&secret);
 	return STATUS_OK;
 }

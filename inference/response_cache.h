@@ -25,13 +25,13 @@ struct response_cache_settings {
 
 extern const struct option_table response_cache_options;
 
-/* What the secret becomes: a key for each use. */
+/* What the secret becomes: a key for each use, and for each kind of hash. */
 struct response_cache_keys {
 	struct keyed_hash_key lookup; /* of the keys that answers are kept under */
 	struct keyed_hash_key entry;  /* of the MACs of entries */
 };
 
-void response_cache_keys_derive(struct response_cache_keys *keys, struct bytes secret);
+void response_cache_keys_derive(struct response_cache_keys *keys, enum keyed_hash_kind kind, struct bytes secret);
 
 struct response_cache {
 	const struct cache_ops *ops;

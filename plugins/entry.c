@@ -35,26 +35,10 @@ plugin_entry_response(const struct blob *entry)
 	return bytes_skip(blob_bytes(entry), sizeof(struct header));
 }
 
-/* Threads of the host's come and go, so that the state lives as long as one call. */
-static bool
-seal_of(const struct blob *entry, const struct keyed_hash_key *key, uint8_t *seal)
+static uint64_t
+checksum_of(const struct blob *entry)
 {
-	struct bytes sealed = bytes_skip(blob_bytes(entry), CHECKED_FROM);
-	struct keyed_hash *mac;
-	struct digest_value value = {0};
-	uint64_t checksum;
-	bool good = true;
-
-	if (key == NULL) {
-		checksum = checksum64(sealed);
-		memcpy(value.bytes, &checksum, sizeof(checksum));
-	} else {
-		mac = keyed_hash_new(KEYED_HASH_GHASH, key);
-		good = mac != NULL && keyed_hash_once(mac, sealed, &value);
-		keyed_hash_free(mac);
-	}
-	memcpy(seal, value.bytes, SEAL_SIZE);
-	return good;
+	return checksum64(bytes_skip(blob_bytes(entry), CHECKED_FROM));
 }
 
 bool
@@ -62,6 +46,10 @@ plugin_entry_seal(struct blob *entry, const struct keyed_hash_key *key, const st
 		  uint64_t now_ms, uint64_t lifetime_ms)
 {
 	struct header *header = (struct header *)entry->data;
+	struct digest_value value;
+	struct keyed_hash *mac;
+	uint64_t checksum;
+	bool good;
 
 	*header = (struct header){
 		.magic = MAGIC,
@@ -71,26 +59,45 @@ plugin_entry_seal(struct blob *entry, const struct keyed_hash_key *key, const st
 		.expires_ms = lifetime_ms == 0 ? 0 : now_ms + lifetime_ms,
 	};
 	memcpy(header->digest, digest->bytes, sizeof(header->digest));
-	return seal_of(entry, key, header->seal);
+	if (key == NULL) {
+		checksum = checksum_of(entry);
+		memcpy(header->seal, &checksum, sizeof(checksum));
+		return true;
+	}
+	mac = keyed_hash_new(KEYED_HASH_GHASH, key);
+	good = mac != NULL && keyed_hash_once(mac, bytes_skip(blob_bytes(entry), CHECKED_FROM), &value);
+	keyed_hash_free(mac);
+	if (good) {
+		memcpy(header->seal, value.bytes, SEAL_SIZE);
+	}
+	return good;
 }
 
-/* In a time that does not tell where they differ. */
+/* Threads of the host's come and go, so that the state lives as long as one call. */
 static bool
-same_seal(const uint8_t *a, const uint8_t *b)
+is_sealed(const struct blob *entry, const struct keyed_hash_key *key, const uint8_t *seal)
 {
-	unsigned different = 0;
+	struct keyed_hash *mac;
+	uint8_t expected[SEAL_SIZE] = {0};
+	uint64_t checksum;
+	bool good;
 
-	for (size_t i = 0; i < SEAL_SIZE; i++) {
-		different |= (unsigned)(a[i] ^ b[i]);
+	if (key == NULL) {
+		checksum = checksum_of(entry);
+		memcpy(expected, &checksum, sizeof(checksum));
+		return memcmp(expected, seal, SEAL_SIZE) == 0;
 	}
-	return different == 0;
+	mac = keyed_hash_new(KEYED_HASH_GHASH, key);
+	good = mac != NULL &&
+	       keyed_hash_verify(mac, bytes_skip(blob_bytes(entry), CHECKED_FROM), bytes_make(seal, SEAL_SIZE));
+	keyed_hash_free(mac);
+	return good;
 }
 
 enum plugin_entry_verdict
 plugin_entry_check(const struct blob *entry, const struct keyed_hash_key *key, const struct digest_value *digest,
 		   uint64_t now_ms, uint64_t *remaining_ms)
 {
-	uint8_t seal[SEAL_SIZE];
 	struct header header;
 
 	if (entry->length < sizeof(header)) {
@@ -100,7 +107,7 @@ plugin_entry_check(const struct blob *entry, const struct keyed_hash_key *key, c
 	if (header.magic != MAGIC || header.version != VERSION || header.length != entry->length) {
 		return PLUGIN_ENTRY_CORRUPT;
 	}
-	if (!seal_of(entry, key, seal) || !same_seal(seal, header.seal)) {
+	if (!is_sealed(entry, key, header.seal)) {
 		return key == NULL ? PLUGIN_ENTRY_CORRUPT : PLUGIN_ENTRY_WRONG_MAC;
 	}
 	if (memcmp(header.digest, digest->bytes, sizeof(header.digest)) != 0) {

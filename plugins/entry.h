@@ -3,12 +3,10 @@
  * answer it is and proves that it came through whole, which Triton's packing does not.
  *
  *     u32 magic "HCTR"   u16 version   u16 zero
- *     u8  seal[16]       of all bytes behind this field: with a secret a MAC (base/keyed_hash.h, its first 16 bytes), so
- *                        that nobody makes an entry who has not the secret; without, XXH3-64 against damage, and zeros
- *     u64 length         of the whole entry
- *     u64 created        milliseconds since 1970-01-01 UTC
- *     u64 expires        the same; 0: never
- *     u8  digest[16]     of the key that it is kept under
+ *     u8  seal[16]       of all bytes behind this field: with a secret a MAC (base/keyed_hash.h, its first 16 bytes),
+ * so that nobody makes an entry who has not the secret; without, XXH3-64 against damage, and zeros u64 length of the
+ * whole entry u64 created        milliseconds since 1970-01-01 UTC u64 expires        the same; 0: never u8  digest[16]
+ * of the key that it is kept under
  *
  * Numbers are in host byte order, which is little-endian wherever Triton runs.
  */
@@ -28,8 +26,8 @@ struct blob *plugin_entry_new(size_t length);
 struct bytes plugin_entry_response(const struct blob *entry);
 
 /*
- * Completes the header of a filled entry, after which nobody writes to it. `lifetime_ms` 0: no end. `key` NULL: there is
- * no secret. False without memory: then the entry is no good.
+ * Completes the header of a filled entry, after which nobody writes to it. `lifetime_ms` 0: no end. `key` NULL: there
+ * is no secret. False without memory: then the entry is no good.
  */
 bool plugin_entry_seal(struct blob *entry, const struct keyed_hash_key *key, const struct digest_value *digest,
 		       uint64_t now_ms, uint64_t lifetime_ms);

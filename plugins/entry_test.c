@@ -137,10 +137,8 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),
-		cmocka_unit_test(test_every_bit_counts),
-		cmocka_unit_test(test_every_cut),
-		cmocka_unit_test(test_response_is_walked),
+		cmocka_unit_test(test_good),	  cmocka_unit_test(test_every_bit_counts),
+		cmocka_unit_test(test_every_cut), cmocka_unit_test(test_response_is_walked),
 		cmocka_unit_test(test_secret),
 	};
 

@@ -18,7 +18,7 @@
 #define SCOPE_BYTES 4
 #define KEY_DIGEST 16
 #define SLOTS 4096
-#define KEY_TEXT_MAX 128 /* Triton's are decimal numbers of 64 bits */
+#define KEY_TEXT_MAX 128		    /* Triton's are decimal numbers of 64 bits */
 #define FORGOTTEN_NS UINT64_C(600000000000) /* longer no request takes for its answer; docs/triton.md says so */
 
 /* Keys that were asked for in vain, by their hash; those that share a slot share their fate. */
@@ -30,6 +30,7 @@ struct slot {
 
 struct generation {
 	char *name_space;
+	uint8_t secret[GENERATION_SECRET];
 	char *file; /* NULL: it never changes, and nothing below needs a lock */
 	pthread_rwlock_t lock;
 	uint64_t number;
@@ -81,6 +82,7 @@ take_text(struct generation *generation, struct bytes text)
 	buf_init(&all, 2 * TEXT_MAX);
 	buf_format(&all, "hippocamp plug-in " FORMAT ":%zu:", name_space.length);
 	buf_append(&all, name_space);
+	buf_append(&all, bytes_make(generation->secret, sizeof(generation->secret)));
 	buf_append(&all, text);
 	good = buf_ok(&all) && digest_once(buf_bytes(&all), &digest);
 	if (good) {
@@ -363,7 +365,7 @@ begin(struct generation *generation, const char *text, struct error *error)
 }
 
 struct generation *
-generation_open(const char *name_space, const char *text, const char *file, struct error *error)
+generation_open(const char *name_space, struct bytes secret, const char *text, const char *file, struct error *error)
 {
 	struct generation *generation = calloc(1, sizeof(*generation));
 
@@ -374,6 +376,10 @@ generation_open(const char *name_space, const char *text, const char *file, stru
 	(void)pthread_rwlock_init(&generation->lock, NULL);
 	(void)pthread_mutex_init(&generation->mutex, NULL);
 	generation->name_space = strdup(name_space);
+	if (secret.length > 0) {
+		memcpy(generation->secret, secret.at,
+		       secret.length < GENERATION_SECRET ? secret.length : GENERATION_SECRET);
+	}
 	generation->file = file == NULL ? NULL : strdup(file);
 	generation->slots = file == NULL ? NULL : calloc(SLOTS, sizeof(*generation->slots));
 	if (generation->name_space == NULL ||
@@ -400,5 +406,6 @@ generation_close(struct generation *generation)
 	free(generation->name_space);
 	free(generation->file);
 	free(generation->slots);
+	explicit_bzero(generation->secret, sizeof(generation->secret));
 	free(generation);
 }

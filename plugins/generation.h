@@ -27,8 +27,13 @@ struct generation_key {
 	char scope_text[GENERATION_SCOPE_MAX];
 };
 
-/* `text` or `file` or neither; the file must be readable now. NULL on failure. */
-struct generation *generation_open(const char *name_space, const char *text, const char *file, struct error *error);
+/*
+ * `text` or `file` or neither; the file must be readable now. Plug-ins of another `secret` (its first GENERATION_SECRET
+ * bytes are taken; may be empty) have other keys: they could not use each other's entries. NULL on failure.
+ */
+#define GENERATION_SECRET 64
+struct generation *generation_open(const char *name_space, struct bytes secret, const char *text, const char *file,
+				   struct error *error);
 void generation_close(struct generation *generation);
 
 /* The key in the store for a key of Triton's, as things stand. */

@@ -80,7 +80,8 @@ test_keys(void **state)
 	(void)state;
 	for (size_t i = 0; i < 6; i++) {
 		struct error error;
-		struct generation *generation = generation_open(cases[i].name_space, cases[i].text, NULL, &error);
+		struct generation *generation =
+			generation_open(cases[i].name_space, (struct bytes){0}, cases[i].text, NULL, &error);
 
 		assert_non_null(generation);
 		keys[i] = key_of(generation);
@@ -96,6 +97,28 @@ test_keys(void **state)
 }
 
 static void
+test_another_secret_makes_other_keys(void **state)
+{
+	static const uint8_t secrets[2][GENERATION_SECRET] = {{1}, {2}};
+	struct generation_key keys[3];
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct bytes secret = i == 2 ? bytes_make(NULL, 0) : bytes_make(secrets[i], GENERATION_SECRET);
+		struct error error;
+		struct generation *generation = generation_open("", secret, NULL, NULL, &error);
+
+		assert_non_null(generation);
+		keys[i] = key_of(generation);
+		generation_close(generation);
+		for (size_t k = 0; k < i; k++) {
+			assert_memory_not_equal(keys[i].key.digest.bytes, keys[k].key.digest.bytes, 16);
+			assert_string_not_equal(keys[i].scope_text, keys[k].scope_text);
+		}
+	}
+}
+
+static void
 test_a_file_that_changes(void **state)
 {
 	struct error error;
@@ -105,7 +128,7 @@ test_a_file_that_changes(void **state)
 
 	(void)state;
 	write_file("one\n");
-	generation = generation_open("", NULL, file, &error);
+	generation = generation_open("", (struct bytes){0}, NULL, file, &error);
 	assert_non_null(generation);
 	first = key_of(generation);
 	refresh(generation);
@@ -132,7 +155,7 @@ test_answers_of_old_models(void **state)
 
 	(void)state;
 	write_file("1");
-	generation = generation_open("", NULL, file, &error);
+	generation = generation_open("", (struct bytes){0}, NULL, file, &error);
 	key = key_of(generation);
 	generation_missed(generation, &key);
 	assert_true(may_store(generation));
@@ -160,7 +183,7 @@ test_a_long_file(void **state)
 	(void)state;
 	memset(text, 'x', 100000);
 	write_file(text);
-	generation = generation_open("", NULL, file, &error);
+	generation = generation_open("", (struct bytes){0}, NULL, file, &error);
 	assert_non_null(generation);
 	before = key_of(generation);
 	text[99999] = 'y';
@@ -170,7 +193,7 @@ test_a_long_file(void **state)
 	generation_close(generation);
 	memset(text, 'x', 2U << 20);
 	write_file(text);
-	assert_null(generation_open("", NULL, file, &error));
+	assert_null(generation_open("", (struct bytes){0}, NULL, file, &error));
 	assert_non_null(strstr(error.text, "longer"));
 	free(text);
 }
@@ -185,7 +208,7 @@ test_a_change_in_between(void **state)
 
 	(void)state;
 	write_file("1");
-	generation = generation_open("", NULL, file, &error);
+	generation = generation_open("", (struct bytes){0}, NULL, file, &error);
 	key = key_of(generation);
 	write_file("22");
 	refresh(generation);
@@ -204,18 +227,19 @@ test_files_that_are_no_good(void **state)
 
 	(void)state;
 	(void)snprintf(fifo, sizeof(fifo), "%s.fifo", file);
-	assert_null(generation_open("", NULL, "/tmp", &error));
+	assert_null(generation_open("", (struct bytes){0}, NULL, "/tmp", &error));
 	assert_non_null(strstr(error.text, "not a file"));
 	assert_int_equal(mkfifo(fifo, 0600), 0);
-	assert_null(generation_open("", NULL, fifo, &error)); /* without waiting for one who writes */
+	assert_null(
+		generation_open("", (struct bytes){0}, NULL, fifo, &error)); /* without waiting for one who writes */
 	assert_int_equal(unlink(fifo), 0);
-	assert_null(generation_open("", NULL, "/nowhere/at/all", &error));
+	assert_null(generation_open("", (struct bytes){0}, NULL, "/nowhere/at/all", &error));
 	assert_non_null(strstr(error.text, "/nowhere/at/all"));
 	write_file("\n");
-	assert_null(generation_open("", NULL, file, &error));
+	assert_null(generation_open("", (struct bytes){0}, NULL, file, &error));
 	assert_non_null(strstr(error.text, "empty"));
 	write_file("one");
-	generation = generation_open("", NULL, file, &error);
+	generation = generation_open("", (struct bytes){0}, NULL, file, &error);
 	before = key_of(generation);
 	assert_int_equal(unlink(file), 0);
 	lines = 0;
@@ -234,6 +258,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_another_secret_makes_other_keys),
 		cmocka_unit_test(test_a_file_that_changes),
 		cmocka_unit_test(test_answers_of_old_models),
 		cmocka_unit_test(test_a_long_file),

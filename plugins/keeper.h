@@ -13,9 +13,9 @@ struct keeper;
 struct keeper_options {
 	struct lane **lanes; /* outlive the keeper */
 	size_t lane_count;
-	struct lane *writer;	/* one more, for storing only, so that a large response delays no look-up; or NULL */
+	struct lane *writer; /* one more, for storing only, so that a large response delays no look-up; or NULL */
 	const struct keyed_hash_key *entry_key; /* see plugin_entry_seal */
-	uint64_t waiting_bytes; /* of responses that are not stored yet, at most */
+	uint64_t waiting_bytes;			/* of responses that are not stored yet, at most */
 	void (*every_second)(void *context);
 	void *context;
 };

@@ -352,7 +352,7 @@ main(void)
 	struct error error;
 	int failed;
 
-	generation = generation_open("", NULL, NULL, &error);
+	generation = generation_open("", (struct bytes){0}, NULL, NULL, &error);
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
 	generation_close(generation);
 	return failed;

@@ -53,6 +53,7 @@ struct plugin {
 	struct plugin_settings settings;
 	struct generation *generation;
 	struct keyed_hash_key secret_key;
+	struct keyed_hash_key name_key;		/* part of what keys are made of, zeros without a secret */
 	const struct keyed_hash_key *entry_key; /* that one, or NULL: no secret was given */
 	struct figures *figures;
 	struct keeper *keeper;
@@ -142,6 +143,7 @@ static bool
 check(struct plugin *plugin, const struct generation_key *key, struct lane_finding *finding)
 {
 	uint64_t remaining_ms = 0;
+	bool first; /* of those who wait for it: the others count nothing */
 	enum plugin_entry_verdict verdict =
 		plugin_entry_check(finding->value, plugin->entry_key, &key->key.digest, clock_wall_ms(), &remaining_ms);
 
@@ -151,8 +153,9 @@ check(struct plugin *plugin, const struct generation_key *key, struct lane_findi
 		lane_confirm(finding, remaining_ms);
 		return true;
 	case PLUGIN_ENTRY_WRONG_MAC:
-		counter_add(&plugin->wrong_mac, 1);
-		counter_add(&plugin->corrupt, lane_remove(finding));
+		first = lane_remove(finding);
+		counter_add(&plugin->wrong_mac, first);
+		counter_add(&plugin->corrupt, first);
 		return false;
 	case PLUGIN_ENTRY_CORRUPT:
 		counter_add(&plugin->corrupt, lane_remove(finding));
@@ -492,9 +495,10 @@ tell_own(struct plugin *plugin, const struct metric_sink *sink, const struct cac
 				counter_read(&plugin->skipped));
 		metric_tell_one(sink, "hippocamp_cache_corrupt_total", "counter",
 				"Entries found damaged or foreign, counted as misses", counter_read(&plugin->corrupt));
-		metric_tell_one(sink, "hippocamp_cache_wrong_mac_total", "counter",
-				"Entries whose MAC is wrong: altered, or made without the secret; counted as corrupt, too",
-				counter_read(&plugin->wrong_mac));
+		metric_tell_one(
+			sink, "hippocamp_cache_wrong_mac_total", "counter",
+			"Entries whose MAC is wrong: altered, or made without the secret; counted as corrupt, too",
+			counter_read(&plugin->wrong_mac));
 	}
 	metric_tell_one(sink, "hippocamp_cache_inserts_total", "counter", "Entries stored", statistics->inserts);
 	metric_tell_one(sink, "hippocamp_cache_dropped_total", "counter",
@@ -591,6 +595,7 @@ take_secret(struct plugin *plugin, struct error *error)
 		keyed_hash_derive(&plugin->secret_key, bytes_make(secret.text, secret.length),
 				  "hippocamp plug-in entry");
 		plugin->entry_key = &plugin->secret_key;
+		keyed_hash_derive(&plugin->name_key, bytes_make(secret.text, secret.length), "hippocamp plug-in name");
 	}
 	secret_forget(&secret);
 	return status == STATUS_OK ? status : error_prefix(error, "cache '%s': ", plugin->ops->name);
@@ -608,8 +613,9 @@ open_parts(struct plugin *plugin, const char *json, struct error *error)
 	}
 	status = take_secret(plugin, error);
 	if (status == STATUS_OK) {
-		plugin->generation = generation_open(settings->name_space, settings->generation,
-						     settings->generation_file, error);
+		plugin->generation =
+			generation_open(settings->name_space, bytes_make(plugin->name_key.bytes, KEYED_HASH_KEY),
+					settings->generation, settings->generation_file, error);
 	}
 	if (plugin->generation == NULL) {
 		option_fini(*plugin->ops->options, store_settings);
@@ -673,5 +679,6 @@ plugin_close(struct plugin *plugin)
 	generation_close(plugin->generation);
 	plugin_settings_fini(&plugin->settings);
 	explicit_bzero(&plugin->secret_key, sizeof(plugin->secret_key));
+	explicit_bzero(&plugin->name_key, sizeof(plugin->name_key));
 	free(plugin);
 }

@@ -307,7 +307,7 @@ read_document(struct model_config *config, document *from)
 	config->backend = text_of(config, from->backend);
 	config->default_model_filename = text_of(config, from->default_model_filename);
 	config->max_batch_size = from->max_batch_size;
-	config->states_max_batch_size = 
+	config->states_max_batch_size =
 		from->max_batch_size_statement_case == INFERENCE__MODEL_CONFIG__MAX_BATCH_SIZE_STATEMENT_MAX_BATCH_SIZE;
 	config->response_cache = from->response_cache != NULL && from->response_cache->enable;
 	config->decoupled = from->model_transaction_policy != NULL && from->model_transaction_policy->decoupled;

@@ -77,7 +77,7 @@ test_errors_say_where(void **state)
 		{"}", "expected a field name"},
 		{"response_cache { enable: maybe }", "expects true or false"},
 		{"\n max_batchsize: 4", "config.pbtxt:2:2: message type \"inference.ModelConfig\" has no field named "
-				       "\"max_batchsize\", did you mean \"max_batch_size\"?"},
+					"\"max_batchsize\", did you mean \"max_batch_size\"?"},
 		{"input { data_type: TYPE_FP322 }", "did you mean \"TYPE_FP32\"?"},
 		{"name: 'a\\u12'", "invalid escape"},
 		{"name: 'a\\ud83c'", "invalid escape"},
