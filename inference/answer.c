@@ -265,7 +265,6 @@ start_over_whole(struct inference_request *request)
 		return false;
 	}
 	drop_slices(&old);
-	request->audit = NULL;
 	slice = &request->slices[0];
 	slice->result = SLICE_MISS;
 	start_slice(slice, (struct trip_mode){.runs = true});
@@ -294,28 +293,52 @@ assemble(struct inference_request *request)
 	return true;
 }
 
+static void
+finish_whole(struct inference_request *request)
+{
+	request->status = error_set(request->error, request->directives.only ? STATUS_NOT_CACHED : STATUS_UNAVAILABLE,
+				    "the rows of the answer cannot be put together");
+}
+
 /* --- Audit of an answer out of rows that did not run together: the request runs once more as a whole --- */
 
+/* Are some of its rows known from elsewhere? One row alone is, too, where it ran beside others once. */
 static bool
 is_put_together(const struct inference_request *request)
 {
 	bool known = false;
 
-	for (size_t i = 0; i < request->slice_count; i++) {
+	for (size_t i = 0; i < request->slice_count && request->by_row; i++) {
 		known = known || request->slices[i].result == SLICE_HIT || request->slices[i].result == SLICE_JOINED;
 	}
-	return known && request->slice_count > 1;
+	return known;
+}
+
+/* Of the first ones, or by chance. What is asked for one row is decided by lot, so that hits share no count. */
+static bool
+is_to_be_audited(struct inference_request *request)
+{
+	struct row_trust *rows = &request->model->rows;
+	uint64_t cost = atomic_load_explicit(&request->model->run_span_ns, memory_order_relaxed);
+
+	if (request->slice_count == 1) {
+		return lane_chance(request->lane) * ROW_TRUST_SAMPLE <= 1 && row_trust_affords(rows, cost);
+	}
+	request->must_be_audited = row_trust_first_audits(rows, 1) > 0;
+	return request->must_be_audited || row_trust_samples(rows, 1, cost);
 }
 
 static bool
 start_audit(struct inference_request *request)
 {
-	struct row_trust *rows = &request->model->rows;
-
-	if (request->audit != NULL || request->withdrawn || request->directives.only || !is_put_together(request) ||
-	    row_trust_audits_due(rows, 1, atomic_load_explicit(&request->model->run_span_ns, memory_order_relaxed)) ==
-		    0 ||
-	    (request->audit = rows_whole(request)) == NULL) {
+	if (request->audit != NULL || request->withdrawn || !is_put_together(request) || !is_to_be_audited(request)) {
+		return false;
+	}
+	request->audit = rows_whole(request);
+	if (request->audit == NULL) {
+		blob_unref(request->entry);
+		request->entry = NULL;
+		request->status = error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request");
 		return false;
 	}
 	request->unresolved++;
@@ -323,22 +346,43 @@ start_audit(struct inference_request *request)
 	return true;
 }
 
-/* What the model says of the whole is the answer where it is another one. Without an answer of its own nothing is
- * known. */
+static void
+drop_answer(struct inference_request *request)
+{
+	blob_unref(request->entry);
+	request->entry = NULL;
+	for (size_t i = 0; i < request->slice_count; i++) {
+		request->slices[i].result = SLICE_MISS;
+		request->slices[i].stored = false;
+	}
+}
+
+/*
+ * What the model says of the whole is the answer where it is another one. Where it says nothing, what was put together
+ * may only be given out if nobody asked for a verdict: else the request fails as it would have without a cache.
+ */
 static void
 finish_audit(struct inference_request *request)
 {
 	struct slice *audit = request->audit;
 	uint64_t ns = audit->times.input_ns + audit->times.infer_ns + audit->times.output_ns;
 
-	if (audit->entry == NULL || row_audit_passes(request->model, audit->entry, request->entry, -1, ns)) {
+	if (audit->entry == NULL) {
+		row_trust_give_back(&request->model->rows, request->must_be_audited);
+		if (request->must_be_audited || !model_by_row(request->model)) {
+			drop_answer(request);
+			fail(request, (const struct error *)audit->failure->data);
+		}
 		return;
 	}
-	blob_unref(request->entry);
-	request->entry = blob_ref(audit->entry);
-	for (size_t i = 0; i < request->slice_count; i++) {
-		request->slices[i].result = SLICE_MISS;
-		request->slices[i].stored = false;
+	if (row_audit_passes(request->model, audit->entry, request->entry, -1, NULL, ns)) {
+		return;
+	}
+	drop_answer(request);
+	if (request->directives.only) {
+		finish_whole(request);
+	} else {
+		request->entry = blob_ref(audit->entry);
 	}
 	lane_purge_rows(request->lane, request->model);
 }
@@ -349,13 +393,6 @@ static bool
 lost_rows(struct inference_request *request)
 {
 	return request->by_row && request->audit == NULL && !model_by_row(request->model);
-}
-
-static void
-finish_whole(struct inference_request *request)
-{
-	request->status = error_set(request->error, request->directives.only ? STATUS_NOT_CACHED : STATUS_UNAVAILABLE,
-				    "the rows of the answer cannot be put together");
 }
 
 void
@@ -451,12 +488,12 @@ try_again(struct slice *slice, enum slice_retry how)
 	slice->entry = NULL;
 	slice->failure = NULL;
 	slice->shared = false;
-	if (how == RETRY_ALONE) {
-		slice->retried = true;
-		mode.alone = true;
-	} else {
+	if (how == RETRY_JOINED) {
 		mode.shared = true;
 		mode.looks = true;
+	} else {
+		slice->retried = true;
+		mode.alone = true;
 	}
 	start_again(slice, mode);
 }

@@ -288,11 +288,13 @@ autocomplete_check(const struct model_config *config, struct error *error)
 				 "'default_model_filename' must name a file of the version folder for %.*s, got '%.*s'",
 				 BYTES_ARGS(config->name), BYTES_ARGS(config->default_model_filename));
 	}
-	if (config->repository_agent.length > 0) { /* its owner wants the files verified or changed before they are used */
-		return error_set(error, STATUS_UNSUPPORTED,
-				 "model '%.*s' asks for the repository agent '%.*s' (model_repository_agents), and there are "
-				 "no repository agents here: check the files before, and leave the field out",
-				 BYTES_ARGS(config->name), BYTES_ARGS(config->repository_agent));
+	if (config->repository_agent.length >
+	    0) { /* its owner wants the files verified or changed before they are used */
+		return error_set(
+			error, STATUS_UNSUPPORTED,
+			"model '%.*s' asks for the repository agent '%.*s' (model_repository_agents), and there are "
+			"no repository agents here: check the files before, and leave the field out",
+			BYTES_ARGS(config->name), BYTES_ARGS(config->repository_agent));
 	}
 	status = check_scheduling(config, error);
 	if (status == STATUS_OK) {
@@ -503,11 +505,12 @@ compare_tensors(const struct model_config *config, const struct model_tensor *te
 				kind, BYTES_ARGS(tensors[i].name), BYTES_ARGS(config->name));
 		}
 		if (found->is_other) {
-			return error_set(error, STATUS_UNSUPPORTED,
-					 "%s '%.*s' of model '%.*s' is not a tensor (a sequence or a map), and only tensors "
-					 "are supported: leave it out of the configuration, or export the model without it "
-					 "(without ZipMap)",
-					 kind, BYTES_ARGS(tensors[i].name), BYTES_ARGS(config->name));
+			return error_set(
+				error, STATUS_UNSUPPORTED,
+				"%s '%.*s' of model '%.*s' is not a tensor (a sequence or a map), and only tensors "
+				"are supported: leave it out of the configuration, or export the model without it "
+				"(without ZipMap)",
+				kind, BYTES_ARGS(tensors[i].name), BYTES_ARGS(config->name));
 		}
 		if (found->datatype != tensors[i].datatype) {
 			return error_set(
@@ -593,10 +596,11 @@ check_preferred(const struct model_config *config, struct error *error)
 
 	for (size_t i = 0; i < batching->preferred_count; i++) {
 		if (batching->preferred[i] > config->max_batch_size) {
-			return error_set(error, STATUS_INVALID_ARGUMENT,
-					 "dynamic batching preferred size must be <= max batch size for %.*s: %d is more "
-					 "than %d",
-					 BYTES_ARGS(config->name), batching->preferred[i], config->max_batch_size);
+			return error_set(
+				error, STATUS_INVALID_ARGUMENT,
+				"dynamic batching preferred size must be <= max batch size for %.*s: %d is more "
+				"than %d",
+				BYTES_ARGS(config->name), batching->preferred[i], config->max_batch_size);
 		}
 	}
 	return STATUS_OK;

@@ -43,11 +43,12 @@ static const char *const granularities[] = {"auto", "row", "request", NULL};
 		 .maximum = 1000000,                                                                                   \
 		 .help = "renew entries in the background before they expire, earlier the more they cost: the beta "   \
 			 "of XFetch, usually 1; 0: off"},                                                              \
-	{                                                                                                              \
-		.name = "admission", .kind = OPTION_CHOICE, .offset = AT(admission), .preset = "always",               \
-		.choices = admissions,                                                                                 \
-		.help = "always; or auto: skip the cache for models that run faster than it answers"                   \
-	},                                                                                                             \
+		{.name = "admission",                                                                                  \
+		 .kind = OPTION_CHOICE,                                                                                \
+		 .offset = AT(admission),                                                                              \
+		 .preset = "always",                                                                                   \
+		 .choices = admissions,                                                                                \
+		 .help = "always; or auto: skip the cache for models that run faster than it answers"},                \
 		{.name = "audit",                                                                                      \
 		 .kind = OPTION_INTEGER,                                                                               \
 		 .offset = AT(audit),                                                                                  \
@@ -59,7 +60,8 @@ static const char *const granularities[] = {"auto", "row", "request", NULL};
 	{                                                                                                              \
 		.name = "audit_tolerance", .kind = OPTION_NUMBER, .offset = AT(audit_tolerance), .preset = "0.001",    \
 		.maximum = 1,                                                                                          \
-		.help = "how far they may differ, as a part of the largest number of the output"                       \
+		.help = "how far each number may be off, as a part of itself, and a fiftieth of that of the largest "  \
+			"number of the output"                                                                         \
 	}
 
 static const struct option cache_options[] = {COMMON_OPTIONS};

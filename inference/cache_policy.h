@@ -17,8 +17,8 @@ struct cache_policy {
 	int64_t stale_while_revalidate_s;
 	int64_t stale_if_error_s;
 	double refresh_ahead;
-	int admission;	 /* enum cache_admission */
-	int64_t audit;	 /* answers; 0: none */
+	int admission; /* enum cache_admission */
+	int64_t audit; /* answers; 0: none */
 	double audit_tolerance;
 	int granularity; /* enum cache_granularity; a model's only */
 };

@@ -110,9 +110,12 @@ on_rows_purged(struct cache_purge *purge)
 	struct rows_purge *rows = (struct rows_purge *)purge;
 	struct engine_lane *lane = rows->lane;
 
-	log_info("%" PRIu64 " entries of model '%.*s' version %s removed%s", purge->removed,
-		 BYTES_ARGS(rows->model->config.name), rows->version,
-		 purge->failed ? ", but the cache could not be asked to the end" : "");
+	row_trust_end_purge(&rows->model->rows, !purge->failed, clock_now_ns());
+	if (purge->failed || purge->removed > 0) {
+		log_info("%" PRIu64 " entries of model '%.*s' version %s removed%s", purge->removed,
+			 BYTES_ARGS(rows->model->config.name), rows->version,
+			 purge->failed ? ", but the cache could not be asked to the end: tried again" : "");
+	}
 	model_unref(rows->model);
 	free(rows);
 	lane_less_underway(lane);
@@ -123,7 +126,8 @@ lane_purge_rows(struct engine_lane *lane, struct model *model)
 {
 	struct rows_purge *rows;
 
-	if (!row_trust_take_purge(&model->rows) || lane->cache == NULL || lane->cache->ops->purge == NULL) {
+	if (!row_trust_taints_store(&model->rows) || lane->cache == NULL || lane->cache->ops->purge == NULL ||
+	    !row_trust_begin_purge(&model->rows, clock_now_ns())) {
 		return;
 	}
 	rows = memory_new(sizeof(*rows));
@@ -356,7 +360,8 @@ infer_cached(struct inference_request *request)
 	bool timed = request->model->cache_policy.admission == ADMISSION_AUTO;
 	uint64_t start = timed ? clock_now_ns() : 0;
 
-	if (wish->bypass || (!wish->only && !wish->refresh && !admitted(lane, request->model))) {
+	if (wish->bypass || row_trust_taints_store(&request->model->rows) ||
+	    (!wish->only && !wish->refresh && !admitted(lane, request->model))) {
 		set_results(request, SLICE_BYPASSED);
 		return false;
 	}
@@ -387,10 +392,15 @@ infer_valid(struct inference_request *request)
 	struct model *model = request->model;
 	bool cached = lane->cache != NULL && model->config.response_cache && !request->audits;
 	bool only = request->directives.only;
+	bool by_row = false;
 
 	request_set_level(request);
 	request->report.cached = cached;
-	if (!rows_cut(request, cached && model_by_row(model))) {
+	if (cached) {
+		by_row = model_by_row(model);
+		lane_purge_rows(lane, model);
+	}
+	if (!rows_cut(request, by_row)) {
 		request->status = error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request");
 		request->slice_count = 0;
 		request_conclude(request);
@@ -407,7 +417,7 @@ infer_valid(struct inference_request *request)
 			request->slices[0].result = result;
 		}
 	}
-	send_off(request, (struct trip_mode){.runs = !only, .audits = request->audits});
+	send_off(request, (struct trip_mode){.runs = !only, .audits = request->audits, .alone = request->audits});
 }
 
 bool

@@ -44,7 +44,7 @@ void lane_less_underway(struct engine_lane *lane);
 /* Uniform in (0, 1]. */
 double lane_chance(struct engine_lane *lane);
 
-/* Removes what is stored for a model whose rows are not trusted any more, if that is due. Nobody waits. */
+/* Removes what is stored for a model if that is due: see row_trust_taints_store. Nobody waits. */
 void lane_purge_rows(struct engine_lane *lane, struct model *model);
 
 /* A failure that many slices may share. */

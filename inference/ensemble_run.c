@@ -347,8 +347,7 @@ set_inputs(struct ensemble_run *run)
 }
 
 struct ensemble_run *
-ensemble_run_new(struct engine_lane *lane, struct model *model, struct job *job,
-		 const struct ensemble_origin *origin)
+ensemble_run_new(struct engine_lane *lane, struct model *model, struct job *job, const struct ensemble_origin *origin)
 {
 	struct ensemble_run *run = memory_new(sizeof(*run));
 

@@ -17,7 +17,7 @@ struct ensemble_origin {
 	struct cache_directives directives; /* go for the steps' caches, too */
 	struct bytes id;
 	struct blob *block; /* that the inputs lie in, where they lie in one */
-	bool audits;	     /* see struct inference_request */
+	bool audits;	    /* see struct inference_request */
 };
 
 /* The model is one with an ensemble, and outlives the run. */

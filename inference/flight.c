@@ -118,6 +118,7 @@ trip_free(struct trip *trip)
 		blob_unref(trip->flights[i].entry);
 		blob_unref(trip->flights[i].stale);
 	}
+	explicit_bzero(&trip->entry_key, sizeof(trip->entry_key));
 	arena_fini(&trip->arena);
 	blob_unref(trip->inputs);
 	model_unref(trip->model);

@@ -31,6 +31,7 @@ enum slice_result { SLICE_NOT_CACHED, SLICE_HIT, SLICE_MISS, SLICE_JOINED, SLICE
 enum slice_retry {
 	RETRY_NOT,
 	RETRY_ALONE,  /* what it ran with failed: a run of its own */
+	RETRY_EACH,   /* the same, also for whoever led it */
 	RETRY_JOINED, /* whoever it was for has left: the question anew */
 };
 
@@ -115,11 +116,11 @@ struct trip {
 	struct trip_mode mode;
 	struct inference_request *leader; /* while its tensors are needed */
 	struct cache_directives directives;
-	atomic_size_t wanted; /* slices that wait for its flights */
-	atomic_size_t level;  /* the most urgent priority of those who wait */
-	uint64_t delay_ns;    /* the leader's, see job.h */
-	atomic_size_t held;   /* reasons why it is not over: calls, mail, inserts */
-	bool kept;	      /* the flights' data are the trip's own */
+	atomic_size_t wanted;		 /* slices that wait for its flights */
+	atomic_size_t level;		 /* the most urgent priority of those who wait */
+	uint64_t delay_ns;		 /* the leader's, see job.h */
+	atomic_size_t held;		 /* reasons why it is not over: calls, mail, inserts */
+	bool kept;			 /* the flights' data are the trip's own */
 	struct keyed_hash_key entry_key; /* of the job */
 
 	struct cache_lookup lookup;

@@ -18,7 +18,8 @@ bool folder_exists(const char *path);
 /* Is it a relative path of ordinary components, so that it does not lead out of a folder that it is appended to? */
 bool folder_path_is_inside(struct bytes relative);
 
-/* What perhaps was meant by a name that is not there: one that is near, or the only one with that ending. free() it; NULL. */
+/* What perhaps was meant by a name that is not there: one that is near, or the only one with that ending. free() it;
+ * NULL. */
 char *folder_likely_name(const char *path, const char *name);
 
 /* A number that changes when any name, size or time of modification below `path` does. */

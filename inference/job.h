@@ -24,7 +24,8 @@ struct job {
 	/* Exactly once, on whatever thread, when the job has run, failed, or was taken back. */
 	void (*finished)(struct job *job);
 
-	/* What to run: inputs in the order of the config, shaped as the model wants one part; their data is unused. */
+	/* What to run: inputs in the order of the config, shaped as the model wants one part; the data are the parts'.
+	 */
 	const struct tensor *inputs;
 	size_t input_count;
 	struct job_part *parts;
@@ -35,7 +36,8 @@ struct job {
 	const struct keyed_hash_key *entry_key; /* entries get a MAC under it; NULL: they stay in the process */
 	enum keyed_hash_kind entry_hash;
 	bool by_row;	   /* the parts are rows that any request may have, so an answer has to have exactly those */
-	bool splits_rows;  /* the parts are whole requests, but their askers tell rows apart: see struct inference_request */
+	bool splits_rows;  /* the parts are whole requests, but their askers tell rows apart: see struct
+			      inference_request */
 	bool unmerged;	   /* not put together with others */
 	bool alone;	   /* the same, and at once: a second try */
 	size_t level;	   /* 1 is the most urgent */
@@ -48,9 +50,10 @@ struct job {
 
 	/* What came of it. */
 	enum status status;
-	struct error *error; /* the owner's room for what went wrong; content undefined before that */
-	bool rows_inseparable; /* the model's outputs cannot be told apart by rows; the status may be good all the same */
-	bool withdrawn;	     /* taken back before it began */
+	struct error *error;   /* the owner's room for what went wrong; content undefined before that */
+	bool rows_inseparable; /* the model's outputs cannot be told apart by rows; the status may be good all the same
+				*/
+	bool withdrawn;	       /* taken back before it began */
 	bool ran;
 	bool first;	    /* of its batch: counts the execution */
 	int64_t batch_rows; /* of the batch that it ran in */

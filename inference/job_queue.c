@@ -168,7 +168,8 @@ goes_by_itself(const struct job *job)
 static bool
 alike(const struct job *a, const struct job *b)
 {
-	if (goes_by_itself(a) || goes_by_itself(b) || a->input_count != b->input_count || a->parameter_count != b->parameter_count) {
+	if (goes_by_itself(a) || goes_by_itself(b) || a->input_count != b->input_count ||
+	    a->parameter_count != b->parameter_count) {
 		return false;
 	}
 	for (size_t i = 0; i < a->input_count; i++) {

@@ -84,23 +84,44 @@ model_output_shape(const struct model *model, size_t index, const struct backend
 
 /* --- Rows --- */
 
+static bool
+has_lost(const struct model *model)
+{
+	enum row_standing standing = atomic_load(&model->rows.standing);
+
+	return standing == ROWS_MISSHAPEN || standing == ROWS_DEPENDENT;
+}
+
+/* How many of the models that an ensemble is made of have lost their trust. */
+static uint64_t
+count_lost(struct model *model)
+{
+	uint64_t losses = row_trust_losses(); /* before anything else is looked at */
+	uint64_t lost = 0;
+
+	if (model->ensemble == NULL) {
+		return has_lost(model);
+	}
+	if (atomic_load(&model->rows.checked) == losses) { /* each model once, however often it is used */
+		return atomic_load(&model->rows.lost_members);
+	}
+	for (size_t i = 0; i < model->ensemble->step_count; i++) {
+		lost += count_lost(model->ensemble->steps[i].model);
+	}
+	if (atomic_exchange(&model->rows.lost_members, lost) != lost) { /* however its own answers are cached */
+		row_trust_taint_store(&model->rows);
+	}
+	atomic_store(&model->rows.checked, losses);
+	return lost;
+}
+
 bool
 model_by_row(struct model *model)
 {
-	uint64_t losses = row_trust_losses(); /* before anything else is looked at */
-
-	if (!row_trust_by_row(&model->rows)) {
-		return false;
-	}
-	if (model->ensemble == NULL || atomic_load_explicit(&model->rows.checked, memory_order_relaxed) == losses) {
-		return true;
-	}
-	if (!ensemble_keeps_rows(model->ensemble)) {
+	if (count_lost(model) > 0 && model->ensemble != NULL) {
 		model_lose_row_trust(model, ROWS_OF_MEMBER, "a model of its steps does not keep them apart");
-		return false;
 	}
-	atomic_store_explicit(&model->rows.checked, losses, memory_order_relaxed);
-	return true;
+	return row_trust_by_row(&model->rows);
 }
 
 void
@@ -110,8 +131,10 @@ model_lose_row_trust(struct model *model, enum row_standing why, const char *evi
 		log_warning("model '%.*s' version %" PRId64 " does not keep the rows of a batch apart: %s. From now on "
 			    "each request runs by itself and is cached whole; to have it so from the start, %s",
 			    BYTES_ARGS(model->config.name), model->version, evidence,
-			    model->ensemble != NULL ? "set the parameter response_cache.granularity to request"
-						    : "state max_batch_size: 0 in its config.pbtxt");
+			    model->ensemble != NULL
+				    ? "set the parameter response_cache.granularity to request"
+				    : "state max_batch_size: 0, and dims with the batch dimension, in its "
+				      "config.pbtxt");
 	}
 }
 
@@ -170,7 +193,8 @@ prepare_keys(struct model *model, const struct model_options *options, struct er
 	sort_inputs(model);
 	return key_write_prefix(&model->key_prefix, options->key_hash, options->name_space, model->config.name,
 				model->version, fingerprint)
-		       ? STATUS_OK : error_set(error, STATUS_UNAVAILABLE, "no memory for the model");
+		       ? STATUS_OK
+		       : error_set(error, STATUS_UNAVAILABLE, "no memory for the model");
 }
 
 static enum status
@@ -191,7 +215,8 @@ tell_left_out(const struct model_options *options, const struct backend_signatur
 {
 	for (size_t i = 0; i < signature->output_count; i++) {
 		if (signature->outputs[i].is_other) {
-			log_warning("model '%s' version %" PRId64 ": output '%.*s' is left out, as it is not a tensor (a "
+			log_warning("model '%s' version %" PRId64
+				    ": output '%.*s' is left out, as it is not a tensor (a "
 				    "sequence or a map): export the model without ZipMap to have it",
 				    options->name, options->version, BYTES_ARGS(signature->outputs[i].name));
 		}

@@ -83,7 +83,10 @@ model_ref(struct model *model)
 
 void model_unref(struct model *model);
 
-/* Is a request to it cached row by row? Of an ensemble only while all models of its steps keep rows apart. */
+/*
+ * Is a request to it cached row by row? Of an ensemble only while all models of its steps keep rows apart; if one has
+ * stopped since this was asked last, what the store has of the ensemble is tainted.
+ */
 bool model_by_row(struct model *model);
 
 /*

@@ -5,9 +5,10 @@
 #include "inference/batch.h"
 #include "inference/row_audit.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-#define AUDITS_OF_A_BATCH 4
+#define EVIDENCE_MAX 512
 
 struct model_run {
 	struct backend_run run; /* first */
@@ -94,14 +95,13 @@ find_unit(struct job_list *batch, size_t index)
 
 /* What the model says for it without any neighbour; NULL where it fails. */
 static struct blob *
-run_unit(struct model *model, const struct unit *unit, uint64_t *ns)
+run_unit(struct model *model, const struct unit *unit, uint64_t *ns, struct error *error)
 {
 	const struct job *job = unit->job;
 	struct bytes *data = memory_array(job->input_count, sizeof(*data));
 	struct job_part part = {.rows = unit->row < 0 ? unit->part->rows : 1, .data = data};
 	uint64_t start = clock_now_ns();
 	struct job_list list;
-	struct error error;
 	struct job alone = {
 		.inputs = job->inputs,
 		.input_count = job->input_count,
@@ -110,7 +110,7 @@ run_unit(struct model *model, const struct unit *unit, uint64_t *ns)
 		.rows = part.rows,
 		.parameters = job->parameters,
 		.parameter_count = job->parameter_count,
-		.error = &error,
+		.error = error,
 	};
 
 	for (size_t i = 0; i < job->input_count; i++) {
@@ -125,14 +125,23 @@ run_unit(struct model *model, const struct unit *unit, uint64_t *ns)
 	return part.entry;
 }
 
+/* What cannot run without its neighbours depends on them. */
 static bool
-audit_unit(struct model *model, const struct unit *unit)
+audit_unit(struct model *model, const struct unit *unit, const double *scales)
 {
+	struct error error;
 	uint64_t ns;
-	struct blob *expected = run_unit(model, unit, &ns);
-	bool passed = expected == NULL || /* nothing to compare with */
-		      row_audit_passes(model, expected, unit->part->entry, unit->row, ns);
+	struct blob *expected = run_unit(model, unit, &ns, &error);
+	char evidence[EVIDENCE_MAX];
+	bool passed;
 
+	if (expected == NULL) {
+		(void)snprintf(evidence, sizeof(evidence), "a row does not run without its neighbours (%.300s)",
+			       error.text);
+		model_lose_row_trust(model, ROWS_DEPENDENT, evidence);
+		return false;
+	}
+	passed = row_audit_passes(model, expected, unit->part->entry, unit->row, scales, ns);
 	blob_unref(expected);
 	return passed;
 }
@@ -158,12 +167,34 @@ is_told_apart(struct job_list *batch)
 	return TAILQ_NEXT(first, queue) != NULL || first->by_row || first->splits_rows;
 }
 
+/* Those units are spread over the batch: the first and the last row have their neighbours on one side only. */
+static bool
+audit_units(struct model *model, struct job_list *batch, size_t units, size_t due, size_t turn)
+{
+	double *scales = memory_array(model->config.output_count, sizeof(*scales));
+	bool passed = true;
+	struct job *job;
+
+	TAILQ_FOREACH (job, batch, queue) {
+		for (size_t i = 0; i < job->part_count; i++) {
+			row_audit_raise(scales, job->parts[i].entry);
+		}
+	}
+	for (size_t i = 0; i < due && passed; i++) {
+		struct unit unit = find_unit(batch, due == 1 ? turn % units : i * (units - 1) / (due - 1));
+
+		passed = audit_unit(model, &unit, scales);
+	}
+	free(scales);
+	return passed;
+}
+
 /* Of what ran together and is told apart, some units run again before anyone gets them. */
 static bool
 audit(struct model *model, struct job_list *batch)
 {
 	size_t units = count_units(batch);
-	uint64_t turn = atomic_load_explicit(&model->rows.answers, memory_order_relaxed);
+	size_t turn = (size_t)atomic_load_explicit(&model->rows.answers, memory_order_relaxed);
 	uint64_t due;
 
 	if (units < 2 || !is_told_apart(batch)) {
@@ -172,18 +203,12 @@ audit(struct model *model, struct job_list *batch)
 	if (!row_trust_together(&model->rows)) { /* found out beside this run */
 		return false;
 	}
-	due = row_trust_audits_due(&model->rows, units, atomic_load_explicit(&model->run_span_ns, memory_order_relaxed));
-	due = due < AUDITS_OF_A_BATCH ? due : AUDITS_OF_A_BATCH;
-	for (size_t i = 0; i < due; i++) {
-		/* spread over the batch: the first and the last row have their neighbours on one side only */
-		size_t index = due == 1 ? (size_t)(turn % units) : i * (units - 1) / (due - 1);
-		struct unit unit = find_unit(batch, index);
-
-		if (!audit_unit(model, &unit)) {
-			return false;
-		}
+	due = row_trust_first_audits(&model->rows, units);
+	if (due == 0) {
+		due = row_trust_samples(&model->rows, units,
+					atomic_load_explicit(&model->run_span_ns, memory_order_relaxed));
 	}
-	return true;
+	return due == 0 || audit_units(model, batch, units, (size_t)due, turn);
 }
 
 /* --- All --- */

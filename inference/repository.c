@@ -108,7 +108,8 @@ run_command(struct repository *repository, struct repository_command *command)
 
 	if (!command->unload) {
 		command->status = run_load(repository, command, &command->error);
-		if (command->status == STATUS_INTERNAL) { /* it could not even be read: else each version has told why */
+		if (command->status ==
+		    STATUS_INTERNAL) { /* it could not even be read: else each version has told why */
 			log_error("%s", command->error.text);
 		}
 	} else {
@@ -184,7 +185,8 @@ tell_misplaced(const char *path)
 			int length = (int)(dot - name);
 
 			found = true;
-			log_warning("'%s/%s' is not served: put it into a folder of the model's name and one of the version, "
+			log_warning("'%s/%s' is not served: put it into a folder of the model's name and one of the "
+				    "version, "
 				    "mkdir -p '%s/%.*s/1' && mv '%s/%s' '%s/%.*s/1/model.onnx'",
 				    path, name, path, length, name, path, name, path, length, name);
 		}

@@ -290,8 +290,8 @@ staging_open(struct repository *repository, struct staging *staging, struct erro
 		drop_opened(staging);
 	}
 	return good ? STATUS_OK
-		    : error_set(error, STATUS_INVALID_ARGUMENT, "load failed for model '%s': %s",
-				staging->known->name, text);
+		    : error_set(error, STATUS_INVALID_ARGUMENT, "load failed for model '%s': %s", staging->known->name,
+				text);
 }
 
 /* --- The end --- */

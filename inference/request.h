@@ -86,8 +86,9 @@ struct inference_request {
 	int64_t batch;
 	struct slice *slices;
 	size_t slice_count;
-	bool by_row;	     /* the slices are rows, be it one, that any request may have in common */
-	struct slice *audit; /* the whole request once more, to see whether its rows were put together rightly */
+	bool by_row;	      /* the slices are rows, be it one, that any request may have in common */
+	struct slice *audit;  /* the whole request once more, to see whether its rows were put together rightly */
+	bool must_be_audited; /* without a verdict there is no answer */
 	size_t unresolved;
 	bool starting; /* engine_infer has not returned yet */
 	bool answered;

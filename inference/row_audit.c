@@ -25,7 +25,7 @@ take_row(struct tensor tensor, int64_t row, int64_t *shape)
 }
 
 static struct row_difference
-compare(const struct blob *expected, const struct blob *got, int64_t row, double tolerance)
+compare(const struct blob *expected, const struct blob *got, int64_t row, const double *scales, double tolerance)
 {
 	int64_t shape[TENSOR_RANK_MAX];
 	struct row_difference difference = {0};
@@ -34,33 +34,47 @@ compare(const struct blob *expected, const struct blob *got, int64_t row, double
 	for (size_t i = 0; i < count && entry_output_count(got) == count; i++) {
 		struct tensor left = entry_output(expected, i);
 		struct tensor right = entry_output(got, i);
+		double scale = scales == NULL ? row_scale(&right) : scales[i];
 
 		if (row >= 0) {
 			right = take_row(right, row, shape);
 		}
-		row_difference_add(&difference, i, &left, &right, tolerance);
+		row_difference_add(&difference, i, &left, &right, fmax(scale, row_scale(&left)), tolerance);
 	}
 	if (entry_output_count(got) != count) {
-		difference.worst = INFINITY;
+		difference.excess = INFINITY;
 	}
 	return difference;
 }
 
-bool
-row_audit_passes(struct model *model, const struct blob *expected, const struct blob *got, int64_t row, uint64_t ns)
+void
+row_audit_raise(double *scales, const struct blob *entry)
 {
-	struct row_difference difference = compare(expected, got, row, model->rows.tolerance);
+	for (size_t i = 0; i < entry_output_count(entry); i++) {
+		struct tensor output = entry_output(entry, i);
+
+		scales[i] = fmax(scales[i], row_scale(&output));
+	}
+}
+
+bool
+row_audit_passes(struct model *model, const struct blob *expected, const struct blob *got, int64_t row,
+		 const double *scales, uint64_t ns)
+{
+	struct row_difference difference = compare(expected, got, row, scales, model->rows.tolerance);
 	struct bytes name = model->config.outputs[difference.output].name;
-	char evidence[320];
+	char evidence[512];
 
 	if (!row_trust_count_audit(&model->rows, &difference, ns)) {
 		return true;
 	}
-	if (isfinite(difference.worst)) {
-		(void)snprintf(evidence, sizeof(evidence),
-			       "output '%.*s' of a row differs by %.3g %% when it runs without its neighbours "
-			       "(response_cache.audit_tolerance is %.3g %%)",
-			       BYTES_ARGS(name), 100 * difference.worst, 100 * model->rows.tolerance);
+	if (isfinite(difference.excess)) {
+		(void)snprintf(
+			evidence, sizeof(evidence),
+			"output '%.*s' of a row has %.7g where it is %.7g when it runs without its neighbours, %.3g "
+			"times what response_cache.audit_tolerance (%g) lets pass",
+			BYTES_ARGS(name), difference.got, difference.expected, difference.excess,
+			model->rows.tolerance);
 	} else {
 		(void)snprintf(evidence, sizeof(evidence),
 			       "output '%.*s' of a row is another one when it runs without its neighbours",

@@ -8,11 +8,15 @@
 
 /*
  * `expected` is what the model says for the question by itself, which took `ns` to compute; `got` is what would be
- * answered, or that row of it (-1: all of it). Counts the audit. False: they differ beyond the tolerance, and the
+ * answered, or that row of it (-1: all of it). `scales` are by output the largest numbers of all that ran together, or
+ * NULL: those of `got` are. Counts the audit. False: they differ beyond the tolerance, and the
  * model's rows are not trusted any more.
  */
 bool row_audit_passes(struct model *model, const struct blob *expected, const struct blob *got, int64_t row,
-		      uint64_t ns);
+		      const double *scales, uint64_t ns);
+
+/* Raises scales[i] to the largest number of output i of the entry. */
+void row_audit_raise(double *scales, const struct blob *entry);
 
 /* The bytes of one row. */
 struct bytes row_audit_row(const struct tensor *tensor, struct bytes data, int64_t row);

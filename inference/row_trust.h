@@ -23,14 +23,20 @@ enum row_standing {
 
 struct row_trust {
 	_Atomic(enum row_standing) standing;
-	atomic_bool purge_due;	  /* entries of rows lie in the store that nobody should find */
-	_Atomic uint64_t checked; /* of an ensemble: row_trust_losses() when its models were looked at last */
+	atomic_int purges_due;	     /* how often its entries in the store have still to be removed; 0: they are good */
+	atomic_bool purging;	     /* one of these is under way */
+	_Atomic uint64_t purge_from; /* when the next one may begin, clock_now_ns() */
+
+	/* Of an ensemble: row_trust_losses() when its models were looked at last, and what was found then. */
+	_Atomic uint64_t checked;
+	_Atomic uint64_t lost_members;
 
 	/* Of the audit: how many of the first answers, and how far they may differ; see row_difference. */
-	uint64_t first;
 	double tolerance;
-	_Atomic uint64_t answers; /* that were put together */
-	_Atomic uint64_t run_ns;  /* of all runs but these: */
+	bool audits;
+	_Atomic uint64_t first_left; /* of the first answers: they are audited all */
+	_Atomic uint64_t answers;    /* that were put together later */
+	_Atomic uint64_t run_ns;     /* of all runs that were not audits */
 	_Atomic uint64_t audit_ns;
 	_Atomic uint64_t audited;
 	_Atomic uint64_t different; /* of these: not bit for bit, but within the tolerance */
@@ -53,38 +59,71 @@ row_trust_together(const struct row_trust *trust)
 	return atomic_load_explicit(&trust->standing, memory_order_acquire) <= ROWS_NOT_CACHED;
 }
 
-/* Trust no more. True for the first who says so, who tells. Then a purge is due, which row_trust_take_purge takes. */
+/* Trust no more. True for the first who says so, who tells. Then purges are due. */
 bool row_trust_lose(struct row_trust *trust, enum row_standing why);
-bool row_trust_take_purge(struct row_trust *trust);
 
-/* How often any model's rows have lost their trust, from 1 on: as long as it stays, no standing changes. */
+/*
+ * What the store has of a model that has lost its trust, or of an ensemble with such a member, may be wrong. It is
+ * removed twice, since what other loops were storing meanwhile may come behind the first time, and tried again where
+ * the store cannot be reached. Until then the store is not asked for that model.
+ */
+#define ROW_TRUST_PURGES 2
+#define ROW_TRUST_PURGE_AGAIN_NS UINT64_C(2000000000)
+
+static inline bool
+row_trust_taints_store(const struct row_trust *trust)
+{
+	return atomic_load_explicit(&trust->purges_due, memory_order_relaxed) > 0;
+}
+
+void row_trust_taint_store(struct row_trust *trust);
+
+/* True: the caller purges now, and says afterwards how that went. */
+bool row_trust_begin_purge(struct row_trust *trust, uint64_t now_ns);
+void row_trust_end_purge(struct row_trust *trust, bool good, uint64_t now_ns);
+
+/* How often any model's rows have lost their trust, from 1 on; it moves after the standing has. */
 uint64_t row_trust_losses(void);
 
 /* "stated", "granularity", "none", "guessed", "misshapen", "dependent", "member" */
 const char *row_standing_name(enum row_standing standing);
 
 /*
- * Counts `count` answers that were put together. Returns how many of them are to be audited: all of the first
- * trust->first ones; of later ones one in 4096, while audits take less than a hundredth of the model's time, where
- * `cost_ns` is what one is expected to take.
+ * `count` answers were put together. How many of them are to be audited as belonging to the first ones: as many as are
+ * left of these. Nobody gets one of them without a verdict; who cannot have it gives the audit back.
  */
-uint64_t row_trust_audits_due(struct row_trust *trust, uint64_t count, uint64_t cost_ns);
+uint64_t row_trust_first_audits(struct row_trust *trust, uint64_t count);
+void row_trust_give_back(struct row_trust *trust, uint64_t count);
+
+/* The same, later: is one of them to be audited, as one in ROW_TRUST_SAMPLE is while that can be afforded? */
+#define ROW_TRUST_SAMPLE 4096
+bool row_trust_samples(struct row_trust *trust, uint64_t count, uint64_t cost_ns);
+
+/* May an audit that is expected to take so long be made, if audits are to take a hundredth of the model's time? */
+bool row_trust_affords(const struct row_trust *trust, uint64_t cost_ns);
 
 /* What an audit found. */
 struct row_difference {
 	bool bits;     /* not bit for bit the same */
-	double worst;  /* the largest difference, as a part of the largest number of its output; infinite where shapes,
-			  strings, or what is no number differ */
+	double excess; /* the largest difference as a part of what is let pass: above 1 it is a mismatch; infinite where
+			  shapes, strings, or what is no real number differ */
+	double expected; /* the two numbers, where it is finite */
+	double got;
 	size_t output; /* where that is */
 };
 
+/* The largest finite number of a tensor of real numbers; 0 of any other. */
+double row_scale(const struct tensor *tensor);
+
 /*
- * Compares one output, adding to what was found in others. FP numbers are measured against the largest finite one of
- * `expected`; NaN is like NaN, and an infinity like itself. FP16 and BF16 are coarse, so their differences count less:
- * by what 16 units in the last place of FP16 and BF16 are above `tolerance`.
+ * Compares one output, adding to what was found in others. What is let pass of a real number is `tolerance` of itself,
+ * and a fiftieth of that of `scale`, the largest number of the output in the whole batch: kernels sum in another order
+ * for another batch, so that numbers near zero differ by more than their own size. Of FP16 it is at least 8 units in
+ * the last place, and 4 of the largest number of `expected`; of BF16, which is coarser, 4 and 2. NaN is like NaN, and
+ * an infinity like itself.
  */
 void row_difference_add(struct row_difference *difference, size_t index, const struct tensor *expected,
-			const struct tensor *got, double tolerance);
+			const struct tensor *got, double scale, double tolerance);
 
 /* Counts an audit that took `ns`. True: it is a mismatch. */
 bool row_trust_count_audit(struct row_trust *trust, const struct row_difference *difference, uint64_t ns);

@@ -24,14 +24,39 @@ test_who_is_trusted(void **state)
 		row_trust_init(&trust, cases[i].standing, 8, 0.001);
 		assert_int_equal(row_trust_by_row(&trust), cases[i].by_row);
 		assert_int_equal(row_trust_together(&trust), cases[i].together);
-		/* It is lost once, and a purge is due where there may be entries of rows. */
+		/* It is lost once, and what is stored is tainted, whatever was stored. */
+		assert_false(row_trust_taints_store(&trust));
 		assert_int_equal(row_trust_lose(&trust, ROWS_DEPENDENT), cases[i].together);
 		assert_false(row_trust_lose(&trust, ROWS_MISSHAPEN));
-		assert_int_equal(row_trust_take_purge(&trust), cases[i].by_row);
-		assert_false(row_trust_take_purge(&trust));
+		assert_int_equal(row_trust_taints_store(&trust), cases[i].together);
 		assert_false(row_trust_by_row(&trust) || row_trust_together(&trust));
 		assert_non_null(row_standing_name(cases[i].standing));
 	}
+}
+
+/* Twice, some time apart, and again where that failed; until then the store is tainted. */
+static void
+test_purges(void **state)
+{
+	struct row_trust trust;
+	uint64_t now = 1000;
+
+	(void)state;
+	row_trust_init(&trust, ROWS_NOT_CACHED, 8, 0.001);
+	assert_false(row_trust_begin_purge(&trust, now));
+	assert_true(row_trust_lose(&trust, ROWS_DEPENDENT));
+	assert_true(row_trust_begin_purge(&trust, now));
+	assert_false(row_trust_begin_purge(&trust, now)); /* one at a time */
+	row_trust_end_purge(&trust, false, now);
+	assert_false(row_trust_begin_purge(&trust, now));
+	for (int i = 0; i < ROW_TRUST_PURGES; i++) {
+		now += ROW_TRUST_PURGE_AGAIN_NS;
+		assert_true(row_trust_taints_store(&trust));
+		assert_true(row_trust_begin_purge(&trust, now));
+		row_trust_end_purge(&trust, true, now);
+	}
+	assert_false(row_trust_taints_store(&trust));
+	assert_false(row_trust_begin_purge(&trust, now + ROW_TRUST_PURGE_AGAIN_NS));
 }
 
 static void
@@ -41,13 +66,15 @@ test_the_first_are_audited(void **state)
 
 	(void)state;
 	row_trust_init(&trust, ROWS_STATED, 8, 0.001);
-	assert_int_equal(row_trust_audits_due(&trust, 5, 1), 5);
-	assert_int_equal(row_trust_audits_due(&trust, 5, 1), 3);
-	assert_int_equal(row_trust_audits_due(&trust, 5, 1), 0);
+	assert_int_equal(row_trust_first_audits(&trust, 5), 5);
+	row_trust_give_back(&trust, 1);
+	assert_int_equal(row_trust_first_audits(&trust, 5), 4);
+	assert_int_equal(row_trust_first_audits(&trust, 5), 0);
 	row_trust_init(&trust, ROWS_STATED, 0, 0.001);
-	assert_int_equal(row_trust_audits_due(&trust, 5, 1), 0);
+	assert_int_equal(row_trust_first_audits(&trust, 5), 0);
+	assert_false(row_trust_samples(&trust, 10000, 0));
 	row_trust_init(&trust, ROWS_GUESSED, 8, 0.001); /* nothing is put together */
-	assert_int_equal(row_trust_audits_due(&trust, 5, 1), 0);
+	assert_int_equal(row_trust_first_audits(&trust, 5), 0);
 }
 
 /* One in 4096, and never so many that they take more than a hundredth of the time. */
@@ -60,18 +87,17 @@ test_later_ones_are_few(void **state)
 
 	(void)state;
 	row_trust_init(&trust, ROWS_STATED, 8, 0.001);
-	(void)row_trust_audits_due(&trust, 8, 1);
 	for (size_t i = 0; i < 100000; i++) {
 		atomic_fetch_add(&trust.run_ns, 1000);
-		audited += row_trust_audits_due(&trust, 1, 1000);
+		audited += row_trust_samples(&trust, 1, 1000);
 	}
-	assert_int_equal(audited, 100008 / 4096);
+	assert_int_equal(audited, 100000 / ROW_TRUST_SAMPLE);
 	/* Each takes ten thousand times as long as a run. */
 	row_trust_init(&trust, ROWS_STATED, 8, 0.001);
 	audited = 0;
 	for (size_t i = 0; i < 10000000; i++) {
 		atomic_fetch_add(&trust.run_ns, 1000);
-		if (row_trust_audits_due(&trust, 1, 10000000) > 0 && i >= 8) {
+		if (row_trust_samples(&trust, 1, 10000000)) {
 			audited++;
 			(void)row_trust_count_audit(&trust, &same, 10000000);
 		}
@@ -85,81 +111,80 @@ test_later_ones_are_few(void **state)
 static struct tensor
 tensor_of(enum datatype datatype, const int64_t *shape, size_t rank, const void *data, size_t length)
 {
-	return (struct tensor){
-		.datatype = datatype, .rank = rank, .shape = shape, .data = bytes_make(data, length)};
+	return (struct tensor){.datatype = datatype, .rank = rank, .shape = shape, .data = bytes_make(data, length)};
 }
 
-static struct row_difference
-compare_floats(const float *a, const float *b, size_t count, double tolerance)
+static double
+excess_of(enum datatype datatype, const void *a, const void *b, size_t count, double scale)
 {
 	int64_t shape = (int64_t)count;
-	struct tensor left = tensor_of(DATATYPE_FP32, &shape, 1, a, count * sizeof(*a));
-	struct tensor right = tensor_of(DATATYPE_FP32, &shape, 1, b, count * sizeof(*b));
+	size_t length = count * datatype_size(datatype);
+	struct tensor left = tensor_of(datatype, &shape, 1, a, length);
+	struct tensor right = tensor_of(datatype, &shape, 1, b, length);
 	struct row_difference difference = {0};
 
-	row_difference_add(&difference, 3, &left, &right, tolerance);
-	return difference;
+	row_difference_add(&difference, 3, &left, &right, scale == 0 ? row_scale(&left) : scale, 0.001);
+	assert_int_equal(difference.bits, memcmp(a, b, length) != 0);
+	assert_int_equal(difference.output, difference.excess > 0 ? 3 : 0);
+	return difference.excess;
 }
 
 static void
 test_floats(void **state)
 {
-	static const float base[] = {100, 0.001F, -50};
-	static const float near[] = {100.05F, 0.001F, -50}; /* 0.05 % of the largest */
-	static const float small[] = {100, 0.051F, -50};    /* 50 times as much, but little beside the others */
-	static const float far[] = {100, 0.001F, -42};
-	static const float odd[] = {100, NAN, -50};
-	static const float infinite[] = {100, INFINITY, -50};
-	struct row_difference difference;
-
-	(void)state;
-	difference = compare_floats(base, base, 3, 0.001);
-	assert_false(difference.bits);
-	assert_true(difference.worst == 0);
-	difference = compare_floats(base, near, 3, 0.001);
-	assert_true(difference.bits && difference.worst > 0.0004 && difference.worst < 0.0006);
-	assert_int_equal(difference.output, 3);
-	difference = compare_floats(base, small, 3, 0.001);
-	assert_true(difference.worst < 0.001);
-	difference = compare_floats(base, far, 3, 0.001);
-	assert_true(difference.worst > 0.079 && difference.worst < 0.081);
-	assert_true(isinf(compare_floats(base, odd, 3, 0.001).worst));
-	assert_true(isinf(compare_floats(base, infinite, 3, 0.001).worst));
-	assert_true(compare_floats(odd, odd, 3, 0.001).worst == 0);
-	assert_true(compare_floats(infinite, infinite, 3, 0.001).worst == 0);
-}
-
-/* One unit in the last place of FP16 is 1/1024 of a number; sixteen of them are let pass. */
-static void
-test_coarse_floats(void **state)
-{
-	static const uint16_t half[] = {0x3c00}; /* 1 */
-	static const uint16_t half_near[] = {0x3c07};
-	static const uint16_t half_far[] = {0x3c20};
-	static const uint16_t brain[] = {0x3f80}; /* 1 */
-	static const uint16_t brain_near[] = {0x3f87};
-	static const uint16_t brain_far[] = {0x3fa0};
+	static const float base[] = {100, 0.5F, 0};
 	static const struct {
-		enum datatype datatype;
-		const uint16_t *a;
-		const uint16_t *b;
+		float other[3];
+		double scale; /* of the batch; 0: of this row */
 		bool passes;
 	} cases[] = {
-		{DATATYPE_FP16, half, half_near, true},	  {DATATYPE_FP16, half, half_far, false},
-		{DATATYPE_BF16, brain, brain_near, true}, {DATATYPE_BF16, brain, brain_far, false},
+		{{100, 0.5F, 0}, 0, true},
+		{{100.09F, 0.5F, 0}, 0, true}, /* a thousandth of itself */
+		{{100.2F, 0.5F, 0}, 0, false},
+		{{100, 0.5019F, 0}, 0, true}, /* two hundred-thousandths of the largest, and a thousandth of itself */
+		{{100, 0.503F, 0}, 0, false}, /* though it is little beside the largest */
+		{{100, 0.5F, 0.0019F}, 0, true}, /* rounding near zero */
+		{{100, 0.5F, 0.01F}, 0, false},
+		{{100, 0.5F, 0.01F}, 1000, true}, /* its neighbours are larger */
+		{{100, NAN, 0}, 0, false},
+		{{100, INFINITY, 0}, 0, false},
 	};
-	static const int64_t shape = 1;
+	static const float odd[] = {NAN, INFINITY, -INFINITY};
+	static const float zeros[] = {0, 0, 0};
+	static const float tiny[] = {0, 1e-12F, 0};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		struct tensor left = tensor_of(cases[i].datatype, &shape, 1, cases[i].a, 2);
-		struct tensor right = tensor_of(cases[i].datatype, &shape, 1, cases[i].b, 2);
-		struct row_difference difference = {0};
+		double excess = excess_of(DATATYPE_FP32, base, cases[i].other, 3, cases[i].scale);
 
-		row_difference_add(&difference, 0, &left, &right, 0.001);
-		assert_true(difference.bits);
-		assert_int_equal(difference.worst <= 0.001, cases[i].passes);
+		if ((excess <= 1) != cases[i].passes) {
+			fail_msg("case %zu: excess %g", i, excess);
+		}
 	}
+	assert_true(excess_of(DATATYPE_FP32, odd, odd, 3, 0) == 0);
+	assert_true(isinf(excess_of(DATATYPE_FP32, odd, base, 3, 0)));
+	assert_true(excess_of(DATATYPE_FP32, zeros, tiny, 3, 0) <= 1);
+}
+
+/* What one unit in the last place is, is let pass some times, and not more. */
+static void
+test_coarse_floats(void **state)
+{
+	static const uint16_t half[] = {0x3c00, 0x3800}; /* 1, 0.5 */
+	static const uint16_t half_near[] = {0x3c05, 0x3805};
+	static const uint16_t half_far[] = {0x3c20, 0x3800};
+	static const uint16_t brain[] = {0x3f80, 0x3f00}; /* 1, 0.5 */
+	static const uint16_t brain_near[] = {0x3f82, 0x3f02};
+	static const uint16_t brain_far[] = {0x3f80, 0x3f0a};
+	static const double doubles[] = {1};
+	static const double doubles_far[] = {1.002};
+
+	(void)state;
+	assert_true(excess_of(DATATYPE_FP16, half, half_near, 2, 0) <= 1);
+	assert_true(excess_of(DATATYPE_FP16, half, half_far, 2, 0) > 1);
+	assert_true(excess_of(DATATYPE_BF16, brain, brain_near, 2, 0) <= 1);
+	assert_true(excess_of(DATATYPE_BF16, brain, brain_far, 2, 0) > 1);
+	assert_true(excess_of(DATATYPE_FP64, doubles, doubles_far, 1, 0) > 1);
 }
 
 /* Shapes, datatypes and all that is no real number are the same or they are not. */
@@ -182,8 +207,8 @@ test_everything_else(void **state)
 		struct row_difference difference = {0};
 		struct row_trust trust;
 
-		row_difference_add(&difference, 0, &base, &cases[i], 1);
-		assert_true(difference.bits && isinf(difference.worst));
+		row_difference_add(&difference, 0, &base, &cases[i], 1, 1);
+		assert_true(difference.bits && isinf(difference.excess));
 		row_trust_init(&trust, ROWS_STATED, 8, 1);
 		assert_true(row_trust_count_audit(&trust, &difference, 5));
 		assert_int_equal(atomic_load(&trust.mismatched), 1);
@@ -196,9 +221,13 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_who_is_trusted),	   cmocka_unit_test(test_the_first_are_audited),
-		cmocka_unit_test(test_later_ones_are_few), cmocka_unit_test(test_floats),
-		cmocka_unit_test(test_coarse_floats),	   cmocka_unit_test(test_everything_else),
+		cmocka_unit_test(test_who_is_trusted),
+		cmocka_unit_test(test_purges),
+		cmocka_unit_test(test_the_first_are_audited),
+		cmocka_unit_test(test_later_ones_are_few),
+		cmocka_unit_test(test_floats),
+		cmocka_unit_test(test_coarse_floats),
+		cmocka_unit_test(test_everything_else),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

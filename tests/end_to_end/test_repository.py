@@ -102,7 +102,9 @@ def test_load_of_a_broken_config(serve, repository, config, why):
     assert reply.status == 500
     assert reply.error.startswith("failed to load 'scale', failed to poll from model repository: ")
     assert reply.error.count(why) == 1 and "\n" not in reply.error
-    assert len(server.lines(re.escape(why).replace('"', r'\\?"'))) == 1
+    line = re.escape(why).replace('"', r'\\?"')
+    server.wait_log(line)
+    assert len(server.lines(line)) == 1
     repository.scale("scale", {1: 2.0})
     server.load("scale")
     ask_scale(server, 2)

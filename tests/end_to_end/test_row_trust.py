@@ -21,6 +21,10 @@ def constant(name, *values):
     return numpy_helper.from_array(np.array(values, np.int64), name)
 
 
+def scalar(name, value):
+    return numpy_helper.from_array(np.array(value, np.int64), name)
+
+
 NODES = {
     "keeps": ([("Relu", "x", "y", {})], []),
     "transposes": ([("Transpose", "x", "y", {"perm": [1, 0]})], []),
@@ -33,6 +37,11 @@ NODES = {
                    ("Cast", "i", "f", {"to": TensorProto.FLOAT}), ("Mul", "f scale", "y", {})], [numpy_helper.from_array(WEIGHTS, "w")]),
     "selects": ([("ReduceMax", "x", "most", {"axes": [1], "keepdims": 0}), ("Greater", "most zero", "mask", {}),
                  ("Compress", "x mask", "y", {"axis": 0})], [numpy_helper.from_array(np.float32(1), "zero")]),
+    "numbers": ([("Shape", "x", "shape", {}), ("Gather", "shape zero", "rows", {"axis": 0}), ("Range", "zero rows one", "i", {}),
+                 ("Div", "i seven", "which", {}), ("Cast", "which", "f", {"to": TensorProto.FLOAT}), ("Unsqueeze", "f last", "column", {}),
+                 ("Add", "x column", "y", {})], [scalar("zero", 0), scalar("one", 1), scalar("seven", 7), constant("last", 1)]),
+    "refuses": ([("Gather", "x second", "row", {"axis": 0}), ("Mul", "row nothing", "zeros", {}), ("Add", "x zeros", "y", {})],
+                [constant("second", 1), numpy_helper.from_array(np.zeros((1, 1), np.float32), "nothing")]),
 }
 
 
@@ -51,8 +60,9 @@ def quantized(x):
 
 TRUTH = {"keeps": lambda x: np.maximum(x, 0), "transposes": lambda x: x.T, "reduces": lambda x: x - x.mean(0, keepdims=True),
          "normalizes": softmax, "counts": lambda x: x + np.float32(len(x)), "permutes": lambda x: x[::-1], "quantizes": quantized,
-         "selects": lambda x: x[x.max(1) > 1]}
-BREAKS = sorted(set(NODES) - {"keeps"})
+         "selects": lambda x: x[x.max(1) > 1], "numbers": lambda x: x + (np.arange(len(x)) // 7)[:, None], "refuses": lambda x: x}
+ALWAYS = sorted(set(NODES) - {"refuses"})  # with any number of rows
+BREAKS = sorted(set(ALWAYS) - {"keeps", "numbers"})
 
 
 def write(repository, kind, name=None, config=""):
@@ -114,24 +124,24 @@ def standing(server, model):
 
 
 def test_guessed_rows_are_not_told_apart(serve, repository, store):
-    for kind in NODES:
+    for kind in ALWAYS:
         write(repository, kind, config=CACHE)
     server = serve(repository, *store)
-    mixed(server, [(kind, kind) for kind in NODES])
-    for kind in NODES:
+    mixed(server, [(kind, kind) for kind in ALWAYS])
+    for kind in ALWAYS:
         assert standing(server, kind) == ("request", "guessed")
         assert metric(server, "hippocamp_audits_total", model=kind, version="1") == 0
 
 
 def test_guessed_requests_do_not_run_together(serve, repository):
     """Without any cache, with requests that wait for an instance."""
-    for kind in NODES:
+    for kind in ALWAYS:
         write(repository, kind)
     server = serve(repository, "--cache-config=none")
     config = server.get("/v2/models/reduces/config").json
     assert config["max_batch_size"] == 4 and "dynamic_batching" in config, "clients are told what Triton tells them"
-    mixed(server, [(kind, kind) for kind in NODES], clients=8, questions=12)
-    for kind in NODES:
+    mixed(server, [(kind, kind) for kind in ALWAYS], clients=8, questions=12)
+    for kind in ALWAYS:
         (entry,) = server.get(f"/v2/models/{kind}/stats").json["model_stats"]
         assert entry["execution_count"] == entry["inference_stats"]["success"]["count"] == 8 * 12
 
@@ -169,11 +179,13 @@ def test_broken_promises_are_found(serve, repository, store):
     assert metric(server, "hippocamp_audit_mismatches_total", model="quantizes", version="1") >= 1
 
 
-def test_broken_promises_of_dynamic_batching(serve, repository):
-    """Requests of several clients run together, without any cache."""
+@pytest.mark.parametrize("cached", [False, True], ids=["uncached", "cached"])
+def test_broken_promises_of_dynamic_batching(serve, repository, cached):
+    """Requests of several clients run together, with or without a cache of whole requests."""
+    config = "max_batch_size: 8\n" + batching(delay_us=3000) + (CACHE + cache_parameters(granularity="request") if cached else "")
     for kind in BREAKS:
-        write(repository, kind, config="max_batch_size: 8\n" + batching(delay_us=3000))
-    server = serve(repository, "--cache-config=none")
+        write(repository, kind, config=config)
+    server = serve(repository, "--cache-config=local,size=64MB")
     mixed(server, [(kind, kind) for kind in BREAKS], clients=8, questions=12)
     for kind in ("reduces", "normalizes", "counts", "quantizes"):
         assert metric(server, "hippocamp_audit_mismatches_total", model=kind, version="1") >= 1, kind
@@ -187,6 +199,38 @@ def test_kept_promises_are_trusted(serve, repository, store):
     assert metric(server, "hippocamp_audits_total", model="keeps", version="1") == 8
     assert metric(server, "hippocamp_audit_mismatches_total", model="keeps", version="1") == 0
     assert not server.lines("does not keep the rows")
+
+
+def test_every_row_of_the_first_answers_is_audited(serve, repository):
+    """Only the eighth row of a batch depends on where it is."""
+    write(repository, "numbers", config="max_batch_size: 8\n" + CACHE)
+    server = serve(repository, "--cache-config=local,size=64MB")
+    ask(server, "numbers", RANDOM.standard_normal((7, 4)).astype(np.float32)[:4])
+    x = RANDOM.standard_normal((8, 4)).astype(np.float32)
+    for rows in (x, x[7:], x[::-1].copy()):
+        ask(server, "numbers", rows)
+    assert standing(server, "numbers") == ("request", "dependent")
+
+
+def test_a_row_that_does_not_run_alone(serve, repository):
+    """Without a verdict nothing is put together."""
+    write(repository, "refuses", config="max_batch_size: 8\n" + CACHE)
+    server = serve(repository, "--cache-config=local,size=64MB")
+    for numbers in ((0, 1, 2), (2, 1), (0, 2), (3, 0)):
+        ask(server, "refuses", batch(*numbers))
+    assert put(server, "refuses", {"x": batch(0)}).status == 500, "as without a cache"
+    assert standing(server, "refuses") == ("request", "dependent")
+
+
+def test_only_if_cached_is_audited(serve, repository):
+    """Rows that ran alone are no answer to the request that asks for them together."""
+    write(repository, "reduces", config="max_batch_size: 8\n" + CACHE)
+    server = serve(repository, "--cache-config=local,size=64MB")
+    for number in range(4):
+        ask(server, "reduces", batch(number))
+    for numbers in ((0, 1), (2, 3), (3, 1, 0)):
+        reply = put(server, "reduces", {"x": batch(*numbers)}, headers={"Cache-Control": "only-if-cached"})
+        assert reply.status == 504
 
 
 @pytest.mark.parametrize("first, second", [((0, 1), (1,)), ((0, 0, 1), (0, 1)), ((0,), (1, 0)), ((0, 1), (1, 0))])
@@ -209,8 +253,28 @@ def test_row_entries_of_a_broken_promise_go(serve, repository, redis_server):
     redis.wait_entries(3, "reduces")
     ask(server, "reduces", batch(0, 1))
     eventually(lambda: not redis.entries("reduces"), "the purge of what was kept by row")
-    ask(server, "reduces", batch(0, 1))
-    assert is_hit(ask(server, "reduces", batch(0, 1)))
+    assert cache_status(ask(server, "reduces", batch(0, 1)))["fwd"] == "bypass", "what others store meanwhile goes as well"
+    eventually(lambda: is_hit(ask(server, "reduces", batch(0, 1))), "the cache, after the second purge")
+
+
+def test_a_purge_that_fails_is_made_later(serve, repository, redis_server):
+    write(repository, "reduces", config="max_batch_size: 8\n" + CACHE)
+    redis = redis_server()
+    server = serve(repository, *redis.cache("lookup_timeout=200"))
+    eventually(lambda: is_hit(ask(server, "reduces", batch(0))), "a connection to Redis")
+    redis.wait_entries(1, "reduces")
+    redis.pause()
+    try:
+        ask(server, "reduces", batch(0, 1))
+        assert standing(server, "reduces") == ("request", "dependent")
+    finally:
+        redis.resume()
+
+    def gone():
+        ask(server, "reduces", batch(0, 1))
+        return not redis.entries("reduces")
+    eventually(gone, "the purge")
+    eventually(lambda: is_hit(ask(server, "reduces", batch(0, 1))), "the cache, after the second purge")
 
 
 def test_audits_do_not_change_what_is_reported(serve, repository):
@@ -261,3 +325,45 @@ def test_an_ensemble_is_as_good_as_its_models(serve, repository):
     assert standing(server, "of_keeps") == ("row", "stated")
     assert standing(server, "of_reduces") == ("request", "member")
     assert standing(server, "of_guessed_keeps") == ("request", "member")
+
+
+def write_quiet(repository, name):
+    """Rows depend on each other only where numbers are large; of very large ones `z` has fewer columns."""
+    nodes = [("Abs", "x", "size", {}), ("ReduceMax", "size", "most", {"keepdims": 0}), ("Max", "most hundred", "by", {}),
+             ("Div", "x by", "y", {}), ("Less", "most huge", "less", {}), ("Cast", "less", "one_or_none", {"to": TensorProto.INT64}),
+             ("Add", "one_or_none ones", "to", {}), ("Slice", "x from to axis", "z", {})]
+    constants = [constant("ones", 1), constant("from", 0), constant("axis", 1),
+                 *(numpy_helper.from_array(np.float32(value), name) for name, value in (("hundred", 100), ("huge", 5000)))]
+    rows = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 2])
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", width]) for name, width in (("y", 2), ("z", "w"))]
+    graph = helper.make_graph([helper.make_node(operator, ins.split(), outs.split(), **more) for operator, ins, outs, more in nodes], "g",
+                              [rows], outputs, constants)
+    (repository.path / name / "1").mkdir(parents=True)
+    (repository.path / name / "1" / "model.onnx").write_bytes(
+        helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)]).SerializeToString())
+    (repository.path / name / "config.pbtxt").write_text("max_batch_size: 8\n" + CACHE + cache_parameters(audit=1))
+
+
+def test_whole_answers_of_an_ensemble_go_with_its_members_trust(serve, repository):
+    """A member whose owner promised rows, found out after its first audit, has spoilt what the ensemble keeps."""
+    write_quiet(repository, "member")
+    ensemble(repository, "whole", {"x": ("FP32", [2])}, {"y": ("FP32", [2])}, [step("member", {"x": "x"}, {"y": "y"})],
+             cached=True, extra=cache_parameters(granularity="request"))
+    server = serve(repository, "--cache-config=local,size=64MB")
+    quiet, small, loud, huge = (np.array([values], np.float32) for values in ((1, 2), (3, 4), (1000, 5), (9000, 6)))
+
+    def answer(model, x):
+        return decode(put(server, model, {"x": x}))["y"]
+
+    answer("member", np.concatenate([quiet, 2 * quiet]))  # the one audit
+    answer("member", np.concatenate([small, loud]))
+    spoilt = answer("whole", small)
+    assert not np.allclose(spoilt, small / 100), "or this tests nothing"
+    answer("member", huge)
+    answer("member", quiet)
+    answer("member", np.concatenate([quiet, huge]))
+    assert standing(server, "member") == ("request", "misshapen")
+    for _ in range(2):
+        for model in ("whole", "member"):
+            np.testing.assert_allclose(answer(model, small), small / 100, rtol=1e-5)
+        eventually(lambda: is_hit(put(server, "whole", {"x": small})), "the cache, after the second purge")
