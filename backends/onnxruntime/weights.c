@@ -62,8 +62,11 @@ struct external_tensor {
 	size_t rank;
 	ONNXTensorElementDataType type;
 	struct bytes data;
-	size_t order; /* in the model */
-	bool used;
+	size_t namesakes;    /* itself included: what else makes a value of that name in the model's own graph */
+	bool used;	     /* by a node of that graph, or as its output */
+	bool used_in_body;   /* by that name, which may stand for a value of the body's own */
+	bool hidden_in_body; /* some body has such a value */
+	bool handed;	     /* to ONNX Runtime as it is; else it is written into the model */
 };
 
 struct weights {
@@ -345,13 +348,13 @@ take_initializer(struct weights *weights, const struct tensor_proto *tensor, str
 	weights->tensors = memory_grow(weights->tensors, weights->tensor_count + 1, sizeof(*taken));
 	taken = &weights->tensors[weights->tensor_count];
 	*taken = (struct external_tensor){
-		.order = weights->tensor_count++,
 		.name = memory_format("%.*s", (int)tensor->name.length, (const char *)tensor->name.at),
 		.rank = tensor->rank,
 		.type = (ONNXTensorElementDataType)tensor->type,
 		.data = data,
 	};
 	memcpy(taken->dims, tensor->dims, sizeof(taken->dims));
+	weights->tensor_count++;
 	return STATUS_OK;
 }
 
@@ -389,9 +392,15 @@ collect(struct weights *weights, enum message kind, struct bytes rest, int depth
 	return status;
 }
 
-/* --- Who uses them: ONNX Runtime drops initializers that nobody does, and refuses to be given them --- */
+/*
+ * --- Which of them ONNX Runtime can be handed ---
+ *
+ * It drops initializers that nobody uses, and refuses to be handed what it has dropped. So only those are handed that
+ * are used for certain, and that no other initializer has the name of. The others are written into the model, where it
+ * makes of them what it makes of any.
+ */
 
-enum { NODE_INPUT = 1, GRAPH_OUTPUT = 12, VALUE_NAME = 1 };
+enum { NODE_INPUT = 1, NODE_OUTPUT = 2, GRAPH_INPUT = 11, GRAPH_OUTPUT = 12, VALUE_NAME = 1 };
 
 static int
 by_name(const void *left, const void *right)
@@ -399,68 +408,101 @@ by_name(const void *left, const void *right)
 	return strcmp(((const struct external_tensor *)left)->name, ((const struct external_tensor *)right)->name);
 }
 
-static int
-by_name_and_order(const void *left, const void *right)
-{
-	const struct external_tensor *a = left;
-	const struct external_tensor *b = right;
-	int order = by_name(a, b);
-
-	return order != 0 ? order : (a->order > b->order) - (a->order < b->order);
-}
-
-/* Of several of one name the last counts, as for ONNX Runtime. */
-static void
-sort_tensors(struct weights *weights)
-{
-	size_t kept = 0;
-
-	qsort(weights->tensors, weights->tensor_count, sizeof(*weights->tensors), by_name_and_order);
-	for (size_t i = 0; i < weights->tensor_count; i++) {
-		if (kept > 0 && by_name(&weights->tensors[kept - 1], &weights->tensors[i]) == 0) {
-			free(weights->tensors[--kept].name);
-		}
-		weights->tensors[kept++] = weights->tensors[i];
-	}
-	weights->tensor_count = kept;
-}
-
-static void
-mark(struct weights *weights, struct bytes name)
+/* Any of several of one name. */
+static struct external_tensor *
+find_tensor(const struct weights *weights, struct bytes name)
 {
 	char *text = memory_format("%.*s", (int)name.length, (const char *)name.at);
 	struct external_tensor key = {.name = text};
-	struct external_tensor *found = bsearch(&key, weights->tensors, weights->tensor_count, sizeof(key), by_name);
+	struct external_tensor *found =
+		weights->tensor_count == 0
+			? NULL
+			: bsearch(&key, weights->tensors, weights->tensor_count, sizeof(key), by_name);
 
-	if (found != NULL) {
-		found->used = true;
-	}
 	free(text);
+	return found;
 }
 
-/* Names of inner graphs hide those of outer ones; what is marked for such a one alone is used by nobody, too. */
+/* The name in a TensorProto, or in a ValueInfoProto. */
+static struct bytes
+name_in(struct bytes rest, uint32_t number)
+{
+	struct bytes name = {0};
+	struct protobuf_field field;
+
+	while (rest.length > 0 && protobuf_next(&rest, &field)) {
+		if (field.number == number && field.wire == PROTOBUF_BYTES) {
+			name = field.bytes;
+		}
+	}
+	return name;
+}
+
+/* Somebody uses a value of that name, or makes one. */
 static void
-mark_used(struct weights *weights, enum message kind, struct bytes rest)
+mark(const struct weights *weights, bool in_body, bool makes, struct bytes name)
+{
+	struct external_tensor *found = find_tensor(weights, name);
+
+	if (found != NULL && in_body) {
+		found->hidden_in_body = found->hidden_in_body || makes;
+		found->used_in_body = found->used_in_body || !makes;
+	} else if (found != NULL) {
+		found->used = found->used || !makes;
+		found->namesakes += makes;
+	}
+}
+
+static void
+mark_field(const struct weights *weights, enum message kind, bool in_body, const struct protobuf_field *field)
 {
 	bool is_graph = kind == MESSAGE_GRAPH || kind == MESSAGE_BODY;
+
+	if (kind == MESSAGE_NODE && (field->number == NODE_INPUT || field->number == NODE_OUTPUT)) {
+		mark(weights, in_body, field->number == NODE_OUTPUT, field->bytes);
+	} else if (is_graph && field->number == GRAPH_OUTPUT) {
+		mark(weights, in_body, false, name_in(field->bytes, VALUE_NAME));
+	} else if (kind == MESSAGE_BODY && field->number == GRAPH_INPUT) { /* of the model, initializers may be some */
+		mark(weights, in_body, true, name_in(field->bytes, VALUE_NAME));
+	}
+}
+
+/* All names of values; those in functions are their own. */
+static void
+mark_all(const struct weights *weights, enum message kind, bool in_body, struct bytes rest)
+{
 	struct protobuf_field field;
 
 	while (rest.length > 0 && protobuf_next(&rest, &field)) {
 		const enum message *child = child_of(kind, &field);
-		struct bytes value = field.bytes;
-		struct protobuf_field name;
 
-		if (kind == MESSAGE_NODE && field.number == NODE_INPUT && field.wire == PROTOBUF_BYTES) {
-			mark(weights, field.bytes);
-		} else if (is_graph && field.number == GRAPH_OUTPUT && field.wire == PROTOBUF_BYTES) {
-			while (value.length > 0 && protobuf_next(&value, &name)) {
-				if (name.number == VALUE_NAME && name.wire == PROTOBUF_BYTES) {
-					mark(weights, name.bytes);
-				}
+		if (child == NULL) {
+			if (field.wire == PROTOBUF_BYTES) {
+				mark_field(weights, kind, in_body, &field);
 			}
-		} else if (child != NULL && *child != MESSAGE_TENSOR && *child != MESSAGE_INITIALIZER) {
-			mark_used(weights, *child, field.bytes);
+		} else if (*child == MESSAGE_INITIALIZER || *child == MESSAGE_TENSOR) {
+			if (kind != MESSAGE_ATTRIBUTE) { /* a constant's own name is nothing's */
+				mark(weights, in_body, true, name_in(field.bytes, TENSOR_NAME));
+			}
+		} else if (*child != MESSAGE_FUNCTION) {
+			mark_all(weights, *child, in_body || *child == MESSAGE_BODY, field.bytes);
 		}
+	}
+}
+
+static void
+choose(struct weights *weights, struct bytes model)
+{
+	if (weights->tensor_count > 0) {
+		qsort(weights->tensors, weights->tensor_count, sizeof(*weights->tensors), by_name);
+		mark_all(weights, MESSAGE_MODEL, false, model);
+	}
+	for (size_t i = 0; i < weights->tensor_count; i++) {
+		struct external_tensor *tensor = &weights->tensors[i];
+
+		tensor->handed =
+			tensor->namesakes == 1 && (tensor->used || (tensor->used_in_body && !tensor->hidden_in_body));
+		weights->rewrites = weights->rewrites || !tensor->handed;
 	}
 }
 
@@ -514,20 +556,28 @@ rewrite_tensor(struct weights *weights, struct bytes rest, struct buf *out, stru
 	return status;
 }
 
+static bool
+is_handed(const struct weights *weights, struct bytes initializer)
+{
+	struct external_tensor *found = find_tensor(weights, name_in(initializer, TENSOR_NAME));
+
+	return found != NULL && found->handed;
+}
+
 static enum status
 rewrite(struct weights *weights, enum message kind, struct bytes rest, struct buf *out, struct error *error)
 {
 	enum status status = STATUS_OK;
 	struct protobuf_field field;
 
-	if (kind == MESSAGE_TENSOR) {
+	if (kind == MESSAGE_TENSOR || kind == MESSAGE_INITIALIZER) {
 		return rewrite_tensor(weights, rest, out, error);
 	}
 	while (rest.length > 0 && status == STATUS_OK && protobuf_next(&rest, &field)) {
 		const enum message *child = child_of(kind, &field);
 		size_t start;
 
-		if (child == NULL || *child == MESSAGE_INITIALIZER) {
+		if (child == NULL || (*child == MESSAGE_INITIALIZER && is_handed(weights, field.bytes))) {
 			buf_append(out, field.record);
 			continue;
 		}
@@ -559,9 +609,8 @@ walk(struct weights *weights, struct bytes model, struct error *error)
 			"data");
 	}
 	status = collect(weights, MESSAGE_MODEL, model, 0, error);
-	if (status == STATUS_OK && weights->tensor_count > 0) {
-		sort_tensors(weights);
-		mark_used(weights, MESSAGE_MODEL, model);
+	if (status == STATUS_OK) {
+		choose(weights, model);
 	}
 	return status;
 }
@@ -588,7 +637,7 @@ weights_read(struct backend_files *files, const char *name, struct error *error)
 			status =
 				error_set(error, STATUS_INVALID_ARGUMENT,
 					  "the model is larger than 2 GiB with the external data of its sub-graphs and "
-					  "attributes, or there is no memory for it");
+					  "attributes, and of what is not used, or there is no memory for it");
 		}
 	}
 	if (status != STATUS_OK) {
@@ -618,7 +667,7 @@ weights_add(const struct weights *weights, const struct onnxruntime *runtime, Or
 	for (size_t i = 0; i < weights->tensor_count && failed == NULL; i++) {
 		const struct external_tensor *tensor = &weights->tensors[i];
 
-		if (!tensor->used) {
+		if (!tensor->handed) {
 			continue;
 		}
 		names[count] = tensor->name;

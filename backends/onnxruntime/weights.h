@@ -5,7 +5,8 @@
  * ONNX Runtime is given the external data of the graph's own initializers as tensors that lie in that memory
  * (AddExternalInitializers). It has no such way for other tensors with external data, those in the bodies of If and
  * Loop or in attributes, but would look for their files in the process's working directory; so these are written into
- * the model's bytes. Message and field numbers are those of onnx.proto; the encoding is protobuf's.
+ * the model's bytes, and so are initializers that it would drop, since it refuses to be given those. Message and field
+ * numbers are those of onnx.proto; the encoding is protobuf's.
  */
 #ifndef HIPPOCAMP_BACKENDS_ONNXRUNTIME_WEIGHTS_H
 #define HIPPOCAMP_BACKENDS_ONNXRUNTIME_WEIGHTS_H

@@ -95,6 +95,18 @@ put_tensor(struct buf *out, uint32_t number, const struct wanted *wanted)
 	buf_fini(&pair);
 }
 
+/* A node that uses, or makes, "weight". */
+static void
+put_node(struct buf *graph, uint32_t field)
+{
+	struct buf node;
+
+	buf_init(&node, FILE_MAX);
+	put_string(&node, field, "weight");
+	put_message(graph, 1, &node);
+	buf_fini(&node);
+}
+
 /* The model's own initializer, or, `deep`, one in the body of an attribute of a node. */
 static void
 make_model(const struct wanted *wanted, bool deep)
@@ -113,6 +125,7 @@ make_model(const struct wanted *wanted, bool deep)
 		put_message(&levels[1], 5, &levels[2]);
 		put_message(&levels[0], 1, &levels[1]);
 	} else {
+		put_node(&levels[0], 1);
 		put_tensor(&levels[0], 5, wanted);
 	}
 	put_string(&levels[0], 2, "graph");
@@ -171,6 +184,74 @@ test_others_are_written_in(void **state)
 	}
 	assert_int_equal(fields, 3);
 	weights_free(weights);
+}
+
+/* Graphs that have the initializer and other things of its name, and whether it is handed over as it is. */
+static void
+test_what_is_handed_over(void **state)
+{
+	static const struct wanted wanted = {1, 4, "w", "16", "16"};
+	static const struct wanted other = {1, 4, "w", "0", "16"};
+	static const struct {
+		bool uses;  /* a node of the graph */
+		bool makes; /* the same */
+		bool twice; /* another initializer */
+		bool body_uses;
+		bool body_makes;
+		bool function_uses;
+		bool handed;
+	} cases[] = {
+		{.handed = false},
+		{.uses = true, .handed = true},
+		{.body_uses = true, .handed = true},
+		{.body_uses = true, .body_makes = true, .handed = false},
+		{.uses = true, .body_uses = true, .body_makes = true, .handed = true},
+		{.uses = true, .twice = true, .handed = false},
+		{.uses = true, .makes = true, .handed = false},
+		{.function_uses = true, .handed = false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct buf levels[4];
+		struct weights *weights;
+		struct error error;
+
+		for (size_t k = 0; k < 4; k++) {
+			buf_init(&levels[k], FILE_MAX);
+		}
+		buf_clear(&model);
+		put_tensor(&levels[0], 5, &wanted);
+		for (uint32_t field = 1; field <= 2; field++) {
+			if (field == 1 ? cases[i].uses : cases[i].makes) {
+				put_node(&levels[0], field);
+			}
+			if (field == 1 ? cases[i].body_uses : cases[i].body_makes) {
+				put_node(&levels[3], field);
+			}
+		}
+		if (cases[i].twice) {
+			put_tensor(&levels[0], 5, &other);
+		}
+		put_message(&levels[2], 6, &levels[3]); /* attribute */
+		put_message(&levels[1], 5, &levels[2]);
+		put_message(&levels[0], 1, &levels[1]); /* node */
+		put_message(&model, 7, &levels[0]);
+		if (cases[i].function_uses) {
+			put_string(&levels[1], 1, "weight");
+			put_message(&levels[0], 7, &levels[1]);
+			put_message(&model, 25, &levels[0]);
+		}
+		weights = weights_read(&files, "model", &error);
+		assert_non_null(weights);
+		if (bytes_equal(weights_model(weights), buf_bytes(&model)) != cases[i].handed) {
+			fail_msg("case %zu", i);
+		}
+		weights_free(weights);
+		for (size_t k = 0; k < 4; k++) {
+			buf_fini(&levels[k]);
+		}
+	}
 }
 
 static void
@@ -249,6 +330,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_own_initializers_stay_outside),
 		cmocka_unit_test(test_others_are_written_in),
+		cmocka_unit_test(test_what_is_handed_over),
 		cmocka_unit_test(test_what_is_wrong_is_said),
 		cmocka_unit_test(test_every_cut),
 	};
