@@ -19,6 +19,14 @@ drop_slices(struct inference_request *request)
 	}
 }
 
+/* There is no time for an audit any more, which the first answers that are put together need. */
+static bool
+is_too_late_to_audit(const struct inference_request *request)
+{
+	return request->withdrawn && request->by_row && request->slice_count > 1 &&
+	       row_trust_is_new(&request->model->rows);
+}
+
 /* An expired row is better than none where the model failed. */
 static void
 use_stale(struct inference_request *request)
@@ -254,20 +262,24 @@ start_slice(struct slice *slice, struct trip_mode mode)
 	start_again(slice, mode);
 }
 
-/* Rows of this model cannot be told apart or put together: the request goes as a whole, and so do later ones. */
+/*
+ * What rows, or requests that ran together, have brought cannot be used: the request runs as a whole by itself. That
+ * comes no more often than a model of it loses its trust.
+ */
 static bool
 start_over_whole(struct inference_request *request)
 {
 	struct inference_request old = *request;
 	struct slice *slice;
 
-	if (!request->by_row || request->withdrawn || request->directives.only || !rows_cut(request, false)) {
+	if (request->withdrawn || request->directives.only || !rows_cut(request, false)) {
 		return false;
 	}
 	drop_slices(&old);
+	request->row_losses = model_row_losses(request->model);
 	slice = &request->slices[0];
-	slice->result = SLICE_MISS;
-	start_slice(slice, (struct trip_mode){.runs = true});
+	slice->result = request->report.cached ? SLICE_MISS : SLICE_NOT_CACHED;
+	start_slice(slice, (struct trip_mode){.runs = true, .alone = true});
 	return true;
 }
 
@@ -302,11 +314,11 @@ finish_whole(struct inference_request *request)
 
 /* --- Audit of an answer out of rows that did not run together: the request runs once more as a whole --- */
 
-/* Are some of its rows known from elsewhere? One row alone is, too, where it ran beside others once. */
+/* Did its rows not run together? One row alone may have run beside others once. */
 static bool
 is_put_together(const struct inference_request *request)
 {
-	bool known = false;
+	bool known = request->scattered;
 
 	for (size_t i = 0; i < request->slice_count && request->by_row; i++) {
 		known = known || request->slices[i].result == SLICE_HIT || request->slices[i].result == SLICE_JOINED;
@@ -389,31 +401,44 @@ finish_audit(struct inference_request *request)
 
 /* --- The end --- */
 
+/* Has a model that it asks lost its trust since its keys were made? What it got may come of rows of before. */
 static bool
-lost_rows(struct inference_request *request)
+is_spoilt(struct inference_request *request)
 {
-	return request->by_row && request->audit == NULL && !model_by_row(request->model);
+	return !request->audits && (model_row_losses(request->model) != request->row_losses ||
+				    (request->by_row && !model_by_row(request->model)));
+}
+
+/* A failure of rows may come of that, but not one of the whole. */
+static bool
+is_worth_another_run(const struct inference_request *request)
+{
+	return request->by_row || first_failure(request) == NULL;
 }
 
 void
 request_finish(struct inference_request *request)
 {
 	const struct error *failure;
+	bool spoilt;
 
 	if (request->audit != NULL && request->audit->resolved) {
 		finish_audit(request);
 		request_conclude(request);
 		return;
 	}
-	if (lost_rows(request) && start_over_whole(request)) {
+	spoilt = is_spoilt(request);
+	if (spoilt && is_worth_another_run(request) && start_over_whole(request)) {
 		return;
 	}
-	use_stale(request);
+	if (!spoilt && !is_too_late_to_audit(request)) {
+		use_stale(request);
+	}
 	failure = first_failure(request);
 	request->status = STATUS_OK;
 	if (failure != NULL) {
 		fail(request, failure);
-	} else if (lost_rows(request)) {
+	} else if (spoilt) {
 		finish_whole(request);
 	} else if (!assemble(request)) {
 		if (start_over_whole(request)) {
@@ -481,13 +506,15 @@ second_try(const struct slice *slice)
 static void
 try_again(struct slice *slice, enum slice_retry how)
 {
-	struct trip_mode mode = {.runs = true, .stores = slice->keyed};
+	struct inference_request *request = slice->request;
+	struct trip_mode mode = {.runs = true, .stores = slice->keyed, .audits = slice == request->audit};
 
 	blob_unref(slice->entry);
 	blob_unref(slice->failure);
 	slice->entry = NULL;
 	slice->failure = NULL;
 	slice->shared = false;
+	request->scattered = request->scattered || request->by_row;
 	if (how == RETRY_JOINED) {
 		mode.shared = true;
 		mode.looks = true;

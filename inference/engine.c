@@ -360,8 +360,7 @@ infer_cached(struct inference_request *request)
 	bool timed = request->model->cache_policy.admission == ADMISSION_AUTO;
 	uint64_t start = timed ? clock_now_ns() : 0;
 
-	if (wish->bypass || row_trust_taints_store(&request->model->rows) ||
-	    (!wish->only && !wish->refresh && !admitted(lane, request->model))) {
+	if (wish->bypass || (!wish->only && !wish->refresh && !admitted(lane, request->model))) {
 		set_results(request, SLICE_BYPASSED);
 		return false;
 	}
@@ -400,6 +399,7 @@ infer_valid(struct inference_request *request)
 		by_row = model_by_row(model);
 		lane_purge_rows(lane, model);
 	}
+	request->row_losses = model_row_losses(model); /* after the above: rows not kept apart are counted here */
 	if (!rows_cut(request, by_row)) {
 		request->status = error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request");
 		request->slice_count = 0;

@@ -31,7 +31,6 @@ enum slice_result { SLICE_NOT_CACHED, SLICE_HIT, SLICE_MISS, SLICE_JOINED, SLICE
 enum slice_retry {
 	RETRY_NOT,
 	RETRY_ALONE,  /* what it ran with failed: a run of its own */
-	RETRY_EACH,   /* the same, also for whoever led it */
 	RETRY_JOINED, /* whoever it was for has left: the question anew */
 };
 
@@ -94,7 +93,7 @@ struct trip_mode {
 	bool runs;	 /* the model */
 	bool stores;	 /* the answers */
 	bool background; /* nobody waits */
-	bool alone;	 /* a second try; see job.h */
+	bool alone;	 /* a second try, or an audit; see job.h */
 	bool audits;	 /* to see whether what is known is right: counts as no run */
 };
 
@@ -121,6 +120,7 @@ struct trip {
 	uint64_t delay_ns;		 /* the leader's, see job.h */
 	atomic_size_t held;		 /* reasons why it is not over: calls, mail, inserts */
 	bool kept;			 /* the flights' data are the trip's own */
+	uint64_t row_losses;		 /* of the model, when the run began */
 	struct keyed_hash_key entry_key; /* of the job */
 
 	struct cache_lookup lookup;

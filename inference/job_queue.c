@@ -56,7 +56,7 @@ job_queue_add(struct job_queue *queue, struct job *job, uint64_t now)
 		job->level = 1;
 	}
 	level = level_of(queue, job);
-	if (level->count >= level->count_max) {
+	if (!job->alone && level->count >= level->count_max) { /* that is part of what was let in before */
 		return false;
 	}
 	job->queued_ns = now;

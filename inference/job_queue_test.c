@@ -98,6 +98,29 @@ test_waiting_for_more(void **state)
 	job_queue_fini(&fixture.queue);
 }
 
+/* A second try is let in: it belongs to what was let in before. */
+static void
+test_full(void **state)
+{
+	struct fixture fixture = {0};
+	uint64_t wait;
+
+	(void)state;
+	fixture_init(&fixture);
+	fixture.queue.merges = false;
+	for (size_t i = 0; i < 4; i++) {
+		add(&fixture, i, 0);
+	}
+	assert_false(job_queue_add(&fixture.queue, &fixture.jobs[4], 0));
+	fixture.jobs[4].alone = true;
+	add(&fixture, 4, 0);
+	assert_int_equal(take(&fixture, 0, &wait), 5);
+	assert_int_equal(take(&fixture, 0, &wait), 1);
+	assert_false(job_queue_add(&fixture.queue, &fixture.jobs[5], 0) &&
+		     job_queue_add(&fixture.queue, &fixture.jobs[6], 0));
+	job_queue_fini(&fixture.queue);
+}
+
 static void
 test_priorities_and_delays(void **state)
 {
@@ -130,6 +153,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_fits_together),
 		cmocka_unit_test(test_waiting_for_more),
+		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_priorities_and_delays),
 	};
 

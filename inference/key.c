@@ -72,7 +72,7 @@ key_write_prefix(struct buf *out, enum keyed_hash_kind kind, struct bytes name_s
 
 	buf_init(&fields, PREFIX_MAX);
 	encoder = (struct encoder){.scratch = &fields};
-	buf_text(&fields, "hippocamp key 2");
+	buf_text(&fields, "hippocamp key 3");
 	put_text(&encoder, bytes_text(keyed_hash_name(kind)));
 	put_text(&encoder, name_space);
 	put_text(&encoder, model);
@@ -177,6 +177,7 @@ key_make(struct keyed_hash *hash, const struct key_question *question, struct bu
 	buf_clear(scratch);
 	buf_append(scratch, question->prefix);
 	put_u8(&encoder, question->granularity == KEY_OF_ROW);
+	put_u64(&encoder, question->row_losses);
 	put_inputs(&encoder, question->inputs, question->input_count);
 	if (!put_parameters(&encoder, question->parameters, question->parameter_count) || !buf_ok(scratch)) {
 		return false;

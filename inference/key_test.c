@@ -10,6 +10,7 @@ struct question {
 	int64_t version;
 	uint8_t weights;
 	enum key_granularity granularity;
+	uint64_t row_losses;
 	struct tensor inputs[2];
 	size_t input_count;
 	struct parameter parameters[2];
@@ -62,6 +63,7 @@ key_of(const struct question *question, enum keyed_hash_kind kind)
 	asked = (struct key_question){
 		.prefix = buf_bytes(&prefix),
 		.granularity = question->granularity,
+		.row_losses = question->row_losses,
 		.inputs = inputs,
 		.input_count = question->input_count == 2 ? 3 : 1,
 		.parameters = question->parameters,
@@ -86,6 +88,8 @@ static const struct question different[] = {
 	{BASE, .version = 2},
 	{BASE, .weights = 2},
 	{BASE, .granularity = KEY_OF_ROW},
+	{BASE, .row_losses = 1},
+	{BASE, .granularity = KEY_OF_ROW, .row_losses = 1},
 	{BASE, .inputs = {TENSOR("A", DATATYPE_UINT8, shape_22, "abcd"), TENSOR("B", DATATYPE_UINT8, shape_4, "efgh")}},
 	{BASE, .inputs = {TENSOR("A", DATATYPE_INT8, shape_4, "abcd"), TENSOR("B", DATATYPE_UINT8, shape_4, "efgh")}},
 	{BASE, .inputs = {TENSOR("A", DATATYPE_UINT8, shape_4, "abce"), TENSOR("B", DATATYPE_UINT8, shape_4, "efgh")}},

@@ -84,42 +84,40 @@ model_output_shape(const struct model *model, size_t index, const struct backend
 
 /* --- Rows --- */
 
-static bool
-has_lost(const struct model *model)
-{
-	enum row_standing standing = atomic_load(&model->rows.standing);
-
-	return standing == ROWS_MISSHAPEN || standing == ROWS_DEPENDENT;
-}
-
-/* How many of the models that an ensemble is made of have lost their trust. */
+/* Looks at the models that an ensemble is made of, where any model has lost its trust since that was done last. */
 static uint64_t
-count_lost(struct model *model)
+member_losses(struct model *model)
 {
-	uint64_t losses = row_trust_losses(); /* before anything else is looked at */
-	uint64_t lost = 0;
+	uint64_t now = row_trust_losses(); /* before anything else is looked at */
+	uint64_t losses = 0;
 
-	if (model->ensemble == NULL) {
-		return has_lost(model);
-	}
-	if (atomic_load(&model->rows.checked) == losses) { /* each model once, however often it is used */
-		return atomic_load(&model->rows.lost_members);
+	if (atomic_load(&model->rows.checked) == now) { /* each model once, however often it is used */
+		return atomic_load(&model->rows.member_losses);
 	}
 	for (size_t i = 0; i < model->ensemble->step_count; i++) {
-		lost += count_lost(model->ensemble->steps[i].model);
+		losses += model_row_losses(model->ensemble->steps[i].model);
 	}
-	if (atomic_exchange(&model->rows.lost_members, lost) != lost) { /* however its own answers are cached */
+	if (atomic_exchange(&model->rows.member_losses, losses) != losses) { /* however its own answers are cached */
 		row_trust_taint_store(&model->rows);
 	}
-	atomic_store(&model->rows.checked, losses);
-	return lost;
+	if (row_trust_by_row(&model->rows) && !ensemble_keeps_rows(model->ensemble)) {
+		model_lose_row_trust(model, ROWS_OF_MEMBER, "a model of its steps does not keep them apart");
+	}
+	atomic_store(&model->rows.checked, now);
+	return losses;
+}
+
+uint64_t
+model_row_losses(struct model *model)
+{
+	return atomic_load(&model->row_record->losses) + (model->ensemble == NULL ? 0 : member_losses(model));
 }
 
 bool
 model_by_row(struct model *model)
 {
-	if (count_lost(model) > 0 && model->ensemble != NULL) {
-		model_lose_row_trust(model, ROWS_OF_MEMBER, "a model of its steps does not keep them apart");
+	if (model->ensemble != NULL) {
+		(void)member_losses(model);
 	}
 	return row_trust_by_row(&model->rows);
 }
@@ -127,6 +125,9 @@ model_by_row(struct model *model)
 void
 model_lose_row_trust(struct model *model, enum row_standing why, const char *evidence)
 {
+	if (why != ROWS_OF_MEMBER && row_trust_together(&model->rows)) { /* first, so that no key of before is made */
+		row_record_lose(model->row_record, (int)why, model->rows.tolerance);
+	}
 	if (row_trust_lose(&model->rows, why)) {
 		log_warning("model '%.*s' version %" PRId64 " does not keep the rows of a batch apart: %s. From now on "
 			    "each request runs by itself and is cached whole; to have it so from the start, %s",
@@ -316,6 +317,28 @@ standing(const struct model *model)
 	return model->cache_policy.granularity == GRANULARITY_REQUEST ? ROWS_NOT_CACHED : ROWS_STATED;
 }
 
+/* What was found out about the same content stays true. */
+static void
+begin_trust(struct model *model)
+{
+	const struct cache_policy *policy = &model->cache_policy;
+	enum row_standing initial = standing(model);
+	int why;
+
+	model->row_record = row_record_get(buf_bytes(&model->key_prefix));
+	if (row_record_recall(model->row_record, policy->audit_tolerance, &why) && policy->audit > 0) {
+		initial = (enum row_standing)why;
+		log_warning("model '%.*s' version %" PRId64
+			    " did not keep the rows of a batch apart when it was loaded "
+			    "before: each request runs by itself and is cached whole",
+			    BYTES_ARGS(model->config.name), model->version);
+	}
+	row_trust_init(&model->rows, initial, (uint64_t)policy->audit, policy->audit_tolerance);
+	if (model_row_losses(model) > 0) {
+		row_trust_taint_store(&model->rows);
+	}
+}
+
 static void
 prepare(struct model *model)
 {
@@ -323,8 +346,7 @@ prepare(struct model *model)
 	size_t batch = config->max_batch_size < 1 ? 1 : (size_t)config->max_batch_size;
 
 	model->freshness = cache_policy_freshness(&model->cache_policy);
-	row_trust_init(&model->rows, standing(model), (uint64_t)model->cache_policy.audit,
-		       model->cache_policy.audit_tolerance);
+	begin_trust(model);
 	if (config->batching.preserve_ordering) {
 		model->ordering = ordering_new();
 	}
@@ -398,6 +420,7 @@ model_close(struct model *model)
 	}
 	free(model->labels);
 	free(model->inputs_by_name);
+	row_record_put(model->row_record);
 	buf_fini(&model->key_prefix);
 	model_config_fini(&model->config);
 	free(model);

@@ -16,6 +16,7 @@
 #include "inference/ensemble.h"
 #include "inference/ordering.h"
 #include "inference/request.h"
+#include "inference/row_record.h"
 #include "inference/row_trust.h"
 #include "inference/scheduler.h"
 #include "inference/statistics.h"
@@ -37,6 +38,7 @@ struct model {
 	struct cache_policy cache_policy;
 	struct freshness_policy freshness;
 	struct row_trust rows;
+	struct row_record *row_record;
 	atomic_bool too_large;		 /* its last answer was not stored for its size */
 	struct ordering *ordering;	 /* NULL: answers go out as they come */
 	_Atomic uint64_t run_span_ns;	 /* of a run, whatever its rows */
@@ -83,15 +85,18 @@ model_ref(struct model *model)
 
 void model_unref(struct model *model);
 
-/*
- * Is a request to it cached row by row? Of an ensemble only while all models of its steps keep rows apart; if one has
- * stopped since this was asked last, what the store has of the ensemble is tainted.
- */
+/* Is a request to it cached row by row? Of an ensemble only while all models of its steps keep rows apart. */
 bool model_by_row(struct model *model);
 
 /*
- * Its rows are not to be told apart from now on; `evidence` is what was seen. Told once in the log. Entries of rows
- * that are stored already go when a loop takes the purge that is due. Any thread.
+ * How often the trust in its rows was lost since the process began, and of an ensemble also in those of the models that
+ * it is made of. It only grows. Keys contain it: what was stored before a loss is not found afterwards.
+ */
+uint64_t model_row_losses(struct model *model);
+
+/*
+ * Its rows are not to be told apart from now on; `evidence` is what was seen. Told once in the log. What is stored
+ * already goes when a loop takes the purge that is due. Any thread.
  */
 void model_lose_row_trust(struct model *model, enum row_standing why, const char *evidence);
 

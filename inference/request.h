@@ -89,6 +89,8 @@ struct inference_request {
 	bool by_row;	      /* the slices are rows, be it one, that any request may have in common */
 	struct slice *audit;  /* the whole request once more, to see whether its rows were put together rightly */
 	bool must_be_audited; /* without a verdict there is no answer */
+	bool scattered;	      /* some row was run again by itself */
+	uint64_t row_losses;  /* of its model, when its keys were made: see model_row_losses */
 	size_t unresolved;
 	bool starting; /* engine_infer has not returned yet */
 	bool answered;

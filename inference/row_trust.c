@@ -52,8 +52,16 @@ row_trust_taint_store(struct row_trust *trust)
 bool
 row_trust_begin_purge(struct row_trust *trust, uint64_t now_ns)
 {
-	return row_trust_taints_store(trust) && now_ns >= atomic_load(&trust->purge_from) &&
-	       !atomic_exchange(&trust->purging, true);
+	bool due;
+
+	if (!row_trust_taints_store(trust) || atomic_exchange(&trust->purging, true)) {
+		return false;
+	}
+	due = row_trust_taints_store(trust) && now_ns >= atomic_load(&trust->purge_from);
+	if (!due) {
+		atomic_store(&trust->purging, false);
+	}
+	return due;
 }
 
 void
@@ -90,6 +98,12 @@ static uint64_t
 smaller(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
+}
+
+bool
+row_trust_is_new(const struct row_trust *trust)
+{
+	return atomic_load_explicit(&trust->first_left, memory_order_relaxed) > 0;
 }
 
 uint64_t

@@ -29,7 +29,7 @@ struct row_trust {
 
 	/* Of an ensemble: row_trust_losses() when its models were looked at last, and what was found then. */
 	_Atomic uint64_t checked;
-	_Atomic uint64_t lost_members;
+	_Atomic uint64_t member_losses;
 
 	/* Of the audit: how many of the first answers, and how far they may differ; see row_difference. */
 	double tolerance;
@@ -63,9 +63,9 @@ row_trust_together(const struct row_trust *trust)
 bool row_trust_lose(struct row_trust *trust, enum row_standing why);
 
 /*
- * What the store has of a model that has lost its trust, or of an ensemble with such a member, may be wrong. It is
- * removed twice, since what other loops were storing meanwhile may come behind the first time, and tried again where
- * the store cannot be reached. Until then the store is not asked for that model.
+ * What the store has of a model that has lost its trust, or of an ensemble with such a member, may be wrong. Nobody
+ * here finds it again (see inference/key.h), but others who share the store might. So it is removed: twice, since what
+ * other loops were storing meanwhile may come behind the first time, and tried again where the store cannot be reached.
  */
 #define ROW_TRUST_PURGES 2
 #define ROW_TRUST_PURGE_AGAIN_NS UINT64_C(2000000000)
@@ -92,6 +92,7 @@ const char *row_standing_name(enum row_standing standing);
  * `count` answers were put together. How many of them are to be audited as belonging to the first ones: as many as are
  * left of these. Nobody gets one of them without a verdict; who cannot have it gives the audit back.
  */
+bool row_trust_is_new(const struct row_trust *trust); /* some are left */
 uint64_t row_trust_first_audits(struct row_trust *trust, uint64_t count);
 void row_trust_give_back(struct row_trust *trust, uint64_t count);
 

@@ -115,6 +115,7 @@ rows_make_keys(struct inference_request *request, struct keyed_hash *hash, struc
 	question = (struct key_question){
 		.prefix = buf_bytes(&model->key_prefix),
 		.granularity = request->by_row ? KEY_OF_ROW : KEY_OF_REQUEST,
+		.row_losses = request->row_losses,
 		.inputs = sorted,
 		.input_count = inputs,
 		.parameters = request->parameters,

@@ -177,13 +177,26 @@ lock_slice(struct slice *slice)
 	return flight_shard_lock(slice->shared ? &slice->request->lane->engine->flights : NULL, &slice->key.digest);
 }
 
+/* The request's slices, and its audit if there is one. */
+static size_t
+part_count(const struct inference_request *request)
+{
+	return request->slice_count + (request->audit != NULL);
+}
+
+static struct slice *
+part_at(struct inference_request *request, size_t index)
+{
+	return index < request->slice_count ? &request->slices[index] : request->audit;
+}
+
 bool
 trip_request_waits(struct inference_request *request)
 {
 	bool waits = false;
 
-	for (size_t i = 0; i < request->slice_count; i++) {
-		struct slice *slice = &request->slices[i];
+	for (size_t i = 0; i < part_count(request); i++) {
+		struct slice *slice = part_at(request, i);
 		struct flight_shard *shard = lock_slice(slice);
 
 		waits = waits ||
@@ -227,13 +240,15 @@ void
 trip_leave(struct inference_request *request, struct blob *failure)
 {
 	request->unresolved++;
-	for (size_t i = 0; i < request->slice_count; i++) {
-		if (!request->slices[i].resolved && request->slices[i].leads && request->slices[i].flight != NULL) {
-			hand_over(&request->slices[i]);
+	for (size_t i = 0; i < part_count(request); i++) {
+		struct slice *slice = part_at(request, i);
+
+		if (!slice->resolved && slice->leads && slice->flight != NULL) {
+			hand_over(slice);
 		}
 	}
-	for (size_t i = 0; i < request->slice_count; i++) {
-		struct slice *slice = &request->slices[i];
+	for (size_t i = 0; i < part_count(request); i++) {
+		struct slice *slice = part_at(request, i);
 
 		if (!slice->resolved && leave(slice)) {
 			slice->failure = blob_ref(failure);

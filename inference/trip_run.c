@@ -44,7 +44,7 @@ give(const struct flight *flight, struct slice *slice, const struct outcome *out
 	slice->result = result_of(flight, slice, outcome);
 	slice->entry = outcome->entry == NULL ? NULL : blob_ref(outcome->entry);
 	slice->failure = outcome->failure == NULL ? NULL : blob_ref(outcome->failure);
-	slice->retry = slice->leads && outcome->retry != RETRY_EACH ? RETRY_NOT : outcome->retry;
+	slice->retry = slice->leads ? RETRY_NOT : outcome->retry;
 	slice->expired = slice->expired || flight->expired;
 	slice->unwanted = slice->unwanted || flight->unwanted;
 	slice->stored = flight->trip->mode.stores && !outcome->hit && outcome->entry != NULL &&
@@ -200,16 +200,6 @@ retry_of(const struct trip *trip)
 													   : RETRY_NOT;
 }
 
-/* With those of others, by a model that was found to mix them, perhaps while the answer was on its way here. */
-static bool
-ran_beside_others(const struct trip *trip)
-{
-	const struct job *job = &trip->job;
-
-	return job->ran && job->status == STATUS_OK && job->batch_rows != job->rows &&
-	       !row_trust_together(&trip->model->rows);
-}
-
 static void
 on_job_mail(struct loop_mail *mail)
 {
@@ -223,10 +213,12 @@ on_job_mail(struct loop_mail *mail)
 	if (trip->model->ensemble != NULL && job->ran && !trip->mode.audits) {
 		(void)atomic_fetch_add(&trip->model->rows.run_ns, job->finished_ns - job->started_ns);
 	}
+	if (model_row_losses(trip->model) !=
+	    trip->row_losses) { /* it may have run beside others; who waits asks again */
+		trip->mode.stores = false;
+	}
 	if (job->by_row && (job->rows_inseparable || !model_by_row(trip->model))) {
 		trip_fail(trip, STATUS_INTERNAL, "the rows of the model's outputs cannot be told apart", RETRY_NOT);
-	} else if (ran_beside_others(trip)) {
-		trip_fail(trip, STATUS_INTERNAL, "the requests that ran together cannot be told apart", RETRY_EACH);
 	} else if (job->status == STATUS_OK) {
 		take_entries(trip);
 	} else {
@@ -366,6 +358,7 @@ trip_run(struct trip *trip)
 	set_lifetimes(trip);
 	trip->state = TRIP_RUNNING;
 	trip->job.alone = trip->mode.alone;
+	trip->row_losses = model_row_losses(trip->model);
 	trip->job.unmerged = !row_trust_together(&trip->model->rows);
 	set_entry_key(trip);
 	trip->job.delay_ns = trip->delay_ns;

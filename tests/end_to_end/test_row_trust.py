@@ -1,11 +1,13 @@
 """Rows are told apart only where a config says so, and what it says is audited. Truth is numpy's, of the whole request."""
 
+import os
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from support import CACHE, decode, eventually
-from traffic import batching, cache_parameters, cache_status, ensemble, is_hit, many, metric, put, step
+from traffic import ONE_INSTANCE, batching, cache_parameters, cache_status, ensemble, is_hit, many, metric, put, sent, step, wait_queued
 
 RANDOM = np.random.default_rng(11)
 WEIGHTS = RANDOM.integers(-128, 127, (4, 4)).astype(np.int8)
@@ -253,8 +255,7 @@ def test_row_entries_of_a_broken_promise_go(serve, repository, redis_server):
     redis.wait_entries(3, "reduces")
     ask(server, "reduces", batch(0, 1))
     eventually(lambda: not redis.entries("reduces"), "the purge of what was kept by row")
-    assert cache_status(ask(server, "reduces", batch(0, 1)))["fwd"] == "bypass", "what others store meanwhile goes as well"
-    eventually(lambda: is_hit(ask(server, "reduces", batch(0, 1))), "the cache, after the second purge")
+    eventually(lambda: is_hit(ask(server, "reduces", batch(0, 1))), "a hit of the whole")
 
 
 def test_a_purge_that_fails_is_made_later(serve, repository, redis_server):
@@ -274,7 +275,7 @@ def test_a_purge_that_fails_is_made_later(serve, repository, redis_server):
         ask(server, "reduces", batch(0, 1))
         return not redis.entries("reduces")
     eventually(gone, "the purge")
-    eventually(lambda: is_hit(ask(server, "reduces", batch(0, 1))), "the cache, after the second purge")
+    eventually(lambda: is_hit(ask(server, "reduces", batch(0, 1))), "a hit of the whole")
 
 
 def test_audits_do_not_change_what_is_reported(serve, repository):
@@ -344,13 +345,21 @@ def write_quiet(repository, name):
     (repository.path / name / "config.pbtxt").write_text("max_batch_size: 8\n" + CACHE + cache_parameters(audit=1))
 
 
-def test_whole_answers_of_an_ensemble_go_with_its_members_trust(serve, repository):
+QUIET, SMALL, LOUD, HUGE = (np.array([values], np.float32) for values in ((1, 2), (3, 4), (1000, 5), (9000, 6)))
+
+
+def touch(repository, name):
+    os.utime(repository.path / name / "1" / "model.onnx")
+
+
+@pytest.mark.parametrize("reload", ["", "member", "both"])
+def test_whole_answers_of_an_ensemble_go_with_its_members_trust(serve, repository, reload):
     """A member whose owner promised rows, found out after its first audit, has spoilt what the ensemble keeps."""
     write_quiet(repository, "member")
     ensemble(repository, "whole", {"x": ("FP32", [2])}, {"y": ("FP32", [2])}, [step("member", {"x": "x"}, {"y": "y"})],
              cached=True, extra=cache_parameters(granularity="request"))
-    server = serve(repository, "--cache-config=local,size=64MB")
-    quiet, small, loud, huge = (np.array([values], np.float32) for values in ((1, 2), (3, 4), (1000, 5), (9000, 6)))
+    server = serve(repository, "--cache-config=local,size=64MB", "--model-control-mode=explicit", "--load-model=*")
+    quiet, small, loud, huge = QUIET, SMALL, LOUD, HUGE
 
     def answer(model, x):
         return decode(put(server, model, {"x": x}))["y"]
@@ -363,7 +372,105 @@ def test_whole_answers_of_an_ensemble_go_with_its_members_trust(serve, repositor
     answer("member", quiet)
     answer("member", np.concatenate([quiet, huge]))
     assert standing(server, "member") == ("request", "misshapen")
+    if reload:
+        touch(repository, "member")
+        server.load("member")
+    if reload == "both":
+        server.load("whole")
+    assert standing(server, "member") == ("request", "misshapen"), "the same files are the same model"
     for _ in range(2):
         for model in ("whole", "member"):
             np.testing.assert_allclose(answer(model, small), small / 100, rtol=1e-5)
-        eventually(lambda: is_hit(put(server, "whole", {"x": small})), "the cache, after the second purge")
+        eventually(lambda: is_hit(put(server, "whole", {"x": small})), "a hit of the whole")
+
+
+def test_an_ensemble_of_an_ensemble_that_lost_its_trust(serve, repository):
+    """The inner one is found out by itself, over a model that has not been."""
+    write_quiet(repository, "leaf")
+    config = repository.path / "leaf" / "config.pbtxt"
+    config.write_text(config.read_text().replace(CACHE, ""))
+    both = {"y": ("FP32", [2]), "z": ("FP32", [-1])}
+    ensemble(repository, "inner", {"x": ("FP32", [2])}, both, [step("leaf", {"x": "x"}, {"y": "y", "z": "z"})],
+             cached=True, extra=cache_parameters(audit=1))
+    ensemble(repository, "outer", {"x": ("FP32", [2])}, {"y": ("FP32", [2])}, [step("inner", {"x": "x"}, {"y": "y"})],
+             cached=True, extra=cache_parameters(granularity="request"))
+    server = serve(repository, "--cache-config=local,size=64MB")
+
+    def answer(model, x):
+        return decode(put(server, model, {"x": x}))["y"]
+
+    other = 7 * QUIET
+    for model in ("inner", "leaf"):
+        answer(model, np.concatenate([QUIET, 2 * QUIET]))
+        answer(model, np.concatenate([QUIET, 4 * QUIET]))
+    answer("inner", np.concatenate([SMALL, LOUD]))
+    assert not np.allclose(answer("outer", SMALL), SMALL / 100), "or this tests nothing"
+    answer("inner", HUGE)
+    answer("inner", other)
+    answer("inner", np.concatenate([other, HUGE]))
+    assert standing(server, "inner") == ("request", "misshapen") and not server.lines("'leaf' version 1 does not keep")
+    for _ in range(2):
+        np.testing.assert_allclose(answer("outer", SMALL), SMALL / 100, rtol=1e-5)
+
+
+# --- Rows that are run again, or not any more ---
+
+
+def write_slow(repository, name, config):
+    """What `reduces` is, after some hundred milliseconds."""
+    def value(name, kind, shape):
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    square = [384, 384]
+    body = helper.make_graph([helper.make_node("Identity", ["on"], ["go"]), helper.make_node("MatMul", ["v", "eye"], ["w"])], "body",
+                             [value("i", TensorProto.INT64, []), value("on", TensorProto.BOOL, []), value("v", TensorProto.FLOAT, square)],
+                             [value("go", TensorProto.BOOL, []), value("w", TensorProto.FLOAT, square)])
+    nodes = [helper.make_node("Loop", ["times", "true", "eye"], ["burnt"], body=body), helper.make_node("ReduceMax", ["burnt"], ["one"], keepdims=0),
+             helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1), helper.make_node("Sub", ["x", "mean"], ["difference"]),
+             helper.make_node("Mul", ["difference", "one"], ["y"])]
+    constants = [numpy_helper.from_array(np.eye(384, dtype=np.float32), "eye"), scalar("times", 150),
+                 numpy_helper.from_array(np.array(True), "true")]
+    graph = helper.make_graph(nodes, "g", [value("x", TensorProto.FLOAT, ["rows", 4])], [value("y", TensorProto.FLOAT, ["rows", 4])], constants)
+    (repository.path / name / "1").mkdir(parents=True)
+    (repository.path / name / "1" / "model.onnx").write_bytes(
+        helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)]).SerializeToString())
+    (repository.path / name / "config.pbtxt").write_text("max_batch_size: 8\n" + ONE_INSTANCE + CACHE + config)
+
+
+def test_joined_rows_that_run_again_are_audited(serve, repository):
+    """Both are under way for others, and too old for who joins, so each of them runs by itself."""
+    write_slow(repository, "slow", "")
+    server = serve(repository, "--cache-config=local,size=64MB", "--threads=1")
+    first, second = (sent(server, "slow", {"x": batch(number)}) for number in (0, 1))
+    both = sent(server, "slow", {"x": batch(0, 1)}, headers={"Cache-Control": "max-age=0"})
+    for connection, numbers in ((first, (0,)), (second, (1,)), (both, (0, 1))):
+        np.testing.assert_allclose(decode(connection.reply())["y"], TRUTH["reduces"](batch(*numbers)), rtol=1e-3, atol=1e-3)
+
+
+def test_stale_rows_without_time_for_an_audit_are_no_answer(serve, repository):
+    write_slow(repository, "slow", batching(policy="timeout_action: REJECT default_timeout_microseconds: 50000") +
+               cache_parameters(ttl=1, stale_if_error=600))
+    server = serve(repository, "--cache-config=local,size=64MB", "--threads=1")
+    for number in (0, 1):
+        assert put(server, "slow", {"x": batch(number)}).status == 200
+    for number in (0, 1):
+        eventually(lambda: put(server, "slow", {"x": batch(number)}, headers={"Cache-Control": "only-if-cached"}).status == 504, "the end of its TTL")
+    busy = sent(server, "slow", {"x": batch(2)})
+    reply = put(server, "slow", {"x": batch(0, 1)})
+    assert reply.status == 503 or np.allclose(decode(reply)["y"], TRUTH["reduces"](batch(0, 1)), atol=1e-3)
+    assert busy.reply().status == 200
+
+
+def test_a_second_run_is_let_into_a_full_queue(serve, repository):
+    """It is a part of what was let in."""
+    write_slow(repository, "slow", batching(policy="max_queue_size: 1"))
+    server = serve(repository, "--cache-config=local,size=64MB", "--threads=1")
+    for number in (0, 1):
+        assert put(server, "slow", {"x": batch(number)}).status == 200
+    running = sent(server, "slow", {"x": batch(2)})
+    wait_queued(server, "slow", 0)
+    waiting = sent(server, "slow", {"x": batch(3)})
+    wait_queued(server, "slow", 1)
+    np.testing.assert_allclose(decode(put(server, "slow", {"x": batch(0, 1)}))["y"], TRUTH["reduces"](batch(0, 1)), atol=1e-3)
+    for connection in (running, waiting):
+        assert connection.reply().status == 200
