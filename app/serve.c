@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/processors.h"
 #include "base/version.h"
 #include "loop/thread.h"
 #include "server/server.h"
@@ -366,12 +367,7 @@ configure_log(const struct serve_settings *settings)
 static size_t
 thread_count(const struct serve_settings *settings)
 {
-	long processors = sysconf(_SC_NPROCESSORS_ONLN);
-
-	if (settings->threads > 0) {
-		return (size_t)settings->threads;
-	}
-	return processors < 1 ? 1 : (size_t)processors;
+	return settings->threads > 0 ? (size_t)settings->threads : processors_usable();
 }
 
 /* Each connection is a descriptor; the usual soft limit of 1024 is for programs that use select. */

@@ -3,12 +3,14 @@
 #include "backends/onnxruntime/session.h"
 #include "backends/onnxruntime/weights.h"
 #include "base/memory.h"
+#include "base/processors.h"
 
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Parameters that are passed on under the name that ONNX Runtime knows them by, too. */
 #define ALLOCATOR "session.use_device_allocator_for_initializers"
@@ -107,6 +109,9 @@ set_options(const struct onnxruntime *runtime, const struct model_config *config
 	    read_switch(config, "enable_mem_arena", &arena, error) != STATUS_OK ||
 	    read_switch(config, "enable_mem_pattern", &pattern, error) != STATUS_OK) {
 		return error->status;
+	}
+	if (intra == 0 && (long)processors_usable() < sysconf(_SC_NPROCESSORS_ONLN)) {
+		intra = (int)processors_usable(); /* else it takes all, and tries to bind threads to each */
 	}
 	failed = api->SetSessionGraphOptimizationLevel(options, optimization_level(config));
 	if (failed == NULL) {

@@ -1,6 +1,7 @@
 """The command line, the log, start and end."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -310,3 +311,12 @@ def test_two_servers_side_by_side(serve, repository):
     ask_simple(one)
     ask_simple(two)
     two.expect("simple", cache_hit=0)  # local caches are their own
+
+
+def test_threads_are_as_many_as_the_processors_that_may_be_used(serve, repository):
+    """ONNX Runtime does not try to bind its threads to others, either."""
+    processor = min(os.sched_getaffinity(0))
+    server = serve(repository.add("simple"), wrapper=["taskset", "--cpu-list", str(processor)])
+    server.wait_log(r"is ready .* 1 threads")
+    ask_simple(server)
+    assert not server.lines("affinity")
