@@ -156,22 +156,39 @@ field_value(const struct http1_parser *parser, struct span span)
 	return value;
 }
 
+/* "http://" or, where TLS ended before us, "https://", in any case (RFC 9110 section 4.2.3); 0: neither. */
+static size_t
+scheme_length(struct bytes target)
+{
+	static const char *const schemes[] = {"http://", "https://"};
+
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(*schemes); i++) {
+		size_t length = strlen(schemes[i]);
+
+		if (target.length >= length && bytes_equal_nocase(bytes_make(target.at, length), schemes[i])) {
+			return length;
+		}
+	}
+	return 0;
+}
+
 /* Absolute-form targets (RFC 9112 section 3.2.2) lose scheme and authority; queries are ignored, as Triton does. */
 static struct bytes
 target_path(struct bytes target)
 {
 	const uint8_t *query = memchr(target.at, '?', target.length);
+	struct bytes rest;
+	const uint8_t *slash;
 
 	if (query != NULL) {
 		target.length = (size_t)(query - target.at);
 	}
-	if (bytes_starts_with(target, "http://")) {
-		struct bytes rest = bytes_skip(target, strlen("http://"));
-		const uint8_t *slash = memchr(rest.at, '/', rest.length);
-
-		return slash == NULL ? bytes_text("/") : bytes_skip(rest, (size_t)(slash - rest.at));
+	if (target.length == 0 || target.at[0] == '/' || scheme_length(target) == 0) {
+		return target;
 	}
-	return target;
+	rest = bytes_skip(target, scheme_length(target));
+	slash = memchr(rest.at, '/', rest.length);
+	return slash == NULL ? bytes_text("/") : bytes_skip(rest, (size_t)(slash - rest.at));
 }
 
 static void

@@ -143,6 +143,10 @@ test_targets_and_closing(void **state)
 			 HTTP1_DONE);
 	assert_bytes(request.path, "/v2");
 	assert_false(request.keep_alive);
+	assert_int_equal(http1_feed_head(parser, bytes_text("GET HttpS://[::1]:8/v2/a HTTP/1.1\r\nHost: h\r\n\r\n"), 0,
+					 &request, &used),
+			 HTTP1_DONE);
+	assert_bytes(request.path, "/v2/a");
 	assert_int_equal(http1_feed_head(parser, bytes_text("HEAD / HTTP/1.0\r\n\r\n"), 0, &request, &used),
 			 HTTP1_DONE);
 	assert_int_equal(request.method, HTTP1_HEAD);

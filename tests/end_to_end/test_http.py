@@ -395,7 +395,8 @@ def test_ordinary_large_headers_pass(server):
     assert server.get("/v2/health/live", headers={"Cookie": "x" * 6000, **{f"X-{i}": "y" for i in range(40)}}).status == 200
 
 
-@pytest.mark.parametrize("target", ["http://example.org/v2/health/live", "http://example.org/v2/health/live?x=1"])
+@pytest.mark.parametrize("target", ["http://example.org/v2/health/live", "HTTP://example.org:80/v2/health/live?x=1",
+                                    "https://[::1]:8000/v2/health/live"])
 def test_absolute_target(server, target):
     assert server.get(target).status == 200
 
