@@ -685,6 +685,8 @@ class Redis:
 
     def _reply(self, stream):
         line = stream.readline()
+        if not line:
+            raise ConnectionError("Redis closed the connection")
         kind, rest = line[:1], line[1:].rstrip()
         if kind == b"-":
             raise RedisError(rest.decode())
