@@ -66,16 +66,23 @@ set_up_hmac(struct keyed_hash *hash)
 				   OSSL_PARAM_construct_end()};
 
 	hash->hmac = hmac == NULL ? NULL : EVP_MAC_CTX_new(hmac);
-	return hash->hmac != NULL &&
-	       EVP_MAC_init(hash->hmac, hash->key.bytes, sizeof(hash->key.bytes), parameters) == 1;
+	if (hash->hmac != NULL && EVP_MAC_init(hash->hmac, hash->key.bytes, sizeof(hash->key.bytes), parameters) != 1) {
+		EVP_MAC_CTX_free(hash->hmac);
+		hash->hmac = NULL;
+	}
+	return hash->hmac != NULL;
 }
 
 static bool
 set_up_polynomial(struct keyed_hash *hash)
 {
 	hash->polynomial = gcm == NULL ? NULL : EVP_CIPHER_CTX_new();
-	return hash->polynomial != NULL &&
-	       EVP_EncryptInit_ex(hash->polynomial, gcm, NULL, hash->key.bytes + KEY_POLYNOMIAL, NULL) == 1;
+	if (hash->polynomial != NULL &&
+	    EVP_EncryptInit_ex(hash->polynomial, gcm, NULL, hash->key.bytes + KEY_POLYNOMIAL, NULL) != 1) {
+		EVP_CIPHER_CTX_free(hash->polynomial);
+		hash->polynomial = NULL;
+	}
+	return hash->polynomial != NULL;
 }
 
 struct keyed_hash *

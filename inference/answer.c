@@ -6,16 +6,12 @@
 #include "inference/rows.h"
 
 static void
-drop_slices(struct inference_request *request)
+drop_slices(const struct slice *slices, size_t count)
 {
-	for (size_t i = 0; i < request->slice_count; i++) {
-		blob_unref(request->slices[i].entry);
-		blob_unref(request->slices[i].stale);
-		blob_unref(request->slices[i].failure);
-	}
-	if (request->audit != NULL) {
-		blob_unref(request->audit->entry);
-		blob_unref(request->audit->failure);
+	for (size_t i = 0; i < count; i++) {
+		blob_unref(slices[i].entry);
+		blob_unref(slices[i].stale);
+		blob_unref(slices[i].failure);
 	}
 }
 
@@ -219,7 +215,8 @@ request_conclude(struct inference_request *request)
 		write_report(request);
 	}
 	account_request(request->lane, request);
-	drop_slices(request);
+	drop_slices(request->slices, request->slice_count);
+	drop_slices(request->audit, request->audit != NULL);
 	if (request->model->ordering != NULL) {
 		hand_out_in_order(request);
 	} else {
@@ -253,11 +250,18 @@ start_again(struct slice *slice, struct trip_mode mode)
 	slice_resolve_guard(request);
 }
 
+/* The time that a request may wait was over when it ran first. */
 static void
 start_slice(struct slice *slice, struct trip_mode mode)
 {
-	if (!slice->request->pending) {
-		request_become_pending(slice->request);
+	struct inference_request *request = slice->request;
+
+	if (!request->pending) {
+		request_become_pending(request);
+	} else {
+		loop_timer_free(request->timer);
+		request->timer = NULL;
+		request->timed_out = false;
 	}
 	start_again(slice, mode);
 }
@@ -269,17 +273,18 @@ start_slice(struct slice *slice, struct trip_mode mode)
 static bool
 start_over_whole(struct inference_request *request)
 {
-	struct inference_request old = *request;
-	struct slice *slice;
+	struct slice *old = request->slices;
+	size_t old_count = request->slice_count;
+	enum slice_result result = old_count == 0 ? SLICE_MISS : old[0].result;
 
 	if (request->withdrawn || request->directives.only || !rows_cut(request, false)) {
 		return false;
 	}
-	drop_slices(&old);
+	drop_slices(old, old_count);
 	request->row_losses = model_row_losses(request->model);
-	slice = &request->slices[0];
-	slice->result = request->report.cached ? SLICE_MISS : SLICE_NOT_CACHED;
-	start_slice(slice, (struct trip_mode){.runs = true, .alone = true});
+	request->scattered = false;
+	request->slices[0].result = result == SLICE_HIT || result == SLICE_JOINED ? SLICE_MISS : result;
+	start_slice(&request->slices[0], (struct trip_mode){.runs = true, .alone = true});
 	return true;
 }
 
@@ -348,6 +353,7 @@ start_audit(struct inference_request *request)
 	}
 	request->audit = rows_whole(request);
 	if (request->audit == NULL) {
+		row_trust_give_back(&request->model->rows, request->must_be_audited);
 		blob_unref(request->entry);
 		request->entry = NULL;
 		request->status = error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request");
@@ -438,7 +444,7 @@ request_finish(struct inference_request *request)
 	request->status = STATUS_OK;
 	if (failure != NULL) {
 		fail(request, failure);
-	} else if (spoilt) {
+	} else if (spoilt || (is_too_late_to_audit(request) && is_put_together(request))) {
 		finish_whole(request);
 	} else if (!assemble(request)) {
 		if (start_over_whole(request)) {

@@ -100,8 +100,9 @@ value_usable(struct engine_lane *lane, struct model *model, const struct cache_k
 struct rows_purge {
 	struct cache_purge purge; /* first */
 	struct engine_lane *lane;
+	char *name;
 	char version[24];
-	struct model *model;
+	struct model *model; /* a reference; NULL: it is an ensemble that is made of such a model */
 };
 
 static void
@@ -110,36 +111,71 @@ on_rows_purged(struct cache_purge *purge)
 	struct rows_purge *rows = (struct rows_purge *)purge;
 	struct engine_lane *lane = rows->lane;
 
-	row_trust_end_purge(&rows->model->rows, !purge->failed, clock_now_ns());
 	if (purge->failed || purge->removed > 0) {
-		log_info("%" PRIu64 " entries of model '%.*s' version %s removed%s", purge->removed,
-			 BYTES_ARGS(rows->model->config.name), rows->version,
+		log_info("%" PRIu64 " entries of model '%s' version %s removed%s", purge->removed, rows->name,
+			 rows->version,
 			 purge->failed ? ", but the cache could not be asked to the end: tried again" : "");
 	}
-	model_unref(rows->model);
+	if (rows->model != NULL) {
+		row_trust_end_purge(&rows->model->rows, !purge->failed, clock_now_ns());
+		model_unref(rows->model);
+	}
+	free(rows->name);
 	free(rows);
 	lane_less_underway(lane);
+}
+
+static void
+start_purge(struct engine_lane *lane, struct bytes name, int64_t version, struct model *model)
+{
+	struct rows_purge *rows = memory_new(sizeof(*rows));
+
+	rows->lane = lane;
+	rows->name = memory_format("%.*s", BYTES_ARGS(name));
+	rows->model = model == NULL ? NULL : model_ref(model);
+	(void)snprintf(rows->version, sizeof(rows->version), "%" PRId64, version);
+	rows->purge = (struct cache_purge){
+		.model = bytes_text(rows->name), .version = bytes_text(rows->version), .done = on_rows_purged};
+	lane->underway++;
+	if (engine_purge(lane, &rows->purge)) {
+		on_rows_purged(&rows->purge);
+	}
+}
+
+struct purge_list {
+	struct {
+		char *name;
+		int64_t version;
+	} * models;
+	size_t count;
+};
+
+static void
+add_ensemble(void *context, struct bytes name, int64_t version)
+{
+	struct purge_list *list = context;
+
+	list->models = memory_grow(list->models, list->count + 1, sizeof(*list->models));
+	list->models[list->count].name = memory_format("%.*s", BYTES_ARGS(name));
+	list->models[list->count++].version = version;
 }
 
 void
 lane_purge_rows(struct engine_lane *lane, struct model *model)
 {
-	struct rows_purge *rows;
+	struct purge_list list = {0};
 
 	if (!row_trust_taints_store(&model->rows) || lane->cache == NULL || lane->cache->ops->purge == NULL ||
 	    !row_trust_begin_purge(&model->rows, clock_now_ns())) {
 		return;
 	}
-	rows = memory_new(sizeof(*rows));
-	rows->lane = lane;
-	rows->model = model_ref(model);
-	(void)snprintf(rows->version, sizeof(rows->version), "%" PRId64, model->version);
-	rows->purge = (struct cache_purge){
-		.model = model->config.name, .version = bytes_text(rows->version), .done = on_rows_purged};
-	lane->underway++;
-	if (engine_purge(lane, &rows->purge)) {
-		on_rows_purged(&rows->purge);
+	model_each_ensemble_of(model, add_ensemble, &list);
+	start_purge(lane, model->config.name, model->version, model);
+	for (size_t i = 0; i < list.count; i++) {
+		start_purge(lane, bytes_text(list.models[i].name), list.models[i].version, NULL);
+		free(list.models[i].name);
 	}
+	free(list.models);
 }
 
 /* --- The secret --- */

@@ -101,6 +101,8 @@ add_steps(struct digest *digest, const struct model_config *config, const struct
 	for (size_t i = 0; i < config->step_count; i++) {
 		const struct model *model = ensemble->steps[i].model;
 
+		add_text(digest, model->config.name);
+		add_number(digest, (uint64_t)model->version);
 		add_text(digest, bytes_make(model->fingerprint.bytes, model->fingerprint.length));
 		add_mappings(digest, config->steps[i].inputs, config->steps[i].input_count);
 		add_mappings(digest, config->steps[i].outputs, config->steps[i].output_count);
@@ -117,7 +119,7 @@ start(struct error *error)
 		(void)error_set(error, STATUS_UNAVAILABLE, "no memory to read the model's files");
 		return NULL;
 	}
-	add_text(digest, bytes_text("hippocamp model fingerprint 2"));
+	add_text(digest, bytes_text("hippocamp model fingerprint 3"));
 	return digest;
 }
 

@@ -47,6 +47,21 @@ level_of(struct job_queue *queue, const struct job *job)
 	return &queue->levels[job->level - 1];
 }
 
+static void
+insert_before_ordinary(struct job_level *level, struct job *job)
+{
+	struct job *next = TAILQ_FIRST(&level->waiting);
+
+	while (next != NULL && next->alone) {
+		next = TAILQ_NEXT(next, queue);
+	}
+	if (next == NULL) {
+		TAILQ_INSERT_TAIL(&level->waiting, job, queue);
+	} else {
+		TAILQ_INSERT_BEFORE(next, job, queue);
+	}
+}
+
 bool
 job_queue_add(struct job_queue *queue, struct job *job, uint64_t now)
 {
@@ -63,7 +78,7 @@ job_queue_add(struct job_queue *queue, struct job *job, uint64_t now)
 	job->queued = true;
 	job->delayed = false;
 	if (job->alone) {
-		TAILQ_INSERT_HEAD(&level->waiting, job, queue);
+		insert_before_ordinary(level, job);
 	} else {
 		TAILQ_INSERT_TAIL(&level->waiting, job, queue);
 	}

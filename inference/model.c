@@ -10,6 +10,7 @@
 #include "inference/warmup.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -85,26 +86,36 @@ model_output_shape(const struct model *model, size_t index, const struct backend
 /* --- Rows --- */
 
 /* Looks at the models that an ensemble is made of, where any model has lost its trust since that was done last. */
+static void
+raise_to(_Atomic uint64_t *at, uint64_t value)
+{
+	uint64_t old = atomic_load(at);
+
+	while (old < value && !atomic_compare_exchange_weak(at, &old, value)) {
+	}
+}
+
 static uint64_t
 member_losses(struct model *model)
 {
 	uint64_t now = row_trust_losses(); /* before anything else is looked at */
 	uint64_t losses = 0;
 
-	if (atomic_load(&model->rows.checked) == now) { /* each model once, however often it is used */
+	if (atomic_load(&model->rows.checked) >= now) { /* each model once, however often it is used */
 		return atomic_load(&model->rows.member_losses);
 	}
 	for (size_t i = 0; i < model->ensemble->step_count; i++) {
 		losses += model_row_losses(model->ensemble->steps[i].model);
 	}
-	if (atomic_exchange(&model->rows.member_losses, losses) != losses) { /* however its own answers are cached */
+	if (atomic_load(&model->rows.member_losses) < losses) { /* however its own answers are cached */
+		raise_to(&model->rows.member_losses, losses);
 		row_trust_taint_store(&model->rows);
 	}
 	if (row_trust_by_row(&model->rows) && !ensemble_keeps_rows(model->ensemble)) {
 		model_lose_row_trust(model, ROWS_OF_MEMBER, "a model of its steps does not keep them apart");
 	}
-	atomic_store(&model->rows.checked, now);
-	return losses;
+	raise_to(&model->rows.checked, now);
+	return atomic_load(&model->rows.member_losses);
 }
 
 uint64_t
@@ -122,21 +133,99 @@ model_by_row(struct model *model)
 	return row_trust_by_row(&model->rows);
 }
 
+/* Which of its models does not keep rows apart is not known. */
+static void
+distrust_members(struct model *model)
+{
+	for (size_t i = 0; i < model->ensemble->step_count; i++) {
+		model_lose_row_trust(model->ensemble->steps[i].model, ROWS_DEPENDENT,
+				     "an ensemble that it is a part of does not");
+	}
+}
+
+/* Keys that are made between the two counts are of no other time, so that nothing which ran then is found later. */
 void
 model_lose_row_trust(struct model *model, enum row_standing why, const char *evidence)
 {
-	if (why != ROWS_OF_MEMBER && row_trust_together(&model->rows)) { /* first, so that no key of before is made */
+	bool own = why != ROWS_OF_MEMBER;
+
+	if (!row_trust_together(&model->rows)) {
+		return;
+	}
+	if (own) {
 		row_record_lose(model->row_record, (int)why, model->rows.tolerance);
 	}
-	if (row_trust_lose(&model->rows, why)) {
-		log_warning("model '%.*s' version %" PRId64 " does not keep the rows of a batch apart: %s. From now on "
-			    "each request runs by itself and is cached whole; to have it so from the start, %s",
-			    BYTES_ARGS(model->config.name), model->version, evidence,
-			    model->ensemble != NULL
-				    ? "set the parameter response_cache.granularity to request"
-				    : "state max_batch_size: 0, and dims with the batch dimension, in its "
-				      "config.pbtxt");
+	if (!row_trust_lose(&model->rows, why)) {
+		return;
 	}
+	if (own) {
+		row_record_lose(model->row_record, (int)why, model->rows.tolerance);
+		row_trust_count_loss();
+	}
+	log_warning("model '%.*s' version %" PRId64
+		    " does not keep the rows of a batch apart: %s. From now on each request "
+		    "runs by itself and is cached whole; to have it so from the start, %s",
+		    BYTES_ARGS(model->config.name), model->version, evidence,
+		    model->ensemble != NULL ? "set the parameter response_cache.granularity to request"
+					    : "state max_batch_size: 0, and dims with the batch dimension, in its "
+					      "config.pbtxt");
+	if (own && model->ensemble != NULL) {
+		distrust_members(model);
+	}
+}
+
+/* --- Who is made of it --- */
+
+static pthread_mutex_t ensembles_mutex = PTHREAD_MUTEX_INITIALIZER;
+static LIST_HEAD(, model) ensembles = LIST_HEAD_INITIALIZER(ensembles);
+
+static void
+enter_ensemble(struct model *model)
+{
+	if (model->ensemble != NULL) {
+		(void)pthread_mutex_lock(&ensembles_mutex);
+		LIST_INSERT_HEAD(&ensembles, model, loaded);
+		model->is_entered = true;
+		(void)pthread_mutex_unlock(&ensembles_mutex);
+	}
+}
+
+static void
+remove_ensemble(struct model *model)
+{
+	if (model->is_entered) {
+		(void)pthread_mutex_lock(&ensembles_mutex);
+		LIST_REMOVE(model, loaded);
+		(void)pthread_mutex_unlock(&ensembles_mutex);
+	}
+}
+
+static bool
+is_made_of(const struct model *ensemble, const struct model *model)
+{
+	for (size_t i = 0; i < ensemble->ensemble->step_count; i++) {
+		const struct model *member = ensemble->ensemble->steps[i].model;
+
+		if (member == model || (member->ensemble != NULL && is_made_of(member, model))) {
+			return true;
+		}
+	}
+	return false;
+}
+
+void
+model_each_ensemble_of(const struct model *model, void (*tell)(void *context, struct bytes name, int64_t version),
+		       void *context)
+{
+	const struct model *ensemble;
+
+	(void)pthread_mutex_lock(&ensembles_mutex);
+	LIST_FOREACH (ensemble, &ensembles, loaded) {
+		if (is_made_of(ensemble, model)) {
+			tell(context, ensemble->config.name, ensemble->version);
+		}
+	}
+	(void)pthread_mutex_unlock(&ensembles_mutex);
 }
 
 /* --- Running --- */
@@ -337,6 +426,7 @@ begin_trust(struct model *model)
 	if (model_row_losses(model) > 0) {
 		row_trust_taint_store(&model->rows);
 	}
+	enter_ensemble(model);
 }
 
 static void
@@ -408,6 +498,7 @@ model_open(const struct model_options *options, struct model_config *config, str
 void
 model_close(struct model *model)
 {
+	remove_ensemble(model);
 	scheduler_free(model->scheduler);
 	ordering_free(model->ordering);
 	ensemble_close(model->ensemble);

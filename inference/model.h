@@ -26,6 +26,8 @@ struct model {
 	void (*unused)(struct model *model, void *context); /* the last reference went */
 	void *unused_context;
 	SLIST_ENTRY(model) closing; /* the owner's */
+	LIST_ENTRY(model) loaded;   /* of ensembles, to be found by their models */
+	bool is_entered;
 
 	int64_t version;
 	struct model_config config;
@@ -89,16 +91,21 @@ void model_unref(struct model *model);
 bool model_by_row(struct model *model);
 
 /*
- * How often the trust in its rows was lost since the process began, and of an ensemble also in those of the models that
- * it is made of. It only grows. Keys contain it: what was stored before a loss is not found afterwards.
+ * A number that grows when the trust in its rows is lost, and of an ensemble also in those of the models that it is
+ * made of, for as long as the process lives. Keys contain it: what was stored before a loss is not found afterwards.
  */
 uint64_t model_row_losses(struct model *model);
 
 /*
  * Its rows are not to be told apart from now on; `evidence` is what was seen. Told once in the log. What is stored
- * already goes when a loop takes the purge that is due. Any thread.
+ * already goes when a loop takes the purge that is due. Of an ensemble that was found out itself all models lose it,
+ * too, since one of them is the reason. Any thread.
  */
 void model_lose_row_trust(struct model *model, enum row_standing why, const char *evidence);
+
+/* Tells the loaded ensembles that are made of it, directly or not. `tell` must not come back here. Any thread. */
+void model_each_ensemble_of(const struct model *model, void (*tell)(void *context, struct bytes name, int64_t version),
+			    void *context);
 
 static inline bool
 model_batches(const struct model *model)

@@ -1,7 +1,7 @@
 /*
  * What is remembered of a model's rows for as long as the process lives, whenever the model is loaded: how often the
- * trust in them was lost, and why. There is one record for each content of a model (name, version, files, config), and
- * all who have such a model loaded share it. Room-private; any thread.
+ * trust in them was lost (each time counts twice), and why. There is one record for each content of a model (name,
+ * version, files, config), and all who have such a model loaded share it. Room-private; any thread.
  */
 #ifndef HIPPOCAMP_INFERENCE_ROW_RECORD_H
 #define HIPPOCAMP_INFERENCE_ROW_RECORD_H

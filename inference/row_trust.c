@@ -27,6 +27,12 @@ row_trust_losses(void)
 	return atomic_load_explicit(&losses, memory_order_acquire);
 }
 
+void
+row_trust_count_loss(void)
+{
+	(void)atomic_fetch_add(&losses, 1);
+}
+
 bool
 row_trust_lose(struct row_trust *trust, enum row_standing why)
 {
@@ -35,7 +41,6 @@ row_trust_lose(struct row_trust *trust, enum row_standing why)
 	while (old <= ROWS_NOT_CACHED) {
 		if (atomic_compare_exchange_weak(&trust->standing, &old, why)) {
 			row_trust_taint_store(trust);
-			(void)atomic_fetch_add(&losses, 1);
 			return true;
 		}
 	}

@@ -82,8 +82,9 @@ void row_trust_taint_store(struct row_trust *trust);
 bool row_trust_begin_purge(struct row_trust *trust, uint64_t now_ns);
 void row_trust_end_purge(struct row_trust *trust, bool good, uint64_t now_ns);
 
-/* How often any model's rows have lost their trust, from 1 on; it moves after the standing has. */
+/* How often any model's rows have lost their trust, from 1 on; to be moved when all else has been. */
 uint64_t row_trust_losses(void);
+void row_trust_count_loss(void);
 
 /* "stated", "granularity", "none", "guessed", "misshapen", "dependent", "member" */
 const char *row_standing_name(enum row_standing standing);

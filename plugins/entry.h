@@ -2,11 +2,13 @@
  * What a plug-in keeps: a header, and behind it the response as Triton packed it (packed.h). The header says whose
  * answer it is and proves that it came through whole, which Triton's packing does not.
  *
- *     u32 magic "HCTR"   u16 version   u16 zero
- *     u8  seal[16]       of all bytes behind this field: with a secret a MAC (base/keyed_hash.h, its first 16 bytes),
- * so that nobody makes an entry who has not the secret; without, XXH3-64 against damage, and zeros u64 length of the
- * whole entry u64 created        milliseconds since 1970-01-01 UTC u64 expires        the same; 0: never u8  digest[16]
- * of the key that it is kept under
+ * - u32 magic "HCTR", u16 version, u16 zero;
+ * - 16 bytes of seal over all bytes behind it: with a secret a MAC (base/keyed_hash.h, its first 16 bytes), so that
+ *   nobody makes an entry who has not the secret; without, XXH3-64 against damage, and zeros;
+ * - u64 length of the whole entry;
+ * - u64 created, in milliseconds since 1970-01-01 UTC;
+ * - u64 expires, the same; 0: never;
+ * - 16 bytes of digest of the key that it is kept under.
  *
  * Numbers are in host byte order, which is little-endian wherever Triton runs.
  */

@@ -1,6 +1,7 @@
 """Rows are told apart only where a config says so, and what it says is audited. Truth is numpy's, of the whole request."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -352,7 +353,7 @@ def touch(repository, name):
     os.utime(repository.path / name / "1" / "model.onnx")
 
 
-@pytest.mark.parametrize("reload", ["", "member", "both"])
+@pytest.mark.parametrize("reload", ["", "member", "both", "version"])
 def test_whole_answers_of_an_ensemble_go_with_its_members_trust(serve, repository, reload):
     """A member whose owner promised rows, found out after its first audit, has spoilt what the ensemble keeps."""
     write_quiet(repository, "member")
@@ -372,12 +373,16 @@ def test_whole_answers_of_an_ensemble_go_with_its_members_trust(serve, repositor
     answer("member", quiet)
     answer("member", np.concatenate([quiet, huge]))
     assert standing(server, "member") == ("request", "misshapen")
-    if reload:
+    if reload == "version":
+        shutil.copytree(repository.path / "member" / "1", repository.path / "member" / "2")
+    elif reload:
         touch(repository, "member")
+    if reload:
         server.load("member")
     if reload == "both":
         server.load("whole")
-    assert standing(server, "member") == ("request", "misshapen"), "the same files are the same model"
+    if reload != "version":
+        assert standing(server, "member") == ("request", "misshapen"), "the same files are the same model"
     for _ in range(2):
         for model in ("whole", "member"):
             np.testing.assert_allclose(answer(model, small), small / 100, rtol=1e-5)
@@ -408,9 +413,29 @@ def test_an_ensemble_of_an_ensemble_that_lost_its_trust(serve, repository):
     answer("inner", HUGE)
     answer("inner", other)
     answer("inner", np.concatenate([other, HUGE]))
-    assert standing(server, "inner") == ("request", "misshapen") and not server.lines("'leaf' version 1 does not keep")
+    assert standing(server, "inner") == ("request", "misshapen")
+    server.wait_log("'leaf' version 1 does not keep .* an ensemble that it is a part of does not")
     for _ in range(2):
         np.testing.assert_allclose(answer("outer", SMALL), SMALL / 100, rtol=1e-5)
+
+
+def test_an_ensemble_that_is_found_out_takes_the_trust_from_its_models(serve, repository):
+    """The member has used up its audits before rows were mixed; what it keeps is wrong, too."""
+    write_quiet(repository, "member")
+    ensemble(repository, "ens", {"x": ("FP32", [2])}, {"y": ("FP32", [2])}, [step("member", {"x": "x"}, {"y": "y"})], cached=True)
+    server = serve(repository, "--cache-config=local,size=64MB")
+
+    def answer(model, x):
+        return decode(put(server, model, {"x": x}))["y"]
+
+    answer("member", np.concatenate([QUIET, 2 * QUIET]))
+    assert not np.allclose(answer("ens", np.concatenate([SMALL, LOUD]))[0], SMALL / 100), "or this tests nothing"
+    mixed = np.concatenate([SMALL, 5 * QUIET])
+    for _ in range(3):
+        np.testing.assert_allclose(answer("ens", mixed), mixed / 100, rtol=1e-5)
+        for model in ("ens", "member"):
+            np.testing.assert_allclose(answer(model, SMALL), SMALL / 100, rtol=1e-5)
+    assert standing(server, "ens") == standing(server, "member") == ("request", "dependent")
 
 
 # --- Rows that are run again, or not any more ---
@@ -459,6 +484,14 @@ def test_stale_rows_without_time_for_an_audit_are_no_answer(serve, repository):
     reply = put(server, "slow", {"x": batch(0, 1)})
     assert reply.status == 503 or np.allclose(decode(reply)["y"], TRUTH["reduces"](batch(0, 1)), atol=1e-3)
     assert busy.reply().status == 200
+
+
+def test_the_time_to_wait_is_over_when_a_request_has_run(serve, repository):
+    """What runs once more does not fail for it."""
+    write_slow(repository, "slow", batching(policy="timeout_action: REJECT default_timeout_microseconds: 20000"))
+    server = serve(repository, "--cache-config=local,size=64MB")
+    np.testing.assert_allclose(decode(put(server, "slow", {"x": batch(0, 1)}))["y"], TRUTH["reduces"](batch(0, 1)), atol=1e-3)
+    assert standing(server, "slow") == ("request", "dependent")
 
 
 def test_a_second_run_is_let_into_a_full_queue(serve, repository):
