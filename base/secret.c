@@ -24,6 +24,7 @@ static enum status
 read_file(const char *path, struct secret *secret, struct error *error)
 {
 	FILE *file = fopen(path, "re");
+	bool broken;
 	bool whole;
 
 	if (file == NULL) {
@@ -31,15 +32,18 @@ read_file(const char *path, struct secret *secret, struct error *error)
 				 strerror(errno));
 	}
 	secret->length = fread(secret->text, 1, sizeof(secret->text), file);
-	whole = ferror(file) == 0 && fgetc(file) == EOF;
+	broken = ferror(file) != 0;
+	whole = !broken && fgetc(file) == EOF;
 	(void)fclose(file);
 	while (secret->length > 0 && strchr("\r\n", secret->text[secret->length - 1]) != NULL &&
 	       secret->text[secret->length - 1] != '\0') {
 		secret->length--;
 	}
 	if (!whole || secret->length == 0) {
-		return error_set(error, STATUS_INVALID_ARGUMENT, "key_secret_file '%s' is %s", path,
-				 secret->length == 0 ? "empty" : "longer than 4096 bytes, or cannot be read");
+		return error_set(error, STATUS_INVALID_ARGUMENT, "key_secret_file '%s' %s", path,
+				 broken	 ? "cannot be read: is it a file?"
+				 : whole ? "is empty"
+					 : "is longer than 4096 bytes");
 	}
 	return STATUS_OK;
 }

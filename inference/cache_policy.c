@@ -112,8 +112,7 @@ cache_policy_read(const struct model_config *config, struct cache_policy *policy
 		}
 		/* The config's texts end with a NUL. */
 		if (option_set(option, policy, (const char *)parameter->value.at, error) != STATUS_OK) {
-			return error_prefix(error, "parameter '%.*s' of model '%.*s': ", BYTES_ARGS(parameter->name),
-					    BYTES_ARGS(config->name));
+			return error_prefix(error, "parameter '%.*s': ", BYTES_ARGS(parameter->name));
 		}
 	}
 	return STATUS_OK;

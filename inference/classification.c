@@ -33,11 +33,11 @@ enum status
 labels_read(const char *folder, struct bytes name, struct labels **labels, struct error *error)
 {
 	char *path = memory_format("%s/%.*s", folder, BYTES_ARGS(name));
-	FILE *file = fopen(path, "re");
+	FILE *file = file_open(path);
 	size_t length;
 
 	if (file == NULL) {
-		const char *reason = strerror(errno);
+		const char *reason = errno == EINVAL ? "it is no regular file" : strerror(errno);
 		char *likely = folder_likely_name(folder, strrchr(path, '/') + 1);
 
 		(void)error_set(error, STATUS_INVALID_ARGUMENT, "cannot read label file '%s': %s%s%s%s", path, reason,

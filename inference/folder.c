@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -185,22 +184,42 @@ folder_stamp(const char *path)
 	return stamp_below(path, 0, 0);
 }
 
+FILE *
+file_open(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold up the server */
+	struct stat information;
+	FILE *file;
+
+	if (fd < 0) {
+		return NULL;
+	}
+	if (fstat(fd, &information) != 0 || !S_ISREG(information.st_mode)) {
+		(void)close(fd);
+		errno = S_ISDIR(information.st_mode) ? EISDIR : EINVAL;
+		return NULL;
+	}
+	file = fdopen(fd, "r");
+	if (file == NULL) {
+		(void)close(fd);
+	}
+	return file;
+}
+
 enum status
 file_read(const char *path, size_t maximum, char **text, size_t *length, struct error *error)
 {
-	FILE *file = fopen(path, "re");
+	FILE *file = file_open(path);
 	struct stat information;
 	size_t size;
 
 	if (file == NULL) {
 		return error_set(error, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_UNAVAILABLE, "cannot read '%s': %s",
-				 path, strerror(errno));
+				 path, errno == EINVAL ? "it is no regular file" : strerror(errno));
 	}
-	if (fstat(fileno(file), &information) != 0 || !S_ISREG(information.st_mode) ||
-	    (size_t)information.st_size > maximum) {
+	if (fstat(fileno(file), &information) != 0 || (size_t)information.st_size > maximum) {
 		(void)fclose(file);
-		return error_set(error, STATUS_INVALID_ARGUMENT, "'%s' is no file, or larger than %zu bytes", path,
-				 maximum);
+		return error_set(error, STATUS_INVALID_ARGUMENT, "'%s' is larger than %zu bytes", path, maximum);
 	}
 	size = (size_t)information.st_size;
 	*text = memory_new(size + 1);

@@ -7,6 +7,8 @@
 #include "base/bytes.h"
 #include "base/status.h"
 
+#include <stdio.h>
+
 /* Names of the folders in `path` that are no dot files, sorted; free each and the array. */
 enum status folder_list(const char *path, char ***names, size_t *count, struct error *error);
 
@@ -24,6 +26,9 @@ char *folder_likely_name(const char *path, const char *name);
 
 /* A number that changes when any name, size or time of modification below `path` does. */
 uint64_t folder_stamp(const char *path);
+
+/* To read. NULL with errno, which is EINVAL where that is a FIFO, a socket or a device: nobody waits for those. */
+FILE *file_open(const char *path);
 
 /* The whole file (at most `maximum` bytes), or STATUS_NOT_FOUND. free() *text. */
 enum status file_read(const char *path, size_t maximum, char **text, size_t *length, struct error *error);

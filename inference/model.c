@@ -162,13 +162,15 @@ model_lose_row_trust(struct model *model, enum row_standing why, const char *evi
 		row_record_lose(model->row_record, (int)why, model->rows.tolerance);
 		row_trust_count_loss();
 	}
-	log_warning("model '%.*s' version %" PRId64
-		    " does not keep the rows of a batch apart: %s. From now on each request "
-		    "runs by itself and is cached whole; to have it so from the start, %s",
-		    BYTES_ARGS(model->config.name), model->version, evidence,
-		    model->ensemble != NULL ? "set the parameter response_cache.granularity to request"
-					    : "state max_batch_size: 0, and dims with the batch dimension, in its "
-					      "config.pbtxt");
+	log_warning(
+		"model '%.*s' version %" PRId64
+		" does not keep the rows of a batch apart: %s. From now on each request "
+		"runs by itself and is cached whole; to have it so from the start, %s. If it may differ so much, set "
+		"response_cache.audit_tolerance, or response_cache.audit to 0",
+		BYTES_ARGS(model->config.name), model->version, evidence,
+		model->ensemble != NULL ? "set the parameter response_cache.granularity to request"
+					: "state max_batch_size: 0, and dims with the batch dimension, in its "
+					  "config.pbtxt");
 	if (own && model->ensemble != NULL) {
 		distrust_members(model);
 	}

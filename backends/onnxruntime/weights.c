@@ -602,6 +602,9 @@ walk(struct weights *weights, struct bytes model, struct error *error)
 {
 	enum status status;
 
+	if (model.length == 0) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "the model's file is empty");
+	}
 	if (model.length > MODEL_MAX) {
 		return error_set(
 			error, STATUS_INVALID_ARGUMENT,

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -543,3 +544,19 @@ def test_a_model_file_in_the_place_of_a_folder(serve, repository):
     subprocess.run(["bash", "-c", command], check=True, timeout=10)
     again = serve(repository)
     same(infer(again, "resnet", {"INPUT0": np.float32([[3]])})["OUTPUT0"], np.float32([[6]]))
+
+
+@pytest.mark.parametrize("file", ["config.pbtxt", "labels.txt"])
+def test_a_fifo_in_the_place_of_a_file_holds_nobody_up(serve, repository, file):
+    folder = repository.scale("scale", {1: 2.0})
+    if file != "config.pbtxt":
+        config = folder / "config.pbtxt"
+        config.write_text('output [ { name: "OUTPUT0" data_type: TYPE_FP32 dims: [ -1 ] label_filename: "labels.txt" } ]')
+    else:
+        (folder / file).unlink(missing_ok=True)
+    os.mkfifo(folder / file)
+    server = serve(repository.add("simple"), EXPLICIT)
+    reply = server.post("/v2/repository/models/scale/load")
+    assert reply.status in (400, 500) and file in reply.error and "no regular file" in reply.error
+    server.load("simple")
+    ask_simple(server)
