@@ -172,14 +172,19 @@ class Sentinels:
         eventually(lambda: redis.command("ROLE")[0] == b"slave", "the old master as a replica", patience)
 
     def _hands_over(self, new):
-        """Asked for again until it is done, as the sentinels may give a failover up."""
+        """Asked for again where the sentinels give a failover up; not sooner, or they would go back."""
         if self.master() is new:
             return True
         try:
             self.sentinels[0].command("SENTINEL", "FAILOVER", self.name)
         except RedisError as refusal:
             assert "NOGOODSLAVE" in str(refusal) or "INPROG" in str(refusal), refusal
-        return False
+            if "NOGOODSLAVE" in str(refusal):
+                return False
+        try:
+            return eventually(lambda: self.master() is new, "the end of a failover", 8)
+        except pytest.fail.Exception:
+            return False
 
     def wait_master(self, redis):
         eventually(lambda: self.master() is redis, "another master by the sentinels' word")
