@@ -38,12 +38,11 @@ labels_read(const char *folder, struct bytes name, struct labels **labels, struc
 
 	if (file == NULL) {
 		const char *reason = errno == EINVAL ? "it is no regular file" : strerror(errno);
-		char *likely = folder_likely_name(folder, strrchr(path, '/') + 1);
+		char *hint = folder_hint(path);
 
-		(void)error_set(error, STATUS_INVALID_ARGUMENT, "cannot read label file '%s': %s%s%s%s", path, reason,
-				likely == NULL ? "" : "; did you mean '", likely == NULL ? "" : likely,
-				likely == NULL ? "" : "'?");
-		free(likely);
+		(void)error_set(error, STATUS_INVALID_ARGUMENT, "cannot read label file '%s': %s%s", path, reason,
+				hint);
+		free(hint);
 		free(path);
 		return error->status;
 	}

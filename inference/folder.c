@@ -1,6 +1,7 @@
 #include "inference/folder.h"
 
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/option.h"
 
@@ -115,8 +116,8 @@ extension(const char *name)
 	return dot == NULL ? "" : dot;
 }
 
-char *
-folder_likely_name(const char *folder, const char *name)
+static char *
+likely_name(const char *folder, const char *name)
 {
 	struct dirent **items = NULL;
 	int count = scandir(folder, &items, NULL, alphasort);
@@ -184,23 +185,26 @@ folder_stamp(const char *path)
 	return stamp_below(path, 0, 0);
 }
 
+char *
+folder_hint(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *folder = memory_format("%.*s", (int)(slash - path), path);
+	char *likely = likely_name(folder, slash + 1);
+	char *hint = likely == NULL ? memory_text("") : memory_format("; did you mean '%s'?", likely);
+
+	free(likely);
+	free(folder);
+	return hint;
+}
+
 FILE *
 file_open(const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold up the server */
-	struct stat information;
-	FILE *file;
+	int fd = file_open_regular(path);
+	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
 
-	if (fd < 0) {
-		return NULL;
-	}
-	if (fstat(fd, &information) != 0 || !S_ISREG(information.st_mode)) {
-		(void)close(fd);
-		errno = S_ISDIR(information.st_mode) ? EISDIR : EINVAL;
-		return NULL;
-	}
-	file = fdopen(fd, "r");
-	if (file == NULL) {
+	if (file == NULL && fd >= 0) {
 		(void)close(fd);
 	}
 	return file;

@@ -20,9 +20,11 @@ bool folder_exists(const char *path);
 /* Is it a relative path of ordinary components, so that it does not lead out of a folder that it is appended to? */
 bool folder_path_is_inside(struct bytes relative);
 
-/* What perhaps was meant by a name that is not there: one that is near, or the only one with that ending. free() it;
- * NULL. */
-char *folder_likely_name(const char *path, const char *name);
+/*
+ * "; did you mean 'NAME'?" where a file is not there (`path` has a slash) and another in its folder is near, or is the
+ * only one with that ending; else "". free() it.
+ */
+char *folder_hint(const char *path);
 
 /* A number that changes when any name, size or time of modification below `path` does. */
 uint64_t folder_stamp(const char *path);

@@ -1,11 +1,11 @@
 #include "inference/model_files.h"
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "inference/folder.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -62,8 +62,8 @@ read_open(struct model_files *files, int fd, const char *path, struct backend_fi
 	struct stat after;
 	enum status status;
 
-	if (fstat(fd, &before) != 0 || !S_ISREG(before.st_mode)) {
-		return error_set(error, STATUS_INVALID_ARGUMENT, "'%s' is not a regular file", path);
+	if (fstat(fd, &before) != 0) {
+		return error_set(error, STATUS_UNAVAILABLE, "cannot read '%s': %s", path, strerror(errno));
 	}
 	file->length = (size_t)before.st_size;
 	if (file->length > 0) {
@@ -90,16 +90,25 @@ read_open(struct model_files *files, int fd, const char *path, struct backend_fi
 static enum status
 not_there(const char *path, struct error *error)
 {
-	const char *slash = strrchr(path, '/');
-	char *folder = memory_format("%.*s", (int)(slash - path), path);
-	char *likely = folder_likely_name(folder, slash + 1);
+	char *hint = folder_hint(path);
 
-	(void)error_set(error, STATUS_NOT_FOUND, "unable to find '%s'%s%s%s", path,
-			likely == NULL ? "" : "; did you mean '", likely == NULL ? "" : likely,
-			likely == NULL ? "" : "'?");
-	free(likely);
-	free(folder);
+	(void)error_set(error, STATUS_NOT_FOUND, "unable to find '%s'%s", path, hint);
+	free(hint);
 	return error->status;
+}
+
+static enum status
+cannot_open(const char *path, struct error *error)
+{
+	switch (errno) {
+	case ENOENT:
+		return not_there(path, error);
+	case EISDIR:
+	case EINVAL:
+		return error_set(error, STATUS_INVALID_ARGUMENT, "'%s' is not a regular file", path);
+	default:
+		return error_set(error, STATUS_UNAVAILABLE, "cannot read '%s': %s", path, strerror(errno));
+	}
 }
 
 static enum status
@@ -118,11 +127,9 @@ read_file(struct backend_files *base, const char *name, struct backend_file *fil
 				 base->path);
 	}
 	path = memory_format("%s/%s", base->path, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold up the server */
+	fd = file_open_regular(path);
 	if (fd < 0) {
-		status = errno == ENOENT
-				 ? not_there(path, error)
-				 : error_set(error, STATUS_UNAVAILABLE, "cannot read '%s': %s", path, strerror(errno));
+		status = cannot_open(path, error);
 	} else {
 		digest_add(files->digest, bytes_make(&relative.length, sizeof(relative.length)));
 		digest_add(files->digest, relative);

@@ -1,15 +1,14 @@
 #include "plugins/generation.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "plugins/triton.h"
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define FORMAT "2" /* of what is kept: plugins/entry.h */
@@ -110,21 +109,19 @@ refuse_file(const char *path, const char *why, struct error *error)
 static FILE *
 open_file(const char *path, struct error *error)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int fd = file_open_regular(path);
 	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
-	struct stat is;
 
+	if (fd < 0 && (errno == EISDIR || errno == EINVAL)) {
+		(void)refuse_file(path, "is not a file", error);
+		return NULL;
+	}
 	if (file == NULL) {
 		(void)error_set(error, STATUS_INVALID_ARGUMENT, "cannot read generation_file '%s': %s", path,
 				strerror(errno));
 		if (fd >= 0) {
 			(void)close(fd);
 		}
-		return NULL;
-	}
-	if (fstat(fd, &is) != 0 || !S_ISREG(is.st_mode)) {
-		(void)refuse_file(path, "is not a file", error);
-		(void)fclose(file);
 		return NULL;
 	}
 	return file;
