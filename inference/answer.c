@@ -521,12 +521,12 @@ try_again(struct slice *slice, enum slice_retry how)
 	slice->failure = NULL;
 	slice->shared = false;
 	request->scattered = request->scattered || request->by_row;
-	if (how == RETRY_JOINED) {
-		mode.shared = true;
-		mode.looks = true;
-	} else {
+	if (how == RETRY_ALONE) {
 		slice->retried = true;
 		mode.alone = true;
+	} else {
+		mode.shared = true;
+		mode.looks = true;
 	}
 	start_again(slice, mode);
 }

@@ -229,8 +229,7 @@ misshapen_output(const struct blob *entry, int64_t rows)
 	return -1;
 }
 
-/* Does the model keep the rows of the batch apart, as far as shapes tell? Where it does not, it is not trusted again.
- */
+/* Does the model keep the rows of the batch apart, as far as shapes tell? Else it is not trusted again. */
 static bool
 check_rows(struct batch *batch, const struct blob *entry)
 {

@@ -99,6 +99,7 @@ value_usable(struct engine_lane *lane, struct model *model, const struct cache_k
 
 struct rows_purge {
 	struct cache_purge purge; /* first */
+	struct rows_purge *next;
 	struct engine_lane *lane;
 	char *name;
 	char version[24];
@@ -125,57 +126,49 @@ on_rows_purged(struct cache_purge *purge)
 	lane_less_underway(lane);
 }
 
-static void
-start_purge(struct engine_lane *lane, struct bytes name, int64_t version, struct model *model)
+static struct rows_purge *
+rows_purge_new(struct bytes name, int64_t version)
 {
 	struct rows_purge *rows = memory_new(sizeof(*rows));
 
-	rows->lane = lane;
 	rows->name = memory_format("%.*s", BYTES_ARGS(name));
-	rows->model = model == NULL ? NULL : model_ref(model);
 	(void)snprintf(rows->version, sizeof(rows->version), "%" PRId64, version);
 	rows->purge = (struct cache_purge){
 		.model = bytes_text(rows->name), .version = bytes_text(rows->version), .done = on_rows_purged};
-	lane->underway++;
-	if (engine_purge(lane, &rows->purge)) {
-		on_rows_purged(&rows->purge);
-	}
+	return rows;
 }
-
-struct purge_list {
-	struct {
-		char *name;
-		int64_t version;
-	} * models;
-	size_t count;
-};
 
 static void
 add_ensemble(void *context, struct bytes name, int64_t version)
 {
-	struct purge_list *list = context;
+	struct rows_purge *first = context;
+	struct rows_purge *rows = rows_purge_new(name, version);
 
-	list->models = memory_grow(list->models, list->count + 1, sizeof(*list->models));
-	list->models[list->count].name = memory_format("%.*s", BYTES_ARGS(name));
-	list->models[list->count++].version = version;
+	rows->next = first->next;
+	first->next = rows;
 }
 
 void
 lane_purge_rows(struct engine_lane *lane, struct model *model)
 {
-	struct purge_list list = {0};
+	struct rows_purge *rows;
+	struct rows_purge *next;
 
 	if (!row_trust_taints_store(&model->rows) || lane->cache == NULL || lane->cache->ops->purge == NULL ||
 	    !row_trust_begin_purge(&model->rows, clock_now_ns())) {
 		return;
 	}
-	model_each_ensemble_of(model, add_ensemble, &list);
-	start_purge(lane, model->config.name, model->version, model);
-	for (size_t i = 0; i < list.count; i++) {
-		start_purge(lane, bytes_text(list.models[i].name), list.models[i].version, NULL);
-		free(list.models[i].name);
+	rows = rows_purge_new(model->config.name, model->version);
+	rows->model = model_ref(model);
+	model_each_ensemble_of(model, add_ensemble, rows);
+	for (; rows != NULL; rows = next) {
+		next = rows->next; /* it goes with its end */
+		rows->lane = lane;
+		lane->underway++;
+		if (engine_purge(lane, &rows->purge)) {
+			on_rows_purged(&rows->purge);
+		}
 	}
-	free(list.models);
 }
 
 /* --- The secret --- */

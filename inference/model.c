@@ -85,7 +85,6 @@ model_output_shape(const struct model *model, size_t index, const struct backend
 
 /* --- Rows --- */
 
-/* Looks at the models that an ensemble is made of, where any model has lost its trust since that was done last. */
 static void
 raise_to(_Atomic uint64_t *at, uint64_t value)
 {
@@ -95,6 +94,7 @@ raise_to(_Atomic uint64_t *at, uint64_t value)
 	}
 }
 
+/* Looks at the models that an ensemble is made of, where any model has lost its trust since that was done last. */
 static uint64_t
 member_losses(struct model *model)
 {
@@ -187,7 +187,6 @@ enter_ensemble(struct model *model)
 	if (model->ensemble != NULL) {
 		(void)pthread_mutex_lock(&ensembles_mutex);
 		LIST_INSERT_HEAD(&ensembles, model, loaded);
-		model->is_entered = true;
 		(void)pthread_mutex_unlock(&ensembles_mutex);
 	}
 }
@@ -195,7 +194,7 @@ enter_ensemble(struct model *model)
 static void
 remove_ensemble(struct model *model)
 {
-	if (model->is_entered) {
+	if (model->ensemble != NULL && model->row_record != NULL) { /* it was entered */
 		(void)pthread_mutex_lock(&ensembles_mutex);
 		LIST_REMOVE(model, loaded);
 		(void)pthread_mutex_unlock(&ensembles_mutex);

@@ -27,7 +27,6 @@ struct model {
 	void *unused_context;
 	SLIST_ENTRY(model) closing; /* the owner's */
 	LIST_ENTRY(model) loaded;   /* of ensembles, to be found by their models */
-	bool is_entered;
 
 	int64_t version;
 	struct model_config config;

@@ -93,9 +93,11 @@ const char *row_standing_name(enum row_standing standing);
  * `count` answers were put together. How many of them are to be audited as belonging to the first ones: as many as are
  * left of these. Nobody gets one of them without a verdict; who cannot have it gives the audit back.
  */
-bool row_trust_is_new(const struct row_trust *trust); /* some are left */
 uint64_t row_trust_first_audits(struct row_trust *trust, uint64_t count);
 void row_trust_give_back(struct row_trust *trust, uint64_t count);
+
+/* Are some of the first ones left? */
+bool row_trust_is_new(const struct row_trust *trust);
 
 /* The same, later: is one of them to be audited, as one in ROW_TRUST_SAMPLE is while that can be afforded? */
 #define ROW_TRUST_SAMPLE 4096

@@ -213,10 +213,8 @@ on_job_mail(struct loop_mail *mail)
 	if (trip->model->ensemble != NULL && job->ran && !trip->mode.audits) {
 		(void)atomic_fetch_add(&trip->model->rows.run_ns, job->finished_ns - job->started_ns);
 	}
-	if (model_row_losses(trip->model) !=
-	    trip->row_losses) { /* it may have run beside others; who waits asks again */
-		trip->mode.stores = false;
-	}
+	/* Else it may have run beside others. Who waits asks again. */
+	trip->mode.stores = trip->mode.stores && model_row_losses(trip->model) == trip->row_losses;
 	if (job->by_row && (job->rows_inseparable || !model_by_row(trip->model))) {
 		trip_fail(trip, STATUS_INTERNAL, "the rows of the model's outputs cannot be told apart", RETRY_NOT);
 	} else if (job->status == STATUS_OK) {

@@ -177,16 +177,18 @@ static struct bytes
 target_path(struct bytes target)
 {
 	const uint8_t *query = memchr(target.at, '?', target.length);
+	size_t scheme;
 	struct bytes rest;
 	const uint8_t *slash;
 
 	if (query != NULL) {
 		target.length = (size_t)(query - target.at);
 	}
-	if (target.length == 0 || target.at[0] == '/' || scheme_length(target) == 0) {
+	scheme = bytes_starts_with(target, "/") ? 0 : scheme_length(target);
+	if (scheme == 0) {
 		return target;
 	}
-	rest = bytes_skip(target, scheme_length(target));
+	rest = bytes_skip(target, scheme);
 	slash = memchr(rest.at, '/', rest.length);
 	return slash == NULL ? bytes_text("/") : bytes_skip(rest, (size_t)(slash - rest.at));
 }

@@ -18,8 +18,8 @@ in_oneof(const ProtobufCFieldDescriptor *field)
 	return (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0;
 }
 
-static const char *
-hint_of(const char *const *names, size_t count, const char *name, char *hint)
+static void
+write_hint(const char *const *names, size_t count, const char *name, char *hint)
 {
 	const char *near = option_nearest(names, count, bytes_text(name));
 
@@ -27,7 +27,6 @@ hint_of(const char *const *names, size_t count, const char *name, char *hint)
 	if (near != NULL) {
 		(void)snprintf(hint, PROTO_HINT_SIZE, ", did you mean \"%s\"?", near);
 	}
-	return hint;
 }
 
 const char *
@@ -38,7 +37,7 @@ proto_field_hint(const ProtobufCMessageDescriptor *type, const char *name, char 
 	for (unsigned i = 0; i < type->n_fields; i++) {
 		names[i] = type->fields[i].name;
 	}
-	(void)hint_of(names, type->n_fields, name, hint);
+	write_hint(names, type->n_fields, name, hint);
 	free(names);
 	return hint;
 }
@@ -51,7 +50,7 @@ proto_value_hint(const ProtobufCEnumDescriptor *type, const char *name, char hin
 	for (unsigned i = 0; i < type->n_values; i++) {
 		names[i] = type->values[i].name;
 	}
-	(void)hint_of(names, type->n_values, name, hint);
+	write_hint(names, type->n_values, name, hint);
 	free(names);
 	return hint;
 }
