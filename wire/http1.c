@@ -129,6 +129,7 @@ static void
 start_message(struct http1_parser *parser)
 {
 	llhttp_init(&parser->llhttp, HTTP_REQUEST, &settings);
+	llhttp_set_lenient_chunked_length(&parser->llhttp, 1);
 	parser->llhttp.data = parser;
 	parser->url = (struct span){0};
 	parser->header_count = 0;
@@ -193,28 +194,35 @@ target_path(struct bytes target)
 	return slash == NULL ? bytes_text("/") : bytes_skip(rest, (size_t)(slash - rest.at));
 }
 
+static enum http1_method
+method_of(const llhttp_t *llhttp)
+{
+	switch (llhttp->method) {
+	case HTTP_GET:
+		return HTTP1_GET;
+	case HTTP_POST:
+		return HTTP1_POST;
+	case HTTP_HEAD:
+		return HTTP1_HEAD;
+	case HTTP_OPTIONS:
+		return HTTP1_OPTIONS;
+	default:
+		return HTTP1_OTHER;
+	}
+}
+
 static void
 fill_request(struct http1_parser *parser, struct http1_request *request)
 {
 	llhttp_t *llhttp = &parser->llhttp;
+	bool both = (llhttp->flags & F_CHUNKED) != 0 && (llhttp->flags & F_CONTENT_LENGTH) != 0;
+	bool old = llhttp->http_major == 1 && llhttp->http_minor == 0;
 
-	switch (llhttp->method) {
-	case HTTP_GET:
-		request->method = HTTP1_GET;
-		break;
-	case HTTP_POST:
-		request->method = HTTP1_POST;
-		break;
-	case HTTP_HEAD:
-		request->method = HTTP1_HEAD;
-		break;
-	default:
-		request->method = HTTP1_OTHER;
-		break;
-	}
+	request->method = method_of(llhttp);
 	request->path = target_path(view(parser, parser->url));
-	request->keep_alive = llhttp_should_keep_alive(llhttp) != 0;
-	request->version_1_0 = llhttp->http_major == 1 && llhttp->http_minor == 0;
+	request->keep_alive =
+		llhttp_should_keep_alive(llhttp) != 0 && !both && !(old && (llhttp->flags & F_CHUNKED) != 0);
+	request->version_1_0 = old;
 	request->chunked = (llhttp->flags & F_CHUNKED) != 0;
 	request->content_length = request->chunked ? 0 : llhttp->content_length;
 	request->header_count = parser->header_count;
@@ -222,6 +230,47 @@ fill_request(struct http1_parser *parser, struct http1_request *request)
 		request->headers[i].name = view(parser, parser->headers[i].name);
 		request->headers[i].value = field_value(parser, parser->headers[i].value);
 	}
+	request->host = http1_header(request, "host");
+}
+
+/* uri-host [ ":" port ], which may be empty (RFC 9110 section 7.2); only what could mislead somebody is looked for. */
+static bool
+is_host(struct bytes host)
+{
+	for (size_t i = 0; i < host.length; i++) {
+		if (host.at[i] <= ' ' || host.at[i] >= 0x7f || strchr("/@,\\?#\"<>", host.at[i]) != NULL) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* What llhttp lets pass, or would find only when it reads on, which is not done for a body of known length. */
+static const char *
+fault_of_head(const struct http1_parser *parser, const struct http1_request *request)
+{
+	const llhttp_t *llhttp = &parser->llhttp;
+	size_t hosts = 0;
+
+	if ((llhttp->flags & F_TRANSFER_ENCODING) != 0 && (llhttp->flags & F_CHUNKED) == 0) {
+		return "request has invalid Transfer-Encoding";
+	}
+	if (llhttp->method == HTTP_CONNECT) {
+		return "CONNECT is not supported";
+	}
+	if (llhttp->http_major != 1) {
+		return "unsupported HTTP version";
+	}
+	for (size_t i = 0; i < request->header_count; i++) {
+		hosts += bytes_equal_nocase(request->headers[i].name, "host");
+	}
+	if (hosts > 1) {
+		return "request has more than one Host field";
+	}
+	if (hosts == 0) {
+		return request->version_1_0 ? NULL : "request has no Host field";
+	}
+	return is_host(request->host) ? NULL : "request has an invalid Host field";
 }
 
 enum http1_progress
@@ -229,6 +278,7 @@ http1_feed_head(struct http1_parser *parser, struct bytes buffer, size_t from, s
 		size_t *used)
 {
 	llhttp_errno_t outcome;
+	const char *fault;
 
 	if (from == 0) {
 		start_message(parser);
@@ -241,20 +291,12 @@ http1_feed_head(struct http1_parser *parser, struct bytes buffer, size_t from, s
 	if (!parser->head_done || outcome != HPE_PAUSED) {
 		return parser->too_many ? HTTP1_TOO_LARGE : HTTP1_MALFORMED;
 	}
-	/* llhttp would find these when it reads on, which is not done for a body of known length. */
-	if ((parser->llhttp.flags & F_TRANSFER_ENCODING) != 0 && (parser->llhttp.flags & F_CHUNKED) == 0) {
-		llhttp_set_error_reason(&parser->llhttp, "request has invalid Transfer-Encoding");
-		return HTTP1_MALFORMED;
-	}
-	if (parser->llhttp.method == HTTP_CONNECT) {
-		llhttp_set_error_reason(&parser->llhttp, "CONNECT is not supported");
-		return HTTP1_MALFORMED;
-	}
-	if (parser->llhttp.http_major != 1) {
-		llhttp_set_error_reason(&parser->llhttp, "unsupported HTTP version");
-		return HTTP1_MALFORMED;
-	}
 	fill_request(parser, request);
+	fault = fault_of_head(parser, request);
+	if (fault != NULL) {
+		llhttp_set_error_reason(&parser->llhttp, fault);
+		return HTTP1_MALFORMED;
+	}
 	*used = (size_t)((const uint8_t *)llhttp_get_error_pos(&parser->llhttp) - buffer.at);
 	return HTTP1_DONE;
 }

@@ -13,7 +13,8 @@
 
 #define HTTP1_HEADERS_MAX 64
 
-enum http1_method { HTTP1_OTHER, HTTP1_GET, HTTP1_POST, HTTP1_HEAD };
+/* Bits, so that a set of methods is a mask. */
+enum http1_method { HTTP1_OTHER = 0, HTTP1_GET = 1, HTTP1_POST = 2, HTTP1_HEAD = 4, HTTP1_OPTIONS = 8 };
 
 struct http1_header {
 	struct bytes name;
@@ -24,7 +25,8 @@ struct http1_header {
 struct http1_request {
 	enum http1_method method;
 	struct bytes path; /* without query, scheme and authority; still percent-encoded */
-	bool keep_alive;
+	struct bytes host; /* the Host field */
+	bool keep_alive;   /* as the peer wants it, and as it is safe */
 	bool version_1_0;
 	bool chunked;
 	uint64_t content_length;
@@ -40,7 +42,10 @@ struct http1_parser *http1_new(void);
 void http1_free(struct http1_parser *parser);
 
 /*
- * Reads a head. `buffer` holds the message from its first byte; bytes before `from` were fed before (the buffer may
+ * Reads a head, by the rules of RFC 9112: exactly one Host field with HTTP/1.1 (section 3.2), and a message with both
+ * Transfer-Encoding and Content-Length is read by the former and is the connection's last (section 6.3).
+ *
+ * `buffer` holds the message from its first byte; bytes before `from` were fed before (the buffer may
  * have moved since). On HTTP1_DONE *request is filled and *used says how many bytes the head has. `from` 0 starts a new
  * message. HTTP1_TOO_LARGE: more than HTTP1_HEADERS_MAX fields.
  */

@@ -51,7 +51,7 @@ test_head_in_pieces(void **state)
 static void
 test_chunks_in_pieces(void **state)
 {
-	static const char head[] = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+	static const char head[] = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
 	static const char chunks[] = "3;x=y\r\nabc\r\n4\r\ndefg\r\n0\r\nTrailer: t\r\n\r\nNEXT";
 	size_t total = sizeof(chunks) - 1;
 
@@ -92,7 +92,7 @@ test_chunks_are_bounded(void **state)
 
 	(void)state;
 	buf_init(&body, 4);
-	assert_int_equal(http1_feed_head(parser, bytes_text("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), 0,
+	assert_int_equal(http1_feed_head(parser, bytes_text("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"), 0,
 					 &request, &used),
 			 HTTP1_DONE);
 	assert_int_equal(http1_feed_chunks(parser, bytes_text("5\r\nabcde\r\n0\r\n\r\n"), &body, &used),
@@ -107,14 +107,19 @@ test_malformed(void **state)
 	static const char *const heads[] = {
 		"GARBAGE\r\n\r\n",
 		"GET /\r\nHost: x\r\n\r\n",
-		"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-		"GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-		"GET / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
-		"GET / HTTP/1.1\r\nBad Name: x\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: h\r\nBad Name: x\r\n\r\n",
 		"GET / HTTP/1.1\nHost: x\n\n",
-		"POST / HTTP/1.1\r\nTransfer-Encoding: identity\r\n\r\n",
-		"POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n",
-		"CONNECT h:1 HTTP/1.1\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: identity\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n",
+		"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n",
+		"GET / HTTP/1.1\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: h\r\nHOST: h\r\n\r\n",
+		"GET / HTTP/1.0\r\nHost: h\r\nHost: g\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: user@h\r\n\r\n",
 	};
 
 	(void)state;
@@ -138,9 +143,11 @@ test_targets_and_closing(void **state)
 	size_t used;
 
 	(void)state;
-	assert_int_equal(http1_feed_head(parser, bytes_text("GET http://h/v2?q HTTP/1.1\r\nConnection: close\r\n\r\n"),
-					 0, &request, &used),
-			 HTTP1_DONE);
+	assert_int_equal(
+		http1_feed_head(parser,
+				bytes_text("GET http://h/v2?q HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"), 0,
+				&request, &used),
+		HTTP1_DONE);
 	assert_bytes(request.path, "/v2");
 	assert_false(request.keep_alive);
 	assert_int_equal(http1_feed_head(parser, bytes_text("GET HttpS://[::1]:8/v2/a HTTP/1.1\r\nHost: h\r\n\r\n"), 0,
@@ -157,13 +164,43 @@ test_targets_and_closing(void **state)
 	http1_free(parser);
 }
 
+/* RFC 9112 section 6.3: the transfer coding counts, and the connection is not used again. */
+static void
+test_both_lengths(void **state)
+{
+	static const char *const heads[] = {
+		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n",
+		"POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(heads) / sizeof(*heads); i++) {
+		struct http1_parser *parser = http1_new();
+		struct http1_request request;
+		struct buf body;
+		size_t used;
+
+		buf_init(&body, 100);
+		assert_int_equal(http1_feed_head(parser, bytes_text(heads[i]), 0, &request, &used), HTTP1_DONE);
+		assert_true(request.chunked);
+		assert_false(request.keep_alive);
+		assert_int_equal(request.content_length, 0);
+		assert_int_equal(http1_feed_chunks(parser, bytes_text("2\r\nab\r\n0\r\n\r\n"), &body, &used),
+				 HTTP1_DONE);
+		assert_bytes(buf_bytes(&body), "ab");
+		buf_fini(&body);
+		http1_free(parser);
+	}
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_head_in_pieces),	    cmocka_unit_test(test_chunks_in_pieces),
 		cmocka_unit_test(test_chunks_are_bounded),  cmocka_unit_test(test_malformed),
-		cmocka_unit_test(test_targets_and_closing),
+		cmocka_unit_test(test_targets_and_closing), cmocka_unit_test(test_both_lengths),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
