@@ -11,6 +11,7 @@
 
 static const char *const control_modes[] = {"none", "poll", "explicit", NULL};
 static const char *const log_formats[] = {"default", "ISO8601", "json", NULL};
+static const char *const cache_admins[] = {"loopback", "true", "false", NULL};
 
 static const struct option server_options[] = {
 	{.name = "id",
@@ -108,7 +109,16 @@ static const struct option http_options[] = {
 	 .minimum = 1,
 	 .maximum = INT64_MAX,
 	 .unit = "bytes",
-	 .help = "largest JSON, raw or decompressed body; tensors behind a JSON header have no limit"},
+	 .help = "largest JSON, raw or decompressed body; tensors behind a JSON header may be longer"},
+	{.name = "http-max-inflight-bytes",
+	 .kind = OPTION_SIZE,
+	 .offset = AT(http_max_inflight_bytes),
+	 .minimum = 1,
+	 .maximum = INT64_MAX,
+	 .unit = "bytes",
+	 .help = "what the bodies of all requests that are being read or answered may take together, and so the "
+		 "largest "
+		 "of any; what is more gets 503. Default: a quarter of the memory that this process may use"},
 	{.name = "allow-grpc",
 	 .kind = OPTION_BOOLEAN,
 	 .offset = AT(allow_grpc),
@@ -147,10 +157,14 @@ static const struct option cache_options[] = {
 	 .help = "folder of cache plug-ins, DIR/NAME/libtritoncache_NAME.so, which come before built-in caches of the "
 		 "same name; where it is not given, other names are looked for in /opt/tritonserver/caches"},
 	{.name = "allow-cache-admin",
-	 .kind = OPTION_BOOLEAN,
-	 .offset = AT(allow_cache_admin),
-	 .preset = "false",
-	 .help = "GET /v2/cache and POST /v2/cache/purge on the HTTP port, too, not only on that of metrics"},
+	 .kind = OPTION_CHOICE,
+	 .offset = AT(cache_admin),
+	 .preset = "loopback",
+	 .choices = cache_admins,
+	 .unit = "BOOL",
+	 .help = "POST /v2/cache/purge, on the ports of HTTP and of metrics, and GET /v2/cache on that of HTTP; "
+		 "'loopback': "
+		 "where the port's address is a loopback address"},
 	{.name = "allow-cache-control",
 	 .kind = OPTION_BOOLEAN,
 	 .offset = AT(allow_cache_control),
@@ -390,6 +404,13 @@ append(struct text_list *list, const char *text)
 	list->items[list->count++] = text;
 }
 
+/* May it stand without a value, for "true"? */
+static bool
+is_switch(const struct option *option)
+{
+	return option->kind == OPTION_BOOLEAN || option->choices == cache_admins;
+}
+
 /* Takes arguments[*at] and, where the value stands apart, the next one. */
 static enum status
 take_option(int count, char **arguments, int *at, struct serve_settings *settings, struct error *error)
@@ -406,7 +427,7 @@ take_option(int count, char **arguments, int *at, struct serve_settings *setting
 	}
 	if (value == NULL && next_is_value) {
 		value = arguments[++*at];
-	} else if (value == NULL && found.option != NULL && found.option->kind == OPTION_BOOLEAN) {
+	} else if (value == NULL && found.option != NULL && is_switch(found.option)) {
 		value = "true";
 	}
 	if (value == NULL) {

@@ -30,6 +30,7 @@ struct serve_settings {
 	int64_t http_port;
 	bool reuse_http_port;
 	int64_t http_max_input_size;
+	int64_t http_max_inflight_bytes; /* 0: not given */
 
 	bool allow_grpc;
 	bool allow_metrics;
@@ -39,7 +40,7 @@ struct serve_settings {
 
 	struct text_list cache_configs;
 	char *cache_directory; /* NULL: not given */
-	bool allow_cache_admin;
+	int cache_admin;       /* as the enum of server_options */
 	bool allow_cache_control;
 	int64_t response_cache_byte_size; /* -1: not given */
 	struct text_list backend_configs;

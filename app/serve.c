@@ -3,10 +3,11 @@
 #include "app/cache_config.h"
 #include "backends/echo/echo.h"
 #include "backends/onnxruntime/onnxruntime.h"
+#include "base/block_pool.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/processors.h"
+#include "base/machine.h"
 #include "base/version.h"
 #include "loop/thread.h"
 #include "server/server.h"
@@ -20,7 +21,8 @@
 #include <unistd.h>
 
 #define DEFAULT_BATCH 4
-#define STOPPED SIGUSR1 /* from a loop to the main thread */
+#define IDLE_MEMORY_SHARE 32 /* of the memory that may be used, so much may lie idle for the next requests */
+#define STOPPED SIGUSR1	     /* from a loop to the main thread */
 
 static const struct backend_ops *const backends[] = {&backend_onnxruntime_ops, &backend_echo_ops, NULL};
 
@@ -195,9 +197,11 @@ fill_server_options(struct app *app)
 		.metrics_port = (uint16_t)settings->metrics_port,
 		.allow_metrics = settings->allow_metrics,
 		.max_input_bytes = (size_t)settings->http_max_input_size,
+		.max_inflight_bytes = settings->http_max_inflight_bytes > 0 ? (size_t)settings->http_max_inflight_bytes
+									    : (size_t)(machine_memory() / 4),
 		.model_control = settings->model_control_mode == REPOSITORY_EXPLICIT,
 		.log_file = settings->log_file != NULL ? settings->log_file : "",
-		.allow_cache_admin = settings->allow_cache_admin,
+		.cache_admin = settings->cache_admin,
 		.allow_cache_control = settings->allow_cache_control,
 		.cache = app->cache,
 	};
@@ -367,7 +371,7 @@ configure_log(const struct serve_settings *settings)
 static size_t
 thread_count(const struct serve_settings *settings)
 {
-	return settings->threads > 0 ? (size_t)settings->threads : processors_usable();
+	return settings->threads > 0 ? (size_t)settings->threads : machine_processors();
 }
 
 /* Each connection is a descriptor; the usual soft limit of 1024 is for programs that use select. */
@@ -397,6 +401,7 @@ serve(const struct serve_settings *settings)
 	}
 	configure_log(settings);
 	raise_file_limit();
+	block_pool_start((size_t)(machine_memory() / IDLE_MEMORY_SHARE));
 	(void)sigemptyset(&signals);
 	(void)sigaddset(&signals, SIGINT);
 	(void)sigaddset(&signals, SIGTERM);
@@ -406,6 +411,7 @@ serve(const struct serve_settings *settings)
 	if (start(&app, &error) != STATUS_OK) {
 		log_error("%s", error.text);
 		tear_down(&app);
+		block_pool_stop();
 		log_close();
 		return 1;
 	}
@@ -418,6 +424,7 @@ serve(const struct serve_settings *settings)
 	repository_hurry(app.repository);
 	stop_workers(&app, &signals);
 	tear_down(&app);
+	block_pool_stop();
 	log_info("stopped");
 	log_close();
 	return 0;

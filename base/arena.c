@@ -1,9 +1,9 @@
 #include "base/arena.h"
 
 #include "base/address_sanitizer.h"
+#include "base/block_pool.h"
 
 #include <stdalign.h>
-#include <stdlib.h>
 
 #define ARENA_BLOCK_SIZE ((size_t)4096)
 #define ARENA_SMALL_BLOCK_SIZE ((size_t)992) /* with its header within the 1,032 bytes of glibc's tcache */
@@ -12,6 +12,7 @@
 struct arena_block {
 	struct arena_block *next;
 	size_t size;
+	uint16_t kind; /* see base/block_pool.h */
 	alignas(ARENA_ALIGNMENT) uint8_t data[];
 };
 
@@ -28,12 +29,18 @@ arena_init_small(struct arena *arena, size_t maximum)
 }
 
 static void
+free_block(struct arena_block *block)
+{
+	block_give(block, block->kind);
+}
+
+static void
 free_blocks(struct arena_block *block)
 {
 	while (block != NULL) {
 		struct arena_block *next = block->next;
 
-		free(block);
+		free_block(block);
 		block = next;
 	}
 }
@@ -55,11 +62,11 @@ arena_clear(struct arena *arena)
 		for (kept = arena->blocks; kept->next != NULL;) {
 			struct arena_block *next = kept->next;
 
-			free(kept);
+			free_block(kept);
 			kept = next;
 		}
 		if (kept->size > arena->block_size) {
-			free(kept);
+			free_block(kept);
 			kept = NULL;
 		}
 	} else {
@@ -73,12 +80,14 @@ arena_clear(struct arena *arena)
 static bool
 add_block(struct arena *arena, size_t size)
 {
-	struct arena_block *block = malloc(sizeof(*block) + size);
+	uint16_t kind;
+	struct arena_block *block = block_take(sizeof(*block) + size, &kind);
 
 	if (block == NULL) {
 		return false;
 	}
 	block->size = size;
+	block->kind = kind;
 	block->next = arena->blocks;
 	arena->blocks = block;
 	arena->used = 0;

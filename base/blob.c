@@ -1,6 +1,7 @@
 #include "base/blob.h"
 
 #include "base/address_sanitizer.h"
+#include "base/block_pool.h"
 
 #include <stdalign.h>
 #include <stdlib.h>
@@ -15,13 +16,14 @@ _Static_assert(sizeof(struct blob) % alignof(max_align_t) == 0, "data may lie ri
  * of free blocks, which takes several times as long and leaves crumbs.
  */
 static void *
-allocate(size_t size)
+allocate(size_t size, uint16_t *kind)
 {
 	void *start = NULL;
 
 	if (!ADDRESS_SANITIZER) {
-		return malloc(size);
+		return block_take(size, kind);
 	}
+	*kind = 0; /* free takes it */
 	/* So that all of the lead comes before the data, and nothing behind them. */
 	return posix_memalign(&start, BLOB_ALIGNMENT, size) == 0 ? start : NULL;
 }
@@ -30,20 +32,22 @@ struct blob *
 blob_new(size_t length)
 {
 	struct blob *blob;
+	uint16_t kind;
 	uint8_t *start;
 	size_t lead;
 
 	if (length > PTRDIFF_MAX - sizeof(*blob) - LEAD_MAX) {
 		return NULL;
 	}
-	start = allocate(LEAD_MAX + sizeof(*blob) + length);
+	start = allocate(LEAD_MAX + sizeof(*blob) + length, &kind);
 	if (start == NULL) {
 		return NULL;
 	}
 	lead = -((uintptr_t)start + sizeof(*blob)) % BLOB_ALIGNMENT;
 	blob = (struct blob *)(start + lead);
 	atomic_init(&blob->references, 1);
-	blob->lead = (uint32_t)lead;
+	blob->lead = (uint16_t)lead;
+	blob->kind = kind;
 	blob->length = length;
 	return blob;
 }
@@ -63,6 +67,6 @@ void
 blob_unref(struct blob *blob)
 {
 	if (blob != NULL && atomic_fetch_sub_explicit(&blob->references, 1, memory_order_acq_rel) == 1) {
-		free((uint8_t *)blob - blob->lead);
+		block_give((uint8_t *)blob - blob->lead, blob->kind);
 	}
 }

@@ -14,7 +14,8 @@
 
 struct blob {
 	atomic_uint references;
-	uint32_t lead; /* bytes between the start of the allocation and this */
+	uint16_t lead; /* bytes between the start of the allocation and this */
+	uint16_t kind; /* of the allocation; see base/block_pool.h */
 	size_t length;
 	uint8_t data[]; /* aligned by blob_new */
 };

@@ -1,8 +1,12 @@
 #include "base/buf.h"
 
+#include "base/block_pool.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#define LARGE ((size_t)1 << 20)
 
 void
 buf_init(struct buf *buf, size_t maximum)
@@ -13,7 +17,11 @@ buf_init(struct buf *buf, size_t maximum)
 void
 buf_fini(struct buf *buf)
 {
-	free(buf->at);
+	if (buf->capacity >= LARGE) {
+		block_free_later(buf->at);
+	} else {
+		free(buf->at);
+	}
 	*buf = (struct buf){0};
 }
 

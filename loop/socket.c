@@ -87,6 +87,23 @@ socket_accept(int listener)
 	return fd;
 }
 
+bool
+socket_is_loopback(int fd)
+{
+	struct sockaddr_storage address = {0};
+	socklen_t length = sizeof(address);
+	const struct in6_addr *six = &((struct sockaddr_in6 *)&address)->sin6_addr;
+
+	if (getsockname(fd, (struct sockaddr *)&address, &length) != 0) {
+		return false;
+	}
+	if (address.ss_family == AF_INET) {
+		return ntohl(((struct sockaddr_in *)&address)->sin_addr.s_addr) >> 24 == 127;
+	}
+	return address.ss_family == AF_INET6 &&
+	       (IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127));
+}
+
 uint16_t
 socket_port(int fd)
 {

@@ -23,6 +23,9 @@ enum status socket_check_free(const char *address, uint16_t port, struct error *
 /* The next waiting connection (non-blocking, TCP_NODELAY), or -1 with errno. */
 int socket_accept(int listener);
 
+/* Does the socket's own address reach this machine only (127.0.0.0/8, ::1)? */
+bool socket_is_loopback(int fd);
+
 /* The port that the kernel gave, for port 0. */
 uint16_t socket_port(int fd);
 

@@ -90,8 +90,8 @@ send_command(struct exchange *exchange, const struct load_body *body, const stru
 	repository_command(exchange->options->repository, &pending->command);
 }
 
-static bool
-may_control(struct exchange *exchange)
+bool
+admit_model_control(struct exchange *exchange)
 {
 	if (exchange->options->model_control) {
 		return true;
@@ -101,20 +101,52 @@ may_control(struct exchange *exchange)
 	return false;
 }
 
+struct loading {
+	struct load_body body;
+	enum status status;
+	struct error error;
+};
+
+static void
+decode_load(struct exchange *exchange)
+{
+	struct loading *loading = exchange->work_state;
+
+	loading->status = load_body_decode(exchange->body, &exchange->arena, &loading->body, &loading->error);
+}
+
+static void
+start_load(struct exchange *exchange)
+{
+	struct loading *loading = exchange->work_state;
+
+	if (loading->status != STATUS_OK) {
+		reply_error(exchange, &loading->error);
+	} else {
+		send_command(exchange, &loading->body, &(struct repository_command){0});
+	}
+}
+
 void
 handle_load(struct exchange *exchange)
 {
-	struct load_body body;
-	struct error error;
+	struct loading *loading;
 
-	if (!may_control(exchange)) {
+	if (!admit_model_control(exchange)) {
 		return;
 	}
-	if (load_body_decode(exchange->body, &exchange->arena, &body, &error) != STATUS_OK) {
-		reply_error(exchange, &error);
+	loading = arena_get(&exchange->arena, sizeof(*loading));
+	if (loading == NULL) {
+		reply_error_text(exchange, STATUS_UNAVAILABLE, "no memory for the request");
 		return;
 	}
-	send_command(exchange, &body, &(struct repository_command){0});
+	exchange->work_state = loading;
+	if (exchange->body.length > EXCHANGE_LONG) {
+		exchange_work(exchange, exchange->body.length, decode_load, start_load);
+	} else {
+		decode_load(exchange);
+		start_load(exchange);
+	}
 }
 
 void
@@ -123,7 +155,7 @@ handle_unload(struct exchange *exchange)
 	struct error error;
 	bool dependents;
 
-	if (!may_control(exchange)) {
+	if (!admit_model_control(exchange)) {
 		return;
 	}
 	if (unload_body_decode(exchange->body, &dependents, &error) != STATUS_OK) {

@@ -1,4 +1,5 @@
 /* GET /v2/cache and POST /v2/cache/purge */
+#include "server/access.h"
 #include "server/handlers.h"
 #include "wire/admin_body.h"
 
@@ -79,6 +80,9 @@ handle_cache(struct exchange *exchange)
 	struct totals totals = {0};
 	char description[512];
 
+	if (exchange->port->route == http_route && !access_cache_admin(exchange)) { /* metrics are for all to see */
+		return;
+	}
 	if (cache == NULL) {
 		reply_error_text(exchange, STATUS_NOT_FOUND, "this server has no response cache");
 		return;
@@ -134,6 +138,9 @@ handle_purge(struct exchange *exchange)
 	struct purge_body body;
 	struct error error;
 
+	if (!access_cache_admin(exchange)) {
+		return;
+	}
 	if (exchange->options->cache == NULL) {
 		reply_error_text(exchange, STATUS_NOT_FOUND, "this server has no response cache");
 		return;

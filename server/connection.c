@@ -1,14 +1,12 @@
-#include "server/connection.h"
+#include "server/connection_internal.h"
 
 #include "base/memory.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #define BUFFER_SIZE ((size_t)16 * 1024)
@@ -17,58 +15,66 @@
 #define ARENA_MAX ((size_t)1 << 30)
 #define TEXT_MAX ((size_t)2 << 30)
 #define TEXT_KEPT ((size_t)64 * 1024)
-#define TENSOR_ALIGNMENT 64
-#define IOV_AT_ONCE 64
-#define SEND_TOGETHER 2048
 
 /* Seconds without a byte: between requests, inside one, and while the peer does not take its reply. */
 #define IDLE_LIMIT 600
 #define STALL_LIMIT 60
 #define LINGER_LIMIT 5
 
-enum connection_state {
-	READING_HEAD,
-	READING_BODY, /* of known length */
-	READING_CHUNKS,
-	HANDLING, /* the handler has it */
-	WRITING,
-	LINGERING, /* answered early: what the peer still sends is thrown away, so that it reads the answer */
-};
-
-struct connection {
-	TAILQ_ENTRY(connection) lane_entry;
-	struct server_lane *lane;
-	struct loop_watch *watch;
-	exchange_handler (*route)(struct exchange *exchange);
-	int fd;
-	enum connection_state state;
-	bool in_progress; /* inside `advance`: a reply is written there */
-	bool close_after;
-	bool linger_after;
-	bool peer_done; /* the peer will send no more */
-	unsigned active_tick;
-
-	uint8_t *in; /* the head of the message from in[0], what follows behind it */
-	size_t in_capacity;
-	size_t in_length;
-	size_t in_parsed; /* of an unfinished head */
-	size_t head_length;
-	struct http1_parser *parser;
-
-	size_t body_got; /* of READING_BODY into a block */
-	struct buf chunks;
-
-	struct bytes head_out;
-	char head_text[512];
-	size_t written; /* of head and pieces together */
-	size_t total;
-
-	struct exchange exchange;
-};
+/* A head has to come within STALL_LIMIT as a whole; a body or a reply gets as many seconds more as it has SLOWEST
+ * bytes. */
+#define SLOWEST ((size_t)4096)
+#define LINGER_TOTAL 30
 
 static void advance(struct connection *connection);
 
 /* --- Life --- */
+
+bool
+exchange_charge(struct exchange *exchange, size_t bytes)
+{
+	if (!budget_take(server_budget(exchange->lane->server), bytes)) {
+		return false;
+	}
+	exchange->charged += bytes;
+	return true;
+}
+
+void
+exchange_discharge(struct exchange *exchange, size_t bytes)
+{
+	if (bytes > 0) {
+		budget_give(server_budget(exchange->lane->server), bytes);
+		exchange->charged -= bytes;
+	}
+}
+
+static void
+on_work_run(struct offload_work *work)
+{
+	struct exchange *exchange = (struct exchange *)((char *)work - offsetof(struct exchange, work));
+
+	exchange->work_run(exchange);
+}
+
+static void
+on_work_done(struct offload_work *work)
+{
+	struct exchange *exchange = (struct exchange *)((char *)work - offsetof(struct exchange, work));
+
+	exchange->work_done(exchange);
+}
+
+void
+exchange_work(struct exchange *exchange, size_t size, void (*run)(struct exchange *exchange),
+	      void (*done)(struct exchange *exchange))
+{
+	exchange->work_run = run;
+	exchange->work_done = done;
+	exchange->work = (struct offload_work){
+		.loop = exchange->lane->loop, .size = size, .run = on_work_run, .done = on_work_done};
+	offload_post(server_offload(exchange->lane->server), &exchange->work);
+}
 
 static void
 close_connection(struct connection *connection)
@@ -82,7 +88,8 @@ close_connection(struct connection *connection)
 	blob_unref(connection->exchange.body_block);
 	arena_fini(&connection->exchange.arena);
 	buf_fini(&connection->exchange.text);
-	buf_fini(&connection->chunks);
+	body_fini(&connection->body);
+	exchange_discharge(&connection->exchange, connection->exchange.charged);
 	http1_free(connection->parser);
 	free(connection->in);
 	free(connection);
@@ -113,6 +120,7 @@ next_request(struct connection *connection)
 	exchange->body_block = NULL;
 	exchange->body = bytes_make(NULL, 0);
 	exchange->gone = NULL;
+	exchange_discharge(exchange, exchange->charged);
 	exchange->head.method = HTTP1_OTHER;
 	exchange->head.header_count = 0;
 	arena_clear(&exchange->arena);
@@ -128,135 +136,25 @@ next_request(struct connection *connection)
 	connection->in_parsed = 0;
 	connection->head_length = 0;
 	connection->state = READING_HEAD;
-}
-
-/* --- Writing --- */
-
-static const char *
-reason_phrase(int status)
-{
-	switch (status) {
-	case 200:
-		return "OK";
-	case 400:
-		return "Bad Request";
-	case 403:
-		return "Forbidden";
-	case 404:
-		return "Not Found";
-	case 405:
-		return "Not Allowed";
-	case 431:
-		return "Request Header Fields Too Large";
-	case 504:
-		return "Gateway Timeout";
-	case 501:
-		return "Not Implemented";
-	case 503:
-		return "Service Unavailable";
-	default:
-		return "Internal Server Error";
+	connection->phase_tick = connection->lane->ticks;
+	if (connection->in_capacity > BUFFER_SIZE && connection->in_length <= BUFFER_SIZE) { /* after a long head */
+		connection->in_capacity = BUFFER_SIZE;
+		connection->in = memory_grow(connection->in, BUFFER_SIZE, 1);
 	}
 }
 
-static void
-write_head(struct connection *connection)
-{
-	struct exchange *exchange = &connection->exchange;
-	struct buf head = {.at = (uint8_t *)connection->head_text,
-			   .capacity = sizeof(connection->head_text),
-			   .maximum = sizeof(connection->head_text)};
-	size_t length = 0;
-
-	for (size_t i = 0; i < exchange->piece_count; i++) {
-		length += exchange->pieces[i].length;
-	}
-	buf_text(&head, "HTTP/1.1 ");
-	buf_unsigned(&head, (uint64_t)exchange->status);
-	buf_byte(&head, ' ');
-	buf_text(&head, reason_phrase(exchange->status));
-	buf_text(&head, "\r\nContent-Type: ");
-	buf_text(&head, exchange->content_type);
-	buf_text(&head, "\r\n");
-	buf_append(&head, exchange->extra_headers);
-	if (connection->close_after) {
-		buf_text(&head, "Connection: close\r\n");
-	} else if (exchange->head.version_1_0) {
-		buf_text(&head, "Connection: keep-alive\r\n");
-	}
-	buf_text(&head, "Content-Length: ");
-	buf_unsigned(&head, length);
-	buf_text(&head, "\r\n\r\n");
-	assert(buf_ok(&head));			   /* every part of it is ours and short */
-	if (exchange->head.method == HTTP1_HEAD) { /* RFC 9110 section 9.3.2: the length, not the body */
-		exchange->piece_count = 0;
-		length = 0;
-	}
-	connection->head_out = buf_bytes(&head);
-	connection->written = 0;
-	connection->total = head.length + length;
-}
-
-/* What is still to be written, IOV_AT_ONCE pieces of it. */
-static int
-gather(const struct connection *connection, struct iovec *iov)
-{
-	const struct exchange *exchange = &connection->exchange;
-	size_t skip = connection->written;
-	int count = 0;
-
-	for (size_t i = 0; i <= exchange->piece_count && count < IOV_AT_ONCE; i++) {
-		struct bytes piece = i == 0 ? connection->head_out : exchange->pieces[i - 1];
-
-		if (skip >= piece.length) {
-			skip -= piece.length;
-			continue;
-		}
-		piece = bytes_skip(piece, skip);
-		skip = 0;
-		iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)piece.at, .iov_len = piece.length};
-	}
-	return count;
-}
-
-/* Small replies go out in one piece, which costs less than telling the kernel of several. */
-static ssize_t
-write_some(const struct connection *connection)
-{
-	struct iovec iov[IOV_AT_ONCE];
-	int count = gather(connection, iov);
-	uint8_t together[SEND_TOGETHER];
-	size_t length = 0;
-
-	if (connection->total - connection->written > sizeof(together)) {
-		return writev(connection->fd, iov, count);
-	}
-	for (int i = 0; i < count; i++) {
-		memcpy(together + length, iov[i].iov_base, iov[i].iov_len);
-		length += iov[i].iov_len;
-	}
-	return send(connection->fd, together, length, MSG_NOSIGNAL);
-}
+/* --- Replies --- */
 
 /* False: the connection is gone. */
 static bool
 write_reply(struct connection *connection)
 {
-	while (connection->written < connection->total) {
-		ssize_t put = write_some(connection);
-
-		if (put < 0 && errno == EINTR) {
-			continue;
-		}
-		if (put < 0 && errno == EAGAIN) {
-			loop_watch_set(connection->watch, LOOP_WRITE);
-			return true;
-		}
-		if (put < 0) {
-			close_connection(connection);
-			return false;
-		}
-		connection->written += (size_t)put;
+	if (!connection_write(connection)) {
+		close_connection(connection);
+		return false;
+	}
+	if (connection->written < connection->total) {
+		loop_watch_set(connection->watch, LOOP_WRITE);
 	}
 	return true;
 }
@@ -267,6 +165,7 @@ start_lingering(struct connection *connection)
 	(void)shutdown(connection->fd, SHUT_WR);
 	connection->state = LINGERING;
 	connection->active_tick = connection->lane->ticks;
+	connection->phase_tick = connection->lane->ticks;
 	loop_watch_set(connection->watch, LOOP_READ);
 }
 
@@ -294,7 +193,8 @@ connection_reply(struct connection *connection)
 {
 	connection->state = WRITING;
 	connection->active_tick = connection->lane->ticks; /* the peer was not silent while the handler worked */
-	write_head(connection);
+	connection->phase_tick = connection->lane->ticks;
+	connection_begin_reply(connection);
 	if (!connection->in_progress) {
 		advance(connection);
 	}
@@ -308,6 +208,8 @@ refuse(struct connection *connection, int http_status, const char *text)
 {
 	connection->close_after = true;
 	connection->linger_after = true;
+	body_fini(&connection->body);
+	exchange_discharge(&connection->exchange, connection->exchange.charged);
 	reply_http_error(&connection->exchange, http_status, text);
 }
 
@@ -315,24 +217,7 @@ static void
 call_handler(struct connection *connection)
 {
 	connection->state = HANDLING;
-	connection->route (&connection->exchange)(&connection->exchange);
-}
-
-static bool
-expects_continue(const struct http1_request *head)
-{
-	return bytes_equal_nocase(http1_header(head, "expect"), "100-continue");
-}
-
-static void
-send_continue(struct connection *connection)
-{
-	static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
-
-	/* It fits into an empty socket buffer; if it does not get out, the client sends the body all the same. */
-	ssize_t put = write(connection->fd, interim, sizeof(interim) - 1);
-
-	(void)put;
+	connection->exchange.handler(&connection->exchange);
 }
 
 /* 0 where there is none; what is wrong with it is the handler's to say. */
@@ -373,44 +258,97 @@ make_chunk_room(struct connection *connection)
 	connection->in_capacity = connection->in_length + CHUNK_ROOM;
 }
 
-/* A block for a body that does not fit into the buffer, with what has come of it already. */
-static bool
-start_block(struct connection *connection, uint64_t length)
-{
-	struct exchange *exchange = &connection->exchange;
-	size_t json = (size_t)(inference_header_length(&exchange->head) % TENSOR_ALIGNMENT);
-	size_t lead = (TENSOR_ALIGNMENT - json) % TENSOR_ALIGNMENT;
-	size_t there = connection->in_length - connection->head_length;
-
-	exchange->body_block = length > PTRDIFF_MAX ? NULL : blob_new(lead + (size_t)length);
-	if (exchange->body_block == NULL) {
-		return false;
-	}
-	exchange->body = bytes_make(exchange->body_block->data + lead, (size_t)length);
-	memcpy(exchange->body_block->data + lead, connection->in + connection->head_length, there);
-	connection->in_length = connection->head_length;
-	connection->body_got = there;
-	return true;
-}
-
-/* Too large to be taken at all? JSON and raw bodies have a limit; tensors behind a JSON header have none. */
+/* Too large to be taken at all? JSON and raw bodies have a limit; tensors behind a JSON header have the budget's. */
 static bool
 too_large(struct connection *connection, uint64_t length)
 {
 	const struct exchange *exchange = &connection->exchange;
-	uint64_t json = inference_header_length(&exchange->head);
+	uint64_t json = exchange->takes_tensors ? inference_header_length(&exchange->head) : 0;
 	uint64_t limited = json == 0 || json > length ? length : json;
+	size_t budget = server_budget(connection->lane->server)->limit;
 	char text[256];
 
-	if (limited <= exchange->options->max_input_bytes) {
-		return false;
+	if (limited > exchange->body_limit && exchange->body_limit < exchange->options->max_input_bytes) {
+		(void)snprintf(text, sizeof(text),
+			       "request body of %" PRIu64 " bytes exceeds the %zu bytes that this path takes", limited,
+			       exchange->body_limit);
+		refuse(connection, 400, text);
+		return true;
+	}
+	if (limited > exchange->options->max_input_bytes) {
+		(void)snprintf(text, sizeof(text),
+			       "request JSON size of %" PRIu64
+			       " bytes exceeds the maximum allowed input size of %zu bytes. Use "
+			       "--http-max-input-size to increase the limit.",
+			       limited, exchange->options->max_input_bytes);
+		refuse(connection, 400, text);
+		return true;
+	}
+	if (length > budget) {
+		(void)snprintf(text, sizeof(text),
+			       "request body of %" PRIu64
+			       " bytes is larger than what all bodies in flight may take, %zu "
+			       "bytes. Use --http-max-inflight-bytes to increase the limit.",
+			       length, budget);
+		refuse(connection, 413, text);
+		return true;
+	}
+	return false;
+}
+
+static void
+refuse_body(struct connection *connection, enum body_outcome outcome)
+{
+	char text[256];
+
+	if (outcome == BODY_NO_MEMORY) {
+		refuse(connection, 503, "no memory for a request body of this size");
+		return;
 	}
 	(void)snprintf(text, sizeof(text),
-		       "request JSON size of %" PRIu64
-		       " bytes exceeds the maximum allowed input size of %zu bytes. Use "
-		       "--http-max-input-size to increase the limit.",
-		       limited, exchange->options->max_input_bytes);
-	refuse(connection, 400, text);
+		       "the request bodies in flight have used up the %zu bytes that they may take together: try again "
+		       "later. Use --http-max-inflight-bytes to increase the limit.",
+		       server_budget(connection->lane->server)->limit);
+	refuse(connection, 503, text);
+}
+
+/* A block for a body that does not fit into the buffer, with what has come of it already. */
+static void
+start_block(struct connection *connection, uint64_t length)
+{
+	struct exchange *exchange = &connection->exchange;
+	size_t json = (size_t)inference_header_length(&exchange->head);
+	size_t there = connection->in_length - connection->head_length;
+	enum body_outcome outcome = body_start(&connection->body, json, (size_t)length);
+
+	if (outcome == BODY_GOOD && !exchange->head.chunked) {
+		memcpy((void *)(uintptr_t)body_room(&connection->body).at, connection->in + connection->head_length,
+		       there);
+		connection->in_length = connection->head_length;
+		outcome = body_add(&connection->body, there, exchange);
+	}
+	if (outcome != BODY_GOOD) {
+		refuse_body(connection, outcome);
+		return;
+	}
+	connection->state = exchange->head.chunked ? READING_CHUNKS : READING_BODY;
+	connection_send_continue(connection);
+}
+
+/* Is a body that is still to come worth reading? Otherwise the exchange is answered, and the connection ends with it.
+ */
+static bool
+admitted(struct connection *connection, uint64_t length)
+{
+	struct exchange *exchange = &connection->exchange;
+
+	connection->close_after = true;
+	connection->linger_after = true;
+	if ((exchange->admit != NULL && !exchange->admit(exchange)) || too_large(connection, length)) {
+		return false;
+	}
+	connection->close_after = !exchange->head.keep_alive || connection->lane->stopping;
+	connection->linger_after = false;
 	return true;
 }
 
@@ -421,25 +359,21 @@ start_body(struct connection *connection)
 	uint64_t length = exchange->head.content_length;
 	size_t there = connection->in_length - connection->head_length;
 
+	connection->phase_tick = connection->lane->ticks;
 	connection->close_after = !exchange->head.keep_alive || connection->lane->stopping;
 	if (exchange->head.chunked) {
-		buf_init(&connection->chunks, SIZE_MAX / 2);
 		make_chunk_room(connection);
-		connection->state = READING_CHUNKS;
-	} else if (too_large(connection, length)) {
-		return;
-	} else if (length <= connection->in_capacity - connection->head_length) {
+	}
+	connection->port->route(exchange);
+	if (exchange->head.chunked || length > connection->in_capacity - connection->head_length) {
+		if (admitted(connection, length)) {
+			start_block(connection, length);
+		}
+	} else if (!too_large(connection, length)) {
 		exchange->body = bytes_make(connection->in + connection->head_length, (size_t)length);
 		connection->state = READING_BODY;
-	} else if (start_block(connection, length)) {
-		connection->state = READING_BODY;
-	} else {
-		refuse(connection, 503, "no memory for a request body of this size");
-		return;
-	}
-	if (there < length || exchange->head.chunked) {
-		if (expects_continue(&exchange->head)) {
-			send_continue(connection);
+		if (there < length) {
+			connection_send_continue(connection);
 		}
 	}
 }
@@ -480,52 +414,67 @@ static bool
 read_body(struct connection *connection)
 {
 	struct exchange *exchange = &connection->exchange;
-	size_t got =
-		exchange->body_block != NULL ? connection->body_got : connection->in_length - connection->head_length;
 
-	if (got < exchange->body.length) {
+	if (connection->body.block != NULL) {
+		if (body_room(&connection->body).length > 0) {
+			return false;
+		}
+		body_hand_over(&connection->body, exchange);
+	} else if (connection->in_length - connection->head_length < exchange->body.length) {
 		return false;
 	}
 	call_handler(connection);
 	return true;
 }
 
-/* The content is gathered in a block of its own; what follows the last chunk moves up behind the head. */
+/* Takes the content out of what came; what follows the last chunk moves up behind the head. */
+static enum http1_progress
+take_chunks(struct connection *connection, struct bytes input)
+{
+	struct body *body = &connection->body;
+	struct bytes room = body_room(body);
+	struct buf content = {.at = (void *)(uintptr_t)room.at, .capacity = room.length, .maximum = room.length};
+	size_t used = 0;
+	enum http1_progress progress = http1_feed_chunks(connection->parser, input, &content, &used);
+
+	memmove(connection->in + connection->head_length, connection->in + connection->head_length + used,
+		input.length - used);
+	connection->in_length -= used;
+	if (body_add(body, content.length, &connection->exchange) != BODY_GOOD) {
+		refuse_body(connection, BODY_OVER_BUDGET);
+	}
+	return progress;
+}
+
 static bool
 read_chunks(struct connection *connection)
 {
-	struct exchange *exchange = &connection->exchange;
 	struct bytes input =
 		bytes_make(connection->in + connection->head_length, connection->in_length - connection->head_length);
 	enum http1_progress progress;
-	size_t used = 0;
 
 	if (input.length == 0) {
 		return false;
 	}
-	progress = http1_feed_chunks(connection->parser, input, &connection->chunks, &used);
-	memmove(connection->in + connection->head_length, connection->in + connection->head_length + used,
-		input.length - used);
-	connection->in_length -= used;
-	if (progress == HTTP1_MORE && !too_large(connection, connection->chunks.length)) {
-		return false;
-	}
-	if (connection->state != READING_CHUNKS) {
+	if (body_reserve(&connection->body, input.length) != BODY_GOOD) { /* the content is shorter than its chunks */
+		refuse_body(connection, BODY_NO_MEMORY);
 		return true;
 	}
-	if (progress == HTTP1_DONE) {
-		exchange->body_block = blob_copy(buf_bytes(&connection->chunks));
+	progress = take_chunks(connection, input);
+	if (connection->state != READING_CHUNKS || too_large(connection, connection->body.length)) {
+		return true;
 	}
-	buf_fini(&connection->chunks);
-	if (progress != HTTP1_DONE) {
-		refuse(connection, 400, http1_reason(connection->parser));
-	} else if (exchange->body_block == NULL) {
-		refuse(connection, 503, "no memory for a request body of this size");
-	} else if (!too_large(connection, exchange->body_block->length)) {
-		exchange->body = blob_bytes(exchange->body_block);
+	switch (progress) {
+	case HTTP1_MORE:
+		return false;
+	case HTTP1_DONE:
+		body_hand_over(&connection->body, &connection->exchange);
 		call_handler(connection);
+		return true;
+	default:
+		refuse(connection, 400, http1_reason(connection->parser));
+		return true;
 	}
-	return true;
 }
 
 /* As far as what has been read allows. The connection may be gone afterwards. */
@@ -576,11 +525,10 @@ advance(struct connection *connection)
 static struct iovec
 next_room(struct connection *connection)
 {
-	struct exchange *exchange = &connection->exchange;
+	if (connection->state == READING_BODY && connection->body.block != NULL) {
+		struct bytes room = body_room(&connection->body);
 
-	if (connection->state == READING_BODY && exchange->body_block != NULL) {
-		return (struct iovec){.iov_base = (void *)(uintptr_t)(exchange->body.at + connection->body_got),
-				      .iov_len = exchange->body.length - connection->body_got};
+		return (struct iovec){.iov_base = (void *)(uintptr_t)room.at, .iov_len = room.length};
 	}
 	if (connection->in_length == connection->in_capacity && connection->state == READING_HEAD &&
 	    connection->in_capacity < HEAD_MAX) {
@@ -597,7 +545,9 @@ throw_away(struct connection *connection)
 	uint8_t waste[16384];
 	ssize_t got = read(connection->fd, waste, sizeof(waste));
 
-	if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
+	if (got > 0) {
+		connection->active_tick = connection->lane->ticks;
+	} else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
 		close_connection(connection);
 	}
 }
@@ -644,9 +594,15 @@ on_readable(struct connection *connection)
 		peer_gone(connection);
 		return;
 	}
-	if (connection->state == READING_BODY && connection->exchange.body_block != NULL) {
-		connection->body_got += (size_t)got;
+	if (connection->state == READING_BODY && connection->body.block != NULL) {
+		if (body_add(&connection->body, (size_t)got, &connection->exchange) != BODY_GOOD) {
+			refuse_body(connection, BODY_OVER_BUDGET);
+			return;
+		}
 	} else {
+		if (connection->state == READING_HEAD && connection->in_length == 0) {
+			connection->phase_tick = connection->lane->ticks;
+		}
 		connection->in_length += (size_t)got;
 	}
 	if (connection->state != HANDLING) {
@@ -673,19 +629,20 @@ on_event(void *argument, unsigned events)
 }
 
 void
-connection_new(struct server_lane *lane, int fd, exchange_handler (*route)(struct exchange *exchange))
+connection_new(struct server_lane *lane, int fd, const struct server_port *port)
 {
 	struct connection *connection = memory_new(sizeof(*connection));
 
 	connection->lane = lane;
 	connection->fd = fd;
-	connection->route = route;
+	connection->port = port;
 	connection->active_tick = lane->ticks;
 	connection->in_capacity = BUFFER_SIZE;
 	connection->in = memory_new(BUFFER_SIZE);
 	connection->parser = http1_new();
 	connection->exchange.connection = connection;
 	connection->exchange.lane = lane;
+	connection->exchange.port = port;
 	connection->exchange.options = server_options(lane->server);
 	arena_init(&connection->exchange.arena, ARENA_MAX);
 	buf_init(&connection->exchange.text, TEXT_MAX);
@@ -694,15 +651,53 @@ connection_new(struct server_lane *lane, int fd, exchange_handler (*route)(struc
 	loop_watch_set(connection->watch, LOOP_READ);
 }
 
+/* Bytes that the peer has brought or taken in this phase. */
+static size_t
+phase_bytes(const struct connection *connection)
+{
+	switch (connection->state) {
+	case READING_BODY:
+	case READING_CHUNKS:
+		return connection->body.length;
+	case WRITING:
+		return connection->written;
+	default:
+		return 0;
+	}
+}
+
 void
 connection_sweep(struct connection *connection)
 {
 	unsigned silent = connection->lane->ticks - connection->active_tick;
-	bool between = connection->state == READING_HEAD && connection->in_length == 0;
-	unsigned limit = connection->state == LINGERING ? LINGER_LIMIT : between ? IDLE_LIMIT : STALL_LIMIT;
+	unsigned phase = connection->lane->ticks - connection->phase_tick;
 
-	if (connection->state != HANDLING && silent > limit) {
+	switch (connection->state) {
+	case HANDLING:
+		return;
+	case READING_HEAD:
+		if (connection->in_length == 0) {
+			if (silent > IDLE_LIMIT) {
+				close_connection(connection);
+			}
+			return;
+		}
+		break;
+	case LINGERING:
+		if (silent > LINGER_LIMIT || phase > LINGER_TOTAL) {
+			close_connection(connection);
+		}
+		return;
+	default:
+		break;
+	}
+	if (silent <= STALL_LIMIT && phase <= STALL_LIMIT + phase_bytes(connection) / SLOWEST) {
+		return;
+	}
+	if (connection->state == WRITING) {
 		close_connection(connection);
+	} else {
+		refuse(connection, 408, "the request did not come to its end in time");
 	}
 }
 

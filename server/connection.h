@@ -10,13 +10,13 @@
 
 #include "server/exchange.h"
 
-/* Takes over the descriptor. `route` finds handlers. */
-void connection_new(struct server_lane *lane, int fd, exchange_handler (*route)(struct exchange *exchange));
+/* Takes over the descriptor; `port` outlives the connection. */
+void connection_new(struct server_lane *lane, int fd, const struct server_port *port);
 
 /* The reply of the connection's exchange is filled: write it, now or after the handler that we are in. */
 void connection_reply(struct connection *connection);
 
-/* Once a second: closes a connection that has been silent for too long. */
+/* Once a second: ends a connection whose peer is silent for too long, or too slow. */
 void connection_sweep(struct connection *connection);
 
 /* Closes now if no request has come whole as far as its head, else after the reply. */

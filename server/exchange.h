@@ -9,11 +9,27 @@
 
 #include "base/arena.h"
 #include "base/blob.h"
+#include "base/budget.h"
+#include "loop/offload.h"
 #include "server/server.h"
 #include "wire/compress.h"
 #include "wire/http1.h"
 
 struct connection;
+struct exchange;
+
+/* Finds what answers for the path and the method of a head; never fails (unknown paths have a handler too). */
+typedef void (*exchange_router)(struct exchange *exchange);
+typedef void (*exchange_handler)(struct exchange *exchange);
+
+enum cache_admin { CACHE_ADMIN_CLOSED, CACHE_ADMIN_LOOPBACK, CACHE_ADMIN_OPEN };
+
+/* What all connections of a listening port have in common. */
+struct server_port {
+	exchange_router route;
+	const char *address; /* as configured */
+	enum cache_admin cache_admin;
+};
 
 /* A loop's part of the server. */
 struct server_lane {
@@ -36,14 +52,34 @@ struct server_lane {
 };
 
 const struct server_options *server_options(const struct server *server);
+struct budget *server_budget(struct server *server); /* of request bodies in flight */
+struct offload *server_offload(struct server *server);
 
 struct exchange {
 	struct connection *connection;
 	struct server_lane *lane;
 	const struct server_options *options;
+	const struct server_port *port;
 	struct http1_request head;
-	struct bytes body;	 /* as received */
-	struct blob *body_block; /* the block that it lies in, or NULL */
+
+	/* Set by the router. */
+	exchange_handler handler;
+	/*
+	 * Asked before a body is read that has not come already: false where reading it would be in vain, and the
+	 * exchange is answered. NULL: any body is welcome.
+	 */
+	bool (*admit)(struct exchange *exchange);
+	size_t body_limit;  /* of JSON and raw bodies */
+	bool takes_tensors; /* a body may be longer than its JSON */
+	unsigned methods;   /* that the path knows, a mask */
+
+	struct bytes body;	  /* as received */
+	struct blob *body_block;  /* the block that it lies in, or NULL */
+	size_t charged;		  /* against the budget */
+	struct offload_work work; /* see exchange_work */
+	void (*work_run)(struct exchange *exchange);
+	void (*work_done)(struct exchange *exchange);
+	void *work_state; /* the handler's, for its work */
 	struct arena arena;
 	struct buf text; /* for the JSON or text of the reply */
 	void *state;	 /* the handler's */
@@ -60,16 +96,32 @@ struct exchange {
 	struct blob *held; /* released when the reply is written */
 };
 
-/* Which handler a path has; never NULL (unknown paths have one too). */
-typedef void (*exchange_handler)(struct exchange *exchange);
-exchange_handler http_route(struct exchange *exchange);
-exchange_handler metrics_route(struct exchange *exchange);
+void http_route(struct exchange *exchange);
+void metrics_route(struct exchange *exchange);
+
+/* Counts bytes that the request takes until it is answered against the budget; false where that is used up. */
+bool exchange_charge(struct exchange *exchange, size_t bytes);
+void exchange_discharge(struct exchange *exchange, size_t bytes);
+
+/*
+ * For what takes longer than a loop may be kept (about EXCHANGE_LONG bytes of JSON, or anything packed): `run` is
+ * called on a worker's thread, then `done` on the loop. Nobody else touches the exchange meanwhile. `size` says how
+ * much it is.
+ */
+#define EXCHANGE_LONG ((size_t)64 * 1024)
+void exchange_work(struct exchange *exchange, size_t size, void (*run)(struct exchange *exchange),
+		   void (*done)(struct exchange *exchange));
 
 /* {"error":"…"} with the HTTP status that Triton gives the code. */
 void reply_error(struct exchange *exchange, const struct error *error);
 void reply_error_text(struct exchange *exchange, enum status status, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 void reply_http_error(struct exchange *exchange, int http_status, const char *text);
+void reply_http_error_with(struct exchange *exchange, int http_status, const char *text, struct bytes extra_headers);
+
+/* The methods that the path knows: the answer to OPTIONS, and to a method that it does not know. */
+void reply_options(struct exchange *exchange);
+void reply_wrong_method(struct exchange *exchange);
 
 /* What was written into exchange->text. */
 void reply_text(struct exchange *exchange, const char *content_type);

@@ -18,7 +18,7 @@ struct path {
 	struct bytes rest; /* of what the path names: a shared memory region, … */
 };
 
-/* What http_route found; in exchange->state while the handler starts. */
+/* What the router found; in exchange->state while the handler starts. */
 static inline const struct path *
 path_of(const struct exchange *exchange)
 {
@@ -32,6 +32,7 @@ struct model *handler_model(struct exchange *exchange);
 const struct model_table *handler_table(struct exchange *exchange);
 
 void handle_infer(struct exchange *exchange);
+bool admit_infer(struct exchange *exchange); /* is there such a model? */
 
 void handle_server_metadata(struct exchange *exchange);
 void handle_live(struct exchange *exchange);
@@ -44,6 +45,7 @@ void handle_model_statistics(struct exchange *exchange);
 void handle_all_statistics(struct exchange *exchange);
 
 void handle_index(struct exchange *exchange);
+bool admit_model_control(struct exchange *exchange); /* may clients load and unload? */
 void handle_load(struct exchange *exchange);
 void handle_unload(struct exchange *exchange);
 void handle_named_repository(struct exchange *exchange);

@@ -17,6 +17,17 @@ struct inference {
 	struct buf cache_status; /* of the answer */
 	struct buf unpacked;	 /* a body that came compressed */
 	enum coding reply_coding;
+	bool coding_unknown; /* of the request's body */
+	enum status decoded; /* where it failed, request.error says why; the same of `encoded` */
+
+	/* The reply, made on the loop or on a worker. */
+	enum status encoded;
+	struct infer_reply_output *outputs;
+	size_t output_count;
+	struct bytes *pieces;
+	size_t piece_count;
+	bool binary;
+	struct blob *packed;
 };
 
 static void
@@ -29,17 +40,13 @@ inference_fini(struct inference *inference)
 static void
 fail(struct inference *inference, const struct error *error)
 {
-	inference_fini(inference);
-	reply_error(inference->exchange, error);
-}
+	struct bytes headers = bytes_make(NULL, 0);
 
-/* There is an answer, but it cannot be sent. */
-static void
-fail_without_memory(struct inference *inference)
-{
-	blob_unref(inference->request.entry);
 	inference_fini(inference);
-	reply_error_text(inference->exchange, STATUS_UNAVAILABLE, "no memory for the response");
+	if (inference->coding_unknown) {
+		headers = bytes_text("Accept-Encoding: gzip, deflate\r\n");
+	}
+	reply_http_error_with(inference->exchange, reply_http_status(error->status), error->text, headers);
 }
 
 /* --- The reply --- */
@@ -57,18 +64,16 @@ requested_output(const struct inference *inference, struct bytes name)
 
 /* The outputs that were asked for, in the model's order. */
 static enum status
-choose_outputs(const struct inference *inference, struct infer_reply_output *outputs, size_t *count,
-	       struct error *error)
+choose_outputs(struct inference *inference, struct error *error)
 {
 	const struct inference_request *request = &inference->request;
 	size_t total = entry_output_count(request->entry);
 	enum status status = STATUS_OK;
 
-	*count = 0;
 	for (size_t i = 0; i < total && status == STATUS_OK; i++) {
 		struct tensor tensor = entry_output(request->entry, i);
 		const struct infer_body_output *wanted = requested_output(inference, tensor.name);
-		struct infer_reply_output *output = &outputs[*count];
+		struct infer_reply_output *output = &inference->outputs[inference->output_count];
 
 		if (wanted == NULL && inference->body.output_count > 0) {
 			continue;
@@ -79,67 +84,87 @@ choose_outputs(const struct inference *inference, struct infer_reply_output *out
 			status = classify(&tensor, model_batches(request->model), wanted->classification,
 					  request->model->labels[i], request->arena, &output->tensor, error);
 		}
-		++*count;
+		inference->output_count++;
 	}
 	return status;
 }
 
-/* The JSON, then the binary outputs as they lie in the entry. Returns how many pieces there are. */
-static size_t
-list_pieces(struct exchange *exchange, const struct infer_reply_output *outputs, size_t count, struct bytes *pieces)
-{
-	size_t pieces_count = 1;
-
-	pieces[0] = buf_bytes(&exchange->text);
-	for (size_t i = 0; i < count; i++) {
-		if (outputs[i].binary && outputs[i].tensor.data.length > 0) {
-			pieces[pieces_count++] = outputs[i].tensor.data;
-		}
-	}
-	return pieces_count;
-}
-
-static void
-send_compressed(struct inference *inference, const char *content_type, struct bytes headers, const struct bytes *pieces,
-		size_t count)
+/* The JSON, then the binary outputs as they lie in the entry. */
+static enum status
+list_pieces(struct inference *inference, struct error *error)
 {
 	struct exchange *exchange = inference->exchange;
-	struct bytes *piece = arena_get(&exchange->arena, sizeof(*piece));
+
+	inference->pieces = arena_array(&exchange->arena, inference->output_count + 1, sizeof(struct bytes));
+	if (inference->pieces == NULL) {
+		return error_set(error, STATUS_UNAVAILABLE, "no memory for the response");
+	}
+	inference->pieces[inference->piece_count++] = buf_bytes(&exchange->text);
+	for (size_t i = 0; i < inference->output_count; i++) {
+		const struct infer_reply_output *output = &inference->outputs[i];
+
+		if (output->binary && output->tensor.data.length > 0) {
+			inference->pieces[inference->piece_count++] = output->tensor.data;
+		}
+	}
+	inference->binary = inference->piece_count > 1;
+	return STATUS_OK;
+}
+
+/* All pieces become one. */
+static enum status
+pack(struct inference *inference, struct error *error)
+{
 	struct buf packed;
 
 	buf_init(&packed, SIZE_MAX / 2);
-	if (piece != NULL && compress_pieces(inference->reply_coding, pieces, count, &packed) == STATUS_OK) {
-		struct blob *block = blob_copy(buf_bytes(&packed));
-
-		buf_fini(&packed);
-		blob_unref(inference->request.entry);
-		inference_fini(inference);
-		if (block == NULL) {
-			reply_error_text(exchange, STATUS_UNAVAILABLE, "no memory for the response");
-			return;
-		}
-		*piece = blob_bytes(block);
-		reply_pieces(exchange, content_type, headers, piece, 1, block);
-		return;
+	if (compress_pieces(inference->reply_coding, inference->pieces, inference->piece_count, &packed) == STATUS_OK) {
+		inference->packed = blob_copy(buf_bytes(&packed));
 	}
 	buf_fini(&packed);
-	fail_without_memory(inference);
+	if (inference->packed == NULL) {
+		return error_set(error, STATUS_UNAVAILABLE, "no memory for the response");
+	}
+	inference->pieces[0] = blob_bytes(inference->packed);
+	inference->piece_count = 1;
+	return STATUS_OK;
 }
 
+/* Makes the body of the reply, on whatever thread. */
 static void
-send_outputs(struct inference *inference, const struct infer_reply_output *outputs, size_t count)
+encode(struct exchange *exchange)
+{
+	struct inference *inference = exchange->work_state;
+	const struct inference_request *request = &inference->request;
+	struct error *error = inference->request.error;
+	struct bytes cache_status = {0};
+	enum status status = choose_outputs(inference, error);
+
+	if (cache_status_wanted(request->parameters, request->parameter_count)) {
+		cache_status = buf_bytes(&inference->cache_status);
+	}
+	if (status == STATUS_OK) {
+		status = infer_reply_encode(request->id, request->model->config.name, request->model->version,
+					    cache_status, inference->outputs, inference->output_count, &exchange->text,
+					    error);
+	}
+	if (status == STATUS_OK) {
+		status = list_pieces(inference, error);
+	}
+	if (status == STATUS_OK && inference->reply_coding != CODING_IDENTITY) {
+		status = pack(inference, error);
+	}
+	inference->encoded = status;
+}
+
+static struct bytes
+reply_headers(struct inference *inference)
 {
 	struct exchange *exchange = inference->exchange;
-	struct bytes *pieces = arena_array(&exchange->arena, count + 1, sizeof(*pieces));
-	size_t piece_count = pieces == NULL ? 0 : list_pieces(exchange, outputs, count, pieces);
-	bool binary = piece_count > 1;
-	bool packed = inference->reply_coding != CODING_IDENTITY;
-	const char *content_type = binary ? "application/octet-stream" : "application/json";
 	struct buf headers = {.at = arena_get(&exchange->arena, HEADERS_MAX), .capacity = HEADERS_MAX};
 
-	if (pieces == NULL || headers.at == NULL) {
-		fail_without_memory(inference);
-		return;
+	if (headers.at == NULL) {
+		return bytes_make(NULL, 0);
 	}
 	if (inference->cache_status.length > 0) {
 		buf_text(&headers, "Cache-Status: ");
@@ -151,20 +176,76 @@ send_outputs(struct inference *inference, const struct infer_reply_output *outpu
 		buf_unsigned(&headers, inference->request.report.age_s);
 		buf_text(&headers, "\r\n");
 	}
-	if (binary) {
+	if (inference->binary) {
 		buf_text(&headers, "Inference-Header-Content-Length: ");
 		buf_unsigned(&headers, exchange->text.length);
 		buf_text(&headers, "\r\n");
 	}
-	if (packed) {
+	if (inference->packed != NULL) {
 		buf_text(&headers, "Content-Encoding: ");
 		buf_text(&headers, coding_name(inference->reply_coding));
 		buf_text(&headers, "\r\n");
-		send_compressed(inference, content_type, buf_bytes(&headers), pieces, piece_count);
+	}
+	return buf_bytes(&headers);
+}
+
+/* The body is made: it goes out with what holds its pieces. */
+static void
+send_reply(struct exchange *exchange)
+{
+	struct inference *inference = exchange->work_state;
+	struct blob *held = inference->request.entry;
+	struct bytes headers = reply_headers(inference);
+
+	if (inference->encoded == STATUS_OK && headers.at == NULL) {
+		inference->encoded =
+			error_set(inference->request.error, STATUS_UNAVAILABLE, "no memory for the response");
+	}
+	if (inference->encoded != STATUS_OK) {
+		blob_unref(inference->packed);
+		blob_unref(held);
+		fail(inference, inference->request.error);
 		return;
 	}
+	if (inference->packed != NULL) {
+		blob_unref(held);
+		held = inference->packed;
+	}
 	inference_fini(inference);
-	reply_pieces(exchange, content_type, buf_bytes(&headers), pieces, piece_count, inference->request.entry);
+	reply_pieces(exchange, inference->binary ? "application/octet-stream" : "application/json", headers,
+		     inference->pieces, inference->piece_count, held);
+}
+
+static void
+send_worked_reply(struct exchange *exchange)
+{
+	struct inference *inference = exchange->work_state;
+	struct model *model = inference->request.model;
+
+	send_reply(exchange); /* the inference may be gone */
+	model_unref(model);
+}
+
+/* Bytes of outputs that become text, are sorted or packed: what takes time. */
+static size_t
+encoding_size(const struct inference *inference)
+{
+	const struct inference_request *request = &inference->request;
+	size_t count = request->entry->length <= EXCHANGE_LONG ? 0 : entry_output_count(request->entry);
+	size_t size = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		struct tensor tensor = entry_output(request->entry, i);
+		const struct infer_body_output *wanted = requested_output(inference, tensor.name);
+		bool binary = wanted == NULL ? inference->body.binary_by_default : wanted->binary;
+		bool chosen = wanted != NULL || inference->body.output_count == 0;
+
+		if (chosen && (!binary || (wanted != NULL && wanted->classification > 0) ||
+			       inference->reply_coding != CODING_IDENTITY)) {
+			size += tensor.data.length;
+		}
+	}
+	return size;
 }
 
 static void
@@ -185,11 +266,7 @@ on_answer(struct inference_request *request)
 {
 	struct inference *inference = (struct inference *)request;
 	struct exchange *exchange = inference->exchange;
-	struct infer_reply_output *outputs;
-	struct error error;
-	enum status status;
-	struct bytes cache_status = {0};
-	size_t count = 0;
+	size_t size;
 
 	exchange->gone = NULL;
 	if (request->status != STATUS_OK) {
@@ -197,25 +274,38 @@ on_answer(struct inference_request *request)
 		return;
 	}
 	describe_cache(inference);
-	if (cache_status_wanted(request->parameters, request->parameter_count)) {
-		cache_status = buf_bytes(&inference->cache_status);
-	}
-	outputs = arena_array(&exchange->arena, request->model->config.output_count, sizeof(*outputs));
-	status = outputs == NULL ? error_set(&error, STATUS_UNAVAILABLE, "no memory for the response")
-				 : choose_outputs(inference, outputs, &count, &error);
-	if (status == STATUS_OK) {
-		status = infer_reply_encode(request->id, request->model->config.name, request->model->version,
-					    cache_status, outputs, count, &exchange->text, &error);
-	}
-	if (status == STATUS_OK) {
-		send_outputs(inference, outputs, count);
-	} else {
+	inference->outputs =
+		arena_array(&exchange->arena, request->model->config.output_count, sizeof(*inference->outputs));
+	if (inference->outputs == NULL) {
+		(void)error_set(request->error, STATUS_UNAVAILABLE, "no memory for the response");
 		blob_unref(request->entry);
-		fail(inference, &error);
+		fail(inference, request->error);
+		return;
+	}
+	size = encoding_size(inference);
+	if (size > EXCHANGE_LONG) {
+		(void)model_ref(request->model);
+		exchange_work(exchange, size, encode, send_worked_reply);
+	} else {
+		encode(exchange);
+		send_reply(exchange);
 	}
 }
 
 /* --- The request --- */
+
+static enum status
+charge(const struct inference *inference, size_t bytes, struct error *error)
+{
+	if (exchange_charge(inference->exchange, bytes)) {
+		return STATUS_OK;
+	}
+	return error_set(
+		error, STATUS_UNAVAILABLE,
+		"the request bodies in flight have used up the %zu bytes that they may take together: try again "
+		"later. Use --http-max-inflight-bytes to increase the limit.",
+		inference->exchange->options->max_inflight_bytes);
+}
 
 static enum status
 unpack_body(struct inference *inference, struct bytes *body, struct error *error)
@@ -226,6 +316,7 @@ unpack_body(struct inference *inference, struct bytes *body, struct error *error
 	enum status status;
 
 	if (coding == CODING_UNKNOWN) {
+		inference->coding_unknown = true;
 		return error_set(error, STATUS_UNSUPPORTED, "Unsupported compression type");
 	}
 	if (coding == CODING_IDENTITY) {
@@ -236,7 +327,7 @@ unpack_body(struct inference *inference, struct bytes *body, struct error *error
 	buf_init(&inference->unpacked, exchange->options->max_input_bytes);
 	status = decompress(coding, exchange->body, &inference->unpacked, error);
 	*body = buf_bytes(&inference->unpacked);
-	return status;
+	return status == STATUS_OK ? charge(inference, body->length, error) : status;
 }
 
 /* Where the JSON ends; `raw` where there is none and the whole body is one tensor. */
@@ -370,27 +461,67 @@ check_outputs(const struct inference *inference, struct error *error)
 }
 
 static enum status
-decode(struct inference *inference, struct error *error)
+decode_json(struct inference *inference, struct bytes json, struct bytes binary, struct error *error)
 {
 	struct exchange *exchange = inference->exchange;
-	struct inference_request *request = &inference->request;
+
+	return infer_body_decode(json, binary, inference->request.model->config.name, &exchange->arena,
+				 &inference->body, error);
+}
+
+/* Long JSON becomes a document of many times its size, which counts while it is there. */
+static enum status
+decode_long_json(struct inference *inference, struct bytes json, struct bytes binary, struct error *error)
+{
+	struct exchange *exchange = inference->exchange;
+	size_t memory = infer_body_memory(json);
+	enum status status = charge(inference, memory, error);
+
+	if (status == STATUS_OK) {
+		status = decode_json(inference, json, binary, error);
+		if (status == STATUS_OK && !infer_body_detach(&inference->body, &exchange->arena)) {
+			status = error_set(error, STATUS_UNAVAILABLE, "no memory for the request");
+		}
+		exchange_discharge(exchange, memory > exchange->arena.total ? memory - exchange->arena.total : 0);
+	}
+	if (binary.length == 0) { /* everything is in the arena now */
+		buf_fini(&inference->unpacked);
+	}
+	return status;
+}
+
+static enum status
+decode_body(struct inference *inference, struct error *error)
+{
+	struct exchange *exchange = inference->exchange;
 	struct bytes body = {0};
-	size_t json = 0;
+	size_t length = 0;
 	bool raw = false;
 	enum status status = unpack_body(inference, &body, error);
 
 	if (status == STATUS_OK) {
-		status = read_header_length(exchange, body.length, &json, &raw, error);
+		status = read_header_length(exchange, body.length, &length, &raw, error);
 	}
 	if (status != STATUS_OK) {
 		return status;
 	}
 	if (raw) {
-		status = decode_raw(inference, body, error);
-	} else {
-		status = infer_body_decode(bytes_make(body.at, json), bytes_skip(body, json),
-					   request->model->config.name, &exchange->arena, &inference->body, error);
+		return decode_raw(inference, body, error);
 	}
+	return length > EXCHANGE_LONG
+		       ? decode_long_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error)
+		       : decode_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error);
+}
+
+/* Reads the request, on whatever thread. */
+static void
+decode(struct exchange *exchange)
+{
+	struct inference *inference = exchange->work_state;
+	struct inference_request *request = &inference->request;
+	struct error *error = inference->request.error;
+	enum status status = decode_body(inference, error);
+
 	if (status == STATUS_OK) {
 		status = check_outputs(inference, error);
 	}
@@ -403,7 +534,7 @@ decode(struct inference *inference, struct error *error)
 		status = cache_directives_read(http1_header(&exchange->head, "cache-control"), request->parameters,
 					       request->parameter_count, &request->directives, error);
 	}
-	return status;
+	inference->decoded = status;
 }
 
 /* The client closed the connection. */
@@ -415,13 +546,59 @@ on_gone(struct exchange *exchange)
 	engine_cancel(&inference->request);
 }
 
+static void
+infer(struct exchange *exchange)
+{
+	struct inference *inference = exchange->work_state;
+
+	if (inference->decoded != STATUS_OK) {
+		fail(inference, inference->request.error);
+	} else if (engine_infer(exchange->lane->engine, &inference->request)) {
+		on_answer(&inference->request);
+	} else {
+		exchange->gone = on_gone;
+		exchange->gone_state = inference;
+	}
+}
+
+static void
+infer_worked(struct exchange *exchange)
+{
+	struct model *model = ((struct inference *)exchange->work_state)->request.model;
+
+	infer(exchange); /* the inference may be gone */
+	model_unref(model);
+}
+
+/* Is reading it more than the loop has time for? Then its size, else 0. */
+static size_t
+decoding_size(const struct exchange *exchange)
+{
+	uint64_t json = exchange->body.length;
+	uint64_t stated;
+
+	if (coding_from_name(http1_header(&exchange->head, "content-encoding")) != CODING_IDENTITY) {
+		return exchange->body.length;
+	}
+	if (http1_number(http1_header(&exchange->head, "inference-header-content-length"), &stated) && stated < json) {
+		json = stated;
+	}
+	return json > EXCHANGE_LONG ? (size_t)json : 0;
+}
+
+bool
+admit_infer(struct exchange *exchange)
+{
+	return handler_model(exchange) != NULL;
+}
+
 void
 handle_infer(struct exchange *exchange)
 {
 	struct model *model = handler_model(exchange);
 	struct inference *inference;
 	struct error *failure;
-	struct error error;
+	size_t size;
 
 	if (model == NULL) {
 		return;
@@ -432,18 +609,19 @@ handle_infer(struct exchange *exchange)
 		reply_error_text(exchange, STATUS_UNAVAILABLE, "no memory for the request");
 		return;
 	}
+	exchange->work_state = inference;
 	inference->exchange = exchange;
 	inference->request.model = model;
 	inference->request.arena = &exchange->arena;
 	inference->request.error = failure;
 	inference->request.done = on_answer;
 	inference->reply_coding = coding_negotiate(http1_header(&exchange->head, "accept-encoding"));
-	if (decode(inference, &error) != STATUS_OK) {
-		fail(inference, &error);
-	} else if (engine_infer(exchange->lane->engine, &inference->request)) {
-		on_answer(&inference->request);
+	size = decoding_size(exchange);
+	if (size > 0) {
+		(void)model_ref(model);
+		exchange_work(exchange, size, decode, infer_worked);
 	} else {
-		exchange->gone = on_gone;
-		exchange->gone_state = inference;
+		decode(exchange);
+		infer(exchange);
 	}
 }

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#define ALLOW_MAX 64
+
 int
 reply_http_status(enum status status)
 {
@@ -50,17 +52,21 @@ send_text(struct exchange *exchange)
 }
 
 void
-reply_http_error(struct exchange *exchange, int http_status, const char *text)
+reply_http_error_with(struct exchange *exchange, int http_status, const char *text, struct bytes extra_headers)
 {
 	reply(exchange, http_status, "application/json");
+	exchange->extra_headers = extra_headers;
 	buf_clear(&exchange->text);
 	buf_text(&exchange->text, "{\"error\":");
 	buf_json_string(&exchange->text, bytes_text(text));
 	buf_byte(&exchange->text, '}');
-	if (http_status == 501 && strcmp(text, "Unsupported compression type") == 0) {
-		exchange->extra_headers = bytes_text("Accept-Encoding: gzip, deflate\r\n");
-	}
 	send_text(exchange);
+}
+
+void
+reply_http_error(struct exchange *exchange, int http_status, const char *text)
+{
+	reply_http_error_with(exchange, http_status, text, bytes_make(NULL, 0));
 }
 
 void
@@ -93,6 +99,47 @@ reply_bare(struct exchange *exchange, bool good, const char *content_type)
 {
 	reply(exchange, good ? 200 : 400, content_type);
 	connection_reply(exchange->connection);
+}
+
+/* An Allow field (RFC 9110 section 10.2.1). */
+static struct bytes
+allow_field(struct exchange *exchange)
+{
+	static const struct {
+		enum http1_method method;
+		const char *name;
+	} methods[] = {
+		{HTTP1_GET, "GET, "},
+		{HTTP1_HEAD, "HEAD, "},
+		{HTTP1_POST, "POST, "},
+	};
+	struct buf field = {.at = arena_get(&exchange->arena, ALLOW_MAX), .capacity = ALLOW_MAX};
+
+	if (field.at == NULL) {
+		return bytes_make(NULL, 0);
+	}
+	buf_text(&field, "Allow: ");
+	for (size_t i = 0; i < sizeof(methods) / sizeof(*methods); i++) {
+		if ((exchange->methods & methods[i].method) != 0) {
+			buf_text(&field, methods[i].name);
+		}
+	}
+	buf_text(&field, "OPTIONS\r\n");
+	return buf_bytes(&field);
+}
+
+void
+reply_options(struct exchange *exchange)
+{
+	reply(exchange, 200, "text/plain");
+	exchange->extra_headers = allow_field(exchange);
+	connection_reply(exchange->connection);
+}
+
+void
+reply_wrong_method(struct exchange *exchange)
+{
+	reply_http_error_with(exchange, 405, "Method Not Allowed", allow_field(exchange));
 }
 
 void

@@ -1,4 +1,8 @@
+#include "server/access.h"
 #include "server/handlers.h"
+
+#define GET (HTTP1_GET | HTTP1_HEAD)
+#define POST HTTP1_POST
 
 /*
  * A route is a pattern of segments: a word stands for itself, "*" for a model's name, "#" for a version (digits), "?"
@@ -6,46 +10,53 @@
  */
 struct route {
 	const char *pattern;
-	enum http1_method method; /* HTTP1_OTHER: GET and POST both */
+	unsigned methods;
 	exchange_handler handler;
+	bool (*admit)(struct exchange *exchange); /* see exchange.h; of GET alone it is admit_no_body */
 };
 
-static const struct route routes[] = {
-	{"v2/models/*/infer", HTTP1_POST, handle_infer},
-	{"v2/models/*/versions/#/infer", HTTP1_POST, handle_infer},
-	{"v2/health/live", HTTP1_GET, handle_live},
-	{"v2/health/ready", HTTP1_GET, handle_ready},
-	{"v2", HTTP1_GET, handle_server_metadata},
-	{"v2/models/stats", HTTP1_GET, handle_all_statistics},
-	{"v2/models/*", HTTP1_GET, handle_model_metadata},
-	{"v2/models/*/versions/#", HTTP1_GET, handle_model_metadata},
-	{"v2/models/*/ready", HTTP1_GET, handle_model_ready},
-	{"v2/models/*/versions/#/ready", HTTP1_GET, handle_model_ready},
-	{"v2/models/*/config", HTTP1_GET, handle_model_config},
-	{"v2/models/*/versions/#/config", HTTP1_GET, handle_model_config},
-	{"v2/models/*/stats", HTTP1_GET, handle_model_statistics},
-	{"v2/models/*/versions/#/stats", HTTP1_GET, handle_model_statistics},
-	{"v2/cache", HTTP1_GET, handle_cache},
-	{"v2/cache/purge", HTTP1_POST, handle_purge},
-	{"v2/models/*/trace/setting", HTTP1_OTHER, handle_trace_settings},
-	{"v2/trace/setting", HTTP1_OTHER, handle_trace_settings},
-	{"v2/logging", HTTP1_OTHER, handle_log_settings},
-	{"v2/repository/index", HTTP1_POST, handle_index},
-	{"v2/repository/models/*/load", HTTP1_POST, handle_load},
-	{"v2/repository/models/*/unload", HTTP1_POST, handle_unload},
-	{"v2/repository/?/index", HTTP1_POST, handle_index},
-	{"v2/repository/?/models/*/load", HTTP1_POST, handle_named_repository},
-	{"v2/repository/?/models/*/unload", HTTP1_POST, handle_named_repository},
-	{"v2/systemsharedmemory/status", HTTP1_GET, handle_shared_memory_status},
-	{"v2/systemsharedmemory/region/?/status", HTTP1_GET, handle_shared_memory_status},
-	{"v2/systemsharedmemory/region/?/register", HTTP1_POST, handle_shared_memory_register},
-	{"v2/systemsharedmemory/unregister", HTTP1_POST, handle_shared_memory_unregister},
-	{"v2/systemsharedmemory/region/?/unregister", HTTP1_POST, handle_shared_memory_unregister},
-	{"v2/cudasharedmemory/status", HTTP1_GET, handle_shared_memory_status},
-	{"v2/cudasharedmemory/region/?/status", HTTP1_GET, handle_shared_memory_status},
-	{"v2/cudasharedmemory/region/?/register", HTTP1_POST, handle_cuda_shared_memory_register},
-	{"v2/cudasharedmemory/unregister", HTTP1_POST, handle_shared_memory_unregister},
-	{"v2/cudasharedmemory/region/?/unregister", HTTP1_POST, handle_shared_memory_unregister},
+static const struct route http_routes[] = {
+	{"v2/models/*/infer", POST, handle_infer, admit_infer},
+	{"v2/models/*/versions/#/infer", POST, handle_infer, admit_infer},
+	{"v2/health/live", GET, handle_live, NULL},
+	{"v2/health/ready", GET, handle_ready, NULL},
+	{"v2", GET, handle_server_metadata, NULL},
+	{"v2/models/stats", GET, handle_all_statistics, NULL},
+	{"v2/models/*", GET, handle_model_metadata, NULL},
+	{"v2/models/*/versions/#", GET, handle_model_metadata, NULL},
+	{"v2/models/*/ready", GET, handle_model_ready, NULL},
+	{"v2/models/*/versions/#/ready", GET, handle_model_ready, NULL},
+	{"v2/models/*/config", GET, handle_model_config, NULL},
+	{"v2/models/*/versions/#/config", GET, handle_model_config, NULL},
+	{"v2/models/*/stats", GET, handle_model_statistics, NULL},
+	{"v2/models/*/versions/#/stats", GET, handle_model_statistics, NULL},
+	{"v2/cache", GET, handle_cache, NULL},
+	{"v2/cache/purge", POST, handle_purge, access_cache_admin},
+	{"v2/models/*/trace/setting", GET | POST, handle_trace_settings, NULL},
+	{"v2/trace/setting", GET | POST, handle_trace_settings, NULL},
+	{"v2/logging", GET | POST, handle_log_settings, NULL},
+	{"v2/repository/index", POST, handle_index, NULL},
+	{"v2/repository/models/*/load", POST, handle_load, admit_model_control},
+	{"v2/repository/models/*/unload", POST, handle_unload, admit_model_control},
+	{"v2/repository/?/index", POST, handle_index, NULL},
+	{"v2/repository/?/models/*/load", POST, handle_named_repository, NULL},
+	{"v2/repository/?/models/*/unload", POST, handle_named_repository, NULL},
+	{"v2/systemsharedmemory/status", GET, handle_shared_memory_status, NULL},
+	{"v2/systemsharedmemory/region/?/status", GET, handle_shared_memory_status, NULL},
+	{"v2/systemsharedmemory/region/?/register", POST, handle_shared_memory_register, NULL},
+	{"v2/systemsharedmemory/unregister", POST, handle_shared_memory_unregister, NULL},
+	{"v2/systemsharedmemory/region/?/unregister", POST, handle_shared_memory_unregister, NULL},
+	{"v2/cudasharedmemory/status", GET, handle_shared_memory_status, NULL},
+	{"v2/cudasharedmemory/region/?/status", GET, handle_shared_memory_status, NULL},
+	{"v2/cudasharedmemory/region/?/register", POST, handle_cuda_shared_memory_register, NULL},
+	{"v2/cudasharedmemory/unregister", POST, handle_shared_memory_unregister, NULL},
+	{"v2/cudasharedmemory/region/?/unregister", POST, handle_shared_memory_unregister, NULL},
+};
+
+static const struct route metrics_routes[] = {
+	{"metrics", GET, handle_metrics, NULL},
+	{"v2/cache", GET, handle_cache, NULL},
+	{"v2/cache/purge", POST, handle_purge, access_cache_admin},
 };
 
 static void
@@ -54,10 +65,19 @@ handle_unknown(struct exchange *exchange)
 	reply_http_error(exchange, 404, "Not Found");
 }
 
+/* Triton's metrics port answers any other path with an empty 200. */
 static void
-handle_wrong_method(struct exchange *exchange)
+handle_nothing(struct exchange *exchange)
 {
-	reply_http_error(exchange, 405, "Method Not Allowed");
+	reply_bare(exchange, true, "text/plain");
+}
+
+/* Whatever the body is, the answer is the same. */
+static bool
+admit_no_body(struct exchange *exchange)
+{
+	exchange->handler(exchange);
+	return false;
 }
 
 /* Takes what stands before the next slash off the front. */
@@ -140,63 +160,63 @@ split(struct exchange *exchange, struct bytes text, struct path *path)
 	return true;
 }
 
-/* Those that show or change the cache, which not every client may. */
-static bool
-is_open(const struct exchange *exchange, exchange_handler handler)
-{
-	return exchange->options->allow_cache_admin || (handler != handle_cache && handler != handle_purge);
-}
-
-exchange_handler
-http_route(struct exchange *exchange)
+static const struct route *
+find_route(const struct route *routes, size_t count, struct exchange *exchange)
 {
 	struct path *path = arena_get(&exchange->arena, sizeof(*path));
-	bool known = false;
 
-	if (path == NULL || !split(exchange, exchange->head.path, path)) {
-		return handle_unknown;
-	}
 	exchange->state = path;
-	for (size_t i = 0; i < sizeof(routes) / sizeof(*routes); i++) {
-		path->version = bytes_make(NULL, 0);
-		if (!match(routes[i].pattern, path) || !is_open(exchange, routes[i].handler)) {
-			continue;
-		}
-		if ((routes[i].method == exchange->head.method && routes[i].method != HTTP1_OTHER) ||
-		    (routes[i].method == HTTP1_OTHER &&
-		     (exchange->head.method == HTTP1_GET || exchange->head.method == HTTP1_POST))) {
-			return routes[i].handler;
-		}
-		known = true;
-		break;
+	if (path == NULL || !split(exchange, exchange->head.path, path)) {
+		return NULL;
 	}
-	return known ? handle_wrong_method : handle_unknown;
+	for (size_t i = 0; i < count; i++) {
+		path->version = bytes_make(NULL, 0);
+		if (match(routes[i].pattern, path)) {
+			return &routes[i];
+		}
+	}
+	return NULL;
 }
 
-/* Triton's metrics port answers any other path with an empty 200. */
 static void
-handle_nothing(struct exchange *exchange)
+take_route(struct exchange *exchange, const struct route *route, exchange_handler otherwise)
 {
-	reply_bare(exchange, true, "text/plain");
+	exchange->admit = admit_no_body;
+	exchange->takes_tensors = false;
+	exchange->body_limit = exchange->options->max_input_bytes;
+	exchange->methods = GET | POST;
+	if (route == NULL) {
+		exchange->handler = bytes_equal_text(exchange->head.path, "*") ? reply_options : otherwise;
+		return;
+	}
+	exchange->methods = route->methods;
+	if (exchange->head.method == HTTP1_OPTIONS) {
+		exchange->handler = reply_options;
+	} else if ((route->methods & exchange->head.method) == 0) {
+		exchange->handler = reply_wrong_method;
+	} else {
+		exchange->handler = route->handler;
+		exchange->takes_tensors = route->handler == handle_infer;
+		if (route->handler != handle_infer && route->handler != handle_load &&
+		    exchange->body_limit > EXCHANGE_LONG) {
+			exchange->body_limit = EXCHANGE_LONG; /* what they read is short, and read on the loop */
+		}
+		if ((route->methods & POST) != 0) {
+			exchange->admit = route->admit;
+		}
+	}
 }
 
-exchange_handler
+void
+http_route(struct exchange *exchange)
+{
+	take_route(exchange, find_route(http_routes, sizeof(http_routes) / sizeof(*http_routes), exchange),
+		   handle_unknown);
+}
+
+void
 metrics_route(struct exchange *exchange)
 {
-	static const struct {
-		const char *path;
-		enum http1_method method;
-		exchange_handler handler;
-	} places[] = {
-		{"/metrics", HTTP1_GET, handle_metrics},
-		{"/v2/cache", HTTP1_GET, handle_cache},
-		{"/v2/cache/purge", HTTP1_POST, handle_purge},
-	};
-
-	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
-		if (bytes_equal_text(exchange->head.path, places[i].path)) {
-			return exchange->head.method == places[i].method ? places[i].handler : handle_wrong_method;
-		}
-	}
-	return handle_nothing;
+	take_route(exchange, find_route(metrics_routes, sizeof(metrics_routes) / sizeof(*metrics_routes), exchange),
+		   handle_nothing);
 }

@@ -1,5 +1,6 @@
 #include "server/server.h"
 
+#include "base/budget.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "loop/socket.h"
@@ -18,7 +19,17 @@ struct server {
 	size_t lane_count;
 	int *http_listeners; /* one a lane: the kernel spreads connections over them */
 	int metrics_listener;
+	struct server_port http;
+	struct server_port metrics;
+	struct budget bodies; /* in flight */
+	struct offload *offload;
 };
+
+struct budget *
+server_budget(struct server *server)
+{
+	return &server->bodies;
+}
 
 const struct server_options *
 server_options(const struct server *server)
@@ -30,6 +41,26 @@ static enum status
 not_started(struct error *error, const char *service)
 {
 	return error_prefix(error, "failed to start %s service: %s - ", service, status_text(error->status));
+}
+
+struct offload *
+server_offload(struct server *server)
+{
+	return server->offload;
+}
+
+static enum cache_admin
+cache_admin_of(const struct server_options *options, int listener)
+{
+	switch (options->cache_admin) {
+	case CACHE_ADMIN_OF_ALL:
+		return CACHE_ADMIN_OPEN;
+	case CACHE_ADMIN_OF_NONE:
+		return CACHE_ADMIN_CLOSED;
+	case CACHE_ADMIN_OF_LOOPBACK:
+		break;
+	}
+	return socket_is_loopback(listener) ? CACHE_ADMIN_LOOPBACK : CACHE_ADMIN_CLOSED;
 }
 
 static enum status
@@ -47,7 +78,13 @@ open_http(struct server *server, struct error *error)
 			port = socket_port(server->http_listeners[i]);
 		}
 	}
-	return status == STATUS_OK ? status : not_started(error, "HTTP");
+	if (status != STATUS_OK) {
+		return not_started(error, "HTTP");
+	}
+	server->http = (struct server_port){.route = http_route,
+					    .address = options->http_address,
+					    .cache_admin = cache_admin_of(options, server->http_listeners[0])};
+	return STATUS_OK;
 }
 
 static enum status
@@ -59,6 +96,9 @@ open_metrics(struct server *server, struct error *error)
 	if (server->metrics_listener < 0) {
 		return not_started(error, "Metrics");
 	}
+	server->metrics = (struct server_port){.route = metrics_route,
+					       .address = options->metrics_address,
+					       .cache_admin = cache_admin_of(options, server->metrics_listener)};
 	return STATUS_OK;
 }
 
@@ -98,6 +138,9 @@ server_free(struct server *server)
 		close_listener(&server->http_listeners[i]);
 	}
 	close_listener(&server->metrics_listener);
+	if (server->offload != NULL) {
+		offload_free(server->offload);
+	}
 	free(server->http_listeners);
 	free(server);
 }
@@ -109,6 +152,7 @@ server_new(const struct server_options *options, size_t lanes, struct error *err
 	enum status status = server_check_ports(options, error);
 
 	server->options = options;
+	budget_init(&server->bodies, options->max_inflight_bytes);
 	server->lane_count = lanes;
 	server->http_listeners = memory_array(lanes, sizeof(*server->http_listeners));
 	server->metrics_listener = -1;
@@ -125,6 +169,7 @@ server_new(const struct server_options *options, size_t lanes, struct error *err
 		server_free(server);
 		return NULL;
 	}
+	server->offload = offload_new(lanes);
 	return server;
 }
 
@@ -153,14 +198,13 @@ rest(struct server_lane *lane, struct loop_watch *watch)
 }
 
 static void
-accept_all(struct server_lane *lane, struct loop_watch *watch, int listener,
-	   exchange_handler (*route)(struct exchange *exchange))
+accept_all(struct server_lane *lane, struct loop_watch *watch, int listener, const struct server_port *port)
 {
 	for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
 		int fd = socket_accept(listener);
 
 		if (fd >= 0) {
-			connection_new(lane, fd, route);
+			connection_new(lane, fd, port);
 			continue;
 		}
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -187,7 +231,7 @@ on_http(void *argument, unsigned events)
 	struct server_lane *lane = argument;
 
 	(void)events;
-	accept_all(lane, lane->http_watch, lane->server->http_listeners[lane->index], http_route);
+	accept_all(lane, lane->http_watch, lane->server->http_listeners[lane->index], &lane->server->http);
 }
 
 static void
@@ -196,7 +240,7 @@ on_metrics(void *argument, unsigned events)
 	struct server_lane *lane = argument;
 
 	(void)events;
-	accept_all(lane, lane->metrics_watch, lane->server->metrics_listener, metrics_route);
+	accept_all(lane, lane->metrics_watch, lane->server->metrics_listener, &lane->server->metrics);
 }
 
 static void

@@ -22,9 +22,11 @@ struct server_options {
 	const char *metrics_address;
 	uint16_t metrics_port;
 	bool allow_metrics;
-	size_t max_input_bytes;	  /* of JSON, and of anything decompressed */
-	bool model_control;	  /* load and unload requests are allowed */
-	bool allow_cache_admin;	  /* the cache may be shown and purged on the HTTP port, too */
+	size_t max_input_bytes;	   /* of JSON, and of anything decompressed */
+	size_t max_inflight_bytes; /* of request bodies that are being read or answered, all together */
+	bool model_control;	   /* load and unload requests are allowed */
+	/* Who may show and purge the cache, on both ports; see server/access.h. */
+	enum { CACHE_ADMIN_OF_LOOPBACK, CACHE_ADMIN_OF_ALL, CACHE_ADMIN_OF_NONE } cache_admin;
 	bool allow_cache_control; /* requests may steer the cache */
 	const char *log_file;	  /* as configured, for the log settings */
 	struct repository *repository;

@@ -9,6 +9,7 @@
 #define GZIP_WINDOW (15 + 16)
 #define ZLIB_WINDOW 15
 #define STEP ((size_t)64 * 1024)
+#define RATIO_FREE ((size_t)1 << 20)
 
 const char *
 coding_name(enum coding coding)
@@ -68,16 +69,23 @@ coding_negotiate(struct bytes accept_encoding)
 	return best;
 }
 
+static bool
+is_bomb(size_t unpacked, size_t packed)
+{
+	return unpacked > RATIO_FREE && unpacked / COMPRESS_RATIO_MAX > packed;
+}
+
 enum status
 decompress(enum coding coding, struct bytes input, struct buf *out, struct error *error)
 {
 	z_stream stream = {0};
+	size_t packed = input.length;
 	int outcome = Z_OK;
 
 	if (inflateInit2(&stream, coding == CODING_GZIP ? GZIP_WINDOW : ZLIB_WINDOW) != Z_OK) {
 		return error_set(error, STATUS_UNAVAILABLE, "no memory to decompress the request");
 	}
-	while (outcome == Z_OK) {
+	while (outcome == Z_OK && !is_bomb(out->length, packed - input.length)) {
 		size_t room = out->maximum - out->length < STEP ? out->maximum - out->length : STEP;
 		uint8_t *at = room == 0 ? NULL : buf_reserve(out, room);
 		size_t feed = input.length < INT_MAX ? input.length : INT_MAX;
@@ -103,6 +111,11 @@ decompress(enum coding coding, struct bytes input, struct buf *out, struct error
 				 "decompressed request exceeds the maximum allowed input size of %zu bytes. Use "
 				 "--http-max-input-size to increase the limit.",
 				 out->maximum);
+	}
+	if (outcome == Z_OK) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "the request body unpacks to more than %d times its size, which is refused",
+				 COMPRESS_RATIO_MAX);
 	}
 	if (outcome != Z_STREAM_END || input.length > 0) {
 		return error_set(error, STATUS_INVALID_ARGUMENT, "failed to decompress the request body: not valid %s",
@@ -140,8 +153,8 @@ compress_pieces(enum coding coding, const struct bytes *pieces, size_t count, st
 	z_stream stream = {0};
 	bool good = true;
 
-	if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, coding == CODING_GZIP ? GZIP_WINDOW : ZLIB_WINDOW,
-			 8, Z_DEFAULT_STRATEGY) != Z_OK) {
+	if (deflateInit2(&stream, Z_BEST_SPEED, Z_DEFLATED, coding == CODING_GZIP ? GZIP_WINDOW : ZLIB_WINDOW, 8,
+			 Z_DEFAULT_STRATEGY) != Z_OK) {
 		return STATUS_UNAVAILABLE;
 	}
 	for (size_t i = 0; i < count && good; i++) {

@@ -20,10 +20,15 @@ enum coding coding_from_name(struct bytes name);
  */
 enum coding coding_negotiate(struct bytes accept_encoding);
 
-/* Unpacks into `out`, whose maximum bounds what a small body may grow to. Trailing bytes are an error. */
+/*
+ * Unpacks into `out`, whose maximum bounds what a small body may grow to. What unpacks to more than COMPRESS_RATIO_MAX
+ * times its size is refused, too, beyond the first MiB: no tensors are that empty but those of somebody who means harm.
+ * Trailing bytes are an error.
+ */
+#define COMPRESS_RATIO_MAX 512
 enum status decompress(enum coding coding, struct bytes input, struct buf *out, struct error *error);
 
-/* Packs the pieces one after the other. Fails only without memory. */
+/* Packs the pieces one after the other, at zlib's level 1, which is fastest. Fails only without memory. */
 enum status compress_pieces(enum coding coding, const struct bytes *pieces, size_t count, struct buf *out);
 
 #endif

@@ -5,7 +5,8 @@
 #include <inttypes.h>
 
 #define DATA_NESTING_MAX 100
-#define PARAMETERS_MAX 1024 /* each is compared with all before it */
+#define DOCUMENT_VALUE ((size_t)16) /* bytes of a yyjson_val */
+#define PARAMETERS_MAX 1024	    /* each is compared with all before it */
 
 struct decoder {
 	struct bytes binary; /* what no tensor has taken yet */
@@ -455,6 +456,20 @@ decode_parameters(struct decoder *decoder, yyjson_val *root)
 	return status;
 }
 
+/* Each value but the first of its array or object has a comma before it, and each array or object is a value. */
+size_t
+infer_body_memory(struct bytes json)
+{
+	size_t values = 1;
+
+	for (size_t i = 0; i < json.length; i++) {
+		uint8_t byte = json.at[i];
+
+		values += byte == ',' || byte == '[' || byte == '{' || byte == ':';
+	}
+	return json.length + values * (DOCUMENT_VALUE + sizeof(uint64_t));
+}
+
 enum status
 infer_body_decode(struct bytes json, struct bytes binary, struct bytes model_name, struct arena *arena,
 		  struct infer_body *body, struct error *error)
@@ -488,6 +503,36 @@ infer_body_decode(struct bytes json, struct bytes binary, struct bytes model_nam
 		infer_body_fini(body);
 	}
 	return status;
+}
+
+static bool
+copy(struct bytes *text, struct arena *arena)
+{
+	if (text->length > 0) {
+		*text = arena_copy(arena, *text);
+	}
+	return text->length == 0 || text->at != NULL;
+}
+
+bool
+infer_body_detach(struct infer_body *body, struct arena *arena)
+{
+	bool good = copy(&body->id, arena);
+
+	for (size_t i = 0; i < body->input_count && good; i++) {
+		good = copy(&body->inputs[i].name, arena);
+	}
+	for (size_t i = 0; i < body->output_count && good; i++) {
+		good = copy(&body->outputs[i].name, arena);
+	}
+	for (size_t i = 0; i < body->parameter_count && good; i++) {
+		struct parameter *parameter = &body->parameters[i];
+
+		good = copy(&parameter->name, arena) &&
+		       (parameter->kind != PARAMETER_TEXT || copy(&parameter->text, arena));
+	}
+	infer_body_fini(body);
+	return good;
 }
 
 void

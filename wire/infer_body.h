@@ -32,9 +32,15 @@ struct infer_body {
 	void *document;
 };
 
+/* About how many bytes decoding `json` takes, document and tensors, at most: in proportion to the values in it. */
+size_t infer_body_memory(struct bytes json);
+
 /* `json` and `binary` are the two parts of the body. On failure nothing is left to free. */
 enum status infer_body_decode(struct bytes json, struct bytes binary, struct bytes model_name, struct arena *arena,
 			      struct infer_body *body, struct error *error);
+
+/* Copies what lies in the document and frees that: a long body's is many times its size. False without memory. */
+bool infer_body_detach(struct infer_body *body, struct arena *arena);
 void infer_body_fini(struct infer_body *body);
 
 #endif

@@ -3,7 +3,7 @@
 #include "backends/onnxruntime/session.h"
 #include "backends/onnxruntime/weights.h"
 #include "base/memory.h"
-#include "base/processors.h"
+#include "base/machine.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -110,8 +110,8 @@ set_options(const struct onnxruntime *runtime, const struct model_config *config
 	    read_switch(config, "enable_mem_pattern", &pattern, error) != STATUS_OK) {
 		return error->status;
 	}
-	if (intra == 0 && (long)processors_usable() < sysconf(_SC_NPROCESSORS_ONLN)) {
-		intra = (int)processors_usable(); /* else it takes all, and tries to bind threads to each */
+	if (intra == 0 && (long)machine_processors() < sysconf(_SC_NPROCESSORS_ONLN)) {
+		intra = (int)machine_processors(); /* else it takes all, and tries to bind threads to each */
 	}
 	failed = api->SetSessionGraphOptimizationLevel(options, optimization_level(config));
 	if (failed == NULL) {

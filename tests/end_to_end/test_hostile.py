@@ -44,7 +44,10 @@ def test_head_has_no_body(serve, repository):
     for _ in range(3):
         connection.request("HEAD", "/v2/health/live")
         reply = connection.getresponse()
-        assert reply.status == 405 and reply.read() == b""
+        assert reply.status == 200 and reply.read() == b""
+        connection.request("HEAD", infer_path("identity"))
+        reply = connection.getresponse()
+        assert reply.status == 405 and reply.read() == b"" and reply.headers["Allow"] == "POST, OPTIONS"
     connection.request("GET", "/v2/health/live")
     assert connection.getresponse().status == 200
     connection.close()
@@ -54,7 +57,7 @@ def test_head_has_no_body(serve, repository):
 def test_chunks_behind_a_head_that_fills_the_buffer(serve, repository, size):
     server = serve(repository.add("identity"))
     body, headers = encode({"INPUT0": tensor([1, 2])})
-    head = f"POST {infer_path('identity')} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
+    head = f"POST {infer_path('identity')} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in headers.items() if name.lower() != "content-length")
     head += "X-Filler: "
     head += "x" * (size - len(head) - 4) + "\r\n\r\n"

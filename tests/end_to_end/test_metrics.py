@@ -76,13 +76,13 @@ def test_hits_and_misses(serve, repository):
     ask_simple(server)
     before = moved_to(server, "simple", nv_inference_request_success=1, nv_inference_exec_count=1,
                       nv_cache_num_misses_per_model=1, nv_cache_num_hits_per_model=0)
+    eventually(lambda: server.metrics()[("nv_cache_num_entries", frozenset())] == 1, "the number of entries")
     for _ in range(4):
         ask_simple(server)
     now = moved_to(server, "simple", nv_inference_request_success=5, nv_inference_count=1, nv_inference_exec_count=1,
                    nv_cache_num_misses_per_model=1, nv_cache_num_hits_per_model=4)
     for name in MODEL[5:]:
         assert now[name] == before[name]
-    eventually(lambda: server.metrics()[("nv_cache_num_entries", frozenset())] == 1, "the number of entries")
     metrics = server.metrics()
     assert metrics[("nv_cache_num_hits", frozenset())] == 4
     assert metrics[("nv_cache_num_misses", frozenset())] == 1

@@ -126,25 +126,54 @@ def test_only_post_purges_and_get_shows(purged_by_nobody):
 # --- Where ---
 
 
-def test_not_on_the_http_port(filled):
+EVERYWHERE = ("--http-address=0.0.0.0",)
+PORTS = ("port", "metrics_port")
+
+
+def purge_status(server, which, **headers):
+    return server.request("POST", PURGE, b"{}", headers=headers or None, port=getattr(server, which)).status
+
+
+@pytest.mark.parametrize("which", PORTS)
+def test_by_those_who_reach_a_loopback_address(filled, which):
     server = filled()
-    for reply in (server.get("/v2/cache"), server.post(PURGE), server.post(PURGE, {"model": "double"})):
-        assert reply.status == 404
-    assert known(server) == [True, True, True]
-
-
-def test_on_the_http_port_if_allowed(filled):
-    server = filled("--allow-cache-admin=true")
-    assert shown(server, server.port)["entries"] == shown(server)["entries"]
-    assert purge(server, {"model": "triple"}, server.port) == 1
+    assert shown(server, getattr(server, which))["entries"] == shown(server)["entries"]
+    assert purge(server, {"model": "triple"}, getattr(server, which)) == 1
     assert known(server) == [True, True, False]
 
 
-def test_not_where_it_is_forbidden(serve, repository):
+@pytest.mark.parametrize("options", [EVERYWHERE, ("--allow-cache-admin=false",)], ids=["everywhere", "forbidden"])
+def test_not_by_those_who_may_not(filled, options):
+    server = filled(*options)
+    for which in PORTS:
+        reply = server.request("POST", PURGE, b"{}", port=getattr(server, which))
+        assert reply.status == 403 and "--allow-cache-admin" in reply.error
+    assert server.get("/v2/cache").status == 403
+    assert shown(server)["store"] == server.store  # on the port of metrics, which are as open
+    assert known(server) == [True, True, True]
+
+
+@pytest.mark.parametrize("flag", ["--allow-cache-admin", "--allow-cache-admin=true"])
+def test_by_everybody_if_allowed(serve, repository, flag):
     repository.scale("triple", {1: 3.0}, cached=True)
-    server = serve(repository, "--allow-cache-admin=false")
-    assert server.get("/v2/cache").status == 404
-    assert shown(server)["store"] == "local"
+    server = serve(repository, *EVERYWHERE, flag)
+    for which in PORTS:
+        assert purge_status(server, which) == 200
+        assert purge_status(server, which, Host="cache.internal:8002") == 200
+
+
+@pytest.mark.parametrize("flags", [(), ("--allow-cache-admin",)], ids=["loopback", "allowed"])
+def test_not_by_web_pages(serve, repository, flags):
+    repository.scale("triple", {1: 3.0}, cached=True)
+    server = serve(repository, *flags)
+    for which in PORTS:
+        own = f"localhost:{getattr(server, which)}"
+        assert purge_status(server, which, Origin="http://evil.example") == 403
+        assert purge_status(server, which, Origin="null") == 403
+        assert purge_status(server, which, Host="evil.example", Origin="http://evil.example") == 403  # rebound
+        assert purge_status(server, which, Host=own, Origin="http://localhost:1") == 403
+        assert purge_status(server, which, Host=own, Origin=f"http://{own}") == 200  # a page of its own
+        assert purge_status(server, which, Host="evil.example") == (200 if flags else 403)
 
 
 # --- What is shown ---

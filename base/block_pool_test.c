@@ -1,0 +1,112 @@
+#include "base/block_pool.h"
+
+#include "base/address_sanitizer.h"
+#include "base/unit_test.h"
+
+#include <string.h>
+
+#define SIZE ((size_t)600 * 1000)
+
+static int
+start(void **state)
+{
+	(void)state;
+	block_pool_start(64 << 20);
+	return 0;
+}
+
+static int
+stop(void **state)
+{
+	(void)state;
+	block_pool_stop();
+	return 0;
+}
+
+/* Where blocks are never kept there is nothing to see. */
+static void
+skip_if_off(void)
+{
+	if (ADDRESS_SANITIZER) {
+		skip();
+	}
+}
+
+static void
+test_kept_for_the_next(void **state)
+{
+	uint16_t kind;
+	void *first;
+	void *second;
+
+	(void)state;
+	skip_if_off();
+	first = block_take(SIZE, &kind);
+	assert_non_null(first);
+	memset(first, 1, SIZE);
+	block_give(first, kind);
+	assert_true(block_pool_kept() >= SIZE);
+	second = block_take(SIZE - 1000, &kind); /* of the same step */
+	assert_ptr_equal(first, second);
+	assert_int_equal(block_pool_kept(), 0);
+	block_give(second, kind);
+}
+
+/* Freed at the second tick after its last use: at the first it could have been needed since the one before. */
+static void
+test_freed_when_idle(void **state)
+{
+	uint16_t kind;
+	void *blocks[3];
+
+	(void)state;
+	skip_if_off();
+	block_pool_tick();
+	block_pool_tick();
+	assert_int_equal(block_pool_kept(), 0);
+	for (size_t i = 0; i < 3; i++) {
+		blocks[i] = block_take(SIZE, &kind);
+	}
+	for (size_t i = 0; i < 3; i++) {
+		block_give(blocks[i], kind);
+	}
+	block_pool_tick();
+	assert_true(block_pool_kept() >= 3 * SIZE);
+	blocks[0] = block_take(SIZE, &kind); /* one is enough for those that come now */
+	block_give(blocks[0], kind);
+	block_pool_tick();
+	assert_in_range(block_pool_kept(), SIZE, 2 * SIZE);
+	block_pool_tick();
+	assert_int_equal(block_pool_kept(), 0);
+}
+
+/* Every size has room for itself, wastes no more than an eighth, and goes where it came from. */
+static void
+test_sizes(void **state)
+{
+	uint16_t kind;
+
+	(void)state;
+	for (size_t size = 1; size < (size_t)40 << 20; size += size / 7 + 1) {
+		uint8_t *block = block_take(size, &kind);
+
+		assert_non_null(block);
+		block[0] = 1;
+		block[size - 1] = 1;
+		block_give(block, kind);
+	}
+	block_give(NULL, 3);
+	block_give(block_take((size_t)300 << 20, &kind), kind); /* larger than is ever kept */
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_kept_for_the_next),
+		cmocka_unit_test(test_freed_when_idle),
+		cmocka_unit_test(test_sizes),
+	};
+
+	return cmocka_run_group_tests(tests, start, stop);
+}

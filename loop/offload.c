@@ -1,0 +1,98 @@
+#include "loop/offload.h"
+
+#include "base/memory.h"
+#include "loop/thread.h"
+
+#include <stdlib.h>
+
+struct offload {
+	pthread_mutex_t lock;
+	pthread_cond_t wanted;
+	struct offload_work *first; /* smallest first; equal ones as they came */
+	bool ending;
+	size_t count;
+	pthread_t threads[];
+};
+
+static struct offload_work *
+take(struct offload *offload)
+{
+	struct offload_work *work;
+
+	(void)pthread_mutex_lock(&offload->lock);
+	while (offload->first == NULL && !offload->ending) {
+		(void)pthread_cond_wait(&offload->wanted, &offload->lock);
+	}
+	work = offload->first;
+	if (work != NULL) {
+		offload->first = work->next;
+	}
+	(void)pthread_mutex_unlock(&offload->lock);
+	return work;
+}
+
+static void
+deliver(struct loop_mail *mail)
+{
+	struct offload_work *work = (struct offload_work *)mail;
+
+	work->done(work);
+}
+
+static void *
+run(void *argument)
+{
+	struct offload *offload = argument;
+	struct offload_work *work;
+
+	while ((work = take(offload)) != NULL) {
+		work->run(work);
+		work->mail.deliver = deliver;
+		loop_post(work->loop, &work->mail);
+	}
+	return NULL;
+}
+
+struct offload *
+offload_new(size_t threads)
+{
+	struct offload *offload = memory_new(sizeof(*offload) + threads * sizeof(*offload->threads));
+
+	(void)pthread_mutex_init(&offload->lock, NULL);
+	(void)pthread_cond_init(&offload->wanted, NULL);
+	offload->count = threads;
+	for (size_t i = 0; i < threads; i++) {
+		offload->threads[i] = thread_start("worker", run, offload);
+	}
+	return offload;
+}
+
+void
+offload_free(struct offload *offload)
+{
+	(void)pthread_mutex_lock(&offload->lock);
+	offload->ending = true;
+	(void)pthread_cond_broadcast(&offload->wanted);
+	(void)pthread_mutex_unlock(&offload->lock);
+	for (size_t i = 0; i < offload->count; i++) {
+		(void)pthread_join(offload->threads[i], NULL);
+	}
+	(void)pthread_cond_destroy(&offload->wanted);
+	(void)pthread_mutex_destroy(&offload->lock);
+	free(offload);
+}
+
+void
+offload_post(struct offload *offload, struct offload_work *work)
+{
+	struct offload_work **place = &offload->first;
+
+	(void)pthread_mutex_lock(&offload->lock);
+	while (*place != NULL && (*place)->size <= work->size) {
+		place = &(*place)->next;
+	}
+	work->next = *place;
+	*place = work;
+	(void)pthread_cond_signal(&offload->wanted);
+	(void)pthread_mutex_unlock(&offload->lock);
+}

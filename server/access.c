@@ -1,0 +1,90 @@
+#include "server/access.h"
+
+#include <arpa/inet.h>
+#include <limits.h>
+#include <unistd.h>
+
+/* Without its port, and without the brackets of an IPv6 address. */
+static struct bytes
+host_name(struct bytes host)
+{
+	const uint8_t *end;
+
+	if (bytes_starts_with(host, "[")) {
+		host = bytes_skip(host, 1);
+		end = memchr(host.at, ']', host.length);
+	} else {
+		end = host.length == 0 ? NULL : memchr(host.at, ':', host.length);
+	}
+	return end == NULL ? host : bytes_make(host.at, (size_t)(end - host.at));
+}
+
+static bool
+is_address(struct bytes name)
+{
+	char text[INET6_ADDRSTRLEN];
+	struct in6_addr address;
+
+	if (name.length == 0 || name.length >= sizeof(text)) {
+		return false;
+	}
+	memcpy(text, name.at, name.length);
+	text[name.length] = '\0';
+	return inet_pton(AF_INET, text, &address) == 1 || inet_pton(AF_INET6, text, &address) == 1;
+}
+
+/* A name that no stranger can let point here. */
+static bool
+is_own_name(struct bytes host, const char *name, const char *machine)
+{
+	struct bytes called = host_name(host);
+
+	return is_address(called) || bytes_equal_nocase(called, "localhost") || bytes_equal_nocase(called, name) ||
+	       bytes_equal_nocase(called, machine);
+}
+
+bool
+access_is_own(struct bytes host, struct bytes origin, const char *name, const char *machine, bool any_host)
+{
+	static const char *const schemes[] = {"http://", "https://"};
+	bool own = host.length == 0 || is_own_name(host, name, machine); /* no browser leaves Host out */
+
+	if (origin.at == NULL) {
+		return own || any_host;
+	}
+	for (size_t i = 0; own && i < sizeof(schemes) / sizeof(*schemes); i++) {
+		size_t length = strlen(schemes[i]);
+		struct bytes authority =
+			bytes_starts_with(origin, schemes[i]) ? bytes_skip(origin, length) : bytes_make(NULL, 0);
+
+		if (authority.length > 0 && authority.length == host.length &&
+		    strncasecmp((const char *)authority.at, (const char *)host.at, host.length) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+bool
+access_cache_admin(struct exchange *exchange)
+{
+	const struct server_port *port = exchange->port;
+	char machine[HOST_NAME_MAX + 1] = "";
+
+	if (port->cache_admin == CACHE_ADMIN_CLOSED) {
+		reply_http_error(
+			exchange, 403,
+			"the cache is shown and purged only where the address is a loopback address: start the "
+			"server with --allow-cache-admin, or ask at a port on 127.0.0.1");
+		return false;
+	}
+	(void)gethostname(machine, sizeof(machine) - 1);
+	if (!access_is_own(exchange->head.host, http1_header(&exchange->head, "origin"), port->address, machine,
+			   port->cache_admin == CACHE_ADMIN_OPEN)) {
+		reply_http_error(exchange, 403,
+				 "the cache is not shown to or purged by web pages: ask with 'Host: localhost', the "
+				 "server's address or its machine's name, and without 'Origin'");
+		return false;
+	}
+	return true;
+}

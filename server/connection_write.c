@@ -1,0 +1,150 @@
+#include "server/connection_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define IOV_AT_ONCE 64
+#define SEND_TOGETHER 2048
+
+static const char *
+reason_phrase(int status)
+{
+	switch (status) {
+	case 200:
+		return "OK";
+	case 400:
+		return "Bad Request";
+	case 403:
+		return "Forbidden";
+	case 404:
+		return "Not Found";
+	case 405:
+		return "Not Allowed";
+	case 408:
+		return "Request Timeout";
+	case 413:
+		return "Content Too Large";
+	case 431:
+		return "Request Header Fields Too Large";
+	case 504:
+		return "Gateway Timeout";
+	case 501:
+		return "Not Implemented";
+	case 503:
+		return "Service Unavailable";
+	default:
+		return "Internal Server Error";
+	}
+}
+
+void
+connection_begin_reply(struct connection *connection)
+{
+	struct exchange *exchange = &connection->exchange;
+	struct buf head = {.at = (uint8_t *)connection->head_text,
+			   .capacity = sizeof(connection->head_text),
+			   .maximum = sizeof(connection->head_text)};
+	size_t length = 0;
+
+	for (size_t i = 0; i < exchange->piece_count; i++) {
+		length += exchange->pieces[i].length;
+	}
+	buf_text(&head, "HTTP/1.1 ");
+	buf_unsigned(&head, (uint64_t)exchange->status);
+	buf_byte(&head, ' ');
+	buf_text(&head, reason_phrase(exchange->status));
+	buf_text(&head, "\r\nContent-Type: ");
+	buf_text(&head, exchange->content_type);
+	buf_text(&head, "\r\n");
+	buf_append(&head, exchange->extra_headers);
+	if (connection->close_after) {
+		buf_text(&head, "Connection: close\r\n");
+	} else if (exchange->head.version_1_0) {
+		buf_text(&head, "Connection: keep-alive\r\n");
+	}
+	buf_text(&head, "Content-Length: ");
+	buf_unsigned(&head, length);
+	buf_text(&head, "\r\n\r\n");
+	assert(buf_ok(&head));			   /* every part of it is ours and short */
+	if (exchange->head.method == HTTP1_HEAD) { /* RFC 9110 section 9.3.2: the length, not the body */
+		exchange->piece_count = 0;
+		length = 0;
+	}
+	connection->head_out = buf_bytes(&head);
+	connection->written = 0;
+	connection->total = head.length + length;
+}
+
+/* What is still to be written, IOV_AT_ONCE pieces of it. */
+static int
+gather(const struct connection *connection, struct iovec *iov)
+{
+	const struct exchange *exchange = &connection->exchange;
+	size_t skip = connection->written;
+	int count = 0;
+
+	for (size_t i = 0; i <= exchange->piece_count && count < IOV_AT_ONCE; i++) {
+		struct bytes piece = i == 0 ? connection->head_out : exchange->pieces[i - 1];
+
+		if (skip >= piece.length) {
+			skip -= piece.length;
+			continue;
+		}
+		piece = bytes_skip(piece, skip);
+		skip = 0;
+		iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)piece.at, .iov_len = piece.length};
+	}
+	return count;
+}
+
+/* Small replies go out in one piece, which costs less than telling the kernel of several. */
+static ssize_t
+write_some(const struct connection *connection)
+{
+	struct iovec iov[IOV_AT_ONCE];
+	int count = gather(connection, iov);
+	uint8_t together[SEND_TOGETHER];
+	size_t length = 0;
+
+	if (connection->total - connection->written > sizeof(together)) {
+		return writev(connection->fd, iov, count);
+	}
+	for (int i = 0; i < count; i++) {
+		memcpy(together + length, iov[i].iov_base, iov[i].iov_len);
+		length += iov[i].iov_len;
+	}
+	return send(connection->fd, together, length, MSG_NOSIGNAL);
+}
+
+bool
+connection_write(struct connection *connection)
+{
+	while (connection->written < connection->total) {
+		ssize_t put = write_some(connection);
+
+		if (put >= 0) {
+			connection->written += (size_t)put;
+		} else if (errno != EINTR) {
+			return errno == EAGAIN;
+		}
+	}
+	return true;
+}
+
+void
+connection_send_continue(struct connection *connection)
+{
+	static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	const struct http1_request *head = &connection->exchange.head;
+
+	if (!head->version_1_0 && bytes_equal_nocase(http1_header(head, "expect"), "100-continue")) {
+		/* It fits into an empty socket buffer; if it does not get out, the client sends the body all the same.
+		 */
+		ssize_t put = send(connection->fd, interim, sizeof(interim) - 1, MSG_NOSIGNAL);
+
+		(void)put;
+	}
+}

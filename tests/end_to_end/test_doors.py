@@ -1,0 +1,223 @@
+"""What one client sends costs the others neither memory nor time, and HTTP is read as RFC 9110 and 9112 say."""
+
+import gzip
+import json
+import select
+import zlib
+
+import numpy as np
+import pytest
+
+from support import ask_identity, ask_simple, decode, encode, eventually, infer_path, same, tensor
+
+MEGABYTE = 1 << 20
+
+
+def resident(server):
+    with open(f"/proc/{server.process.pid}/status") as status:
+        return int(next(line for line in status if line.startswith("VmRSS")).split()[1]) * 1024
+
+
+def head(path, *fields, method=b"POST"):
+    return b"\r\n".join([b"%s %s HTTP/1.1" % (method, path.encode()), *fields, b"", b""])
+
+
+# --- Memory ---
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("path, status", [
+    (infer_path("nobody"), 404), ("/v2/nothing", 404), ("/v2/models/simple", 405),
+    ("/v2/repository/models/simple/load", 503)])
+def test_bodies_in_vain_are_not_read(serve, repository, path, status, framing):
+    server = serve(repository.add("simple"))
+    length = b"Content-Length: 9999999999" if framing == "length" else b"Transfer-Encoding: chunked"
+    with server.connect() as connection:
+        connection.send(head(path, b"Host: h", b"Inference-Header-Content-Length: 2", length))
+        reply = connection.reply()  # before anything of the body has been sent
+        assert reply.status == status and reply.headers["connection"] == "close"
+    ask_simple(server)
+
+
+def test_bodies_have_a_limit_where_they_have_one(serve, repository):
+    server = serve(repository.add("simple"), "--http-max-input-size=1000000", "--http-max-inflight-bytes=3000000")
+    paths = {infer_path("simple"): b"1000001", "/v2/repository/index": b"70000"}
+    for path, length in paths.items():
+        with server.connect() as connection:
+            connection.send(head(path, b"Host: h", b"Content-Length: " + length))
+            assert connection.reply().status == 400
+    with server.connect() as connection:  # tensors may be longer, but not longer than all bodies together
+        connection.send(head(infer_path("simple"), b"Host: h", b"Inference-Header-Content-Length: 2",
+                             b"Content-Length: 3000001"))
+        reply = connection.reply()
+        assert reply.status == 413 and "--http-max-inflight-bytes" in reply.error
+
+
+def test_an_announced_json_header_is_no_way_around_the_limit(serve, repository):
+    server = serve(repository.add("simple"), "--http-max-input-size=100000")
+    with server.connect() as connection:
+        connection.send(head("/v2/repository/index", b"Host: h", b"Inference-Header-Content-Length: 2",
+                             b"Content-Length: 200000"))
+        assert connection.reply().status == 400
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_bodies_in_flight_have_a_budget(serve, repository, framing):
+    budget = 8 * MEGABYTE
+    server = serve(repository.add("identity"), "--threads=1", f"--http-max-inflight-bytes={budget}")
+    before = resident(server)
+    body, headers = encode({"INPUT0": np.zeros(MEGABYTE, np.float32)}, binary_in=True)
+    fields = [f"{name}: {value}".encode() for name, value in headers.items() if name.lower() != "content-length"]
+    if framing == "length":
+        start = head(infer_path("identity"), b"Host: h", *fields, b"Content-Length: %d" % len(body))
+        part = body[:3 * MEGABYTE]
+    else:
+        start = head(infer_path("identity"), b"Host: h", *fields, b"Transfer-Encoding: chunked")
+        part = b"%x\r\n%s\r\n" % (3 * MEGABYTE, body[:3 * MEGABYTE])
+    connections = [server.connect() for _ in range(12)]
+    for connection in connections:  # none comes to its end
+        connection.send(start + part)
+    eventually(lambda: len(answered(connections)) == 10, "as many refusals as do not fit")
+    for connection in answered(connections):
+        reply = connection.reply()
+        assert reply.status == 503 and "--http-max-inflight-bytes" in reply.error
+    assert resident(server) - before < 8 * budget  # not 36 MB and what they grow to, under AddressSanitizer's quarantine
+    ask_identity(server, [1, 2, 3])  # small ones are not counted
+    for connection in connections:
+        connection.__exit__()
+    eventually(lambda: server.post(infer_path("identity"), body, headers).status == 200, "room for a large body again")
+
+
+def answered(connections):
+    return [connection for connection in connections if select.select([connection.socket], [], [], 0)[0]]
+
+
+def test_what_unpacks_counts_too(serve, repository):
+    server = serve(repository.add("identity"), "--http-max-inflight-bytes=1100000")
+    body, headers = encode({"INPUT0": np.random.default_rng(1).random(100_000, np.float32)}, binary_in=True)
+    headers["Content-Encoding"] = "gzip"
+    reply = server.post(infer_path("identity"), gzip.compress(body), headers)
+    assert reply.status == 200  # 400 KB, and as much packed
+    text, headers = encode({"INPUT0": np.zeros(200_000, np.float32)})
+    assert len(text) < 1_100_000  # but as a document it is more than that
+    reply = server.post(infer_path("identity"), text, headers)
+    assert reply.status == 503 and "--http-max-inflight-bytes" in reply.error
+
+
+def test_bombs(serve, repository):
+    server = serve(repository.add("identity"))
+    for data in (bytes(60 * MEGABYTE), b"[" * (60 * MEGABYTE)):
+        reply = server.post(infer_path("identity"), gzip.compress(data), {"Content-Encoding": "gzip"})
+        assert reply.status == 400 and "times its size" in reply.error
+    small = json.dumps({"inputs": []}).encode() + b" " * 500_000  # nobody is hurt by so little
+    reply = server.post(infer_path("identity"), gzip.compress(small), {"Content-Encoding": "gzip"})
+    assert reply.status == 400 and "times its size" not in reply.error
+
+
+# --- Time ---
+
+
+def test_long_requests_are_answered_rightly(serve, repository):
+    """Those that go to another thread: JSON, packed, with a reply that is text, packed, classified."""
+    server = serve(repository.add("identity"), "--threads=1")
+    x = np.random.default_rng(1).random(300_000, np.float32)
+    for options in ({}, {"binary_in": True}, {"binary_out": True}, {"binary_in": True, "binary_out": True}):
+        body, headers = encode({"INPUT0": x}, **options)
+        for coding in (None, "gzip"):
+            for accepted in ("identity", "gzip", "deflate"):
+                fields = {**headers, "Accept-Encoding": accepted}
+                data = body
+                if coding:
+                    fields["Content-Encoding"] = coding
+                    data = gzip.compress(body, 1)
+                reply = server.post(infer_path("identity"), data, fields)
+                assert reply.headers.get("content-encoding", "identity") == accepted
+                same(unpacked(reply)["OUTPUT0"], x)
+
+
+def unpacked(reply):
+    if "content-encoding" in reply.headers:
+        reply.body = zlib.decompress(reply.body, 47)
+    return decode(reply)
+
+
+def test_a_client_that_leaves_while_another_thread_has_its_request(serve, repository):
+    server = serve(repository.add("identity"), "--threads=1")
+    body, headers = encode({"INPUT0": np.zeros(1_000_000, np.float32)})
+    for _ in range(10):
+        with server.connect() as connection:
+            fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items()
+                             if name.lower() != "content-length")
+            connection.send(f"POST {infer_path('identity')} HTTP/1.1\r\nHost: h\r\n{fields}"
+                            f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        ask_identity(server, [1, 2])
+    server.stop()
+
+
+# --- HTTP ---
+
+
+@pytest.mark.parametrize("fields, status", [
+    ([], 400), ([b"Host: a", b"Host: a"], 400), ([b"Host: a/b"], 400), ([b"Host: "], 200), ([b"Host: a:80"], 200)])
+def test_host(serve, repository, fields, status):
+    server = serve(repository.add("identity"))
+    for port in (server.port, server.metrics_port):
+        with server.connect(port) as connection:
+            connection.send(head("/v2/health/live", *fields, method=b"GET"))
+            assert connection.reply().status == status
+    with server.connect() as connection:
+        connection.send(b"GET /v2/health/live HTTP/1.0\r\n\r\n")
+        assert connection.reply().status == 200
+
+
+def test_both_lengths(serve, repository):
+    """Read by the transfer coding; what follows on the connection is not taken for a request."""
+    server = serve(repository.add("simple"))
+    body, headers = encode({"INPUT0": tensor([[1] * 16], "INT32"), "INPUT1": tensor([[1] * 16], "INT32")})
+    fields = [f"{name}: {value}".encode() for name, value in headers.items() if name.lower() != "content-length"]
+    with server.connect() as connection:
+        connection.send(head(infer_path("simple"), b"Host: h", b"Content-Length: 3", b"Transfer-Encoding: chunked",
+                             *fields))
+        connection.send(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+        connection.send(head("/v2/health/live", b"Host: h", method=b"GET"))
+        reply = connection.reply()
+        assert reply.status == 200 and reply.headers["connection"] == "close"
+        assert connection.closed()
+
+
+def test_no_interim_answer_for_http_1_0(serve, repository):
+    server = serve(repository.add("simple"))
+    for version, interim in ((b"1.1", True), (b"1.0", False)):
+        with server.connect() as connection:
+            connection.send(b"POST /v2/repository/index HTTP/%s\r\nHost: h\r\nExpect: 100-continue\r\n"
+                            b"Content-Length: 2\r\n\r\n" % version)
+            if interim:
+                assert connection.reply().status == 100
+            connection.send(b"{}")
+            assert connection.reply().status == 200
+
+
+@pytest.mark.parametrize("path, allowed", [
+    ("/v2/health/live", "GET, HEAD, OPTIONS"), (infer_path("simple"), "POST, OPTIONS"),
+    ("/v2/logging", "GET, HEAD, POST, OPTIONS"), ("*", "GET, HEAD, POST, OPTIONS")])
+def test_options(serve, repository, path, allowed):
+    server = serve(repository.add("simple"))
+    with server.connect() as connection:
+        reply = connection.request("OPTIONS", path)
+        assert reply.status == 200 and reply.headers["allow"] == allowed and reply.body == b""
+        reply = connection.request("DELETE", path)
+        if path != "*":
+            assert reply.status == 405 and reply.headers["allow"] == allowed
+        assert connection.request("OPTIONS", "/v2/nothing").status == 404
+
+
+def test_head_where_get_is_known(serve, repository):
+    server = serve(repository.add("simple"))
+    for port, paths in ((server.port, ("/v2", "/v2/health/ready", "/v2/models/simple", "/v2/models/simple/config")),
+                        (server.metrics_port, ("/metrics", "/v2/cache"))):
+        for path in paths:
+            with server.connect(port) as connection:
+                reply = connection.request("HEAD", path)
+                assert reply.status == 200
+                assert int(reply.headers["content-length"]) == len(server.request("GET", path, port=port).body) or \
+                    path == "/metrics"
