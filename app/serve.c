@@ -1,6 +1,7 @@
 #include "app/serve.h"
 
 #include "app/cache_config.h"
+#include "app/crash.h"
 #include "backends/echo/echo.h"
 #include "backends/onnxruntime/onnxruntime.h"
 #include "base/block_pool.h"
@@ -386,6 +387,18 @@ raise_file_limit(void)
 	}
 }
 
+static void
+reopen_log(void)
+{
+	struct error error;
+
+	if (log_reopen(&error) == STATUS_OK) {
+		log_info("SIGHUP received: the log file, where there is one, has been opened again");
+	} else {
+		log_error("SIGHUP received: %s", error.text);
+	}
+}
+
 int
 serve(const struct serve_settings *settings)
 {
@@ -400,11 +413,13 @@ serve(const struct serve_settings *settings)
 		return 1;
 	}
 	configure_log(settings);
+	crash_report_enable();
 	raise_file_limit();
 	block_pool_start((size_t)(machine_memory() / IDLE_MEMORY_SHARE));
 	(void)sigemptyset(&signals);
 	(void)sigaddset(&signals, SIGINT);
 	(void)sigaddset(&signals, SIGTERM);
+	(void)sigaddset(&signals, SIGHUP);
 	(void)sigaddset(&signals, STOPPED);
 	(void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	(void)sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
@@ -418,6 +433,9 @@ serve(const struct serve_settings *settings)
 	say_started(&app, start_ns);
 	do {
 		signal = sigwaitinfo(&signals, NULL);
+		if (signal == SIGHUP) {
+			reopen_log();
+		}
 	} while (signal != SIGINT && signal != SIGTERM);
 	log_info("Signal (%d) received: waiting for requests in flight, at most %" PRId64 " s", signal,
 		 settings->exit_timeout_secs);

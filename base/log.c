@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +23,18 @@
 
 static atomic_uint current = BIT_ERROR | BIT_WARNING | BIT_INFO;
 static atomic_int descriptor = STDERR_FILENO;
+static char *opened; /* the path; set before other threads start */
+
+static int
+open_path(const char *path, struct error *error)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+
+	if (fd < 0) {
+		(void)error_set(error, STATUS_INVALID_ARGUMENT, "cannot open log file '%s': %s", path, strerror(errno));
+	}
+	return fd;
+}
 
 enum status
 log_open(const char *path, struct error *error)
@@ -30,13 +44,31 @@ log_open(const char *path, struct error *error)
 	if (path == NULL || *path == '\0') {
 		return STATUS_OK;
 	}
-	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	fd = open_path(path, error);
 	if (fd < 0) {
-		return error_set(error, STATUS_INVALID_ARGUMENT, "cannot open log file '%s': %s", path,
-				 strerror(errno));
+		return error->status;
 	}
+	opened = strdup(path);
 	atomic_store(&descriptor, fd);
 	return STATUS_OK;
+}
+
+enum status
+log_reopen(struct error *error)
+{
+	int fd = opened == NULL ? -1 : open_path(opened, error);
+
+	if (fd >= 0) {
+		(void)dup3(fd, atomic_load(&descriptor), O_CLOEXEC); /* in one step, for those who write meanwhile */
+		(void)close(fd);
+	}
+	return fd >= 0 || opened == NULL ? STATUS_OK : error->status;
+}
+
+int
+log_descriptor(void)
+{
+	return atomic_load(&descriptor);
 }
 
 void
@@ -47,6 +79,8 @@ log_close(void)
 	if (fd != STDERR_FILENO) {
 		(void)close(fd);
 	}
+	free(opened);
+	opened = NULL;
 }
 
 void

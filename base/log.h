@@ -27,6 +27,15 @@ struct log_settings {
 enum status log_open(const char *path, struct error *error);
 void log_close(void);
 
+/*
+ * Opens the same path again, for whoever moves log files away (logrotate). Any thread; no line gets lost. On failure
+ * the file of before stays.
+ */
+enum status log_reopen(struct error *error);
+
+/* Where lines go. Safe in a signal handler. */
+int log_descriptor(void);
+
 /* May be called on any thread at any time. */
 void log_configure(const struct log_settings *settings);
 struct log_settings log_current(void);

@@ -32,10 +32,16 @@ split_lines(struct labels *labels)
 enum status
 labels_read(const char *folder, struct bytes name, struct labels **labels, struct error *error)
 {
-	char *path = memory_format("%s/%.*s", folder, BYTES_ARGS(name));
-	FILE *file = file_open(path);
+	char *path;
+	FILE *file;
 	size_t length;
 
+	if (!folder_path_is_inside(name)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "label_filename '%.*s' must lie in the model's folder",
+				 BYTES_ARGS(name));
+	}
+	path = memory_format("%s/%.*s", folder, BYTES_ARGS(name));
+	file = file_open(path);
 	if (file == NULL) {
 		const char *reason = errno == EINVAL ? "it is no regular file" : strerror(errno);
 		char *hint = folder_hint(path);

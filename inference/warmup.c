@@ -36,7 +36,7 @@ read_data(struct sample *sample, const struct model_warmup_input *input, size_t 
 	size_t length = 0;
 	enum status status = STATUS_OK;
 
-	if (bytes_equal_text(input->file, "..") || memmem(input->file.at, input->file.length, "../", 3) != NULL) {
+	if (!folder_path_is_inside(input->file)) {
 		status = error_set(error, STATUS_INVALID_ARGUMENT,
 				   "input_data_file '%.*s' must lie in the model's folder 'warmup'",
 				   BYTES_ARGS(input->file));

@@ -1,5 +1,6 @@
 /* POST /v2/models/N[/versions/V]/infer */
 #include "inference/entry.h"
+#include "inference/job.h"
 #include "server/cache_status.h"
 #include "server/handlers.h"
 #include "wire/infer_body.h"
@@ -484,10 +485,50 @@ decode_long_json(struct inference *inference, struct bytes json, struct bytes bi
 		}
 		exchange_discharge(exchange, memory > exchange->arena.total ? memory - exchange->arena.total : 0);
 	}
-	if (binary.length == 0) { /* everything is in the arena now */
-		buf_fini(&inference->unpacked);
-	}
 	return status;
+}
+
+/*
+ * Long inputs that do not lie in a block (they were JSON, or packed) would be copied on the loop for the run: they move
+ * to one here, and what they came from goes.
+ */
+static enum status
+move_inputs(struct inference *inference, struct error *error)
+{
+	struct exchange *exchange = inference->exchange;
+	struct infer_body *body = &inference->body;
+	struct blob *block;
+	size_t total = 0;
+
+	for (size_t i = 0; i < body->input_count; i++) {
+		total += job_aligned(body->inputs[i].data.length);
+	}
+	if (total <= EXCHANGE_LONG) {
+		return STATUS_OK;
+	}
+	block = blob_new(total);
+	if (block == NULL) {
+		return error_set(error, STATUS_UNAVAILABLE, "no memory for the request");
+	}
+	total = 0;
+	for (size_t i = 0; i < body->input_count; i++) {
+		struct bytes *data = &body->inputs[i].data;
+
+		if (data->length > 0) {
+			memcpy(block->data + total, data->at, data->length);
+		}
+		*data = bytes_make(block->data + total, data->length);
+		total += job_aligned(data->length);
+	}
+	exchange_discharge(exchange, inference->unpacked.length);
+	buf_fini(&inference->unpacked);
+	if (exchange->body_block != NULL) {
+		exchange_discharge(exchange, exchange->body.length);
+		blob_unref(exchange->body_block);
+	}
+	exchange->body_block = block;
+	inference->request.body = block;
+	return charge(inference, total, error);
 }
 
 static enum status
@@ -511,6 +552,19 @@ decode_body(struct inference *inference, struct error *error)
 	return length > EXCHANGE_LONG
 		       ? decode_long_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error)
 		       : decode_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error);
+}
+
+/* What came packed, or as long JSON: see move_inputs. */
+static enum status
+settle(struct inference *inference, struct error *error)
+{
+	const struct exchange *exchange = inference->exchange;
+	bool in_block = true;
+
+	for (size_t i = 0; i < inference->body.input_count; i++) {
+		in_block = in_block && blob_holds(exchange->body_block, inference->body.inputs[i].data);
+	}
+	return in_block ? STATUS_OK : move_inputs(inference, error);
 }
 
 /* Reads the request, on whatever thread. */
@@ -558,6 +612,17 @@ infer(struct exchange *exchange)
 	} else {
 		exchange->gone = on_gone;
 		exchange->gone_state = inference;
+	}
+}
+
+static void
+decode_long(struct exchange *exchange)
+{
+	struct inference *inference = exchange->work_state;
+
+	decode(exchange);
+	if (inference->decoded == STATUS_OK) {
+		inference->decoded = settle(inference, inference->request.error);
 	}
 }
 
@@ -619,7 +684,7 @@ handle_infer(struct exchange *exchange)
 	size = decoding_size(exchange);
 	if (size > 0) {
 		(void)model_ref(model);
-		exchange_work(exchange, size, decode, infer_worked);
+		exchange_work(exchange, size, decode_long, infer_worked);
 	} else {
 		decode(exchange);
 		infer(exchange);

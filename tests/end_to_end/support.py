@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -22,6 +23,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("HIPPOCAMP_BUILD", "build"))
 PROGRAM = ROOT / BUILD / "hippocamp"
+CORES = ROOT / "build" / "cores"  # servers run there: what they leave when they crash is kept
 PATIENCE = 30  # seconds that anything may take before a test calls it hung; sanitizer builds are slow
 LOCAL = "127.0.0.1"
 
@@ -42,6 +44,10 @@ DATATYPES = {
     "BYTES": np.object_,
 }
 NAMES = {np.dtype(kind): name for name, kind in DATATYPES.items()}
+
+
+CORES.mkdir(parents=True, exist_ok=True)
+resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
 
 
 # --- Waiting, tools ---
@@ -361,7 +367,7 @@ class Server:
         self.changed = threading.Condition()
         self.process = subprocess.Popen(
             [*wrapper, program, "serve", *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, env={**os.environ, **(environment or {})}, start_new_session=True, cwd=cwd)
+            stderr=subprocess.PIPE, env={**os.environ, **(environment or {})}, start_new_session=True, cwd=cwd or CORES)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
@@ -483,13 +489,20 @@ class Server:
         self.reader.join(PATIENCE)
         return code
 
+    def core(self):
+        """Where the core of a server that died lies, for gdb."""
+        if self.process.returncode >= 0:
+            return ""
+        pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
+        return f", a core by the pattern {pattern!r} in {CORES}"
+
     def stop(self):
         """Ends the server as an operator does and looks at how it went."""
         if self.process.returncode is None:
             if self.process.poll() is None:
                 self.signal(signal.SIGTERM)
             code = self.wait(PATIENCE + 10)  # longer than the server's own limit
-            assert code == 0, f"exit code {code}:\n" + "\n".join(self.log[-60:])
+            assert code == 0, f"exit code {code}{self.core()}:\n" + "\n".join(self.log[-60:])
         self.check_log()
 
     def check_log(self):

@@ -5,7 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from support import PATIENCE, ask_identity, ask_scale, at_once, decode, eventually, infer, same, tensor
+from support import (PATIENCE, ask_identity, ask_scale, at_once, decode, encode, eventually, infer, infer_path, same,
+                     tensor)
 from traffic import (EXPLICIT, HOUR, ONE_INSTANCE, ONE_THREAD, answers, batches, batching, echo, first_ready, hold, metric,
                      order_of, put, queued, sent, sent_echo, wait_batches, wait_queued, write_config)
 
@@ -179,6 +180,27 @@ def test_preserve_ordering(deploy, repository):
         assert 0 in first_ready([slow, fast]), "errors keep the order as well"
         assert [connection.reply("POST").status for connection in (slow, fast)] == [status, 200]
     server.expect("echo", success=3, fail=1)
+
+
+def test_order_is_kept_when_batches_fail(deploy, repository):
+    """From all loops at once; a failed run is told to requests that wait for their turn on others."""
+    two = "instance_group [ { kind: KIND_CPU count: 2 } ]\n"
+    echo(repository, rows=8, extra=two + batching(delay_us=200, extra="preserve_ordering: true"))
+    server = deploy(repository)
+
+    def work(i):
+        with server.connect() as connection:
+            for k in range(40):
+                value = [[1000 * i + k]] * (1 + k % 3)
+                fields = {"parameters": {"fail": "no luck"}} if (i + k) % 4 == 0 else {}
+                body, headers = encode({"INPUT0": tensor(value, "INT32")}, **fields)
+                reply = connection.request("POST", infer_path("echo"), body, headers)
+                assert reply.status == (500 if fields else 200), reply.body
+                if not fields:
+                    same(decode(reply)["OUTPUT0"], tensor(value, "INT32"))
+        return True
+
+    assert all(at_once(8, work))
 
 
 def test_priorities(echoing):

@@ -2,13 +2,16 @@
 
 import gzip
 import json
+import os
 import select
+import signal
 import zlib
 
 import numpy as np
 import pytest
 
-from support import ask_identity, ask_simple, decode, encode, eventually, infer_path, same, tensor
+from support import (Server, ask_identity, ask_simple, decode, encode, eventually, infer_path, same, tensor)
+from triton import RELEASE
 
 MEGABYTE = 1 << 20
 
@@ -154,6 +157,34 @@ def test_a_client_that_leaves_while_another_thread_has_its_request(serve, reposi
     server.stop()
 
 
+# --- Files ---
+
+
+CONFIG = {"name": "simple", "backend": "onnxruntime", "max_batch_size": 8,
+          "input": [{"name": name, "data_type": "TYPE_INT32", "dims": [16]} for name in ("INPUT0", "INPUT1")],
+          "output": [{"name": name, "data_type": "TYPE_INT32", "dims": [16]} for name in ("OUTPUT0", "OUTPUT1")]}
+SAMPLE = {"name": "w", "batch_size": 1, "inputs": {
+    name: {"data_type": "TYPE_INT32", "dims": [16], "input_data_file": "PATH"} for name in ("INPUT0", "INPUT1")}}
+PLACES = {"label_filename": lambda path: {"output": [{**CONFIG["output"][0], "label_filename": path}, CONFIG["output"][1]]},
+          "input_data_file": lambda path: {"model_warmup": json.loads(json.dumps([SAMPLE]).replace("PATH", path))},
+          "default_model_filename": lambda path: {"default_model_filename": path}}
+
+
+@pytest.mark.parametrize("path", ["../../../../../../../etc/passwd", "/etc/passwd", "a/../../x", "..", "./x", "pipe"])
+@pytest.mark.parametrize("place", PLACES)
+def test_files_of_a_model_lie_in_its_folder(serve, repository, place, path):
+    """Whoever may load a model chooses its config, and so these names."""
+    server = serve(repository.add("simple"), "--model-control-mode=explicit")
+    folder = repository.path / "simple"
+    for pipe in (folder / "pipe", folder / "1" / "pipe", folder / "warmup" / "pipe"):
+        pipe.parent.mkdir(exist_ok=True)
+        os.mkfifo(pipe)
+    reply = server.post("/v2/repository/models/simple/load",
+                        {"parameters": {"config": json.dumps({**CONFIG, **PLACES[place](path)})}})
+    assert reply.status == 400 and "root:" not in reply.error
+    assert path in reply.error
+
+
 # --- HTTP ---
 
 
@@ -221,3 +252,42 @@ def test_head_where_get_is_known(serve, repository):
                 assert reply.status == 200
                 assert int(reply.headers["content-length"]) == len(server.request("GET", path, port=port).body) or \
                     path == "/metrics"
+
+
+# --- Signals ---
+
+
+def test_a_crash_tells_where(start, repository):
+    server = start(repository.add("simple"), program=RELEASE / "hippocamp", wrapper=["prlimit", "--core=0"])
+    ask_simple(server)
+    server.signal(signal.SIGSEGV)
+    assert server.wait() == -signal.SIGSEGV
+    told = server.lines(r"hippocamp \S+ \(build [0-9a-f]{40}\): fatal signal 11 SIGSEGV .* thread 'hippocamp'")
+    assert len(told) == 1
+    assert server.lines(r"/hippocamp\(\+0x[0-9a-f]+\)\[0x"), "no frame of ours in the backtrace"
+
+
+def test_sighup_reopens_the_log(serve, repository, tmp_path):
+    path, moved = tmp_path / "log", tmp_path / "log.1"
+    server = Server(f"--model-repository={repository.add('simple').path}", "--http-address=127.0.0.1", "--http-port=0",
+                    "--metrics-port=0", f"--log-file={path}")
+    try:
+        eventually(lambda: path.exists() and "is ready" in path.read_text(), "the start")
+        path.rename(moved)
+        server.signal(signal.SIGHUP)
+        eventually(lambda: path.exists() and "opened again" in path.read_text(), "a new log file")
+        path.rename(tmp_path / "log.2")
+        path.mkdir()  # cannot be opened: the file of before stays
+        server.signal(signal.SIGHUP)
+        eventually(lambda: "cannot open log file" in (tmp_path / "log.2").read_text(), "the failure")
+        server.check_alive()
+    finally:
+        server.stop()
+    assert "stopped" in (tmp_path / "log.2").read_text() and "stopped" not in moved.read_text()
+
+
+def test_sighup_without_a_log_file(serve, repository):
+    server = serve(repository.add("simple"))
+    server.signal(signal.SIGHUP)
+    assert server.wait_log("SIGHUP received")
+    ask_simple(server)

@@ -1,0 +1,143 @@
+#include "app/crash.h"
+
+#include "base/address_sanitizer.h"
+#include "base/bytes.h"
+#include "base/log.h"
+#include "base/version.h"
+
+#include <elf.h>
+#include <execinfo.h>
+#include <link.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define FRAMES_MAX 64
+#define STACK_SIZE ((size_t)64 * 1024)
+
+static const struct {
+	int number;
+	const char *name;
+} faults[] = {
+	{SIGSEGV, "SIGSEGV"}, {SIGBUS, "SIGBUS"},   {SIGFPE, "SIGFPE"},
+	{SIGILL, "SIGILL"},   {SIGABRT, "SIGABRT"}, {SIGTRAP, "SIGTRAP"},
+};
+
+static char build[64] = "unknown";
+
+/* The linker's note of what exactly was built (its option --build-id). */
+static int
+read_build(struct dl_phdr_info *object, size_t size, void *unused)
+{
+	(void)size;
+	(void)unused;
+	for (size_t i = 0; i < object->dlpi_phnum; i++) {
+		const ElfW(Phdr) *header = &object->dlpi_phdr[i];
+		const uint8_t *at = (const uint8_t *)object->dlpi_addr + header->p_vaddr;
+		const uint8_t *end = at + header->p_memsz;
+
+		while (header->p_type == PT_NOTE && at + sizeof(ElfW(Nhdr)) <= end) {
+			const ElfW(Nhdr) *note = (const void *)at;
+			const uint8_t *content = at + sizeof(*note) + ((note->n_namesz + 3U) & ~3U);
+
+			for (size_t k = 0; note->n_type == NT_GNU_BUILD_ID && k < note->n_descsz && k < 20; k++) {
+				build[2 * k] = "0123456789abcdef"[content[k] >> 4];
+				build[2 * k + 1] = "0123456789abcdef"[content[k] & 15];
+				build[2 * k + 2] = '\0';
+			}
+			at = content + ((note->n_descsz + 3U) & ~3U);
+		}
+	}
+	return 1; /* the first object is the program itself */
+}
+
+/* Only what is safe in a signal handler from here on. */
+
+static void
+put_text(int fd, const char *text)
+{
+	ssize_t put = write(fd, text, strlen(text));
+
+	(void)put;
+}
+
+static void
+put_number(int fd, uintptr_t number, unsigned base)
+{
+	char digits[24] = {0};
+	size_t at = sizeof(digits) - 1;
+
+	do {
+		digits[--at] = "0123456789abcdef"[number % base];
+		number /= base;
+	} while (number != 0);
+	put_text(fd, digits + at);
+}
+
+static void
+report(int fd, int signal, const siginfo_t *information, void *const *frames, int count)
+{
+	char thread[16] = "?";
+
+	(void)pthread_getname_np(pthread_self(), thread, sizeof(thread));
+	put_text(fd, "hippocamp " HIPPOCAMP_VERSION " (build ");
+	put_text(fd, build);
+	put_text(fd, "): fatal signal ");
+	put_number(fd, (uintptr_t)signal, 10);
+	for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++) {
+		if (faults[i].number == signal) {
+			put_text(fd, " ");
+			put_text(fd, faults[i].name);
+		}
+	}
+	if (signal == SIGSEGV || signal == SIGBUS) {
+		put_text(fd, " at address 0x");
+		put_number(fd, (uintptr_t)information->si_addr, 16);
+	}
+	put_text(fd, " in process ");
+	put_number(fd, (uintptr_t)getpid(), 10);
+	put_text(fd, ", thread '");
+	put_text(fd, thread);
+	put_text(fd, "'; this is a bug, please report it with these lines:\n");
+	backtrace_symbols_fd(frames, count, fd);
+}
+
+/* Installed with SA_RESETHAND: the second time the signal has its usual effect. */
+static void
+on_fault(int signal, siginfo_t *information, void *context)
+{
+	void *frames[FRAMES_MAX];
+	int count = backtrace(frames, FRAMES_MAX);
+	int log = log_descriptor();
+
+	(void)context;
+	report(STDERR_FILENO, signal, information, frames, count);
+	if (log != STDERR_FILENO) {
+		report(log, signal, information, frames, count);
+	}
+	(void)raise(signal);
+}
+
+void
+crash_report_enable(void)
+{
+	struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = (int)(SA_SIGINFO | SA_RESETHAND | SA_ONSTACK)};
+	stack_t stack = {.ss_size = STACK_SIZE};
+	void *frame;
+
+	if (ADDRESS_SANITIZER) {
+		return;
+	}
+	stack.ss_sp = malloc(STACK_SIZE); /* for the main thread's end, when it is its stack that has run out */
+	if (stack.ss_sp != NULL) {
+		(void)sigaltstack(&stack, NULL);
+	}
+	(void)dl_iterate_phdr(read_build, NULL);
+	(void)backtrace(&frame, 1); /* loads what it needs now, and not in the handler */
+	(void)sigfillset(&action.sa_mask);
+	for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++) {
+		(void)sigaction(faults[i].number, &action, NULL);
+	}
+}
