@@ -116,12 +116,8 @@ cache_scope_split(struct bytes scope, struct bytes *model, struct bytes *version
 }
 
 static inline bool
-cache_purge_covers(const struct cache_purge *purge, struct bytes scope)
+cache_purge_covers(const struct cache_purge *purge, struct bytes model, struct bytes version)
 {
-	struct bytes model;
-	struct bytes version;
-
-	cache_scope_split(scope, &model, &version);
 	return purge->model.length == 0 || (bytes_equal(model, purge->model) &&
 					    (purge->version.length == 0 || bytes_equal(version, purge->version)));
 }
@@ -169,8 +165,13 @@ struct cache_host {
 				     const char *failure),
 			void *argument);
 	void (*log)(enum log_level level, const char *text);
-	/* Another server purged this (as in struct cache_purge). NULL: the host does not care. */
-	void (*purged)(void *context, struct bytes model, struct bytes version);
+	/*
+	 * Another server purged this (as in struct cache_purge) at `at_ms` by its clock, since 1970; or the store has
+	 * lost the word of it, and with it perhaps the words of later purges (0). NULL: the host does not care. Called
+	 * with `listener`.
+	 */
+	void (*purged)(void *listener, struct bytes model, struct bytes version, uint64_t at_ms);
+	void *listener;
 };
 
 struct cache_ops {

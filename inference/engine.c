@@ -95,6 +95,14 @@ value_usable(struct engine_lane *lane, struct model *model, const struct cache_k
 	return false;
 }
 
+/* Purged, and back: see purge_marks.h. */
+bool
+value_purged(struct engine_lane *lane, struct model *model, const struct freshness_entry *freshness)
+{
+	return lane->cache->ops->foreign && purge_marks_covers(&lane->cache->purges, &model->purges, model->config.name,
+							       model->version, freshness->created_ms);
+}
+
 /* --- Purges --- */
 
 struct rows_purge {
@@ -225,6 +233,10 @@ take_value(struct slice *slice, struct blob *value)
 	struct freshness_entry freshness = entry_freshness(value);
 	bool on_error;
 
+	if (value_purged(request->lane, request->model, &freshness)) {
+		blob_unref(value);
+		return false;
+	}
 	switch (freshness_judge(&request->model->freshness, &request->directives, &freshness, request->wall_ms,
 				lane_chance(request->lane), &on_error)) {
 	case FRESHNESS_REVALIDATE:
@@ -488,10 +500,25 @@ engine_purge(struct engine_lane *lane, struct cache_purge *purge)
 {
 	purge->removed = 0;
 	purge->failed = false;
-	return lane->cache == NULL || lane->cache->ops->purge(lane->store, purge);
+	if (lane->cache == NULL) {
+		return true;
+	}
+	purge_marks_add(&lane->cache->purges, purge->model, purge->version, clock_wall_ms());
+	return lane->cache->ops->purge(lane->store, purge);
 }
 
 /* --- Lanes --- */
+
+/* Another server purged this. That the store has lost the word of it says nothing of what is in the store now. */
+static void
+on_purged_elsewhere(void *listener, struct bytes model, struct bytes version, uint64_t at_ms)
+{
+	struct engine_lane *lane = listener;
+
+	if (at_ms != 0) {
+		purge_marks_add(&lane->engine->cache->purges, model, version, at_ms);
+	}
+}
 
 struct engine *
 engine_new(struct response_cache *cache)
@@ -528,6 +555,8 @@ engine_lane_new(struct engine *engine, struct loop *loop, size_t index)
 	random_bytes(&lane->random, sizeof(lane->random));
 	lane->random |= 1;
 	cache_host_init(&lane->host, loop);
+	lane->host.purged = on_purged_elsewhere;
+	lane->host.listener = lane;
 	if (engine->cache != NULL) {
 		lane->store = engine->cache->ops->attach(engine->cache->store, &lane->host);
 		buf_init(&lane->scratch, SCRATCH_MAX);

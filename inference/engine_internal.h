@@ -57,6 +57,9 @@ struct blob *failure_new(enum status status, const char *text);
 bool value_usable(struct engine_lane *lane, struct model *model, const struct cache_key *key, const struct blob *value,
 		  bool known);
 
+/* Is a value older than a purge of its model? */
+bool value_purged(struct engine_lane *lane, struct model *model, const struct freshness_entry *freshness);
+
 /* --- waiting.c --- */
 
 void request_set_level(struct inference_request *request);

@@ -15,6 +15,7 @@
 #include "inference/classification.h"
 #include "inference/ensemble.h"
 #include "inference/ordering.h"
+#include "inference/purge_marks.h"
 #include "inference/request.h"
 #include "inference/row_record.h"
 #include "inference/row_trust.h"
@@ -38,6 +39,7 @@ struct model {
 
 	struct cache_policy cache_policy;
 	struct freshness_policy freshness;
+	struct purge_marks_seen purges;
 	struct row_trust rows;
 	struct row_record *row_record;
 	atomic_bool too_large;		 /* its last answer was not stored for its size */

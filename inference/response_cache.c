@@ -197,6 +197,7 @@ response_cache_open(const struct cache_ops *ops, const struct response_cache_set
 	enum status status = STATUS_OK;
 
 	cache->ops = ops;
+	purge_marks_init(&cache->purges);
 	option_presets(response_cache_options, &cache->settings);
 	option_presets(cache_policy_options, &cache->settings.policy);
 	option_presets(*store_options(ops), store_settings);
@@ -235,6 +236,7 @@ response_cache_close(struct response_cache *cache)
 	if (cache->store != NULL) {
 		cache->ops->close(cache->store);
 	}
+	purge_marks_fini(&cache->purges);
 	buf_fini(&cache->configuration);
 	option_fini(response_cache_options, &cache->settings);
 	explicit_bzero(&cache->keys, sizeof(cache->keys));

@@ -8,6 +8,7 @@
 #include "base/keyed_hash.h"
 #include "caches/cache.h"
 #include "inference/cache_policy.h"
+#include "inference/purge_marks.h"
 
 /* Where equal questions that come at a time are run once. */
 enum cache_coalescing { COALESCE_PROCESS, COALESCE_SHARED };
@@ -40,6 +41,7 @@ struct response_cache {
 	struct buf configuration; /* a JSON object of the settings, without secrets */
 	bool has_secret;	  /* given, or drawn where the store shares none; else the store tells it */
 	struct response_cache_keys keys;
+	struct purge_marks purges; /* that this process made, or saw others make */
 };
 
 /* One `key=value` of the configuration. */

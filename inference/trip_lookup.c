@@ -50,6 +50,11 @@ judge(struct flight *flight, struct blob **value, struct slice **revalidate)
 	}
 	now = clock_wall_ms();
 	freshness = entry_freshness(*value);
+	if (value_purged(trip->lane, trip->model, &freshness)) {
+		blob_unref(*value);
+		*value = NULL;
+		return false;
+	}
 	confirm(trip, (size_t)(flight - trip->flights), &freshness, now);
 	switch (freshness_judge(&trip->model->freshness, &trip->directives, &freshness, now, lane_chance(trip->lane),
 				&on_error)) {

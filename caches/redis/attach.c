@@ -109,14 +109,16 @@ on_linked(void *context, struct redis_link *link, const struct redis_greeting *g
 	struct cache_lane *lane = context;
 	struct redis_node *node = link->node;
 
-	if (lane->announces && !node->inspected) {
+	if (lane->announces && !node->inspected && node->plain < 2) {
 		node->inspected = true;
 		server_inspect(lane, node);
 	}
 	if (lane->sentinel != NULL && greeting->replica && lane->shard_count > 0 && node == lane->shards[0].primary) {
 		topology_suspect(lane);
 	}
-	purge_watch_link(lane, link);
+	if (node->plain < 2) {
+		purge_watch_link(lane, link);
+	}
 }
 
 static void

@@ -35,7 +35,7 @@ on_slots(struct redis_request *request, const struct redis_reply *reply)
 void
 cluster_ask(struct cache_lane *lane, struct redis_node *node)
 {
-	struct redis_link *link = lane->slots_node != NULL ? NULL : redis_node_pick(node, false);
+	struct redis_link *link = lane->slots_node != NULL ? NULL : redis_node_pick(node, REDIS_SMALL);
 
 	lane->slots_request.done = on_slots;
 	if (link != NULL && redis_connection_send(link->connection, &lane->slots_request,

@@ -665,6 +665,7 @@ redis_connection_new(const struct redis_connection_options *options)
 		.settings = options->settings,
 		.sentinel = options->sentinel,
 		.read_only = options->read_only,
+		.plain = options->plain,
 		.refusals = options->refusals,
 		.connection = connection,
 		.send = redis_connection_send,

@@ -47,6 +47,7 @@ struct redis_connection_options {
 	unsigned attempt;  /* which of a name's several addresses, counted round */
 	bool sentinel;	   /* no data is kept there: no database, no keys */
 	bool read_only;	   /* to a cluster's node that may be a replica */
+	unsigned plain;	   /* what is left out of the log-in; see struct redis_node */
 	counter *refusals; /* at log-in, by enum redis_refusal; NULL: not counted */
 	void *context;
 	/* Logged in, and found to serve. */

@@ -93,8 +93,8 @@ redis_insert(struct cache_lane *lane, struct cache_insert *insert)
 
 	if (storing != NULL) {
 		storing->insert = insert;
-		storing->command =
-			(struct redis_command){.lane = lane, .writes = true, .write = write_set, .done = on_stored};
+		storing->command = (struct redis_command){
+			.lane = lane, .writes = true, .stores = true, .write = write_set, .done = on_stored};
 		if (send_value(storing)) {
 			return false;
 		}

@@ -177,7 +177,8 @@ struct redis_command {
 	struct cache_lane *lane;
 	struct redis_node *node;
 	uint16_t slot;
-	bool writes;
+	bool writes; /* to a primary */
+	bool stores; /* … on the connection for what is written */
 	bool large;
 	bool quiet;   /* that it is refused is not logged: nobody's concern, or its maker's */
 	uint8_t hops; /* redirections so far */

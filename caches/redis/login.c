@@ -93,8 +93,7 @@ is_error(const struct redis_reply *reply)
 static struct bytes
 text_of(const valkeyReply *reply)
 {
-	bool textual = reply->type == VALKEY_REPLY_STRING || reply->type == VALKEY_REPLY_STATUS ||
-		       reply->type == VALKEY_REPLY_ERROR || reply->type == VALKEY_REPLY_VERB;
+	bool textual = redis_reply_is_text(reply) || reply->type == VALKEY_REPLY_ERROR;
 
 	return textual ? bytes_make(reply->str, reply->len) : bytes_make("", 0);
 }
@@ -299,7 +298,9 @@ say_auth(struct redis_login *login)
 	} else if (*login->password != '\0') {
 		SAY(login, STEP_AUTH, "AUTH", login->password);
 	}
-	SAY(login, STEP_IGNORED, "CLIENT", "SETNAME", "hippocamp");
+	if (login->options.plain < 2) {
+		SAY(login, STEP_IGNORED, "CLIENT", "SETNAME", "hippocamp");
+	}
 }
 
 /* All steps go out in one pipeline; the last reply decides, unless an earlier one refused. */
@@ -318,8 +319,10 @@ say_all(struct redis_login *login)
 		SAY(login, STEP_PROBE, "PING");
 		return;
 	}
-	SAY(login, STEP_IGNORED, "CLIENT", "SETINFO", "LIB-NAME", "hippocamp");
-	SAY(login, STEP_IGNORED, "CLIENT", "SETINFO", "LIB-VER", HIPPOCAMP_VERSION);
+	if (login->options.plain < 2) {
+		SAY(login, STEP_IGNORED, "CLIENT", "SETINFO", "LIB-NAME", "hippocamp");
+		SAY(login, STEP_IGNORED, "CLIENT", "SETINFO", "LIB-VER", HIPPOCAMP_VERSION);
+	}
 	if (settings->db != 0) {
 		(void)snprintf(text, sizeof(text), "%lld", (long long)settings->db);
 		SAY(login, STEP_SELECT, "SELECT", text);
@@ -337,6 +340,6 @@ say_all(struct redis_login *login)
 void
 redis_login_start(struct redis_login *login)
 {
-	login->round = 1;
+	login->round = login->options.plain > 0 ? 2 : 1;
 	say_all(login);
 }

@@ -37,6 +37,7 @@ struct redis_login_options {
 	const struct redis_settings *settings;
 	bool sentinel;
 	bool read_only;
+	unsigned plain;	   /* by 1 no HELLO, by 2 no CLIENT either, for servers that hang up at them */
 	counter *refusals; /* by enum redis_refusal; NULL: not counted */
 	struct redis_connection *connection;
 	bool (*send)(struct redis_connection *connection, struct redis_request *request, struct bytes text);

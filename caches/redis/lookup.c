@@ -1,6 +1,7 @@
 /* Looking up: one command for each key, or MGET for several where all keys are on one server. */
 #include "base/metric.h"
 #include "caches/redis/command.h"
+#include "caches/redis/entry_key.h"
 #include "caches/redis/lane.h"
 
 #include <stdlib.h>
@@ -13,15 +14,8 @@
 struct bytes
 lane_key(struct cache_lane *lane, const struct cache_key *key)
 {
-	char hex[2 * DIGEST_SIZE_MAX + 1];
-
-	hex_text(bytes_make(key->digest.bytes, key->digest.length), hex);
 	buf_clear(&lane->key);
-	buf_text(&lane->key, lane->cache->settings->key_prefix);
-	buf_byte(&lane->key, ':');
-	buf_append(&lane->key, key->scope);
-	buf_byte(&lane->key, ':');
-	buf_text(&lane->key, hex);
+	entry_key_write(&lane->key, lane->cache->settings->key_prefix, key->scope, &key->digest);
 	return buf_bytes(&lane->key);
 }
 
@@ -86,12 +80,19 @@ take_value(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, c
 	}
 }
 
-/* Only a string or nothing is the answer to such a question. */
+/*
+ * Only a string or nothing is the answer to such a question; some servers send short strings as simple ones. A proxy
+ * puts an error in the place of a key whose server is away, which is that key's failure.
+ */
 static bool
 take_one(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, const valkeyReply *reply)
 {
-	if (reply->type == VALKEY_REPLY_STRING) {
+	if (redis_reply_is_text(reply)) {
 		take_value(lane, lookup, index, (const struct redis_reply *)reply);
+		return true;
+	}
+	if (reply->type == VALKEY_REPLY_ERROR) {
+		fail(lane, lookup, 1);
 		return true;
 	}
 	return reply->type == VALKEY_REPLY_NIL;

@@ -12,6 +12,11 @@
 #define BACKOFF_FIRST_MS 50U
 #define BACKOFF_MAX_MS 1000U
 #define HEARTBEAT_MS 1000U
+#define BEAT_MIN_MS 200U
+#define RENEW_FIRST_NS UINT64_C(1000000000)
+#define RENEW_MAX_NS UINT64_C(60000000000)
+#define PLAIN_MAX 2
+#define SPECIAL_LINKS 2 /* for large values, and for what is written */
 #define ANNOUNCEMENTS_AT_ONCE 4
 #define ANNOUNCEMENTS_OF_ALL 16
 #define ANNOUNCEMENT_INTERVAL_NS UINT64_C(60000000000)
@@ -153,9 +158,29 @@ counts(const struct redis_node *node, const struct redis_request *request)
 	return !node->closing && (!node->probing || breaker_allows(&node->breaker) || request == &node->probe);
 }
 
+static struct redis_link *
+link_of(struct redis_node *node, const struct redis_request *request)
+{
+	for (size_t i = 0; i < node->link_count; i++) {
+		if (node->links[i].connection == request->connection && request->connection != NULL) {
+			return &node->links[i];
+		}
+	}
+	return NULL;
+}
+
+/* A server that holds writes back still answers look-ups, so that these alone tell whether it serves. */
 void
 redis_node_failed(struct redis_node *node, const struct redis_request *request)
 {
+	struct redis_link *link = link_of(node, request);
+
+	if (link != NULL) {
+		link->failed = true;
+		if (link->use == REDIS_WRITE) {
+			return;
+		}
+	}
 	if (counts(node, request) && breaker_failed(&node->breaker, clock_now_ns(), random_number())) {
 		on_opened(node, "too many commands fail");
 	}
@@ -175,25 +200,23 @@ redis_node_succeeded(struct redis_node *node, const struct redis_request *reques
 {
 	uint64_t now = clock_now_ns();
 	uint64_t took = now - request->sent_ns;
+	struct redis_link *link;
 
 	node->answered_ns = now;
 	node->latency_ns = node->latency_ns == 0 ? took : node->latency_ns - node->latency_ns / 8 + took / 8;
 	if (counts(node, request)) {
 		(void)breaker_succeeded(&node->breaker);
 	}
-	for (size_t i = 0; i < node->link_count; i++) {
-		if (node->links[i].connection == request->connection && !node->links[i].proved) {
-			node->links[i].proved = true;
-			node->links[i].backoff_ms = BACKOFF_FIRST_MS;
+	link = link_of(node, request);
+	if (link != NULL) {
+		link->used_ns = now;
+		if (!link->proved) {
+			link->proved = true;
+			link->suspect = false;
+			link->backoff_ms = BACKOFF_FIRST_MS;
 			announce_recovery(node);
 		}
 	}
-}
-
-static bool
-is_large(const struct redis_link *link)
-{
-	return link == &link->node->links[link->node->link_count - 1];
 }
 
 static void
@@ -228,25 +251,58 @@ on_probed(struct redis_request *request, const struct redis_reply *reply)
 }
 
 /* A question that costs next to nothing, but is refused as look-ups are. */
+static bool
+send_question(struct redis_link *link, struct redis_request *request)
+{
+	struct buf text;
+	char room[REDIS_KEY_ROOM];
+	bool sent;
+
+	buf_init(&text, 65536);
+	buf_text(&text, "*2\r\n$3\r\nGET\r\n");
+	command_append(&text, redis_settings_key(link->node->shared->settings, "key_secret", room));
+	sent = buf_ok(&text) && redis_connection_send(link->connection, request, buf_bytes(&text));
+	buf_fini(&text);
+	return sent;
+}
+
 static void
 send_probe(struct redis_node *node)
 {
 	struct redis_link *link = &node->links[0];
-	struct buf text;
-	char room[REDIS_KEY_ROOM];
 
-	while (!link->ready && !is_large(link)) {
+	while (!link->ready && link->use == REDIS_SMALL) {
 		link++;
 	}
-	if (!link->ready || is_large(link) || node->probing) {
-		return;
+	if (link->ready && link->use == REDIS_SMALL && !node->probing) {
+		node->probe.done = on_probed;
+		node->probing = send_question(link, &node->probe);
 	}
-	buf_init(&text, 65536);
-	buf_text(&text, "*2\r\n$3\r\nGET\r\n");
-	command_append(&text, redis_settings_key(node->shared->settings, "key_secret", room));
-	node->probe.done = on_probed;
-	node->probing = buf_ok(&text) && redis_connection_send(link->connection, &node->probe, buf_bytes(&text));
-	buf_fini(&text);
+}
+
+static void
+on_beaten(struct redis_request *request, const struct redis_reply *reply)
+{
+	struct redis_link *link = (struct redis_link *)((char *)request - offsetof(struct redis_link, beat));
+
+	link->beating = false;
+	if (reply != NULL && reply->base.type != VALKEY_REPLY_ERROR) {
+		redis_node_succeeded(link->node, request);
+	}
+}
+
+static void
+keep_alive(struct redis_node *node, uint64_t now)
+{
+	for (size_t i = 0; i < node->link_count; i++) {
+		struct redis_link *link = &node->links[i];
+
+		if (link->ready && !link->beating && redis_connection_waited_ms(link->connection) == 0 &&
+		    now - link->used_ns >= node->beat_ms * UINT64_C(1000000)) {
+			link->beat.done = on_beaten;
+			link->beating = send_question(link, &link->beat);
+		}
+	}
 }
 
 /* Looks after a server that is not to be used, and after one that nobody has used for a while. */
@@ -256,7 +312,7 @@ on_timer(void *argument)
 	struct redis_node *node = argument;
 	uint64_t now = clock_now_ns();
 
-	node->shared->host->timer_set(node->timer, HEARTBEAT_MS);
+	node->shared->host->timer_set(node->timer, node->beat_ms);
 	if (!breaker_allows(&node->breaker)) {
 		if (now >= breaker_probe_at(&node->breaker) && node->ready > 0 && !node->probing) {
 			breaker_begin_probe(&node->breaker);
@@ -270,9 +326,10 @@ on_timer(void *argument)
 	if (node->answered_ns > node->failed_ns && redis_node_usable(node)) {
 		announce_recovery(node);
 	}
-	if (node->pending == 0 && now - node->answered_ns >= HEARTBEAT_MS * UINT64_C(1000000)) {
+	if (node->pending == 0 && now - node->answered_ns >= node->beat_ms * UINT64_C(1000000)) {
 		send_probe(node);
 	}
+	keep_alive(node, now);
 }
 
 /* --- Connections --- */
@@ -289,13 +346,15 @@ on_ready(void *context, const struct redis_greeting *greeting)
 	node->shared->connected(node->shared->context, 1);
 	link->ready = true;
 	link->proved = false;
+	link->failed = false;
+	link->used_ns = clock_now_ns();
 	if (!node->was_ready) {
 		node->was_ready = true;
 		node->announced[0] = '\0';
 		announce(node, LOG_INFO, "cache 'redis': connected to %s, database %lld", node->name,
 			 (long long)settings->db);
 	}
-	if (is_large(link)) {
+	if (link->use != REDIS_SMALL) {
 		return;
 	}
 	node->answered_ns = clock_now_ns();
@@ -320,6 +379,27 @@ try_later(struct redis_link *link)
 	link->backoff_ms = link->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : link->backoff_ms * 2;
 }
 
+/*
+ * Closed by whoever thinks that it was idle for too long: it is made anew and asked more often from now on, or, where
+ * it need not be there, made when it is next wanted.
+ */
+static void
+after_idleness(struct redis_link *link)
+{
+	struct redis_node *node = link->node;
+	uint64_t idle_ms = (clock_now_ns() - link->used_ns) / 1000000U;
+
+	if (idle_ms / 2 < node->beat_ms) {
+		node->beat_ms = idle_ms / 2 < BEAT_MIN_MS ? BEAT_MIN_MS : idle_ms / 2;
+		node->shared->host->timer_set(node->timer, node->beat_ms);
+	}
+	if (link->use == REDIS_SMALL) {
+		try_later(link);
+	} else {
+		link->attempts = 0;
+	}
+}
+
 static void
 on_lost(void *context, const char *why)
 {
@@ -329,12 +409,20 @@ on_lost(void *context, const char *why)
 
 	link->connection = NULL;
 	link->ready = false;
-	announce_failure(node, why);
-	try_later(link);
+	link->suspect = was_ready && link->failed;
+	if (was_ready && !link->failed && says_little(why)) {
+		after_idleness(link);
+	} else {
+		if (!was_ready && says_little(why)) {
+			node->plain = node->plain == PLAIN_MAX ? 0 : node->plain + 1;
+		}
+		announce_failure(node, why);
+		try_later(link);
+	}
 	if (was_ready) {
 		node->shared->connected(node->shared->context, -1);
 	}
-	if (was_ready && !is_large(link) && --node->ready == 0) {
+	if (was_ready && link->use == REDIS_SMALL && --node->ready == 0) {
 		go_down(node);
 	}
 }
@@ -361,6 +449,7 @@ connect_link(struct redis_link *link)
 		.cork = shared->cork,
 		.address = link->node->address,
 		.attempt = link->attempts++,
+		.plain = link->node->plain,
 		.read_only = shared->read_only,
 		.refusals = shared->refusals,
 		.context = link,
@@ -396,7 +485,7 @@ redis_node_usable(const struct redis_node *node)
 	if (!breaker_allows(&node->breaker)) {
 		return false;
 	}
-	for (size_t i = 0; i + 1 < node->link_count; i++) {
+	for (size_t i = 0; i + SPECIAL_LINKS < node->link_count; i++) {
 		if (answers(&node->links[i])) {
 			return true;
 		}
@@ -404,28 +493,34 @@ redis_node_usable(const struct redis_node *node)
 	return false;
 }
 
-/* The connection for large values, once it is there; it is made when it is first asked for. */
+/* The connection for large values, or for what is written, once it is there; it is made when it is first asked for. */
 static struct redis_link *
-large_link(struct redis_node *node)
+special_link(struct redis_node *node, enum redis_use use)
 {
-	struct redis_link *link = &node->links[node->link_count - 1];
+	struct redis_link *link = &node->links[node->link_count - SPECIAL_LINKS + (use == REDIS_WRITE)];
 
 	if (link->attempts == 0) {
 		connect_link(link);
 	}
-	return answers(link) ? link : NULL;
+	return link;
 }
 
 struct redis_link *
-redis_node_pick(struct redis_node *node, bool large)
+redis_node_pick(struct redis_node *node, enum redis_use use)
 {
-	size_t count = node->link_count - 1;
-	struct redis_link *link;
+	size_t count = node->link_count - SPECIAL_LINKS;
+	struct redis_link *link = NULL;
 
 	if (!breaker_allows(&node->breaker)) {
 		return NULL;
 	}
-	link = large ? large_link(node) : NULL;
+	if (use != REDIS_SMALL) {
+		link = special_link(node, use);
+		if (use == REDIS_WRITE && (link->ready || link->suspect) && !answers(link)) {
+			return NULL; /* writes are held back, and would hold back what is behind them elsewhere, too */
+		}
+		link = answers(link) ? link : NULL;
+	}
 	for (size_t i = 0; i < count && link == NULL; i++) {
 		link = &node->links[node->next++ % count];
 		link = answers(link) ? link : NULL;
@@ -444,6 +539,23 @@ redis_node_reset(struct redis_node *node, const char *why)
 }
 
 void
+redis_node_renew(struct redis_node *node, const char *why)
+{
+	uint64_t now = clock_now_ns();
+
+	if (node->renewed_ns != 0 && now - node->renewed_ns < node->renew_after_ns) {
+		return;
+	}
+	if (node->renewed_ns == 0 || now - node->renewed_ns > 4 * RENEW_MAX_NS) {
+		node->renew_after_ns = RENEW_FIRST_NS;
+	} else if (node->renew_after_ns * 2 <= RENEW_MAX_NS) {
+		node->renew_after_ns *= 2;
+	}
+	node->renewed_ns = now;
+	redis_node_reset(node, why);
+}
+
+void
 redis_node_catch_up(struct redis_node *node)
 {
 	for (size_t i = 0; i < node->link_count; i++) {
@@ -458,7 +570,7 @@ redis_node_catch_up(struct redis_node *node)
 struct redis_node *
 redis_node_new(struct redis_nodes *shared, const struct redis_address *address)
 {
-	size_t count = (size_t)shared->settings->pool_size + 1;
+	size_t count = (size_t)shared->settings->pool_size + SPECIAL_LINKS;
 	struct redis_node *node = calloc(1, sizeof(*node) + count * sizeof(*node->links));
 
 	if (node == NULL) {
@@ -469,16 +581,18 @@ redis_node_new(struct redis_nodes *shared, const struct redis_address *address)
 	redis_address_print(address, node->name, sizeof(node->name));
 	breaker_init(&node->breaker);
 	node->timer = shared->host->timer_new(shared->host->context, on_timer, node);
-	shared->host->timer_set(node->timer, HEARTBEAT_MS);
+	node->beat_ms = HEARTBEAT_MS;
+	shared->host->timer_set(node->timer, node->beat_ms);
 	node->link_count = count;
 	for (size_t i = 0; i < count; i++) {
 		struct redis_link *link = &node->links[i];
 
 		link->node = node;
+		link->use = i + SPECIAL_LINKS < count ? REDIS_SMALL : i + 1 < count ? REDIS_LARGE : REDIS_WRITE;
 		link->backoff_ms = BACKOFF_FIRST_MS;
 		link->session = shared->tls == NULL ? NULL : redis_tls_session_new();
 		link->timer = shared->host->timer_new(shared->host->context, on_link_timer, link);
-		if (i + 1 < count) {
+		if (link->use == REDIS_SMALL) {
 			connect_link(link);
 		}
 	}

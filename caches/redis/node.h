@@ -2,8 +2,13 @@
  * One server as one lane sees it: its address, the lane's connections to it, which are made again whenever they end,
  * and the circuit breaker that keeps work away from it while it does not serve.
  *
- * `pool_size` connections carry what is expected to be small, one more what is expected to be large, since a large
- * value on its way delays everything behind it. The one for large values is made when it is first wanted.
+ * `pool_size` connections carry look-ups that are expected to be small. One more is for look-ups that are expected to
+ * be large, since a large value on its way delays everything behind it; and one for what is written, which a server may
+ * hold back for seconds (CLIENT PAUSE WRITE, as in a failover) and then serves nothing else on that connection. These
+ * two are made when they are first wanted.
+ *
+ * A connection that is idle is asked something from time to time, so that nobody on the way takes it for dead. One that
+ * is closed while it was idle is no failure.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_NODE_H
 #define HIPPOCAMP_CACHES_REDIS_NODE_H
@@ -40,12 +45,20 @@ struct redis_nodes {
 	void (*pushed)(void *context, const struct redis_reply *reply);
 };
 
+enum redis_use { REDIS_SMALL, REDIS_LARGE, REDIS_WRITE };
+
 struct redis_link {
 	struct redis_node *node;
+	enum redis_use use;
 	struct redis_connection *connection; /* NULL: waits for its next attempt, or is not wanted yet */
 	struct redis_tls_session *session;
 	bool ready;
-	bool proved; /* a command was answered since it became ready */
+	bool proved;		   /* a command was answered since it became ready */
+	bool failed;		   /* a command was not answered since then */
+	bool suspect;		   /* it ended with commands on it, and none has been answered since */
+	struct redis_request beat; /* the question that an idle connection is asked */
+	bool beating;
+	uint64_t used_ns; /* when a command was sent or answered last */
 	void *timer;
 	unsigned attempts;
 	uint64_t backoff_ms;
@@ -60,6 +73,11 @@ struct redis_node {
 	char name[300]; /* of the address, for people */
 	char zone[64];
 	bool is_cluster; /* by its own word */
+	/* What it is not asked, as it hangs up then: by 1 HELLO, by 2 CLIENT and INFO, too. */
+	unsigned plain;
+	uint64_t beat_ms;    /* after how much idleness a connection is asked something */
+	uint64_t renewed_ns; /* see redis_node_renew */
+	uint64_t renew_after_ns;
 	struct breaker breaker;
 	struct redis_request probe;
 	bool probing;
@@ -76,7 +94,7 @@ struct redis_node {
 	uint64_t announced_ns;
 	uint64_t failed_ns;
 	size_t link_count;
-	struct redis_link links[]; /* the last is for large values */
+	struct redis_link links[]; /* the last two are for large values and for what is written */
 };
 
 /* NULL without memory. Connects by itself. */
@@ -89,7 +107,7 @@ void redis_node_free(struct redis_node *node);
 bool redis_node_usable(const struct redis_node *node);
 
 /* The connection for a command, or NULL where the node may not be given work. */
-struct redis_link *redis_node_pick(struct redis_node *node, bool large);
+struct redis_link *redis_node_pick(struct redis_node *node, enum redis_use use);
 
 /* What became of a command: the breaker's business, and the owner's to tell, once for each. */
 void redis_node_succeeded(struct redis_node *node, const struct redis_request *request);
@@ -99,6 +117,12 @@ void redis_node_refused(struct redis_node *node, const char *why);
 
 /* Gives all its connections up, because of `why`, and makes them again. */
 void redis_node_reset(struct redis_node *node, const char *why);
+
+/*
+ * The address may lead to another server by now, because of `why`: it is looked up and connected to anew, at once and
+ * then ever less often while that changes nothing.
+ */
+void redis_node_renew(struct redis_node *node, const char *why);
 
 void redis_node_catch_up(struct redis_node *node);
 

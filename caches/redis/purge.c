@@ -2,6 +2,7 @@
  * Purging: SCAN on every primary that can be asked, and UNLINK of what is to go; then the other servers are told. What
  * fails on one does not end it on the others.
  */
+#include "caches/redis/entry_key.h"
 #include "caches/redis/lane.h"
 
 #include <stdlib.h>
@@ -17,7 +18,15 @@ struct purging {
 	unsigned rounds;
 	bool starting; /* redis_purge has not returned yet */
 	bool over;
+	struct buf name; /* of a model, for a while */
 };
+
+static void
+free_purging(struct purging *purging)
+{
+	buf_fini(&purging->name);
+	free(purging);
+}
 
 /* The part of it at one primary. */
 struct scan {
@@ -47,7 +56,7 @@ release(struct purging *purging)
 		purging->over = true;
 		return;
 	}
-	free(purging);
+	free_purging(purging);
 	purge->done(purge);
 }
 
@@ -63,25 +72,19 @@ free_scan(struct scan *scan)
 
 /* --- Keys --- */
 
-/* <prefix>:<model>:<version>:<fingerprint>:<digest>; anything else under the prefix is no entry. */
+/* Only what has the form of an entry's name is one, and is ours to remove. */
 static bool
-covered(const struct purging *purging, struct bytes key)
+covered(struct purging *purging, struct bytes key)
 {
-	struct bytes prefix = bytes_text(purging->lane->cache->settings->key_prefix);
-	struct bytes scope;
 	struct bytes model;
 	struct bytes version;
+	uint8_t *room;
 
-	if (key.length <= prefix.length || memcmp(key.at, prefix.at, prefix.length) != 0) {
-		return false;
-	}
-	scope = bytes_skip(key, prefix.length + 1);
-	while (scope.length > 0 && scope.at[scope.length - 1] != ':') {
-		scope.length--;
-	}
-	scope.length -= scope.length > 0;
-	cache_scope_split(scope, &model, &version);
-	return model.length > 0 && version.length > 0 && cache_purge_covers(purging->purge, scope);
+	buf_clear(&purging->name);
+	room = buf_reserve(&purging->name, key.length);
+	return room != NULL &&
+	       entry_key_read(key, purging->lane->cache->settings->key_prefix, room, &model, &version) &&
+	       cache_purge_covers(purging->purge, model, version);
 }
 
 static void
@@ -159,7 +162,7 @@ scan_on(struct scan *scan)
 	buf_init(&pattern, 65536);
 	append_pattern(lane->cache->settings->key_prefix, &pattern);
 	sent = buf_ok(&pattern) &&
-	       route_words_on(lane, redis_node_pick(scan->node, false), false, 6,
+	       route_words_on(lane, redis_node_pick(scan->node, REDIS_SMALL), false, 6,
 			      (const struct bytes[]){bytes_text("SCAN"), buf_bytes(&scan->cursor), bytes_text("MATCH"),
 						     buf_bytes(&pattern), bytes_text("COUNT"), bytes_text(SCAN_COUNT)},
 			      on_keys, scan);
@@ -173,11 +176,11 @@ is_page(const struct redis_reply *reply)
 	const valkeyReply *base = reply == NULL ? NULL : &reply->base;
 
 	if (base == NULL || base->type != VALKEY_REPLY_ARRAY || base->elements != 2 ||
-	    base->element[0]->type != VALKEY_REPLY_STRING || base->element[1]->type != VALKEY_REPLY_ARRAY) {
+	    !redis_reply_is_text(base->element[0]) || base->element[1]->type != VALKEY_REPLY_ARRAY) {
 		return false;
 	}
 	for (size_t i = 0; i < base->element[1]->elements; i++) {
-		if (base->element[1]->element[i]->type != VALKEY_REPLY_STRING) {
+		if (!redis_reply_is_text(base->element[1]->element[i])) {
 			return false;
 		}
 	}
@@ -255,10 +258,11 @@ redis_purge(struct cache_lane *lane, struct cache_purge *purge)
 		return true;
 	}
 	*purging = (struct purging){.lane = lane, .purge = purge, .starting = true};
+	buf_init(&purging->name, 65536);
 	start_round(purging);
 	purging->starting = false;
 	if (purging->over) {
-		free(purging);
+		free_purging(purging);
 		return true;
 	}
 	return false;

@@ -1,6 +1,7 @@
 /*
  * Purges as the other servers see them, for what they keep in front of Redis: <prefix>:purges is a hash with a
- * random number for the last purge of each model (and version); a count would start anew when Redis loses its data.
+ * random number for the last purge of each model (and version), and behind a dot when that was, in ms since 1970; a
+ * count would start anew when Redis loses its data.
  * Whoever watches is told by client-side caching (https://redis.io/docs/latest/develop/reference/client-side-caching/)
  * that the hash has changed, where the server speaks RESP3, and looks from time to time, and after every connection, in
  * any case.
@@ -59,7 +60,7 @@ find_mark(struct cache_lane *lane, struct bytes what)
 
 /* A version has no colon in it, a model may. */
 static void
-pass_on(struct cache_lane *lane, struct bytes what)
+pass_on(struct cache_lane *lane, struct bytes what, uint64_t at_ms)
 {
 	size_t colon = what.length;
 
@@ -67,8 +68,24 @@ pass_on(struct cache_lane *lane, struct bytes what)
 		colon--;
 	}
 	if (colon > 0) {
-		lane->host->purged(lane->host->context, bytes_make(what.at, colon - 1), bytes_skip(what, colon));
+		lane->host->purged(lane->host->listener, bytes_make(what.at, colon - 1), bytes_skip(what, colon),
+				   at_ms);
 	}
+}
+
+/* Servers of an older version gave no time: then it is now, when it is seen. */
+static uint64_t
+time_of(struct bytes token)
+{
+	const uint8_t *dot = token.length == 0 ? NULL : memchr(token.at, '.', token.length);
+	char text[24] = "";
+	uint64_t at_ms;
+
+	if (dot != NULL && (size_t)(token.at + token.length - dot) <= sizeof(text)) {
+		memcpy(text, dot + 1, (size_t)(token.at + token.length - dot) - 1);
+	}
+	at_ms = strtoull(text, NULL, 10);
+	return at_ms == 0 ? clock_wall_ms() : at_ms;
 }
 
 static void
@@ -78,14 +95,14 @@ take_mark(struct cache_lane *lane, struct bytes what, struct bytes token)
 	uint64_t hash = checksum64(token);
 
 	if (mark == NULL) {
-		lane->host->purged(lane->host->context, bytes_make("", 0), bytes_make("", 0));
+		lane->host->purged(lane->host->listener, bytes_make("", 0), bytes_make("", 0), 0);
 		return;
 	}
 	mark->there = true;
 	if (mark->token != hash) {
 		mark->token = hash;
 		if (lane->purges_known) {
-			pass_on(lane, what);
+			pass_on(lane, what, time_of(token));
 		}
 	}
 }
@@ -103,7 +120,7 @@ drop_lost_marks(struct cache_lane *lane)
 			mark->there = false;
 			lane->purge_marks[kept++] = *mark;
 		} else {
-			pass_on(lane, blob_bytes(mark->what));
+			pass_on(lane, blob_bytes(mark->what), 0);
 			blob_unref(mark->what);
 		}
 	}
@@ -124,7 +141,7 @@ static void
 take_marks(struct cache_lane *lane, const valkeyReply *marks)
 {
 	if (marks->elements > 2 * MARKS_MAX) {
-		lane->host->purged(lane->host->context, bytes_make("", 0), bytes_make("", 0));
+		lane->host->purged(lane->host->listener, bytes_make("", 0), bytes_make("", 0), 0);
 		drop_lost_marks(lane);
 		lane->purges_known = true;
 		give_up_marks(lane);
@@ -134,7 +151,7 @@ take_marks(struct cache_lane *lane, const valkeyReply *marks)
 		const valkeyReply *what = marks->element[i];
 		const valkeyReply *token = marks->element[i + 1];
 
-		if (what->type == VALKEY_REPLY_STRING && token->type == VALKEY_REPLY_STRING) {
+		if (redis_reply_is_text(what) && redis_reply_is_text(token)) {
 			take_mark(lane, reply_text(what), reply_text(token));
 		}
 	}
@@ -201,7 +218,7 @@ purge_watch_pushed(struct cache_lane *lane, const struct redis_reply *reply)
 {
 	const valkeyReply *kind = reply->base.elements == 2 ? reply->base.element[0] : NULL;
 
-	if (watches(lane) && kind != NULL && kind->type == VALKEY_REPLY_STRING &&
+	if (watches(lane) && kind != NULL && redis_reply_is_text(kind) &&
 	    bytes_equal_text(reply_text(kind), "invalidate")) {
 		look(lane);
 	}
@@ -221,12 +238,12 @@ void
 purge_watch_tell(struct cache_lane *lane, const struct cache_purge *purge)
 {
 	char room[REDIS_KEY_ROOM];
-	char mark[24];
+	char mark[48];
 	uint64_t number;
 	struct buf what;
 
 	random_bytes(&number, sizeof(number));
-	(void)snprintf(mark, sizeof(mark), "%" PRIu64, number >> 1 | 1);
+	(void)snprintf(mark, sizeof(mark), "%" PRIu64 ".%" PRIu64, number >> 1 | 1, clock_wall_ms());
 	buf_init(&what, 65536);
 	buf_append(&what, purge->model);
 	buf_byte(&what, ':');

@@ -14,6 +14,14 @@ struct redis_reply {
 	struct blob *blob; /* of a bulk string */
 };
 
+/* A text in whatever form: some servers, and proxies, send short strings as simple ones ("+text"). */
+static inline bool
+redis_reply_is_text(const valkeyReply *reply)
+{
+	return reply->type == VALKEY_REPLY_STRING || reply->type == VALKEY_REPLY_STATUS ||
+	       reply->type == VALKEY_REPLY_VERB;
+}
+
 /* For valkeyContext.reader->fn; its privdata is a struct redis_intake, or NULL. */
 extern valkeyReplyObjectFunctions redis_reply_functions;
 

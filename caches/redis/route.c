@@ -70,6 +70,12 @@ send_asking(struct redis_link *link)
 
 static bool send_on(struct redis_command *command, struct redis_link *link);
 
+static enum redis_use
+use_of(const struct redis_command *command)
+{
+	return command->stores ? REDIS_WRITE : command->large ? REDIS_LARGE : REDIS_SMALL;
+}
+
 /* False: it leads nowhere. */
 static bool
 follow(struct redis_command *command, const struct redis_reply *reply)
@@ -89,16 +95,28 @@ follow(struct redis_command *command, const struct redis_reply *reply)
 	if (node == NULL) {
 		return false;
 	}
+	if (kind == REDIS_REDIRECT_MOVED && node == command->node) {
+		redis_node_renew(node,
+				 "it sends commands to its own address (MOVED), which must be another server's now");
+		topology_suspect(lane);
+		return false;
+	}
 	if (kind == REDIS_REDIRECT_MOVED) {
 		topology_move_slot(lane, slot, node);
 		topology_suspect(lane);
 		command->slot = slot;
 	}
-	link = redis_node_pick(node, command->large);
+	link = redis_node_pick(node, use_of(command));
 	return link != NULL && (kind == REDIS_REDIRECT_MOVED || send_asking(link)) && send_on(command, link);
 }
 
 /* --- Answers --- */
+
+static bool
+is_about_key(const struct redis_reply *reply)
+{
+	return bytes_starts_with(reply_text(&reply->base), "WRONGTYPE");
+}
 
 static enum redis_refusal
 judge_error(struct redis_command *command, const struct redis_reply *reply)
@@ -108,8 +126,15 @@ judge_error(struct redis_command *command, const struct redis_reply *reply)
 	account_refusal(command, refusal, reply->base.str);
 	if (redis_refusal_of_node(refusal)) {
 		redis_node_refused(command->node, reply->base.str);
+	} else if (refusal == REDIS_REFUSAL_OTHER && !command->quiet && !is_about_key(reply)) {
+		redis_node_failed(command->node, &command->request); /* of a proxy, say, whose server is away */
 	} else {
 		redis_node_succeeded(command->node, &command->request);
+	}
+	if (refusal == REDIS_REFUSAL_READONLY && command->writes) {
+		redis_node_renew(command->node,
+				 "it takes no writes any more (READONLY), so that the address may lead to "
+				 "another server by now, which is looked for");
 	}
 	if (refusal == REDIS_REFUSAL_READONLY || refusal == REDIS_REFUSAL_CLUSTERDOWN ||
 	    refusal == REDIS_REFUSAL_UNSERVED) {
@@ -161,7 +186,7 @@ send_on(struct redis_command *command, struct redis_link *link)
 bool
 route_send_to(struct redis_command *command, struct redis_node *node)
 {
-	struct redis_link *link = redis_node_pick(node, command->large);
+	struct redis_link *link = redis_node_pick(node, use_of(command));
 
 	return link != NULL && send_on(command, link);
 }
@@ -230,6 +255,13 @@ new_words(struct cache_lane *lane, size_t count, const struct bytes *words)
 	return new;
 }
 
+/* Of a primary, as what replicas know may be old; but nothing that a server would hold back. */
+static bool
+reads_only(struct bytes name)
+{
+	return bytes_equal_text(name, "GET") || bytes_equal_text(name, "HGETALL") || bytes_equal_text(name, "HLEN");
+}
+
 bool
 route_words(struct cache_lane *lane, bool writes, bool quiet, size_t count, const struct bytes *words,
 	    route_words_fn done, void *argument)
@@ -240,6 +272,7 @@ route_words(struct cache_lane *lane, bool writes, bool quiet, size_t count, cons
 		return false;
 	}
 	new->command.writes = writes;
+	new->command.stores = writes && !reads_only(words[0]);
 	new->command.quiet = quiet;
 	new->command.slot = route_slot(lane, words[1]);
 	new->done = done;

@@ -26,7 +26,7 @@ hex_value(char digit)
 static bool
 read_secret(const struct redis_reply *reply, uint8_t *secret)
 {
-	if (reply->base.type != VALKEY_REPLY_STRING || reply->base.len != HEX_LENGTH) {
+	if (!redis_reply_is_text(&reply->base) || reply->base.len != HEX_LENGTH) {
 		return false;
 	}
 	for (size_t i = 0; i < HEX_LENGTH / 2; i++) {
@@ -86,7 +86,7 @@ on_asked_again(struct cache_lane *lane, const struct redis_reply *reply, void *a
 	lane->secret_asked = false;
 	if (reply != NULL && read_secret(reply, secret)) {
 		take(lane, secret);
-	} else if (reply_is(reply, VALKEY_REPLY_STRING) ||
+	} else if ((reply != NULL && redis_reply_is_text(&reply->base)) ||
 		   (reply_is(reply, VALKEY_REPLY_ERROR) && bytes_starts_with(reply_text(&reply->base), "WRONGTYPE"))) {
 		topology_complain(lane,
 				  "'%s:key_secret' holds no secret of ours: delete that key, or give another "

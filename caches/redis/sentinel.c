@@ -80,7 +80,7 @@ static struct bytes
 field(const valkeyReply *map, const char *name)
 {
 	for (size_t i = 0; i + 1 < map->elements; i += 2) {
-		if (map->element[i]->type == VALKEY_REPLY_STRING && map->element[i + 1]->type == VALKEY_REPLY_STRING &&
+		if (redis_reply_is_text(map->element[i]) && redis_reply_is_text(map->element[i + 1]) &&
 		    bytes_equal_text(reply_text(map->element[i]), name)) {
 			return reply_text(map->element[i + 1]);
 		}
@@ -139,8 +139,8 @@ on_primary(struct redis_request *request, const struct redis_reply *reply)
 				      base->str);
 		return;
 	}
-	if (base->type != VALKEY_REPLY_ARRAY || base->elements != 2 || base->element[0]->type != VALKEY_REPLY_STRING ||
-	    base->element[1]->type != VALKEY_REPLY_STRING ||
+	if (base->type != VALKEY_REPLY_ARRAY || base->elements != 2 || !redis_reply_is_text(base->element[0]) ||
+	    !redis_reply_is_text(base->element[1]) ||
 	    !redis_address_make_text(reply_text(base->element[0]), reply_text(base->element[1]), &sentinel->primary)) {
 		redis_connection_fail(sentinel->connection, "it knows no master '%s': check 'sentinel_master'",
 				      settings->sentinel_master);
@@ -190,7 +190,7 @@ on_pushed(void *context, const struct redis_reply *reply)
 	const char *master = sentinel->lane->cache->settings->sentinel_master;
 	struct redis_address now;
 
-	if (reply->base.elements == 3 && reply->base.element[2]->type == VALKEY_REPLY_STRING &&
+	if (reply->base.elements == 3 && redis_reply_is_text(reply->base.element[2]) &&
 	    redis_switch_master_read(reply_text(reply->base.element[2]), bytes_text(master), &now)) {
 		topology_set_server(sentinel->lane, &now, NULL, 0);
 		topology_suspect(sentinel->lane);

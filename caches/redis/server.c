@@ -16,7 +16,7 @@ static void
 on_info(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
 {
 	const struct redis_node *node = argument;
-	bool told = reply_is(reply, VALKEY_REPLY_STRING) || reply_is(reply, VALKEY_REPLY_VERB);
+	bool told = reply != NULL && redis_reply_is_text(&reply->base);
 	struct bytes info = told ? reply_text(&reply->base) : bytes_make("", 0);
 
 	if (bytes_equal_text(redis_info_value(info, "maxmemory"), "0")) {
@@ -33,6 +33,6 @@ on_info(struct cache_lane *lane, const struct redis_reply *reply, void *argument
 void
 server_inspect(struct cache_lane *lane, struct redis_node *node)
 {
-	(void)route_words_on(lane, redis_node_pick(node, false), true, 2,
+	(void)route_words_on(lane, redis_node_pick(node, REDIS_SMALL), true, 2,
 			     (const struct bytes[]){bytes_text("INFO"), bytes_text("memory")}, on_info, node);
 }

@@ -1,5 +1,7 @@
 #include "caches/redis/slots.h"
 
+#include "caches/redis/reply.h"
+
 #include <stdlib.h>
 
 /*
@@ -58,7 +60,7 @@ has_type(const valkeyReply *reply, int type)
 static struct bytes
 text_of(const valkeyReply *reply)
 {
-	return has_type(reply, VALKEY_REPLY_STRING) ? bytes_make(reply->str, reply->len) : bytes_make(NULL, 0);
+	return reply != NULL && redis_reply_is_text(reply) ? bytes_make(reply->str, reply->len) : bytes_make(NULL, 0);
 }
 
 /* Of the fourth element of a node: a map, or in RESP2 an array of names and values in turn. Empty where it is not
@@ -84,8 +86,8 @@ host_of(const valkeyReply *node, const struct redis_address *asked)
 {
 	const valkeyReply *endpoint = node->element[0];
 	struct bytes host = text_of(endpoint);
-	bool unknown =
-		has_type(endpoint, VALKEY_REPLY_NIL) || (has_type(endpoint, VALKEY_REPLY_STRING) && host.length == 0);
+	bool unknown = has_type(endpoint, VALKEY_REPLY_NIL) ||
+		       (endpoint != NULL && redis_reply_is_text(endpoint) && host.length == 0);
 
 	if (unknown && !redis_address_is_path(asked)) {
 		return bytes_text(asked->host);

@@ -224,13 +224,13 @@ host_resolve(void *context, const char *name, uint16_t port, unsigned attempt,
 }
 
 static void
-host_purged(void *context, struct bytes model, struct bytes version)
+host_purged(void *listener, struct bytes model, struct bytes version, uint64_t at_ms)
 {
-	struct cache_lane *lane = context;
+	struct cache_lane *lane = listener;
 
 	(void)purge_front(lane, model, version);
 	if (lane->host->purged != NULL) {
-		lane->host->purged(lane->host->context, model, version);
+		lane->host->purged(lane->host->listener, model, version, at_ms);
 	}
 }
 
@@ -265,6 +265,7 @@ tiered_attach(struct cache *cache, const struct cache_host *host)
 	lane->behind_host.timer_new = host_timer_new;
 	lane->behind_host.resolve = host_resolve;
 	lane->behind_host.purged = host_purged;
+	lane->behind_host.listener = lane;
 	if (window_init(&lane->window, cache->window_keys)) {
 		lane->front = made.front->attach(cache->front, host);
 		lane->behind = lane->front == NULL ? NULL : made.behind->attach(cache->behind, &lane->behind_host);

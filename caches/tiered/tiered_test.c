@@ -207,11 +207,12 @@ set(void *settings, const char *name, const char *value)
 }
 
 static void
-on_purged_elsewhere(void *context, struct bytes model, struct bytes version)
+on_purged_elsewhere(void *listener, struct bytes model, struct bytes version, uint64_t at_ms)
 {
+	assert_int_equal(at_ms, 1234);
 	assert_bytes(model, "model");
 	assert_int_equal(version.length, 0);
-	((struct tiers *)context)->purged++;
+	((struct tiers *)listener)->purged++;
 }
 
 static int
@@ -225,7 +226,7 @@ setup(void **state)
 	set(settings, "local.size", "1MB");
 	set(settings, "shared.place", "here");
 	tiers->cache = ops->open(settings, false, &error);
-	tiers->host = (struct cache_host){.context = tiers, .purged = on_purged_elsewhere};
+	tiers->host = (struct cache_host){.context = tiers, .purged = on_purged_elsewhere, .listener = tiers};
 	shared.down = false;
 	tiers->lane = ops->attach(tiers->cache, &tiers->host);
 	*state = tiers;
@@ -334,7 +335,7 @@ static void
 purge_elsewhere(struct tiers *tiers)
 {
 	(void)tiers;
-	shared.lane->host->purged(shared.lane->host->context, bytes_text("model"), bytes_make(NULL, 0));
+	shared.lane->host->purged(shared.lane->host->listener, bytes_text("model"), bytes_make(NULL, 0), 1234);
 }
 
 static void

@@ -43,25 +43,25 @@ def test_a_connection_of_their_own(identities, redis_server):
     redis = redis_server()
     server = identities(redis)
     wait_hit(server, "small")
-    (first,) = connections(redis)
+    first = set(eventually(lambda: len(connections(redis)) == 2 and connections(redis), "one for writes, one for the rest"))
     ask(server, "large")
     redis.wait_entries(1, "large")
     wait_hit(server, "large")
-    second = eventually(lambda: set(connections(redis)) - {first}, "a second connection")
+    second = eventually(lambda: set(connections(redis)) - first, "another connection")
     assert len(second) == 1
-    assert metric(server, "hippocamp_cache_connections") == 2
+    assert metric(server, "hippocamp_cache_connections") == 3
     wait_hit(server, "small")
 
 
 def test_pool(identities, redis_server):
     redis = redis_server()
     server = identities(redis, "pool_size=3", threads=2)
-    eventually(lambda: len(connections(redis)) == 6, "three connections of each thread")
+    eventually(lambda: len(connections(redis)) >= 6, "three connections of each thread")
     for seed in range(30):
         ask(server, "small", seed)
     for seed in range(30):
         wait_hit(server, "small", seed)
-    assert metric(server, "hippocamp_cache_connections") == 6 == len(connections(redis))
+    assert 7 <= metric(server, "hippocamp_cache_connections") <= 8  # one more of each thread that stores
 
 
 def test_what_is_asked_for_is_bounded(identities, redis_server):
@@ -103,9 +103,9 @@ def test_the_connection_for_large_ones_ends(identities, redis_server):
     wait_hit(server, "small")
     ask(server, "large")
     wait_hit(server, "large")
-    eventually(lambda: len(connections(redis)) == 2, "a second connection")
+    eventually(lambda: ask(server, "large") and len(connections(redis)) == 3, "connections for writes and for large values")
     last = max(connections(redis), key=int)
     redis.command("CLIENT", "KILL", "ID", last)
     assert ask(server, "small")
     wait_hit(server, "large")
-    eventually(lambda: len(connections(redis)) == 2 and last not in connections(redis), "the connection, made again")
+    eventually(lambda: ask(server, "large") and len(connections(redis)) == 3 and last not in connections(redis), "the connection, made again")
