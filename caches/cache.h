@@ -172,6 +172,7 @@ struct cache_host {
 	 */
 	void (*purged)(void *listener, struct bytes model, struct bytes version, uint64_t at_ms);
 	void *listener;
+	bool endless; /* what is stored has no TTL, as a rule */
 };
 
 struct cache_ops {

@@ -95,6 +95,14 @@ value_usable(struct engine_lane *lane, struct model *model, const struct cache_k
 	return false;
 }
 
+bool
+lane_renews(struct engine_lane *lane, const struct cache_directives *directives, const struct cache_key *key,
+	    const struct freshness_entry *freshness, uint64_t now_ms)
+{
+	return cache_directives_renew(directives) &&
+	       renewals_begin(&lane->engine->renewals, &key->digest, freshness->created_ms, now_ms);
+}
+
 /* Purged, and back: see purge_marks.h. */
 bool
 value_purged(struct engine_lane *lane, struct model *model, const struct freshness_entry *freshness)
@@ -240,7 +248,8 @@ take_value(struct slice *slice, struct blob *value)
 	switch (freshness_judge(&request->model->freshness, &request->directives, &freshness, request->wall_ms,
 				lane_chance(request->lane), &on_error)) {
 	case FRESHNESS_REVALIDATE:
-		slice->revalidate = cache_directives_renew(&request->directives);
+		slice->revalidate =
+			lane_renews(request->lane, &request->directives, &slice->key, &freshness, request->wall_ms);
 		request->renews = request->renews || slice->revalidate;
 		break;
 	case FRESHNESS_USE:
@@ -529,6 +538,7 @@ engine_new(struct response_cache *cache)
 		abort();
 	}
 	engine->cache = cache;
+	memset(&engine->renewals, 0, sizeof(engine->renewals));
 	flight_table_init(&engine->flights);
 	return engine;
 }
@@ -557,6 +567,7 @@ engine_lane_new(struct engine *engine, struct loop *loop, size_t index)
 	cache_host_init(&lane->host, loop);
 	lane->host.purged = on_purged_elsewhere;
 	lane->host.listener = lane;
+	lane->host.endless = engine->cache != NULL && engine->cache->settings.policy.ttl_s == 0;
 	if (engine->cache != NULL) {
 		lane->store = engine->cache->ops->attach(engine->cache->store, &lane->host);
 		buf_init(&lane->scratch, SCRATCH_MAX);

@@ -8,10 +8,12 @@
 
 #include "inference/engine.h"
 #include "inference/flight.h"
+#include "inference/renewals.h"
 
 struct engine {
 	struct response_cache *cache;
 	struct flight_table flights;
+	struct renewals renewals;
 };
 
 struct engine_lane {
@@ -56,6 +58,10 @@ struct blob *failure_new(enum status status, const char *text);
  */
 bool value_usable(struct engine_lane *lane, struct model *model, const struct cache_key *key, const struct blob *value,
 		  bool known);
+
+/* May a stale answer be renewed behind the client's back? Then that is to begin. */
+bool lane_renews(struct engine_lane *lane, const struct cache_directives *directives, const struct cache_key *key,
+		 const struct freshness_entry *freshness, uint64_t now_ms);
 
 /* Is a value older than a purge of its model? */
 bool value_purged(struct engine_lane *lane, struct model *model, const struct freshness_entry *freshness);

@@ -59,7 +59,7 @@ judge(struct flight *flight, struct blob **value, struct slice **revalidate)
 	switch (freshness_judge(&trip->model->freshness, &trip->directives, &freshness, now, lane_chance(trip->lane),
 				&on_error)) {
 	case FRESHNESS_REVALIDATE:
-		if (trip->leader != NULL && cache_directives_renew(&trip->directives)) {
+		if (trip->leader != NULL && lane_renews(trip->lane, &trip->directives, &flight->key, &freshness, now)) {
 			*revalidate = TAILQ_FIRST(&flight->waiting);
 		}
 		return true;

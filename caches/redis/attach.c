@@ -60,6 +60,55 @@ is_time_to_ask(struct cache_lane *lane)
 /* --- What happens --- */
 
 static void
+on_renewed_password(void *argument, const char *user, const char *password, const char *failure)
+{
+	struct cache_lane *lane = argument;
+	struct redis_node *node;
+
+	if (password == NULL) {
+		topology_complain(lane, "connections cannot log in again: %s", failure);
+		return;
+	}
+	TAILQ_FOREACH (node, &lane->nodes, list) {
+		redis_node_log_in(node, user, password);
+	}
+}
+
+/* Tokens end, and with them connections that logged in with them. */
+static void
+log_in_again(struct cache_lane *lane)
+{
+	uint64_t interval = (uint64_t)lane->cache->settings->password_refresh_s * 1000000000U;
+	uint64_t now = clock_now_ns();
+
+	if (lane->renewed_ns == 0) {
+		lane->renewed_ns = now;
+	}
+	if (interval == 0 || lane->renewal.waiting || now - lane->renewed_ns < interval) {
+		return;
+	}
+	lane->renewed_ns = now;
+	lane->renewal.done = on_renewed_password;
+	lane->renewal.argument = lane;
+	redis_credentials_get(lane->credentials, &lane->renewal);
+}
+
+/* The files of TLS, where connections have read them anew. */
+static void
+tell_of_files(const struct cache_lane *lane)
+{
+	char text[512];
+	enum redis_tls_news news = REDIS_TLS_NOTHING;
+
+	if (lane->announces && lane->cache->tls != NULL) {
+		news = redis_tls_news(lane->cache->tls, text, sizeof(text));
+	}
+	if (news != REDIS_TLS_NOTHING) {
+		lane_log(lane, news == REDIS_TLS_BROKEN ? LOG_WARNING : LOG_INFO, text);
+	}
+}
+
+static void
 on_timer(void *argument)
 {
 	struct cache_lane *lane = argument;
@@ -74,6 +123,8 @@ on_timer(void *argument)
 	}
 	secret_check(lane);
 	purge_watch_check(lane);
+	tell_of_files(lane);
+	log_in_again(lane);
 }
 
 static void
@@ -208,6 +259,7 @@ redis_attach(struct cache *cache, const struct cache_host *host)
 			.password_file = settings->password_file,
 			.password_command = settings->password_command,
 			.timeout_ms = (uint64_t)settings->connect_timeout_ms,
+			.share = cache->passwords,
 		},
 		host);
 	if (lane->packing == NULL || lane->credentials == NULL) {

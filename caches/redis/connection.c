@@ -19,13 +19,7 @@
 #define READS_MAX 16 /* at once, of one connection */
 #define LINE_MAX_LENGTH ((size_t)65536)
 
-enum connection_state {
-	CONNECTION_NEW,
-	CONNECTION_RESOLVING,
-	CONNECTION_CREDENTIALS,
-	CONNECTION_OPENING,
-	CONNECTION_READY
-};
+enum connection_state { CONNECTION_NEW, CONNECTION_RESOLVING, CONNECTION_OPENING, CONNECTION_READY };
 
 struct redis_connection {
 	struct redis_connection_options options;
@@ -104,10 +98,6 @@ give_up(struct redis_connection *connection)
 		break;
 	case CONNECTION_RESOLVING:
 		break; /* on_resolved ends it */
-	case CONNECTION_CREDENTIALS:
-		redis_credentials_forget(connection->options.credentials, &connection->wish);
-		end(connection);
-		break;
 	case CONNECTION_OPENING:
 	case CONNECTION_READY:
 		if (connection->valkey != NULL) {
@@ -247,6 +237,9 @@ on_cleanup(void *argument)
 	const char *reason = connection->valkey == NULL ? "" : connection->valkey->errstr;
 
 	leave_cork(connection);
+	if (connection->wish.waiting) {
+		redis_credentials_forget(connection->options.credentials, &connection->wish);
+	}
 	connection->options.host->watch_free(connection->watch);
 	connection->watch = NULL;
 	if (connection->failure[0] == '\0') {
@@ -477,6 +470,40 @@ on_logged_in(struct redis_connection *connection, const struct redis_greeting *g
 	connection->options.ready(connection->options.context, greeting);
 }
 
+/* The password is not obtained before there is somebody to log in to: it may cost something. */
+static void
+on_credentials(void *argument, const char *user, const char *password, const char *failure)
+{
+	struct redis_connection *connection = argument;
+
+	if (password == NULL) {
+		redis_connection_fail(connection, "%s", failure);
+	} else if (!redis_login_credentials(connection->login, user, password)) {
+		redis_connection_fail(connection, "no memory");
+	} else {
+		connection->options.host->timer_set(connection->timer,
+						    (uint64_t)connection->options.settings->connect_timeout_ms);
+		redis_login_start(connection->login);
+	}
+}
+
+static void
+get_credentials(struct redis_connection *connection)
+{
+	const struct redis_settings *settings = connection->options.settings;
+
+	if (connection->options.sentinel) {
+		on_credentials(connection, settings->sentinel_user,
+			       settings->sentinel_password == NULL ? "" : settings->sentinel_password, NULL);
+		return;
+	}
+	/* What obtains it has a limit of its own, of the same length. */
+	connection->options.host->timer_set(connection->timer, 2 * (uint64_t)settings->connect_timeout_ms);
+	connection->wish.done = on_credentials;
+	connection->wish.argument = connection;
+	redis_credentials_get(connection->options.credentials, &connection->wish);
+}
+
 static void
 on_connected(valkeyAsyncContext *valkey, int status)
 {
@@ -492,7 +519,7 @@ on_connected(valkeyAsyncContext *valkey, int status)
 		return;
 	}
 	redis_intake_begin(&connection->intake, &valkey->c);
-	redis_login_start(connection->login);
+	get_credentials(connection);
 }
 
 static valkeyAsyncContext *
@@ -548,37 +575,6 @@ open_connection(struct redis_connection *connection)
 }
 
 static void
-on_credentials(void *argument, const char *user, const char *password, const char *failure)
-{
-	struct redis_connection *connection = argument;
-
-	if (password == NULL) {
-		(void)snprintf(connection->failure, sizeof(connection->failure), "%s", failure);
-		end(connection);
-	} else if (redis_login_credentials(connection->login, user, password)) {
-		open_connection(connection);
-	} else {
-		end(connection);
-	}
-}
-
-static void
-get_credentials(struct redis_connection *connection)
-{
-	const struct redis_settings *settings = connection->options.settings;
-
-	connection->state = CONNECTION_CREDENTIALS;
-	if (connection->options.sentinel) {
-		on_credentials(connection, settings->sentinel_user,
-			       settings->sentinel_password == NULL ? "" : settings->sentinel_password, NULL);
-	} else {
-		connection->wish.done = on_credentials;
-		connection->wish.argument = connection;
-		redis_credentials_get(connection->options.credentials, &connection->wish);
-	}
-}
-
-static void
 on_resolved(void *argument, const struct sockaddr *address, socklen_t length, const char *failure)
 {
 	struct redis_connection *connection = argument;
@@ -591,7 +587,7 @@ on_resolved(void *argument, const struct sockaddr *address, socklen_t length, co
 		end(connection);
 	} else {
 		memcpy(&connection->resolved, address, length);
-		get_credentials(connection);
+		open_connection(connection);
 	}
 }
 
@@ -602,7 +598,7 @@ start(struct redis_connection *connection)
 	const struct redis_address *address = &connection->options.address;
 
 	if (redis_address_is_path(address)) {
-		get_credentials(connection);
+		open_connection(connection);
 	} else {
 		host->resolve(host->context, address->host, address->port, connection->options.attempt, on_resolved,
 			      connection);

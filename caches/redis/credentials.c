@@ -13,10 +13,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PASSWORD_MAX ((size_t)65536)
 #define FRESH_MS 1000U
 #define REAP_FIRST_MS 1U
 #define REAP_MAX_MS 50U
+#define SHARE_MS 10U /* between looks at what another lane's run gives */
 
 struct redis_credentials {
 	const struct cache_host *host;
@@ -25,6 +25,8 @@ struct redis_credentials {
 	char *file;
 	char *command;
 	uint64_t timeout_ms;
+	struct password_share *share;
+	bool runs;				     /* the command, for all lanes */
 	TAILQ_HEAD(, redis_credentials_wish) wishes; /* for the end of the command */
 	void *timer;				     /* the command's deadline, its exit, or the result's age */
 	pid_t child;				     /* the command and its process group; 0: none runs */
@@ -33,7 +35,7 @@ struct redis_credentials {
 	uint64_t started_ns;
 	uint64_t reap_ms; /* until it is next asked for its exit status */
 	bool fresh;	  /* `text` or `failure` is what came of the last run, and answers whoever asks */
-	char failure[512];
+	char failure[PASSWORD_FAILURE_SIZE];
 	size_t length;
 	char text[PASSWORD_MAX + 1]; /* one more than a password may have */
 };
@@ -203,6 +205,13 @@ answer_all(struct redis_credentials *credentials)
 {
 	struct redis_credentials_wish *wish;
 
+	if (credentials->runs) {
+		bool failed = credentials->failure[0] != '\0';
+
+		credentials->runs = false;
+		password_share_end(credentials->share, clock_now_ns(), failed ? NULL : credentials->text,
+				   failed ? credentials->failure : NULL);
+	}
 	credentials->fresh = true;
 	while ((wish = TAILQ_FIRST(&credentials->wishes)) != NULL) {
 		TAILQ_REMOVE(&credentials->wishes, wish, queue);
@@ -277,6 +286,8 @@ on_output(void *argument, unsigned events)
 	reap(credentials);
 }
 
+static void obtain(struct redis_credentials *credentials);
+
 /* A process that cannot be killed at once must not keep the askers waiting. */
 static void
 on_timer(void *argument)
@@ -285,7 +296,11 @@ on_timer(void *argument)
 	uint64_t passed_ms = (clock_now_ns() - credentials->started_ns) / 1000000U;
 
 	if (credentials->child == 0) {
-		wipe(credentials);
+		if (!TAILQ_EMPTY(&credentials->wishes)) {
+			obtain(credentials);
+		} else {
+			wipe(credentials);
+		}
 		return;
 	}
 	if (!credentials->fresh && passed_ms >= credentials->timeout_ms) {
@@ -352,6 +367,31 @@ start_command(struct redis_credentials *credentials)
 	host->timer_set(credentials->timer, credentials->timeout_ms);
 }
 
+/* From another lane's run, or from one of ours. */
+static void
+obtain(struct redis_credentials *credentials)
+{
+	enum password_share_turn turn = PASSWORD_SHARE_RUN;
+
+	if (credentials->share != NULL) {
+		turn = password_share_take(credentials->share, clock_now_ns(), FRESH_MS * UINT64_C(1000000),
+					   credentials->text, credentials->failure);
+	}
+	switch (turn) {
+	case PASSWORD_SHARE_RUN:
+		credentials->runs = credentials->share != NULL;
+		start_command(credentials);
+		break;
+	case PASSWORD_SHARE_WAIT:
+		credentials->host->timer_set(credentials->timer, SHARE_MS);
+		break;
+	case PASSWORD_SHARE_RESULT:
+		answer_all(credentials);
+		credentials->host->timer_set(credentials->timer, FRESH_MS);
+		break;
+	}
+}
+
 /* --- What the lane calls --- */
 
 static bool
@@ -372,6 +412,7 @@ redis_credentials_new(const struct redis_credentials_options *options, const str
 	}
 	credentials->host = host;
 	credentials->timeout_ms = options->timeout_ms;
+	credentials->share = options->share;
 	credentials->output = -1;
 	TAILQ_INIT(&credentials->wishes);
 	copied = copy(&credentials->user, options->user) && copy(&credentials->password, options->password) &&
@@ -404,6 +445,9 @@ redis_credentials_free(struct redis_credentials *credentials)
 	if (credentials->child != 0) {
 		end_command(credentials);
 	}
+	if (credentials->runs) {
+		password_share_end(credentials->share, clock_now_ns(), NULL, NULL);
+	}
 	if (credentials->timer != NULL) {
 		credentials->host->timer_free(credentials->timer);
 	}
@@ -430,7 +474,7 @@ redis_credentials_get(struct redis_credentials *credentials, struct redis_creden
 		TAILQ_INSERT_TAIL(&credentials->wishes, wish, queue);
 		wish->waiting = true;
 		if (credentials->child == 0) {
-			start_command(credentials);
+			obtain(credentials);
 		}
 		return;
 	}

@@ -6,12 +6,13 @@
  * command is a path without arguments; it is run without a shell, its standard input is empty, its environment is the
  * server's, and what it says on standard error, which may be about the password, is not kept. Of a file and of a
  * command's output the first line counts. The lane's thread never waits: connections that ask while the command runs
- * share that run, and what came of it is used for one second more.
+ * share that run, those of other lanes too, and what came of it is used for one second more.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_CREDENTIALS_H
 #define HIPPOCAMP_CACHES_REDIS_CREDENTIALS_H
 
 #include "caches/cache.h"
+#include "caches/redis/password_share.h"
 
 #include <sys/queue.h>
 
@@ -23,7 +24,8 @@ struct redis_credentials_options {
 	const char *password;
 	const char *password_file;
 	const char *password_command;
-	uint64_t timeout_ms; /* a command that runs for longer is killed, with what it started */
+	uint64_t timeout_ms;	      /* a command that runs for longer is killed, with what it started */
+	struct password_share *share; /* of all lanes; NULL: this one is alone */
 };
 
 /* The asker's, from redis_credentials_get to `done`, which is called exactly once unless the wish is forgotten. */

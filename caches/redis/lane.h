@@ -18,6 +18,7 @@ struct cache {
 	struct redis_settings *settings;
 	struct redis_tls *tls;
 	struct packing *packing;
+	struct password_share *passwords; /* of password_command; NULL: there is none */
 	bool secret_wanted;
 	_Atomic bool announcer_taken;
 	counter lookups;
@@ -53,6 +54,8 @@ struct cache_lane {
 	const struct cache_host *host;
 	bool announces; /* of all lanes, this one tells people */
 	struct redis_credentials *credentials;
+	struct redis_credentials_wish renewal; /* for connections that are there already; see password_refresh */
+	uint64_t renewed_ns;
 	struct redis_nodes shared;
 	struct redis_cork cork;
 	struct packing_lane *packing;

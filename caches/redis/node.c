@@ -538,6 +538,56 @@ redis_node_reset(struct redis_node *node, const char *why)
 	}
 }
 
+struct renewal {
+	struct redis_request request; /* first */
+	struct redis_node *node;
+};
+
+/* The reply may quote what was sent, so that it is not told. */
+static void
+on_logged_in_again(struct redis_request *request, const struct redis_reply *reply)
+{
+	const struct renewal *renewal = (const struct renewal *)request;
+
+	if (reply != NULL && reply->base.type == VALKEY_REPLY_ERROR) {
+		counter_add(&renewal->node->shared
+				     ->refusals[redis_refusal_of(bytes_make(reply->base.str, reply->base.len))],
+			    1);
+		announce_failure(renewal->node, "a connection that is there could not log in again (AUTH was refused): "
+						"check 'password_command' or 'password_file'");
+	}
+	free(request);
+}
+
+void
+redis_node_log_in(struct redis_node *node, const char *user, const char *password)
+{
+	struct buf text;
+
+	buf_init(&text, 2 * 65536);
+	buf_text(&text, user == NULL ? "*2\r\n$4\r\nAUTH\r\n" : "*3\r\n$4\r\nAUTH\r\n");
+	if (user != NULL) {
+		command_append(&text, bytes_text(user));
+	}
+	command_append(&text, bytes_text(password));
+	for (size_t i = 0; i < node->link_count && buf_ok(&text) && *password != '\0'; i++) {
+		struct renewal *renewal = node->links[i].ready ? calloc(1, sizeof(*renewal)) : NULL;
+
+		if (renewal == NULL) {
+			continue;
+		}
+		renewal->node = node;
+		renewal->request.done = on_logged_in_again;
+		if (!redis_connection_send(node->links[i].connection, &renewal->request, buf_bytes(&text))) {
+			free(renewal);
+		}
+	}
+	if (text.at != NULL) {
+		explicit_bzero(text.at, text.length);
+	}
+	buf_fini(&text);
+}
+
 void
 redis_node_renew(struct redis_node *node, const char *why)
 {

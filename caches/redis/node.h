@@ -124,6 +124,9 @@ void redis_node_reset(struct redis_node *node, const char *why);
  */
 void redis_node_renew(struct redis_node *node, const char *why);
 
+/* Connections that are there log in again. `user` may be NULL. */
+void redis_node_log_in(struct redis_node *node, const char *user, const char *password);
+
 void redis_node_catch_up(struct redis_node *node);
 
 #endif

@@ -32,6 +32,7 @@ static void
 redis_close(struct cache *cache)
 {
 	redis_tls_free(cache->tls);
+	password_share_free(cache->passwords);
 	packing_free(cache->packing);
 	redis_settings_free(cache->settings);
 	free(cache);
@@ -50,6 +51,12 @@ open_parts(struct cache *cache, struct error *error)
 	});
 	if (cache->packing == NULL) {
 		return error_set(error, STATUS_UNAVAILABLE, "no memory for the redis cache");
+	}
+	if (settings->password_command != NULL) {
+		cache->passwords = password_share_new();
+		if (cache->passwords == NULL) {
+			return error_set(error, STATUS_UNAVAILABLE, "no memory for the redis cache");
+		}
 	}
 	if (!settings->tls) {
 		return STATUS_OK;

@@ -27,6 +27,10 @@ on_info(struct cache_lane *lane, const struct redis_reply *reply, void *argument
 		warn(lane, node,
 		     "stores nothing more once it is full (maxmemory-policy is noeviction): set it to "
 		     "volatile-lru or another that evicts");
+	} else if (bytes_starts_with(redis_info_value(info, "maxmemory_policy"), "volatile-") && lane->host->endless) {
+		warn(lane, node,
+		     "stores nothing more once it is full: its maxmemory-policy evicts only what expires, and with "
+		     "ttl=0 nothing does: set a ttl, or maxmemory-policy to allkeys-lru");
 	}
 }
 

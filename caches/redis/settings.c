@@ -67,7 +67,17 @@ static const struct option options[] = {
 	{.name = "password_command",
 	 .kind = OPTION_TEXT,
 	 .offset = AT(password_command),
-	 .help = "program whose first line of output is the password; run again for each connection"},
+	 .help = "program whose first line of output is the password; run again for new connections"},
+	{.name = "password_refresh",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(password_refresh_s),
+	 .preset = "0",
+	 .minimum = 0,
+	 .maximum = 86400,
+	 .unit = "s",
+	 .help = "after so many seconds the password is obtained anew, and connections that are there log in again "
+		 "with "
+		 "it, before a token of theirs expires; 0: never"},
 	{.name = "db", .kind = OPTION_TEXT, .offset = AT(given_db), .help = "number of the database; else 0"},
 	{.name = "tls_enabled",
 	 .kind = OPTION_TEXT,

@@ -44,6 +44,7 @@ struct redis_settings {
 	char *password;
 	char *password_file;
 	char *password_command;
+	int64_t password_refresh_s; /* 0: never */
 	char *sentinel_master;
 	char *sentinel_user;
 	char *sentinel_password;

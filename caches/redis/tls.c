@@ -1,9 +1,12 @@
 #include "caches/redis/tls.h"
 
+#include "base/digest.h"
+
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,14 +15,24 @@
 #include <valkey/async.h>
 #include <valkey/tls.h>
 
+#define FILES 4
+
 struct redis_tls {
-	SSL_CTX *context;
-	char *sni; /* NULL: the host's name */
+	char *files[FILES]; /* cert, key, cacert, cacert_dir; NULL: not given */
+	char *sni;	    /* NULL: the host's name */
 	enum redis_tls_verify verify;
+
+	pthread_mutex_t lock;	  /* of what follows */
+	SSL_CTX *context;	  /* of files that were good */
+	uint64_t generation;	  /* counts contexts */
+	uint64_t stamp;		  /* of the files when they were read last, good or not */
+	enum redis_tls_news news; /* not told yet */
+	char news_text[512];
 };
 
 struct redis_tls_session {
 	SSL_SESSION *newest; /* NULL: none */
+	uint64_t generation; /* of the context that it was agreed on with */
 	char name[REDIS_TLS_NAME_SIZE];
 };
 
@@ -155,30 +168,58 @@ keep_session(SSL *ssl, SSL_SESSION *newest)
 	return 1;
 }
 
-static enum status
-set_up(struct redis_tls *tls, const struct redis_tls_options *options, struct error *error)
+static bool
+copy(char **to, const char *text)
 {
-	tls->verify = options->verify;
-	tls->sni = given(options->sni) ? strdup(options->sni) : NULL;
-	tls->context = SSL_CTX_new(TLS_client_method());
-	if (tls->context == NULL || (given(options->sni) && tls->sni == NULL) ||
-	    SSL_CTX_set_min_proto_version(tls->context, TLS1_2_VERSION) != 1) {
-		return error_set(error, STATUS_INTERNAL, "cache 'redis': cannot set up TLS: %s",
-				 reason_text(ERR_peek_last_error()));
+	*to = given(text) ? strdup(text) : NULL;
+	return *to != NULL || !given(text);
+}
+
+static SSL_CTX *
+new_context(const struct redis_tls *tls, struct error *error)
+{
+	const struct redis_tls_options options = {
+		.cert = tls->files[0], .key = tls->files[1], .cacert = tls->files[2], .cacert_dir = tls->files[3]};
+	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+
+	if (context == NULL || SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1) {
+		(void)error_set(error, STATUS_INTERNAL, "cache 'redis': cannot set up TLS: %s",
+				reason_text(ERR_peek_last_error()));
+		SSL_CTX_free(context);
+		return NULL;
 	}
-	if (given(options->sni) && strlen(options->sni) >= REDIS_TLS_NAME_SIZE) {
-		return error_set(error, STATUS_INVALID_ARGUMENT, "cache 'redis': sni is longer than %d bytes",
-				 REDIS_TLS_NAME_SIZE - 1);
+	SSL_CTX_set_default_passwd_cb(context, no_password);
+	(void)SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION);
+	SSL_CTX_set_verify(context, tls->verify == REDIS_TLS_NONE ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+	(void)SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+	SSL_CTX_sess_set_new_cb(context, keep_session);
+	if (load_certificate(context, &options, error) != STATUS_OK ||
+	    load_authorities(context, &options, error) != STATUS_OK) {
+		SSL_CTX_free(context);
+		return NULL;
 	}
-	SSL_CTX_set_default_passwd_cb(tls->context, no_password);
-	(void)SSL_CTX_set_options(tls->context, SSL_OP_NO_RENEGOTIATION);
-	SSL_CTX_set_verify(tls->context, options->verify == REDIS_TLS_NONE ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
-	(void)SSL_CTX_set_session_cache_mode(tls->context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-	SSL_CTX_sess_set_new_cb(tls->context, keep_session);
-	if (load_certificate(tls->context, options, error) != STATUS_OK) {
-		return error->status;
+	return context;
+}
+
+/* A number that changes when a file is written or another takes its name. */
+static uint64_t
+stamp_files(const struct redis_tls *tls)
+{
+	uint64_t stamp = 1;
+
+	for (size_t i = 0; i < FILES; i++) {
+		struct stat found = {0};
+
+		if (tls->files[i] != NULL) {
+			(void)stat(tls->files[i], &found);
+		}
+		stamp = checksum64(
+			bytes_make(&(const uint64_t[]){stamp, (uint64_t)found.st_ino, (uint64_t)found.st_size,
+						       (uint64_t)found.st_mtim.tv_sec, (uint64_t)found.st_mtim.tv_nsec,
+						       (uint64_t)found.st_ctim.tv_sec, (uint64_t)found.st_ctim.tv_nsec},
+				   7 * sizeof(uint64_t)));
 	}
-	return load_authorities(tls->context, options, error);
+	return stamp;
 }
 
 struct redis_tls *
@@ -186,12 +227,26 @@ redis_tls_new(const struct redis_tls_options *options, struct error *error)
 {
 	struct redis_tls *tls = calloc(1, sizeof(*tls));
 
-	if (tls == NULL) {
+	if (tls == NULL || !copy(&tls->files[0], options->cert) || !copy(&tls->files[1], options->key) ||
+	    !copy(&tls->files[2], options->cacert) || !copy(&tls->files[3], options->cacert_dir) ||
+	    !copy(&tls->sni, options->sni)) {
 		(void)error_set(error, STATUS_INTERNAL, "cache 'redis': no memory for TLS");
+		redis_tls_free(tls);
+		return NULL;
+	}
+	(void)pthread_mutex_init(&tls->lock, NULL);
+	tls->verify = options->verify;
+	tls->generation = 1;
+	if (given(options->sni) && strlen(options->sni) >= REDIS_TLS_NAME_SIZE) {
+		(void)error_set(error, STATUS_INVALID_ARGUMENT, "cache 'redis': sni is longer than %d bytes",
+				REDIS_TLS_NAME_SIZE - 1);
+		redis_tls_free(tls);
 		return NULL;
 	}
 	ERR_clear_error();
-	if (set_up(tls, options, error) != STATUS_OK) {
+	tls->stamp = stamp_files(tls);
+	tls->context = new_context(tls, error);
+	if (tls->context == NULL) {
 		redis_tls_free(tls);
 		tls = NULL;
 	}
@@ -204,9 +259,59 @@ redis_tls_free(struct redis_tls *tls)
 {
 	if (tls != NULL) {
 		SSL_CTX_free(tls->context);
+		for (size_t i = 0; i < FILES; i++) {
+			free(tls->files[i]);
+		}
 		free(tls->sni);
 		free(tls);
 	}
+}
+
+/* Files that changed are read again; while they are not good those of before stay in use. A reference. */
+static SSL_CTX *
+current_context(struct redis_tls *tls, uint64_t *generation)
+{
+	uint64_t stamp = stamp_files(tls);
+	struct error error;
+	SSL_CTX *context;
+
+	(void)pthread_mutex_lock(&tls->lock);
+	if (stamp != tls->stamp) {
+		tls->stamp = stamp;
+		ERR_clear_error();
+		context = new_context(tls, &error);
+		ERR_clear_error();
+		if (context != NULL) {
+			SSL_CTX_free(tls->context);
+			tls->context = context;
+			tls->generation++;
+			tls->news = REDIS_TLS_RENEWED;
+			(void)snprintf(tls->news_text, sizeof(tls->news_text),
+				       "cache 'redis': the files of TLS have changed and were read again");
+		} else {
+			tls->news = REDIS_TLS_BROKEN;
+			(void)snprintf(tls->news_text, sizeof(tls->news_text),
+				       "%.400s; what the files held before stays in use", error.text);
+		}
+	}
+	context = tls->context;
+	(void)SSL_CTX_up_ref(context);
+	*generation = tls->generation;
+	(void)pthread_mutex_unlock(&tls->lock);
+	return context;
+}
+
+enum redis_tls_news
+redis_tls_news(struct redis_tls *tls, char *text, size_t size)
+{
+	enum redis_tls_news news;
+
+	(void)pthread_mutex_lock(&tls->lock);
+	news = tls->news;
+	tls->news = REDIS_TLS_NOTHING;
+	(void)snprintf(text, size, "%s", tls->news_text);
+	(void)pthread_mutex_unlock(&tls->lock);
+	return news;
 }
 
 /* --- Sessions --- */
@@ -233,17 +338,19 @@ redis_tls_session_free(struct redis_tls_session *session)
 	}
 }
 
-/* A resumed session's certificate is not checked again, so it must have been checked for the same name. */
+/* A resumed session's certificate is not checked again, so it must have been checked for the same name, with the same
+ * files. */
 static void
-resume(struct redis_tls_connection *connection)
+resume(struct redis_tls_connection *connection, uint64_t generation)
 {
 	struct redis_tls_session *session = connection->session;
 
 	if (session == NULL) {
 		return;
 	}
-	if (strcmp(session->name, connection->name) != 0) {
+	if (strcmp(session->name, connection->name) != 0 || session->generation != generation) {
 		drop_session(session);
+		session->generation = generation;
 		memcpy(session->name, connection->name, sizeof(session->name));
 	}
 	if (session->newest != NULL && SSL_SESSION_is_resumable(session->newest)) {
@@ -402,7 +509,7 @@ set_name(struct redis_tls_connection *connection, const char *name)
 }
 
 static bool
-prepare(struct redis_tls_connection *connection, const struct redis_tls *tls)
+prepare(struct redis_tls_connection *connection, const struct redis_tls *tls, uint64_t generation)
 {
 	SSL *ssl = connection->ssl;
 
@@ -416,7 +523,7 @@ prepare(struct redis_tls_connection *connection, const struct redis_tls *tls)
 		return false;
 	}
 	(void)SSL_set_app_data(ssl, connection->session);
-	resume(connection);
+	resume(connection, generation);
 	return true;
 }
 
@@ -431,13 +538,18 @@ bool
 redis_tls_start(struct redis_tls_connection *connection, struct redis_tls *tls, struct valkeyAsyncContext *valkey,
 		const char *host, struct redis_tls_session *session)
 {
+	SSL_CTX *context;
+	uint64_t generation;
+
 	connection->failure[0] = '\0';
 	if (!set_name(connection, tls->sni != NULL ? tls->sni : host)) {
 		return fail(connection, "the host's name is too long");
 	}
 	connection->session = session;
-	connection->ssl = SSL_new(tls->context);
-	if (connection->ssl == NULL || !prepare(connection, tls)) {
+	context = current_context(tls, &generation);
+	connection->ssl = SSL_new(context);
+	SSL_CTX_free(context);
+	if (connection->ssl == NULL || !prepare(connection, tls, generation)) {
 		return fail(connection, reason_text(ERR_peek_last_error()));
 	}
 	(void)SSL_up_ref(connection->ssl);

@@ -38,8 +38,15 @@ struct redis_tls_options {
 /* One for a store; any thread may use it. TLS 1.2 or newer. */
 struct redis_tls;
 
-/* Copies what it needs of `options`. NULL on failure; the message names the option and the file. */
+/*
+ * Copies what it needs of `options`. NULL on failure; the message names the option and the file. The files are read
+ * again for a new connection where they have changed (certificates are renewed in place); while what they hold then is
+ * not good, as when only one of a pair is there yet, what they held before stays in use.
+ */
 struct redis_tls *redis_tls_new(const struct redis_tls_options *options, struct error *error);
+/* What there is to tell of that, once, with a line for the log. Any thread. */
+enum redis_tls_news { REDIS_TLS_NOTHING, REDIS_TLS_RENEWED, REDIS_TLS_BROKEN };
+enum redis_tls_news redis_tls_news(struct redis_tls *tls, char *text, size_t size);
 void redis_tls_free(struct redis_tls *tls); /* connections that are still open stay good */
 
 /*
