@@ -1,5 +1,8 @@
 /* Redis Cluster: CLUSTER SLOTS tells who serves which keys. https://redis.io/docs/latest/commands/cluster-slots/ */
+#include "base/clock.h"
 #include "caches/redis/lane.h"
+
+#define DROP_INTERVAL_NS UINT64_C(2000000000) /* where all refuse, they are not made again all the time */
 
 static void
 on_refused(struct cache_lane *lane, const struct redis_node *node, const struct redis_reply *reply)
@@ -12,6 +15,12 @@ on_refused(struct cache_lane *lane, const struct redis_node *node, const struct 
 	}
 }
 
+static bool
+may_drop(const struct cache_lane *lane)
+{
+	return lane->dropped_ns == 0 || clock_now_ns() - lane->dropped_ns >= DROP_INTERVAL_NS;
+}
+
 static void
 on_slots(struct redis_request *request, const struct redis_reply *reply)
 {
@@ -20,6 +29,11 @@ on_slots(struct redis_request *request, const struct redis_reply *reply)
 	struct redis_slots slots;
 
 	lane->slots_node = NULL;
+	if (reply_is(reply, VALKEY_REPLY_ERROR) && lane->shard_of != NULL && may_drop(lane)) {
+		/* Its address belongs to a server of another kind by now: others are asked, or those to start from. */
+		lane->dropped_ns = clock_now_ns();
+		topology_drop(lane, node);
+	}
 	if (reply == NULL) {
 		topology_suspect(lane);
 	} else if (reply->base.type == VALKEY_REPLY_ERROR) {

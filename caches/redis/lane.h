@@ -73,6 +73,7 @@ struct cache_lane {
 	void *timer;
 	bool suspects; /* the topology may have changed */
 	uint64_t asked_ns;
+	uint64_t dropped_ns;		    /* a node of a cluster that is none any more */
 	struct redis_request slots_request; /* CLUSTER SLOTS */
 	struct redis_node *slots_node;	    /* … is on its way to it */
 	struct redis_sentinel *sentinel;
@@ -89,11 +90,13 @@ struct cache_lane {
 	uint64_t secret_checked_ns;
 	bool watch_asked;
 	bool watch_again; /* there was news meanwhile */
+	bool watch_told;  /* that the server cannot tell, or may not be asked */
 	uint64_t watch_checked_ns;
 	struct purge_mark *purge_marks;
 	size_t purge_mark_count;
 	bool purges_known;
 
+	uint64_t lease_token;  /* 0: not drawn yet */
 	uint64_t insert_bytes; /* on their way */
 	uint64_t asked_bytes;  /* of values asked for, as far as their lengths can be told */
 	struct size_hint hints[SIZE_HINTS];
@@ -145,6 +148,9 @@ void topology_set_server(struct cache_lane *lane, const struct redis_address *pr
 /* Something is not as it was believed to be: it is asked for again, at once if that was not just now. */
 #define LANE_ASK_INTERVAL_NS UINT64_C(500000000)
 void topology_suspect(struct cache_lane *lane);
+
+/* A node serves nothing of the cluster any more. */
+void topology_drop(struct cache_lane *lane, struct redis_node *node);
 
 /* Ends the nodes that nothing leads to any more. Not from a callback of theirs. */
 void topology_retire(struct cache_lane *lane);

@@ -1,7 +1,7 @@
 /*
- * Leases: SET key token NX PX term. One is let go by deleting the key, and only as long as it cannot have run out and
- * be another's by now; the worst that comes of that is a second run.
- * https://redis.io/docs/latest/develop/use/patterns/distributed-locks/
+ * Leases: SET key token NX PX term. One is let go by deleting the key, where the server can do that only if the key
+ * holds our token; else as long as it cannot have run out and be another's by now, of which the worst that comes is a
+ * second run. https://redis.io/docs/latest/develop/use/patterns/distributed-locks/
  */
 #include "base/digest.h"
 #include "caches/redis/lane.h"
@@ -19,6 +19,17 @@ lease_key(struct cache_lane *lane, const struct cache_key *key, struct buf *text
 	buf_init(text, 65536);
 	buf_format(text, "%s:lease:%s", lane->cache->settings->key_prefix, hex);
 	return buf_bytes(text);
+}
+
+/* One for all leases of the lane, which holds a key's at most once. */
+static void
+write_token(struct cache_lane *lane, char *token)
+{
+	if (lane->lease_token == 0) {
+		random_bytes(&lane->lease_token, sizeof(lane->lease_token));
+		lane->lease_token |= 1;
+	}
+	hex_text(bytes_make(&lane->lease_token, sizeof(lane->lease_token)), token);
 }
 
 static void
@@ -39,11 +50,9 @@ redis_lease(struct cache_lane *lane, struct cache_lease *lease)
 	struct buf key;
 	char token[17];
 	char term[24];
-	uint8_t random[8];
 	bool sent;
 
-	random_bytes(random, sizeof(random));
-	hex_text(bytes_make(random, sizeof(random)), token);
+	write_token(lane, token);
 	(void)snprintf(term, sizeof(term), "%" PRIu64, lease->term_ms);
 	lease->result = CACHE_LEASE_UNKNOWN;
 	sent = route_words(lane, true, false, 6,
@@ -55,12 +64,59 @@ redis_lease(struct cache_lane *lane, struct cache_lease *lease)
 	return !sent;
 }
 
+/* The user may not run the exact command, say. */
+static void
+on_released(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
+{
+	struct buf *key = argument;
+
+	if (reply_is(reply, VALKEY_REPLY_ERROR)) {
+		(void)route_words(lane, true, false, 2, (const struct bytes[]){bytes_text("DEL"), buf_bytes(key)}, NULL,
+				  NULL);
+	}
+	buf_fini(key);
+	free(key);
+}
+
+static bool
+release_exactly(struct cache_lane *lane, const struct redis_node *node, struct bytes key)
+{
+	struct buf *kept = malloc(sizeof(*kept));
+	char token[17];
+	bool sent;
+
+	if (kept == NULL) {
+		return false;
+	}
+	buf_init(kept, 65536);
+	buf_append(kept, key);
+	write_token(lane, token);
+	if (node->exact_removal == REDIS_DELIFEQ) {
+		sent = route_words(lane, true, true, 3,
+				   (const struct bytes[]){bytes_text("DELIFEQ"), key, bytes_text(token)}, on_released,
+				   kept);
+	} else {
+		sent = route_words(
+			lane, true, true, 4,
+			(const struct bytes[]){bytes_text("DELEX"), key, bytes_text("IFEQ"), bytes_text(token)},
+			on_released, kept);
+	}
+	if (!sent) {
+		buf_fini(kept);
+		free(kept);
+	}
+	return sent;
+}
+
 void
 redis_release(struct cache_lane *lane, const struct cache_key *key)
 {
 	struct buf text;
+	struct bytes name = lease_key(lane, key, &text);
+	const struct redis_node *node = topology_node(lane, route_slot(lane, name), true);
 
-	(void)route_words(lane, true, false, 2, (const struct bytes[]){bytes_text("DEL"), lease_key(lane, key, &text)},
-			  NULL, NULL);
+	if (node == NULL || node->exact_removal == REDIS_DEL || !release_exactly(lane, node, name)) {
+		(void)route_words(lane, true, false, 2, (const struct bytes[]){bytes_text("DEL"), name}, NULL, NULL);
+	}
 	buf_fini(&text);
 }

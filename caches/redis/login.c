@@ -119,6 +119,18 @@ refuse(struct redis_login *login, const char *what, const struct redis_reply *re
 	fail(login, "%s was refused (%.*s): %s", what, (int)text.length, (const char *)text.at, remedy);
 }
 
+/* "9.0.1" */
+static unsigned
+version_of(struct bytes text)
+{
+	char copy[32] = "";
+	unsigned major = 0;
+	unsigned minor = 0;
+
+	memcpy(copy, text.at, text.length < sizeof(copy) ? text.length : sizeof(copy) - 1);
+	return sscanf(copy, "%u.%u", &major, &minor) == 2 && minor < 100 ? 100 * major + minor : 0;
+}
+
 /* A map (RESP3), or names and values in turn. */
 static void
 read_greeting(struct redis_login *login, const struct redis_reply *reply)
@@ -135,6 +147,10 @@ read_greeting(struct redis_login *login, const struct redis_reply *reply)
 			login->is_sentinel = bytes_equal_text(value, "sentinel");
 		} else if (bytes_equal_text(name, "role")) {
 			login->greeting.replica = bytes_equal_text(value, "replica");
+		} else if (bytes_equal_text(name, "server")) {
+			login->greeting.valkey = bytes_equal_text(value, "valkey");
+		} else if (bytes_equal_text(name, "version")) {
+			login->greeting.version = version_of(value);
 		}
 	}
 }

@@ -30,7 +30,9 @@ struct redis_greeting {
 	bool resp3;
 	bool cluster;
 	bool replica;
-	char zone[64]; /* availability zone, if asked for */
+	bool valkey;	  /* else Redis, or whoever takes its name */
+	unsigned version; /* 100 * major + minor; 0: not known */
+	char zone[64];	  /* availability zone, if asked for */
 };
 
 struct redis_login_options {

@@ -359,6 +359,9 @@ on_ready(void *context, const struct redis_greeting *greeting)
 	}
 	node->answered_ns = clock_now_ns();
 	node->is_cluster = greeting->cluster;
+	node->exact_removal = greeting->valkey && greeting->version >= 900    ? REDIS_DELIFEQ
+			      : !greeting->valkey && greeting->version >= 804 ? REDIS_DELEX
+									      : REDIS_DEL;
 	memcpy(node->zone, greeting->zone, sizeof(node->zone));
 	if (!breaker_allows(&node->breaker)) {
 		breaker_begin_probe(&node->breaker);

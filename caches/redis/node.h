@@ -73,6 +73,9 @@ struct redis_node {
 	char name[300]; /* of the address, for people */
 	char zone[64];
 	bool is_cluster; /* by its own word */
+	/* How a key is removed only as long as it holds a value: Valkey has DELIFEQ since 9.0, Redis DELEX since 8.4.
+	 */
+	enum { REDIS_DEL, REDIS_DELIFEQ, REDIS_DELEX } exact_removal;
 	/* What it is not asked, as it hangs up then: by 1 HELLO, by 2 CLIENT and INFO, too. */
 	unsigned plain;
 	uint64_t beat_ms;    /* after how much idleness a connection is asked something */

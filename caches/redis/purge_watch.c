@@ -162,10 +162,27 @@ take_marks(struct cache_lane *lane, const valkeyReply *marks)
 static void look(struct cache_lane *lane);
 
 static void
+tell(struct cache_lane *lane, const struct redis_reply *reply, const char *cost)
+{
+	char line[512];
+
+	if (!lane->watch_told) {
+		lane->watch_told = true;
+		(void)snprintf(line, sizeof(line), "cache 'redis': the server does not tell of purges (%.200s): %s",
+			       reply->base.str, cost);
+		lane_log(lane, LOG_INFO, line);
+	}
+}
+
+static void
 on_marks(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
 {
 	(void)argument;
 	lane->watch_asked = false;
+	if (reply_is(reply, VALKEY_REPLY_ERROR)) {
+		tell(lane, reply,
+		     "what other servers purge is not seen by this one, and may be answered from its own memory");
+	}
 	if (reply_is(reply, VALKEY_REPLY_MAP) || reply_is(reply, VALKEY_REPLY_ARRAY)) {
 		take_marks(lane, &reply->base);
 	}
@@ -185,9 +202,8 @@ look(struct cache_lane *lane)
 	}
 	lane->watch_again = false;
 	lane->watch_checked_ns = clock_now_ns();
-	lane->watch_asked =
-		route_words(lane, true, false, 2, (const struct bytes[]){bytes_text("HGETALL"), key_of(lane, room)},
-			    on_marks, NULL);
+	lane->watch_asked = route_words(
+		lane, true, true, 2, (const struct bytes[]){bytes_text("HGETALL"), key_of(lane, room)}, on_marks, NULL);
 }
 
 void
@@ -195,6 +211,17 @@ purge_watch_check(struct cache_lane *lane)
 {
 	if (watches(lane) && !lane->watch_asked && clock_now_ns() - lane->watch_checked_ns > CHECK_NS) {
 		look(lane);
+	}
+}
+
+/* Servers that are not quite Redis, old ones, and those whose user may not. */
+static void
+on_tracking(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
+{
+	(void)argument;
+	if (reply_is(reply, VALKEY_REPLY_ERROR)) {
+		tell(lane, reply,
+		     "what other servers purge is seen up to 5 s later (CLIENT TRACKING with BCAST tells at once)");
 	}
 }
 
@@ -208,7 +235,7 @@ purge_watch_link(struct cache_lane *lane, struct redis_link *link)
 				     (const struct bytes[]){bytes_text("CLIENT"), bytes_text("TRACKING"),
 							    bytes_text("ON"), bytes_text("BCAST"), bytes_text("PREFIX"),
 							    key_of(lane, room)},
-				     NULL, NULL);
+				     on_tracking, NULL);
 		look(lane);
 	}
 }

@@ -57,6 +57,27 @@ topology_retire(struct cache_lane *lane)
 	}
 }
 
+void
+topology_drop(struct cache_lane *lane, struct redis_node *node)
+{
+	for (size_t i = 0; i < lane->shard_count; i++) {
+		struct redis_shard *shard = &lane->shards[i];
+		size_t kept = 0;
+
+		if (shard->primary == node) {
+			shard->primary = NULL;
+		}
+		for (size_t k = 0; k < shard->replica_count; k++) {
+			if (shard->replicas[k] != node) {
+				shard->replicas[kept++] = shard->replicas[k];
+			}
+		}
+		shard->replica_count = kept;
+	}
+	lane->retires = true;
+	topology_suspect(lane);
+}
+
 /* --- Which node --- */
 
 /* Of a server alone no replicas are known: nobody says who they are. */
