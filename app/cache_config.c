@@ -1,6 +1,7 @@
 #include "app/cache_config.h"
 
 #include "base/log.h"
+#include "base/machine.h"
 #include "base/memory.h"
 #include "caches/local/local.h"
 #include "caches/null/null.h"
@@ -52,6 +53,12 @@ keep(struct cache_config *config, char *text)
 static enum status
 malformed(const char *name, struct error *error)
 {
+	if (strchr(name, '=') != NULL) { /* the name was forgotten */
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--cache-config=%s does not say which cache it is for: it is of the form "
+				 "NAME,KEY=VALUE, as in local,size=64MB or redis,host=localhost",
+				 name);
+	}
 	return error_set(error, STATUS_INVALID_ARGUMENT,
 			 "--cache-config of cache '%s' is not of the form NAME,KEY=VALUE, as in local,size=64MB", name);
 }
@@ -91,7 +98,7 @@ take_apart(const char *text, struct cache_config *config, struct error *error)
 	if (comma != NULL) {
 		*comma = '\0';
 	}
-	if (*copy == '\0') {
+	if (*copy == '\0' || strchr(copy, '=') != NULL) {
 		return malformed(copy, error);
 	}
 	if (take_name(copy, config, error) != STATUS_OK) {
@@ -273,8 +280,8 @@ open_store(const struct serve_settings *settings, struct cache_config *config, s
 	return *cache == NULL ? error->status : STATUS_OK;
 }
 
-enum status
-cache_config_open(const struct serve_settings *settings, struct response_cache **cache, struct error *error)
+static enum status
+open_configured(const struct serve_settings *settings, struct response_cache **cache, struct error *error)
 {
 	struct cache_config config = {0};
 	enum status status = STATUS_OK;
@@ -311,6 +318,35 @@ cache_config_open(const struct serve_settings *settings, struct response_cache *
 		status = error_set(error, STATUS_INVALID_ARGUMENT, "--cache-config none takes no options");
 	}
 	config_fini(&config);
+	return status;
+}
+
+/* A store in memory that is larger than that ends when the kernel ends the process. */
+static void
+tell_of_size(const struct response_cache *cache)
+{
+	struct cache_statistics store = {0};
+	uint64_t memory = machine_memory();
+
+	if (!cache->ops->foreign || strcmp(cache->ops->name, "tiered") == 0) {
+		cache->ops->statistics(cache->store, &store);
+	}
+	if (store.capacity_bytes > memory) {
+		log_warning("cache '%s': size is %" PRIu64 " bytes, and there are %" PRIu64
+			    " bytes of memory for this process: before it is full the kernel may end it; give it a "
+			    "smaller size",
+			    cache->ops->name, store.capacity_bytes, memory);
+	}
+}
+
+enum status
+cache_config_open(const struct serve_settings *settings, struct response_cache **cache, struct error *error)
+{
+	enum status status = open_configured(settings, cache, error);
+
+	if (status == STATUS_OK && *cache != NULL) {
+		tell_of_size(*cache);
+	}
 	return status;
 }
 

@@ -156,6 +156,13 @@ static const struct option cache_options[] = {
 	 .offset = AT(cache_directory),
 	 .help = "folder of cache plug-ins, DIR/NAME/libtritoncache_NAME.so, which come before built-in caches of the "
 		 "same name; where it is not given, other names are looked for in /opt/tritonserver/caches"},
+	{.name = "cache-all-models",
+	 .kind = OPTION_BOOLEAN,
+	 .offset = AT(cache_all_models),
+	 .preset = "false",
+	 .help = "cache all models but those whose config.pbtxt says response_cache { enable: false }, not only those "
+		 "that "
+		 "say true: for servers of which every model gives the same answer to the same question"},
 	{.name = "allow-cache-admin",
 	 .kind = OPTION_CHOICE,
 	 .offset = AT(cache_admin),

@@ -10,10 +10,13 @@
 #include "base/memory.h"
 #include "base/machine.h"
 #include "base/version.h"
+#include "inference/model_table.h"
 #include "loop/thread.h"
 #include "server/server.h"
 #include "wire/model_config.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -159,6 +162,7 @@ start_repository(struct app *app, struct error *error)
 		.format = &config_format,
 		.name_space = bytes_text(app->cache == NULL ? "" : app->cache->settings.name_space),
 	};
+	app->repository_options.cache_all = app->cache != NULL && settings->cache_all_models;
 	if (app->cache != NULL) {
 		app->repository_options.cache_policy = app->cache->settings.policy;
 		app->repository_options.key_hash = (enum keyed_hash_kind)app->cache->settings.key_hash;
@@ -175,10 +179,29 @@ start_repository(struct app *app, struct error *error)
 		log_error("%s", error->text);
 		return STATUS_OK;
 	}
-	if (status != STATUS_OK) {
-		log_error("a model failed to load; --exit-on-error=false would serve the others");
+	return status == STATUS_OK
+		       ? status
+		       : error_prefix(error, "cannot start, which --exit-on-error=false would do without it: ");
+}
+
+/* Before anything is loaded: a wrong path is no model that failed. */
+static enum status
+check_repositories(const struct serve_settings *settings, struct error *error)
+{
+	for (size_t i = 0; i < settings->model_repositories.count; i++) {
+		const char *path = settings->model_repositories.items[i];
+		DIR *folder = opendir(path);
+
+		if (folder == NULL) {
+			return error_set(
+				error, STATUS_INVALID_ARGUMENT,
+				"--model-repository=%s cannot be read: %s; give the folder in which each model "
+				"has a folder of its own",
+				path, strerror(errno));
+		}
+		(void)closedir(folder);
 	}
-	return status;
+	return STATUS_OK;
 }
 
 static void
@@ -227,6 +250,9 @@ start(struct app *app, struct error *error)
 		status = server_check_ports(&app->server_options, error);
 	}
 	if (status == STATUS_OK) {
+		status = check_repositories(app->settings, error);
+	}
+	if (status == STATUS_OK) {
 		status = start_repository(app, error);
 	}
 	if (status == STATUS_OK) {
@@ -256,12 +282,49 @@ add_model(void *context, const char *name, int64_t version, const char *state, c
 	lines->count++;
 }
 
+/* Versions that serve, and those of them whose answers are cached. */
+static void
+count_models(struct app *app, size_t *ready, size_t *cached)
+{
+	struct repository_view view = {0};
+	const struct model_table *table = repository_table(app->repository, &view);
+
+	*ready = 0;
+	*cached = 0;
+	for (size_t i = 0; i < table->count; i++) {
+		for (size_t k = 0; k < table->entries[i].version_count; k++) {
+			++*ready;
+			*cached += table->entries[i].versions[k]->config.response_cache;
+		}
+	}
+	repository_view_fini(&view);
+}
+
+/* "; cached: 3 of 7 models", and what to do where none is. */
+static void
+describe_caching(struct app *app, char *text, size_t size)
+{
+	size_t ready;
+	size_t cached;
+
+	count_models(app, &ready, &cached);
+	(void)snprintf(text, size, "; cached: %zu of %zu models", cached, ready);
+	if (ready > 0 && cached == 0) {
+		log_warning(
+			"no model takes part in the cache: say 'response_cache { enable: true }' in the config.pbtxt "
+			"of "
+			"those that give the same answer to the same question, or start with --cache-all-models if all "
+			"do; --cache-config=none turns the cache off");
+	}
+}
+
 static void
 say_started(struct app *app, uint64_t start_ns)
 {
 	const struct server_options *options = &app->server_options;
 	struct model_lines lines = {0};
 	char cache[512] = "none";
+	char caching[64] = "";
 
 	if (options->allow_http) {
 		log_info("Started HTTPService at %s:%u", options->http_address, server_http_port(app->server));
@@ -272,17 +335,18 @@ say_started(struct app *app, uint64_t start_ns)
 	}
 	if (app->cache != NULL) {
 		app->cache->ops->describe(app->cache->store, cache, sizeof(cache));
+		describe_caching(app, caching, sizeof(caching));
 	}
 	buf_init(&lines.text, 1 << 20);
 	repository_index(app->repository, false, add_model, &lines);
-	log_info("hippocamp %s is ready after %.0f ms: %zu models (%.*s); cache: %s%s; %zu threads", HIPPOCAMP_VERSION,
-		 (double)(clock_now_ns() - start_ns) / 1e6, lines.count, (int)lines.text.length,
+	log_info("hippocamp %s is ready after %.0f ms: %zu models (%.*s); cache: %s%s%s; %zu threads",
+		 HIPPOCAMP_VERSION, (double)(clock_now_ns() - start_ns) / 1e6, lines.count, (int)lines.text.length,
 		 lines.text.at == NULL ? "" : (const char *)lines.text.at, cache,
 		 app->cache != NULL && app->settings->cache_configs.count == 0 &&
 				 app->settings->response_cache_byte_size < 0
 			 ? " (the default; --cache-config=none turns it off)"
 			 : "",
-		 app->worker_count);
+		 caching, app->worker_count);
 	buf_fini(&lines.text);
 }
 

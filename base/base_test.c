@@ -112,6 +112,35 @@ static const struct option options[] = {
 };
 
 static void
+test_durations(void **state)
+{
+	static const struct {
+		const char *unit;
+		const char *text;
+		int64_t number; /* -1: refused */
+	} durations[] = {
+		{"s", "90", 90},     {"s", "90s", 90},	 {"s", "15m", 900},
+		{"s", "1h", 3600},   {"s", "1d", 86400}, {"s", "2000ms", 2},
+		{"s", "1500ms", -1}, {"s", "1w", -1},	 {"s", "h", -1},
+		{"s", "1 h", -1},    {"ms", "250", 250}, {"ms", "250ms", 250},
+		{"ms", "2s", 2000},  {"ms", "1h", -1},	 {"bytes", "5s", -1},
+		{NULL, "5s", -1},    {"s", "1h30m", -1}, {"s", "9999999999999999d", -1},
+	};
+	struct error error;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(durations) / sizeof(*durations); i++) {
+		struct option duration = {
+			.name = "d", .kind = OPTION_INTEGER, .maximum = 1000000, .unit = durations[i].unit};
+		int64_t number = -1;
+
+		assert_int_equal(option_set(&duration, &number, durations[i].text, &error) == STATUS_OK,
+				 durations[i].number >= 0);
+		assert_int_equal(number, durations[i].number);
+	}
+}
+
+static void
 test_options(void **state)
 {
 	struct option_table table = {options, 4};
@@ -249,15 +278,11 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_buf_is_bounded),
-		cmocka_unit_test(test_buf_numbers_and_json),
-		cmocka_unit_test(test_arena),
-		cmocka_unit_test(test_sizes),
-		cmocka_unit_test(test_options),
-		cmocka_unit_test(test_nearest),
-		cmocka_unit_test(test_shapes_and_strings),
-		cmocka_unit_test(test_digests),
-		cmocka_unit_test(test_unknown_options),
+		cmocka_unit_test(test_buf_is_bounded), cmocka_unit_test(test_buf_numbers_and_json),
+		cmocka_unit_test(test_arena),	       cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_durations),      cmocka_unit_test(test_options),
+		cmocka_unit_test(test_nearest),	       cmocka_unit_test(test_shapes_and_strings),
+		cmocka_unit_test(test_digests),	       cmocka_unit_test(test_unknown_options),
 		cmocka_unit_test(test_metric_labels),
 	};
 

@@ -140,6 +140,7 @@ struct model_config {
 	uint32_t max_inflight_requests; /* of ensemble_scheduling */
 	struct bytes repository_agent;	/* the first one of model_repository_agents, or empty */
 	bool response_cache;
+	bool states_response_cache; /* on or off */
 	bool decoupled;
 	struct model_warmup *warmups;
 	size_t warmup_count;

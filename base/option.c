@@ -90,13 +90,48 @@ option_parse_size(const char *text, int64_t *bytes)
 	return false;
 }
 
+/* "1h" for an option in seconds is 3600; false where it comes to no whole number of the option's unit. */
+static bool
+parse_duration(const char *unit, const char *suffix, int64_t *number)
+{
+	static const struct {
+		const char *suffix;
+		int64_t ms;
+	} units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"min", 60000}, {"h", 3600000}, {"d", 86400000}};
+	int64_t each = strcmp(unit, "s") == 0 ? 1000 : 1;
+
+	for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++) {
+		if (strcmp(suffix, units[i].suffix) == 0) {
+			bool fits = !__builtin_mul_overflow(*number, units[i].ms, number) && *number % each == 0;
+
+			*number /= each;
+			return fits;
+		}
+	}
+	return false;
+}
+
+static bool
+is_duration(const struct option *option)
+{
+	return option->unit != NULL && (strcmp(option->unit, "s") == 0 || strcmp(option->unit, "ms") == 0);
+}
+
+static bool
+parse_whole(const struct option *option, const char *value, int64_t *number)
+{
+	const char *end = "";
+
+	return parse_integer(value, &end, number) &&
+	       (*end == '\0' || (is_duration(option) && parse_duration(option->unit, end, number)));
+}
+
 static enum status
 set_number(const struct option *option, void *settings, const char *value, struct error *error)
 {
-	const char *end = "";
 	int64_t number = 0;
-	bool valid = option->kind == OPTION_SIZE ? option_parse_size(value, &number)
-						 : parse_integer(value, &end, &number) && *end == '\0';
+	bool valid =
+		option->kind == OPTION_SIZE ? option_parse_size(value, &number) : parse_whole(option, value, &number);
 
 	if (option->word != NULL && strcasecmp(value, option->word) == 0) {
 		*(int64_t *)field(option, settings) = 0;
@@ -107,6 +142,7 @@ set_number(const struct option *option, void *settings, const char *value, struc
 				 "invalid value '%s' for '%s': expected %s%s%s between %lld and %lld%s%s", value,
 				 option->name, option->word ? option->word : "", option->word ? " or " : "",
 				 option->kind == OPTION_SIZE ? "a size such as 1048576, 64MB or 1GiB"
+				 : is_duration(option)	     ? "a duration such as 30, 30s or 1h,"
 							     : "a whole number",
 				 (long long)option->minimum, (long long)option->maximum, option->unit ? " " : "",
 				 option->unit ? option->unit : "");

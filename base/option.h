@@ -12,7 +12,7 @@
 enum option_kind {
 	OPTION_TEXT,	/* char *, owned by the settings, NULL where unset */
 	OPTION_BOOLEAN, /* bool: true, false, 1, 0 */
-	OPTION_INTEGER, /* int64_t within minimum..maximum */
+	OPTION_INTEGER, /* int64_t within minimum..maximum; where `unit` is "s" or "ms", 90s, 15m, 1h, 7d, too */
 	OPTION_SIZE,	/* int64_t bytes: 1048576, 64MB (10^6), 1GiB (2^30), 512K (2^10) */
 	OPTION_CHOICE,	/* int: index into `choices` */
 	OPTION_NUMBER,	/* double within minimum..maximum */

@@ -229,6 +229,11 @@ struct cache_ops {
 	void (*release)(struct cache_lane *lane, const struct cache_key *key);
 	/* A value came back for another key than was asked: make the connections again. NULL: there are none. */
 	void (*distrust)(struct cache_lane *lane);
+	/*
+	 * Why an answer that is stored now would not be kept, as far as is known: a token for the detail of
+	 * Cache-Status. NULL: nothing speaks against it, or nothing ever does.
+	 */
+	const char *(*trouble)(struct cache_lane *lane);
 	void (*statistics)(struct cache *cache, struct cache_statistics *statistics);
 	/* More metric families, of this kind of store only. NULL: none. Any thread. */
 	void (*metrics)(struct cache *cache, const struct metric_sink *sink);

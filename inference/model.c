@@ -476,6 +476,10 @@ model_open(const struct model_options *options, struct model_config *config, str
 	model->version = options->version;
 	model->config = *config;
 	*config = (struct model_config){0};
+	if (options->cache_all && !model->config.states_response_cache) {
+		model->config.response_cache =
+			!model->config.decoupled && model->config.scheduling != MODEL_SCHEDULING_SEQUENCE;
+	}
 	model->cache_policy = options->cache_policy;
 	status = cache_policy_read(&model->config, &model->cache_policy, error);
 	if (status == STATUS_OK) {

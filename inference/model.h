@@ -67,6 +67,7 @@ struct model_options {
 	struct bytes name_space;	  /* of the cache keys */
 	enum keyed_hash_kind key_hash;	  /* the same */
 	struct cache_policy cache_policy; /* the cache's settings */
+	bool cache_all;			  /* see struct repository_options */
 	bool autocomplete;
 	int32_t default_batch;
 	void (*unused)(struct model *model, void *context);

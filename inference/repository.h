@@ -27,6 +27,7 @@ struct repository_options {
 	struct bytes name_space;	  /* of cache keys */
 	enum keyed_hash_kind key_hash;	  /* the same */
 	struct cache_policy cache_policy; /* the cache's settings */
+	bool cache_all;			  /* models whose config says nothing of response_cache take part */
 };
 
 struct repository;

@@ -224,6 +224,7 @@ open_version(struct repository *repository, const struct staging *staging, struc
 		.name_space = repository->options->name_space,
 		.key_hash = repository->options->key_hash,
 		.cache_policy = repository->options->cache_policy,
+		.cache_all = repository->options->cache_all,
 		.autocomplete = repository->options->autocomplete,
 		.default_batch = repository->options->default_batch,
 		.find = repository_find_member,

@@ -34,8 +34,9 @@ enum cache_forward {
 struct cache_report {
 	bool cached; /* the model's answers are cached at all */
 	enum cache_forward forward;
-	bool joined; /* no store was asked for the answer, or it did not have it: it was under way already */
-	bool stored; /* it goes into the store */
+	bool joined;	     /* no store was asked for the answer, or it did not have it: it was under way already */
+	bool stored;	     /* it goes into the store */
+	const char *trouble; /* why it does not, where the store is in trouble; NULL: it is not */
 	size_t rows;
 	size_t known;
 	bool has_ttl;

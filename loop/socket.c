@@ -1,6 +1,8 @@
 #include "loop/socket.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -24,10 +26,17 @@ open_listener(const char *address, uint16_t port, bool share, struct error *erro
 {
 	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
 	struct addrinfo *found = NULL;
+	size_t length = strlen(address);
+	char bare[INET6_ADDRSTRLEN + IF_NAMESIZE + 1];
 	char service[8];
 	int failure;
 	int fd;
 
+	if (length > 2 && length - 2 < sizeof(bare) && *address == '[' && address[length - 1] == ']') {
+		(void)snprintf(bare, sizeof(bare), "%.*s", (int)length - 2,
+			       address + 1); /* as URLs write IPv6 addresses */
+		address = bare;
+	}
 	(void)snprintf(service, sizeof(service), "%u", port);
 	failure = getaddrinfo(address, service, &hints, &found);
 	if (failure != 0) {

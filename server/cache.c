@@ -160,6 +160,11 @@ handle_purge(struct exchange *exchange)
 		reply_error(exchange, &error);
 		return;
 	}
+	if (body.model.length > 0 && model_table_entry(handler_table(exchange), body.model) == NULL) {
+		reply_error_text(exchange, STATUS_NOT_FOUND, "Request for unknown model: '%.*s' is not found",
+				 BYTES_ARGS(body.model));
+		return;
+	}
 	purging->exchange = exchange;
 	purging->purge = (struct cache_purge){.model = body.model, .version = body.version, .done = on_purged};
 	if (engine_purge(exchange->lane->engine, &purging->purge)) {

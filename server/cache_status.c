@@ -74,5 +74,8 @@ cache_status_write(const struct cache_report *report, const char *store, struct 
 	}
 	if (report->forward == FORWARD_PARTIAL) {
 		buf_format(out, "; detail=\"%zu of %zu rows\"", report->known, report->rows);
+	} else if (report->trouble != NULL) {
+		buf_text(out, "; detail=");
+		buf_text(out, report->trouble);
 	}
 }

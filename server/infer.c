@@ -1,4 +1,6 @@
 /* POST /v2/models/N[/versions/V]/infer */
+#include "base/clock.h"
+#include "base/log.h"
 #include "inference/entry.h"
 #include "inference/job.h"
 #include "server/cache_status.h"
@@ -17,6 +19,7 @@ struct inference {
 	struct infer_body body;
 	struct buf cache_status; /* of the answer */
 	struct buf unpacked;	 /* a body that came compressed */
+	uint64_t start_ns;	 /* for the log; 0: it is not told */
 	enum coding reply_coding;
 	bool coding_unknown; /* of the request's body */
 	enum status decoded; /* where it failed, request.error says why; the same of `encoded` */
@@ -38,11 +41,32 @@ inference_fini(struct inference *inference)
 	buf_fini(&inference->unpacked);
 }
 
+/* A line for each request, where the log is to say much. */
+static void
+log_request(const struct inference *inference, int status)
+{
+	const struct inference_request *request = &inference->request;
+	const struct run_times *times = &request->times;
+	struct bytes id = request->id.length > 0 ? request->id : bytes_text("<id_unknown>");
+	struct bytes cache = buf_bytes(&inference->cache_status);
+	uint64_t total = inference->start_ns == 0 ? 0 : clock_now_ns() - inference->start_ns;
+
+	if (inference->start_ns == 0) {
+		return;
+	}
+	log_verbose("infer id='%.*s' model='%.*s' version=%" PRId64 " status=%d cache='%.*s' total_us=%" PRIu64
+		    " queue_us=%" PRIu64 " compute_us=%" PRIu64,
+		    BYTES_ARGS(id), BYTES_ARGS(request->model->config.name), request->model->version, status,
+		    BYTES_ARGS(cache), total / 1000, times->queue_ns / 1000,
+		    (times->input_ns + times->infer_ns + times->output_ns) / 1000);
+}
+
 static void
 fail(struct inference *inference, const struct error *error)
 {
 	struct bytes headers = bytes_make(NULL, 0);
 
+	log_request(inference, reply_http_status(error->status));
 	inference_fini(inference);
 	if (inference->coding_unknown) {
 		headers = bytes_text("Accept-Encoding: gzip, deflate\r\n");
@@ -212,6 +236,7 @@ send_reply(struct exchange *exchange)
 		blob_unref(held);
 		held = inference->packed;
 	}
+	log_request(inference, 200);
 	inference_fini(inference);
 	reply_pieces(exchange, inference->binary ? "application/octet-stream" : "application/json", headers,
 		     inference->pieces, inference->piece_count, held);
@@ -680,6 +705,7 @@ handle_infer(struct exchange *exchange)
 	inference->request.arena = &exchange->arena;
 	inference->request.error = failure;
 	inference->request.done = on_answer;
+	inference->start_ns = log_enabled(LOG_VERBOSE) ? clock_now_ns() : 0;
 	inference->reply_coding = coding_negotiate(http1_header(&exchange->head, "accept-encoding"));
 	size = decoding_size(exchange);
 	if (size > 0) {

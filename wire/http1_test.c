@@ -92,8 +92,9 @@ test_chunks_are_bounded(void **state)
 
 	(void)state;
 	buf_init(&body, 4);
-	assert_int_equal(http1_feed_head(parser, bytes_text("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"), 0,
-					 &request, &used),
+	assert_int_equal(http1_feed_head(parser,
+					 bytes_text("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"),
+					 0, &request, &used),
 			 HTTP1_DONE);
 	assert_int_equal(http1_feed_chunks(parser, bytes_text("5\r\nabcde\r\n0\r\n\r\n"), &body, &used),
 			 HTTP1_TOO_LARGE);

@@ -310,6 +310,7 @@ read_document(struct model_config *config, document *from)
 	config->states_max_batch_size =
 		from->max_batch_size_statement_case == INFERENCE__MODEL_CONFIG__MAX_BATCH_SIZE_STATEMENT_MAX_BATCH_SIZE;
 	config->response_cache = from->response_cache != NULL && from->response_cache->enable;
+	config->states_response_cache = from->response_cache != NULL;
 	config->decoupled = from->model_transaction_policy != NULL && from->model_transaction_policy->decoupled;
 	if (from->model_repository_agents != NULL && from->model_repository_agents->n_agents > 0) {
 		const char *agent = from->model_repository_agents->agents[0]->name;

@@ -1,10 +1,13 @@
 /* Storing, behind the answer that has gone to the client already; bounded in bytes on their way. */
+#include "base/clock.h"
 #include "caches/redis/command.h"
 #include "caches/redis/lane.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#define REFUSED_NS UINT64_C(5000000000) /* one that was refused speaks for so long against the next ones */
 
 struct storing {
 	struct redis_command command; /* first */
@@ -27,6 +30,7 @@ on_stored(struct redis_command *command, const struct redis_reply *reply)
 	struct cache_lane *lane = command->lane;
 
 	lane->insert_bytes -= storing->value->length;
+	lane->refused_ns = reply == NULL || reply_is(reply, VALKEY_REPLY_ERROR) ? clock_now_ns() : 0;
 	if (!reply_is(reply, VALKEY_REPLY_NIL)) { /* else there is one, which stays */
 		counter_add(reply_is(reply, VALKEY_REPLY_STATUS) ? &lane->cache->inserts : &lane->cache->dropped, 1);
 	}
@@ -77,6 +81,23 @@ send_value(struct storing *storing)
 	lane->insert_bytes += storing->value->length;
 	lane_note_size(lane, key, storing->value->length);
 	return true;
+}
+
+const char *
+redis_trouble(struct cache_lane *lane)
+{
+	/* Of a cluster some node, as the key that is meant is not known. */
+	struct redis_node *node = lane->cluster ? topology_some_node(lane) : topology_node(lane, 0, true);
+
+	if (node == NULL || (lane->cache->secret_wanted && !lane->secret_known)) {
+		return "redis-unavailable";
+	}
+	if (lane->insert_bytes >= (uint64_t)lane->cache->settings->write_behind_bytes ||
+	    (lane->refused_ns != 0 && clock_now_ns() - lane->refused_ns < REFUSED_NS) ||
+	    (!lane->cluster && redis_node_pick(node, REDIS_WRITE) == NULL)) {
+		return "dropped";
+	}
+	return NULL;
 }
 
 void

@@ -97,6 +97,7 @@ struct cache_lane {
 	bool purges_known;
 
 	uint64_t lease_token;  /* 0: not drawn yet */
+	uint64_t refused_ns;   /* when the last of the values stored was not taken; 0: it was */
 	uint64_t insert_bytes; /* on their way */
 	uint64_t asked_bytes;  /* of values asked for, as far as their lengths can be told */
 	struct size_hint hints[SIZE_HINTS];
@@ -245,6 +246,7 @@ lane_is_large(size_t length)
 bool redis_lookup(struct cache_lane *lane, struct cache_lookup *lookup);
 bool redis_insert(struct cache_lane *lane, struct cache_insert *insert);
 void redis_remove(struct cache_lane *lane, const struct cache_key *key);
+const char *redis_trouble(struct cache_lane *lane);
 bool redis_purge(struct cache_lane *lane, struct cache_purge *purge);
 bool redis_lease(struct cache_lane *lane, struct cache_lease *lease);
 void redis_release(struct cache_lane *lane, const struct cache_key *key);

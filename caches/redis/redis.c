@@ -148,6 +148,7 @@ const struct cache_ops cache_redis_ops = {
 	.lease = redis_lease,
 	.release = redis_release,
 	.distrust = redis_distrust,
+	.trouble = redis_trouble,
 	.statistics = redis_statistics,
 	.metrics = redis_metrics,
 	.describe = redis_describe,

@@ -279,6 +279,12 @@ tiered_attach(struct cache *cache, const struct cache_host *host)
 
 /* --- What only the store behind has; where it has not, the table is without it, too --- */
 
+static const char *
+tiered_trouble(struct cache_lane *lane)
+{
+	return made.behind->trouble(lane->behind);
+}
+
 static const struct cache_secret *
 tiered_secret(struct cache_lane *lane)
 {
@@ -498,6 +504,7 @@ cache_tiered_ops(const struct cache_ops *front, const struct cache_ops *behind)
 		.lease = behind->lease == NULL ? NULL : tiered_lease,
 		.release = behind->release == NULL ? NULL : tiered_release,
 		.distrust = behind->distrust == NULL ? NULL : tiered_distrust,
+		.trouble = behind->trouble == NULL ? NULL : tiered_trouble,
 		.statistics = tiered_statistics,
 		.metrics = tiered_metrics,
 		.describe = tiered_describe,

@@ -11,6 +11,7 @@ import pytest
 
 from certificates import Authority
 from faults import Proxy
+from peers import Peer
 from support import DATATYPES, REDIS, ROOT, Redis, Repository, Server, eventually, free_port
 from topology import Cluster, ClusterTls, RedisSocket, RedisTls, Sentinels
 from trouble import PLACES, NotHere
@@ -136,6 +137,20 @@ def authority(tmp_path_factory):
 def stranger(tmp_path_factory):
     """A CA that nobody trusts."""
     return Authority(tmp_path_factory.mktemp("stranger"), "stranger")
+
+
+@pytest.fixture
+def peer():
+    """peer(says=None): a Peer."""
+    made = []
+
+    def make(*arguments):
+        made.append(Peer(*arguments))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import threading
 
 import pytest
 
-from support import (LOCAL, PATIENCE, ask_delay, ask_identity, ask_simple, encode, eventually,
+from support import (LOCAL, PATIENCE, ask_delay, ask_identity, ask_scale, ask_simple, encode, eventually,
                      infer_path, request_bytes, run_program, tensor)
+from traffic import cache_status, put
 
 
 def refuses(repository, *arguments):
@@ -320,3 +321,88 @@ def test_threads_are_as_many_as_the_processors_that_may_be_used(serve, repositor
     server.wait_log(r"is ready .* 1 threads")
     ask_simple(server)
     assert not server.lines("affinity")
+
+
+# --- What a new user meets ---
+
+
+def test_no_model_takes_part(serve, repository):
+    repository.scale("plain", {1: 2.0})
+    server = serve(repository)
+    told = server.wait_log(r"^W.*no model takes part.*")[0]
+    assert "response_cache { enable: true }" in told and "--cache-all-models" in told
+    assert server.wait_log(r"is ready .*; cached: 0 of 1 models")
+
+
+def test_some_models_take_part(serve, repository):
+    repository.scale("plain", {1: 2.0})
+    server = serve(repository.add("simple"))
+    assert server.wait_log(r"is ready .*; cached: 1 of 2 models")
+    assert not server.lines("no model takes part")
+    silent = serve(repository, "--cache-config=none")
+    silent.wait_log("is ready")
+    assert not silent.lines("cached: ")
+
+
+def test_all_models_take_part(serve, repository):
+    repository.scale("plain", {1: 2.0})
+    repository.scale("never", {1: 2.0}, extra="response_cache { enable: false }\n")
+    server = serve(repository, "--cache-all-models")
+    assert server.wait_log(r"is ready .*; cached: 1 of 2 models")
+    for _ in range(2):
+        ask_scale(server, 2.0, "plain")
+        ask_scale(server, 2.0, "never")
+    server.expect("plain", cache_hit=1, execution_count=1)
+    server.expect("never", cache_hit=0, execution_count=2)
+    assert [model["name"] for model in server.get("/v2/cache").json["models"]] == ["plain"]
+
+
+def test_durations_have_units(serve, repository):
+    server = serve(repository.add("simple"), "--cache-config=local,ttl=1h", "--exit-timeout-secs=1m")
+    inputs = {name: tensor([[1] * 16], "INT32") for name in ("INPUT0", "INPUT1")}
+    eventually(lambda: 3000 < cache_status(put(server, "simple", inputs)).get("ttl", 0) < 4000, "a hit with its TTL")
+    assert "a duration such as" in refuses(repository, "--cache-config=local,ttl=1 fortnight")
+
+
+def test_a_cache_that_is_not_named(repository):
+    assert "NAME,KEY=VALUE, as in local,size=64MB" in refuses(repository, "--cache-config=size=64MB")
+
+
+def test_a_cache_larger_than_the_memory(serve, repository):
+    server = serve(repository.add("simple"), "--cache-config=local,size=900TB")
+    assert server.wait_log(r"^W.*900000000000000 bytes.*smaller size")
+
+
+def test_brackets_of_addresses(serve, repository):
+    server = serve(repository.add("simple"), "--metrics-address=[::1]")
+    port = server.wait_log(r"Started Metrics Service at \[::1\]:(\d+)")[1]
+    with socket.create_connection(("::1", int(port))) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_a_line_for_each_request(serve, repository):
+    server = serve(repository.add("simple"), "--log-verbose=1")
+    ask_simple(server, id="first")
+    ask_simple(server, id="second")
+    server.post("/v2/models/simple/infer", {"id": "third", "inputs": []})
+    for name, status, cache in (("first", 200, "fwd=miss; stored"), ("second", 200, "hit; detail=local"), ("third", 400, "")):
+        line = server.wait_log(f"infer id='{name}' .*")[0]
+        assert f"model='simple' version=1 status={status} " in line and cache in line and "total_us=" in line
+    quiet = serve(repository)
+    ask_simple(quiet)
+    assert not quiet.lines("infer id=")
+
+
+@pytest.mark.parametrize("option, reason", [
+    ("--model-repository=/nowhere", "No such file or directory"), ("--cache-config=nope", "libtritoncache_nope.so")])
+def test_a_bad_start_ends_in_one_line(repository, option, reason):
+    text = refuses(repository.add("simple"), option)
+    assert reason in text and len(text.strip().splitlines()) == 1
+
+
+def test_a_bad_model_ends_the_start_in_one_line(repository):
+    folder = repository.scale("bad", {1: 2.0})
+    (folder / "config.pbtxt").write_text('name: "bad"\nplatfrm: "onnxruntime_onnx"\n')
+    (text,) = [line for line in refuses(repository).splitlines() if line.startswith("E")]
+    assert "config.pbtxt:2:" in text and 'did you mean \\"platform\\"?' in text and "--exit-on-error=false" in text

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from load import Load, ask, complaints, wait_hits
-from peers import Peer, array, bulk, error, number, slots
+from peers import array, bulk, error, number, slots
 from support import LOCAL, decode, eventually, same
 from topology import cache_options
 from traffic import is_hit, put
@@ -18,20 +18,6 @@ FEW = 20  # lines of the log
 MIB = 1 << 20
 PASSWORD = "hush-the-first"
 ENOUGH = 1500 * MIB  # a sanitizer makes much of small objects, and keeps what was freed
-
-
-@pytest.fixture
-def peer():
-    """peer(says=None): a Peer."""
-    made = []
-
-    def make(*arguments):
-        made.append(Peer(*arguments))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
 
 
 @pytest.fixture
@@ -334,7 +320,7 @@ def test_stopped_before_the_secret_is_known(simple, peer):
 
     one = peer(says)
     server = simple(*one.cache(pool_size=4, socket_timeout=60000))
-    eventually(lambda: one.accepted == 4 and one.asked.get(b"SET"), "the secret on its way")
+    eventually(lambda: one.accepted >= 4 and one.asked.get(b"SET"), "the secret on its way")
     assert not ask(server)
     server.stop()
 
