@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define SCRATCH_MAX ((size_t)256 << 20)
+#define APART_INTERVAL_NS UINT64_C(600000000000)
 #define SAMPLE_ONE_OF 64 /* requests that a skipped cache is asked for all the same */
 
 void
@@ -93,6 +94,26 @@ value_usable(struct engine_lane *lane, struct model *model, const struct cache_k
 		account_corrupt(lane, model, verdict == ENTRY_WRONG_MAC);
 	}
 	return false;
+}
+
+void
+lane_note_date(struct engine_lane *lane, const struct freshness_entry *freshness, uint64_t now_ms)
+{
+	uint64_t told;
+	uint64_t now;
+
+	if (!freshness_is_ahead(freshness, now_ms)) {
+		return;
+	}
+	told = atomic_load_explicit(&lane->engine->apart_told_ns, memory_order_relaxed);
+	now = clock_now_ns();
+	if ((told == 0 || now - told > APART_INTERVAL_NS) &&
+	    atomic_compare_exchange_strong(&lane->engine->apart_told_ns, &told, now)) {
+		log_warning("cache '%s': an entry is dated %" PRIu64 " s ahead of this machine's clock: the clocks of "
+			    "the servers that share the cache are apart, and "
+			    "entries whose age is not known are not used; have all clocks set by NTP",
+			    lane->cache->ops->name, (freshness->created_ms - now_ms) / 1000);
+	}
 }
 
 bool
@@ -539,6 +560,8 @@ engine_new(struct response_cache *cache)
 	}
 	engine->cache = cache;
 	memset(&engine->renewals, 0, sizeof(engine->renewals));
+	memset(&engine->lateness, 0, sizeof(engine->lateness));
+	atomic_init(&engine->apart_told_ns, 0);
 	flight_table_init(&engine->flights);
 	return engine;
 }

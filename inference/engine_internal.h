@@ -6,6 +6,7 @@
 #ifndef HIPPOCAMP_INFERENCE_ENGINE_INTERNAL_H
 #define HIPPOCAMP_INFERENCE_ENGINE_INTERNAL_H
 
+#include "base/lateness.h"
 #include "inference/engine.h"
 #include "inference/flight.h"
 #include "inference/renewals.h"
@@ -14,6 +15,8 @@ struct engine {
 	struct response_cache *cache;
 	struct flight_table flights;
 	struct renewals renewals;
+	struct lateness lateness;	/* of the store */
+	_Atomic uint64_t apart_told_ns; /* that clocks are */
 };
 
 struct engine_lane {
@@ -58,6 +61,9 @@ struct blob *failure_new(enum status status, const char *text);
  */
 bool value_usable(struct engine_lane *lane, struct model *model, const struct cache_key *key, const struct blob *value,
 		  bool known);
+
+/* Tells people where an entry's date shows that clocks are apart. */
+void lane_note_date(struct engine_lane *lane, const struct freshness_entry *freshness, uint64_t now_ms);
 
 /* May a stale answer be renewed behind the client's back? Then that is to begin. */
 bool lane_renews(struct engine_lane *lane, const struct cache_directives *directives, const struct cache_key *key,

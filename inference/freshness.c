@@ -3,6 +3,7 @@
 #include <math.h>
 
 #define JITTER 0.1
+#define AHEAD_MAX_MS 5000 /* by so much clocks may be apart */
 
 static uint64_t
 age_ms(const struct freshness_entry *entry, uint64_t now_ms)
@@ -18,6 +19,12 @@ refreshes_ahead(const struct freshness_policy *policy, const struct freshness_en
 	return policy->refresh_ahead > 0 && (double)age + head_start_ms >= (double)entry->lifetime_ms;
 }
 
+bool
+freshness_is_ahead(const struct freshness_entry *entry, uint64_t now_ms)
+{
+	return entry->created_ms > now_ms + AHEAD_MAX_MS;
+}
+
 enum freshness
 freshness_judge(const struct freshness_policy *policy, const struct cache_directives *directives,
 		const struct freshness_entry *entry, uint64_t now_ms, double chance, bool *on_error)
@@ -26,6 +33,9 @@ freshness_judge(const struct freshness_policy *policy, const struct cache_direct
 	uint64_t stale_ms;
 
 	*on_error = false;
+	if (freshness_is_ahead(entry, now_ms) && (entry->lifetime_ms > 0 || directives->has_max_age)) {
+		return FRESHNESS_TOO_OLD; /* nobody knows how old it is */
+	}
 	if (directives->has_max_age && age / 1000 >= directives->max_age_s &&
 	    (age / 1000 > directives->max_age_s || directives->max_age_s == 0)) {
 		return FRESHNESS_TOO_OLD;
@@ -59,7 +69,8 @@ freshness_lifetime_ms(const struct freshness_policy *policy, double chance)
 bool
 freshness_is_fresh(const struct freshness_entry *entry, uint64_t now_ms)
 {
-	return entry->lifetime_ms == 0 || age_ms(entry, now_ms) < entry->lifetime_ms;
+	return entry->lifetime_ms == 0 ||
+	       (age_ms(entry, now_ms) < entry->lifetime_ms && !freshness_is_ahead(entry, now_ms));
 }
 
 uint64_t

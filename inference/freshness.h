@@ -57,6 +57,12 @@ enum freshness freshness_judge(const struct freshness_policy *policy, const stru
 /* A lifetime for a new entry; 0: no end. */
 uint64_t freshness_lifetime_ms(const struct freshness_policy *policy, double chance);
 
+/*
+ * Is it dated so far ahead that the clock of who made it must be wrong, or ours? Its age is not known then, and is not
+ * taken for 0, which would give it more than its lifetime.
+ */
+bool freshness_is_ahead(const struct freshness_entry *entry, uint64_t now_ms);
+
 bool freshness_is_fresh(const struct freshness_entry *entry, uint64_t now_ms);
 
 /* What is left of a span that began when the entry was created, at least 1; 0: no end, as the span. */

@@ -81,14 +81,31 @@ test_jitter(void **state)
 	assert_int_equal(freshness_lifetime_ms(&(struct freshness_policy){0}, 1), 0);
 }
 
+/* A date in the future is no age of 0, which would give it more than its lifetime. */
+static void
+test_clocks_apart(void **state)
+{
+	static const struct freshness_policy policy = {.ttl_ms = 10000};
+	static const struct cache_directives wish = {.has_max_age = true, .max_age_s = 60};
+	static const struct freshness_entry entry = {.created_ms = 100000, .lifetime_ms = 10000};
+	static const struct freshness_entry endless = {.created_ms = 100000};
+	bool on_error;
+
+	(void)state;
+	assert_int_equal(freshness_judge(&policy, &no_wish, &entry, 95000, 0.5, &on_error), FRESHNESS_USE);
+	assert_int_equal(freshness_judge(&policy, &no_wish, &entry, 94999, 0.5, &on_error), FRESHNESS_TOO_OLD);
+	assert_false(freshness_is_fresh(&entry, 94999));
+	assert_int_equal(freshness_judge(&policy, &no_wish, &endless, 1000, 0.5, &on_error), FRESHNESS_USE);
+	assert_int_equal(freshness_judge(&policy, &wish, &endless, 1000, 0.5, &on_error), FRESHNESS_TOO_OLD);
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lifetime_and_windows),
-		cmocka_unit_test(test_directives),
-		cmocka_unit_test(test_refresh_ahead),
-		cmocka_unit_test(test_jitter),
+		cmocka_unit_test(test_lifetime_and_windows), cmocka_unit_test(test_directives),
+		cmocka_unit_test(test_refresh_ahead),	     cmocka_unit_test(test_jitter),
+		cmocka_unit_test(test_clocks_apart),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

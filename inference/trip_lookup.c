@@ -1,7 +1,10 @@
 /* The first half of a trip: the store is asked, for as long as a look-up may take. */
 #include "base/clock.h"
+#include "base/log.h"
 #include "inference/engine_internal.h"
 #include "inference/entry.h"
+
+#include <inttypes.h>
 
 #define MILLISECOND UINT64_C(1000000)
 
@@ -55,6 +58,7 @@ judge(struct flight *flight, struct blob **value, struct slice **revalidate)
 		*value = NULL;
 		return false;
 	}
+	lane_note_date(trip->lane, &freshness, now);
 	confirm(trip, (size_t)(flight - trip->flights), &freshness, now);
 	switch (freshness_judge(&trip->model->freshness, &trip->directives, &freshness, now, lane_chance(trip->lane),
 				&on_error)) {
@@ -138,6 +142,23 @@ trip_drop_unwanted(struct trip *trip)
 	}
 }
 
+/* A failure tells nothing of how quick the store is. */
+static void
+note_lateness(const struct trip *trip, bool failed)
+{
+	if (!failed) {
+		(void)lateness_note(&trip->lane->engine->lateness, false, clock_now_ns());
+	}
+}
+
+static void
+tell_of_lateness(const struct trip *trip)
+{
+	log_warning("cache '%s': no look-up is in time: the store is farther away than lookup_timeout (%" PRIu64
+		    " ms), and the model runs meanwhile; raise lookup_timeout above the time that an answer takes",
+		    trip->lane->cache->ops->name, trip_lookup_timeout_ns(trip) / MILLISECOND);
+}
+
 static void
 on_lookup(struct cache_lookup *lookup)
 {
@@ -146,6 +167,7 @@ on_lookup(struct cache_lookup *lookup)
 	trip->lookup_pending = false;
 	account_lookup_cost(trip->model, clock_now_ns() - trip->lookup_start_ns, trip->count);
 	if (trip->state == TRIP_LOOKING) {
+		note_lateness(trip, lookup->failed);
 		stop_waiting(trip);
 		trip_take_values(trip);
 		trip_drop_unwanted(trip);
@@ -245,6 +267,9 @@ lane_on_deadline(void *argument)
 	}
 	while ((trip = trip_list_due(&lane->looking, now)) != NULL) {
 		trip_hold(trip);
+		if (lateness_note(&lane->engine->lateness, true, now)) {
+			tell_of_lateness(trip);
+		}
 		stop_waiting(trip);
 		trip_drop_unwanted(trip);
 		trip_run(trip);

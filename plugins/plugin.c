@@ -1,6 +1,7 @@
 #include "plugins/plugin.h"
 
 #include "base/clock.h"
+#include "base/lateness.h"
 #include "base/secret.h"
 #include "base/version.h"
 #include "plugins/entry.h"
@@ -66,6 +67,7 @@ struct plugin {
 
 	struct stripe stripes[STRIPES];
 	counter late;
+	struct lateness lateness;
 	counter skipped;
 	counter failed;
 	counter corrupt;
@@ -192,10 +194,26 @@ note_patience(struct plugin *plugin, const struct generation_key *key, bool late
 	}
 }
 
+static void
+tell_of_lateness(const struct plugin *plugin)
+{
+	char line[256];
+
+	(void)snprintf(
+		line, sizeof(line),
+		"cache '%s': no look-up is in time: the store is farther away than lookup_timeout (%lld ms); raise "
+		"lookup_timeout above the time that an answer takes",
+		plugin->ops->name, (long long)plugin->settings.lookup_timeout_ms);
+	triton_log(LOG_WARNING, line);
+}
+
 static bool
 take_finding(struct plugin *plugin, const struct generation_key *key, enum lane_answer answer, uint64_t start_ns,
 	     struct lane_finding *finding)
 {
+	if (answer != LANE_FAILED && lateness_note(&plugin->lateness, answer == LANE_LATE, clock_now_ns())) {
+		tell_of_lateness(plugin);
+	}
 	if (answer != LANE_FAILED) { /* that tells nothing of how quick it is */
 		note_patience(plugin, key, answer == LANE_LATE, start_ns);
 	}
