@@ -627,10 +627,13 @@ def ask_scale(server, factor, model="scale", value=3.0, **options):
 # --- Redis ---
 
 REDIS, VALKEY = "redis-server", "valkey-server"
+NEWER = ["redis-server-8", "valkey-server-9"]
 
 
 def redis_program(name):
     """Where redis-server, redis-cli, valkey-server or valkey-cli lies."""
+    if name in NEWER:
+        return tool(ROOT / ".deps" / "servers" / name, "run tools/deps check")
     if name.startswith("valkey"):
         return tool(ROOT / ".deps" / "valkey" / name, "run tools/deps check")
     return tool(name, "install Debian's packages redis-server and redis-tools")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from faults import Proxy
-from support import (LOCAL, ask_identity, at_once, decode, encode, eventually, infer_path, request_bytes, same,
+from support import (LOCAL, NEWER, ask_identity, at_once, decode, encode, eventually, infer_path, request_bytes, same,
                      tensor)
 from traffic import (ONE_INSTANCE, batching, cache_status, echo, ensemble, is_hit, label, put, rows_counted, sent_echo,
                      step, wait_metric)
@@ -127,6 +127,16 @@ def test_equal_requests_run_once_in_all_servers(fleet):
     assert sum(count["hits"] for count in counts) == 2
     assert sum(count["misses"] for count in counts) == 3 + 1
     wait_leased(fleet.redis, 0)
+
+
+@pytest.mark.parametrize("program", NEWER)
+def test_leases_are_let_go_exactly(fleet, program):
+    """Where the server can remove a key only as long as it holds a value; Redis can since 8.4."""
+    servers = fleet(2)
+    at_once(4, lambda i: ask_identity(servers[i % 2], [[5]], "slow", "INT32"))
+    wait_leased(fleet.redis, 0)
+    exact = b"cmdstat_delifeq:" in fleet.redis.command("INFO", "commandstats")
+    assert exact == (program == "valkey-server-9")
 
 
 def test_what_another_server_computed_is_a_hit(fleet):
