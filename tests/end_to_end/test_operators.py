@@ -6,11 +6,12 @@ import time
 
 import pytest
 
-from load import ask, complaints, wait_hits
+from load import Load, ask, complaints, wait_hits
 from peers import array, bulk, error
 from support import LOCAL, eventually, tensor
 from topology import cache_options
 from traffic import cache_parameters, cache_status, is_hit, metric, put
+from triton import RELEASE
 
 PURGE = "/v2/cache/purge"
 
@@ -293,3 +294,40 @@ def test_a_stop_while_a_token_program_runs(simple, redis_server, tmp_path):
     eventually(lambda: (tmp_path / "runs").exists(), "its start")
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
+
+
+# --- Many servers, and clusters that change ---
+
+
+def test_a_storm_of_reconnections(serve, repository, redis_server):
+    """Redis dies under sixteen servers and comes back: they do not all come at once, again and again."""
+    redis = redis_server()
+    repository.add("simple")
+    servers = [serve(repository, *redis.cache("lookup_timeout=1000"), "--threads=1", program=RELEASE / "hippocamp")
+               for _ in range(16)]
+    for server in servers:
+        wait_hits(server)
+    redis.stop()
+    for server in servers:
+        eventually(lambda: complaints(server), "it is missed")
+        assert not ask(server)
+    redis.start()
+    for server in servers:
+        wait_hits(server)
+    made = int(redis.command("INFO", "stats").split(b"total_connections_received:")[1].split()[0])
+    assert made < 16 * 6, f"{made} connections"
+
+
+@pytest.mark.parametrize("program", ["valkey-server-9"])
+def test_slots_that_move_atomically(simple, cluster, program):
+    """Valkey 9 moves slots in one step, without ASK (CLUSTER MIGRATESLOTS)."""
+    nodes = cluster()
+    server = simple(*nodes.cache())
+    wait_hits(server, range(20))
+    source, target, *_ = nodes.primaries()
+    slots = sorted(slot for slot, owner in nodes.owners().items() if owner is source)
+    with Load(server, 20, 2) as load:
+        source.command("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slots[0], slots[len(slots) // 2], "NODE", target.id)
+        eventually(lambda: nodes.owners(target)[slots[0]] is target, "the slots at their new place")
+        load.go_on(100)
+    wait_hits(server, range(20))

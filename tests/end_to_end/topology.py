@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support import LOCAL, PATIENCE, REDIS, VALKEY, Redis, RedisError, eventually, free_port, redis_program
+from support import LOCAL, NEWER, PATIENCE, REDIS, VALKEY, Redis, RedisError, eventually, free_port, redis_program
 
 # For tests that hold for both; the others run with Redis.
 either_program = pytest.mark.parametrize("program", [REDIS, VALKEY])
@@ -202,7 +202,7 @@ class Sentinels:
 
 def client_of(program, *arguments):
     """redis-cli or valkey-cli."""
-    client = redis_program(program.replace("-server", "-cli"))
+    client = redis_program("redis-cli" if program in NEWER else program.replace("-server", "-cli"))
     done = subprocess.run([client, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=PATIENCE)
     if done.returncode != 0:

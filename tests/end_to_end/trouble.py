@@ -324,6 +324,15 @@ def full(place):
         redis.command("CONFIG", "SET", "maxmemory", 0)
 
 
+@trouble("writes held back (CLIENT PAUSE WRITE)", EVERYWHERE)
+def held_back(place):
+    for redis in place.masters():
+        redis.command("CLIENT", "PAUSE", 600_000, "WRITE")
+    yield
+    for redis in place.everyone():
+        redis.command("CLIENT", "UNPAUSE")
+
+
 @trouble("read-only: the replica of one who is dead", WITH_PROXY)
 def read_only(place):
     place.redis.command("REPLICAOF", LOCAL, free_port())
