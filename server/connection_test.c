@@ -1,0 +1,362 @@
+/* A connection over a socket pair: what is read, answered and refused, and when time is up. The test turns the clock.
+ */
+#include "server/connection.h"
+
+#include "base/unit_test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BUDGET 100000
+
+struct test {
+	struct server_options options;
+	struct server *server;
+	struct server_port port;
+	struct server_lane lane;
+	int client;
+	int handled;
+	size_t body; /* of the last one */
+	bool admits;
+	struct exchange *kept; /* by a handler that answers later */
+};
+
+static struct test *test; /* the router gets nothing of ours */
+
+static void
+answer(struct exchange *exchange)
+{
+	test->handled++;
+	test->body = exchange->body.length;
+	reply_bare(exchange, true, "text/plain");
+}
+
+static void
+keep(struct exchange *exchange)
+{
+	test->kept = exchange;
+}
+
+static bool
+admit(struct exchange *exchange)
+{
+	if (!test->admits) {
+		reply_http_error(exchange, 404, "nobody is here");
+	}
+	return test->admits;
+}
+
+static void
+route(struct exchange *exchange)
+{
+	exchange->handler = bytes_equal_text(exchange->head.path, "/later") ? keep : answer;
+	exchange->admit = admit;
+	exchange->takes_tensors = true;
+	exchange->body_limit = test->options.max_input_bytes;
+}
+
+static int
+setup(void **state)
+{
+	struct error error;
+	int ends[2];
+
+	(void)state;
+	test = calloc(1, sizeof(*test));
+	test->admits = true;
+	test->options = (struct server_options){.max_input_bytes = 50000, .max_inflight_bytes = BUDGET};
+	test->server = server_new(&test->options, 1, &error);
+	test->port = (struct server_port){.route = route, .address = "localhost"};
+	test->lane = (struct server_lane){.server = test->server, .loop = loop_new(&error)};
+	TAILQ_INIT(&test->lane.connections);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+	test->client = ends[1];
+	connection_new(&test->lane, ends[0], &test->port);
+	return 0;
+}
+
+static struct connection *
+connection(void)
+{
+	return TAILQ_FIRST(&test->lane.connections);
+}
+
+static void
+stop(void *argument)
+{
+	(void)argument;
+	loop_stop(test->lane.loop);
+}
+
+/* Lets the loop take what there is. */
+static void
+turn(void)
+{
+	struct loop_timer *timer = loop_timer_new(test->lane.loop, stop, NULL);
+
+	loop_timer_set(timer, 1);
+	loop_run(test->lane.loop);
+	loop_timer_free(timer);
+}
+
+static void
+send_all(const void *data, size_t length)
+{
+	const char *at = data;
+
+	while (length > 0 && connection() != NULL) {
+		ssize_t put = write(test->client, at, length);
+
+		if (put > 0) {
+			at += put;
+			length -= (size_t)put;
+		}
+		turn();
+	}
+}
+
+static void
+say(const char *text)
+{
+	send_all(text, strlen(text));
+	turn();
+}
+
+/* What has come back; "" where nothing has. */
+static const char *
+hear(void)
+{
+	static char text[65536];
+	ssize_t got = read(test->client, text, sizeof(text) - 1);
+
+	text[got < 0 ? 0 : got] = '\0';
+	return text;
+}
+
+static void
+assert_heard(const char *part)
+{
+	const char *text = hear();
+
+	if (strstr(text, part) == NULL) {
+		fail_msg("'%s' does not say '%s'", text, part);
+	}
+}
+
+/* Time passes; the connection is looked at each second, as a lane does. */
+static void
+pass(unsigned seconds)
+{
+	for (unsigned i = 0; i < seconds && connection() != NULL; i++) {
+		test->lane.ticks++;
+		connection_sweep(connection());
+	}
+	turn();
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	(void)close(test->client);
+	turn();
+	if (connection() != NULL) {
+		pass(1000);
+	}
+	assert_null(connection());
+	assert_int_equal(server_budget(test->server)->used, 0);
+	loop_free(test->lane.loop);
+	server_free(test->server);
+	free(test);
+	return 0;
+}
+
+#define HEAD(fields) "POST /x HTTP/1.1\r\nHost: h\r\n" fields "\r\n"
+
+static void
+test_in_turn(void **state)
+{
+	(void)state;
+	say(HEAD("Content-Length: 2\r\n") "ab" HEAD("Content-Length: 0\r\n"));
+	assert_int_equal(test->handled, 2);
+	assert_heard("HTTP/1.1 200 OK");
+}
+
+/* A body larger than the buffer, and what it takes of the budget until it is answered. */
+static void
+test_large_body(void **state)
+{
+	static uint8_t body[40000];
+
+	(void)state;
+	say(HEAD("Content-Length: 40000\r\n"));
+	send_all(body, 20000);
+	assert_int_equal(server_budget(test->server)->used, 20000);
+	send_all(body, 20000);
+	turn();
+	assert_int_equal(test->body, sizeof(body));
+	assert_int_equal(server_budget(test->server)->used, 0);
+	say(HEAD("Transfer-Encoding: chunked\r\n") "7530\r\n");
+	send_all(body, 0x7530);
+	say("\r\n0\r\n\r\n");
+	assert_int_equal(test->body, 0x7530);
+}
+
+static void
+test_not_worth_reading(void **state)
+{
+	(void)state;
+	test->admits = false;
+	say(HEAD("Content-Length: 40000\r\n"));
+	assert_heard("404");
+	assert_int_equal(test->handled, 0);
+	send_all("more of it", 10); /* thrown away */
+	assert_int_equal(server_budget(test->server)->used, 0);
+}
+
+static void
+test_limits(void **state)
+{
+	(void)state;
+	say(HEAD("Content-Length: 50001\r\n"));
+	assert_heard("400");
+}
+
+static void
+test_larger_than_the_budget(void **state)
+{
+	(void)state;
+	say(HEAD("Inference-Header-Content-Length: 2\r\nContent-Length: 100001\r\n"));
+	assert_heard("413");
+}
+
+static void
+test_over_budget(void **state)
+{
+	static uint8_t body[30000];
+
+	(void)state;
+	assert_true(budget_take(server_budget(test->server), 90000));
+	say(HEAD("Content-Length: 30000\r\n"));
+	send_all(body, sizeof(body));
+	assert_heard("503");
+	budget_give(server_budget(test->server), 90000);
+	assert_int_equal(server_budget(test->server)->used, 0);
+}
+
+static void
+test_a_head_that_comes_by_bits(void **state)
+{
+	(void)state;
+	say("POST /x HTTP/1.1\r\n");
+	for (int i = 0; i < 59; i++) {
+		pass(1);
+		say("A: b\r\n"); /* never silent for long */
+	}
+	assert_string_equal(hear(), "");
+	pass(2);
+	assert_heard("408");
+}
+
+static void
+test_a_body_that_comes_by_bits(void **state)
+{
+	char bits[4096] = {0};
+	unsigned seconds = 0;
+
+	(void)state;
+	say(HEAD("Content-Length: 50000\r\n"));
+	while (strstr(hear(), "408") == NULL && seconds < 100) {
+		send_all(bits, 64);
+		pass(1);
+		seconds++;
+	}
+	assert_in_range(seconds, 61, 62);
+}
+
+/* One that moves is no slow one. */
+static void
+test_a_long_body(void **state)
+{
+	static char bits[5000];
+
+	(void)state;
+	test->options.max_input_bytes = BUDGET;
+	say(HEAD("Content-Length: 100000\r\n"));
+	for (int i = 0; i < 19; i++) {
+		send_all(bits, sizeof(bits));
+		pass(4);
+		assert_string_equal(hear(), "");
+	}
+	send_all(bits, sizeof(bits));
+	turn();
+	assert_int_equal(test->handled, 1);
+}
+
+static void
+test_idle(void **state)
+{
+	(void)state;
+	say(HEAD("Content-Length: 0\r\n"));
+	pass(600);
+	assert_non_null(connection());
+	pass(1);
+	assert_null(connection());
+}
+
+/* While a handler has it nobody is slow. */
+static void
+test_a_long_run(void **state)
+{
+	(void)state;
+	say("POST /later HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
+	pass(5000);
+	assert_non_null(test->kept);
+	reply_bare(test->kept, true, "text/plain");
+	turn();
+	assert_heard("200");
+}
+
+/* A peer that does not take its reply, whoever keeps on sending to it. */
+static void
+test_a_reply_that_is_not_taken(void **state)
+{
+	static uint8_t much[8 << 20];
+	struct bytes piece = bytes_make(much, sizeof(much));
+
+	(void)state;
+	say("POST /later HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
+	reply_pieces(test->kept, "text/plain", bytes_make(NULL, 0), &piece, 1, NULL);
+	turn();
+	pass(60);
+	assert_non_null(connection());
+	pass(1);
+	assert_null(connection());
+}
+
+int
+main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	static const struct CMUnitTest tests[] = {
+		TEST(test_in_turn),
+		TEST(test_large_body),
+		TEST(test_not_worth_reading),
+		TEST(test_limits),
+		TEST(test_larger_than_the_budget),
+		TEST(test_over_budget),
+		TEST(test_a_head_that_comes_by_bits),
+		TEST(test_a_body_that_comes_by_bits),
+		TEST(test_a_long_body),
+		TEST(test_idle),
+		TEST(test_a_long_run),
+		TEST(test_a_reply_that_is_not_taken),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
