@@ -545,8 +545,10 @@ on_purged_elsewhere(void *listener, struct bytes model, struct bytes version, ui
 {
 	struct engine_lane *lane = listener;
 
-	if (at_ms != 0) {
-		purge_marks_add(&lane->engine->cache->purges, model, version, at_ms);
+	uint64_t now_ms = clock_wall_ms();
+
+	if (at_ms != 0) { /* by a clock that may be wrong, but nothing is purged that is made after it is heard of */
+		purge_marks_add(&lane->engine->cache->purges, model, version, at_ms < now_ms ? at_ms : now_ms);
 	}
 }
 

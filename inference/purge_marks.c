@@ -23,6 +23,9 @@ static void
 forget(struct purge_marks *marks)
 {
 	for (size_t i = 0; i < marks->count; i++) {
+		if (marks->entries[i].at_ms > marks->everything_ms) { /* rather too much purged than too little */
+			marks->everything_ms = marks->entries[i].at_ms;
+		}
 		free(marks->entries[i].model);
 		free(marks->entries[i].version);
 	}
@@ -39,6 +42,13 @@ purge_marks_fini(struct purge_marks *marks)
 }
 
 static void
+put_everything(struct purge_marks *marks, uint64_t now_ms)
+{
+	forget(marks);
+	marks->everything_ms = now_ms > marks->everything_ms ? now_ms : marks->everything_ms;
+}
+
+static void
 put(struct purge_marks *marks, struct bytes model, struct bytes version, uint64_t now_ms)
 {
 	for (size_t i = 0; i < marks->count; i++) {
@@ -48,6 +58,10 @@ put(struct purge_marks *marks, struct bytes model, struct bytes version, uint64_
 			entry->at_ms = now_ms > entry->at_ms ? now_ms : entry->at_ms;
 			return;
 		}
+	}
+	if (marks->count == PURGE_MARKS_MAX) {
+		put_everything(marks, now_ms);
+		return;
 	}
 	marks->entries = memory_grow(marks->entries, marks->count + 1, sizeof(*marks->entries));
 	marks->entries[marks->count++] =
@@ -60,9 +74,8 @@ void
 purge_marks_add(struct purge_marks *marks, struct bytes model, struct bytes version, uint64_t now_ms)
 {
 	(void)pthread_mutex_lock(&marks->lock);
-	if (model.length == 0 || marks->count == PURGE_MARKS_MAX) {
-		forget(marks);
-		marks->everything_ms = now_ms > marks->everything_ms ? now_ms : marks->everything_ms;
+	if (model.length == 0) {
+		put_everything(marks, now_ms);
 	} else {
 		put(marks, model, version, now_ms);
 	}

@@ -34,6 +34,9 @@ test_what_is_covered(void **state)
 	assert_false(covered(&marks, "aa", 1, 999));
 	purge_marks_add(&marks, bytes_text("a"), NONE, 1500); /* a clock that was put back: the line stays */
 	assert_true(covered(&marks, "a", 2, 1999));
+	purge_marks_add(&marks, NONE, NONE, 1800); /* of everything, and earlier: what was known of "a" stays */
+	assert_true(covered(&marks, "a", 2, 1999));
+	assert_true(covered(&marks, "b", 7, 1799));
 	purge_marks_add(&marks, NONE, NONE, 3000);
 	assert_true(covered(&marks, "b", 7, 2999));
 	assert_false(covered(&marks, "b", 7, 3000));

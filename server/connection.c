@@ -26,6 +26,10 @@
 #define SLOWEST ((size_t)4096)
 #define LINGER_TOTAL 30
 
+/* … and these where memory is scarce. */
+#define SCARCE_LIMIT 5
+#define SCARCE_SLOWEST ((size_t)64 * 1024)
+
 static void advance(struct connection *connection);
 
 /* --- Life --- */
@@ -102,9 +106,7 @@ close_connection(struct connection *connection)
 static size_t
 message_length(const struct connection *connection)
 {
-	const struct exchange *exchange = &connection->exchange;
-
-	return connection->head_length + (exchange->body_block == NULL ? exchange->body.length : 0);
+	return connection->head_length + connection->body_here;
 }
 
 /* Ready for the next request; what was read beyond this one moves to the front. */
@@ -135,6 +137,7 @@ next_request(struct connection *connection)
 	connection->in_length -= used;
 	connection->in_parsed = 0;
 	connection->head_length = 0;
+	connection->body_here = 0;
 	connection->state = READING_HEAD;
 	connection->phase_tick = connection->lane->ticks;
 	if (connection->in_capacity > BUFFER_SIZE && connection->in_length <= BUFFER_SIZE) { /* after a long head */
@@ -229,30 +232,19 @@ inference_header_length(const struct http1_request *head)
 	return http1_number(http1_header(head, "inference-header-content-length"), &number) ? number : 0;
 }
 
-static struct bytes
-moved(struct bytes view, const uint8_t *from, const uint8_t *to)
-{
-	return bytes_make(to + (view.at - from), view.length);
-}
-
 /* Room behind the head for chunks to be read; the views into the head follow when the buffer moves. */
 static void
 make_chunk_room(struct connection *connection)
 {
-	struct http1_request *head = &connection->exchange.head;
-	const uint8_t *old = connection->in;
+	struct bytes old = bytes_make(connection->in, connection->in_length);
 	uint8_t *new;
 
 	if (connection->in_capacity - connection->in_length >= CHUNK_ROOM) {
 		return;
 	}
 	new = memory_new(connection->in_length + CHUNK_ROOM);
-	memcpy(new, old, connection->in_length);
-	head->path = moved(head->path, old, new);
-	for (size_t i = 0; i < head->header_count; i++) {
-		head->headers[i].name = moved(head->headers[i].name, old, new);
-		head->headers[i].value = moved(head->headers[i].value, old, new);
-	}
+	memcpy(new, old.at, old.length);
+	http1_move(&connection->exchange.head, old, new);
 	free(connection->in);
 	connection->in = new;
 	connection->in_capacity = connection->in_length + CHUNK_ROOM;
@@ -371,6 +363,7 @@ start_body(struct connection *connection)
 		}
 	} else if (!too_large(connection, length)) {
 		exchange->body = bytes_make(connection->in + connection->head_length, (size_t)length);
+		connection->body_here = (size_t)length;
 		connection->state = READING_BODY;
 		if (there < length) {
 			connection_send_continue(connection);
@@ -399,6 +392,9 @@ read_head(struct connection *connection)
 	case HTTP1_DONE:
 		connection->head_length = used;
 		start_body(connection);
+		return true;
+	case HTTP1_UNSUPPORTED:
+		refuse(connection, 501, http1_reason(connection->parser));
 		return true;
 	case HTTP1_TOO_LARGE:
 		refuse(connection, 431, "request has too many header fields");
@@ -666,6 +662,17 @@ phase_bytes(const struct connection *connection)
 	}
 }
 
+/* Where half of the budget is used, those who hold some of it have to move faster, so that nobody can keep it all. */
+static bool
+holds_scarce_memory(const struct connection *connection, unsigned phase)
+{
+	const struct budget *budget = server_budget(connection->lane->server);
+
+	return connection->exchange.charged > 0 &&
+	       atomic_load_explicit(&budget->used, memory_order_relaxed) > budget->limit / 2 &&
+	       phase > SCARCE_LIMIT + phase_bytes(connection) / SCARCE_SLOWEST;
+}
+
 void
 connection_sweep(struct connection *connection)
 {
@@ -691,7 +698,8 @@ connection_sweep(struct connection *connection)
 	default:
 		break;
 	}
-	if (silent <= STALL_LIMIT && phase <= STALL_LIMIT + phase_bytes(connection) / SLOWEST) {
+	if (silent <= STALL_LIMIT && phase <= STALL_LIMIT + phase_bytes(connection) / SLOWEST &&
+	    !holds_scarce_memory(connection, phase)) {
 		return;
 	}
 	if (connection->state == WRITING) {

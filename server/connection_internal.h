@@ -36,6 +36,7 @@ struct connection {
 	size_t in_length;
 	size_t in_parsed; /* of an unfinished head */
 	size_t head_length;
+	size_t body_here; /* bytes of the body that lie behind the head, where it does */
 	struct http1_parser *parser;
 
 	struct body body; /* with a block: of READING_BODY or READING_CHUNKS */

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BUDGET 100000
+#define BUDGET 300000
 
 struct test {
 	struct server_options options;
@@ -23,6 +23,7 @@ struct test {
 	int handled;
 	size_t body; /* of the last one */
 	bool admits;
+	char host[16];
 	struct exchange *kept; /* by a handler that answers later */
 };
 
@@ -33,6 +34,15 @@ answer(struct exchange *exchange)
 {
 	test->handled++;
 	test->body = exchange->body.length;
+	reply_bare(exchange, true, "text/plain");
+}
+
+static void
+move(struct exchange *exchange)
+{
+	test->handled++;
+	exchange->body_block = blob_copy(exchange->body);
+	exchange->body = blob_bytes(exchange->body_block);
 	reply_bare(exchange, true, "text/plain");
 }
 
@@ -54,7 +64,10 @@ admit(struct exchange *exchange)
 static void
 route(struct exchange *exchange)
 {
-	exchange->handler = bytes_equal_text(exchange->head.path, "/later") ? keep : answer;
+	exchange->handler = bytes_equal_text(exchange->head.path, "/later")   ? keep
+			    : bytes_equal_text(exchange->head.path, "/moves") ? move
+									      : answer;
+	(void)snprintf(test->host, sizeof(test->host), "%.*s", BYTES_ARGS(exchange->head.host));
 	exchange->admit = admit;
 	exchange->takes_tensors = true;
 	exchange->body_limit = test->options.max_input_bytes;
@@ -231,7 +244,7 @@ static void
 test_larger_than_the_budget(void **state)
 {
 	(void)state;
-	say(HEAD("Inference-Header-Content-Length: 2\r\nContent-Length: 100001\r\n"));
+	say(HEAD("Inference-Header-Content-Length: 2\r\nContent-Length: 300001\r\n"));
 	assert_heard("413");
 }
 
@@ -241,11 +254,11 @@ test_over_budget(void **state)
 	static uint8_t body[30000];
 
 	(void)state;
-	assert_true(budget_take(server_budget(test->server), 90000));
+	assert_true(budget_take(server_budget(test->server), 290000));
 	say(HEAD("Content-Length: 30000\r\n"));
 	send_all(body, sizeof(body));
 	assert_heard("503");
-	budget_give(server_budget(test->server), 90000);
+	budget_give(server_budget(test->server), 290000);
 	assert_int_equal(server_budget(test->server)->used, 0);
 }
 
@@ -296,6 +309,50 @@ test_a_long_body(void **state)
 	send_all(bits, sizeof(bits));
 	turn();
 	assert_int_equal(test->handled, 1);
+}
+
+/* The same, where it holds what others need. */
+static void
+test_a_long_body_where_memory_is_scarce(void **state)
+{
+	static char bits[5000];
+	unsigned pieces = 0;
+
+	(void)state;
+	test->options.max_input_bytes = BUDGET;
+	say(HEAD("Content-Length: 200000\r\n"));
+	while (strstr(hear(), "408") == NULL && pieces < 100) {
+		send_all(bits, sizeof(bits));
+		pass(1);
+		pieces++;
+	}
+	assert_int_equal(pieces, 31); /* more than half of the budget */
+}
+
+/* A body that lay behind the head is done with, whatever block its handler has put in its place. */
+static void
+test_a_body_that_moves(void **state)
+{
+	(void)state;
+	say("POST /moves HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody" HEAD("Content-Length: 0\r\n"));
+	assert_int_equal(test->handled, 2);
+	assert_heard("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK");
+}
+
+/* Behind a head that leaves little room for chunks the buffer moves, and with it all views into the head. */
+static void
+test_chunks_behind_a_long_head(void **state)
+{
+	char head[14000];
+	int length = snprintf(head, sizeof(head),
+			      "POST /x HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\nX: %012000d\r\n\r\n", 1);
+
+	(void)state;
+	send_all(head, (size_t)length);
+	turn();
+	assert_memory_equal(test->host, "here", 4);
+	say("2\r\nab\r\n0\r\n\r\n");
+	assert_int_equal(test->body, 2);
 }
 
 static void
@@ -353,6 +410,9 @@ main(void)
 		TEST(test_a_head_that_comes_by_bits),
 		TEST(test_a_body_that_comes_by_bits),
 		TEST(test_a_long_body),
+		TEST(test_a_long_body_where_memory_is_scarce),
+		TEST(test_a_body_that_moves),
+		TEST(test_chunks_behind_a_long_head),
 		TEST(test_idle),
 		TEST(test_a_long_run),
 		TEST(test_a_reply_that_is_not_taken),

@@ -11,6 +11,7 @@
 #include <inttypes.h>
 
 #define HEADERS_MAX 256
+#define TEXTS_MAX ((size_t)1 << 20)
 #define CACHE_STATUS_MAX 96
 
 struct inference {
@@ -25,6 +26,7 @@ struct inference {
 	enum status decoded; /* where it failed, request.error says why; the same of `encoded` */
 
 	/* The reply, made on the loop or on a worker. */
+	bool long_reply; /* on a worker */
 	enum status encoded;
 	struct infer_reply_output *outputs;
 	size_t output_count;
@@ -72,6 +74,18 @@ fail(struct inference *inference, const struct error *error)
 		headers = bytes_text("Accept-Encoding: gzip, deflate\r\n");
 	}
 	reply_http_error_with(inference->exchange, reply_http_status(error->status), error->text, headers);
+}
+
+static enum status
+charge(const struct inference *inference, size_t bytes, struct error *error)
+{
+	if (exchange_charge(inference->exchange, bytes)) {
+		return STATUS_OK;
+	}
+	return error_set(error, STATUS_UNAVAILABLE,
+			 "the bodies in flight have used up the %zu bytes that they may take together: try again "
+			 "later. Use --http-max-inflight-bytes to increase the limit.",
+			 inference->exchange->options->max_inflight_bytes);
 }
 
 /* --- The reply --- */
@@ -164,7 +178,12 @@ encode(struct exchange *exchange)
 	struct error *error = inference->request.error;
 	struct bytes cache_status = {0};
 	enum status status = choose_outputs(inference, error);
+	size_t most = inference->long_reply ? infer_reply_memory(inference->outputs, inference->output_count) : 0;
 
+	if (status == STATUS_OK && most > 0) {
+		status = charge(inference, most, error);
+		most = status == STATUS_OK ? most : 0;
+	}
 	if (cache_status_wanted(request->parameters, request->parameter_count)) {
 		cache_status = buf_bytes(&inference->cache_status);
 	}
@@ -179,6 +198,7 @@ encode(struct exchange *exchange)
 	if (status == STATUS_OK && inference->reply_coding != CODING_IDENTITY) {
 		status = pack(inference, error);
 	}
+	exchange_discharge(exchange, most); /* what it has become is charged when it is sent */
 	inference->encoded = status;
 }
 
@@ -214,6 +234,18 @@ reply_headers(struct inference *inference)
 	return buf_bytes(&headers);
 }
 
+/* A long one counts until the client has taken it. */
+static enum status
+charge_reply(struct inference *inference)
+{
+	size_t total = 0;
+
+	for (size_t i = 0; i < inference->piece_count; i++) {
+		total += inference->pieces[i].length;
+	}
+	return total <= EXCHANGE_LONG ? STATUS_OK : charge(inference, total, inference->request.error);
+}
+
 /* The body is made: it goes out with what holds its pieces. */
 static void
 send_reply(struct exchange *exchange)
@@ -222,6 +254,9 @@ send_reply(struct exchange *exchange)
 	struct blob *held = inference->request.entry;
 	struct bytes headers = reply_headers(inference);
 
+	if (inference->encoded == STATUS_OK) {
+		inference->encoded = charge_reply(inference);
+	}
 	if (inference->encoded == STATUS_OK && headers.at == NULL) {
 		inference->encoded =
 			error_set(inference->request.error, STATUS_UNAVAILABLE, "no memory for the response");
@@ -258,7 +293,7 @@ encoding_size(const struct inference *inference)
 {
 	const struct inference_request *request = &inference->request;
 	size_t count = request->entry->length <= EXCHANGE_LONG ? 0 : entry_output_count(request->entry);
-	size_t size = 0;
+	size_t size = request->id.length;
 
 	for (size_t i = 0; i < count; i++) {
 		struct tensor tensor = entry_output(request->entry, i);
@@ -310,6 +345,7 @@ on_answer(struct inference_request *request)
 	}
 	size = encoding_size(inference);
 	if (size > EXCHANGE_LONG) {
+		inference->long_reply = true;
 		(void)model_ref(request->model);
 		exchange_work(exchange, size, encode, send_worked_reply);
 	} else {
@@ -319,19 +355,6 @@ on_answer(struct inference_request *request)
 }
 
 /* --- The request --- */
-
-static enum status
-charge(const struct inference *inference, size_t bytes, struct error *error)
-{
-	if (exchange_charge(inference->exchange, bytes)) {
-		return STATUS_OK;
-	}
-	return error_set(
-		error, STATUS_UNAVAILABLE,
-		"the request bodies in flight have used up the %zu bytes that they may take together: try again "
-		"later. Use --http-max-inflight-bytes to increase the limit.",
-		inference->exchange->options->max_inflight_bytes);
-}
 
 static enum status
 unpack_body(struct inference *inference, struct bytes *body, struct error *error)
@@ -579,6 +602,24 @@ decode_body(struct inference *inference, struct error *error)
 		       : decode_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error);
 }
 
+/* They are looked at, compared and hashed on the loop. */
+static enum status
+check_texts(const struct infer_body *body, struct error *error)
+{
+	size_t total = body->id.length;
+
+	for (size_t i = 0; i < body->parameter_count; i++) {
+		const struct parameter *parameter = &body->parameters[i];
+
+		total += parameter->name.length + (parameter->kind == PARAMETER_TEXT ? parameter->text.length : 0);
+	}
+	return total <= TEXTS_MAX
+		       ? STATUS_OK
+		       : error_set(error, STATUS_INVALID_ARGUMENT,
+				   "the request's id and parameters have %zu bytes of text, the maximum is %zu", total,
+				   TEXTS_MAX);
+}
+
 /* What came packed, or as long JSON: see move_inputs. */
 static enum status
 settle(struct inference *inference, struct error *error)
@@ -603,6 +644,9 @@ decode(struct exchange *exchange)
 
 	if (status == STATUS_OK) {
 		status = check_outputs(inference, error);
+	}
+	if (status == STATUS_OK) {
+		status = check_texts(&inference->body, error);
 	}
 	request->id = inference->body.id;
 	request->inputs = inference->body.inputs;

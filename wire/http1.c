@@ -194,6 +194,23 @@ target_path(struct bytes target)
 	return slash == NULL ? bytes_text("/") : bytes_skip(rest, (size_t)(slash - rest.at));
 }
 
+/* RFC 9112 section 3.2.2: it takes the place of the Host field. `at` NULL: there is none. */
+static struct bytes
+target_authority(struct bytes target)
+{
+	size_t scheme = bytes_starts_with(target, "/") ? 0 : scheme_length(target);
+	struct bytes rest = bytes_skip(target, scheme);
+	size_t length = 0;
+
+	if (scheme == 0) {
+		return bytes_make(NULL, 0);
+	}
+	while (length < rest.length && rest.at[length] != '/' && rest.at[length] != '?') {
+		length++;
+	}
+	return bytes_make(rest.at, length);
+}
+
 static enum http1_method
 method_of(const llhttp_t *llhttp)
 {
@@ -230,7 +247,10 @@ fill_request(struct http1_parser *parser, struct http1_request *request)
 		request->headers[i].name = view(parser, parser->headers[i].name);
 		request->headers[i].value = field_value(parser, parser->headers[i].value);
 	}
-	request->host = http1_header(request, "host");
+	request->host = target_authority(view(parser, parser->url));
+	if (request->host.at == NULL) {
+		request->host = http1_header(request, "host");
+	}
 }
 
 /* uri-host [ ":" port ], which may be empty (RFC 9110 section 7.2); only what could mislead somebody is looked for. */
@@ -273,6 +293,38 @@ fault_of_head(const struct http1_parser *parser, const struct http1_request *req
 	return is_host(request->host) ? NULL : "request has an invalid Host field";
 }
 
+/* Codings before "chunked" would have to be undone; none of them is known (RFC 9112 section 6.1). */
+static bool
+has_unknown_coding(const struct http1_request *request)
+{
+	for (size_t i = 0; i < request->header_count && request->chunked; i++) {
+		if (bytes_equal_nocase(request->headers[i].name, "transfer-encoding") &&
+		    !bytes_equal_nocase(request->headers[i].value, "chunked")) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void
+move_view(struct bytes *view, struct bytes from, const uint8_t *to)
+{
+	if (view->at >= from.at && view->at < from.at + from.length) {
+		view->at = to + (view->at - from.at);
+	}
+}
+
+void
+http1_move(struct http1_request *request, struct bytes from, const uint8_t *to)
+{
+	move_view(&request->path, from, to);
+	move_view(&request->host, from, to);
+	for (size_t i = 0; i < request->header_count; i++) {
+		move_view(&request->headers[i].name, from, to);
+		move_view(&request->headers[i].value, from, to);
+	}
+}
+
 enum http1_progress
 http1_feed_head(struct http1_parser *parser, struct bytes buffer, size_t from, struct http1_request *request,
 		size_t *used)
@@ -296,6 +348,10 @@ http1_feed_head(struct http1_parser *parser, struct bytes buffer, size_t from, s
 	if (fault != NULL) {
 		llhttp_set_error_reason(&parser->llhttp, fault);
 		return HTTP1_MALFORMED;
+	}
+	if (has_unknown_coding(request)) {
+		llhttp_set_error_reason(&parser->llhttp, "the only transfer coding that is supported is chunked");
+		return HTTP1_UNSUPPORTED;
 	}
 	*used = (size_t)((const uint8_t *)llhttp_get_error_pos(&parser->llhttp) - buffer.at);
 	return HTTP1_DONE;

@@ -25,7 +25,7 @@ struct http1_header {
 struct http1_request {
 	enum http1_method method;
 	struct bytes path; /* without query, scheme and authority; still percent-encoded */
-	struct bytes host; /* the Host field */
+	struct bytes host; /* of an absolute target, else the Host field */
 	bool keep_alive;   /* as the peer wants it, and as it is safe */
 	bool version_1_0;
 	bool chunked;
@@ -34,7 +34,7 @@ struct http1_request {
 	struct http1_header headers[HTTP1_HEADERS_MAX];
 };
 
-enum http1_progress { HTTP1_MORE, HTTP1_DONE, HTTP1_MALFORMED, HTTP1_TOO_LARGE };
+enum http1_progress { HTTP1_MORE, HTTP1_DONE, HTTP1_MALFORMED, HTTP1_TOO_LARGE, HTTP1_UNSUPPORTED };
 
 struct http1_parser;
 
@@ -55,7 +55,10 @@ enum http1_progress http1_feed_head(struct http1_parser *parser, struct bytes bu
 /* Reads a chunked body (RFC 9112 section 7.1), appending content to `body`; HTTP1_TOO_LARGE when `body` is full. */
 enum http1_progress http1_feed_chunks(struct http1_parser *parser, struct bytes input, struct buf *body, size_t *used);
 
-/* Why the last call returned HTTP1_MALFORMED. */
+/* The views of a head, when its buffer has moved from `from` to `to`. */
+void http1_move(struct http1_request *request, struct bytes from, const uint8_t *to);
+
+/* Why the last call returned HTTP1_MALFORMED or HTTP1_UNSUPPORTED (a transfer coding that is not known). */
 const char *http1_reason(const struct http1_parser *parser);
 
 /* The value of a field, or a view with `at` NULL. Names compare in either case. */

@@ -165,6 +165,33 @@ test_targets_and_closing(void **state)
 	http1_free(parser);
 }
 
+/* A coding that would have to be undone is not taken for content; the authority of the target is the host. */
+static void
+test_codings_and_authorities(void **state)
+{
+	static const char coded[] = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n";
+	static const char absolute[] = "GET http://evil.example:8/x HTTP/1.1\r\nHost: localhost\r\n\r\n";
+	static const char bare[] = "GET http://h HTTP/1.1\r\nHost: localhost\r\n\r\n";
+	struct http1_parser *parser = http1_new();
+	struct http1_request request;
+	char moved[sizeof(absolute)];
+	size_t used;
+
+	(void)state;
+	assert_int_equal(http1_feed_head(parser, bytes_text(coded), 0, &request, &used), HTTP1_UNSUPPORTED);
+	assert_int_equal(http1_feed_head(parser, bytes_text(absolute), 0, &request, &used), HTTP1_DONE);
+	assert_bytes(request.host, "evil.example:8");
+	memcpy(moved, absolute, sizeof(moved));
+	http1_move(&request, bytes_text(absolute), (const uint8_t *)moved);
+	assert_ptr_equal(request.host.at, moved + 11);
+	assert_bytes(request.path, "/x");
+	assert_bytes(http1_header(&request, "host"), "localhost");
+	assert_int_equal(http1_feed_head(parser, bytes_text(bare), 0, &request, &used), HTTP1_DONE);
+	http1_move(&request, bytes_text(bare), (const uint8_t *)moved); /* "/" lies nowhere in it */
+	assert_bytes(request.path, "/");
+	http1_free(parser);
+}
+
 /* RFC 9112 section 6.3: the transfer coding counts, and the connection is not used again. */
 static void
 test_both_lengths(void **state)
@@ -199,9 +226,10 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_head_in_pieces),	    cmocka_unit_test(test_chunks_in_pieces),
-		cmocka_unit_test(test_chunks_are_bounded),  cmocka_unit_test(test_malformed),
-		cmocka_unit_test(test_targets_and_closing), cmocka_unit_test(test_both_lengths),
+		cmocka_unit_test(test_head_in_pieces),		cmocka_unit_test(test_chunks_in_pieces),
+		cmocka_unit_test(test_chunks_are_bounded),	cmocka_unit_test(test_malformed),
+		cmocka_unit_test(test_targets_and_closing),	cmocka_unit_test(test_both_lengths),
+		cmocka_unit_test(test_codings_and_authorities),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,10 @@
 #include <stdlib.h>
 #include <yyjson.h>
 
+#define REALS_AT_ONCE ((size_t)4096)
+#define NUMBER_TEXT_MAX ((size_t)26) /* "-2.2250738585072014e-308," */
+#define ESCAPE_MAX ((size_t)6)	     /* bytes of text for one of a string */
+
 static int64_t
 load_signed(const uint8_t *at, size_t size)
 {
@@ -42,37 +46,64 @@ write_integers(struct buf *json, const struct tensor *tensor)
 	}
 }
 
-/* yyjson prints the shortest digits that read back as the same double, always with a fraction or an exponent. */
-static void
-write_reals(struct buf *json, const struct tensor *tensor)
+static double
+load_real(const uint8_t *at, size_t size)
 {
-	size_t size = datatype_size(tensor->datatype);
+	float single;
+	double number;
+
+	if (size == sizeof(single)) {
+		memcpy(&single, at, sizeof(single));
+		return (double)single;
+	}
+	memcpy(&number, at, sizeof(number));
+	return number;
+}
+
+/* yyjson prints the shortest digits that read back as the same double, always with a fraction or an exponent. */
+static bool
+write_some_reals(struct buf *json, const uint8_t *at, size_t count, size_t size)
+{
 	yyjson_mut_doc *document = yyjson_mut_doc_new(NULL);
 	yyjson_mut_val *array = yyjson_mut_arr(document);
+	bool good = array != NULL;
 	char *text = NULL;
 	size_t length = 0;
 
 	yyjson_mut_doc_set_root(document, array);
-	for (size_t i = 0; i < tensor->data.length; i += size) {
-		float single;
-		double number;
-
-		if (size == sizeof(single)) {
-			memcpy(&single, tensor->data.at + i, sizeof(single));
-			number = single;
-		} else {
-			memcpy(&number, tensor->data.at + i, sizeof(number));
-		}
-		(void)yyjson_mut_arr_add_real(document, array, number);
+	for (size_t i = 0; i < count && good; i++) {
+		good = yyjson_mut_arr_add_real(document, array, load_real(at + i * size, size));
 	}
-	text = yyjson_mut_write_opts(document, YYJSON_WRITE_ALLOW_INF_AND_NAN, NULL, &length, NULL);
+	if (good) {
+		text = yyjson_mut_write_opts(document, YYJSON_WRITE_ALLOW_INF_AND_NAN, NULL, &length, NULL);
+	}
 	yyjson_mut_doc_free(document);
-	if (text == NULL || length < 2) {
-		json->failed = true;
-	} else {
+	if (text != NULL && length >= 2) {
 		buf_append(json, bytes_make(text + 1, length - 2)); /* without the brackets */
 	}
+	good = text != NULL && length >= 2;
 	free(text);
+	return good;
+}
+
+/* Some at a time: a document takes several times as much as its text. */
+static void
+write_reals(struct buf *json, const struct tensor *tensor)
+{
+	size_t size = datatype_size(tensor->datatype);
+	size_t count = tensor->data.length / size;
+
+	for (size_t done = 0; done < count && buf_ok(json);) {
+		size_t some = count - done < REALS_AT_ONCE ? count - done : REALS_AT_ONCE;
+
+		if (done > 0) {
+			buf_byte(json, ',');
+		}
+		if (!write_some_reals(json, tensor->data.at + done * size, some, size)) {
+			json->failed = true;
+		}
+		done += some;
+	}
 }
 
 /* RFC 3629. JSON is UTF-8, so other bytes cannot be sent as a JSON string. */
@@ -184,6 +215,24 @@ write_output(struct buf *json, const struct infer_reply_output *output, struct e
 	}
 	buf_byte(json, '}');
 	return status;
+}
+
+size_t
+infer_reply_memory(const struct infer_reply_output *outputs, size_t count)
+{
+	size_t most = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct tensor *tensor = &outputs[i].tensor;
+		size_t length = tensor->data.length;
+
+		if (!outputs[i].binary) {
+			most += tensor->datatype == DATATYPE_BYTES
+					? length * ESCAPE_MAX
+					: length / datatype_size(tensor->datatype) * NUMBER_TEXT_MAX;
+		}
+	}
+	return most;
 }
 
 enum status

@@ -14,6 +14,9 @@ struct infer_reply_output {
 	bool binary;
 };
 
+/* How long the text of the outputs may become, at most. */
+size_t infer_reply_memory(const struct infer_reply_output *outputs, size_t count);
+
 /* `cache_status` goes among the reply's parameters, unless it is empty. */
 enum status infer_reply_encode(struct bytes id, struct bytes model_name, int64_t model_version,
 			       struct bytes cache_status, const struct infer_reply_output *outputs, size_t count,

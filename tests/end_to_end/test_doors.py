@@ -66,10 +66,10 @@ def test_an_announced_json_header_is_no_way_around_the_limit(serve, repository):
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_bodies_in_flight_have_a_budget(serve, repository, framing):
-    budget = 8 * MEGABYTE
-    server = serve(repository.add("identity"), "--threads=1", f"--http-max-inflight-bytes={budget}")
+    budget = 10 * MEGABYTE  # three of the parts below
+    server = serve(repository.add("identity"), "--threads=1", f"--http-max-inflight-bytes={budget}", "--cache-config=none")
     before = resident(server)
-    body, headers = encode({"INPUT0": np.zeros(MEGABYTE, np.float32)}, binary_in=True)
+    body, headers = encode({"INPUT0": np.zeros(MEGABYTE, np.float32)}, binary_in=True, binary_out=True)
     fields = [f"{name}: {value}".encode() for name, value in headers.items() if name.lower() != "content-length"]
     if framing == "length":
         start = head(infer_path("identity"), b"Host: h", *fields, b"Content-Length: %d" % len(body))
@@ -80,7 +80,7 @@ def test_bodies_in_flight_have_a_budget(serve, repository, framing):
     connections = [server.connect() for _ in range(12)]
     for connection in connections:  # none comes to its end
         connection.send(start + part)
-    eventually(lambda: len(answered(connections)) == 10, "as many refusals as do not fit")
+    eventually(lambda: len(answered(connections)) == 9, "as many refusals as do not fit")
     for connection in answered(connections):
         reply = connection.reply()
         assert reply.status == 503 and "--http-max-inflight-bytes" in reply.error
@@ -97,7 +97,8 @@ def answered(connections):
 
 def test_what_unpacks_counts_too(serve, repository):
     server = serve(repository.add("identity"), "--http-max-inflight-bytes=1100000")
-    body, headers = encode({"INPUT0": np.random.default_rng(1).random(100_000, np.float32)}, binary_in=True)
+    body, headers = encode({"INPUT0": np.random.default_rng(1).random(100_000, np.float32)}, binary_in=True,
+                           binary_out=True)
     headers["Content-Encoding"] = "gzip"
     reply = server.post(infer_path("identity"), gzip.compress(body), headers)
     assert reply.status == 200  # 400 KB, and as much packed
@@ -105,6 +106,61 @@ def test_what_unpacks_counts_too(serve, repository):
     assert len(text) < 1_100_000  # but as a document it is more than that
     reply = server.post(infer_path("identity"), text, headers)
     assert reply.status == 503 and "--http-max-inflight-bytes" in reply.error
+
+
+def test_replies_that_nobody_takes_count_too(serve, repository):
+    server = serve(repository.add("identity"), "--http-max-inflight-bytes=8000000")
+    x = np.random.default_rng(1).random(500_000, np.float32)
+    body, headers = encode({"INPUT0": x}, binary_in=True)  # 2 MB, and as text up to 13 MB
+    reply = server.post(infer_path("identity"), body, headers)
+    assert reply.status == 503 and "--http-max-inflight-bytes" in reply.error
+    body, headers = encode({"INPUT0": x}, binary_in=True, binary_out=True)
+    fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if name.lower() != "content-length")
+    message = (f"POST {infer_path('identity')} HTTP/1.1\r\nHost: h\r\n{fields}Content-Length: {len(body)}\r\n\r\n").encode()
+    connections = [server.connect() for _ in range(6)]
+    for connection in connections:
+        connection.send(message + body)  # and does not read
+    statuses = sorted(connection.reply("POST").status for connection in connections)
+    assert statuses[0] == 200
+    for connection in connections:
+        connection.__exit__()
+    eventually(lambda: server.post(infer_path("identity"), body, headers).status == 200, "room again")
+
+
+def test_texts_have_a_limit(serve, repository):
+    server = serve(repository.add("identity"))
+    x = tensor([1, 2])
+    for members in ({"id": "x" * 2_000_000}, {"parameters": {"p": "x" * 2_000_000}}):
+        body, headers = encode({"INPUT0": x}, **members)
+        reply = server.post(infer_path("identity"), body, headers)
+        assert reply.status == 400 and "bytes of text" in reply.error
+    body, headers = encode({"INPUT0": x}, id="\u0001" * 100_000)
+    assert server.post(infer_path("identity"), body, headers).json["id"] == "\u0001" * 100_000
+
+
+@pytest.mark.parametrize("coding, pack", [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_small_bodies_that_unpack_to_much(serve, repository, coding, pack):
+    """What lay behind the head is not taken for the next request."""
+    server = serve(repository.add("identity"))
+    x = np.zeros(40_000, np.float32)
+    body, headers = encode({"INPUT0": x}, binary_in=True, binary_out=True)
+    packed = pack(body)
+    assert len(packed) < 8000
+    fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if name.lower() != "content-length")
+    with server.connect() as connection:
+        for _ in range(3):
+            connection.send(f"POST {infer_path('identity')} HTTP/1.1\r\nHost: h\r\n{fields}Content-Encoding: {coding}\r\n"
+                            f"Content-Length: {len(packed)}\r\n\r\n".encode() + packed +
+                            head("/v2/health/live", b"Host: h", method=b"GET"))
+            same(decode(connection.reply("POST"))["OUTPUT0"], x)
+            assert connection.reply().status == 200
+
+
+def test_transfer_codings_that_are_not_known(serve, repository):
+    server = serve(repository.add("identity"))
+    with server.connect() as connection:
+        connection.send(head(infer_path("identity"), b"Host: h", b"Transfer-Encoding: gzip, chunked"))
+        assert connection.reply().status == 501
 
 
 def test_bombs(serve, repository):
