@@ -360,4 +360,4 @@ def test_slow_look_up(serve, repository, redis_server, behind, timeout, ran):
 def test_lookup_timeout_is_checked(start, repository):
     server = start(repository.add("simple"), "--cache-config=local,lookup_timeout=soon")
     assert server.wait() == 1
-    assert server.lines("expected auto or a whole number between 1 and 60000 ms")
+    assert server.lines("expected auto or a duration such as 30, 30s or 1h, between 1 and 60000 ms")

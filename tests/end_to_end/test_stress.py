@@ -46,7 +46,7 @@ dynamic_batching {
 BY_REQUEST = 'parameters { key: "response_cache.granularity" value { string_value: "request" } }\n'
 REJECTIONS = r"Request timeout expired|Exceeds maximum queue size"
 STATUS = re.compile(r'hippocamp; (hit(; ttl=-?\d+)?; detail="?[\w ]+"?'
-                    r'|fwd=(miss|partial|bypass|stale|request)(; stored)?(; detail="[^"]*")?)$')
+                    r'|fwd=(miss|partial|bypass|stale|request)(; stored)?(; detail=("[^"]*"|redis-unavailable|dropped))?)$')
 CONTROLS = ["no-cache", "no-store", "max-age=0", "max-age=1", "max-stale", "max-stale=1", "only-if-cached",
             "no-cache, no-store", "MAX-AGE=1 , no-store", "max-age=x", "private, s-maxage=3, unknown=\"a, b\""]
 COUNTED = ["hits", "misses", "joined", "bypassed", "errors"]
