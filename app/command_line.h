@@ -41,7 +41,7 @@ struct serve_settings {
 	struct text_list cache_configs;
 	char *cache_directory; /* NULL: not given */
 	bool cache_all_models;
-	int cache_admin; /* as the enum of server_options */
+	int cache_admin; /* enum cache_admin_rule */
 	bool allow_cache_control;
 	int64_t response_cache_byte_size; /* -1: not given */
 	struct text_list backend_configs;

@@ -225,7 +225,7 @@ fill_server_options(struct app *app)
 									    : (size_t)(machine_memory() / 4),
 		.model_control = settings->model_control_mode == REPOSITORY_EXPLICIT,
 		.log_file = settings->log_file != NULL ? settings->log_file : "",
-		.cache_admin = settings->cache_admin,
+		.cache_admin = (enum cache_admin_rule)settings->cache_admin,
 		.allow_cache_control = settings->allow_cache_control,
 		.cache = app->cache,
 	};

@@ -12,6 +12,10 @@
 #include <stdlib.h>
 #include <time.h>
 
+#ifndef BLOCK_POOL_OFF
+#define BLOCK_POOL_OFF ADDRESS_SANITIZER
+#endif
+
 /* Sizes in steps of an eighth: 64 KiB, 72 KiB, … 120 KiB, 128 KiB, 144 KiB, … 256 MiB. */
 #define STEPS 8
 #define OCTAVES 12
@@ -74,7 +78,7 @@ room_of(size_t class)
 static uint16_t
 kind_of(size_t size)
 {
-	if (ADDRESS_SANITIZER || size < BLOCK_LARGE) {
+	if (BLOCK_POOL_OFF || size < BLOCK_LARGE) {
 		return KIND_SMALL;
 	}
 	return size > CLASS_OF_MAX ? KIND_HUGE : (uint16_t)(class_of(size) + 1);
@@ -145,13 +149,14 @@ give_classed(struct idle_block *block, size_t index)
 {
 	struct block_class *class = &pool.classes[index];
 	size_t room = room_of(index);
+	size_t kept = atomic_fetch_add(&pool.kept, room) + room; /* first: whoever takes it at once subtracts it */
 
 	(void)pthread_mutex_lock(&class->lock);
 	block->next = class->first;
 	class->first = block;
 	class->count++;
 	(void)pthread_mutex_unlock(&class->lock);
-	if (atomic_fetch_add(&pool.kept, room) + room > pool.kept_max || atomic_load(&pool.asleep)) {
+	if (kept > pool.kept_max || atomic_load(&pool.asleep)) {
 		call_thread();
 	}
 }
@@ -171,7 +176,7 @@ block_give(void *block, uint16_t kind)
 void
 block_free_later(void *block)
 {
-	block_give(block, ADDRESS_SANITIZER ? KIND_SMALL : KIND_HUGE);
+	block_give(block, BLOCK_POOL_OFF ? KIND_SMALL : KIND_HUGE);
 }
 
 size_t
@@ -297,6 +302,7 @@ run(void *argument)
 void
 block_pool_start(size_t kept_max)
 {
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
 	sigset_t all;
 	sigset_t before;
 
@@ -308,6 +314,10 @@ block_pool_start(size_t kept_max)
 	pool.kept_max = kept_max;
 	pool.ending = false;
 	(void)sigfillset(&all);
+	for (size_t i = 0; i < sizeof(faults) / sizeof(*faults);
+	     i++) { /* these have to reach whoever reports crashes */
+		(void)sigdelset(&all, faults[i]);
+	}
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for others */
 	/* Without its thread nothing would be freed; then blocks stay malloc's. */
 	atomic_store_explicit(&pool.running, pthread_create(&pool.thread, NULL, run, NULL) == 0, memory_order_release);

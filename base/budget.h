@@ -24,13 +24,15 @@ budget_init(struct budget *budget, size_t limit)
 static inline bool
 budget_take(struct budget *budget, size_t bytes)
 {
-	size_t before = atomic_fetch_add_explicit(&budget->used, bytes, memory_order_relaxed);
+	size_t used = atomic_load_explicit(&budget->used, memory_order_relaxed);
 
-	if (before <= budget->limit && bytes <= budget->limit - before) {
-		return true;
-	}
-	(void)atomic_fetch_sub_explicit(&budget->used, bytes, memory_order_relaxed);
-	return false;
+	do {
+		if (used > budget->limit || bytes > budget->limit - used) {
+			return false;
+		}
+	} while (!atomic_compare_exchange_weak_explicit(&budget->used, &used, used + bytes, memory_order_relaxed,
+							memory_order_relaxed));
+	return true;
 }
 
 static inline void

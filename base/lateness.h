@@ -27,7 +27,10 @@ lateness_note(struct lateness *lateness, bool late, uint64_t now_ns)
 	uint64_t since_ns;
 
 	if (!late) {
-		atomic_store_explicit(&lateness->late, 0, memory_order_relaxed);
+		if (atomic_load_explicit(&lateness->late, memory_order_relaxed) !=
+		    0) { /* all threads share that line */
+			atomic_store_explicit(&lateness->late, 0, memory_order_relaxed);
+		}
 		return false;
 	}
 	if (atomic_fetch_add_explicit(&lateness->late, 1, memory_order_relaxed) == 0) {

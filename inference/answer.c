@@ -100,9 +100,9 @@ write_report(struct inference_request *request)
 		unwanted = unwanted || slice->unwanted;
 		bypassed = bypassed || slice->result == SLICE_BYPASSED;
 	}
-	if (report->known < report->rows && request->lane->cache->ops->trouble != NULL) {
+	if (report->stored && request->lane->cache->ops->trouble != NULL) {
 		report->trouble = request->lane->cache->ops->trouble(request->lane->store);
-		report->stored = report->stored && report->trouble == NULL;
+		report->stored = report->trouble == NULL;
 	}
 	report->joined = joined == report->rows;
 	if (report->known > 0 && request->pending) { /* what it waited for is younger than its look-up */

@@ -5,14 +5,39 @@
 
 #include <stdlib.h>
 
+#define OLDEST_EACH 8
+
 struct offload {
 	pthread_mutex_t lock;
 	pthread_cond_t wanted;
 	struct offload_work *first; /* smallest first; equal ones as they came */
+	uint64_t posted;	    /* pieces so far */
+	uint64_t taken;
 	bool ending;
 	size_t count;
 	pthread_t threads[];
 };
+
+/* The smallest, but now and then the one that has waited longest. */
+static struct offload_work *
+unlink_next(struct offload *offload)
+{
+	struct offload_work **place = &offload->first;
+	struct offload_work *work;
+
+	if (++offload->taken % OLDEST_EACH == 0) {
+		for (struct offload_work **at = &offload->first; *at != NULL; at = &(*at)->next) {
+			if ((*at)->number < (*place)->number) {
+				place = at;
+			}
+		}
+	}
+	work = *place;
+	if (work != NULL) {
+		*place = work->next;
+	}
+	return work;
+}
 
 static struct offload_work *
 take(struct offload *offload)
@@ -23,10 +48,7 @@ take(struct offload *offload)
 	while (offload->first == NULL && !offload->ending) {
 		(void)pthread_cond_wait(&offload->wanted, &offload->lock);
 	}
-	work = offload->first;
-	if (work != NULL) {
-		offload->first = work->next;
-	}
+	work = unlink_next(offload);
 	(void)pthread_mutex_unlock(&offload->lock);
 	return work;
 }
@@ -88,6 +110,7 @@ offload_post(struct offload *offload, struct offload_work *work)
 	struct offload_work **place = &offload->first;
 
 	(void)pthread_mutex_lock(&offload->lock);
+	work->number = offload->posted++;
 	while (*place != NULL && (*place)->size <= work->size) {
 		place = &(*place)->next;
 	}

@@ -1,6 +1,7 @@
 /*
  * Threads for what would keep a loop from its other connections for too long. What is smallest goes first, so that a
- * client who sends much does not make those wait who send little.
+ * client who sends much does not make those wait who send little; each eighth time the oldest does, so that nobody
+ * waits for ever.
  *
  * A piece of work belongs to one loop: it is posted there, and its end is mail to that loop.
  */
@@ -16,6 +17,7 @@ struct offload;
 struct offload_work {
 	struct loop_mail mail; /* first */
 	struct offload_work *next;
+	uint64_t number; /* in the order of posting */
 	struct loop *loop;
 	size_t size;				 /* about how long it takes, in whatever unit all have in common */
 	void (*run)(struct offload_work *work);	 /* on a worker's thread */

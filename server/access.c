@@ -65,6 +65,20 @@ access_is_own(struct bytes host, struct bytes origin, const char *name, const ch
 	return false;
 }
 
+/* By what proxies add (RFC 9110 section 7.6.3, RFC 7239). */
+static bool
+is_forwarded(const struct http1_request *head)
+{
+	static const char *const fields[] = {"via", "forwarded", "x-forwarded-for", "x-real-ip"};
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
+		if (http1_header(head, fields[i]).at != NULL) {
+			return true;
+		}
+	}
+	return false;
+}
+
 bool
 access_cache_admin(struct exchange *exchange)
 {
@@ -76,6 +90,13 @@ access_cache_admin(struct exchange *exchange)
 			exchange, 403,
 			"the cache is shown and purged only where the address is a loopback address: start the "
 			"server with --allow-cache-admin, or ask at a port on 127.0.0.1");
+		return false;
+	}
+	if (port->cache_admin == CACHE_ADMIN_LOOPBACK && is_forwarded(&exchange->head)) {
+		reply_http_error(
+			exchange, 403,
+			"this request came through a proxy, which lets others reach the loopback address: start the "
+			"server with --allow-cache-admin if the proxy keeps away those who may not purge the cache");
 		return false;
 	}
 	(void)gethostname(machine, sizeof(machine) - 1);

@@ -35,6 +35,12 @@ static void advance(struct connection *connection);
 /* --- Life --- */
 
 bool
+exchange_is_left(const struct exchange *exchange)
+{
+	return exchange->connection->peer_done;
+}
+
+bool
 exchange_charge(struct exchange *exchange, size_t bytes)
 {
 	if (!budget_take(server_budget(exchange->lane->server), bytes)) {
@@ -176,7 +182,7 @@ start_lingering(struct connection *connection)
 static bool
 after_reply(struct connection *connection)
 {
-	if (connection->linger_after && !connection->peer_done) {
+	if (connection->linger_after && !connection->peer_done && !connection->lane->stopping) {
 		start_lingering(connection);
 		return true;
 	}
@@ -641,6 +647,7 @@ connection_new(struct server_lane *lane, int fd, const struct server_port *port)
 	connection->exchange.port = port;
 	connection->exchange.options = server_options(lane->server);
 	arena_init(&connection->exchange.arena, ARENA_MAX);
+	connection->exchange.text_max = TEXT_MAX;
 	buf_init(&connection->exchange.text, TEXT_MAX);
 	TAILQ_INSERT_TAIL(&lane->connections, connection, lane_entry);
 	connection->watch = loop_watch_new(lane->loop, fd, on_event, connection);

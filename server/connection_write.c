@@ -141,10 +141,12 @@ connection_send_continue(struct connection *connection)
 	const struct http1_request *head = &connection->exchange.head;
 
 	if (!head->version_1_0 && bytes_equal_nocase(http1_header(head, "expect"), "100-continue")) {
-		/* It fits into an empty socket buffer; if it does not get out, the client sends the body all the same.
-		 */
 		ssize_t put = send(connection->fd, interim, sizeof(interim) - 1, MSG_NOSIGNAL);
 
-		(void)put;
+		/* If it does not get out, the client sends the body all the same; half of it must not be all there is.
+		 */
+		if (put > 0 && (size_t)put < sizeof(interim) - 1) {
+			(void)shutdown(connection->fd, SHUT_RDWR);
+		}
 	}
 }

@@ -81,6 +81,7 @@ struct exchange {
 	void (*work_done)(struct exchange *exchange);
 	void *work_state; /* the handler's, for its work */
 	struct arena arena;
+	size_t text_max; /* of `text` */
 	struct buf text; /* for the JSON or text of the reply */
 	void *state;	 /* the handler's */
 	/* Called once while the handler works, if the peer closes the connection; a reply may still be made. */
@@ -98,6 +99,9 @@ struct exchange {
 
 void http_route(struct exchange *exchange);
 void metrics_route(struct exchange *exchange);
+
+/* Has the client closed the connection, so that nobody waits for the answer? */
+bool exchange_is_left(const struct exchange *exchange);
 
 /* Counts bytes that the request takes until it is answered against the budget; false where that is used up. */
 bool exchange_charge(struct exchange *exchange, size_t bytes);

@@ -32,6 +32,7 @@ struct inference {
 	size_t output_count;
 	struct bytes *pieces;
 	size_t piece_count;
+	size_t json_length;
 	bool binary;
 	struct blob *packed;
 };
@@ -147,6 +148,7 @@ list_pieces(struct inference *inference, struct error *error)
 		}
 	}
 	inference->binary = inference->piece_count > 1;
+	inference->json_length = exchange->text.length;
 	return STATUS_OK;
 }
 
@@ -166,6 +168,8 @@ pack(struct inference *inference, struct error *error)
 	}
 	inference->pieces[0] = blob_bytes(inference->packed);
 	inference->piece_count = 1;
+	buf_fini(&inference->exchange->text); /* it would stay until the client has taken the reply */
+	buf_init(&inference->exchange->text, inference->exchange->text_max);
 	return STATUS_OK;
 }
 
@@ -223,7 +227,7 @@ reply_headers(struct inference *inference)
 	}
 	if (inference->binary) {
 		buf_text(&headers, "Inference-Header-Content-Length: ");
-		buf_unsigned(&headers, exchange->text.length);
+		buf_unsigned(&headers, inference->json_length);
 		buf_text(&headers, "\r\n");
 	}
 	if (inference->packed != NULL) {
@@ -474,7 +478,7 @@ decode_raw(struct inference *inference, struct bytes data, struct error *error)
 				 .shape = shape,
 				 .data = data};
 	if (input->datatype == DATATYPE_BYTES) {
-		framed = arena_get(arena, sizeof(length) + data.length);
+		framed = arena_room(arena, sizeof(length) + data.length);
 		if (framed == NULL) {
 			return error_set(error, STATUS_UNAVAILABLE, "no memory for the request");
 		}
@@ -575,6 +579,7 @@ move_inputs(struct inference *inference, struct error *error)
 		blob_unref(exchange->body_block);
 	}
 	exchange->body_block = block;
+	exchange->body = bytes_make(block->data, 0); /* the old one is gone, or of no use any more */
 	inference->request.body = block;
 	return charge(inference, total, error);
 }
@@ -681,6 +686,9 @@ infer(struct exchange *exchange)
 	} else {
 		exchange->gone = on_gone;
 		exchange->gone_state = inference;
+		if (exchange_is_left(exchange)) { /* while another thread read its request */
+			on_gone(exchange);
+		}
 	}
 }
 
@@ -706,7 +714,7 @@ infer_worked(struct exchange *exchange)
 
 /* Is reading it more than the loop has time for? Then its size, else 0. */
 static size_t
-decoding_size(const struct exchange *exchange)
+decoding_size(const struct exchange *exchange, const struct model *model)
 {
 	uint64_t json = exchange->body.length;
 	uint64_t stated;
@@ -715,7 +723,10 @@ decoding_size(const struct exchange *exchange)
 		return exchange->body.length;
 	}
 	if (http1_number(http1_header(&exchange->head, "inference-header-content-length"), &stated) && stated < json) {
-		json = stated;
+		/* A raw body is used as it is, but for texts, which are copied. */
+		bool copied = stated == 0 && model->config.inputs[0].datatype == DATATYPE_BYTES;
+
+		json = copied ? json : stated;
 	}
 	return json > EXCHANGE_LONG ? (size_t)json : 0;
 }
@@ -751,7 +762,7 @@ handle_infer(struct exchange *exchange)
 	inference->request.done = on_answer;
 	inference->start_ns = log_enabled(LOG_VERBOSE) ? clock_now_ns() : 0;
 	inference->reply_coding = coding_negotiate(http1_header(&exchange->head, "accept-encoding"));
-	size = decoding_size(exchange);
+	size = decoding_size(exchange, model);
 	if (size > 0) {
 		(void)model_ref(model);
 		exchange_work(exchange, size, decode_long, infer_worked);

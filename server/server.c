@@ -53,11 +53,11 @@ static enum cache_admin
 cache_admin_of(const struct server_options *options, int listener)
 {
 	switch (options->cache_admin) {
-	case CACHE_ADMIN_OF_ALL:
+	case CACHE_ADMIN_ALWAYS:
 		return CACHE_ADMIN_OPEN;
-	case CACHE_ADMIN_OF_NONE:
+	case CACHE_ADMIN_NEVER:
 		return CACHE_ADMIN_CLOSED;
-	case CACHE_ADMIN_OF_LOOPBACK:
+	case CACHE_ADMIN_IF_LOOPBACK:
 		break;
 	}
 	return socket_is_loopback(listener) ? CACHE_ADMIN_LOOPBACK : CACHE_ADMIN_CLOSED;

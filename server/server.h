@@ -12,6 +12,9 @@
 struct server;
 struct server_lane;
 
+/* In the order in which the command line names them. */
+enum cache_admin_rule { CACHE_ADMIN_IF_LOOPBACK, CACHE_ADMIN_ALWAYS, CACHE_ADMIN_NEVER };
+
 struct server_options {
 	const char *id; /* what GET /v2 calls the server */
 	const char *version;
@@ -26,7 +29,7 @@ struct server_options {
 	size_t max_inflight_bytes; /* of request bodies that are being read or answered, all together */
 	bool model_control;	   /* load and unload requests are allowed */
 	/* Who may show and purge the cache, on both ports; see server/access.h. */
-	enum { CACHE_ADMIN_OF_LOOPBACK, CACHE_ADMIN_OF_ALL, CACHE_ADMIN_OF_NONE } cache_admin;
+	enum cache_admin_rule cache_admin;
 	bool allow_cache_control; /* requests may steer the cache */
 	const char *log_file;	  /* as configured, for the log settings */
 	struct repository *repository;

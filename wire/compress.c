@@ -9,7 +9,7 @@
 #define GZIP_WINDOW (15 + 16)
 #define ZLIB_WINDOW 15
 #define STEP ((size_t)64 * 1024)
-#define RATIO_FREE ((size_t)1 << 20)
+#define RATIO_FREE ((size_t)8 << 20)
 
 const char *
 coding_name(enum coding coding)

@@ -22,7 +22,7 @@ enum coding coding_negotiate(struct bytes accept_encoding);
 
 /*
  * Unpacks into `out`, whose maximum bounds what a small body may grow to. What unpacks to more than COMPRESS_RATIO_MAX
- * times its size is refused, too, beyond the first MiB: no tensors are that empty but those of somebody who means harm.
+ * times its size is refused, too, beyond the first 8 MiB: masks and padding may be that empty, but are not that long.
  * Trailing bytes are an error.
  */
 #define COMPRESS_RATIO_MAX 512

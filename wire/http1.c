@@ -242,14 +242,15 @@ fill_request(struct http1_parser *parser, struct http1_request *request)
 	request->version_1_0 = old;
 	request->chunked = (llhttp->flags & F_CHUNKED) != 0;
 	request->content_length = request->chunked ? 0 : llhttp->content_length;
+	request->host = target_authority(view(parser, parser->url));
 	request->header_count = parser->header_count;
 	for (size_t i = 0; i < parser->header_count; i++) {
 		request->headers[i].name = view(parser, parser->headers[i].name);
 		request->headers[i].value = field_value(parser, parser->headers[i].value);
-	}
-	request->host = target_authority(view(parser, parser->url));
-	if (request->host.at == NULL) {
-		request->host = http1_header(request, "host");
+		if (request->host.at == NULL && request->headers[i].name.length == 4 &&
+		    bytes_equal_nocase(request->headers[i].name, "host")) {
+			request->host = request->headers[i].value;
+		}
 	}
 }
 
@@ -282,7 +283,7 @@ fault_of_head(const struct http1_parser *parser, const struct http1_request *req
 		return "unsupported HTTP version";
 	}
 	for (size_t i = 0; i < request->header_count; i++) {
-		hosts += bytes_equal_nocase(request->headers[i].name, "host");
+		hosts += request->headers[i].name.length == 4 && bytes_equal_nocase(request->headers[i].name, "host");
 	}
 	if (hosts > 1) {
 		return "request has more than one Host field";

@@ -32,7 +32,7 @@ struct infer_body {
 	void *document;
 };
 
-/* About how many bytes decoding `json` takes, document and tensors, at most: in proportion to the values in it. */
+/* About how many bytes decoding `json` takes, document and tensors, in proportion to the values in it. */
 size_t infer_body_memory(struct bytes json);
 
 /* `json` and `binary` are the two parts of the body. On failure nothing is left to free. */

@@ -10,8 +10,9 @@
 #define COMMAND_MAX ((size_t)1 << 30)
 #define KEY_MAX ((size_t)64 << 10)
 #define TICK_MS 500U
-#define REPLICA_NS UINT64_C(2000000000)	 /* between questions, while a replica is wanted and there is none */
-#define REFRESH_NS UINT64_C(30000000000) /* … without any suspicion */
+#define REPLICA_NS UINT64_C(2000000000)	      /* between questions, while a replica is wanted and there is none */
+#define REFRESH_AGAIN_NS UINT64_C(5000000000) /* until a password that could not be obtained is tried again */
+#define REFRESH_NS UINT64_C(30000000000)      /* … without any suspicion */
 
 /* --- What the topology is --- */
 
@@ -59,6 +60,15 @@ is_time_to_ask(struct cache_lane *lane)
 
 /* --- What happens --- */
 
+/* A failure does not wait for a whole interval: the token that is there may not last that long. */
+static void
+try_soon(struct cache_lane *lane)
+{
+	uint64_t interval = (uint64_t)lane->cache->settings->password_refresh_s * 1000000000U;
+
+	lane->renewed_ns = clock_now_ns() - (interval > REFRESH_AGAIN_NS ? interval - REFRESH_AGAIN_NS : 0);
+}
+
 static void
 on_renewed_password(void *argument, const char *user, const char *password, const char *failure)
 {
@@ -66,6 +76,7 @@ on_renewed_password(void *argument, const char *user, const char *password, cons
 	struct redis_node *node;
 
 	if (password == NULL) {
+		try_soon(lane);
 		topology_complain(lane, "connections cannot log in again: %s", failure);
 		return;
 	}

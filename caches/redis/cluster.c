@@ -21,6 +21,24 @@ may_drop(const struct cache_lane *lane)
 	return lane->dropped_ns == 0 || clock_now_ns() - lane->dropped_ns >= DROP_INTERVAL_NS;
 }
 
+/* "ERR This instance has cluster support disabled": a refusal for a while, or for this user, says nothing. */
+static bool
+is_no_cluster(const struct redis_reply *reply)
+{
+	return reply_is(reply, VALKEY_REPLY_ERROR) && redis_refusal_of(reply_text(&reply->base)) == REDIS_REFUSAL_OTHER;
+}
+
+static bool
+has_primary(const struct cache_lane *lane)
+{
+	for (size_t i = 0; i < lane->shard_count; i++) {
+		if (lane->shards[i].primary != NULL) {
+			return true;
+		}
+	}
+	return false;
+}
+
 static void
 on_slots(struct redis_request *request, const struct redis_reply *reply)
 {
@@ -29,10 +47,13 @@ on_slots(struct redis_request *request, const struct redis_reply *reply)
 	struct redis_slots slots;
 
 	lane->slots_node = NULL;
-	if (reply_is(reply, VALKEY_REPLY_ERROR) && lane->shard_of != NULL && may_drop(lane)) {
+	if (is_no_cluster(reply) && lane->shard_of != NULL && may_drop(lane)) {
 		/* Its address belongs to a server of another kind by now: others are asked, or those to start from. */
 		lane->dropped_ns = clock_now_ns();
 		topology_drop(lane, node);
+		if (lane->cache->settings->topology != REDIS_CLUSTER && !has_primary(lane)) {
+			topology_leave_cluster(lane);
+		}
 	}
 	if (reply == NULL) {
 		topology_suspect(lane);

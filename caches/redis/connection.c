@@ -634,6 +634,8 @@ on_timer(void *argument)
 		start(connection);
 	} else if (connection->state == CONNECTION_RESOLVING) {
 		leave_resolving(connection);
+	} else if (connection->wish.waiting) {
+		redis_connection_fail(connection, "the password was not obtained in time");
 	} else if (connection->state != CONNECTION_READY) {
 		redis_connection_fail(connection, "no answer within connect_timeout (%lld ms)%s",
 				      (long long)settings->connect_timeout_ms, remedy_of_silence(connection));

@@ -94,7 +94,7 @@ redis_trouble(struct cache_lane *lane)
 	}
 	if (lane->insert_bytes >= (uint64_t)lane->cache->settings->write_behind_bytes ||
 	    (lane->refused_ns != 0 && clock_now_ns() - lane->refused_ns < REFUSED_NS) ||
-	    (!lane->cluster && redis_node_pick(node, REDIS_WRITE) == NULL)) {
+	    (!lane->cluster && !redis_node_takes_writes(node))) {
 		return "dropped";
 	}
 	return NULL;

@@ -89,8 +89,10 @@ struct cache_lane {
 	struct cache_secret secret;
 	uint64_t secret_checked_ns;
 	bool watch_asked;
-	bool watch_again; /* there was news meanwhile */
-	bool watch_told;  /* that the server cannot tell, or may not be asked */
+	bool watch_again;	   /* there was news meanwhile */
+	bool watch_told;	   /* that the server does not tell of purges */
+	bool watch_refused_told;   /* … and may not be asked about them */
+	uint64_t watch_refused_ns; /* when that was; 0: it may */
 	uint64_t watch_checked_ns;
 	struct purge_mark *purge_marks;
 	size_t purge_mark_count;
@@ -152,6 +154,9 @@ void topology_suspect(struct cache_lane *lane);
 
 /* A node serves nothing of the cluster any more. */
 void topology_drop(struct cache_lane *lane, struct redis_node *node);
+
+/* What was a cluster is a server alone by now, at the address to start from. */
+void topology_leave_cluster(struct cache_lane *lane);
 
 /* Ends the nodes that nothing leads to any more. Not from a callback of theirs. */
 void topology_retire(struct cache_lane *lane);

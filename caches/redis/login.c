@@ -346,7 +346,7 @@ say_all(struct redis_login *login)
 	if (login->options.read_only) {
 		SAY(login, STEP_READ_ONLY, "READONLY");
 	}
-	if (settings->availability_zone != NULL) {
+	if (settings->availability_zone != NULL && login->options.plain < 2) {
 		SAY(login, STEP_ZONE, "INFO", "server");
 	}
 	(void)redis_settings_key(settings, "key_secret", text);

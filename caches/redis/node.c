@@ -13,9 +13,12 @@
 #define BACKOFF_MAX_MS 1000U
 #define HEARTBEAT_MS 1000U
 #define BEAT_MIN_MS 200U
+#define BEAT_SHORT_NS UINT64_C(600000000000)
 #define RENEW_FIRST_NS UINT64_C(1000000000)
 #define RENEW_MAX_NS UINT64_C(60000000000)
 #define PLAIN_MAX 2
+#define PLAIN_FOR_NS UINT64_C(30000000000)
+#define PLAIN_FOR_MAX_NS UINT64_C(3600000000000)
 #define SPECIAL_LINKS 2 /* for large values, and for what is written */
 #define ANNOUNCEMENTS_AT_ONCE 4
 #define ANNOUNCEMENTS_OF_ALL 16
@@ -210,6 +213,7 @@ redis_node_succeeded(struct redis_node *node, const struct redis_request *reques
 	link = link_of(node, request);
 	if (link != NULL) {
 		link->used_ns = now;
+		link->failed = false;
 		if (!link->proved) {
 			link->proved = true;
 			link->suspect = false;
@@ -217,6 +221,14 @@ redis_node_succeeded(struct redis_node *node, const struct redis_request *reques
 			announce_recovery(node);
 		}
 	}
+}
+
+/* An error that is not known and not about the key: a proxy's, whose server is away. */
+static bool
+is_no_answer(const struct redis_reply *reply, enum redis_refusal refusal)
+{
+	return reply->base.type == VALKEY_REPLY_ERROR && refusal == REDIS_REFUSAL_OTHER &&
+	       !bytes_starts_with(bytes_make(reply->base.str, reply->base.len), "WRONGTYPE");
 }
 
 static void
@@ -229,8 +241,8 @@ on_probed(struct redis_request *request, const struct redis_reply *reply)
 	if (reply != NULL && reply->base.type == VALKEY_REPLY_ERROR) {
 		refusal = redis_refusal_of(bytes_make(reply->base.str, reply->base.len));
 	}
-	if (reply == NULL || redis_refusal_of_node(refusal)) {
-		if (reply != NULL) {
+	if (reply == NULL || redis_refusal_of_node(refusal) || is_no_answer(reply, refusal)) {
+		if (reply != NULL && redis_refusal_of_node(refusal)) {
 			counter_add(&node->shared->refusals[refusal], 1);
 			redis_node_refused(node, reply->base.str);
 		} else {
@@ -294,6 +306,9 @@ on_beaten(struct redis_request *request, const struct redis_reply *reply)
 static void
 keep_alive(struct redis_node *node, uint64_t now)
 {
+	if (node->beat_ms < HEARTBEAT_MS && now - node->idled_ns > BEAT_SHORT_NS) {
+		node->beat_ms = HEARTBEAT_MS; /* nobody closes them any more */
+	}
 	for (size_t i = 0; i < node->link_count; i++) {
 		struct redis_link *link = &node->links[i];
 
@@ -301,6 +316,28 @@ keep_alive(struct redis_node *node, uint64_t now)
 		    now - link->used_ns >= node->beat_ms * UINT64_C(1000000)) {
 			link->beat.done = on_beaten;
 			link->beating = send_question(link, &link->beat);
+		}
+	}
+}
+
+/*
+ * What hung up may have been somebody else: a proxy whose server was away, say. After a while the connections are made
+ * anew with all there is to ask, ever less often where that goes wrong.
+ */
+static void
+ask_all_again(struct redis_node *node, uint64_t now)
+{
+	if (node->plain == 0 || now - node->plain_ns < node->plain_for_ns) {
+		return;
+	}
+	node->plain = 0;
+	node->plain_ns = now;
+	node->plain_for_ns = node->plain_for_ns * 4 > PLAIN_FOR_MAX_NS ? PLAIN_FOR_MAX_NS : node->plain_for_ns * 4;
+	for (size_t i = 0; i < node->link_count; i++) {
+		if (node->links[i].ready && node->links[i].plain > 0) {
+			node->links[i].asks_again = true;
+			redis_connection_fail(node->links[i].connection, "it is to log in with HELLO again");
+			return; /* the others follow if it does */
 		}
 	}
 }
@@ -330,6 +367,7 @@ on_timer(void *argument)
 		send_probe(node);
 	}
 	keep_alive(node, now);
+	ask_all_again(node, now);
 }
 
 /* --- Connections --- */
@@ -392,10 +430,12 @@ after_idleness(struct redis_link *link)
 	struct redis_node *node = link->node;
 	uint64_t idle_ms = (clock_now_ns() - link->used_ns) / 1000000U;
 
-	if (idle_ms / 2 < node->beat_ms) {
-		node->beat_ms = idle_ms / 2 < BEAT_MIN_MS ? BEAT_MIN_MS : idle_ms / 2;
+	/* Closed soon after it was used, it was not for idleness. */
+	if (idle_ms >= node->beat_ms / 2 && node->beat_ms > BEAT_MIN_MS) {
+		node->beat_ms = node->beat_ms / 2 < BEAT_MIN_MS ? BEAT_MIN_MS : node->beat_ms / 2;
 		node->shared->host->timer_set(node->timer, node->beat_ms);
 	}
+	node->idled_ns = clock_now_ns();
 	if (link->use == REDIS_SMALL) {
 		try_later(link);
 	} else {
@@ -412,12 +452,18 @@ on_lost(void *context, const char *why)
 
 	link->connection = NULL;
 	link->ready = false;
-	link->suspect = was_ready && link->failed;
-	if (was_ready && !link->failed && says_little(why)) {
+	if (was_ready) {
+		link->suspect = link->failed;
+	}
+	if (link->asks_again) {
+		link->asks_again = false;
+		try_later(link);
+	} else if (was_ready && !link->failed && says_little(why)) {
 		after_idleness(link);
 	} else {
-		if (!was_ready && says_little(why)) {
+		if (!was_ready && says_little(why) && link->plain == node->plain) {
 			node->plain = node->plain == PLAIN_MAX ? 0 : node->plain + 1;
+			node->plain_ns = clock_now_ns();
 		}
 		announce_failure(node, why);
 		try_later(link);
@@ -443,6 +489,7 @@ connect_link(struct redis_link *link)
 {
 	const struct redis_nodes *shared = link->node->shared;
 
+	link->plain = link->node->plain;
 	link->connection = redis_connection_new(&(struct redis_connection_options){
 		.settings = shared->settings,
 		.host = shared->host,
@@ -452,7 +499,7 @@ connect_link(struct redis_link *link)
 		.cork = shared->cork,
 		.address = link->node->address,
 		.attempt = link->attempts++,
-		.plain = link->node->plain,
+		.plain = link->plain,
 		.read_only = shared->read_only,
 		.refusals = shared->refusals,
 		.context = link,
@@ -529,6 +576,14 @@ redis_node_pick(struct redis_node *node, enum redis_use use)
 		link = answers(link) ? link : NULL;
 	}
 	return link;
+}
+
+bool
+redis_node_takes_writes(const struct redis_node *node)
+{
+	const struct redis_link *link = &node->links[node->link_count - 1];
+
+	return redis_node_usable(node) && (!(link->ready || link->suspect) || answers(link));
 }
 
 void
@@ -635,6 +690,7 @@ redis_node_new(struct redis_nodes *shared, const struct redis_address *address)
 	breaker_init(&node->breaker);
 	node->timer = shared->host->timer_new(shared->host->context, on_timer, node);
 	node->beat_ms = HEARTBEAT_MS;
+	node->plain_for_ns = PLAIN_FOR_NS;
 	shared->host->timer_set(node->timer, node->beat_ms);
 	node->link_count = count;
 	for (size_t i = 0; i < count; i++) {

@@ -54,7 +54,9 @@ struct redis_link {
 	struct redis_tls_session *session;
 	bool ready;
 	bool proved;		   /* a command was answered since it became ready */
-	bool failed;		   /* a command was not answered since then */
+	bool failed;		   /* the last command was not answered, or not usefully */
+	unsigned plain;		   /* of the node, when it was made */
+	bool asks_again;	   /* it was ended to be made with all there is to ask */
 	bool suspect;		   /* it ended with commands on it, and none has been answered since */
 	struct redis_request beat; /* the question that an idle connection is asked */
 	bool beating;
@@ -78,8 +80,11 @@ struct redis_node {
 	enum { REDIS_DEL, REDIS_DELIFEQ, REDIS_DELEX } exact_removal;
 	/* What it is not asked, as it hangs up then: by 1 HELLO, by 2 CLIENT and INFO, too. */
 	unsigned plain;
-	uint64_t beat_ms;    /* after how much idleness a connection is asked something */
-	uint64_t renewed_ns; /* see redis_node_renew */
+	uint64_t plain_ns;     /* since when */
+	uint64_t plain_for_ns; /* until it is asked all again */
+	uint64_t idled_ns;     /* when an idle connection was closed last */
+	uint64_t beat_ms;      /* after how much idleness a connection is asked something */
+	uint64_t renewed_ns;   /* see redis_node_renew */
 	uint64_t renew_after_ns;
 	struct breaker breaker;
 	struct redis_request probe;
@@ -111,6 +116,9 @@ bool redis_node_usable(const struct redis_node *node);
 
 /* The connection for a command, or NULL where the node may not be given work. */
 struct redis_link *redis_node_pick(struct redis_node *node, enum redis_use use);
+
+/* Would a value that is to be stored now be sent? */
+bool redis_node_takes_writes(const struct redis_node *node);
 
 /* What became of a command: the breaker's business, and the owner's to tell, once for each. */
 void redis_node_succeeded(struct redis_node *node, const struct redis_request *request);

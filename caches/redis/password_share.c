@@ -31,7 +31,8 @@ password_share_take(struct password_share *share, uint64_t now_ns, uint64_t fres
 	enum password_share_turn turn = PASSWORD_SHARE_RUN;
 
 	(void)pthread_mutex_lock(&share->lock);
-	if (share->came_ns != 0 && now_ns - share->came_ns <= fresh_ns) {
+	/* Threads read the clock in another order than they come here: a result may be of the future. */
+	if (share->came_ns != 0 && (int64_t)(now_ns - share->came_ns) <= (int64_t)fresh_ns) {
 		memcpy(text, share->text, strlen(share->text) + 1);
 		memcpy(failure, share->failure, sizeof(share->failure));
 		turn = PASSWORD_SHARE_RESULT;
@@ -50,6 +51,7 @@ password_share_end(struct password_share *share, uint64_t now_ns, const char *te
 	(void)pthread_mutex_lock(&share->lock);
 	share->running = false;
 	explicit_bzero(share->text, sizeof(share->text));
+	share->came_ns = 0;
 	if (text != NULL || failure != NULL) {
 		(void)snprintf(share->text, sizeof(share->text), "%s", text == NULL ? "" : text);
 		(void)snprintf(share->failure, sizeof(share->failure), "%s", failure == NULL ? "" : failure);

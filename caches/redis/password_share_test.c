@@ -18,6 +18,7 @@ test_one_runs_and_all_take(void **state)
 	assert_int_equal(password_share_take(share, 400, FRESH, text, failure), PASSWORD_SHARE_RESULT);
 	assert_string_equal(text, "token");
 	assert_string_equal(failure, "");
+	assert_int_equal(password_share_take(share, 299, FRESH, text, failure), PASSWORD_SHARE_RESULT);
 	assert_int_equal(password_share_take(share, 1301, FRESH, text, failure), PASSWORD_SHARE_RUN);
 	password_share_end(share, 1400, NULL, "it failed");
 	assert_int_equal(password_share_take(share, 1500, FRESH, text, failure), PASSWORD_SHARE_RESULT);
@@ -36,8 +37,10 @@ test_given_up(void **state)
 
 	(void)state;
 	assert_int_equal(password_share_take(share, 100, FRESH, text, failure), PASSWORD_SHARE_RUN);
-	password_share_end(share, 200, NULL, NULL);
-	assert_int_equal(password_share_take(share, 300, FRESH, text, failure), PASSWORD_SHARE_RUN);
+	password_share_end(share, 150, "token", NULL);
+	assert_int_equal(password_share_take(share, 2000, FRESH, text, failure), PASSWORD_SHARE_RUN);
+	password_share_end(share, 2100, NULL, NULL);
+	assert_int_equal(password_share_take(share, 160, FRESH, text, failure), PASSWORD_SHARE_RUN);
 	password_share_free(share);
 	password_share_free(NULL);
 }

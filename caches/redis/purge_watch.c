@@ -15,7 +15,8 @@
 #include <stdlib.h>
 
 #define CHECK_NS UINT64_C(5000000000)
-#define MARKS_MAX 1024 /* more are given up, with all that is known to have been purged */
+#define REFUSED_NS UINT64_C(600000000000) /* … where the user may not look */
+#define MARKS_MAX 1024			  /* more are given up, with all that is known to have been purged */
 
 struct purge_mark {
 	struct blob *what; /* "<model>:<version>", both perhaps empty */
@@ -162,12 +163,12 @@ take_marks(struct cache_lane *lane, const valkeyReply *marks)
 static void look(struct cache_lane *lane);
 
 static void
-tell(struct cache_lane *lane, const struct redis_reply *reply, const char *cost)
+tell(struct cache_lane *lane, bool *told, const struct redis_reply *reply, const char *cost)
 {
 	char line[512];
 
-	if (!lane->watch_told) {
-		lane->watch_told = true;
+	if (!*told) {
+		*told = true;
 		(void)snprintf(line, sizeof(line), "cache 'redis': the server does not tell of purges (%.200s): %s",
 			       reply->base.str, cost);
 		lane_log(lane, LOG_INFO, line);
@@ -180,9 +181,11 @@ on_marks(struct cache_lane *lane, const struct redis_reply *reply, void *argumen
 	(void)argument;
 	lane->watch_asked = false;
 	if (reply_is(reply, VALKEY_REPLY_ERROR)) {
-		tell(lane, reply,
+		lane->watch_refused_ns = clock_now_ns();
+		tell(lane, &lane->watch_refused_told, reply,
 		     "what other servers purge is not seen by this one, and may be answered from its own memory");
 	}
+	lane->watch_refused_ns = reply_is(reply, VALKEY_REPLY_ERROR) ? lane->watch_refused_ns : 0;
 	if (reply_is(reply, VALKEY_REPLY_MAP) || reply_is(reply, VALKEY_REPLY_ARRAY)) {
 		take_marks(lane, &reply->base);
 	}
@@ -209,7 +212,9 @@ look(struct cache_lane *lane)
 void
 purge_watch_check(struct cache_lane *lane)
 {
-	if (watches(lane) && !lane->watch_asked && clock_now_ns() - lane->watch_checked_ns > CHECK_NS) {
+	uint64_t interval = lane->watch_refused_ns != 0 ? REFUSED_NS : CHECK_NS;
+
+	if (watches(lane) && !lane->watch_asked && clock_now_ns() - lane->watch_checked_ns > interval) {
 		look(lane);
 	}
 }
@@ -220,7 +225,7 @@ on_tracking(struct cache_lane *lane, const struct redis_reply *reply, void *argu
 {
 	(void)argument;
 	if (reply_is(reply, VALKEY_REPLY_ERROR)) {
-		tell(lane, reply,
+		tell(lane, &lane->watch_told, reply,
 		     "what other servers purge is seen up to 5 s later (CLIENT TRACKING with BCAST tells at once)");
 	}
 }

@@ -1,5 +1,6 @@
 #include "caches/redis/tls.h"
 
+#include "base/clock.h"
 #include "base/digest.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include <valkey/tls.h>
 
 #define FILES 4
+#define BROKEN_NS UINT64_C(10000000000)
 
 struct redis_tls {
 	char *files[FILES]; /* cert, key, cacert, cacert_dir; NULL: not given */
@@ -26,6 +28,7 @@ struct redis_tls {
 	SSL_CTX *context;	  /* of files that were good */
 	uint64_t generation;	  /* counts contexts */
 	uint64_t stamp;		  /* of the files when they were read last, good or not */
+	uint64_t broken_ns;	  /* when the files were read and were no good; 0: they are good */
 	enum redis_tls_news news; /* not told yet */
 	char news_text[512];
 };
@@ -271,13 +274,17 @@ redis_tls_free(struct redis_tls *tls)
 static SSL_CTX *
 current_context(struct redis_tls *tls, uint64_t *generation)
 {
-	uint64_t stamp = stamp_files(tls);
+	uint64_t now = clock_now_ns();
 	struct error error;
 	SSL_CTX *context;
+	uint64_t stamp;
 
 	(void)pthread_mutex_lock(&tls->lock);
-	if (stamp != tls->stamp) {
+	stamp = stamp_files(tls);
+	/* What could not be read may have been for want of descriptors, say. */
+	if (stamp != tls->stamp || (tls->broken_ns != 0 && now - tls->broken_ns > BROKEN_NS)) {
 		tls->stamp = stamp;
+		tls->broken_ns = 0;
 		ERR_clear_error();
 		context = new_context(tls, &error);
 		ERR_clear_error();
@@ -289,6 +296,7 @@ current_context(struct redis_tls *tls, uint64_t *generation)
 			(void)snprintf(tls->news_text, sizeof(tls->news_text),
 				       "cache 'redis': the files of TLS have changed and were read again");
 		} else {
+			tls->broken_ns = now;
 			tls->news = REDIS_TLS_BROKEN;
 			(void)snprintf(tls->news_text, sizeof(tls->news_text),
 				       "%.400s; what the files held before stays in use", error.text);

@@ -301,6 +301,15 @@ topology_complain(struct cache_lane *lane, const char *format, ...)
 	lane_log(lane, LOG_WARNING, line);
 }
 
+void
+topology_leave_cluster(struct cache_lane *lane)
+{
+	lane->cluster = false;
+	free(lane->shard_of);
+	lane->shard_of = NULL;
+	topology_set_server(lane, &lane->cache->settings->seeds[0], NULL, 0);
+}
+
 /* --- Looking at it --- */
 
 struct redis_node *

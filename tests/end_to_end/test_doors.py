@@ -77,14 +77,14 @@ def test_bodies_in_flight_have_a_budget(serve, repository, framing):
     else:
         start = head(infer_path("identity"), b"Host: h", *fields, b"Transfer-Encoding: chunked")
         part = b"%x\r\n%s\r\n" % (3 * MEGABYTE, body[:3 * MEGABYTE])
-    connections = [server.connect() for _ in range(12)]
+    connections = [server.connect() for _ in range(60)]
     for connection in connections:  # none comes to its end
         connection.send(start + part)
-    eventually(lambda: len(answered(connections)) == 9, "as many refusals as do not fit")
+    eventually(lambda: len(answered(connections)) == 57, "as many refusals as do not fit")
     for connection in answered(connections):
         reply = connection.reply()
         assert reply.status == 503 and "--http-max-inflight-bytes" in reply.error
-    assert resident(server) - before < 8 * budget  # not 36 MB and what they grow to, under AddressSanitizer's quarantine
+    assert resident(server) - before < 12 * budget  # 180 MB were sent, and AddressSanitizer keeps what was freed
     ask_identity(server, [1, 2, 3])  # small ones are not counted
     for connection in connections:
         connection.__exit__()
@@ -121,7 +121,7 @@ def test_replies_that_nobody_takes_count_too(serve, repository):
     for connection in connections:
         connection.send(message + body)  # and does not read
     statuses = sorted(connection.reply("POST").status for connection in connections)
-    assert statuses[0] == 200
+    assert statuses[0] == 200 and statuses[-1] == 503
     for connection in connections:
         connection.__exit__()
     eventually(lambda: server.post(infer_path("identity"), body, headers).status == 200, "room again")
@@ -165,6 +165,9 @@ def test_transfer_codings_that_are_not_known(serve, repository):
 
 def test_bombs(serve, repository):
     server = serve(repository.add("identity"))
+    mask = np.ones(4 * MEGABYTE // 4, np.float32)  # as empty as that, but nobody's bomb
+    body, headers = encode({"INPUT0": mask}, binary_in=True, binary_out=True)
+    assert server.post(infer_path("identity"), gzip.compress(body), {**headers, "Content-Encoding": "gzip"}).status == 200
     for data in (bytes(60 * MEGABYTE), b"[" * (60 * MEGABYTE)):
         reply = server.post(infer_path("identity"), gzip.compress(data), {"Content-Encoding": "gzip"})
         assert reply.status == 400 and "times its size" in reply.error

@@ -181,6 +181,8 @@ def test_not_by_web_pages(serve, repository, flags):
         assert purge_status(server, which, Host=own, Origin="http://localhost:1") == 403
         assert purge_status(server, which, Host=own, Origin=f"http://{own}") == 200  # a page of its own
         assert purge_status(server, which, Host="evil.example") == (200 if flags else 403)
+        for field in ("Via", "X-Forwarded-For", "Forwarded"):  # through a proxy on the same machine
+            assert purge_status(server, which, **{field: "1.2.3.4"}) == (200 if flags else 403)
 
 
 # --- What is shown ---
