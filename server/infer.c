@@ -22,7 +22,7 @@ struct inference {
 	struct buf unpacked;	 /* a body that came compressed */
 	uint64_t start_ns;	 /* for the log; 0: it is not told */
 	enum coding reply_coding;
-	bool coding_unknown; /* of the request's body */
+	enum coding coding;  /* of the request's body */
 	enum status decoded; /* where it failed, request.error says why; the same of `encoded` */
 
 	/* The reply, made on the loop or on a worker. */
@@ -71,7 +71,7 @@ fail(struct inference *inference, const struct error *error)
 
 	log_request(inference, reply_http_status(error->status));
 	inference_fini(inference);
-	if (inference->coding_unknown) {
+	if (inference->coding == CODING_UNKNOWN) {
 		headers = bytes_text("Accept-Encoding: gzip, deflate\r\n");
 	}
 	reply_http_error_with(inference->exchange, reply_http_status(error->status), error->text, headers);
@@ -364,21 +364,18 @@ static enum status
 unpack_body(struct inference *inference, struct bytes *body, struct error *error)
 {
 	struct exchange *exchange = inference->exchange;
-	struct bytes name = http1_header(&exchange->head, "content-encoding");
-	enum coding coding = coding_from_name(name);
 	enum status status;
 
-	if (coding == CODING_UNKNOWN) {
-		inference->coding_unknown = true;
+	if (inference->coding == CODING_UNKNOWN) {
 		return error_set(error, STATUS_UNSUPPORTED, "Unsupported compression type");
 	}
-	if (coding == CODING_IDENTITY) {
+	if (inference->coding == CODING_IDENTITY) {
 		inference->request.body = exchange->body_block;
 		*body = exchange->body;
 		return STATUS_OK;
 	}
 	buf_init(&inference->unpacked, exchange->options->max_input_bytes);
-	status = decompress(coding, exchange->body, &inference->unpacked, error);
+	status = decompress(inference->coding, exchange->body, &inference->unpacked, error);
 	*body = buf_bytes(&inference->unpacked);
 	return status == STATUS_OK ? charge(inference, body->length, error) : status;
 }
@@ -714,15 +711,16 @@ infer_worked(struct exchange *exchange)
 
 /* Is reading it more than the loop has time for? Then its size, else 0. */
 static size_t
-decoding_size(const struct exchange *exchange, const struct model *model)
+decoding_size(const struct exchange *exchange, enum coding coding, const struct model *model)
 {
 	uint64_t json = exchange->body.length;
 	uint64_t stated;
 
-	if (coding_from_name(http1_header(&exchange->head, "content-encoding")) != CODING_IDENTITY) {
+	if (coding != CODING_IDENTITY) {
 		return exchange->body.length;
 	}
-	if (http1_number(http1_header(&exchange->head, "inference-header-content-length"), &stated) && stated < json) {
+	if (json > EXCHANGE_LONG &&
+	    http1_number(http1_header(&exchange->head, "inference-header-content-length"), &stated) && stated < json) {
 		/* A raw body is used as it is, but for texts, which are copied. */
 		bool copied = stated == 0 && model->config.inputs[0].datatype == DATATYPE_BYTES;
 
@@ -761,8 +759,9 @@ handle_infer(struct exchange *exchange)
 	inference->request.error = failure;
 	inference->request.done = on_answer;
 	inference->start_ns = log_enabled(LOG_VERBOSE) ? clock_now_ns() : 0;
+	inference->coding = coding_from_name(http1_header(&exchange->head, "content-encoding"));
 	inference->reply_coding = coding_negotiate(http1_header(&exchange->head, "accept-encoding"));
-	size = decoding_size(exchange, model);
+	size = decoding_size(exchange, inference->coding, model);
 	if (size > 0) {
 		(void)model_ref(model);
 		exchange_work(exchange, size, decode_long, infer_worked);

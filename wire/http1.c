@@ -390,9 +390,13 @@ http1_reason(const struct http1_parser *parser)
 struct bytes
 http1_header(const struct http1_request *request, const char *name)
 {
+	size_t length = strlen(name);
+
 	for (size_t i = 0; i < request->header_count; i++) {
-		if (bytes_equal_nocase(request->headers[i].name, name)) {
-			return request->headers[i].value;
+		const struct http1_header *header = &request->headers[i];
+
+		if (header->name.length == length && strncasecmp((const char *)header->name.at, name, length) == 0) {
+			return header->value;
 		}
 	}
 	return bytes_make(NULL, 0);
