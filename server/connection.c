@@ -19,6 +19,7 @@
 /* Seconds without a byte: between requests, inside one, and while the peer does not take its reply. */
 #define IDLE_LIMIT 600
 #define STALL_LIMIT 60
+#define STOPPING_LIMIT 5 /* while the server stops, which nobody is to hold up */
 #define LINGER_LIMIT 5
 
 /* A head has to come within STALL_LIMIT as a whole; a body or a reply gets as many seconds more as it has SLOWEST
@@ -685,6 +686,7 @@ connection_sweep(struct connection *connection)
 {
 	unsigned silent = connection->lane->ticks - connection->active_tick;
 	unsigned phase = connection->lane->ticks - connection->phase_tick;
+	unsigned stall = connection->lane->stopping ? STOPPING_LIMIT : STALL_LIMIT;
 
 	switch (connection->state) {
 	case HANDLING:
@@ -705,7 +707,7 @@ connection_sweep(struct connection *connection)
 	default:
 		break;
 	}
-	if (silent <= STALL_LIMIT && phase <= STALL_LIMIT + phase_bytes(connection) / SLOWEST &&
+	if (silent <= stall && phase <= STALL_LIMIT + phase_bytes(connection) / SLOWEST &&
 	    !holds_scarce_memory(connection, phase)) {
 		return;
 	}

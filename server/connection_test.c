@@ -355,6 +355,22 @@ test_chunks_behind_a_long_head(void **state)
 	assert_int_equal(test->body, 2);
 }
 
+/* Nobody holds up the end with a request that does not come to its own. */
+static void
+test_a_body_that_stops_while_the_server_does(void **state)
+{
+	(void)state;
+	say(HEAD("Content-Length: 30000\r\n") "the beginning");
+	test->lane.stopping = true;
+	test->lane.stopped = stop;
+	pass(5);
+	assert_string_equal(hear(), "");
+	pass(1);
+	assert_heard("408");
+	assert_null(connection());
+	test->lane.stopping = false;
+}
+
 static void
 test_idle(void **state)
 {
@@ -413,6 +429,7 @@ main(void)
 		TEST(test_a_long_body_where_memory_is_scarce),
 		TEST(test_a_body_that_moves),
 		TEST(test_chunks_behind_a_long_head),
+		TEST(test_a_body_that_stops_while_the_server_does),
 		TEST(test_idle),
 		TEST(test_a_long_run),
 		TEST(test_a_reply_that_is_not_taken),

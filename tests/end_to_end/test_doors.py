@@ -67,7 +67,8 @@ def test_an_announced_json_header_is_no_way_around_the_limit(serve, repository):
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_bodies_in_flight_have_a_budget(serve, repository, framing):
     budget = 10 * MEGABYTE  # three of the parts below
-    server = serve(repository.add("identity"), "--threads=1", f"--http-max-inflight-bytes={budget}", "--cache-config=none")
+    server = serve(repository.add("identity"), "--threads=1", f"--http-max-inflight-bytes={budget}", "--cache-config=none",
+                   program=RELEASE / "hippocamp")  # sanitizers keep what was freed
     before = resident(server)
     body, headers = encode({"INPUT0": np.zeros(MEGABYTE, np.float32)}, binary_in=True, binary_out=True)
     fields = [f"{name}: {value}".encode() for name, value in headers.items() if name.lower() != "content-length"]
@@ -84,7 +85,8 @@ def test_bodies_in_flight_have_a_budget(serve, repository, framing):
     for connection in answered(connections):
         reply = connection.reply()
         assert reply.status == 503 and "--http-max-inflight-bytes" in reply.error
-    assert resident(server) - before < 12 * budget  # 180 MB were sent, and AddressSanitizer keeps what was freed
+    # 180 MB were sent; blocks lie idle for some seconds.
+    eventually(lambda: resident(server) - before < 3 * budget, "no more memory than the budget and what is around it")
     ask_identity(server, [1, 2, 3])  # small ones are not counted
     for connection in connections:
         connection.__exit__()
