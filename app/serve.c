@@ -11,6 +11,7 @@
 #include "base/machine.h"
 #include "base/version.h"
 #include "inference/model_table.h"
+#include "loop/socket.h"
 #include "loop/thread.h"
 #include "server/server.h"
 #include "wire/model_config.h"
@@ -204,6 +205,16 @@ check_repositories(const struct serve_settings *settings, struct error *error)
 	return STATUS_OK;
 }
 
+/* That of HTTP, but a Unix socket is one port's. */
+static const char *
+metrics_address(const struct serve_settings *settings)
+{
+	if (settings->metrics_address != NULL) {
+		return settings->metrics_address;
+	}
+	return socket_unix_path(settings->http_address) != NULL ? "127.0.0.1" : settings->http_address;
+}
+
 static void
 fill_server_options(struct app *app)
 {
@@ -216,8 +227,7 @@ fill_server_options(struct app *app)
 		.http_port = (uint16_t)settings->http_port,
 		.allow_http = settings->allow_http,
 		.reuse_http_port = settings->reuse_http_port,
-		.metrics_address =
-			settings->metrics_address != NULL ? settings->metrics_address : settings->http_address,
+		.metrics_address = metrics_address(settings),
 		.metrics_port = (uint16_t)settings->metrics_port,
 		.allow_metrics = settings->allow_metrics,
 		.max_input_bytes = (size_t)settings->http_max_input_size,
@@ -319,6 +329,16 @@ describe_caching(struct app *app, char *text, size_t size)
 }
 
 static void
+say_service(const char *name, const char *address, uint16_t port)
+{
+	if (socket_unix_path(address) != NULL) {
+		log_info("Started %s at %s", name, address);
+	} else {
+		log_info("Started %s at %s:%u", name, address, port);
+	}
+}
+
+static void
 say_started(struct app *app, uint64_t start_ns)
 {
 	const struct server_options *options = &app->server_options;
@@ -327,11 +347,10 @@ say_started(struct app *app, uint64_t start_ns)
 	char caching[64] = "";
 
 	if (options->allow_http) {
-		log_info("Started HTTPService at %s:%u", options->http_address, server_http_port(app->server));
+		say_service("HTTPService", options->http_address, server_http_port(app->server));
 	}
 	if (options->allow_metrics) {
-		log_info("Started Metrics Service at %s:%u", options->metrics_address,
-			 server_metrics_port(app->server));
+		say_service("Metrics Service", options->metrics_address, server_metrics_port(app->server));
 	}
 	if (app->cache != NULL) {
 		app->cache->ops->describe(app->cache->store, cache, sizeof(cache));

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -9,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define BACKLOG 4096
@@ -67,17 +70,111 @@ open_listener(const char *address, uint16_t port, bool share, struct error *erro
 	return fd;
 }
 
+/* --- Unix sockets --- */
+
+#define UNIX_PREFIX "unix:"
+
+const char *
+socket_unix_path(const char *address)
+{
+	return strncmp(address, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0 ? address + strlen(UNIX_PREFIX) : NULL;
+}
+
+static enum status
+unix_address(const char *path, struct sockaddr_un *address, struct error *error)
+{
+	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (*path == '\0' || strlen(path) >= sizeof(address->sun_path)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "cannot listen on 'unix:%s': the path must have 1 to %zu bytes", path,
+				 sizeof(address->sun_path) - 1);
+	}
+	memcpy(address->sun_path, path, strlen(path) + 1);
+	return STATUS_OK;
+}
+
+/* Does somebody listen there? What nobody listens at any more is in the way, and goes. */
+static enum status
+clear_unix(const char *path, struct error *error)
+{
+	struct sockaddr_un address;
+	struct stat found;
+	int fd;
+	bool taken;
+
+	if (unix_address(path, &address, error) != STATUS_OK) {
+		return error->status;
+	}
+	if (lstat(path, &found) != 0) {
+		return STATUS_OK;
+	}
+	if (!S_ISSOCK(found.st_mode)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "cannot listen on 'unix:%s': there is a file of that name", path);
+	}
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	taken = fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 || errno != ECONNREFUSED;
+	if (fd >= 0) {
+		(void)close(fd);
+	}
+	if (taken) {
+		return error_set(error, STATUS_UNAVAILABLE, "Socket 'unix:%s' already in use", path);
+	}
+	(void)unlink(path);
+	return STATUS_OK;
+}
+
+static int
+listen_unix(const char *path, struct error *error)
+{
+	struct sockaddr_un address;
+	int fd;
+
+	if (clear_unix(path, error) != STATUS_OK || unix_address(path, &address, error) != STATUS_OK) {
+		return -1;
+	}
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 || listen(fd, BACKLOG) != 0) {
+		(void)error_set(error, STATUS_UNAVAILABLE, "cannot listen on 'unix:%s': %s", path, strerror(errno));
+		if (fd >= 0) {
+			(void)close(fd);
+		}
+		return -1;
+	}
+	return fd;
+}
+
+/* --- Both --- */
+
+int
+socket_share(int listener, struct error *error)
+{
+	int fd = fcntl(listener, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0) {
+		(void)error_set(error, STATUS_UNAVAILABLE, "cannot share a listening socket: %s", strerror(errno));
+	}
+	return fd;
+}
+
 int
 socket_listen(const char *address, uint16_t port, struct error *error)
 {
+	if (socket_unix_path(address) != NULL) {
+		return listen_unix(socket_unix_path(address), error);
+	}
 	return open_listener(address, port, true, error);
 }
 
 enum status
 socket_check_free(const char *address, uint16_t port, struct error *error)
 {
-	int fd = open_listener(address, port, false, error);
+	int fd;
 
+	if (socket_unix_path(address) != NULL) {
+		return clear_unix(socket_unix_path(address), error);
+	}
+	fd = open_listener(address, port, false, error);
 	if (fd < 0) {
 		return error->status;
 	}
@@ -106,6 +203,9 @@ socket_is_loopback(int fd)
 	if (getsockname(fd, (struct sockaddr *)&address, &length) != 0) {
 		return false;
 	}
+	if (address.ss_family == AF_UNIX) {
+		return true;
+	}
 	if (address.ss_family == AF_INET) {
 		return ntohl(((struct sockaddr_in *)&address)->sin_addr.s_addr) >> 24 == 127;
 	}
@@ -119,7 +219,7 @@ socket_port(int fd)
 	struct sockaddr_storage address = {0};
 	socklen_t length = sizeof(address);
 
-	if (getsockname(fd, (struct sockaddr *)&address, &length) != 0) {
+	if (getsockname(fd, (struct sockaddr *)&address, &length) != 0 || address.ss_family == AF_UNIX) {
 		return 0;
 	}
 	return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port

@@ -19,6 +19,8 @@ struct server {
 	size_t lane_count;
 	int *http_listeners; /* one a lane: the kernel spreads connections over them */
 	int metrics_listener;
+	bool http_listens; /* so that a Unix socket is ours to remove */
+	bool metrics_listens;
 	struct server_port http;
 	struct server_port metrics;
 	struct budget bodies; /* in flight */
@@ -71,7 +73,10 @@ open_http(struct server *server, struct error *error)
 	enum status status = STATUS_OK;
 
 	for (size_t i = 0; i < server->lane_count && status == STATUS_OK; i++) {
-		server->http_listeners[i] = socket_listen(options->http_address, port, error);
+		bool shares = i > 0 && socket_unix_path(options->http_address) != NULL;
+
+		server->http_listeners[i] = shares ? socket_share(server->http_listeners[0], error)
+						   : socket_listen(options->http_address, port, error);
 		if (server->http_listeners[i] < 0) {
 			status = error->status;
 		} else {
@@ -81,6 +86,7 @@ open_http(struct server *server, struct error *error)
 	if (status != STATUS_OK) {
 		return not_started(error, "HTTP");
 	}
+	server->http_listens = true;
 	server->http = (struct server_port){.route = http_route,
 					    .address = options->http_address,
 					    .cache_admin = cache_admin_of(options, server->http_listeners[0])};
@@ -96,10 +102,18 @@ open_metrics(struct server *server, struct error *error)
 	if (server->metrics_listener < 0) {
 		return not_started(error, "Metrics");
 	}
+	server->metrics_listens = true;
 	server->metrics = (struct server_port){.route = metrics_route,
 					       .address = options->metrics_address,
 					       .cache_admin = cache_admin_of(options, server->metrics_listener)};
 	return STATUS_OK;
+}
+
+/* Port 0 is free, whichever it will be. */
+static bool
+is_checked(const char *address, uint16_t port)
+{
+	return port != 0 || socket_unix_path(address) != NULL;
 }
 
 enum status
@@ -107,13 +121,13 @@ server_check_ports(const struct server_options *options, struct error *error)
 {
 	enum status status = STATUS_OK;
 
-	if (options->allow_http && !options->reuse_http_port && options->http_port != 0) {
+	if (options->allow_http && !options->reuse_http_port && is_checked(options->http_address, options->http_port)) {
 		status = socket_check_free(options->http_address, options->http_port, error);
 		if (status != STATUS_OK) {
 			return not_started(error, "HTTP");
 		}
 	}
-	if (options->allow_metrics && options->metrics_port != 0) {
+	if (options->allow_metrics && is_checked(options->metrics_address, options->metrics_port)) {
 		status = socket_check_free(options->metrics_address, options->metrics_port, error);
 		if (status != STATUS_OK) {
 			return not_started(error, "Metrics");
@@ -131,9 +145,23 @@ close_listener(int *listener)
 	}
 }
 
+static void
+remove_unix(const char *address)
+{
+	if (socket_unix_path(address) != NULL) {
+		(void)unlink(socket_unix_path(address));
+	}
+}
+
 void
 server_free(struct server *server)
 {
+	if (server->http_listens) {
+		remove_unix(server->options->http_address);
+	}
+	if (server->metrics_listens) {
+		remove_unix(server->options->metrics_address);
+	}
 	for (size_t i = 0; i < server->lane_count; i++) {
 		close_listener(&server->http_listeners[i]);
 	}

@@ -5,11 +5,13 @@ import os
 import re
 import signal
 import socket
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
-from support import (LOCAL, PATIENCE, ask_delay, ask_identity, ask_scale, ask_simple, encode, eventually,
+from support import (LOCAL, PATIENCE, Server, ask_delay, ask_identity, ask_scale, ask_simple, encode, eventually,
                      infer_path, request_bytes, run_program, tensor)
 from traffic import cache_status, put
 
@@ -406,3 +408,51 @@ def test_a_bad_model_ends_the_start_in_one_line(repository):
     (folder / "config.pbtxt").write_text('name: "bad"\nplatfrm: "onnxruntime_onnx"\n')
     (text,) = [line for line in refuses(repository).splitlines() if line.startswith("E")]
     assert "config.pbtxt:2:" in text and 'did you mean \\"platform\\"?' in text and "--exit-on-error=false" in text
+
+
+def over_unix(path, request=b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PATIENCE)
+        connection.connect(str(path))
+        connection.sendall(request)
+        return connection.recv(1000)
+
+
+@pytest.fixture
+def short(tmp_path):
+    """A short path, as those of Unix sockets have to be."""
+    with tempfile.TemporaryDirectory(prefix="hc") as folder:
+        yield Path(folder, "http.sock")
+
+
+def unix_server(repository, path, *arguments):
+    return Server(f"--model-repository={repository.path}", f"--http-address=unix:{path}", "--metrics-port=0", "--threads=3",
+                  *arguments)
+
+
+def test_a_unix_socket(repository, short):
+    repository.add("simple")
+    for _ in range(2):  # the second finds what the first, which is killed, has left
+        server = unix_server(repository, short)
+        assert server.wait_log(r"Started HTTPService at unix:\S+http.sock") and server.wait_log(r"Metrics Service at 127.0.0.1:")
+        for _ in range(20):
+            assert over_unix(short).startswith(b"HTTP/1.1 200")
+        purge = b"POST /v2/cache/purge HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
+        assert over_unix(short, purge).startswith(b"HTTP/1.1 200")
+        if not server.lines("already"):
+            again = unix_server(repository, short)
+            assert again.wait() == 1 and again.lines("already in use")
+        server.process.kill()
+        server.wait()
+        assert short.exists()
+    server = unix_server(repository, short)
+    server.wait_log("is ready")
+    server.stop()
+    assert not short.exists()
+
+
+def test_a_file_is_no_unix_socket(repository, short):
+    short.write_text("precious")
+    server = unix_server(repository.add("simple"), short)
+    assert server.wait() == 1 and server.lines("there is a file of that name")
+    assert short.read_text() == "precious"
