@@ -444,9 +444,8 @@ take_option(int count, char **arguments, int *at, struct serve_settings *setting
 		append((struct text_list *)((char *)settings + found.list->offset), value);
 		return STATUS_OK;
 	}
-	return option_set(found.option, settings, value, error) == STATUS_OK
-		       ? STATUS_OK
-		       : error_prefix(error, "option --%s: ", found.option->name);
+	return option_set(found.option, settings, value, error) == STATUS_OK ? STATUS_OK
+									     : error_prefix(error, "command line: ");
 }
 
 static enum status

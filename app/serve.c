@@ -144,6 +144,16 @@ read_default_batch(const struct serve_settings *settings, int32_t *batch, struct
 	return STATUS_OK;
 }
 
+/* Behind what went wrong with a model. */
+static enum status
+add_remedy(struct error *error)
+{
+	struct error cause = *error;
+
+	return error_set(error, cause.status, "cannot start: %.900s (--exit-on-error=false serves the other models)",
+			 cause.text);
+}
+
 static enum status
 start_repository(struct app *app, struct error *error)
 {
@@ -180,9 +190,7 @@ start_repository(struct app *app, struct error *error)
 		log_error("%s", error->text);
 		return STATUS_OK;
 	}
-	return status == STATUS_OK
-		       ? status
-		       : error_prefix(error, "cannot start, which --exit-on-error=false would do without it: ");
+	return status == STATUS_OK ? status : add_remedy(error);
 }
 
 /* Before anything is loaded: a wrong path is no model that failed. */

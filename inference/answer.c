@@ -100,7 +100,8 @@ write_report(struct inference_request *request)
 		unwanted = unwanted || slice->unwanted;
 		bypassed = bypassed || slice->result == SLICE_BYPASSED;
 	}
-	if (report->stored && request->lane->cache->ops->trouble != NULL) {
+	if (report->known < report->rows && request->lane->cache->ops->trouble != NULL &&
+	    (report->stored || lane_lacks_secret(request->lane))) {
 		report->trouble = request->lane->cache->ops->trouble(request->lane->store);
 		report->stored = report->trouble == NULL;
 	}

@@ -254,6 +254,12 @@ has_keys(struct engine_lane *lane)
 	return lane->key_hash != NULL;
 }
 
+bool
+lane_lacks_secret(struct engine_lane *lane)
+{
+	return !lane->cache->has_secret && lane->cache->ops->secret(lane->store) == NULL;
+}
+
 /* Takes what the store told at once for a slice: true where that is its answer. */
 static bool
 take_value(struct slice *slice, struct blob *value)

@@ -46,6 +46,9 @@ struct engine_lane {
 
 void lane_less_underway(struct engine_lane *lane);
 
+/* Can no key be made, since the store has not told the secret that it keeps? */
+bool lane_lacks_secret(struct engine_lane *lane);
+
 /* Uniform in (0, 1]. */
 double lane_chance(struct engine_lane *lane);
 

@@ -79,33 +79,57 @@ is_forwarded(const struct http1_request *head)
 	return false;
 }
 
+static bool
+refuse(struct exchange *exchange, const char *why)
+{
+	reply_http_error(exchange, 403, why);
+	return false;
+}
+
+static bool
+refuse_page(struct exchange *exchange)
+{
+	return refuse(exchange,
+		      "the cache is not shown to or purged by web pages: ask with 'Host: localhost', the server's "
+		      "address or its machine's name, and without 'Origin'");
+}
+
 bool
 access_cache_admin(struct exchange *exchange)
 {
 	const struct server_port *port = exchange->port;
 	char machine[HOST_NAME_MAX + 1] = "";
 
+	if (exchange->options->cache_admin == CACHE_ADMIN_NEVER) {
+		return refuse(exchange, "the server was started with --allow-cache-admin=false");
+	}
 	if (port->cache_admin == CACHE_ADMIN_CLOSED) {
-		reply_http_error(
-			exchange, 403,
-			"the cache is shown and purged only where the address is a loopback address: start the "
-			"server with --allow-cache-admin, or ask at a port on 127.0.0.1");
-		return false;
+		return refuse(
+			exchange,
+			"the cache is shown and purged only on ports that listen on a loopback address: start the "
+			"server with --allow-cache-admin, or with 127.0.0.1 as --http-address or --metrics-address");
 	}
 	if (port->cache_admin == CACHE_ADMIN_LOOPBACK && is_forwarded(&exchange->head)) {
-		reply_http_error(
-			exchange, 403,
+		return refuse(
+			exchange,
 			"this request came through a proxy, which lets others reach the loopback address: start the "
 			"server with --allow-cache-admin if the proxy keeps away those who may not purge the cache");
-		return false;
 	}
 	(void)gethostname(machine, sizeof(machine) - 1);
-	if (!access_is_own(exchange->head.host, http1_header(&exchange->head, "origin"), port->address, machine,
-			   port->cache_admin == CACHE_ADMIN_OPEN)) {
-		reply_http_error(exchange, 403,
-				 "the cache is not shown to or purged by web pages: ask with 'Host: localhost', the "
-				 "server's address or its machine's name, and without 'Origin'");
-		return false;
+	return access_is_own(exchange->head.host, http1_header(&exchange->head, "origin"), port->address, machine,
+			     port->cache_admin == CACHE_ADMIN_OPEN)
+		       ? true
+		       : refuse_page(exchange);
+}
+
+bool
+access_cache_view(struct exchange *exchange)
+{
+	if (exchange->options->cache_admin == CACHE_ADMIN_NEVER) {
+		return refuse(exchange, "the server was started with --allow-cache-admin=false");
 	}
-	return true;
+	return access_is_own(exchange->head.host, http1_header(&exchange->head, "origin"), exchange->port->address, "",
+			     true)
+		       ? true
+		       : refuse_page(exchange);
 }

@@ -12,6 +12,9 @@
 /* False: refused and answered. */
 bool access_cache_admin(struct exchange *exchange);
 
+/* The same for who only looks, on a port whose metrics all may see: everybody but web pages, if anybody may. */
+bool access_cache_view(struct exchange *exchange);
+
 /*
  * Does a request with these fields come from where its sender could know the server's own address? `name` is what the
  * server is configured to listen on, `machine` the name of its machine; `any_host`: clients may call it as they like.

@@ -80,7 +80,7 @@ handle_cache(struct exchange *exchange)
 	struct totals totals = {0};
 	char description[512];
 
-	if (exchange->port->route == http_route && !access_cache_admin(exchange)) { /* metrics are for all to see */
+	if (!(exchange->port->route == http_route ? access_cache_admin(exchange) : access_cache_view(exchange))) {
 		return;
 	}
 	if (cache == NULL) {

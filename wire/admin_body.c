@@ -227,8 +227,8 @@ read_purge(yyjson_val *root, struct arena *arena, struct purge_body *body, struc
 					 yyjson_get_str(name));
 		}
 		if (!yyjson_is_str(value) || yyjson_get_len(value) == 0) {
-			return error_set(error, STATUS_INVALID_ARGUMENT, "'%s' of a purge must be a string",
-					 yyjson_get_str(name));
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "'%s' of a purge must be a string that is not empty", yyjson_get_str(name));
 		}
 		*(model ? &body->model : &body->version) = arena_copy(arena, json_bytes(value));
 	}

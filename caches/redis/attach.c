@@ -136,6 +136,7 @@ on_timer(void *argument)
 	purge_watch_check(lane);
 	tell_of_files(lane);
 	log_in_again(lane);
+	redis_try_again(lane);
 }
 
 static void

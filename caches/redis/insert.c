@@ -1,13 +1,10 @@
 /* Storing, behind the answer that has gone to the client already; bounded in bytes on their way. */
-#include "base/clock.h"
 #include "caches/redis/command.h"
 #include "caches/redis/lane.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#define REFUSED_NS UINT64_C(5000000000) /* one that was refused speaks for so long against the next ones */
 
 struct storing {
 	struct redis_command command; /* first */
@@ -30,7 +27,7 @@ on_stored(struct redis_command *command, const struct redis_reply *reply)
 	struct cache_lane *lane = command->lane;
 
 	lane->insert_bytes -= storing->value->length;
-	lane->refused_ns = reply == NULL || reply_is(reply, VALKEY_REPLY_ERROR) ? clock_now_ns() : 0;
+	lane->refused = reply == NULL || reply_is(reply, VALKEY_REPLY_ERROR);
 	if (!reply_is(reply, VALKEY_REPLY_NIL)) { /* else there is one, which stays */
 		counter_add(reply_is(reply, VALKEY_REPLY_STATUS) ? &lane->cache->inserts : &lane->cache->dropped, 1);
 	}
@@ -83,6 +80,32 @@ send_value(struct storing *storing)
 	return true;
 }
 
+static void
+on_tried(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
+{
+	(void)argument;
+	lane->trying = false;
+	if (reply_is(reply, VALKEY_REPLY_STATUS)) {
+		lane->refused = false;
+	}
+}
+
+/* Nothing else would tell that values are taken again, where few are stored. */
+void
+redis_try_again(struct cache_lane *lane)
+{
+	char room[REDIS_KEY_ROOM];
+
+	if (lane->refused && !lane->trying) {
+		lane->trying =
+			route_words(lane, true, true, 5,
+				    (const struct bytes[]){bytes_text("SET"),
+							   redis_settings_key(lane->cache->settings, "probe", room),
+							   bytes_text("1"), bytes_text("PX"), bytes_text("1000")},
+				    on_tried, NULL);
+	}
+}
+
 const char *
 redis_trouble(struct cache_lane *lane)
 {
@@ -92,8 +115,7 @@ redis_trouble(struct cache_lane *lane)
 	if (node == NULL || (lane->cache->secret_wanted && !lane->secret_known)) {
 		return "redis-unavailable";
 	}
-	if (lane->insert_bytes >= (uint64_t)lane->cache->settings->write_behind_bytes ||
-	    (lane->refused_ns != 0 && clock_now_ns() - lane->refused_ns < REFUSED_NS) ||
+	if (lane->insert_bytes >= (uint64_t)lane->cache->settings->write_behind_bytes || lane->refused ||
 	    (!lane->cluster && !redis_node_takes_writes(node))) {
 		return "dropped";
 	}

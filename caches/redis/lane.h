@@ -99,7 +99,8 @@ struct cache_lane {
 	bool purges_known;
 
 	uint64_t lease_token;  /* 0: not drawn yet */
-	uint64_t refused_ns;   /* when the last of the values stored was not taken; 0: it was */
+	bool refused;	       /* the last value that was to be stored */
+	bool trying;	       /* whether values are taken again */
 	uint64_t insert_bytes; /* on their way */
 	uint64_t asked_bytes;  /* of values asked for, as far as their lengths can be told */
 	struct size_hint hints[SIZE_HINTS];
@@ -252,6 +253,7 @@ bool redis_lookup(struct cache_lane *lane, struct cache_lookup *lookup);
 bool redis_insert(struct cache_lane *lane, struct cache_insert *insert);
 void redis_remove(struct cache_lane *lane, const struct cache_key *key);
 const char *redis_trouble(struct cache_lane *lane);
+void redis_try_again(struct cache_lane *lane);
 bool redis_purge(struct cache_lane *lane, struct cache_purge *purge);
 bool redis_lease(struct cache_lane *lane, struct cache_lease *lease);
 void redis_release(struct cache_lane *lane, const struct cache_key *key);

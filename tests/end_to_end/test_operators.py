@@ -283,7 +283,14 @@ def test_cache_status_tells_of_trouble(simple, redis_server):
     eventually(lambda: detail("redis-unavailable"), "that Redis is not there")
     redis.start()
     wait_hits(server)
-    assert "stored" in cache_status(question(server, 99_999))
+    eventually(lambda: "stored" in cache_status(question(server, next(seeds))), "that entries are stored again")
+
+
+def test_cache_status_where_redis_was_never_there(simple, redis_server):
+    redis = redis_server()
+    redis.stop()
+    server = simple(*redis.cache())
+    assert cache_status(question(server)) == {"fwd": "miss", "detail": "redis-unavailable"}
 
 
 def test_a_stop_while_a_token_program_runs(simple, redis_server, tmp_path):

@@ -149,14 +149,17 @@ def test_by_those_who_reach_a_loopback_address(filled, which):
     assert known(server) == [True, True, False]
 
 
-@pytest.mark.parametrize("options", [EVERYWHERE, ("--allow-cache-admin=false",)], ids=["everywhere", "forbidden"])
-def test_not_by_those_who_may_not(filled, options):
+@pytest.mark.parametrize("options, seen", [(EVERYWHERE, 200), (("--allow-cache-admin=false",), 403)],
+                         ids=["everywhere", "forbidden"])
+def test_not_by_those_who_may_not(filled, options, seen):
     server = filled(*options)
     for which in PORTS:
         reply = server.request("POST", PURGE, b"{}", port=getattr(server, which))
         assert reply.status == 403 and "--allow-cache-admin" in reply.error
     assert server.get("/v2/cache").status == 403
-    assert shown(server)["store"] == server.store  # on the port of metrics, which are as open
+    assert server.get("/v2/cache", port=server.metrics_port).status == seen  # the metrics are as open
+    reply = server.request("GET", "/v2/cache", headers={"Origin": "http://evil.example"}, port=server.metrics_port)
+    assert reply.status == 403
     assert known(server) == [True, True, True]
 
 
