@@ -147,7 +147,8 @@ class Sentinels:
         return next(redis for redis in self.redis if redis.port == int(port))
 
     def replica(self):
-        return next(redis for redis in self.redis if redis is not self.master())
+        master = self.master()  # once: it may be another one the next time
+        return next(redis for redis in self.redis if redis is not master)
 
     def kill_master(self):
         """The master that is no more; the other one is the master now."""
