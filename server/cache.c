@@ -1,4 +1,5 @@
 /* GET /v2/cache and POST /v2/cache/purge */
+#include "base/log.h"
 #include "server/access.h"
 #include "server/handlers.h"
 #include "wire/admin_body.h"
@@ -120,6 +121,10 @@ on_purged(struct cache_purge *purge)
 {
 	struct exchange *exchange = ((struct purging *)purge)->exchange;
 
+	log_info("cache purged of %s%.*s%s%.*s: %" PRIu64 " entries%s",
+		 purge->model.length == 0 ? "everything" : "model ", BYTES_ARGS(purge->model),
+		 purge->version.length == 0 ? "" : " version ", BYTES_ARGS(purge->version), purge->removed,
+		 purge->failed ? ", and not to the end" : "");
 	if (purge->failed) {
 		reply_error_text(exchange, STATUS_UNAVAILABLE,
 				 "the cache's server could not be asked, or not to the end; %" PRIu64

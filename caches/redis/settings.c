@@ -236,6 +236,9 @@ take_given(struct redis_settings *settings, struct error *error)
 			status = option_set(&given[i], settings, texts[i], error);
 		}
 	}
+	if (status != STATUS_OK) {
+		(void)error_prefix(error, "cache 'redis': ");
+	}
 	return status;
 }
 

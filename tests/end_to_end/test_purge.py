@@ -66,6 +66,7 @@ def test_purge(filled):
     for body, purged, left in PURGES:
         assert known(server) == [True, True, True]
         assert purge(server, body) == purged, body
+        assert server.wait_log(f"cache purged of .*: {purged} entries")
         assert known(server) == left, body
         stored += purged
         wait_stored(server, stored)
