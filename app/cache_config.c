@@ -328,9 +328,7 @@ tell_of_size(const struct response_cache *cache)
 	struct cache_statistics store = {0};
 	uint64_t memory = machine_memory();
 
-	if (!cache->ops->foreign || strcmp(cache->ops->name, "tiered") == 0) {
-		cache->ops->statistics(cache->store, &store);
-	}
+	cache->ops->statistics(cache->store, &store);
 	if (store.capacity_bytes > memory) {
 		log_warning("cache '%s': size is %" PRIu64 " bytes, and there are %" PRIu64
 			    " bytes of memory for this process: before it is full the kernel may end it; give it a "

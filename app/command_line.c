@@ -117,8 +117,7 @@ static const struct option http_options[] = {
 	 .maximum = INT64_MAX,
 	 .unit = "bytes",
 	 .help = "what the bodies of all requests that are being read or answered may take together, and so the "
-		 "largest "
-		 "of any; what is more gets 503. Default: a quarter of the memory that this process may use"},
+		 "largest of any; what is more gets 503. Default: a quarter of the memory that this process may use"},
 	{.name = "allow-grpc",
 	 .kind = OPTION_BOOLEAN,
 	 .offset = AT(allow_grpc),
@@ -161,8 +160,7 @@ static const struct option cache_options[] = {
 	 .offset = AT(cache_all_models),
 	 .preset = "false",
 	 .help = "cache all models but those whose config.pbtxt says response_cache { enable: false }, not only those "
-		 "that "
-		 "say true: for servers of which every model gives the same answer to the same question"},
+		 "that say true: for servers of which every model gives the same answer to the same question"},
 	{.name = "allow-cache-admin",
 	 .kind = OPTION_CHOICE,
 	 .offset = AT(cache_admin),
@@ -170,8 +168,7 @@ static const struct option cache_options[] = {
 	 .choices = cache_admins,
 	 .unit = "BOOL",
 	 .help = "POST /v2/cache/purge, on the ports of HTTP and of metrics, and GET /v2/cache on that of HTTP; "
-		 "'loopback': "
-		 "where the port's address is a loopback address"},
+		 "'loopback': where the port's address is a loopback address"},
 	{.name = "allow-cache-control",
 	 .kind = OPTION_BOOLEAN,
 	 .offset = AT(allow_cache_control),

@@ -2,6 +2,7 @@
 
 #include "base/address_sanitizer.h"
 #include "base/bytes.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/version.h"
 
@@ -16,14 +17,6 @@
 
 #define FRAMES_MAX 64
 #define STACK_SIZE ((size_t)64 * 1024)
-
-static const struct {
-	int number;
-	const char *name;
-} faults[] = {
-	{SIGSEGV, "SIGSEGV"}, {SIGBUS, "SIGBUS"},   {SIGFPE, "SIGFPE"},
-	{SIGILL, "SIGILL"},   {SIGABRT, "SIGABRT"}, {SIGTRAP, "SIGTRAP"},
-};
 
 static char build[64] = "unknown";
 
@@ -86,8 +79,8 @@ report(int fd, int signal, const siginfo_t *information, void *const *frames, in
 	put_text(fd, build);
 	put_text(fd, "): fatal signal ");
 	put_number(fd, (uintptr_t)signal, 10);
-	for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++) {
-		if (faults[i].number == signal) {
+	for (size_t i = 0; i < FAULT_COUNT; i++) {
+		if (faults[i].signal == signal) {
 			put_text(fd, " ");
 			put_text(fd, faults[i].name);
 		}
@@ -137,7 +130,7 @@ crash_report_enable(void)
 	(void)dl_iterate_phdr(read_build, NULL);
 	(void)backtrace(&frame, 1); /* loads what it needs now, and not in the handler */
 	(void)sigfillset(&action.sa_mask);
-	for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++) {
-		(void)sigaction(faults[i].number, &action, NULL);
+	for (size_t i = 0; i < FAULT_COUNT; i++) {
+		(void)sigaction(faults[i].signal, &action, NULL);
 	}
 }

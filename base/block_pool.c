@@ -1,6 +1,7 @@
 #include "base/block_pool.h"
 
 #include "base/address_sanitizer.h"
+#include "base/fault.h"
 
 #include <malloc.h>
 #include <pthread.h>
@@ -302,8 +303,7 @@ run(void *argument)
 void
 block_pool_start(size_t kept_max)
 {
-	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
-	sigset_t all;
+	sigset_t others;
 	sigset_t before;
 
 	(void)pthread_mutex_init(&pool.lock, NULL);
@@ -313,12 +313,8 @@ block_pool_start(size_t kept_max)
 	}
 	pool.kept_max = kept_max;
 	pool.ending = false;
-	(void)sigfillset(&all);
-	for (size_t i = 0; i < sizeof(faults) / sizeof(*faults);
-	     i++) { /* these have to reach whoever reports crashes */
-		(void)sigdelset(&all, faults[i]);
-	}
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for others */
+	fault_set_others(&others);
+	(void)pthread_sigmask(SIG_SETMASK, &others, &before);
 	/* Without its thread nothing would be freed; then blocks stay malloc's. */
 	atomic_store_explicit(&pool.running, pthread_create(&pool.thread, NULL, run, NULL) == 0, memory_order_release);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -64,6 +64,18 @@ bytes_skip(struct bytes a, size_t count)
 	return bytes_make(a.at + count, a.length - count);
 }
 
+/* Takes what stands before the next `separator` off the front, or all; the separator goes, too. */
+static inline struct bytes
+bytes_take_until(struct bytes *rest, char separator)
+{
+	const uint8_t *end = rest->length == 0 ? NULL : memchr(rest->at, separator, rest->length);
+	size_t length = end == NULL ? rest->length : (size_t)(end - rest->at);
+	struct bytes part = bytes_make(rest->at, length);
+
+	*rest = bytes_skip(*rest, length + (end != NULL));
+	return part;
+}
+
 /* Byte order, shorter first where one is the other's beginning. */
 static inline int
 bytes_compare(struct bytes a, struct bytes b)

@@ -1,6 +1,7 @@
 #include "loop/thread.h"
 
-#include <signal.h>
+#include "base/fault.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,17 +10,12 @@ pthread_t
 thread_start(const char *name, void *(*run)(void *), void *argument)
 {
 	char short_name[16];
-	/* What a thread's own fault raises has to reach whoever reports crashes. */
-	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
 	sigset_t blocked;
 	sigset_t before;
 	pthread_t thread;
 	int failure;
 
-	(void)sigfillset(&blocked);
-	for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++) {
-		(void)sigdelset(&blocked, faults[i]);
-	}
+	fault_set_others(&blocked);
 	(void)pthread_sigmask(SIG_SETMASK, &blocked, &before);
 	failure = pthread_create(&thread, NULL, run, argument);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -86,12 +86,24 @@ refuse(struct exchange *exchange, const char *why)
 	return false;
 }
 
+/* `machine`: its name, or empty. */
 static bool
-refuse_page(struct exchange *exchange)
+admit(struct exchange *exchange, const char *machine, bool any_host)
 {
+	if (access_is_own(exchange->head.host, http1_header(&exchange->head, "origin"), exchange->port->address,
+			  machine, any_host)) {
+		return true;
+	}
 	return refuse(exchange,
 		      "the cache is not shown to or purged by web pages: ask with 'Host: localhost', the server's "
 		      "address or its machine's name, and without 'Origin'");
+}
+
+static bool
+is_off(struct exchange *exchange)
+{
+	return exchange->options->cache_admin == CACHE_ADMIN_NEVER &&
+	       !refuse(exchange, "the server was started with --allow-cache-admin=false");
 }
 
 bool
@@ -100,8 +112,8 @@ access_cache_admin(struct exchange *exchange)
 	const struct server_port *port = exchange->port;
 	char machine[HOST_NAME_MAX + 1] = "";
 
-	if (exchange->options->cache_admin == CACHE_ADMIN_NEVER) {
-		return refuse(exchange, "the server was started with --allow-cache-admin=false");
+	if (is_off(exchange)) {
+		return false;
 	}
 	if (port->cache_admin == CACHE_ADMIN_CLOSED) {
 		return refuse(
@@ -116,20 +128,11 @@ access_cache_admin(struct exchange *exchange)
 			"server with --allow-cache-admin if the proxy keeps away those who may not purge the cache");
 	}
 	(void)gethostname(machine, sizeof(machine) - 1);
-	return access_is_own(exchange->head.host, http1_header(&exchange->head, "origin"), port->address, machine,
-			     port->cache_admin == CACHE_ADMIN_OPEN)
-		       ? true
-		       : refuse_page(exchange);
+	return admit(exchange, machine, port->cache_admin == CACHE_ADMIN_OPEN);
 }
 
 bool
 access_cache_view(struct exchange *exchange)
 {
-	if (exchange->options->cache_admin == CACHE_ADMIN_NEVER) {
-		return refuse(exchange, "the server was started with --allow-cache-admin=false");
-	}
-	return access_is_own(exchange->head.host, http1_header(&exchange->head, "origin"), exchange->port->address, "",
-			     true)
-		       ? true
-		       : refuse_page(exchange);
+	return !is_off(exchange) && admit(exchange, "", true);
 }

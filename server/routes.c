@@ -80,18 +80,6 @@ admit_no_body(struct exchange *exchange)
 	return false;
 }
 
-/* Takes what stands before the next slash off the front. */
-static struct bytes
-next_segment(struct bytes *path)
-{
-	const uint8_t *slash = path->length == 0 ? NULL : memchr(path->at, '/', path->length);
-	size_t length = slash == NULL ? path->length : (size_t)(slash - path->at);
-	struct bytes segment = bytes_make(path->at, length);
-
-	*path = bytes_skip(*path, length + (slash != NULL));
-	return segment;
-}
-
 static bool
 is_number(struct bytes text)
 {
@@ -114,7 +102,7 @@ match(const char *pattern, struct path *path)
 		if (rest.length == 0) {
 			return false;
 		}
-		wanted = next_segment(&rest);
+		wanted = bytes_take_until(&rest, '/');
 		if (bytes_equal_text(wanted, "*") && path->segments[i].length > 0) {
 			path->model = path->segments[i];
 		} else if (bytes_equal_text(wanted, "#") && is_number(path->segments[i])) {
@@ -155,7 +143,7 @@ split(struct exchange *exchange, struct bytes text, struct path *path)
 			return false;
 		}
 		more = text.length > 0 && memchr(text.at, '/', text.length) != NULL;
-		path->segments[path->count++] = decode_segment(exchange, next_segment(&text));
+		path->segments[path->count++] = decode_segment(exchange, bytes_take_until(&text, '/'));
 	}
 	return true;
 }

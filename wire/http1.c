@@ -382,11 +382,11 @@ http1_feed_chunks(struct http1_parser *parser, struct bytes input, struct buf *b
 const char *
 http1_reason(const struct http1_parser *parser)
 {
+	const char *reason = llhttp_get_error_reason(&parser->llhttp);
+
 	if (llhttp_get_errno(&parser->llhttp) == HPE_PAUSED_H2_UPGRADE) {
 		return "HTTP/2 is not supported";
 	}
-	const char *reason = llhttp_get_error_reason(&parser->llhttp);
-
 	return reason == NULL || *reason == '\0' ? "malformed HTTP request" : reason;
 }
 

@@ -60,11 +60,17 @@ is_time_to_ask(struct cache_lane *lane)
 
 /* --- What happens --- */
 
+static uint64_t
+refresh_interval_ns(const struct cache_lane *lane)
+{
+	return (uint64_t)lane->cache->settings->password_refresh_s * 1000000000U;
+}
+
 /* A failure does not wait for a whole interval: the token that is there may not last that long. */
 static void
 try_soon(struct cache_lane *lane)
 {
-	uint64_t interval = (uint64_t)lane->cache->settings->password_refresh_s * 1000000000U;
+	uint64_t interval = refresh_interval_ns(lane);
 
 	lane->renewed_ns = clock_now_ns() - (interval > REFRESH_AGAIN_NS ? interval - REFRESH_AGAIN_NS : 0);
 }
@@ -89,7 +95,7 @@ on_renewed_password(void *argument, const char *user, const char *password, cons
 static void
 log_in_again(struct cache_lane *lane)
 {
-	uint64_t interval = (uint64_t)lane->cache->settings->password_refresh_s * 1000000000U;
+	uint64_t interval = refresh_interval_ns(lane);
 	uint64_t now = clock_now_ns();
 
 	if (lane->renewed_ns == 0) {

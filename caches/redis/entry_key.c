@@ -47,18 +47,6 @@ only_holds(struct bytes text, const char *digits)
 	return text.length > 0;
 }
 
-/* What stands before the next colon, or all. */
-static struct bytes
-take_part(struct bytes *rest)
-{
-	const uint8_t *colon = rest->length == 0 ? NULL : memchr(rest->at, ':', rest->length);
-	size_t length = colon == NULL ? rest->length : (size_t)(colon - rest->at);
-	struct bytes part = bytes_make(rest->at, length);
-
-	*rest = bytes_skip(*rest, length + (colon != NULL));
-	return part;
-}
-
 static bool
 read_model(struct bytes part, uint8_t *room, struct bytes *model)
 {
@@ -101,9 +89,9 @@ entry_key_read(struct bytes key, const char *prefix, uint8_t *room, struct bytes
 		return false;
 	}
 	key = bytes_skip(key, length + 1);
-	name = take_part(&key);
-	*version = take_part(&key);
-	fingerprint = take_part(&key);
+	name = bytes_take_until(&key, ':');
+	*version = bytes_take_until(&key, ':');
+	fingerprint = bytes_take_until(&key, ':');
 	digest = key;
 	return only_holds(*version, "0123456789") && only_holds(fingerprint, hexadecimal) &&
 	       only_holds(digest, hexadecimal) && (digest.length == DIGEST_SHORT || digest.length == DIGEST_LONG) &&

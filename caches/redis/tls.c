@@ -230,6 +230,9 @@ redis_tls_new(const struct redis_tls_options *options, struct error *error)
 {
 	struct redis_tls *tls = calloc(1, sizeof(*tls));
 
+	if (tls != NULL) {
+		(void)pthread_mutex_init(&tls->lock, NULL);
+	}
 	if (tls == NULL || !copy(&tls->files[0], options->cert) || !copy(&tls->files[1], options->key) ||
 	    !copy(&tls->files[2], options->cacert) || !copy(&tls->files[3], options->cacert_dir) ||
 	    !copy(&tls->sni, options->sni)) {
@@ -237,7 +240,6 @@ redis_tls_new(const struct redis_tls_options *options, struct error *error)
 		redis_tls_free(tls);
 		return NULL;
 	}
-	(void)pthread_mutex_init(&tls->lock, NULL);
 	tls->verify = options->verify;
 	tls->generation = 1;
 	if (given(options->sni) && strlen(options->sni) >= REDIS_TLS_NAME_SIZE) {
@@ -266,6 +268,7 @@ redis_tls_free(struct redis_tls *tls)
 			free(tls->files[i]);
 		}
 		free(tls->sni);
+		(void)pthread_mutex_destroy(&tls->lock);
 		free(tls);
 	}
 }
