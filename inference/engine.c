@@ -109,10 +109,12 @@ lane_note_date(struct engine_lane *lane, const struct freshness_entry *freshness
 	now = clock_now_ns();
 	if ((told == 0 || now - told > APART_INTERVAL_NS) &&
 	    atomic_compare_exchange_strong(&lane->engine->apart_told_ns, &told, now)) {
-		log_warning("cache '%s': an entry is dated %" PRIu64 " s ahead of this machine's clock: the clocks of "
-			    "the servers that share the cache are apart, and "
-			    "entries whose age is not known are not used; have all clocks set by NTP",
-			    lane->cache->ops->name, (freshness->created_ms - now_ms) / 1000);
+		log_warning(
+			"cache '%s': an entry is dated %" PRIu64 " s ahead of this machine's clock: the clocks of "
+			"the servers that share the cache are apart; such entries have no known age, so they are used "
+			"as "
+			"long as the store keeps them, and not where a request has max-age; have all clocks set by NTP",
+			lane->cache->ops->name, (freshness->created_ms - now_ms) / 1000);
 	}
 }
 
@@ -126,10 +128,12 @@ lane_renews(struct engine_lane *lane, const struct cache_directives *directives,
 
 /* Purged, and back: see purge_marks.h. */
 bool
-value_purged(struct engine_lane *lane, struct model *model, const struct freshness_entry *freshness)
+value_purged(struct engine_lane *lane, struct model *model, const struct freshness_entry *freshness, uint64_t now_ms)
 {
+	bool ahead = freshness_is_ahead(freshness, now_ms); /* then it may be from before any purge */
+
 	return lane->cache->ops->foreign && purge_marks_covers(&lane->cache->purges, &model->purges, model->config.name,
-							       model->version, freshness->created_ms);
+							       model->version, ahead ? 0 : freshness->created_ms);
 }
 
 /* --- Purges --- */
@@ -268,7 +272,7 @@ take_value(struct slice *slice, struct blob *value)
 	struct freshness_entry freshness = entry_freshness(value);
 	bool on_error;
 
-	if (value_purged(request->lane, request->model, &freshness)) {
+	if (value_purged(request->lane, request->model, &freshness, request->wall_ms)) {
 		blob_unref(value);
 		return false;
 	}

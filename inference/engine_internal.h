@@ -73,7 +73,8 @@ bool lane_renews(struct engine_lane *lane, const struct cache_directives *direct
 		 const struct freshness_entry *freshness, uint64_t now_ms);
 
 /* Is a value older than a purge of its model? */
-bool value_purged(struct engine_lane *lane, struct model *model, const struct freshness_entry *freshness);
+bool value_purged(struct engine_lane *lane, struct model *model, const struct freshness_entry *freshness,
+		  uint64_t now_ms);
 
 /* --- waiting.c --- */
 

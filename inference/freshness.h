@@ -59,7 +59,9 @@ uint64_t freshness_lifetime_ms(const struct freshness_policy *policy, double cha
 
 /*
  * Is it dated so far ahead that the clock of who made it must be wrong, or ours? Its age is not known then, and is not
- * taken for 0, which would give it more than its lifetime.
+ * taken for 0, which would give it more than its lifetime: it counts as fresh only as long as the store keeps it by a
+ * TTL of its own, which no clock of ours has a part in, as stale where that includes a window of staleness, and as too
+ * old where a request wants to know.
  */
 bool freshness_is_ahead(const struct freshness_entry *entry, uint64_t now_ms);
 

@@ -53,7 +53,7 @@ judge(struct flight *flight, struct blob **value, struct slice **revalidate)
 	}
 	now = clock_wall_ms();
 	freshness = entry_freshness(*value);
-	if (value_purged(trip->lane, trip->model, &freshness)) {
+	if (value_purged(trip->lane, trip->model, &freshness, now)) {
 		blob_unref(*value);
 		*value = NULL;
 		return false;
@@ -70,8 +70,7 @@ judge(struct flight *flight, struct blob **value, struct slice **revalidate)
 	case FRESHNESS_USE:
 		return true;
 	case FRESHNESS_TOO_OLD:
-		flight->unwanted = trip->directives.has_max_age;
-		flight->expired = !flight->unwanted;
+		flight->unwanted = true;
 		break;
 	case FRESHNESS_STALE:
 		flight->expired = true;

@@ -99,6 +99,15 @@ def tool(name, remedy):
     return path
 
 
+def clock_ahead(seconds):
+    """Environment of a program whose clock is so far ahead."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if library is None:
+        pytest.fail("libfaketimeMT.so.1 is missing: run tools/deps check")
+    return {"LD_PRELOAD": library, "FAKETIME": f"+{seconds}", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
+
+
 def free_port():
     """A port that is free and that the kernel gives to nobody who asks for any."""
     while True:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from support import ask_identity, at_once, decode, eventually, run_program, same, tensor
+from support import ask_identity, at_once, clock_ahead, decode, eventually, run_program, same, tensor
 from traffic import (EXPLICIT, ONE_INSTANCE, ONE_THREAD, answers, asked_until, batching, cache_parameters, cache_status, echo,
                      first_ready, hold, is_hit, metric, put, rows_counted, sent_echo, wait_metric, wait_stored)
 
@@ -302,3 +302,29 @@ def test_who_may_not_store_does_not_renew(noisy, directive):
     asked_until(lambda: ask(server, control=directive), stale, "a stale answer")
     assert model_metric(server, "refreshes") == 0
     server.expect("noise", execution_count=1)
+
+
+def test_clock_of_another_machine_that_is_ahead(serve, repository, redis_server):
+    """What it stores is used while Redis keeps it, but where a request has to know the age, or after a purge."""
+    repository.copy("noise", cached=True)
+    cache = redis_server().cache("lookup_timeout=5000", "ttl=3")
+    ahead, server = serve(repository, *cache, environment=clock_ahead(3600)), serve(repository, *cache)
+
+    def stored_ahead():
+        reply = ask(ahead, control="no-cache")
+        asked_until(lambda: ask(ahead), lambda status: "hit" in status, "an entry from ahead")
+        return drawn(reply)
+
+    known = stored_ahead()
+    reply = ask(server)
+    assert is_hit(reply) and drawn(reply) == known
+    assert len(server.lines("ahead of this machine's clock")) == 1
+    reply = ask(server, control="max-age=100000")
+    assert not is_hit(reply) and drawn(reply) != known
+    known = stored_ahead()
+    asked_until(lambda: ask(server, control="no-store"), lambda status: "hit" not in status, "the end of its time")
+    known = stored_ahead()
+    assert drawn(ask(server)) == known
+    assert server.post("/v2/cache/purge").status == 200
+    known = stored_ahead()
+    assert drawn(ask(server, control="no-store")) != known
