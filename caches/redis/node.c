@@ -19,7 +19,7 @@
 #define PLAIN_MAX 2
 #define PLAIN_FOR_NS UINT64_C(30000000000)
 #define PLAIN_FOR_MAX_NS UINT64_C(3600000000000)
-#define SPECIAL_LINKS 2 /* for large values, and for what is written */
+#define SPECIAL_LINKS REDIS_WRITE_LARGE /* one of each use but the first */
 #define ANNOUNCEMENTS_AT_ONCE 4
 #define ANNOUNCEMENTS_OF_ALL 16
 #define ANNOUNCEMENT_INTERVAL_NS UINT64_C(60000000000)
@@ -180,7 +180,7 @@ redis_node_failed(struct redis_node *node, const struct redis_request *request)
 
 	if (link != NULL) {
 		link->failed = true;
-		if (link->use == REDIS_WRITE) {
+		if (redis_use_writes(link->use)) {
 			return;
 		}
 	}
@@ -529,6 +529,13 @@ answers(const struct redis_link *link)
 	       redis_connection_waited_ms(link->connection) <= (uint64_t)link->node->shared->settings->wait_timeout_ms;
 }
 
+/* What is sent there waits, as the server holds it back, or seems to. */
+static bool
+holds_back(const struct redis_link *link)
+{
+	return (link->ready || link->suspect) && !answers(link);
+}
+
 bool
 redis_node_usable(const struct redis_node *node)
 {
@@ -543,11 +550,11 @@ redis_node_usable(const struct redis_node *node)
 	return false;
 }
 
-/* The connection for large values, or for what is written, once it is there; it is made when it is first asked for. */
+/* The one connection of such a use, which is made when it is first asked for. */
 static struct redis_link *
 special_link(struct redis_node *node, enum redis_use use)
 {
-	struct redis_link *link = &node->links[node->link_count - SPECIAL_LINKS + (use == REDIS_WRITE)];
+	struct redis_link *link = &node->links[node->link_count - SPECIAL_LINKS + use - REDIS_LARGE];
 
 	if (link->attempts == 0) {
 		connect_link(link);
@@ -566,8 +573,8 @@ redis_node_pick(struct redis_node *node, enum redis_use use)
 	}
 	if (use != REDIS_SMALL) {
 		link = special_link(node, use);
-		if (use == REDIS_WRITE && (link->ready || link->suspect) && !answers(link)) {
-			return NULL; /* writes are held back, and would hold back what is behind them elsewhere, too */
+		if (redis_use_writes(use) && holds_back(link)) {
+			return NULL; /* and would hold back what is behind it elsewhere, too */
 		}
 		link = answers(link) ? link : NULL;
 	}
@@ -581,9 +588,12 @@ redis_node_pick(struct redis_node *node, enum redis_use use)
 bool
 redis_node_takes_writes(const struct redis_node *node)
 {
-	const struct redis_link *link = &node->links[node->link_count - 1];
+	const struct redis_link *link = &node->links[node->link_count - SPECIAL_LINKS + REDIS_WRITE - REDIS_LARGE];
 
-	return redis_node_usable(node) && (!(link->ready || link->suspect) || answers(link));
+	if (!link->ready && !link->suspect) {
+		link++; /* REDIS_WRITE_LARGE: nothing else has been written */
+	}
+	return redis_node_usable(node) && !holds_back(link);
 }
 
 void
@@ -697,7 +707,8 @@ redis_node_new(struct redis_nodes *shared, const struct redis_address *address)
 		struct redis_link *link = &node->links[i];
 
 		link->node = node;
-		link->use = i + SPECIAL_LINKS < count ? REDIS_SMALL : i + 1 < count ? REDIS_LARGE : REDIS_WRITE;
+		link->use =
+			i + SPECIAL_LINKS < count ? REDIS_SMALL : (enum redis_use)(REDIS_WRITE_LARGE - (count - 1 - i));
 		link->backoff_ms = BACKOFF_FIRST_MS;
 		link->session = shared->tls == NULL ? NULL : redis_tls_session_new();
 		link->timer = shared->host->timer_new(shared->host->context, on_link_timer, link);

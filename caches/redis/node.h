@@ -4,8 +4,9 @@
  *
  * `pool_size` connections carry look-ups that are expected to be small. One more is for look-ups that are expected to
  * be large, since a large value on its way delays everything behind it; and one for what is written, which a server may
- * hold back for seconds (CLIENT PAUSE WRITE, as in a failover) and then serves nothing else on that connection. These
- * two are made when they are first wanted.
+ * hold back for seconds (CLIENT PAUSE WRITE, as in a failover) and then serves nothing else on that connection; and one
+ * for what is written and large, which leases and small values do not wait behind. These three are made when they are
+ * first wanted.
  *
  * A connection that is idle is asked something from time to time, so that nobody on the way takes it for dead. One that
  * is closed while it was idle is no failure.
@@ -45,7 +46,13 @@ struct redis_nodes {
 	void (*pushed)(void *context, const struct redis_reply *reply);
 };
 
-enum redis_use { REDIS_SMALL, REDIS_LARGE, REDIS_WRITE };
+enum redis_use { REDIS_SMALL, REDIS_LARGE, REDIS_WRITE, REDIS_WRITE_LARGE };
+
+static inline bool
+redis_use_writes(enum redis_use use)
+{
+	return use >= REDIS_WRITE;
+}
 
 struct redis_link {
 	struct redis_node *node;
@@ -102,7 +109,7 @@ struct redis_node {
 	uint64_t announced_ns;
 	uint64_t failed_ns;
 	size_t link_count;
-	struct redis_link links[]; /* the last two are for large values and for what is written */
+	struct redis_link links[]; /* pool_size of REDIS_SMALL, and one of each other use in their order */
 };
 
 /* NULL without memory. Connects by itself. */

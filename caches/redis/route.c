@@ -73,7 +73,10 @@ static bool send_on(struct redis_command *command, struct redis_link *link);
 static enum redis_use
 use_of(const struct redis_command *command)
 {
-	return command->stores ? REDIS_WRITE : command->large ? REDIS_LARGE : REDIS_SMALL;
+	if (command->stores) {
+		return command->large ? REDIS_WRITE_LARGE : REDIS_WRITE;
+	}
+	return command->large ? REDIS_LARGE : REDIS_SMALL;
 }
 
 /* False: it leads nowhere. */

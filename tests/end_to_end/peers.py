@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 
 from faults import reset
 from support import LOCAL, free_port
@@ -43,7 +42,7 @@ class Peer:
     def __init__(self, says=None):
         self.says, self.kept = says, {}
         self.accepted, self.asked, self.pause = 0, {}, 0
-        self.lock = threading.Lock()
+        self.lock, self.hurry = threading.Lock(), threading.Event()
         self.connections = set()
         self.port = free_port()
         self.listener = socket.create_server((LOCAL, self.port))
@@ -56,6 +55,8 @@ class Peer:
     def disconnect(self):
         with self.lock:
             connections, self.connections = self.connections, set()
+            self.hurry.set()
+            self.hurry = threading.Event()
         for connection in connections:
             reset(connection)
 
@@ -75,7 +76,7 @@ class Peer:
                 self.connections.add(connection)
             threading.Thread(target=self._serve, args=[connection], daemon=True).start()
 
-    def _string(self, stream, length):
+    def _string(self, stream, length, hurry):
         read = bytearray()
         while len(read) < length:
             piece = stream.read(min(PIECE, length - len(read)))
@@ -83,17 +84,17 @@ class Peer:
                 raise OSError("it has gone")
             read += piece
             if length > PIECE:
-                time.sleep(self.pause)
+                hurry.wait(self.pause)
         return bytes(read)
 
     def _serve(self, connection):
-        stream = connection.makefile("rb")
+        stream, hurry = connection.makefile("rb"), self.hurry
         try:
             while line := stream.readline():
                 words = []
                 for _ in range(int(line[1:])):
                     length = int(stream.readline()[1:])
-                    words.append(self._string(stream, length + 2)[:-2])
+                    words.append(self._string(stream, length + 2, hurry)[:-2])
                 name = words[0].upper()
                 with self.lock:
                     self.asked[name] = self.asked.get(name, 0) + 1

@@ -99,7 +99,7 @@ def test_slow_but_steady(serve, repository, peer):
     def stored():
         return sum(len(value) > MIB for value in list(one.kept.values()))
 
-    eventually(lambda: hit(0) and one.accepted == 3, "a hit, and the connections for large values and for what is written")
+    eventually(lambda: hit(0) and one.accepted == 4, "a hit, and the connections for large values and for what is written")
     accepted, begun = one.accepted, time.monotonic()
     one.pause = 0.03
     assert not hit(1)
