@@ -4,8 +4,8 @@
 #include "inference/cache_host.h"
 #include "inference/engine_internal.h"
 #include "inference/entry.h"
+#include "inference/prepare.h"
 #include "inference/rows.h"
-#include "inference/validate.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -231,12 +231,12 @@ take_keys(struct engine_lane *lane, const struct response_cache_keys *keys)
 	keyed_hash_free(lane->entry_mac);
 	lane->key_hash = key_hash;
 	lane->entry_mac = entry_mac;
+	lane->lookup_key = keys->lookup;
 	lane->entry_key = keys->entry;
 }
 
-/* False while a store that keeps the secret has not told it yet. */
-static bool
-has_keys(struct engine_lane *lane)
+bool
+lane_has_keys(struct engine_lane *lane)
 {
 	const struct cache_secret *shared;
 	struct response_cache_keys keys;
@@ -372,7 +372,7 @@ make_keys(struct inference_request *request)
 {
 	struct engine_lane *lane = request->lane;
 
-	if (has_keys(lane) && rows_make_keys(request, lane->key_hash, &lane->scratch)) {
+	if (lane_has_keys(lane) && (request_has_keys(request) || rows_make_keys(request, lane->key_hash, &lane->scratch))) {
 		return true;
 	}
 	for (size_t i = 0; i < request->slice_count; i++) {
@@ -481,7 +481,7 @@ infer_valid(struct inference_request *request)
 		lane_purge_rows(lane, model);
 	}
 	request->row_losses = model_row_losses(model); /* after the above: rows not kept apart are counted here */
-	if (!rows_cut(request, by_row)) {
+	if (!request_is_cut(request, by_row) && !rows_cut(request, by_row)) {
 		request->status = error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request");
 		request->slice_count = 0;
 		request_conclude(request);
@@ -509,11 +509,7 @@ engine_infer(struct engine_lane *lane, struct inference_request *request)
 	request->lane = lane;
 	request->entry = NULL;
 	request->start_ns = clock_now_ns();
-	request->ordered = arena_array(request->arena, model->config.input_count, sizeof(*request->ordered));
-	request->status =
-		request->ordered == NULL
-			? error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request")
-			: validate_request(&model->config, request, request->ordered, &request->batch, request->error);
+	request->status = request_checked(request);
 	if (request->status != STATUS_OK) {
 		return true;
 	}
@@ -635,6 +631,7 @@ engine_lane_free(struct engine_lane *lane)
 	}
 	keyed_hash_free(lane->key_hash);
 	keyed_hash_free(lane->entry_mac);
+	explicit_bzero(&lane->lookup_key, sizeof(lane->lookup_key));
 	explicit_bzero(&lane->entry_key, sizeof(lane->entry_key));
 	buf_fini(&lane->scratch);
 	loop_timer_free(lane->deadline_timer);

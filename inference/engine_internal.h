@@ -28,6 +28,7 @@ struct engine_lane {
 	struct cache_host host;
 	struct keyed_hash *key_hash;  /* NULL: no secret is known yet */
 	struct keyed_hash *entry_mac; /* the same */
+	struct keyed_hash_key lookup_key;
 	struct keyed_hash_key entry_key;
 	uint64_t secret_generation; /* of the one that the store keeps, if it does */
 	struct buf scratch;
@@ -45,6 +46,9 @@ struct engine_lane {
 /* --- engine.c --- */
 
 void lane_less_underway(struct engine_lane *lane);
+
+/* Can keys be made? Not while a store that keeps the secret has not told it yet. */
+bool lane_has_keys(struct engine_lane *lane);
 
 /* Can no key be made, since the store has not told the secret that it keeps? */
 bool lane_lacks_secret(struct engine_lane *lane);

@@ -18,6 +18,7 @@
 
 struct engine_lane;
 struct model;
+struct preparation;
 struct slice;
 
 /* Why the model had to run, with the words of RFC 9211, section 2.2. */
@@ -83,6 +84,7 @@ struct inference_request {
 	struct loop_mail mail; /* its turn has come */
 	struct order order;
 	struct engine_lane *lane;
+	struct preparation *preparation; /* see prepare.h; NULL: nothing was done ahead */
 	const struct tensor **ordered; /* by the config's inputs */
 	int64_t batch;
 	struct slice *slices;

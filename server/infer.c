@@ -698,6 +698,9 @@ decode_long(struct exchange *exchange)
 	if (inference->decoded == STATUS_OK) {
 		inference->decoded = settle(inference, inference->request.error);
 	}
+	if (inference->decoded == STATUS_OK) {
+		engine_prepare(&inference->request);
+	}
 }
 
 static void
@@ -716,7 +719,7 @@ decoding_size(const struct exchange *exchange, enum coding coding, const struct 
 	uint64_t json = exchange->body.length;
 	uint64_t stated;
 
-	if (coding != CODING_IDENTITY) {
+	if (coding != CODING_IDENTITY || json > engine_long_inputs(exchange->lane->engine)) {
 		return exchange->body.length;
 	}
 	if (json > EXCHANGE_LONG &&
@@ -764,6 +767,7 @@ handle_infer(struct exchange *exchange)
 	size = decoding_size(exchange, inference->coding, model);
 	if (size > 0) {
 		(void)model_ref(model);
+		engine_prepare_begin(exchange->lane->engine, &inference->request);
 		exchange_work(exchange, size, decode_long, infer_worked);
 	} else {
 		decode(exchange);

@@ -7,7 +7,8 @@ import pytest
 
 from support import ask_identity, at_once, classes, decode, infer, infer_binary, same, tensor
 from traffic import (EXPLICIT, HOUR, ONE_INSTANCE, asked_until, batching, cache_parameters, cache_status, echo, hold, is_hit,
-                     many, put, rows_counted, sent, sent_echo, wait_batches, wait_queued, wait_rows, write_config)
+                     many, put, rows_counted, sent, sent_echo, wait_batches, wait_queued, wait_rows, wait_stored,
+                     write_config)
 
 TABLE = np.arange(40, dtype=np.float32).reshape(10, 4)
 BY_REQUEST = cache_parameters(granularity="request")
@@ -488,3 +489,25 @@ def test_servers_share_rows(serve, repository, redis_server):
     two.expect("simple", inference_count=before + 1)
     redis.wait_entries(4)
     assert is_hit(ask_pairs(one, 4, 3, 2, 1))
+
+
+@pytest.mark.parametrize("key_hash", ["ghash", "sha256"])
+def test_keys_that_workers_make(caching, repository, key_hash):
+    """Those of inputs too long for a loop: the same as a loop makes."""
+    echo(repository, rows=8, cached=True)
+    server = caching(repository, f"key_hash={key_hash}")
+    rows = np.arange(3 * 700_000, dtype=np.int32).reshape(3, -1)  # 2.8 MB each: long for a loop with one hash only
+
+    def ask(*which):
+        reply = put(server, "echo", {"INPUT0": rows[list(which)]}, binary_in=True, binary_out=True)
+        same(decode(reply)["OUTPUT0"], rows[list(which)])
+        return cache_status(reply)
+
+    assert ask(0, 1)["fwd"] == "miss"
+    wait_stored(server, 2)
+    assert "hit" in ask(1) and "hit" in ask(0) and "hit" in ask(1, 0)
+    assert ask(2)["fwd"] == "miss"
+    wait_stored(server, 3)
+    assert "hit" in ask(0, 1, 2)
+    rows[1][-1] += 1
+    assert ask(0, 1)["fwd"] == "partial"

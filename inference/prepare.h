@@ -1,0 +1,20 @@
+/*
+ * The part of a request's way that takes longer the longer its inputs are: checking them, cutting them into rows and
+ * making keys. It is done on the loop, or ahead on another thread (engine_prepare); then what was done ahead counts
+ * where it still holds. Room-private.
+ */
+#ifndef HIPPOCAMP_INFERENCE_PREPARE_H
+#define HIPPOCAMP_INFERENCE_PREPARE_H
+
+#include "inference/request.h"
+
+/* Are the inputs what the model takes? Fills `ordered` and `batch`, or `error`. */
+enum status request_checked(struct inference_request *request);
+
+/* Are there slices as rows_cut makes them? They have been used for nothing yet. */
+bool request_is_cut(const struct inference_request *request, bool by_row);
+
+/* Have those slices the keys that they would be given now? */
+bool request_has_keys(const struct inference_request *request);
+
+#endif
