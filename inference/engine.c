@@ -372,7 +372,8 @@ make_keys(struct inference_request *request)
 {
 	struct engine_lane *lane = request->lane;
 
-	if (lane_has_keys(lane) && (request_has_keys(request) || rows_make_keys(request, lane->key_hash, &lane->scratch))) {
+	if (lane_has_keys(lane) &&
+	    (request_has_keys(request) || rows_make_keys(request, lane->key_hash, &lane->scratch))) {
 		return true;
 	}
 	for (size_t i = 0; i < request->slice_count; i++) {

@@ -41,7 +41,8 @@ void purge_marks_add(struct purge_marks *marks, struct bytes model, struct bytes
 /* For purge_marks_covers. */
 void purge_marks_look(struct purge_marks *marks, struct purge_marks_seen *seen, struct bytes model, int64_t version);
 
-/* Was what a model answered at `created_ms` (0: nobody knows when) purged since? Costs two loads but after a purge. Any thread. */
+/* Was what a model answered at `created_ms` (0: nobody knows when) purged since? Costs two loads but after a purge. Any
+ * thread. */
 static inline bool
 purge_marks_covers(struct purge_marks *marks, struct purge_marks_seen *seen, struct bytes model, int64_t version,
 		   uint64_t created_ms)

@@ -108,8 +108,7 @@ run_command(struct repository *repository, struct repository_command *command)
 
 	if (!command->unload) {
 		command->status = run_load(repository, command, &command->error);
-		if (command->status ==
-		    STATUS_INTERNAL) { /* it could not even be read: else each version has told why */
+		if (command->status != STATUS_OK) {
 			log_error("%s", command->error.text);
 		}
 	} else {
@@ -361,6 +360,9 @@ repository_start(struct repository *repository, struct error *error)
 	}
 	LIST_FOREACH (known, &repository->known, next) {
 		if (wanted_at_start(repository, known->name) && refresh(repository, known, &one) != STATUS_OK) {
+			if (status != STATUS_OK) {
+				log_error("%s", error->text);
+			}
 			*error = one;
 			status = one.status;
 		}

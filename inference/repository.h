@@ -35,7 +35,10 @@ struct repository;
 /* `options` and what they point to outlive the repository. */
 struct repository *repository_new(const struct repository_options *options);
 
-/* Loads what the mode says and waits for it. Fails if a model failed; the others serve all the same. */
+/*
+ * Loads what the mode says and waits for it. Fails if a model failed; the others serve all the same. Of several
+ * failures the last is the error, and the others are logged.
+ */
 enum status repository_start(struct repository *repository, struct error *error);
 
 /* The end is near: requests that wait for a fuller batch run now. Any thread, while the repository runs. */

@@ -496,7 +496,7 @@ log_outcome(const struct staging *staging, bool asked_for)
 					 known->versions[i].number, (double)(clock_now_ns() - staging->start_ns) / 1e9);
 			}
 		}
-	} else if (staging->state == STAGING_FAILED && staging->left) {
+	} else if (staging->state == STAGING_FAILED && !asked_for) { /* else who asked tells it */
 		log_error("%s", staging->error.text);
 	}
 	if (staging->left && !asked_for) {

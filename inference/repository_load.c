@@ -250,8 +250,6 @@ open_version(struct repository *repository, const struct staging *staging, struc
 	reason = memory_format("%s: %s", status_text(error.status), error.text);
 	known_model_set_version(version, VERSION_UNAVAILABLE, reason);
 	free(reason);
-	log_error("failed to load '%s' version %" PRId64 ": %s: %s", name, version->number, status_text(error.status),
-		  error.text);
 }
 
 static void

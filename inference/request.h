@@ -85,7 +85,7 @@ struct inference_request {
 	struct order order;
 	struct engine_lane *lane;
 	struct preparation *preparation; /* see prepare.h; NULL: nothing was done ahead */
-	const struct tensor **ordered; /* by the config's inputs */
+	const struct tensor **ordered;	 /* by the config's inputs */
 	int64_t batch;
 	struct slice *slices;
 	size_t slice_count;

@@ -73,6 +73,8 @@ fail(struct inference *inference, const struct error *error)
 	inference_fini(inference);
 	if (inference->coding == CODING_UNKNOWN) {
 		headers = bytes_text("Accept-Encoding: gzip, deflate\r\n");
+	} else if (error->status == STATUS_NOT_CACHED) { /* neither a hit nor forwarded (RFC 9211, section 2) */
+		headers = bytes_text("Cache-Status: hippocamp; detail=only-if-cached\r\n");
 	}
 	reply_http_error_with(inference->exchange, reply_http_status(error->status), error->text, headers);
 }

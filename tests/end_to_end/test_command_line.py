@@ -249,8 +249,20 @@ def test_failing_model_ends_the_start(repository):
     place = repository.add("identity").scale("scale", {1: 2.0})
     (place / "1" / "model.onnx").write_bytes(b"broken")
     text = refuses(repository)
-    assert "scale" in text
-    assert "failed to load all models" in text or "failed to load" in text
+    assert text.count("not an ONNX model") == 1 and "load failed for model 'scale'" in text
+
+
+def test_each_failing_model_is_told_once(start, repository):
+    for name in ("one", "two", "three"):
+        (repository.scale(name, {1: 2.0}) / "config.pbtxt").write_text(f"broken_{name}")
+    (repository.scale("four", {1: 2.0}) / "1" / "model.onnx").write_bytes(b"broken")
+    text = refuses(repository)
+    for reason in ("broken_one", "broken_two", "broken_three", "not an ONNX model"):
+        assert text.count(reason) == 1, reason
+    server = start(repository, "--model-control-mode=explicit")
+    for name, reason in (("one", "broken_one"), ("four", "not an ONNX model")):
+        assert reason in server.post(f"/v2/repository/models/{name}/load").error
+        assert len(server.lines(reason)) == 1
 
 
 def test_failing_model_with_exit_on_error_false(serve, repository):
@@ -388,7 +400,7 @@ def test_a_line_for_each_request(serve, repository):
     ask_simple(server, id="first")
     ask_simple(server, id="second")
     server.post("/v2/models/simple/infer", {"id": "third", "inputs": []})
-    for name, status, cache in (("first", 200, "fwd=miss; stored"), ("second", 200, "hit; detail=local"), ("third", 400, "")):
+    for name, status, cache in (("first", 200, "fwd=miss; stored"), ("second", 200, "hit; detail="), ("third", 400, "")):
         line = server.wait_log(f"infer id='{name}' .*")[0]
         assert f"model='simple' version=1 status={status} " in line and cache in line and "total_us=" in line
     quiet = serve(repository)

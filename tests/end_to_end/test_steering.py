@@ -325,7 +325,8 @@ def test_clients_that_may_not_steer(caching, repository):
 def test_clients_may_steer_by_default(serve, repository):
     repository.copy("noise", cached=True)
     server = serve(repository, "--allow-cache-control=true")
-    assert ask(server, control="only-if-cached").status == 504
+    reply = ask(server, control="only-if-cached")
+    assert (reply.status, reply.headers["cache-status"]) == (504, "hippocamp; detail=only-if-cached")
 
 
 # --- NVIDIA's client ---
