@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+import time
 
 from support import LOCAL, PATIENCE, free_port
 
@@ -27,12 +28,12 @@ class Proxy:
 
     Attributes: `accepted` counts connections; `sent` is what clients sent, its first megabyte."""
 
-    def __init__(self, target):
-        self.target, self.port = target, free_port()
+    def __init__(self, target, address=LOCAL, port=None):
+        self.target, self.address, self.port = target, address, port or free_port()
         self.changed = threading.Condition()
         self.stalled = self.stopped = False
         self.pause, self.left, self.torn = 0, None, None
-        self.accepted, self.sent = 0, b""
+        self.accepted, self.sent, self.logins = 0, b"", {}
         self.connections = set()
         self.listener = None
         self._listen()
@@ -86,6 +87,16 @@ class Proxy:
         for connection in connections:
             reset(connection)
 
+    def lapse(self, seconds):
+        """Resets the connections on which nobody has logged in for so long, as a server does whose tokens last no
+        longer. Of plain TCP only."""
+        with self.changed:
+            late = [client for client, at in self.logins.items()
+                    if client in self.connections and time.monotonic() - at > seconds]
+            self.connections -= set(late)
+        for connection in late:
+            reset(connection)
+
     def stop(self):
         with self.changed:
             self.stopped = True
@@ -95,7 +106,7 @@ class Proxy:
     # How it does it
 
     def _listen(self):
-        self.listener = socket.create_server((LOCAL, self.port))
+        self.listener = socket.create_server((self.address, self.port))
         self.thread = threading.Thread(target=self._accept, args=[self.listener], daemon=True)
         self.thread.start()
 
@@ -121,6 +132,8 @@ class Proxy:
     def _pump(self, source, sink, replies):
         try:
             while data := source.recv(65536):
+                if not replies and b"AUTH\r\n" in data:
+                    self.logins[source] = time.monotonic()
                 if not self._let_through(data, sink, replies):
                     break
             else:

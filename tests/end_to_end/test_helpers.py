@@ -4,11 +4,13 @@ import socket
 import ssl
 import time
 
+import numpy as np
 import pytest
 
 from load import Load, wait_hits
-from support import LOCAL, RedisError, eventually
+from support import LOCAL, REDIS, VALKEY, RedisError, encode, eventually, infer_path, request_bytes
 from topology import add_user, drop_clients, either_program
+from traffic import echo
 from trouble import PASSWORD, PLACES, USER, NotHere, troubles_of
 
 
@@ -246,15 +248,19 @@ def test_cluster_in_trouble(cluster):
     eventually(nodes.agreed)
 
 
-@either_program
-@pytest.mark.parametrize("name", PLACES)
-def test_troubles(tmp_path, authority, name, program):
+@pytest.mark.parametrize("name, program", [(name, program) for name in PLACES for program in (REDIS, VALKEY)
+                                           if name != "cluster9" or program == REDIS])
+def test_troubles(tmp_path, authority, name, program, repository):
     """Each begins and ends, and then all is as before."""
+    echo(repository, "known", cached=True)
     try:
         place = PLACES[name](tmp_path, authority, program)
     except NotHere as reason:
         pytest.skip(str(reason))
     try:
+        place.repository = repository.path
+        body, headers = encode({"INPUT0": np.int32([1, 2])})
+        place.renewing = [request_bytes("POST", infer_path("known"), body, {**headers, "Cache-Control": "no-cache"})]
         place.whole()
         for trouble in troubles_of(name):
             with trouble.befall(place):

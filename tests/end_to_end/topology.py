@@ -218,8 +218,8 @@ class Node(Redis):
     def answers(self):
         if not super().answers():
             return False
-        self.id = self.command("CLUSTER", "MYID")
-        return True
+        self.id = when_loaded(lambda: self.command("CLUSTER", "MYID"))
+        return self.id
 
     def client_port(self):
         """Where the servers come in."""

@@ -7,11 +7,14 @@ import socket
 import struct
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Callable
 
+from certificates import Authority
 from faults import Proxy
-from support import LOCAL, PATIENCE, REDIS, Redis, RedisError, eventually, free_port
+from peers import Peer, error
+from support import (LOCAL, PATIENCE, REDIS, Connection, Redis, RedisError, Server, clock_ahead, eventually, free_port)
 from topology import Cluster, RedisTls, Sentinels, cache_options
 
 USER, PASSWORD, OTHER = "hippo", "hush-the-first", "hush-the-second"
@@ -26,9 +29,11 @@ NAME = "redis.test"
 
 class Place:
     """Where entries are kept. way: the proxy before it, if one can be there; wrapper: what a server of it is started
-    by, so that it finds the Redis's name."""
+    by, so that it finds the Redis's name; values: how many INT32s an entry of it has. repository and renewing are given
+    by who tries its troubles: a model repository, and messages that make a server of it store entries anew."""
 
-    way, wrapper = None, ()
+    way, wrapper, values, program = None, (), 1000, REDIS
+    repository, renewing = None, ()
 
     def cache(self, **options):
         """Arguments of a server."""
@@ -45,6 +50,22 @@ class Place:
     def whole(self):
         """Returns when all is in order."""
 
+    def server(self, **options):
+        return Server(f"--model-repository={self.repository}", f"--http-address={LOCAL}", "--http-port=0",
+                      "--metrics-port=0", "--threads=1", *self.cache(), wrapper=self.wrapper, **options)
+
+    @contextlib.contextmanager
+    def others(self, count, **options):
+        """So many servers more, which are connected."""
+        servers = [self.server(**options) for _ in range(count)]
+        try:
+            for server in servers:
+                server.wait_log("connected to")
+            yield servers
+        finally:
+            with ThreadPoolExecutor(count) as pool:
+                list(pool.map(Server.stop, servers))
+
     def stop(self):
         self.way.stop()
         self.redis.stop()
@@ -52,6 +73,7 @@ class Place:
 
 class Single(Place):
     def __init__(self, folder, authority, program=REDIS):
+        self.folder, self.program = folder, program
         self.redis = Redis(folder, free_port(), OPTIONS, program)
         self.way = Proxy(self.redis.port)
 
@@ -59,13 +81,38 @@ class Single(Place):
         return super().cache(host=LOCAL, port=self.way.port)
 
 
+class Large(Single):
+    """Entries of 80 kB."""
+
+    values = 20_000
+
+
+class Identity(Single):
+    """Whoever logs in has a token out of a file, and logs in again each second."""
+
+    def __init__(self, folder, authority, program=REDIS):
+        super().__init__(folder, authority, program)
+        self.file = folder / "token"
+        self.file.write_text(PASSWORD)
+
+    def cache(self):
+        return cache_options(host=LOCAL, port=self.way.port, user=USER, password_file=self.file, password_refresh=1)
+
+    def issue(self, token):
+        fresh = self.file.with_name("fresh")
+        fresh.write_text(token)
+        fresh.rename(self.file)
+
+
 class Tls(Place):
     def __init__(self, folder, authority, program=REDIS):
+        self.folder, self.trusted = folder, folder / "trusted.pem"
+        shutil.copy(authority.cert, self.trusted)
         self.redis = RedisTls(folder, authority, authority.server(), options=OPTIONS, program=program)
         self.way = Proxy(self.redis.tls_port)
 
     def cache(self):
-        return super().cache(host=LOCAL, port=self.way.port, tls_enabled="true", cacert=self.redis.authority.cert)
+        return super().cache(host=LOCAL, port=self.way.port, tls_enabled="true", cacert=self.trusted)
 
 
 class Named(Single):
@@ -131,7 +178,15 @@ class Spread(Place):
         self.nodes.stop()
 
 
-PLACES = {"single": Single, "tls": Tls, "named": Named, "sentinel": Watched, "cluster": Spread}
+class Spread9(Spread):
+    """One of Valkey 9."""
+
+    def __init__(self, folder, authority, program=None):
+        super().__init__(folder, authority, "valkey-server-9")
+
+
+PLACES = {"single": Single, "large": Large, "identity": Identity, "tls": Tls, "named": Named, "sentinel": Watched,
+          "cluster": Spread, "cluster9": Spread9}
 
 
 # --- Names ---
@@ -152,10 +207,10 @@ def apart():
 
 
 class NameServer:
-    """Knows one name. answer is "address", "unknown" or "silence"."""
+    """Knows one name. answer is "address" (then address is that), "unknown" or "silence"."""
 
     def __init__(self):
-        self.answer, self.port = "address", free_port()
+        self.answer, self.address, self.port = "address", LOCAL, free_port()
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind((LOCAL, self.port))
         self.thread = threading.Thread(target=self._serve, daemon=True)
@@ -169,7 +224,7 @@ class NameServer:
             flags = 0x8183 if self.answer == "unknown" else 0x8180
             reply = query[:2] + struct.pack(">5H", flags, 1, address, 0, 0) + query[12:end]
             if address:
-                reply += b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 0, 4) + socket.inet_aton(LOCAL)
+                reply += b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 0, 4) + socket.inet_aton(self.address)
             if self.answer in ("address", "unknown"):
                 self.socket.sendto(reply, client)
 
@@ -210,6 +265,24 @@ def trouble(words, places):
 
 def troubles_of(place):
     return [each for each in TROUBLES.values() if place in each.places]
+
+
+@contextlib.contextmanager
+def again_and_again(seconds, work):
+    """work(), until the context ends."""
+    over = threading.Event()
+
+    def go_on():
+        while not over.wait(seconds):
+            work()
+
+    thread = threading.Thread(target=go_on, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(PATIENCE)
 
 
 @trouble("killed, and started again empty", EVERYWHERE)
@@ -420,22 +493,15 @@ def spoil(redis, spoiled):
 
 @trouble("all entries overwritten again and again: garbage, halves, flipped bits, bombs", EVERYWHERE)
 def corrupt(place):
-    over, spoiled = threading.Event(), {redis: {} for redis in place.masters()}
+    spoiled = {redis: {} for redis in place.masters()}
 
-    def go_on():
-        while not over.wait(0.1):
-            for redis in spoiled:
-                spoil(redis, spoiled[redis])
+    def spoil_all():
+        for redis in spoiled:
+            spoil(redis, spoiled[redis])
 
-    for redis in spoiled:
-        spoil(redis, spoiled[redis])
-    thread = threading.Thread(target=go_on, daemon=True)
-    thread.start()
-    try:
+    spoil_all()
+    with again_and_again(0.1, spoil_all):
         yield
-    finally:
-        over.set()
-        thread.join(PATIENCE)
 
 
 @trouble("its name is unknown to the name server, and connections are lost", ["named"])
@@ -452,3 +518,125 @@ def no_name_server(place):
     place.way.disconnect()
     yield
     place.names.answer = "address"
+
+
+MOVED = "127.0.0.2"
+
+
+@trouble("its name leads to another server, and the one of before is its replica now", ["named"])
+def name_moved(place):
+    folder = place.folder / "moved"
+    folder.mkdir(exist_ok=True)
+    old, new = place.redis, Redis(folder, free_port(), OPTIONS, place.program)
+    new.command("REPLICAOF", LOCAL, old.port)
+    eventually(lambda: b"master_link_status:up" in new.command("INFO", "replication"), "a replica")
+    way = Proxy(new.port, MOVED, place.way.port)
+    new.command("REPLICAOF", "NO", "ONE")
+    old.command("REPLICAOF", LOCAL, new.port)
+    place.names.address = MOVED
+    try:
+        yield
+        old.command("REPLICAOF", "NO", "ONE")
+        place.names.address = LOCAL
+    finally:
+        way.stop()
+        new.stop()
+
+
+@trouble("its certificate is of an authority that the file does not have yet, and connections are lost", ["tls"])
+def certificates_rotated(place):
+    folder = place.folder / f"authority{place.redis.command('DBSIZE')}"
+    folder.mkdir(exist_ok=True)
+    fresh = Authority(folder, "fresh")
+    own = fresh.server()
+    place.redis.command("CONFIG", "SET", "tls-ca-cert-file", fresh.cert, "tls-cert-file", own.cert, "tls-key-file",
+                        own.key)
+    place.way.disconnect()
+    yield
+    shutil.copy(fresh.cert, folder / "copy.pem")
+    (folder / "copy.pem").rename(place.trusted)
+
+
+@trouble("tokens lapse: one each half second, of which a login lasts for 2 s", ["identity"])
+def tokens(place):
+    valid = [PASSWORD]
+
+    def renew():
+        valid.append(f"token-{len(valid)}-{random.random()}")
+        old = [f"<{token}" for token in valid[-4:-3]]
+        place.redis.command("ACL", "SETUSER", USER, f">{valid[-1]}", *old)
+        place.issue(valid[-1])
+        place.way.lapse(2)
+
+    with again_and_again(0.5, renew):
+        yield
+    place.redis.command("ACL", "SETUSER", USER, "resetpass", f">{PASSWORD}")
+    place.issue(PASSWORD)
+
+
+def renew_entries(server, place):
+    """It stores all that is known once more."""
+    with Connection(server.port) as connection:
+        for message in place.renewing:
+            connection.send(message)
+            assert connection.reply("POST").status == 200
+
+
+@trouble("clocks apart: a server whose clock is an hour ahead stores the entries", ["single"])
+def apart_in_time(place):
+    with place.others(1, environment=clock_ahead(3600)) as (server,):
+        with again_and_again(0.1, lambda: renew_entries(server, place)):
+            yield
+
+
+@trouble("a proxy that hangs up five times a second", WITH_PROXY)
+def hung_up(place):
+    with again_and_again(0.2, place.way.disconnect):
+        yield
+
+
+@trouble("errors in place of silence: a proxy whose server is away", ["single"])
+def errors(place):
+    def says(_, words, send):
+        if words[0].upper() not in (b"HELLO", b"AUTH", b"CLIENT"):
+            send(error("ERR upstream failure"))
+            return True
+
+    peer = Peer(says)
+    place.way.target = peer.port
+    place.way.disconnect()
+    yield
+    place.way.target = place.redis.port
+    place.way.disconnect()
+    peer.stop()
+
+
+@trouble("client-output-buffer-limit below the size of an entry", ["large"])
+def buffer_limit(place):
+    place.redis.command("CONFIG", "SET", "client-output-buffer-limit", "normal 32kb 32kb 1")
+    yield
+    place.redis.command("CONFIG", "SET", "client-output-buffer-limit", "normal 0 0 0")
+
+
+@trouble("killed under 16 servers, which all come back to it", ["single"])
+def storm(place):
+    with place.others(15):
+        place.redis.stop()
+        place.redis.start()
+        yield
+
+
+@trouble("half of a primary's slots move in one step (CLUSTER MIGRATESLOTS)", ["cluster9"])
+def migrated(place):
+    source, target, *_ = place.masters()
+    slots = sorted(slot for slot, owner in place.nodes.owners().items() if owner is source)
+
+    def move(one, other):
+        eventually(place.nodes.agreed)
+        one.command("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slots[0], slots[len(slots) // 2], "NODE", other.id)
+        eventually(lambda: place.nodes.owners(other)[slots[0]] is other, "the slots at their new place")
+
+    move(source, target)
+    yield
+    move(target, source)
+    place.whole()
