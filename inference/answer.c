@@ -71,6 +71,9 @@ report_age(struct inference_request *request)
 		uint64_t age = now > freshness.created_ms ? now - freshness.created_ms : 0;
 		int64_t left = ((int64_t)freshness.lifetime_ms - (int64_t)age);
 
+		if (freshness_is_ahead(&freshness, now)) {
+			continue; /* nobody knows */
+		}
 		report->age_s = age / 1000 > report->age_s ? age / 1000 : report->age_s;
 		left = left <= 0 ? (left - 1000) / 1000 : left / 1000; /* expired: below 0 */
 		if (freshness.lifetime_ms > 0 && (!report->has_ttl || left < report->ttl_s)) {
@@ -194,12 +197,15 @@ write_times(struct inference_request *request)
 static void
 write_dates(struct inference_request *request)
 {
+	uint64_t now = clock_wall_ms();
+
 	for (size_t i = 0; i < request->slice_count && request->status == STATUS_OK; i++) {
 		struct freshness_entry freshness = entry_freshness(request->slices[i].entry);
-		uint64_t expires = freshness.created_ms + freshness.lifetime_ms;
+		uint64_t created = freshness_earliest_ms(&request->model->freshness, &freshness, now);
+		uint64_t expires = created + freshness.lifetime_ms;
 
-		if (request->created_ms == 0 || freshness.created_ms < request->created_ms) {
-			request->created_ms = freshness.created_ms;
+		if (request->created_ms == 0 || created < request->created_ms) {
+			request->created_ms = created;
 		}
 		if (freshness.lifetime_ms > 0 && (request->expires_ms == 0 || expires < request->expires_ms)) {
 			request->expires_ms = expires;

@@ -90,6 +90,17 @@ freshness_lifetime_ms(const struct freshness_policy *policy, double chance)
 	return policy->ttl_ms > 0 && lifetime == 0 ? 1 : lifetime;
 }
 
+uint64_t
+freshness_earliest_ms(const struct freshness_policy *policy, const struct freshness_entry *entry, uint64_t now_ms)
+{
+	uint64_t keep = freshness_keep_ms(policy, entry->lifetime_ms);
+
+	if (!freshness_is_ahead(entry, now_ms)) {
+		return entry->created_ms;
+	}
+	return keep == 0 || keep >= now_ms ? 1 : now_ms - keep;
+}
+
 bool
 freshness_is_fresh(const struct freshness_entry *entry, uint64_t now_ms)
 {

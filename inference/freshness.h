@@ -65,6 +65,10 @@ uint64_t freshness_lifetime_ms(const struct freshness_policy *policy, double cha
  */
 bool freshness_is_ahead(const struct freshness_entry *entry, uint64_t now_ms);
 
+/* When it was created, or the earliest time that it can have been, since 1970; at least 1. */
+uint64_t freshness_earliest_ms(const struct freshness_policy *policy, const struct freshness_entry *entry,
+			       uint64_t now_ms);
+
 bool freshness_is_fresh(const struct freshness_entry *entry, uint64_t now_ms);
 
 /* What is left of a span that began when the entry was created, at least 1; 0: no end, as the span. */

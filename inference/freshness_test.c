@@ -98,6 +98,10 @@ test_clocks_apart(void **state)
 	assert_false(freshness_is_fresh(&entry, 94999));
 	assert_int_equal(freshness_judge(&policy, &no_wish, &endless, 1000, 0.5, &on_error), FRESHNESS_USE);
 	assert_int_equal(freshness_judge(&policy, &wish, &endless, 1000, 0.5, &on_error), FRESHNESS_TOO_OLD);
+	assert_int_equal(freshness_earliest_ms(&policy, &entry, 95000), 100000);
+	assert_int_equal(freshness_earliest_ms(&policy, &entry, 50000), 40000);
+	assert_int_equal(freshness_earliest_ms(&policy, &entry, 5000), 1);
+	assert_int_equal(freshness_earliest_ms(&policy, &endless, 50000), 1);
 }
 
 /* The store keeps entries through the windows of staleness, so one without an age may be stale. */
