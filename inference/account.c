@@ -1,9 +1,7 @@
 #include "base/clock.h"
+#include "base/moving_average.h"
 #include "inference/engine_internal.h"
 #include "inference/entry.h"
-#include "inference/model_run.h"
-
-#define AVERAGE_OVER 16
 
 static enum failure_reason
 failure_reason(enum status status)
@@ -18,16 +16,6 @@ failure_reason(enum status status)
 	default:
 		return FAILURE_OTHER;
 	}
-}
-
-/* An exponentially weighted moving average; racing writers lose a sample, which does no harm. */
-static void
-average(_Atomic uint64_t *at, uint64_t sample)
-{
-	uint64_t old = atomic_load_explicit(at, memory_order_relaxed);
-	uint64_t next = old == 0 ? sample : old - old / AVERAGE_OVER + sample / AVERAGE_OVER;
-
-	atomic_store_explicit(at, next == 0 ? 1 : next, memory_order_relaxed);
 }
 
 static void
@@ -102,32 +90,6 @@ account_request(struct engine_lane *lane, struct inference_request *request)
 }
 
 void
-account_run(struct model *model, size_t lane, const struct job *job)
-{
-	struct model_statistics *sums = statistics_begin(model->statistics, lane);
-	size_t rows = job->rows > 0 ? (size_t)job->rows : 1;
-	size_t batch_rows = job->batch_rows > 0 ? (size_t)job->batch_rows : 1;
-	struct batch_statistic run = {
-		.compute_input = {1, job->times.input_ns},
-		.compute_infer = {1, job->times.infer_ns},
-		.compute_output = {1, job->times.output_ns},
-	};
-
-	sums->inference_count += rows;
-	sums->last_inference_ms = clock_wall_ms();
-	duration_add(&sums->compute_input, run.compute_input.ns);
-	duration_add(&sums->compute_infer, run.compute_infer.ns);
-	duration_add(&sums->compute_output, run.compute_output.ns);
-	if (job->first) {
-		sums->execution_count++;
-		statistics_add_batch(model->statistics, lane, batch_rows, &run);
-		average(&model->run_span_ns, job->finished_ns - job->started_ns);
-		average(&model->run_cost_ns, (job->finished_ns - job->started_ns) / batch_rows);
-	}
-	statistics_end(model->statistics, lane);
-}
-
-void
 account_insert(struct trip *trip, const struct blob *entry, uint64_t ns)
 {
 	struct model_statistics *sums = statistics_begin(trip->model->statistics, trip->lane->index);
@@ -171,5 +133,5 @@ account_refreshes(struct engine_lane *lane, struct model *model, size_t rows)
 void
 account_lookup_cost(struct model *model, uint64_t ns, size_t rows)
 {
-	average(&model->lookup_cost_ns, ns / rows);
+	moving_average_add(&model->lookup_cost_ns, ns / rows);
 }

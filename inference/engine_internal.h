@@ -1,5 +1,6 @@
 /*
- * What the files of the engine share. Room-private. engine.c: lanes, and requests in. waiting.c: how long they wait.
+ * What the files of the engine share. Room-private. engine_lane.c: lanes, from first to last. lane.c: what all files ask
+ * of a lane. engine.c: requests in. waiting.c: how long they wait.
  * trip.c: who waits for which flight: joining and leaving. trip_lookup.c, trip_lease.c, trip_run.c: what the flights
  * wait for. answer.c: answers out. account.c: what is counted.
  */
@@ -43,9 +44,12 @@ struct engine_lane {
 	void *drained_argument;
 };
 
-/* --- engine.c --- */
+/* --- lane.c --- */
 
 void lane_less_underway(struct engine_lane *lane);
+
+/* Without memory the keys of before stay, or there are none. */
+void lane_take_keys(struct engine_lane *lane, const struct response_cache_keys *keys);
 
 /* Can keys be made? Not while a store that keeps the secret has not told it yet. */
 bool lane_has_keys(struct engine_lane *lane);
@@ -53,8 +57,14 @@ bool lane_has_keys(struct engine_lane *lane);
 /* Can no key be made, since the store has not told the secret that it keeps? */
 bool lane_lacks_secret(struct engine_lane *lane);
 
+/* Good enough for lots and jitter, and for nothing that somebody must not foresee. */
+uint64_t lane_random(struct engine_lane *lane);
+
 /* Uniform in (0, 1]. */
 double lane_chance(struct engine_lane *lane);
+
+/* See engine_purge. */
+bool lane_purge(struct engine_lane *lane, struct cache_purge *purge);
 
 /* Removes what is stored for a model if that is due: see row_trust_taints_store. Nobody waits. */
 void lane_purge_rows(struct engine_lane *lane, struct model *model);

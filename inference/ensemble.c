@@ -470,17 +470,6 @@ connect_step(const struct graph *graph, struct inferred *known, const struct mod
 	return status == STATUS_OK ? connect_outputs(graph, known, config, step, error) : status;
 }
 
-bool
-ensemble_keeps_rows(const struct ensemble *ensemble)
-{
-	for (size_t i = 0; i < ensemble->step_count; i++) {
-		if (!model_by_row(ensemble->steps[i].model)) {
-			return false;
-		}
-	}
-	return true;
-}
-
 static enum status
 open_steps(struct ensemble *ensemble, const struct graph *graph, ensemble_find_fn find, void *context,
 	   struct error *error)

@@ -36,9 +36,6 @@ struct ensemble {
 /* Is the config, taken for itself, that of an ensemble, and a graph that leads from its inputs to its outputs? */
 enum status ensemble_check(const struct model_config *config, struct error *error);
 
-/* Does each row of its outputs come of that row of its inputs alone, as far as is known of its steps' models? */
-bool ensemble_keeps_rows(const struct ensemble *ensemble);
-
 /* A new reference to a model of a step, or NULL. */
 typedef struct model *(*ensemble_find_fn)(void *context, struct bytes name, int64_t version, struct error *error);
 

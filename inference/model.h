@@ -105,6 +105,13 @@ uint64_t model_row_losses(struct model *model);
  */
 void model_lose_row_trust(struct model *model, enum row_standing why, const char *evidence);
 
+/* Does each row of an ensemble's outputs come of that row of its inputs alone, as far as is known of its models? */
+bool model_members_keep_rows(const struct model *model);
+
+/* An ensemble is in the list of those that are loaded, for model_each_ensemble_of; others are not. */
+void model_list_ensemble(struct model *model);
+void model_unlist_ensemble(struct model *model);
+
 /* Tells the loaded ensembles that are made of it, directly or not. `tell` must not come back here. Any thread. */
 void model_each_ensemble_of(const struct model *model, void (*tell)(void *context, struct bytes name, int64_t version),
 			    void *context);

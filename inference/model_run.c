@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/moving_average.h"
 #include "inference/batch.h"
 #include "inference/row_audit.h"
 
@@ -256,4 +257,32 @@ model_run_batch(struct model *model, struct job_list *batch)
 	if (status == STATUS_OK ? !audit(model, batch) : TAILQ_NEXT(TAILQ_FIRST(batch), queue) != NULL) {
 		run_apart(model, batch);
 	}
+}
+
+/* --- What is counted --- */
+
+void
+model_run_account(struct model *model, size_t lane, const struct job *job)
+{
+	struct model_statistics *sums = statistics_begin(model->statistics, lane);
+	size_t rows = job->rows > 0 ? (size_t)job->rows : 1;
+	size_t batch_rows = job->batch_rows > 0 ? (size_t)job->batch_rows : 1;
+	struct batch_statistic run = {
+		.compute_input = {1, job->times.input_ns},
+		.compute_infer = {1, job->times.infer_ns},
+		.compute_output = {1, job->times.output_ns},
+	};
+
+	sums->inference_count += rows;
+	sums->last_inference_ms = clock_wall_ms();
+	duration_add(&sums->compute_input, run.compute_input.ns);
+	duration_add(&sums->compute_infer, run.compute_infer.ns);
+	duration_add(&sums->compute_output, run.compute_output.ns);
+	if (job->first) {
+		sums->execution_count++;
+		statistics_add_batch(model->statistics, lane, batch_rows, &run);
+		moving_average_add(&model->run_span_ns, job->finished_ns - job->started_ns);
+		moving_average_add(&model->run_cost_ns, (job->finished_ns - job->started_ns) / batch_rows);
+	}
+	statistics_end(model->statistics, lane);
 }

@@ -15,7 +15,7 @@ struct model;
  */
 void model_run_batch(struct model *model, struct job_list *batch);
 
-/* Counts a job that ran; `lane` is the caller's stripe of the statistics. In account.c. */
-void account_run(struct model *model, size_t lane, const struct job *job);
+/* Counts a job that ran, and what it cost; `lane` is the caller's stripe of the statistics. Any thread. */
+void model_run_account(struct model *model, size_t lane, const struct job *job);
 
 #endif

@@ -18,16 +18,6 @@ enum visit {
 
 /* --- Members: the models of an ensemble's steps --- */
 
-void
-ensemble_members_free(struct ensemble_members *members)
-{
-	for (size_t i = 0; i < members->count; i++) {
-		free(members->list[i].name);
-	}
-	free(members->list);
-	*members = (struct ensemble_members){0};
-}
-
 static bool
 is_repeated(const struct ensemble_members *members, size_t index)
 {
@@ -70,46 +60,6 @@ is_usable(const struct known_model *known)
 {
 	return (known->staging != NULL && known->staging->state == STAGING_READY) ||
 	       (known_model_is_loaded(known) && !known->leaving);
-}
-
-static struct model *
-find_version(const struct version *versions, size_t count, int64_t number)
-{
-	struct model *newest = NULL;
-
-	for (size_t i = 0; i < count; i++) {
-		if (versions[i].model != NULL && (number == -1 || versions[i].number == number) &&
-		    (newest == NULL || versions[i].number > newest->version)) {
-			newest = versions[i].model;
-		}
-	}
-	return newest;
-}
-
-struct model *
-repository_find_member(void *context, struct bytes name, int64_t version, struct error *error)
-{
-	const struct known_model *member = repository_find(context, name);
-	struct model *model = NULL;
-
-	if (member != NULL && member->staging != NULL && member->staging->state == STAGING_READY) {
-		model = find_version(member->staging->versions, member->staging->version_count, version);
-	} else if (member != NULL) {
-		model = find_version(member->versions, member->version_count, version);
-	}
-	if (model != NULL) {
-		return model_ref(model);
-	}
-	if (version == -1) {
-		(void)error_set(error, STATUS_INVALID_ARGUMENT, "depends on '%.*s' which has no loaded version",
-				BYTES_ARGS(name));
-	} else {
-		(void)error_set(error, STATUS_INVALID_ARGUMENT,
-				"depends on '%.*s' whose required version %" PRId64
-				" is not loaded (model_version: -1 is the newest; left out it is 0)",
-				BYTES_ARGS(name), version);
-	}
-	return NULL;
 }
 
 /* --- One model: its members, then itself --- */

@@ -114,6 +114,11 @@ void known_model_free(struct known_model *known);
  */
 struct model_table *repository_publish(struct repository *repository);
 
+void ensemble_members_free(struct ensemble_members *members);
+
+/* An ensemble_find_fn; the context is the repository. */
+struct model *repository_find_member(void *context, struct bytes name, int64_t version, struct error *error);
+
 /* --- repository_load.c: one model --- */
 
 /* Where the model lies; free() it. The same name in two repositories is an error, as in Triton. */
@@ -134,11 +139,6 @@ void staging_free(struct staging *staging);
 void repository_close_model(struct repository *repository, struct model *model);
 
 /* --- repository_change.c: all that depends on it --- */
-
-void ensemble_members_free(struct ensemble_members *members);
-
-/* An ensemble_find_fn; the context is the repository. */
-struct model *repository_find_member(void *context, struct bytes name, int64_t version, struct error *error);
 
 /*
  * Loads or reloads a model, from known->folder or what a load request gave; `always`, or only where it is new or has

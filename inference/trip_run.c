@@ -208,7 +208,7 @@ on_job_mail(struct loop_mail *mail)
 
 	trip->job_pending = false;
 	if (job->ran && job->status == STATUS_OK && !trip->mode.audits) {
-		account_run(trip->model, trip->lane->index, job);
+		model_run_account(trip->model, trip->lane->index, job);
 	}
 	if (trip->model->ensemble != NULL && job->ran && !trip->mode.audits) {
 		(void)atomic_fetch_add(&trip->model->rows.run_ns, job->finished_ns - job->started_ns);

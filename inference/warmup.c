@@ -208,7 +208,7 @@ run_once(struct sample *sample, struct error *error)
 		error->status = STATUS_INVALID_ARGUMENT;
 		return error->status;
 	}
-	account_run(sample->model, 0, &job);
+	model_run_account(sample->model, 0, &job);
 	return STATUS_OK;
 }
 

@@ -1,0 +1,103 @@
+/* The life of the engine and of its lanes. */
+#include "base/clock.h"
+#include "base/memory.h"
+#include "inference/cache_host.h"
+#include "inference/engine_internal.h"
+
+#include <stdlib.h>
+
+#define SCRATCH_MAX ((size_t)256 << 20)
+
+/* Another server purged this. That the store has lost the word of it says nothing of what is in the store now. */
+static void
+on_purged_elsewhere(void *listener, struct bytes model, struct bytes version, uint64_t at_ms)
+{
+	struct engine_lane *lane = listener;
+
+	uint64_t now_ms = clock_wall_ms();
+
+	if (at_ms != 0) { /* by a clock that may be wrong, but nothing is purged that is made after it is heard of */
+		purge_marks_add(&lane->engine->cache->purges, model, version, at_ms < now_ms ? at_ms : now_ms);
+	}
+}
+
+struct engine *
+engine_new(struct response_cache *cache)
+{
+	struct engine *engine = aligned_alloc(_Alignof(struct engine), sizeof(*engine));
+
+	if (engine == NULL) {
+		abort();
+	}
+	engine->cache = cache;
+	memset(&engine->renewals, 0, sizeof(engine->renewals));
+	memset(&engine->lateness, 0, sizeof(engine->lateness));
+	atomic_init(&engine->apart_told_ns, 0);
+	flight_table_init(&engine->flights);
+	return engine;
+}
+
+void
+engine_free(struct engine *engine)
+{
+	flight_table_fini(&engine->flights);
+	free(engine);
+}
+
+struct engine_lane *
+engine_lane_new(struct engine *engine, struct loop *loop, size_t index)
+{
+	struct engine_lane *lane = memory_new(sizeof(*lane));
+
+	lane->engine = engine;
+	lane->loop = loop;
+	lane->index = index;
+	TAILQ_INIT(&lane->looking);
+	lane->deadline_timer = loop_timer_new(loop, lane_on_deadline, lane);
+	TAILQ_INIT(&lane->waiting);
+	lane->wait_timer = loop_timer_new(loop, lane_on_wait, lane);
+	random_bytes(&lane->random, sizeof(lane->random));
+	lane->random |= 1;
+	cache_host_init(&lane->host, loop);
+	lane->host.purged = on_purged_elsewhere;
+	lane->host.listener = lane;
+	lane->host.endless = engine->cache != NULL && engine->cache->settings.policy.ttl_s == 0;
+	if (engine->cache != NULL) {
+		lane->store = engine->cache->ops->attach(engine->cache->store, &lane->host);
+		buf_init(&lane->scratch, SCRATCH_MAX);
+		/* Without memory for these the loop serves uncached. */
+		lane->cache = lane->store != NULL ? engine->cache : NULL;
+	}
+	if (lane->cache != NULL && lane->cache->has_secret) {
+		lane_take_keys(lane, &lane->cache->keys);
+		lane->cache = lane->key_hash != NULL ? lane->cache : NULL;
+	}
+	return lane;
+}
+
+void
+engine_lane_drain(struct engine_lane *lane, void (*done)(void *argument), void *argument)
+{
+	engine_lane_hurry(lane);
+	lane->drained = done;
+	lane->drained_argument = argument;
+	if (lane->underway == 0) {
+		done(argument);
+	}
+}
+
+void
+engine_lane_free(struct engine_lane *lane)
+{
+	if (lane->store != NULL) {
+		lane->engine->cache->ops->detach(lane->store);
+	}
+	keyed_hash_free(lane->key_hash);
+	keyed_hash_free(lane->entry_mac);
+	explicit_bzero(&lane->lookup_key, sizeof(lane->lookup_key));
+	explicit_bzero(&lane->entry_key, sizeof(lane->entry_key));
+	buf_fini(&lane->scratch);
+	loop_timer_free(lane->deadline_timer);
+	loop_timer_free(lane->wait_timer);
+	free(lane);
+}
