@@ -253,12 +253,12 @@ start_again(struct slice *slice, struct trip_mode mode)
 {
 	struct inference_request *request = slice->request;
 
-	request->unresolved++; /* keeps the request: it may be answered meanwhile */
-	trip_start(request->lane, &slice, 1, mode);
+	request_hold(request); /* it may be answered meanwhile */
+	request_send(request, &slice, 1, mode);
 	if (request->timed_out) {
 		request_time_out(request);
 	}
-	slice_resolve_guard(request);
+	request_release(request);
 }
 
 /* The time that a request may wait was over when it ran first. */
@@ -468,14 +468,6 @@ request_finish(struct inference_request *request)
 	request_conclude(request);
 }
 
-void
-slice_resolve_guard(struct inference_request *request)
-{
-	if (--request->unresolved == 0) {
-		request_finish(request);
-	}
-}
-
 /* Has any slice failed for good? Only of resolved slices: the others may be written by another loop just now. */
 static bool
 has_failed(const struct inference_request *request)
@@ -542,8 +534,8 @@ try_again(struct slice *slice, enum slice_retry how)
 	start_again(slice, mode);
 }
 
-void
-slice_resolve(struct slice *slice)
+static void
+on_slice_done(struct slice *slice)
 {
 	enum slice_retry retry = second_try(slice);
 
@@ -552,5 +544,32 @@ slice_resolve(struct slice *slice)
 		return;
 	}
 	slice->resolved = true;
-	slice_resolve_guard(slice->request);
+	request_release(slice->request);
+}
+
+/* --- Sending off --- */
+
+void
+request_hold(struct inference_request *request)
+{
+	request->unresolved++;
+}
+
+void
+request_release(struct inference_request *request)
+{
+	if (--request->unresolved == 0) {
+		request_finish(request);
+	}
+}
+
+void
+request_send(struct inference_request *request, struct slice *const *slices, size_t count, struct trip_mode mode)
+{
+	for (size_t i = 0; i < count; i++) {
+		slices[i]->done = on_slice_done;
+	}
+	request_hold(request);
+	trip_start(request->lane, slices, count, mode);
+	request_release(request);
 }

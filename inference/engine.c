@@ -166,7 +166,7 @@ send_off(struct inference_request *request, struct trip_mode mode)
 		return;
 	}
 	request_become_pending(request);
-	trip_start(request->lane, list, count, mode);
+	request_send(request, list, count, mode);
 }
 
 /* Through the cache. False: it cannot have a key, or the cache is not to be asked. */

@@ -26,6 +26,7 @@ struct engine_lane {
 	size_t index;
 	struct response_cache *cache; /* NULL: none */
 	struct cache_lane *store;
+	const struct executor_ops *ensembles; /* who runs their jobs */
 	struct cache_host host;
 	struct keyed_hash *key_hash;  /* NULL: no secret is known yet */
 	struct keyed_hash *entry_mac; /* the same */
@@ -59,6 +60,12 @@ bool lane_lacks_secret(struct engine_lane *lane);
 
 /* Good enough for lots and jitter, and for nothing that somebody must not foresee. */
 uint64_t lane_random(struct engine_lane *lane);
+
+/* Who runs jobs of the model. */
+const struct executor_ops *lane_executor(const struct engine_lane *lane, const struct model *model);
+
+/* May the entry be stored for its size? */
+bool lane_is_small_enough(const struct engine_lane *lane, const struct blob *entry);
 
 /* Uniform in (0, 1]. */
 double lane_chance(struct engine_lane *lane);
@@ -102,11 +109,12 @@ void request_time_out(struct inference_request *request);
 
 /* --- answer.c --- */
 
-/* The slice has its answer, on its own loop. Its request may be answered and gone afterwards. */
-void slice_resolve(struct slice *slice);
+/* Sends slices of the request on their way. It may be answered and gone afterwards, if it is not held. */
+void request_send(struct inference_request *request, struct slice *const *slices, size_t count, struct trip_mode mode);
 
-/* Lets go of a request that was kept by counting one unresolved slice more. */
-void slice_resolve_guard(struct inference_request *request);
+/* Held, a request is not answered: it counts one unresolved slice more. */
+void request_hold(struct inference_request *request);
+void request_release(struct inference_request *request);
 
 /* All slices have their answers. */
 void request_finish(struct inference_request *request);
@@ -114,19 +122,65 @@ void request_finish(struct inference_request *request);
 /* Counts and hands out what request->status says. */
 void request_conclude(struct inference_request *request);
 
-/* --- trip.c --- */
+/* --- fetch_join.c --- */
 
-/* Sends slices of one request on their way; each is resolved in time, perhaps before this returns. */
+/* Sends slices of one request, which is held, on their way; each is done in time, perhaps before this returns. */
 void trip_start(struct engine_lane *lane, struct slice *const *slices, size_t count, struct trip_mode mode);
-
-/* Runs the model for answered slices, to renew what the store has. Nobody waits. */
-void trip_start_refresh(struct engine_lane *lane, struct slice *const *slices, size_t count);
 
 /* Does any slice of the request wait for a run that has not begun? */
 bool trip_request_waits(struct inference_request *request);
 
-/* Takes the slices of a request out of the flights that they wait for, and resolves them with this failure. */
+/* Takes the slices of a request, which is held, out of the flights that they wait for: this failure is their answer. */
 void trip_leave(struct inference_request *request, struct blob *failure);
+
+/* --- fetch_lookup.c --- */
+
+/* Asks the store, then runs what it does not answer. */
+void trip_look_up(struct trip *trip);
+
+/* Before fetches are taken for late: the store's answers that this loop was too busy to take. */
+void lane_catch_up(struct engine_lane *lane);
+
+void lane_on_deadline(void *argument);
+
+/* --- fetch_lease.c --- */
+
+/* Runs what the store has not answered, or waits for another server that does. */
+void trip_claim(struct trip *trip);
+
+void lane_on_wait(void *argument);
+
+/* --- fetch_values.c --- */
+
+/* Gives the values of trip->lookup to those who wait. */
+void trip_take_values(struct trip *trip);
+
+/* Flights that everybody has left while the trip waited need no run. */
+void trip_drop_unwanted(struct trip *trip);
+
+/* What a run of the flights without an answer usually costs; 0: not known yet. */
+uint64_t trip_run_cost_ns(const struct trip *trip);
+
+/* How long the store may take to answer for them. */
+uint64_t trip_lookup_timeout_ns(const struct trip *trip);
+
+/* --- fetch_refresh.c --- */
+
+/* Runs the model for answered slices, to renew what the store has. Nobody waits. */
+void trip_start_refresh(struct engine_lane *lane, struct slice *const *slices, size_t count);
+
+/* --- fetch_run.c --- */
+
+/* Runs the model for the flights without an answer, then stores what came of it. */
+void trip_run(struct trip *trip);
+
+/* Nobody waits any more. Any thread, while the trip is held by a flight without an answer or by the caller. */
+void trip_withdraw(struct trip *trip);
+
+/* --- fetch.c --- */
+
+/* Room for `count` flights, none yet. */
+struct trip *trip_new(struct engine_lane *lane, struct inference_request *leader, struct trip_mode mode, size_t count);
 
 /* The table for those flights that others may join; see flight_shard_lock. */
 struct flight_table *trip_table(const struct trip *trip);
@@ -135,16 +189,11 @@ struct flight_table *trip_table(const struct trip *trip);
 void trip_hold(struct trip *trip);
 void trip_release(struct trip *trip);
 
-/* --- trip_lookup.c --- */
+/* A flight for the slice, which it leads. */
+void trip_add_flight(struct trip *trip, const struct slice *slice);
 
-/* Asks the store, then runs what it does not answer. */
-void trip_look_up(struct trip *trip);
-
-/* What a run of the flights without an answer usually costs; 0: not known yet. */
-uint64_t trip_run_cost_ns(const struct trip *trip);
-
-/* How long the store may take to answer for them. */
-uint64_t trip_lookup_timeout_ns(const struct trip *trip);
+/* Releases what was leased for one flight. */
+void trip_let_go(struct flight_claim *one);
 
 /* Keeps a list by deadline; equal ones in the order in which they came. */
 void trip_list_add(struct trip_list *list, struct trip *trip, uint64_t deadline_ns);
@@ -155,28 +204,7 @@ void trip_list_arm(const struct trip_list *list, struct loop_timer *timer);
 /* The first of a list, if its deadline has passed. */
 struct trip *trip_list_due(const struct trip_list *list, uint64_t now_ns);
 
-/* Before trips are taken for late: the store's answers that this loop was too busy to take. */
-void lane_catch_up(struct engine_lane *lane);
-
-/* Gives the values of trip->lookup to those who wait. */
-void trip_take_values(struct trip *trip);
-
-/* Flights that everybody has left while the trip waited need no run. */
-void trip_drop_unwanted(struct trip *trip);
-
-void lane_on_deadline(void *argument);
-
-/* --- trip_lease.c --- */
-
-/* Runs what the store has not answered, or waits for another server that does. */
-void trip_claim(struct trip *trip);
-
-/* Releases what it has leased. */
-void trip_claim_end(struct trip *trip);
-
-void lane_on_wait(void *argument);
-
-/* --- trip_run.c --- */
+/* --- fetch_answer.c --- */
 
 /* An answer, or a failure, for all who wait for a flight. */
 struct outcome {
@@ -192,11 +220,16 @@ void trip_answer(struct flight *flight, const struct outcome *outcome);
 void trip_fail(struct trip *trip, enum status status, const char *text, enum slice_retry retry);
 size_t trip_unanswered(const struct trip *trip);
 
-/* Runs the model for them, then stores the answers. */
-void trip_run(struct trip *trip);
+/* --- fetch_inputs.c --- */
 
-/* Nobody waits any more. Any thread, while the trip is held by a flight without an answer or by the caller. */
-void trip_withdraw(struct trip *trip);
+/*
+ * Takes over what the unanswered flights need of the leader's request: a reference to its body where the tensors lie
+ * aligned in it, else a copy. Not before a run is certain, or the leader leaves. False without memory.
+ */
+bool trip_keep_inputs(struct trip *trip);
+
+/* The job for the flights that have no answer yet, out of the kept inputs. False without memory. */
+bool trip_fill_job(struct trip *trip);
 
 /* --- account.c --- */
 

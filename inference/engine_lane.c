@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "inference/cache_host.h"
 #include "inference/engine_internal.h"
+#include "inference/ensemble_run.h"
 
 #include <stdlib.h>
 
@@ -52,6 +53,7 @@ engine_lane_new(struct engine *engine, struct loop *loop, size_t index)
 	lane->engine = engine;
 	lane->loop = loop;
 	lane->index = index;
+	lane->ensembles = &ensemble_executor_ops;
 	TAILQ_INIT(&lane->looking);
 	lane->deadline_timer = loop_timer_new(loop, lane_on_deadline, lane);
 	TAILQ_INIT(&lane->waiting);

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "inference/batch.h"
+#include "inference/engine_internal.h"
 #include "inference/entry.h"
 
 #include <stdlib.h>
@@ -27,18 +28,22 @@ struct step_run {
 };
 
 struct ensemble_run {
+	atomic_size_t references; /* the job's, and that of the mail on its way */
+	struct loop_mail withdraw_mail;
+	atomic_bool withdrawing;
 	struct engine_lane *lane;
 	struct model *model;
 	struct job *job;
 	struct job_list jobs; /* that one */
-	struct ensemble_origin origin;
+	struct job_origin origin;
 	struct batch batch;
 	struct arena arena;
 	struct value *values;
 	struct step_run *steps;
 	size_t underway;
 	struct run_times times;
-	bool over; /* no more steps: it failed or was cancelled */
+	bool over;  /* no more steps: it failed or was cancelled */
+	bool ended; /* the job is back with its owner */
 	bool cancelled;
 	struct error error;
 };
@@ -105,8 +110,9 @@ write_outputs(struct ensemble_run *run, struct error *error)
 	return status;
 }
 
+/* What the run needs no longer once it has ended. */
 static void
-free_run(struct ensemble_run *run)
+drop_values(struct ensemble_run *run)
 {
 	for (size_t i = run->model->config.input_count; run->values != NULL && i < run->model->ensemble->tensor_count;
 	     i++) {
@@ -114,7 +120,14 @@ free_run(struct ensemble_run *run)
 	}
 	batch_fini(&run->batch);
 	arena_fini(&run->arena);
-	free(run);
+}
+
+static void
+unref(struct ensemble_run *run)
+{
+	if (atomic_fetch_sub(&run->references, 1) == 1) {
+		free(run);
+	}
 }
 
 static void
@@ -130,7 +143,11 @@ finish(struct ensemble_run *run)
 	}
 	(void)batch_finish(&run->batch, status, &error, &run->times);
 	job->withdrawn = run->cancelled;
-	free_run(run);
+	if (job->ran && !run->origin.audits) {
+		(void)atomic_fetch_add(&run->model->rows.run_ns, job->finished_ns - job->started_ns);
+	}
+	drop_values(run);
+	run->ended = true;
 	job->finished(job);
 }
 
@@ -346,12 +363,13 @@ set_inputs(struct ensemble_run *run)
 	}
 }
 
-struct ensemble_run *
-ensemble_run_new(struct engine_lane *lane, struct model *model, struct job *job, const struct ensemble_origin *origin)
+static struct ensemble_run *
+run_new(struct model *model, struct job *job, const struct job_origin *origin)
 {
 	struct ensemble_run *run = memory_new(sizeof(*run));
 
-	run->lane = lane;
+	atomic_init(&run->references, 1);
+	run->lane = origin->lane;
 	run->model = model;
 	run->job = job;
 	run->origin = *origin;
@@ -361,8 +379,8 @@ ensemble_run_new(struct engine_lane *lane, struct model *model, struct job *job,
 	return run;
 }
 
-void
-ensemble_run_start(struct ensemble_run *run)
+static void
+start(struct ensemble_run *run)
 {
 	const struct ensemble *ensemble = run->model->ensemble;
 	struct error error;
@@ -388,8 +406,8 @@ ensemble_run_start(struct ensemble_run *run)
 	advance(run);
 }
 
-void
-ensemble_run_cancel(struct ensemble_run *run)
+static void
+cancel(struct ensemble_run *run)
 {
 	if (!run->over) {
 		run->over = true;
@@ -401,3 +419,53 @@ ensemble_run_cancel(struct ensemble_run *run)
 		finish(run);
 	}
 }
+
+/* --- The executor: everything happens on the lane's loop, so what comes from elsewhere comes by mail --- */
+
+static bool
+submit(struct model *model, struct job *job, const struct job_origin *origin)
+{
+	struct ensemble_run *run = run_new(model, job, origin);
+
+	atomic_store(&job->execution, run);
+	start(run);
+	return true;
+}
+
+static void
+on_withdraw_mail(struct loop_mail *mail)
+{
+	struct ensemble_run *run =
+		(struct ensemble_run *)((char *)mail - offsetof(struct ensemble_run, withdraw_mail));
+
+	if (!run->ended) {
+		cancel(run);
+	}
+	unref(run);
+}
+
+static void
+withdraw(struct model *model, struct job *job)
+{
+	struct ensemble_run *run = atomic_load(&job->execution);
+
+	(void)model;
+	if (run != NULL && !atomic_exchange(&run->withdrawing, true)) {
+		(void)atomic_fetch_add(&run->references, 1);
+		run->withdraw_mail.deliver = on_withdraw_mail;
+		loop_post(run->origin.lane->loop, &run->withdraw_mail);
+	}
+}
+
+static void
+release(struct job *job)
+{
+	struct ensemble_run *run = atomic_exchange(&job->execution, NULL);
+
+	if (run != NULL) {
+		unref(run);
+	}
+}
+
+const struct executor_ops ensemble_executor_ops = {
+	.passes_on = true, .submit = submit, .withdraw = withdraw, .release = release};

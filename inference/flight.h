@@ -14,13 +14,12 @@
 #define HIPPOCAMP_INFERENCE_FLIGHT_H
 
 #include "caches/cache.h"
-#include "inference/job.h"
+#include "inference/executor.h"
 #include "inference/model.h"
 #include "inference/request.h"
 
 #include <pthread.h>
 
-struct ensemble_run;
 struct flight;
 struct trip;
 struct trip_claim;
@@ -37,6 +36,7 @@ enum slice_retry {
 struct slice {
 	struct loop_mail mail; /* first; its answer comes from another loop */
 	struct inference_request *request;
+	void (*done)(struct slice *slice); /* its answer is there; on its request's loop, perhaps before it is sent off */
 	size_t rows;
 	struct bytes *data; /* by the config's inputs; `at` NULL where one is missing */
 	bool keyed;
@@ -132,15 +132,34 @@ struct trip {
 	struct trip_claim *claim; /* its leases; NULL: none */
 
 	bool job_pending;
-	struct ensemble_run *ensemble_run; /* of an ensemble's job under way */
-	struct loop_mail withdraw_mail;
-	atomic_bool withdrawing; /* … is on its way */
-	struct bytes id;	 /* the leader's, where nobody else can join */
-	struct arena arena;	 /* the job's tensors and parameters, the look-up's keys */
-	struct blob *inputs;	 /* the bytes that the job's tensors point into */
+	const struct executor_ops *executor; /* of the job */
+	struct bytes id;		     /* the leader's, where nobody else can join */
+	struct arena arena;		     /* the job's tensors and parameters, the look-up's keys */
+	struct blob *inputs;		     /* the bytes that the job's tensors point into */
 
 	size_t count;
 	struct flight flights[];
+};
+
+struct flight_claim {
+	struct cache_lease lease;
+	struct trip_claim *claim;
+	struct flight *flight;
+	uint64_t ends_ns; /* when it has run out at the latest, if it was granted */
+	bool owned;
+};
+
+struct trip_claim {
+	struct trip *trip;
+	size_t due;  /* answers of the store that have not come yet */
+	bool waited; /* for other servers */
+	uint64_t last_poll_ns;
+	uint64_t interval_ns;
+	struct cache_lookup lookup; /* of the flights without an answer */
+	struct cache_key *keys;
+	struct blob **values;
+	size_t *asked; /* which flight a key belongs to */
+	struct flight_claim *flights;
 };
 
 #define FLIGHT_SHARDS 64
@@ -170,18 +189,5 @@ uint32_t flight_landings(const struct flight_table *table, const struct digest_v
 struct flight *flight_find(struct flight_shard *shard, const struct digest_value *digest, uint64_t steering);
 void flight_enter(struct flight_shard *shard, struct flight *flight);
 void flight_leave(struct flight_shard *shard, struct flight *flight);
-
-/* Room for `count` flights, none yet. */
-struct trip *trip_new(struct engine_lane *lane, struct inference_request *leader, struct trip_mode mode, size_t count);
-void trip_free(struct trip *trip);
-
-/*
- * Takes over what the unanswered flights need of the leader's request: a reference to its body where the tensors lie
- * aligned in it, else a copy. Not before a run is certain, or the leader leaves. False without memory.
- */
-bool trip_keep_inputs(struct trip *trip);
-
-/* The job for the flights that have no answer yet, out of the kept inputs. False without memory. */
-bool trip_fill_job(struct trip *trip);
 
 #endif

@@ -43,6 +43,8 @@ struct job {
 	size_t level;	   /* 1 is the most urgent */
 	uint64_t delay_ns; /* when it has waited so long, it lets others pass; 0: never */
 
+	_Atomic(void *) execution; /* what its executor keeps for it; NULL: nothing */
+
 	/* The queue's. */
 	bool queued;
 	bool delayed;

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "inference/engine_internal.h"
 #include "inference/entry.h"
+#include "inference/model_run.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,6 +28,12 @@ lane_random(struct engine_lane *lane)
 	lane->random ^= lane->random >> 7;
 	lane->random ^= lane->random << 17;
 	return lane->random;
+}
+
+const struct executor_ops *
+lane_executor(const struct engine_lane *lane, const struct model *model)
+{
+	return model->ensemble != NULL ? lane->ensembles : &model_executor_ops;
 }
 
 double
@@ -269,4 +276,12 @@ bool
 lane_lacks_secret(struct engine_lane *lane)
 {
 	return !lane->cache->has_secret && lane->cache->ops->secret(lane->store) == NULL;
+}
+
+bool
+lane_is_small_enough(const struct engine_lane *lane, const struct blob *entry)
+{
+	int64_t maximum = lane->cache->settings.max_value_bytes;
+
+	return maximum == 0 || entry->length <= (uint64_t)maximum;
 }

@@ -286,3 +286,26 @@ model_run_account(struct model *model, size_t lane, const struct job *job)
 	}
 	statistics_end(model->statistics, lane);
 }
+
+/* --- The executor --- */
+
+static bool
+submit(struct model *model, struct job *job, const struct job_origin *origin)
+{
+	(void)origin;
+	return scheduler_submit(model->scheduler, job);
+}
+
+static void
+withdraw(struct model *model, struct job *job)
+{
+	scheduler_withdraw(model->scheduler, job);
+}
+
+static void
+promote(struct model *model, struct job *job, size_t level)
+{
+	scheduler_promote(model->scheduler, job, level);
+}
+
+const struct executor_ops model_executor_ops = {.submit = submit, .withdraw = withdraw, .promote = promote};

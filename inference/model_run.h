@@ -5,9 +5,11 @@
 #ifndef HIPPOCAMP_INFERENCE_MODEL_RUN_H
 #define HIPPOCAMP_INFERENCE_MODEL_RUN_H
 
+#include "inference/executor.h"
 #include "inference/job_queue.h"
 
-struct model;
+/* Runs jobs on a model's own scheduler. */
+extern const struct executor_ops model_executor_ops;
 
 /*
  * Fills in what came of each job. Where a batch of several jobs fails, or an audit finds that they have changed each

@@ -15,7 +15,9 @@ withdraw(struct inference_request *request, enum status status, const char *text
 	}
 	request->withdrawn = true;
 	failure = failure_new(status, text);
+	request_hold(request);
 	trip_leave(request, failure);
+	request_release(request);
 	blob_unref(failure);
 	return true;
 }

@@ -1,45 +1,6 @@
 #include "inference/engine_internal.h"
 
-struct flight_table *
-trip_table(const struct trip *trip)
-{
-	return trip->mode.shared || trip->mode.background ? &trip->lane->engine->flights : NULL;
-}
-
-void
-trip_hold(struct trip *trip)
-{
-	(void)atomic_fetch_add(&trip->held, 1);
-}
-
-void
-trip_release(struct trip *trip)
-{
-	struct engine_lane *lane = trip->lane;
-
-	if (atomic_fetch_sub(&trip->held, 1) == 1) {
-		trip_claim_end(trip);
-		trip_free(trip);
-		lane_less_underway(lane);
-	}
-}
-
 /* --- Joining --- */
-
-static void
-add_flight(struct trip *trip, const struct slice *slice)
-{
-	struct flight *flight = &trip->flights[trip->count++];
-
-	flight->trip = trip;
-	flight->key = slice->key;
-	flight->key.scope = bytes_text(trip->model->scope);
-	flight->digest = slice->key.digest;
-	flight->steering = slice->request->steering;
-	flight->rows = slice->rows;
-	flight->data = slice->data;
-	TAILQ_INIT(&flight->waiting);
-}
 
 /* Joiners of different flights of one trip meet here. */
 static bool
@@ -65,8 +26,9 @@ attach(struct flight *flight, struct slice *slice)
 	slice->flight = flight;
 	slice->shared = trip->mode.shared;
 	atomic_fetch_add(&trip->wanted, 1);
-	if (!slice->leads && lower(&trip->level, slice->request->level) && trip->model->scheduler != NULL) {
-		scheduler_promote(trip->model->scheduler, &trip->job, slice->request->level);
+	if (!slice->leads && lower(&trip->level, slice->request->level) &&
+	    trip->executor->promote != NULL) {
+		trip->executor->promote(trip->model, &trip->job, slice->request->level);
 	}
 }
 
@@ -88,7 +50,7 @@ join_or_lead(struct trip *trip, struct slice *slice)
 	slice->leads = other == NULL;
 	if (other == NULL) {
 		trip->asks_again = trip->asks_again || has_landed(shard, slice);
-		add_flight(trip, slice);
+		trip_add_flight(trip, slice);
 		attach(&trip->flights[trip->count - 1], slice);
 		if (shard != NULL) {
 			flight_enter(shard, &trip->flights[trip->count - 1]);
@@ -106,15 +68,13 @@ join_or_lead(struct trip *trip, struct slice *slice)
 void
 trip_start(struct engine_lane *lane, struct slice *const *slices, size_t count, struct trip_mode mode)
 {
-	struct inference_request *request = slices[0]->request;
-	struct trip *trip = trip_new(lane, request, mode, count);
+	struct trip *trip = trip_new(lane, slices[0]->request, mode, count);
 
 	lane->underway++;
 	trip_hold(trip);
-	request->unresolved++; /* keeps the request while its slices are sent off */
 	for (size_t i = 0; i < count; i++) {
 		if (join_or_lead(trip, slices[i])) {
-			slice_resolve(slices[i]);
+			slices[i]->done(slices[i]);
 		}
 	}
 	if (trip->count == 0) {
@@ -124,48 +84,6 @@ trip_start(struct engine_lane *lane, struct slice *const *slices, size_t count, 
 	} else {
 		trip_run(trip);
 	}
-	trip_release(trip);
-	slice_resolve_guard(request);
-}
-
-/* Under a name of their own: who looks for an answer must find the old one in the store, not wait for this. */
-static bool
-enter_refresh(struct trip *trip, const struct slice *slice)
-{
-	struct digest_value digest = slice->key.digest;
-	struct flight_shard *shard;
-	bool alone;
-
-	digest.bytes[DIGEST_SIZE_MAX - 1] ^= 0xff;
-	shard = flight_shard_lock(&trip->lane->engine->flights, &digest);
-	alone = flight_find(shard, &digest, 0) == NULL;
-	if (alone) {
-		add_flight(trip, slice);
-		trip->flights[trip->count - 1].digest = digest;
-		trip->flights[trip->count - 1].steering = 0;
-		flight_enter(shard, &trip->flights[trip->count - 1]);
-	}
-	flight_shard_unlock(shard);
-	return alone;
-}
-
-void
-trip_start_refresh(struct engine_lane *lane, struct slice *const *slices, size_t count)
-{
-	struct trip_mode mode = {.runs = true, .stores = true, .background = true};
-	struct trip *trip = trip_new(lane, slices[0]->request, mode, count);
-	size_t rows = 0;
-
-	lane->underway++;
-	trip_hold(trip);
-	for (size_t i = 0; i < count; i++) {
-		rows += enter_refresh(trip, slices[i]);
-	}
-	if (rows > 0) {
-		account_refreshes(lane, trip->model, rows);
-		trip_run(trip);
-	}
-	trip->leader = NULL; /* it does not wait for this */
 	trip_release(trip);
 }
 
@@ -239,7 +157,6 @@ leave(struct slice *slice)
 void
 trip_leave(struct inference_request *request, struct blob *failure)
 {
-	request->unresolved++;
 	for (size_t i = 0; i < part_count(request); i++) {
 		struct slice *slice = part_at(request, i);
 
@@ -253,8 +170,7 @@ trip_leave(struct inference_request *request, struct blob *failure)
 		if (!slice->resolved && leave(slice)) {
 			slice->failure = blob_ref(failure);
 			slice->result = slice->keyed ? (slice->leads ? SLICE_MISS : SLICE_JOINED) : slice->result;
-			slice_resolve(slice);
+			slice->done(slice);
 		}
 	}
-	slice_resolve_guard(request);
 }

@@ -15,27 +15,6 @@
 #define INTERVAL_FIRST_MAX_NS (50 * MILLISECOND)
 #define INTERVAL_MAX_NS (100 * MILLISECOND)
 
-struct flight_claim {
-	struct cache_lease lease;
-	struct trip_claim *claim;
-	struct flight *flight;
-	uint64_t ends_ns; /* when it has run out at the latest, if it was granted */
-	bool owned;
-};
-
-struct trip_claim {
-	struct trip *trip;
-	size_t due;  /* answers of the store that have not come yet */
-	bool waited; /* for other servers */
-	uint64_t last_poll_ns;
-	uint64_t interval_ns;
-	struct cache_lookup lookup; /* of the flights without an answer */
-	struct cache_key *keys;
-	struct blob **values;
-	size_t *asked; /* which flight a key belongs to */
-	struct flight_claim *flights;
-};
-
 /* --- What others have --- */
 
 /* What a poll found goes the way of the first look-up's values. */
@@ -49,27 +28,6 @@ take_values(struct trip_claim *claim)
 		trip->lookup.values[claim->asked[k]] = claim->values[k];
 	}
 	trip_take_values(trip);
-}
-
-static void
-let_go(struct flight_claim *one)
-{
-	struct engine_lane *lane = one->claim->trip->lane;
-
-	if (one->owned) {
-		one->owned = false;
-		if (clock_now_ns() < one->ends_ns) { /* later it may be another's */
-			lane->cache->ops->release(lane->store, one->lease.key);
-		}
-	}
-}
-
-void
-trip_claim_end(struct trip *trip)
-{
-	for (size_t i = 0; trip->claim != NULL && i < trip->count; i++) {
-		let_go(&trip->claim->flights[i]);
-	}
 }
 
 /* Is any of them this trip's to run, or is it unclear whose? */
@@ -177,7 +135,7 @@ decide(struct trip *trip)
 	trip_drop_unwanted(trip);
 	for (size_t i = 0; i < trip->count; i++) {
 		if (claim->flights[i].flight->answered) {
-			let_go(&claim->flights[i]);
+			trip_let_go(&claim->flights[i]);
 		}
 	}
 	if (trip_unanswered(trip) == 0 || trip->lane->hurried || may_run(claim) ||
