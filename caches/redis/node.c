@@ -562,6 +562,16 @@ special_link(struct redis_node *node, enum redis_use use)
 	return link;
 }
 
+/* Where the one is not there yet, the other. */
+static struct redis_link *
+writing_link(struct redis_node *node, enum redis_use use)
+{
+	struct redis_link *link = special_link(node, use);
+	struct redis_link *other = use == REDIS_WRITE ? link + 1 : link - 1;
+
+	return !link->ready && !link->suspect && (other->ready || other->suspect) ? other : link;
+}
+
 struct redis_link *
 redis_node_pick(struct redis_node *node, enum redis_use use)
 {
@@ -571,11 +581,14 @@ redis_node_pick(struct redis_node *node, enum redis_use use)
 	if (!breaker_allows(&node->breaker)) {
 		return NULL;
 	}
-	if (use != REDIS_SMALL) {
-		link = special_link(node, use);
-		if (redis_use_writes(use) && holds_back(link)) {
+	if (redis_use_writes(use)) {
+		link = writing_link(node, use);
+		if (holds_back(link)) {
 			return NULL; /* and would hold back what is behind it elsewhere, too */
 		}
+		link = answers(link) ? link : NULL;
+	} else if (use == REDIS_LARGE) {
+		link = special_link(node, use);
 		link = answers(link) ? link : NULL;
 	}
 	for (size_t i = 0; i < count && link == NULL; i++) {
@@ -591,7 +604,7 @@ redis_node_takes_writes(const struct redis_node *node)
 	const struct redis_link *link = &node->links[node->link_count - SPECIAL_LINKS + REDIS_WRITE - REDIS_LARGE];
 
 	if (!link->ready && !link->suspect) {
-		link++; /* REDIS_WRITE_LARGE: nothing else has been written */
+		link++; /* REDIS_WRITE_LARGE, which then takes all, if it is there */
 	}
 	return redis_node_usable(node) && !holds_back(link);
 }

@@ -3,10 +3,10 @@
  * and the circuit breaker that keeps work away from it while it does not serve.
  *
  * `pool_size` connections carry look-ups that are expected to be small. One more is for look-ups that are expected to
- * be large, since a large value on its way delays everything behind it; and one for what is written, which a server may
- * hold back for seconds (CLIENT PAUSE WRITE, as in a failover) and then serves nothing else on that connection; and one
- * for what is written and large, which leases and small values do not wait behind. These three are made when they are
- * first wanted.
+ * be large, since a large value on its way delays everything behind it. One is for what is written, which a server may
+ * hold back for seconds (CLIENT PAUSE WRITE, as in a failover) and then serves nothing else on that connection; another
+ * is for what is written and large, so that leases and small values do not wait behind it. These three are made when
+ * they are first wanted; until then what is written goes over the other one of the two, or else over one for look-ups.
  *
  * A connection that is idle is asked something from time to time, so that nobody on the way takes it for dead. One that
  * is closed while it was idle is no failure.
