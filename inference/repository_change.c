@@ -312,6 +312,10 @@ give_up(struct repository *repository, const struct known_model *root)
 	STAILQ_FOREACH (staging, &repository->change, next) {
 		staging->known->leaving = false;
 		if (staging->known != root) {
+			/* In the other modes it is also loaded for itself, and told of then. */
+			if (staging->state == STAGING_FAILED && repository->options->mode == REPOSITORY_EXPLICIT) {
+				log_error("%s", staging->error.text);
+			}
 			staging->state = STAGING_SAME;
 		}
 	}

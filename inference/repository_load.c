@@ -249,6 +249,9 @@ open_version(struct repository *repository, const struct staging *staging, struc
 	}
 	reason = memory_format("%s: %s", status_text(error.status), error.text);
 	known_model_set_version(version, VERSION_UNAVAILABLE, reason);
+	if (staging->version_count > 1) { /* whoever tells of the model has no room for all */
+		log_error("failed to load '%s' version %" PRId64 ": %s", name, version->number, reason);
+	}
 	free(reason);
 }
 

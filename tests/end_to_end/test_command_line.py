@@ -13,7 +13,7 @@ import pytest
 
 from support import (LOCAL, PATIENCE, Server, ask_delay, ask_identity, ask_scale, ask_simple, encode, eventually,
                      infer_path, request_bytes, run_program, tensor)
-from traffic import cache_status, put
+from traffic import EXPLICIT, cache_status, ensemble, put, step
 
 
 def refuses(repository, *arguments):
@@ -259,10 +259,29 @@ def test_each_failing_model_is_told_once(start, repository):
     text = refuses(repository)
     for reason in ("broken_one", "broken_two", "broken_three", "not an ONNX model"):
         assert text.count(reason) == 1, reason
-    server = start(repository, "--model-control-mode=explicit")
+    server = start(repository, EXPLICIT)
     for name, reason in (("one", "broken_one"), ("four", "not an ONNX model")):
         assert reason in server.post(f"/v2/repository/models/{name}/load").error
         assert len(server.lines(reason)) == 1
+
+
+def test_each_failing_part_of_a_model_is_told(start, repository):
+    """All members of an ensemble, and all versions, each with its reason."""
+    ports = {"INPUT0": "FP32"}, {"OUTPUT0": "FP32"}
+    for name in ("one", "two"):
+        (repository.scale(name, {1: 2.0}) / "config.pbtxt").write_text(f"broken_{name}")
+    ensemble(repository, "whole", *ports, [step("one", {"INPUT0": "INPUT0"}, {"OUTPUT0": "between"}),
+                                           step("two", {"INPUT0": "between"}, {"OUTPUT0": "OUTPUT0"})])
+    place = repository.scale("versions", {1: 2.0, 2: 3.0}, extra="version_policy: { all {} }\n")
+    for version in ("1", "2"):
+        (place / version / "model.onnx").write_bytes(b"broken")
+    server = start(repository, EXPLICIT)
+    assert server.post("/v2/repository/models/whole/load").status == 400
+    for reason in ("broken_one", "broken_two"):
+        assert server.lines(f"^E.*failed to load .*{reason}")
+    assert server.post("/v2/repository/models/versions/load").status == 400
+    for version in (1, 2):
+        assert server.lines(f"^E.*failed to load 'versions' version {version}: ")
 
 
 def test_failing_model_with_exit_on_error_false(serve, repository):
