@@ -201,7 +201,8 @@ write_dates(struct inference_request *request)
 
 	for (size_t i = 0; i < request->slice_count && request->status == STATUS_OK; i++) {
 		struct freshness_entry freshness = entry_freshness(request->slices[i].entry);
-		uint64_t created = freshness_earliest_ms(&request->model->freshness, &freshness, now);
+		uint64_t created =
+			freshness_is_ahead(&freshness, now) ? 1 : freshness.created_ms; /* as old as can be */
 		uint64_t expires = created + freshness.lifetime_ms;
 
 		if (request->created_ms == 0 || created < request->created_ms) {

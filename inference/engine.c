@@ -4,8 +4,6 @@
 #include "inference/prepare.h"
 #include "inference/rows.h"
 
-#define SAMPLE_ONE_OF 64 /* requests that a skipped cache is asked for all the same */
-
 /* Takes what the store told at once for a slice: true where that is its answer. */
 static bool
 take_value(struct slice *slice, struct blob *value)
@@ -86,18 +84,6 @@ look_at_once(struct inference_request *request)
 	}
 }
 
-/* --- Admission: is the cache worth asking? --- */
-
-static bool
-admitted(struct engine_lane *lane, const struct model *model)
-{
-	uint64_t run = atomic_load_explicit(&model->run_cost_ns, memory_order_relaxed);
-	uint64_t lookup = atomic_load_explicit(&model->lookup_cost_ns, memory_order_relaxed);
-
-	return model->cache_policy.admission == ADMISSION_ALWAYS || run == 0 || lookup <= run ||
-	       lane_random(lane) % SAMPLE_ONE_OF == 0;
-}
-
 /* --- Requests --- */
 
 static void
@@ -114,8 +100,9 @@ make_keys(struct inference_request *request)
 {
 	struct engine_lane *lane = request->lane;
 
-	if (lane_has_keys(lane) &&
-	    (request_has_keys(request) || rows_make_keys(request, lane->key_hash, &lane->scratch))) {
+	enum key_state state = lane_has_keys(lane) ? request_key_state(request) : KEY_IMPOSSIBLE;
+
+	if (state == KEY_MADE || (state == KEY_NOT_MADE && rows_make_keys(request, lane->key_hash, &lane->scratch))) {
 		return true;
 	}
 	for (size_t i = 0; i < request->slice_count; i++) {
@@ -184,7 +171,7 @@ infer_cached(struct inference_request *request)
 	bool timed = request->model->cache_policy.admission == ADMISSION_AUTO;
 	uint64_t start = timed ? clock_now_ns() : 0;
 
-	if (wish->bypass || (!wish->only && !wish->refresh && !admitted(lane, request->model))) {
+	if (wish->bypass || (!wish->only && !wish->refresh && !request_is_admitted(request))) {
 		set_results(request, SLICE_BYPASSED);
 		return false;
 	}
@@ -200,7 +187,8 @@ infer_cached(struct inference_request *request)
 
 		look_at_once(request);
 		if (timed && (all || request->unresolved == 0)) { /* else the trip's look-up is what it costs */
-			account_lookup_cost(request->model, clock_now_ns() - start, request->slice_count);
+			account_lookup_cost(request->model, clock_now_ns() - start + request_key_ns(request),
+					    request->slice_count);
 		}
 		mode.looks = mode.shared || !all;
 	}
@@ -251,7 +239,7 @@ engine_infer(struct engine_lane *lane, struct inference_request *request)
 
 	request->lane = lane;
 	request->entry = NULL;
-	request->start_ns = clock_now_ns();
+	request->start_ns = request->preparation == NULL ? clock_now_ns() : request->start_ns;
 	request->status = request_checked(request);
 	if (request->status != STATUS_OK) {
 		return true;

@@ -1,8 +1,8 @@
 /*
- * What the files of the engine share. Room-private. engine_lane.c: lanes, from first to last. lane.c: what all files ask
- * of a lane. engine.c: requests in. waiting.c: how long they wait.
- * trip.c: who waits for which flight: joining and leaving. trip_lookup.c, trip_lease.c, trip_run.c: what the flights
- * wait for. answer.c: answers out. account.c: what is counted.
+ * What the files of the engine share. Room-private. engine_lane.c: lanes, from first to last. lane.c: what all files
+ * ask of a lane. engine.c: requests in. waiting.c: how long they wait. trip.c: who waits for which flight: joining and
+ * leaving. trip_lookup.c, trip_lease.c, trip_run.c: what the flights wait for. answer.c: answers out. account.c: what
+ * is counted.
  */
 #ifndef HIPPOCAMP_INFERENCE_ENGINE_INTERNAL_H
 #define HIPPOCAMP_INFERENCE_ENGINE_INTERNAL_H
@@ -63,6 +63,9 @@ uint64_t lane_random(struct engine_lane *lane);
 
 /* Who runs jobs of the model. */
 const struct executor_ops *lane_executor(const struct engine_lane *lane, const struct model *model);
+
+/* Admission: is the cache worth asking for the model's answers? */
+bool lane_admits(struct engine_lane *lane, const struct model *model);
 
 /* May the entry be stored for its size? */
 bool lane_is_small_enough(const struct engine_lane *lane, const struct blob *entry);

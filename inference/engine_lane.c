@@ -4,10 +4,9 @@
 #include "inference/cache_host.h"
 #include "inference/engine_internal.h"
 #include "inference/ensemble_run.h"
+#include "inference/rows.h"
 
 #include <stdlib.h>
-
-#define SCRATCH_MAX ((size_t)256 << 20)
 
 /* Another server purged this. That the store has lost the word of it says nothing of what is in the store now. */
 static void
@@ -66,7 +65,7 @@ engine_lane_new(struct engine *engine, struct loop *loop, size_t index)
 	lane->host.endless = engine->cache != NULL && engine->cache->settings.policy.ttl_s == 0;
 	if (engine->cache != NULL) {
 		lane->store = engine->cache->ops->attach(engine->cache->store, &lane->host);
-		buf_init(&lane->scratch, SCRATCH_MAX);
+		buf_init(&lane->scratch, KEY_SCRATCH_MAX);
 		/* Without memory for these the loop serves uncached. */
 		lane->cache = lane->store != NULL ? engine->cache : NULL;
 	}

@@ -435,8 +435,7 @@ submit(struct model *model, struct job *job, const struct job_origin *origin)
 static void
 on_withdraw_mail(struct loop_mail *mail)
 {
-	struct ensemble_run *run =
-		(struct ensemble_run *)((char *)mail - offsetof(struct ensemble_run, withdraw_mail));
+	struct ensemble_run *run = (struct ensemble_run *)((char *)mail - offsetof(struct ensemble_run, withdraw_mail));
 
 	if (!run->ended) {
 		cancel(run);

@@ -1,6 +1,6 @@
 /*
- * Who runs jobs, behind one table: the scheduler of a model with a backend (model_run.h), or the engine, for an ensemble
- * (ensemble_run.h). The fetch that makes a job knows nothing else of how it runs. Room-private.
+ * Who runs jobs, behind one table: the scheduler of a model with a backend (model_run.h), or the engine, for an
+ * ensemble (ensemble_run.h). The fetch that makes a job knows nothing else of how it runs. Room-private.
  */
 #ifndef HIPPOCAMP_INFERENCE_EXECUTOR_H
 #define HIPPOCAMP_INFERENCE_EXECUTOR_H

@@ -26,8 +26,7 @@ attach(struct flight *flight, struct slice *slice)
 	slice->flight = flight;
 	slice->shared = trip->mode.shared;
 	atomic_fetch_add(&trip->wanted, 1);
-	if (!slice->leads && lower(&trip->level, slice->request->level) &&
-	    trip->executor->promote != NULL) {
+	if (!slice->leads && lower(&trip->level, slice->request->level) && trip->executor->promote != NULL) {
 		trip->executor->promote(trip->model, &trip->job, slice->request->level);
 	}
 }

@@ -91,7 +91,7 @@ retry_of(const struct trip *trip)
 		return RETRY_JOINED;
 	}
 	return job->part_count > 1 || (trip->executor->passes_on && job->status == STATUS_UNAVAILABLE) ? RETRY_ALONE
-													   : RETRY_NOT;
+												       : RETRY_NOT;
 }
 
 static void

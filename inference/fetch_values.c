@@ -60,7 +60,8 @@ judge(struct flight *flight, struct blob **value, struct slice **revalidate)
 	case FRESHNESS_USE:
 		return true;
 	case FRESHNESS_TOO_OLD:
-		flight->unwanted = true;
+		flight->unwanted = trip->directives.has_max_age;
+		flight->expired = !flight->unwanted;
 		break;
 	case FRESHNESS_STALE:
 		flight->expired = true;

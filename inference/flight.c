@@ -1,6 +1,5 @@
 #include "inference/flight.h"
 
-
 void
 flight_table_init(struct flight_table *table)
 {

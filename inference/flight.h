@@ -36,7 +36,8 @@ enum slice_retry {
 struct slice {
 	struct loop_mail mail; /* first; its answer comes from another loop */
 	struct inference_request *request;
-	void (*done)(struct slice *slice); /* its answer is there; on its request's loop, perhaps before it is sent off */
+	void (*done)(
+		struct slice *slice); /* its answer is there; on its request's loop, perhaps before it is sent off */
 	size_t rows;
 	struct bytes *data; /* by the config's inputs; `at` NULL where one is missing */
 	bool keyed;

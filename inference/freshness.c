@@ -25,30 +25,6 @@ freshness_is_ahead(const struct freshness_entry *entry, uint64_t now_ms)
 	return entry->created_ms > now_ms + AHEAD_MAX_MS;
 }
 
-static uint64_t
-window_ms(const struct freshness_policy *policy)
-{
-	return policy->revalidate_ms > policy->on_error_ms ? policy->revalidate_ms : policy->on_error_ms;
-}
-
-/* Of unknown age; but a store keeps nothing for longer than freshness_keep_ms, whatever the clocks say. */
-static enum freshness
-judge_undated(const struct freshness_policy *policy, const struct cache_directives *directives,
-	      const struct freshness_entry *entry, bool *on_error)
-{
-	uint64_t window = window_ms(policy);
-
-	if (directives->has_max_age) {
-		return FRESHNESS_TOO_OLD;
-	}
-	if (entry->lifetime_ms == 0 || window == 0 ||
-	    (directives->has_max_stale && window / 1000 <= directives->max_stale_s)) {
-		return FRESHNESS_USE;
-	}
-	*on_error = policy->on_error_ms == window;
-	return policy->revalidate_ms == window ? FRESHNESS_REVALIDATE : FRESHNESS_STALE;
-}
-
 enum freshness
 freshness_judge(const struct freshness_policy *policy, const struct cache_directives *directives,
 		const struct freshness_entry *entry, uint64_t now_ms, double chance, bool *on_error)
@@ -57,8 +33,8 @@ freshness_judge(const struct freshness_policy *policy, const struct cache_direct
 	uint64_t stale_ms;
 
 	*on_error = false;
-	if (freshness_is_ahead(entry, now_ms)) {
-		return judge_undated(policy, directives, entry, on_error);
+	if (freshness_is_ahead(entry, now_ms) && (entry->lifetime_ms > 0 || directives->has_max_age)) {
+		return FRESHNESS_TOO_OLD; /* nobody knows how old it is */
 	}
 	if (directives->has_max_age && age / 1000 >= directives->max_age_s &&
 	    (age / 1000 > directives->max_age_s || directives->max_age_s == 0)) {
@@ -90,17 +66,6 @@ freshness_lifetime_ms(const struct freshness_policy *policy, double chance)
 	return policy->ttl_ms > 0 && lifetime == 0 ? 1 : lifetime;
 }
 
-uint64_t
-freshness_earliest_ms(const struct freshness_policy *policy, const struct freshness_entry *entry, uint64_t now_ms)
-{
-	uint64_t keep = freshness_keep_ms(policy, entry->lifetime_ms);
-
-	if (!freshness_is_ahead(entry, now_ms)) {
-		return entry->created_ms;
-	}
-	return keep == 0 || keep >= now_ms ? 1 : now_ms - keep;
-}
-
 bool
 freshness_is_fresh(const struct freshness_entry *entry, uint64_t now_ms)
 {
@@ -119,5 +84,7 @@ freshness_left_ms(const struct freshness_entry *entry, uint64_t span_ms, uint64_
 uint64_t
 freshness_keep_ms(const struct freshness_policy *policy, uint64_t lifetime_ms)
 {
-	return lifetime_ms == 0 ? 0 : lifetime_ms + window_ms(policy);
+	uint64_t window = policy->revalidate_ms > policy->on_error_ms ? policy->revalidate_ms : policy->on_error_ms;
+
+	return lifetime_ms == 0 ? 0 : lifetime_ms + window;
 }

@@ -59,15 +59,10 @@ uint64_t freshness_lifetime_ms(const struct freshness_policy *policy, double cha
 
 /*
  * Is it dated so far ahead that the clock of who made it must be wrong, or ours? Its age is not known then, and is not
- * taken for 0, which would give it more than its lifetime: it counts as fresh only as long as the store keeps it by a
- * TTL of its own, which no clock of ours has a part in, as stale where that includes a window of staleness, and as too
- * old where a request wants to know.
+ * taken for 0, which would give it more than its lifetime: it is too old wherever that matters. That a store still has
+ * it proves nothing, since it may keep the time by that same clock, before and after it is set right.
  */
 bool freshness_is_ahead(const struct freshness_entry *entry, uint64_t now_ms);
-
-/* When it was created, or the earliest time that it can have been, since 1970; at least 1. */
-uint64_t freshness_earliest_ms(const struct freshness_policy *policy, const struct freshness_entry *entry,
-			       uint64_t now_ms);
 
 bool freshness_is_fresh(const struct freshness_entry *entry, uint64_t now_ms);
 

@@ -141,31 +141,29 @@ put_parameter(struct encoder *encoder, const struct parameter *parameter)
 	}
 }
 
+/* Those that are in the key, in byte order of their names. False: too many. */
 static bool
-put_parameters(struct encoder *encoder, const struct parameter *parameters, size_t count)
+sort_parameters(const struct key_question *question, const struct parameter **sorted, size_t *count)
 {
-	const struct parameter *sorted[PARAMETERS_MAX];
 	size_t kept = 0;
 
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < question->parameter_count; i++) {
+		const struct parameter *parameter = &question->parameters[i];
 		size_t at = kept;
 
-		if (key_leaves_out(parameters[i].name)) {
+		if (key_leaves_out(parameter->name)) {
 			continue;
 		}
 		if (kept == PARAMETERS_MAX) {
 			return false;
 		}
-		for (; at > 0 && bytes_compare(sorted[at - 1]->name, parameters[i].name) > 0; at--) {
+		for (; at > 0 && bytes_compare(sorted[at - 1]->name, parameter->name) > 0; at--) {
 			sorted[at] = sorted[at - 1];
 		}
-		sorted[at] = &parameters[i];
+		sorted[at] = parameter;
 		kept++;
 	}
-	put_u32(encoder, kept);
-	for (size_t i = 0; i < kept; i++) {
-		put_parameter(encoder, sorted[i]);
-	}
+	*count = kept;
 	return true;
 }
 
@@ -173,13 +171,22 @@ bool
 key_make(struct keyed_hash *hash, const struct key_question *question, struct buf *scratch, struct digest_value *key)
 {
 	struct encoder encoder = {.scratch = scratch, .hash = hash};
+	const struct parameter *parameters[PARAMETERS_MAX];
+	size_t count;
 
+	if (!sort_parameters(question, parameters, &count)) { /* before the inputs, which take long */
+		return false;
+	}
 	buf_clear(scratch);
 	buf_append(scratch, question->prefix);
 	put_u8(&encoder, question->granularity == KEY_OF_ROW);
 	put_u64(&encoder, question->row_losses);
 	put_inputs(&encoder, question->inputs, question->input_count);
-	if (!put_parameters(&encoder, question->parameters, question->parameter_count) || !buf_ok(scratch)) {
+	put_u32(&encoder, count);
+	for (size_t i = 0; i < count; i++) {
+		put_parameter(&encoder, parameters[i]);
+	}
+	if (!buf_ok(scratch)) {
 		return false;
 	}
 	if (!encoder.streaming) {

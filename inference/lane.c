@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define APART_INTERVAL_NS UINT64_C(600000000000)
+#define SAMPLE_ONE_OF 64 /* requests that a skipped cache is asked for all the same */
 
 void
 lane_less_underway(struct engine_lane *lane)
@@ -114,9 +115,8 @@ lane_note_date(struct engine_lane *lane, const struct freshness_entry *freshness
 	    atomic_compare_exchange_strong(&lane->engine->apart_told_ns, &told, now)) {
 		log_warning(
 			"cache '%s': an entry is dated %" PRIu64 " s ahead of this machine's clock: the clocks of "
-			"the servers that share the cache are apart; such entries have no known age, so they are used "
-			"as "
-			"long as the store keeps them, and not where a request has max-age; have all clocks set by NTP",
+			"the servers that share the cache are apart, and entries whose age is not known are not used "
+			"where it matters; have all clocks set by NTP",
 			lane->cache->ops->name, (freshness->created_ms - now_ms) / 1000);
 	}
 }
@@ -284,4 +284,14 @@ lane_is_small_enough(const struct engine_lane *lane, const struct blob *entry)
 	int64_t maximum = lane->cache->settings.max_value_bytes;
 
 	return maximum == 0 || entry->length <= (uint64_t)maximum;
+}
+
+bool
+lane_admits(struct engine_lane *lane, const struct model *model)
+{
+	uint64_t run = atomic_load_explicit(&model->run_cost_ns, memory_order_relaxed);
+	uint64_t lookup = atomic_load_explicit(&model->lookup_cost_ns, memory_order_relaxed);
+
+	return model->cache_policy.admission == ADMISSION_ALWAYS || run == 0 || lookup <= run ||
+	       lane_random(lane) % SAMPLE_ONE_OF == 0;
 }

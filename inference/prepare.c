@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "inference/engine_internal.h"
 #include "inference/prepare.h"
 #include "inference/rows.h"
@@ -9,25 +10,42 @@
 #define LONG_GHASH ((size_t)4 << 20)
 #define LONG_SHA256 ((size_t)256 << 10)
 
-#define SCRATCH_MAX ((size_t)256 << 20)
-
 /* What a worker made of a request ahead, and for what: by the time it is used things may have changed. */
 struct preparation {
 	struct keyed_hash_key key;
 	enum keyed_hash_kind kind;
+	bool admitted;	 /* the cache is worth asking, whatever the request says */
 	bool makes_keys; /* with `key` */
 	uint64_t secret_generation;
 	uint64_t row_losses;
 	bool by_row;
-	enum status status; /* of its inputs */
-	bool cut;
+	enum status status;	    /* of its inputs */
+	const struct slice *slices; /* that were made; NULL: none */
+	bool tried;		    /* to give them keys */
 	bool keyed;
+	uint64_t key_ns; /* what that took */
 };
 
-size_t
-engine_long_inputs(const struct engine_lane *lane)
+static bool
+has_texts(const struct model_config *config)
 {
-	return lane->cache != NULL && lane->cache->settings.key_hash == KEYED_HASH_SHA256 ? LONG_SHA256 : LONG_GHASH;
+	for (size_t i = 0; i < config->input_count; i++) {
+		if (config->inputs[i].datatype == DATATYPE_BYTES) {
+			return true;
+		}
+	}
+	return false;
+}
+
+size_t
+engine_long_inputs(const struct engine_lane *lane, const struct model *model)
+{
+	bool cached = lane->cache != NULL && model->config.response_cache;
+
+	if (!cached && !has_texts(&model->config)) {
+		return SIZE_MAX;
+	}
+	return cached && lane->cache->settings.key_hash == KEYED_HASH_SHA256 ? LONG_SHA256 : LONG_GHASH;
 }
 
 static enum status
@@ -53,6 +71,7 @@ engine_prepare_begin(struct engine_lane *lane, struct inference_request *request
 		return;
 	}
 	preparation->makes_keys = true;
+	preparation->admitted = lane_admits(lane, model);
 	preparation->key = lane->lookup_key;
 	preparation->kind = (enum keyed_hash_kind)lane->cache->settings.key_hash;
 	preparation->secret_generation = lane->secret_generation;
@@ -61,33 +80,48 @@ engine_prepare_begin(struct engine_lane *lane, struct inference_request *request
 }
 
 static bool
+wants_keys(const struct inference_request *request)
+{
+	const struct cache_directives *wish = &request->directives;
+	const struct preparation *preparation = request->preparation;
+
+	return preparation->makes_keys && !wish->bypass && (preparation->admitted || wish->only || wish->refresh);
+}
+
+static bool
 make_keys(struct inference_request *request)
 {
 	struct preparation *preparation = request->preparation;
 	struct keyed_hash *hash = keyed_hash_new(preparation->kind, &preparation->key);
+	uint64_t start = clock_now_ns();
 	struct buf scratch;
 	bool made;
 
-	buf_init(&scratch, SCRATCH_MAX);
+	buf_init(&scratch, KEY_SCRATCH_MAX);
 	request->row_losses = preparation->row_losses;
 	made = hash != NULL && rows_make_keys(request, hash, &scratch);
 	buf_fini(&scratch);
 	keyed_hash_free(hash);
+	preparation->key_ns = clock_now_ns() - start;
 	return made;
 }
 
 void
-engine_prepare(struct inference_request *request)
+engine_prepare(struct inference_request *request, bool good)
 {
 	struct preparation *preparation = request->preparation;
 
 	if (preparation == NULL) {
 		return;
 	}
-	preparation->status = check(request);
-	if (preparation->status == STATUS_OK && preparation->makes_keys && !request->directives.bypass) {
-		preparation->cut = rows_cut(request, preparation->by_row);
-		preparation->keyed = preparation->cut && make_keys(request);
+	request->start_ns = clock_now_ns();
+	if (good) {
+		preparation->status = check(request);
+		if (preparation->status == STATUS_OK && wants_keys(request) && rows_cut(request, preparation->by_row)) {
+			preparation->slices = request->slices;
+			preparation->tried = true;
+			preparation->keyed = make_keys(request);
+		}
 	}
 	explicit_bzero(&preparation->key, sizeof(preparation->key));
 }
@@ -99,16 +133,39 @@ request_checked(struct inference_request *request)
 }
 
 bool
-request_is_cut(const struct inference_request *request, bool by_row)
-{
-	return request->preparation != NULL && request->preparation->cut && request->preparation->by_row == by_row;
-}
-
-bool
-request_has_keys(const struct inference_request *request)
+request_is_admitted(struct inference_request *request)
 {
 	const struct preparation *preparation = request->preparation;
 
-	return preparation != NULL && preparation->keyed && preparation->row_losses == request->row_losses &&
-	       preparation->secret_generation == request->lane->secret_generation;
+	return preparation != NULL && preparation->makes_keys ? preparation->admitted
+							      : lane_admits(request->lane, request->model);
+}
+
+/* The slices are not those any more where a request begins anew. */
+bool
+request_is_cut(const struct inference_request *request, bool by_row)
+{
+	const struct preparation *preparation = request->preparation;
+
+	return preparation != NULL && preparation->slices != NULL && preparation->slices == request->slices &&
+	       request->by_row == (by_row && request->batch > 0);
+}
+
+enum key_state
+request_key_state(const struct inference_request *request)
+{
+	const struct preparation *preparation = request->preparation;
+
+	if (preparation == NULL || !preparation->tried || preparation->slices != request->slices ||
+	    preparation->row_losses != request->row_losses ||
+	    preparation->secret_generation != request->lane->secret_generation) {
+		return KEY_NOT_MADE;
+	}
+	return preparation->keyed ? KEY_MADE : KEY_IMPOSSIBLE;
+}
+
+uint64_t
+request_key_ns(const struct inference_request *request)
+{
+	return request->preparation == NULL ? 0 : request->preparation->key_ns;
 }

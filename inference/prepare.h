@@ -11,10 +11,17 @@
 /* Are the inputs what the model takes? Fills `ordered` and `batch`, or `error`. */
 enum status request_checked(struct inference_request *request);
 
-/* Are there slices as rows_cut makes them? They have been used for nothing yet. */
+/* Is the cache worth asking? See lane_admits. */
+bool request_is_admitted(struct inference_request *request);
+
+/* Are there slices as rows_cut would make them now? They have been used for nothing yet. */
 bool request_is_cut(const struct inference_request *request, bool by_row);
 
-/* Have those slices the keys that they would be given now? */
-bool request_has_keys(const struct inference_request *request);
+/* Have those slices the keys that they would be given now, or can they have none? */
+enum key_state { KEY_NOT_MADE, KEY_MADE, KEY_IMPOSSIBLE };
+enum key_state request_key_state(const struct inference_request *request);
+
+/* What making keys ahead took, for who counts what the cache costs. */
+uint64_t request_key_ns(const struct inference_request *request);
 
 #endif

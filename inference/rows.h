@@ -14,6 +14,9 @@ bool rows_cut(struct inference_request *request, bool by_row);
 /* One slice for the whole request, apart from its slices. NULL without memory. */
 struct slice *rows_whole(struct inference_request *request);
 
+/* What `scratch` may grow to. */
+#define KEY_SCRATCH_MAX ((size_t)256 << 20)
+
 /* The keys of all slices. False without memory, or where the request cannot have any. */
 bool rows_make_keys(struct inference_request *request, struct keyed_hash *hash, struct buf *scratch);
 

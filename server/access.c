@@ -100,7 +100,7 @@ admit(struct exchange *exchange, const char *machine, bool any_host)
 }
 
 static bool
-is_off(struct exchange *exchange)
+refuse_if_off(struct exchange *exchange)
 {
 	return exchange->options->cache_admin == CACHE_ADMIN_NEVER &&
 	       !refuse(exchange, "the server was started with --allow-cache-admin=false");
@@ -112,7 +112,7 @@ access_cache_admin(struct exchange *exchange)
 	const struct server_port *port = exchange->port;
 	char machine[HOST_NAME_MAX + 1] = "";
 
-	if (is_off(exchange)) {
+	if (refuse_if_off(exchange)) {
 		return false;
 	}
 	if (port->cache_admin == CACHE_ADMIN_CLOSED) {
@@ -134,5 +134,5 @@ access_cache_admin(struct exchange *exchange)
 bool
 access_cache_view(struct exchange *exchange)
 {
-	return !is_off(exchange) && admit(exchange, "", true);
+	return !refuse_if_off(exchange) && admit(exchange, "", true);
 }

@@ -22,7 +22,8 @@ struct inference {
 	struct buf unpacked;	 /* a body that came compressed */
 	uint64_t start_ns;	 /* for the log; 0: it is not told */
 	enum coding reply_coding;
-	enum coding coding;  /* of the request's body */
+	enum coding coding; /* of the request's body */
+	bool long_json;
 	enum status decoded; /* where it failed, request.error says why; the same of `encoded` */
 
 	/* The reply, made on the loop or on a worker. */
@@ -601,7 +602,8 @@ decode_body(struct inference *inference, struct error *error)
 	if (raw) {
 		return decode_raw(inference, body, error);
 	}
-	return length > EXCHANGE_LONG
+	inference->long_json = length > EXCHANGE_LONG;
+	return inference->long_json
 		       ? decode_long_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error)
 		       : decode_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error);
 }
@@ -697,12 +699,10 @@ decode_long(struct exchange *exchange)
 	struct inference *inference = exchange->work_state;
 
 	decode(exchange);
-	if (inference->decoded == STATUS_OK) {
+	if (inference->decoded == STATUS_OK && (inference->unpacked.length > 0 || inference->long_json)) {
 		inference->decoded = settle(inference, inference->request.error);
 	}
-	if (inference->decoded == STATUS_OK) {
-		engine_prepare(&inference->request);
-	}
+	engine_prepare(&inference->request, inference->decoded == STATUS_OK);
 }
 
 static void
@@ -721,7 +721,7 @@ decoding_size(const struct exchange *exchange, enum coding coding, const struct 
 	uint64_t json = exchange->body.length;
 	uint64_t stated;
 
-	if (coding != CODING_IDENTITY || json > engine_long_inputs(exchange->lane->engine)) {
+	if (coding != CODING_IDENTITY || json > engine_long_inputs(exchange->lane->engine, model)) {
 		return exchange->body.length;
 	}
 	if (json > EXCHANGE_LONG &&
