@@ -33,7 +33,7 @@ class Proxy:
         self.changed = threading.Condition()
         self.stalled = self.stopped = False
         self.pause, self.left, self.torn = 0, None, None
-        self.accepted, self.sent, self.logins = 0, b"", {}
+        self.accepted, self.sent, self.tokens, self.logins = 0, b"", [], {}
         self.connections = set()
         self.listener = None
         self._listen()
@@ -87,15 +87,19 @@ class Proxy:
         for connection in connections:
             reset(connection)
 
-    def lapse(self, seconds):
+    def lapse(self, seconds, tokens):
         """Resets the connections on which nobody has logged in for so long, as a server does whose tokens last no
-        longer. Of plain TCP only."""
+        longer, and counts logins with these from now on. Of plain TCP only. How many there were."""
         with self.changed:
-            late = [client for client, at in self.logins.items()
-                    if client in self.connections and time.monotonic() - at > seconds]
+            now = time.monotonic()
+            if not self.tokens:  # from now on
+                self.logins = dict.fromkeys(self.logins, now)
+            self.tokens = tokens
+            late = [client for client, at in self.logins.items() if client in self.connections and now - at > seconds]
             self.connections -= set(late)
         for connection in late:
             reset(connection)
+        return len(late)
 
     def stop(self):
         with self.changed:
@@ -125,6 +129,7 @@ class Proxy:
             redis.settimeout(None)
             with self.changed:
                 self.connections |= {client, redis}
+                self.logins[client] = time.monotonic()
             for source, sink in ((client, redis), (redis, client)):
                 sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 threading.Thread(target=self._pump, args=[source, sink, sink is client], daemon=True).start()
@@ -132,8 +137,9 @@ class Proxy:
     def _pump(self, source, sink, replies):
         try:
             while data := source.recv(65536):
-                if not replies and b"AUTH\r\n" in data:
-                    self.logins[source] = time.monotonic()
+                if not replies and any(token in data for token in self.tokens):
+                    with self.changed:
+                        self.logins[source] = time.monotonic()
                 if not self._let_through(data, sink, replies):
                     break
             else:

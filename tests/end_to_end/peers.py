@@ -74,7 +74,8 @@ class Peer:
             with self.lock:
                 self.accepted += 1
                 self.connections.add(connection)
-            threading.Thread(target=self._serve, args=[connection], daemon=True).start()
+                hurry = self.hurry
+            threading.Thread(target=self._serve, args=[connection, hurry], daemon=True).start()
 
     def _string(self, stream, length, hurry):
         read = bytearray()
@@ -87,8 +88,8 @@ class Peer:
                 hurry.wait(self.pause)
         return bytes(read)
 
-    def _serve(self, connection):
-        stream, hurry = connection.makefile("rb"), self.hurry
+    def _serve(self, connection, hurry):
+        stream = connection.makefile("rb")
         try:
             while line := stream.readline():
                 words = []

@@ -5,7 +5,7 @@ import pytest
 
 from support import ask_identity, at_once, clock_ahead, decode, eventually, run_program, same, tensor
 from traffic import (EXPLICIT, ONE_INSTANCE, ONE_THREAD, answers, asked_until, batching, cache_parameters, cache_status, echo,
-                     first_ready, hold, is_hit, metric, put, rows_counted, sent_echo, wait_metric, wait_stored)
+                     ensemble, first_ready, hold, is_hit, metric, put, rows_counted, sent_echo, step, wait_metric, wait_stored)
 
 
 def ask(server, values=((1.0,),), model="noise", control=None, **options):
@@ -305,26 +305,32 @@ def test_who_may_not_store_does_not_renew(noisy, directive):
 
 
 def test_clock_of_another_machine_that_is_ahead(serve, repository, redis_server):
-    """What it stores is used while Redis keeps it, but where a request has to know the age, or after a purge."""
+    """What it stores has no known age: it is used only where nobody needs to know it."""
     repository.copy("noise", cached=True)
-    cache = redis_server().cache("lookup_timeout=5000", "ttl=3")
+    repository.copy("noise", "short", cached=True, extra=cache_parameters(ttl=600))
+    ports = {"INPUT0": "FP32"}, {"OUTPUT0": "FP32"}
+    ensemble(repository, "whole", *ports, [step("noise", {"INPUT0": "INPUT0"}, {"OUTPUT0": "OUTPUT0"})], cached=True)
+    cache = redis_server().cache("lookup_timeout=5000", "ttl=0")
     ahead, server = serve(repository, *cache, environment=clock_ahead(3600)), serve(repository, *cache)
+    for each in (ahead, server):
+        wait_metric(each, "hippocamp_cache_connections", lambda count: count > 0)
 
-    def stored_ahead():
-        reply = ask(ahead, control="no-cache")
-        asked_until(lambda: ask(ahead), lambda status: "hit" in status, "an entry from ahead")
+    def stored_ahead(model="noise"):
+        reply = ask(ahead, model=model, control="no-cache")
+        asked_until(lambda: ask(ahead, model=model), lambda status: "hit" in status, "an entry from ahead")
         return drawn(reply)
 
     known = stored_ahead()
     reply = ask(server)
-    assert is_hit(reply) and drawn(reply) == known
+    assert is_hit(reply) and drawn(reply) == known and "ttl" not in cache_status(reply)
     assert len(server.lines("ahead of this machine's clock")) == 1
-    reply = ask(server, control="max-age=100000")
+    assert drawn(ask(server, model="whole")) == known
+    asked_until(lambda: ask(server, model="whole"), lambda status: "hit" in status, "the ensemble's entry")
+    for model in ("whole", "noise"):
+        assert not is_hit(ask(server, model=model, control="max-age=100000, no-store")), model
+    known = stored_ahead("short")
+    reply = ask(server, model="short")
     assert not is_hit(reply) and drawn(reply) != known
-    known = stored_ahead()
-    asked_until(lambda: ask(server, control="no-store"), lambda status: "hit" not in status, "the end of its time")
-    known = stored_ahead()
-    assert drawn(ask(server)) == known
     assert server.post("/v2/cache/purge").status == 200
     known = stored_ahead()
     assert drawn(ask(server, control="no-store")) != known

@@ -8,7 +8,7 @@ import pytest
 
 from load import Load, ask, complaints, wait_hits
 from peers import array, bulk, error
-from support import LOCAL, eventually, tensor
+from support import LOCAL, ask_identity, eventually, tensor
 from topology import cache_options
 from traffic import cache_parameters, cache_status, is_hit, metric, put
 from triton import RELEASE
@@ -51,13 +51,15 @@ def test_the_primary_behind_an_address_is_demoted(simple, redis_server, proxy):
 # --- Writes held back ---
 
 
-def test_look_ups_go_on_while_writes_are_held_back(simple, redis_server):
+def test_look_ups_go_on_while_writes_are_held_back(simple, redis_server, repository):
     redis = redis_server()
+    repository.copy("identity", "large", cached=True)
     server = simple(*redis.cache("lookup_timeout=1000"))
     wait_hits(server, range(5))
     redis.command("CLIENT", "PAUSE", 4000, "WRITE")
     for seed in range(200, 210):
         assert question(server, seed).status == 200  # its entry waits
+        ask_identity(server, [seed] * 50_000, "large")  # the first of its size: there is no connection for it yet
         for known in range(5):
             assert ask(server, known)
     seeds = iter(range(300, 10_000))
