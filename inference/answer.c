@@ -61,74 +61,6 @@ first_failure(const struct inference_request *request)
 }
 
 static void
-report_age(struct inference_request *request)
-{
-	struct cache_report *report = &request->report;
-	uint64_t now = request->wall_ms;
-
-	for (size_t i = 0; i < request->slice_count; i++) {
-		struct freshness_entry freshness = entry_freshness(request->slices[i].entry);
-		uint64_t age = now > freshness.created_ms ? now - freshness.created_ms : 0;
-		int64_t left = ((int64_t)freshness.lifetime_ms - (int64_t)age);
-
-		if (freshness_is_ahead(&freshness, now)) {
-			continue; /* nobody knows */
-		}
-		report->age_s = age / 1000 > report->age_s ? age / 1000 : report->age_s;
-		left = left <= 0 ? (left - 1000) / 1000 : left / 1000; /* expired: below 0 */
-		if (freshness.lifetime_ms > 0 && (!report->has_ttl || left < report->ttl_s)) {
-			report->has_ttl = true;
-			report->ttl_s = left;
-		}
-	}
-}
-
-static void
-write_report(struct inference_request *request)
-{
-	struct cache_report *report = &request->report;
-	bool expired = false;
-	bool unwanted = request->directives.refresh;
-	bool bypassed = false;
-	size_t joined = 0;
-
-	report->rows = request->slice_count;
-	for (size_t i = 0; i < request->slice_count; i++) {
-		const struct slice *slice = &request->slices[i];
-
-		report->known += slice->result == SLICE_HIT || slice->result == SLICE_JOINED;
-		joined += slice->result == SLICE_JOINED;
-		report->stored = report->stored || slice->stored;
-		expired = expired || slice->expired;
-		unwanted = unwanted || slice->unwanted;
-		bypassed = bypassed || slice->result == SLICE_BYPASSED;
-	}
-	if (report->known < report->rows && request->lane->cache->ops->trouble != NULL &&
-	    (report->stored || lane_lacks_secret(request->lane))) {
-		report->trouble = request->lane->cache->ops->trouble(request->lane->store);
-		report->stored = report->trouble == NULL;
-	}
-	report->joined = joined == report->rows;
-	if (report->known > 0 && request->pending) { /* what it waited for is younger than its look-up */
-		request->wall_ms = clock_wall_ms();
-	}
-	if (report->known == report->rows) {
-		report->forward = FORWARD_NONE;
-		if (request->status == STATUS_OK) {
-			report_age(request);
-		}
-	} else if (bypassed) {
-		report->forward = FORWARD_BYPASS;
-	} else if (unwanted) {
-		report->forward = FORWARD_REQUEST;
-	} else if (expired) {
-		report->forward = FORWARD_STALE;
-	} else {
-		report->forward = report->known > 0 ? FORWARD_PARTIAL : FORWARD_MISS;
-	}
-}
-
-static void
 hand_out(struct inference_request *request)
 {
 	struct engine_lane *lane = request->lane;
@@ -174,58 +106,12 @@ hand_out_in_order(struct inference_request *request)
 	}
 }
 
-static void
-keep_longest(uint64_t *longest, uint64_t ns)
-{
-	*longest = ns > *longest ? ns : *longest;
-}
-
-static void
-write_times(struct inference_request *request)
-{
-	for (size_t i = 0; i < request->slice_count; i++) {
-		const struct run_times *times = &request->slices[i].times;
-
-		keep_longest(&request->times.queue_ns, times->queue_ns);
-		keep_longest(&request->times.input_ns, times->input_ns);
-		keep_longest(&request->times.infer_ns, times->infer_ns);
-		keep_longest(&request->times.output_ns, times->output_ns);
-	}
-}
-
-/* How long another answer may be used that is made of this one. */
-static void
-write_dates(struct inference_request *request)
-{
-	uint64_t now = clock_wall_ms();
-
-	for (size_t i = 0; i < request->slice_count && request->status == STATUS_OK; i++) {
-		struct freshness_entry freshness = entry_freshness(request->slices[i].entry);
-		uint64_t created =
-			freshness_is_ahead(&freshness, now) ? 1 : freshness.created_ms; /* as old as can be */
-		uint64_t expires = created + freshness.lifetime_ms;
-
-		if (request->created_ms == 0 || created < request->created_ms) {
-			request->created_ms = created;
-		}
-		if (freshness.lifetime_ms > 0 && (request->expires_ms == 0 || expires < request->expires_ms)) {
-			request->expires_ms = expires;
-		}
-	}
-}
-
 void
 request_conclude(struct inference_request *request)
 {
 	loop_timer_free(request->timer);
 	request->timer = NULL;
-	write_times(request);
-	if (request->wants_dates) {
-		write_dates(request);
-	}
-	if (request->report.cached) {
-		write_report(request);
-	}
+	request_report(request);
 	account_request(request->lane, request);
 	drop_slices(request->slices, request->slice_count);
 	drop_slices(request->audit, request->audit != NULL);
@@ -248,6 +134,39 @@ fail(struct inference_request *request, const struct error *failure)
 	}
 }
 
+/* --- Leaving before there is an answer --- */
+
+void
+request_withdraw(struct inference_request *request, enum status status, const char *text)
+{
+	struct blob *failure;
+
+	if (request->answered || request->withdrawn || !trip_request_waits(request)) {
+		return;
+	}
+	request->withdrawn = true;
+	failure = failure_new(status, text);
+	request_hold(request);
+	trip_leave(request, failure);
+	request_release(request);
+	blob_unref(failure);
+}
+
+static void
+time_out(struct inference_request *request)
+{
+	request_withdraw(request, STATUS_UNAVAILABLE, "Request timeout expired");
+}
+
+void
+request_on_timeout(void *argument)
+{
+	struct inference_request *request = argument;
+
+	request->timed_out = true;
+	time_out(request);
+}
+
 /* A second try waits no longer than the request may. */
 static void
 start_again(struct slice *slice, struct trip_mode mode)
@@ -257,7 +176,7 @@ start_again(struct slice *slice, struct trip_mode mode)
 	request_hold(request); /* it may be answered meanwhile */
 	request_send(request, &slice, 1, mode);
 	if (request->timed_out) {
-		request_time_out(request);
+		time_out(request);
 	}
 	request_release(request);
 }
@@ -269,7 +188,7 @@ start_slice(struct slice *slice, struct trip_mode mode)
 	struct inference_request *request = slice->request;
 
 	if (!request->pending) {
-		request_become_pending(request);
+		request_become_pending(request, request_on_timeout);
 	} else {
 		loop_timer_free(request->timer);
 		request->timer = NULL;

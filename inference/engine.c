@@ -152,7 +152,7 @@ send_off(struct inference_request *request, struct trip_mode mode)
 		request_finish(request);
 		return;
 	}
-	request_become_pending(request);
+	request_become_pending(request, request_on_timeout);
 	request_send(request, list, count, mode);
 }
 
@@ -260,6 +260,12 @@ engine_infer(struct engine_lane *lane, struct inference_request *request)
 		lane_less_underway(lane);
 	}
 	return request->answered;
+}
+
+void
+engine_cancel(struct inference_request *request)
+{
+	request_withdraw(request, STATUS_CANCELLED, "the client closed the connection");
 }
 
 bool

@@ -73,6 +73,9 @@ bool lane_is_small_enough(const struct engine_lane *lane, const struct blob *ent
 /* Uniform in (0, 1]. */
 double lane_chance(struct engine_lane *lane);
 
+/* Before fetches are taken for late: the store's answers that this loop was too busy to take. */
+void lane_catch_up(struct engine_lane *lane);
+
 /* See engine_purge. */
 bool lane_purge(struct engine_lane *lane, struct cache_purge *purge);
 
@@ -105,10 +108,12 @@ bool value_purged(struct engine_lane *lane, struct model *model, const struct fr
 void request_set_level(struct inference_request *request);
 
 /* It is not answered at once: from here on it holds its model and its lane, and its queue timeout runs. */
-void request_become_pending(struct inference_request *request);
+void request_become_pending(struct inference_request *request, void (*on_timeout)(void *request));
 
-/* It leaves the queue that it waits in, if it does. It may be answered and gone afterwards. */
-void request_time_out(struct inference_request *request);
+/* --- answer_report.c --- */
+
+/* Writes what an answer tells of itself: dates, the cache's part, what runs took. */
+void request_report(struct inference_request *request);
 
 /* --- answer.c --- */
 
@@ -118,6 +123,15 @@ void request_send(struct inference_request *request, struct slice *const *slices
 /* Held, a request is not answered: it counts one unresolved slice more. */
 void request_hold(struct inference_request *request);
 void request_release(struct inference_request *request);
+
+/*
+ * Nobody waits for it any more: where no run of it has begun it leaves the queues that it waits in, and this failure is
+ * its answer. It may be gone afterwards.
+ */
+void request_withdraw(struct inference_request *request, enum status status, const char *text);
+
+/* For request_become_pending. */
+void request_on_timeout(void *request);
 
 /* All slices have their answers. */
 void request_finish(struct inference_request *request);
@@ -140,9 +154,6 @@ void trip_leave(struct inference_request *request, struct blob *failure);
 
 /* Asks the store, then runs what it does not answer. */
 void trip_look_up(struct trip *trip);
-
-/* Before fetches are taken for late: the store's answers that this loop was too busy to take. */
-void lane_catch_up(struct engine_lane *lane);
 
 void lane_on_deadline(void *argument);
 

@@ -59,14 +59,6 @@ on_lookup(struct cache_lookup *lookup)
 /* --- Deadlines --- */
 
 void
-lane_catch_up(struct engine_lane *lane)
-{
-	if (lane->cache->ops->catch_up != NULL) {
-		lane->cache->ops->catch_up(lane->store);
-	}
-}
-
-void
 lane_on_deadline(void *argument)
 {
 	struct engine_lane *lane = argument;

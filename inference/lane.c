@@ -295,3 +295,11 @@ lane_admits(struct engine_lane *lane, const struct model *model)
 	return model->cache_policy.admission == ADMISSION_ALWAYS || run == 0 || lookup <= run ||
 	       lane_random(lane) % SAMPLE_ONE_OF == 0;
 }
+
+void
+lane_catch_up(struct engine_lane *lane)
+{
+	if (lane->cache->ops->catch_up != NULL) {
+		lane->cache->ops->catch_up(lane->store);
+	}
+}

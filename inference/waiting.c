@@ -1,47 +1,7 @@
-/* How long a request waits for its run, and how it leaves before there is an answer. */
+/* How long a request waits for its run. */
 #include "inference/engine_internal.h"
 
 #define TIMEOUT_MAX_US ((uint64_t)1000000000000) /* eleven days */
-
-/* --- Leaving before there is an answer --- */
-
-static bool
-withdraw(struct inference_request *request, enum status status, const char *text)
-{
-	struct blob *failure;
-
-	if (request->answered || request->withdrawn || !trip_request_waits(request)) {
-		return false;
-	}
-	request->withdrawn = true;
-	failure = failure_new(status, text);
-	request_hold(request);
-	trip_leave(request, failure);
-	request_release(request);
-	blob_unref(failure);
-	return true;
-}
-
-void
-engine_cancel(struct inference_request *request)
-{
-	(void)withdraw(request, STATUS_CANCELLED, "the client closed the connection");
-}
-
-void
-request_time_out(struct inference_request *request)
-{
-	(void)withdraw(request, STATUS_UNAVAILABLE, "Request timeout expired");
-}
-
-static void
-on_timeout(void *argument)
-{
-	struct inference_request *request = argument;
-
-	request->timed_out = true;
-	request_time_out(request);
-}
 
 /* --- Priority and timeout, as dynamic_batching has them --- */
 
@@ -109,7 +69,7 @@ queue_timeout(const struct inference_request *request)
 
 /* What comes of a request that waits too long: the queue delays it, or it is rejected here. */
 static void
-set_timeout(struct inference_request *request)
+set_timeout(struct inference_request *request, void (*on_timeout)(void *request))
 {
 	uint64_t timeout = queue_timeout(request);
 
@@ -122,10 +82,10 @@ set_timeout(struct inference_request *request)
 }
 
 void
-request_become_pending(struct inference_request *request)
+request_become_pending(struct inference_request *request, void (*on_timeout)(void *request))
 {
 	request->pending = true;
 	(void)model_ref(request->model);
 	request->lane->underway++;
-	set_timeout(request);
+	set_timeout(request, on_timeout);
 }

@@ -1,0 +1,124 @@
+/* What an answer tells of itself: what the cache did for it, how old it is, and what its runs took. */
+#include "base/clock.h"
+#include "inference/engine_internal.h"
+#include "inference/entry.h"
+
+static void
+report_age(struct inference_request *request)
+{
+	struct cache_report *report = &request->report;
+	uint64_t now = request->wall_ms;
+
+	for (size_t i = 0; i < request->slice_count; i++) {
+		struct freshness_entry freshness = entry_freshness(request->slices[i].entry);
+		uint64_t age = now > freshness.created_ms ? now - freshness.created_ms : 0;
+		int64_t left = ((int64_t)freshness.lifetime_ms - (int64_t)age);
+
+		if (freshness_is_ahead(&freshness, now)) {
+			continue; /* nobody knows */
+		}
+		report->age_s = age / 1000 > report->age_s ? age / 1000 : report->age_s;
+		left = left <= 0 ? (left - 1000) / 1000 : left / 1000; /* expired: below 0 */
+		if (freshness.lifetime_ms > 0 && (!report->has_ttl || left < report->ttl_s)) {
+			report->has_ttl = true;
+			report->ttl_s = left;
+		}
+	}
+}
+
+static void
+write_report(struct inference_request *request)
+{
+	struct cache_report *report = &request->report;
+	bool expired = false;
+	bool unwanted = request->directives.refresh;
+	bool bypassed = false;
+	size_t joined = 0;
+
+	report->rows = request->slice_count;
+	for (size_t i = 0; i < request->slice_count; i++) {
+		const struct slice *slice = &request->slices[i];
+
+		report->known += slice->result == SLICE_HIT || slice->result == SLICE_JOINED;
+		joined += slice->result == SLICE_JOINED;
+		report->stored = report->stored || slice->stored;
+		expired = expired || slice->expired;
+		unwanted = unwanted || slice->unwanted;
+		bypassed = bypassed || slice->result == SLICE_BYPASSED;
+	}
+	if (report->known < report->rows && request->lane->cache->ops->trouble != NULL &&
+	    (report->stored || lane_lacks_secret(request->lane))) {
+		report->trouble = request->lane->cache->ops->trouble(request->lane->store);
+		report->stored = report->trouble == NULL;
+	}
+	report->joined = joined == report->rows;
+	if (report->known > 0 && request->pending) { /* what it waited for is younger than its look-up */
+		request->wall_ms = clock_wall_ms();
+	}
+	if (report->known == report->rows) {
+		report->forward = FORWARD_NONE;
+		if (request->status == STATUS_OK) {
+			report_age(request);
+		}
+	} else if (bypassed) {
+		report->forward = FORWARD_BYPASS;
+	} else if (unwanted) {
+		report->forward = FORWARD_REQUEST;
+	} else if (expired) {
+		report->forward = FORWARD_STALE;
+	} else {
+		report->forward = report->known > 0 ? FORWARD_PARTIAL : FORWARD_MISS;
+	}
+}
+
+static void
+keep_longest(uint64_t *longest, uint64_t ns)
+{
+	*longest = ns > *longest ? ns : *longest;
+}
+
+static void
+write_times(struct inference_request *request)
+{
+	for (size_t i = 0; i < request->slice_count; i++) {
+		const struct run_times *times = &request->slices[i].times;
+
+		keep_longest(&request->times.queue_ns, times->queue_ns);
+		keep_longest(&request->times.input_ns, times->input_ns);
+		keep_longest(&request->times.infer_ns, times->infer_ns);
+		keep_longest(&request->times.output_ns, times->output_ns);
+	}
+}
+
+/* How long another answer may be used that is made of this one. */
+static void
+write_dates(struct inference_request *request)
+{
+	uint64_t now = clock_wall_ms();
+
+	for (size_t i = 0; i < request->slice_count && request->status == STATUS_OK; i++) {
+		struct freshness_entry freshness = entry_freshness(request->slices[i].entry);
+		uint64_t created =
+			freshness_is_ahead(&freshness, now) ? 1 : freshness.created_ms; /* as old as can be */
+		uint64_t expires = created + freshness.lifetime_ms;
+
+		if (request->created_ms == 0 || created < request->created_ms) {
+			request->created_ms = created;
+		}
+		if (freshness.lifetime_ms > 0 && (request->expires_ms == 0 || expires < request->expires_ms)) {
+			request->expires_ms = expires;
+		}
+	}
+}
+
+void
+request_report(struct inference_request *request)
+{
+	write_times(request);
+	if (request->wants_dates) {
+		write_dates(request);
+	}
+	if (request->report.cached) {
+		write_report(request);
+	}
+}
