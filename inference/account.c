@@ -90,13 +90,13 @@ account_request(struct engine_lane *lane, struct inference_request *request)
 }
 
 void
-account_insert(struct trip *trip, const struct blob *entry, uint64_t ns)
+account_insert(struct fetch *fetch, const struct blob *entry, uint64_t ns)
 {
-	struct model_statistics *sums = statistics_begin(trip->model->statistics, trip->lane->index);
+	struct model_statistics *sums = statistics_begin(fetch->model->statistics, fetch->lane->index);
 
 	sums->cache_miss.ns += ns;
 	histogram_add(&sums->value_size, value_size_bounds, entry->length);
-	statistics_end(trip->model->statistics, trip->lane->index);
+	statistics_end(fetch->model->statistics, fetch->lane->index);
 }
 
 void
@@ -117,10 +117,10 @@ account_too_large(struct engine_lane *lane, struct model *model)
 }
 
 void
-account_leases(struct trip *trip, const struct lease_statistics *counts)
+account_leases(struct fetch *fetch, const struct lease_statistics *counts)
 {
-	statistics_add_leases(&statistics_begin(trip->model->statistics, trip->lane->index)->leases, counts);
-	statistics_end(trip->model->statistics, trip->lane->index);
+	statistics_add_leases(&statistics_begin(fetch->model->statistics, fetch->lane->index)->leases, counts);
+	statistics_end(fetch->model->statistics, fetch->lane->index);
 }
 
 void

@@ -141,13 +141,13 @@ request_withdraw(struct inference_request *request, enum status status, const ch
 {
 	struct blob *failure;
 
-	if (request->answered || request->withdrawn || !trip_request_waits(request)) {
+	if (request->answered || request->withdrawn || !fetch_request_waits(request)) {
 		return;
 	}
 	request->withdrawn = true;
 	failure = failure_new(status, text);
 	request_hold(request);
-	trip_leave(request, failure);
+	fetch_leave(request, failure);
 	request_release(request);
 	blob_unref(failure);
 }
@@ -169,7 +169,7 @@ request_on_timeout(void *argument)
 
 /* A second try waits no longer than the request may. */
 static void
-start_again(struct slice *slice, struct trip_mode mode)
+start_again(struct slice *slice, struct fetch_mode mode)
 {
 	struct inference_request *request = slice->request;
 
@@ -183,7 +183,7 @@ start_again(struct slice *slice, struct trip_mode mode)
 
 /* The time that a request may wait was over when it ran first. */
 static void
-start_slice(struct slice *slice, struct trip_mode mode)
+start_slice(struct slice *slice, struct fetch_mode mode)
 {
 	struct inference_request *request = slice->request;
 
@@ -215,7 +215,7 @@ start_over_whole(struct inference_request *request)
 	request->row_losses = model_row_losses(request->model);
 	request->scattered = false;
 	request->slices[0].result = result == SLICE_HIT || result == SLICE_JOINED ? SLICE_MISS : result;
-	start_slice(&request->slices[0], (struct trip_mode){.runs = true, .alone = true});
+	start_slice(&request->slices[0], (struct fetch_mode){.runs = true, .alone = true});
 	return true;
 }
 
@@ -291,7 +291,7 @@ start_audit(struct inference_request *request)
 		return false;
 	}
 	request->unresolved++;
-	start_slice(request->audit, (struct trip_mode){.runs = true, .alone = true, .audits = true});
+	start_slice(request->audit, (struct fetch_mode){.runs = true, .alone = true, .audits = true});
 	return true;
 }
 
@@ -436,7 +436,7 @@ static void
 try_again(struct slice *slice, enum slice_retry how)
 {
 	struct inference_request *request = slice->request;
-	struct trip_mode mode = {.runs = true, .stores = slice->keyed, .audits = slice == request->audit};
+	struct fetch_mode mode = {.runs = true, .stores = slice->keyed, .audits = slice == request->audit};
 
 	blob_unref(slice->entry);
 	blob_unref(slice->failure);
@@ -484,12 +484,12 @@ request_release(struct inference_request *request)
 }
 
 void
-request_send(struct inference_request *request, struct slice *const *slices, size_t count, struct trip_mode mode)
+request_send(struct inference_request *request, struct slice *const *slices, size_t count, struct fetch_mode mode)
 {
 	for (size_t i = 0; i < count; i++) {
 		slices[i]->done = on_slice_done;
 	}
 	request_hold(request);
-	trip_start(request->lane, slices, count, mode);
+	fetch_start(request->lane, slices, count, mode);
 	request_release(request);
 }

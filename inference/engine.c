@@ -66,7 +66,8 @@ look_at_once(struct inference_request *request)
 		}
 	}
 	for (size_t i = 0; i < count; i++) {
-		request->slices[i].landings = flight_landings(&lane->engine->flights, &request->slices[i].key.digest);
+		request->slices[i].completions =
+			flight_completions(&lane->engine->flights, &request->slices[i].key.digest);
 	}
 	if (lane->cache->ops->immediate) {
 		(void)lane->cache->ops->lookup(lane->store, &lookup);
@@ -128,7 +129,7 @@ list_slices(const struct inference_request *request, struct slice **list, bool r
 
 /* Sends off what has no answer yet, and what is to be renewed. */
 static void
-send_off(struct inference_request *request, struct trip_mode mode)
+send_off(struct inference_request *request, struct fetch_mode mode)
 {
 	struct slice **list;
 	size_t count;
@@ -145,7 +146,7 @@ send_off(struct inference_request *request, struct trip_mode mode)
 	}
 	count = list_slices(request, list, true);
 	if (count > 0) {
-		trip_start_refresh(request->lane, list, count);
+		fetch_start_refresh(request->lane, list, count);
 	}
 	count = list_slices(request, list, false);
 	if (count == 0) {
@@ -162,7 +163,7 @@ infer_cached(struct inference_request *request)
 {
 	const struct cache_directives *wish = &request->directives;
 	struct engine_lane *lane = request->lane;
-	struct trip_mode mode = {
+	struct fetch_mode mode = {
 		.shared = !wish->refresh && !wish->no_store && !wish->only,
 		.looks = !wish->refresh,
 		.runs = !wish->only,
@@ -186,7 +187,7 @@ infer_cached(struct inference_request *request)
 		bool all = lane->cache->ops->immediate;
 
 		look_at_once(request);
-		if (timed && (all || request->unresolved == 0)) { /* else the trip's look-up is what it costs */
+		if (timed && (all || request->unresolved == 0)) { /* else the fetch's look-up is what it costs */
 			account_lookup_cost(request->model, clock_now_ns() - start + request_key_ns(request),
 					    request->slice_count);
 		}
@@ -229,7 +230,7 @@ infer_valid(struct inference_request *request)
 			request->slices[0].result = result;
 		}
 	}
-	send_off(request, (struct trip_mode){.runs = !only, .audits = request->audits, .alone = request->audits});
+	send_off(request, (struct fetch_mode){.runs = !only, .audits = request->audits, .alone = request->audits});
 }
 
 bool

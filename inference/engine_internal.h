@@ -1,8 +1,8 @@
 /*
  * What the files of the engine share. Room-private. engine_lane.c: lanes, from first to last. lane.c: what all files
- * ask of a lane. engine.c: requests in. waiting.c: how long they wait. trip.c: who waits for which flight: joining and
- * leaving. trip_lookup.c, trip_lease.c, trip_run.c: what the flights wait for. answer.c: answers out. account.c: what
- * is counted.
+ * ask of a lane. engine.c: requests in. waiting.c: how long they wait. fetch.c: who waits for which flight: joining and
+ * leaving. fetch_lookup.c, fetch_lease.c, fetch_run.c: what the flights wait for. answer.c: answers out. account.c:
+ * what is counted.
  */
 #ifndef HIPPOCAMP_INFERENCE_ENGINE_INTERNAL_H
 #define HIPPOCAMP_INFERENCE_ENGINE_INTERNAL_H
@@ -35,12 +35,12 @@ struct engine_lane {
 	uint64_t secret_generation; /* of the one that the store keeps, if it does */
 	struct buf scratch;
 	uint64_t random;
-	struct trip_list looking; /* by deadline */
+	struct fetch_list looking; /* by deadline */
 	struct loop_timer *deadline_timer;
-	struct trip_list waiting; /* by deadline */
+	struct fetch_list waiting; /* by deadline */
 	struct loop_timer *wait_timer;
 	bool hurried;	 /* nothing waits for other servers any more */
-	size_t underway; /* trips, and requests that have no answer yet */
+	size_t underway; /* fetches, and requests that have no answer yet */
 	void (*drained)(void *argument);
 	void *drained_argument;
 };
@@ -118,7 +118,7 @@ void request_report(struct inference_request *request);
 /* --- answer.c --- */
 
 /* Sends slices of the request on their way. It may be answered and gone afterwards, if it is not held. */
-void request_send(struct inference_request *request, struct slice *const *slices, size_t count, struct trip_mode mode);
+void request_send(struct inference_request *request, struct slice *const *slices, size_t count, struct fetch_mode mode);
 
 /* Held, a request is not answered: it counts one unresolved slice more. */
 void request_hold(struct inference_request *request);
@@ -142,81 +142,82 @@ void request_conclude(struct inference_request *request);
 /* --- fetch_join.c --- */
 
 /* Sends slices of one request, which is held, on their way; each is done in time, perhaps before this returns. */
-void trip_start(struct engine_lane *lane, struct slice *const *slices, size_t count, struct trip_mode mode);
+void fetch_start(struct engine_lane *lane, struct slice *const *slices, size_t count, struct fetch_mode mode);
 
 /* Does any slice of the request wait for a run that has not begun? */
-bool trip_request_waits(struct inference_request *request);
+bool fetch_request_waits(struct inference_request *request);
 
 /* Takes the slices of a request, which is held, out of the flights that they wait for: this failure is their answer. */
-void trip_leave(struct inference_request *request, struct blob *failure);
+void fetch_leave(struct inference_request *request, struct blob *failure);
 
 /* --- fetch_lookup.c --- */
 
 /* Asks the store, then runs what it does not answer. */
-void trip_look_up(struct trip *trip);
+void fetch_look_up(struct fetch *fetch);
 
 void lane_on_deadline(void *argument);
 
 /* --- fetch_lease.c --- */
 
 /* Runs what the store has not answered, or waits for another server that does. */
-void trip_claim(struct trip *trip);
+void fetch_claim(struct fetch *fetch);
 
 void lane_on_wait(void *argument);
 
 /* --- fetch_values.c --- */
 
-/* Gives the values of trip->lookup to those who wait. */
-void trip_take_values(struct trip *trip);
+/* Gives the values of fetch->lookup to those who wait. */
+void fetch_take_values(struct fetch *fetch);
 
-/* Flights that everybody has left while the trip waited need no run. */
-void trip_drop_unwanted(struct trip *trip);
+/* Flights that everybody has left while the fetch waited need no run. */
+void fetch_drop_unwanted(struct fetch *fetch);
 
 /* What a run of the flights without an answer usually costs; 0: not known yet. */
-uint64_t trip_run_cost_ns(const struct trip *trip);
+uint64_t fetch_run_cost_ns(const struct fetch *fetch);
 
 /* How long the store may take to answer for them. */
-uint64_t trip_lookup_timeout_ns(const struct trip *trip);
+uint64_t fetch_lookup_timeout_ns(const struct fetch *fetch);
 
 /* --- fetch_refresh.c --- */
 
 /* Runs the model for answered slices, to renew what the store has. Nobody waits. */
-void trip_start_refresh(struct engine_lane *lane, struct slice *const *slices, size_t count);
+void fetch_start_refresh(struct engine_lane *lane, struct slice *const *slices, size_t count);
 
 /* --- fetch_run.c --- */
 
 /* Runs the model for the flights without an answer, then stores what came of it. */
-void trip_run(struct trip *trip);
+void fetch_run(struct fetch *fetch);
 
-/* Nobody waits any more. Any thread, while the trip is held by a flight without an answer or by the caller. */
-void trip_withdraw(struct trip *trip);
+/* Nobody waits any more. Any thread, while the fetch is held by a flight without an answer or by the caller. */
+void fetch_withdraw(struct fetch *fetch);
 
 /* --- fetch.c --- */
 
 /* Room for `count` flights, none yet. */
-struct trip *trip_new(struct engine_lane *lane, struct inference_request *leader, struct trip_mode mode, size_t count);
+struct fetch *fetch_new(struct engine_lane *lane, struct inference_request *leader, struct fetch_mode mode,
+			size_t count);
 
 /* The table for those flights that others may join; see flight_shard_lock. */
-struct flight_table *trip_table(const struct trip *trip);
+struct flight_table *fetch_table(const struct fetch *fetch);
 
-/* A trip is over when nothing holds it any more. Releasing happens on its home loop. */
-void trip_hold(struct trip *trip);
-void trip_release(struct trip *trip);
+/* A fetch is over when nothing holds it any more. Releasing happens on its home loop. */
+void fetch_hold(struct fetch *fetch);
+void fetch_release(struct fetch *fetch);
 
 /* A flight for the slice, which it leads. */
-void trip_add_flight(struct trip *trip, const struct slice *slice);
+void fetch_add_flight(struct fetch *fetch, const struct slice *slice);
 
 /* Releases what was leased for one flight. */
-void trip_let_go(struct flight_claim *one);
+void fetch_let_go(struct flight_claim *one);
 
 /* Keeps a list by deadline; equal ones in the order in which they came. */
-void trip_list_add(struct trip_list *list, struct trip *trip, uint64_t deadline_ns);
+void fetch_list_add(struct fetch_list *list, struct fetch *fetch, uint64_t deadline_ns);
 
 /* Sets a timer for the first of a list. */
-void trip_list_arm(const struct trip_list *list, struct loop_timer *timer);
+void fetch_list_arm(const struct fetch_list *list, struct loop_timer *timer);
 
 /* The first of a list, if its deadline has passed. */
-struct trip *trip_list_due(const struct trip_list *list, uint64_t now_ns);
+struct fetch *fetch_list_due(const struct fetch_list *list, uint64_t now_ns);
 
 /* --- fetch_answer.c --- */
 
@@ -228,11 +229,11 @@ struct outcome {
 	enum slice_retry retry; /* what those who joined do about the failure */
 };
 
-void trip_answer(struct flight *flight, const struct outcome *outcome);
+void fetch_answer(struct flight *flight, const struct outcome *outcome);
 
-/* The same failure for all flights without an answer, whose number trip_unanswered tells. */
-void trip_fail(struct trip *trip, enum status status, const char *text, enum slice_retry retry);
-size_t trip_unanswered(const struct trip *trip);
+/* The same failure for all flights without an answer, whose number fetch_unanswered tells. */
+void fetch_fail(struct fetch *fetch, enum status status, const char *text, enum slice_retry retry);
+size_t fetch_unanswered(const struct fetch *fetch);
 
 /* --- fetch_inputs.c --- */
 
@@ -240,19 +241,19 @@ size_t trip_unanswered(const struct trip *trip);
  * Takes over what the unanswered flights need of the leader's request: a reference to its body where the tensors lie
  * aligned in it, else a copy. Not before a run is certain, or the leader leaves. False without memory.
  */
-bool trip_keep_inputs(struct trip *trip);
+bool fetch_keep_inputs(struct fetch *fetch);
 
 /* The job for the flights that have no answer yet, out of the kept inputs. False without memory. */
-bool trip_fill_job(struct trip *trip);
+bool fetch_fill_job(struct fetch *fetch);
 
 /* --- account.c --- */
 
 /* All that an answered request counts, whoever found its answer. */
 void account_request(struct engine_lane *lane, struct inference_request *request);
-void account_insert(struct trip *trip, const struct blob *entry, uint64_t ns);
+void account_insert(struct fetch *fetch, const struct blob *entry, uint64_t ns);
 void account_corrupt(struct engine_lane *lane, struct model *model, bool wrong_mac);
 void account_too_large(struct engine_lane *lane, struct model *model);
-void account_leases(struct trip *trip, const struct lease_statistics *counts);
+void account_leases(struct fetch *fetch, const struct lease_statistics *counts);
 void account_refreshes(struct engine_lane *lane, struct model *model, size_t rows);
 
 /* Moving averages of what a row costs. */

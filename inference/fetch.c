@@ -9,61 +9,61 @@
 
 /* --- Life cycle --- */
 
-struct trip *
-trip_new(struct engine_lane *lane, struct inference_request *leader, struct trip_mode mode, size_t count)
+struct fetch *
+fetch_new(struct engine_lane *lane, struct inference_request *leader, struct fetch_mode mode, size_t count)
 {
-	size_t size = sizeof(struct trip) + count * sizeof(struct flight);
-	struct trip *trip = memory_room(size + sizeof(struct error));
+	size_t size = sizeof(struct fetch) + count * sizeof(struct flight);
+	struct fetch *fetch = memory_room(size + sizeof(struct error));
 
-	memset(trip, 0, size); /* not the error, which is larger than all the rest */
-	trip->job.error = (struct error *)((char *)trip + size);
-	trip->lane = lane;
-	trip->model = model_ref(leader->model);
-	trip->executor = lane_executor(lane, leader->model);
-	trip->mode = mode;
-	trip->leader = leader;
-	trip->directives = leader->directives;
-	trip->job.by_row = leader->by_row && !mode.audits;
-	trip->job.splits_rows = leader->splits_rows;
-	atomic_init(&trip->level, leader->level);
-	trip->delay_ns = leader->delay_ns;
-	arena_init_small(&trip->arena, ARENA_MAX);
-	return trip;
+	memset(fetch, 0, size); /* not the error, which is larger than all the rest */
+	fetch->job.error = (struct error *)((char *)fetch + size);
+	fetch->lane = lane;
+	fetch->model = model_ref(leader->model);
+	fetch->executor = lane_executor(lane, leader->model);
+	fetch->mode = mode;
+	fetch->leader = leader;
+	fetch->directives = leader->directives;
+	fetch->job.by_row = leader->by_row && !mode.audits;
+	fetch->job.splits_rows = leader->splits_rows;
+	atomic_init(&fetch->level, leader->level);
+	fetch->delay_ns = leader->delay_ns;
+	arena_init_small(&fetch->arena, ARENA_MAX);
+	return fetch;
 }
 
 static void
-trip_free(struct trip *trip)
+fetch_free(struct fetch *fetch)
 {
-	for (size_t i = 0; i < trip->count; i++) {
-		blob_unref(trip->flights[i].entry);
-		blob_unref(trip->flights[i].stale);
+	for (size_t i = 0; i < fetch->count; i++) {
+		blob_unref(fetch->flights[i].entry);
+		blob_unref(fetch->flights[i].stale);
 	}
-	if (trip->executor->release != NULL) {
-		trip->executor->release(&trip->job);
+	if (fetch->executor->release != NULL) {
+		fetch->executor->release(&fetch->job);
 	}
-	explicit_bzero(&trip->entry_key, sizeof(trip->entry_key));
-	arena_fini(&trip->arena);
-	blob_unref(trip->inputs);
-	model_unref(trip->model);
-	free(trip);
+	explicit_bzero(&fetch->entry_key, sizeof(fetch->entry_key));
+	arena_fini(&fetch->arena);
+	blob_unref(fetch->inputs);
+	model_unref(fetch->model);
+	free(fetch);
 }
 
 struct flight_table *
-trip_table(const struct trip *trip)
+fetch_table(const struct fetch *fetch)
 {
-	return trip->mode.shared || trip->mode.background ? &trip->lane->engine->flights : NULL;
+	return fetch->mode.shared || fetch->mode.background ? &fetch->lane->engine->flights : NULL;
 }
 
 void
-trip_hold(struct trip *trip)
+fetch_hold(struct fetch *fetch)
 {
-	(void)atomic_fetch_add(&trip->held, 1);
+	(void)atomic_fetch_add(&fetch->held, 1);
 }
 
 void
-trip_let_go(struct flight_claim *one)
+fetch_let_go(struct flight_claim *one)
 {
-	struct engine_lane *lane = one->claim->trip->lane;
+	struct engine_lane *lane = one->claim->fetch->lane;
 
 	if (one->owned) {
 		one->owned = false;
@@ -74,33 +74,33 @@ trip_let_go(struct flight_claim *one)
 }
 
 void
-trip_claim_end(struct trip *trip)
+fetch_claim_end(struct fetch *fetch)
 {
-	for (size_t i = 0; trip->claim != NULL && i < trip->count; i++) {
-		trip_let_go(&trip->claim->flights[i]);
+	for (size_t i = 0; fetch->claim != NULL && i < fetch->count; i++) {
+		fetch_let_go(&fetch->claim->flights[i]);
 	}
 }
 
 void
-trip_release(struct trip *trip)
+fetch_release(struct fetch *fetch)
 {
-	struct engine_lane *lane = trip->lane;
+	struct engine_lane *lane = fetch->lane;
 
-	if (atomic_fetch_sub(&trip->held, 1) == 1) {
-		trip_claim_end(trip);
-		trip_free(trip);
+	if (atomic_fetch_sub(&fetch->held, 1) == 1) {
+		fetch_claim_end(fetch);
+		fetch_free(fetch);
 		lane_less_underway(lane);
 	}
 }
 
 void
-trip_add_flight(struct trip *trip, const struct slice *slice)
+fetch_add_flight(struct fetch *fetch, const struct slice *slice)
 {
-	struct flight *flight = &trip->flights[trip->count++];
+	struct flight *flight = &fetch->flights[fetch->count++];
 
-	flight->trip = trip;
+	flight->fetch = fetch;
 	flight->key = slice->key;
-	flight->key.scope = bytes_text(trip->model->scope);
+	flight->key.scope = bytes_text(fetch->model->scope);
 	flight->digest = slice->key.digest;
 	flight->steering = slice->request->steering;
 	flight->rows = slice->rows;
@@ -111,25 +111,25 @@ trip_add_flight(struct trip *trip, const struct slice *slice)
 /* --- Lists by deadline --- */
 
 void
-trip_list_add(struct trip_list *list, struct trip *trip, uint64_t deadline_ns)
+fetch_list_add(struct fetch_list *list, struct fetch *fetch, uint64_t deadline_ns)
 {
-	struct trip *before = TAILQ_LAST(list, trip_list);
+	struct fetch *before = TAILQ_LAST(list, fetch_list);
 
-	trip->deadline_ns = deadline_ns;
+	fetch->deadline_ns = deadline_ns;
 	while (before != NULL && before->deadline_ns > deadline_ns) { /* rarely: most may wait equally long */
-		before = TAILQ_PREV(before, trip_list, deadline);
+		before = TAILQ_PREV(before, fetch_list, deadline);
 	}
 	if (before == NULL) {
-		TAILQ_INSERT_HEAD(list, trip, deadline);
+		TAILQ_INSERT_HEAD(list, fetch, deadline);
 	} else {
-		TAILQ_INSERT_AFTER(list, before, trip, deadline);
+		TAILQ_INSERT_AFTER(list, before, fetch, deadline);
 	}
 }
 
 void
-trip_list_arm(const struct trip_list *list, struct loop_timer *timer)
+fetch_list_arm(const struct fetch_list *list, struct loop_timer *timer)
 {
-	const struct trip *first = TAILQ_FIRST(list);
+	const struct fetch *first = TAILQ_FIRST(list);
 	uint64_t now = clock_now_ns();
 
 	if (first != NULL) {
@@ -137,10 +137,10 @@ trip_list_arm(const struct trip_list *list, struct loop_timer *timer)
 	}
 }
 
-struct trip *
-trip_list_due(const struct trip_list *list, uint64_t now_ns)
+struct fetch *
+fetch_list_due(const struct fetch_list *list, uint64_t now_ns)
 {
-	struct trip *first = TAILQ_FIRST(list);
+	struct fetch *first = TAILQ_FIRST(list);
 
 	return first != NULL && first->deadline_ns <= now_ns ? first : NULL;
 }

@@ -27,7 +27,7 @@ result_of(const struct flight *flight, const struct slice *slice, const struct o
 static void
 give(const struct flight *flight, struct slice *slice, const struct outcome *outcome)
 {
-	const struct job *job = &flight->trip->job;
+	const struct job *job = &flight->fetch->job;
 
 	slice->result = result_of(flight, slice, outcome);
 	slice->entry = outcome->entry == NULL ? NULL : blob_ref(outcome->entry);
@@ -35,9 +35,9 @@ give(const struct flight *flight, struct slice *slice, const struct outcome *out
 	slice->retry = slice->leads ? RETRY_NOT : outcome->retry;
 	slice->expired = slice->expired || flight->expired;
 	slice->unwanted = slice->unwanted || flight->unwanted;
-	slice->stored = flight->trip->mode.stores && !outcome->hit && outcome->entry != NULL &&
-			lane_is_small_enough(flight->trip->lane, outcome->entry);
-	if (!outcome->hit && !flight->trip->job_pending && job->ran) {
+	slice->stored = flight->fetch->mode.stores && !outcome->hit && outcome->entry != NULL &&
+			lane_is_small_enough(flight->fetch->lane, outcome->entry);
+	if (!outcome->hit && !flight->fetch->job_pending && job->ran) {
 		slice->times = job->times;
 		slice->times.queue_ns = job->started_ns - job->queued_ns;
 	}
@@ -51,7 +51,7 @@ give(const struct flight *flight, struct slice *slice, const struct outcome *out
 static void
 publish(struct flight *flight, const struct outcome *outcome, struct slice_list *waiting)
 {
-	struct flight_shard *shard = flight_shard_lock(trip_table(flight->trip), &flight->digest);
+	struct flight_shard *shard = flight_shard_lock(fetch_table(flight->fetch), &flight->digest);
 	struct slice *slice;
 
 	flight->answered = true;
@@ -59,10 +59,10 @@ publish(struct flight *flight, const struct outcome *outcome, struct slice_list 
 	TAILQ_CONCAT(waiting, &flight->waiting, waiting);
 	TAILQ_FOREACH (slice, waiting, waiting) {
 		slice->flight = NULL;
-		(void)atomic_fetch_sub(&flight->trip->wanted, 1);
+		(void)atomic_fetch_sub(&flight->fetch->wanted, 1);
 	}
 	/* A failure is for those who waited; the next asker runs again. A hit needs no storing. */
-	if (outcome->failure != NULL || outcome->hit || !flight->trip->mode.stores) {
+	if (outcome->failure != NULL || outcome->hit || !flight->fetch->mode.stores) {
 		flight_leave(shard, flight);
 	} else {
 		flight->entry = blob_ref(outcome->entry);
@@ -71,9 +71,9 @@ publish(struct flight *flight, const struct outcome *outcome, struct slice_list 
 }
 
 void
-trip_answer(struct flight *flight, const struct outcome *outcome)
+fetch_answer(struct flight *flight, const struct outcome *outcome)
 {
-	struct engine_lane *lane = flight->trip->lane;
+	struct engine_lane *lane = flight->fetch->lane;
 	struct slice_list waiting;
 	struct slice *slice;
 
@@ -91,26 +91,26 @@ trip_answer(struct flight *flight, const struct outcome *outcome)
 }
 
 void
-trip_fail(struct trip *trip, enum status status, const char *text, enum slice_retry retry)
+fetch_fail(struct fetch *fetch, enum status status, const char *text, enum slice_retry retry)
 {
 	struct blob *failure = failure_new(status, text);
 
-	trip->state = TRIP_OVER;
-	for (size_t i = 0; i < trip->count; i++) {
-		if (!trip->flights[i].answered) {
-			trip_answer(&trip->flights[i], &(struct outcome){.failure = failure, .retry = retry});
+	fetch->state = FETCH_OVER;
+	for (size_t i = 0; i < fetch->count; i++) {
+		if (!fetch->flights[i].answered) {
+			fetch_answer(&fetch->flights[i], &(struct outcome){.failure = failure, .retry = retry});
 		}
 	}
 	blob_unref(failure);
 }
 
 size_t
-trip_unanswered(const struct trip *trip)
+fetch_unanswered(const struct fetch *fetch)
 {
 	size_t count = 0;
 
-	for (size_t i = 0; i < trip->count; i++) {
-		count += !trip->flights[i].answered;
+	for (size_t i = 0; i < fetch->count; i++) {
+		count += !fetch->flights[i].answered;
 	}
 	return count;
 }

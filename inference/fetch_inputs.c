@@ -18,46 +18,46 @@ alignment_of(enum datatype datatype)
 
 /* Bytes to copy, or 0 where all lies well in the request's body. */
 static size_t
-measure_copy(const struct trip *trip, size_t input_count)
+measure_copy(const struct fetch *fetch, size_t input_count)
 {
-	const struct model_config *config = &trip->model->config;
+	const struct model_config *config = &fetch->model->config;
 	bool in_body = true;
 	size_t total = 1;
 
 	for (size_t k = 0; k < input_count; k++) {
 		size_t length = 0;
 
-		for (size_t i = 0; i < trip->count; i++) {
-			const struct flight *flight = &trip->flights[i];
+		for (size_t i = 0; i < fetch->count; i++) {
+			const struct flight *flight = &fetch->flights[i];
 
 			if (!flight->answered) {
-				in_body = in_body && lies_well_in(trip->leader->body, flight->data[k],
+				in_body = in_body && lies_well_in(fetch->leader->body, flight->data[k],
 								  alignment_of(config->inputs[k].datatype));
 				length += flight->data[k].length;
 			}
 		}
 		total += job_aligned(length);
 	}
-	return in_body && trip->leader->body != NULL ? 0 : total;
+	return in_body && fetch->leader->body != NULL ? 0 : total;
 }
 
 /* One block, and in it the rows of one input behind each other, so that a run finds them in one piece. */
 static void
-copy_rows(struct trip *trip, size_t input_count)
+copy_rows(struct fetch *fetch, size_t input_count)
 {
 	size_t at = 0;
 
 	for (size_t k = 0; k < input_count; k++) {
-		for (size_t i = 0; i < trip->count; i++) {
-			struct bytes *data = &trip->flights[i].data[k];
+		for (size_t i = 0; i < fetch->count; i++) {
+			struct bytes *data = &fetch->flights[i].data[k];
 
-			if (trip->flights[i].answered || data->at == NULL) {
+			if (fetch->flights[i].answered || data->at == NULL) {
 				continue;
 			}
 			if (data->length > 0) {
-				memcpy(trip->inputs->data + at, data->at, data->length);
+				memcpy(fetch->inputs->data + at, data->at, data->length);
 			}
-			data->at = trip->inputs->data + at;
+			data->at = fetch->inputs->data + at;
 			at += data->length;
 		}
 		at = job_aligned(at);
@@ -65,41 +65,41 @@ copy_rows(struct trip *trip, size_t input_count)
 }
 
 static bool
-copy_parameters(struct trip *trip)
+copy_parameters(struct fetch *fetch)
 {
-	const struct inference_request *request = trip->leader;
-	struct parameter *copies = arena_array(&trip->arena, request->parameter_count, sizeof(*request->parameters));
+	const struct inference_request *request = fetch->leader;
+	struct parameter *copies = arena_array(&fetch->arena, request->parameter_count, sizeof(*request->parameters));
 	size_t count = 0;
 
 	for (size_t i = 0; copies != NULL && i < request->parameter_count; i++) {
 		struct parameter *copy = &copies[count];
 
 		/* What steers a request steers the steps of an ensemble, too. */
-		if (!trip->executor->passes_on && key_leaves_out(request->parameters[i].name)) {
+		if (!fetch->executor->passes_on && key_leaves_out(request->parameters[i].name)) {
 			continue;
 		}
 		*copy = request->parameters[i];
-		copy->name = arena_copy(&trip->arena, copy->name);
+		copy->name = arena_copy(&fetch->arena, copy->name);
 		if (copy->kind == PARAMETER_TEXT) {
-			copy->text = arena_copy(&trip->arena, copy->text);
+			copy->text = arena_copy(&fetch->arena, copy->text);
 		}
 		if (copy->name.at == NULL || (copy->kind == PARAMETER_TEXT && copy->text.at == NULL)) {
 			return false;
 		}
 		count++;
 	}
-	trip->job.parameters = copies;
-	trip->job.parameter_count = count;
+	fetch->job.parameters = copies;
+	fetch->job.parameter_count = count;
 	return copies != NULL;
 }
 
 static bool
-copy_shapes(struct trip *trip)
+copy_shapes(struct fetch *fetch)
 {
-	const struct tensor **ordered = trip->leader->ordered;
-	const struct model *model = trip->model;
+	const struct tensor **ordered = fetch->leader->ordered;
+	const struct model *model = fetch->model;
 	size_t total = model->config.input_count;
-	struct tensor *inputs = arena_array(&trip->arena, total, sizeof(*inputs));
+	struct tensor *inputs = arena_array(&fetch->arena, total, sizeof(*inputs));
 	size_t count = 0;
 
 	for (size_t i = 0; inputs != NULL && i < total; i++) {
@@ -108,7 +108,7 @@ copy_shapes(struct trip *trip)
 		if (ordered[i] == NULL) {
 			continue;
 		}
-		shape = arena_array(&trip->arena, TENSOR_RANK_MAX + 1, sizeof(*shape));
+		shape = arena_array(&fetch->arena, TENSOR_RANK_MAX + 1, sizeof(*shape));
 		if (shape == NULL) {
 			return false;
 		}
@@ -118,53 +118,54 @@ copy_shapes(struct trip *trip)
 		inputs[count].shape = shape;
 		count++;
 	}
-	trip->job.inputs = inputs;
-	trip->job.input_count = count;
+	fetch->job.inputs = inputs;
+	fetch->job.input_count = count;
 	return inputs != NULL;
 }
 
 bool
-trip_keep_inputs(struct trip *trip)
+fetch_keep_inputs(struct fetch *fetch)
 {
-	size_t input_count = trip->model->config.input_count;
+	size_t input_count = fetch->model->config.input_count;
 	size_t copied;
 
-	if (trip->kept) {
+	if (fetch->kept) {
 		return true;
 	}
-	for (size_t i = 0; i < trip->count; i++) {
-		struct bytes *own = arena_array(&trip->arena, input_count, sizeof(*own));
+	for (size_t i = 0; i < fetch->count; i++) {
+		struct bytes *own = arena_array(&fetch->arena, input_count, sizeof(*own));
 
 		if (own == NULL) {
 			return false;
 		}
-		memcpy(own, trip->flights[i].data, input_count * sizeof(*own));
-		trip->flights[i].data = own;
+		memcpy(own, fetch->flights[i].data, input_count * sizeof(*own));
+		fetch->flights[i].data = own;
 	}
-	copied = measure_copy(trip, input_count);
-	trip->inputs = copied == 0 ? blob_ref(trip->leader->body) : blob_new(copied + input_count * JOB_DATA_ALIGNMENT);
-	if (trip->inputs == NULL) {
+	copied = measure_copy(fetch, input_count);
+	fetch->inputs =
+		copied == 0 ? blob_ref(fetch->leader->body) : blob_new(copied + input_count * JOB_DATA_ALIGNMENT);
+	if (fetch->inputs == NULL) {
 		return false;
 	}
 	if (copied > 0) {
-		copy_rows(trip, input_count);
+		copy_rows(fetch, input_count);
 	}
-	if (trip->executor->passes_on && !trip->mode.shared) {
-		trip->id = arena_copy(&trip->arena, trip->leader->id);
+	if (fetch->executor->passes_on && !fetch->mode.shared) {
+		fetch->id = arena_copy(&fetch->arena, fetch->leader->id);
 	}
-	trip->kept = copy_parameters(trip) && copy_shapes(trip);
-	return trip->kept;
+	fetch->kept = copy_parameters(fetch) && copy_shapes(fetch);
+	return fetch->kept;
 }
 
 /* Inputs that the request left out have no place in the job. */
 static struct bytes *
-present_data(struct trip *trip, const struct flight *flight)
+present_data(struct fetch *fetch, const struct flight *flight)
 {
-	struct bytes *data = arena_array(&trip->arena, trip->job.input_count, sizeof(*data));
+	struct bytes *data = arena_array(&fetch->arena, fetch->job.input_count, sizeof(*data));
 	size_t next = 0;
 
-	for (size_t i = 0; data != NULL && i < trip->job.input_count; i++) {
-		while (!bytes_equal(trip->model->config.inputs[next].name, trip->job.inputs[i].name)) {
+	for (size_t i = 0; data != NULL && i < fetch->job.input_count; i++) {
+		while (!bytes_equal(fetch->model->config.inputs[next].name, fetch->job.inputs[i].name)) {
 			next++;
 		}
 		data[i] = flight->data[next++];
@@ -173,21 +174,21 @@ present_data(struct trip *trip, const struct flight *flight)
 }
 
 bool
-trip_fill_job(struct trip *trip)
+fetch_fill_job(struct fetch *fetch)
 {
-	struct job *job = &trip->job;
+	struct job *job = &fetch->job;
 
-	job->parts = arena_array(&trip->arena, trip->count, sizeof(*job->parts));
-	for (size_t i = 0; job->parts != NULL && i < trip->count; i++) {
-		struct flight *flight = &trip->flights[i];
+	job->parts = arena_array(&fetch->arena, fetch->count, sizeof(*job->parts));
+	for (size_t i = 0; job->parts != NULL && i < fetch->count; i++) {
+		struct flight *flight = &fetch->flights[i];
 		struct job_part *part = &job->parts[job->part_count];
 
 		if (flight->answered) {
 			continue;
 		}
 		part->rows = (int64_t)flight->rows;
-		part->data = present_data(trip, flight);
-		part->key = trip->mode.stores ? &flight->key.digest : NULL;
+		part->data = present_data(fetch, flight);
+		part->key = fetch->mode.stores ? &flight->key.digest : NULL;
 		if (part->data == NULL) {
 			return false;
 		}

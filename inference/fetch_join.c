@@ -2,7 +2,7 @@
 
 /* --- Joining --- */
 
-/* Joiners of different flights of one trip meet here. */
+/* Joiners of different flights of one fetch meet here. */
 static bool
 lower(atomic_size_t *at, size_t value)
 {
@@ -20,39 +20,39 @@ lower(atomic_size_t *at, size_t value)
 static void
 attach(struct flight *flight, struct slice *slice)
 {
-	struct trip *trip = flight->trip;
+	struct fetch *fetch = flight->fetch;
 
 	TAILQ_INSERT_TAIL(&flight->waiting, slice, waiting);
 	slice->flight = flight;
-	slice->shared = trip->mode.shared;
-	atomic_fetch_add(&trip->wanted, 1);
-	if (!slice->leads && lower(&trip->level, slice->request->level) && trip->executor->promote != NULL) {
-		trip->executor->promote(trip->model, &trip->job, slice->request->level);
+	slice->shared = fetch->mode.shared;
+	atomic_fetch_add(&fetch->wanted, 1);
+	if (!slice->leads && lower(&fetch->level, slice->request->level) && fetch->executor->promote != NULL) {
+		fetch->executor->promote(fetch->model, &fetch->job, slice->request->level);
 	}
 }
 
 /* Has some flight left since the store was asked? Perhaps with this slice's answer. With the shard locked. */
 static bool
-has_landed(const struct flight_shard *shard, const struct slice *slice)
+has_completed(const struct flight_shard *shard, const struct slice *slice)
 {
-	return shard != NULL && slice->landings != atomic_load_explicit(&shard->landings, memory_order_relaxed);
+	return shard != NULL && slice->completions != atomic_load_explicit(&shard->completions, memory_order_relaxed);
 }
 
 /* True: the slice has its answer now. */
 static bool
-join_or_lead(struct trip *trip, struct slice *slice)
+join_or_lead(struct fetch *fetch, struct slice *slice)
 {
-	struct flight_shard *shard = flight_shard_lock(trip_table(trip), &slice->key.digest);
+	struct flight_shard *shard = flight_shard_lock(fetch_table(fetch), &slice->key.digest);
 	struct flight *other = shard == NULL ? NULL : flight_find(shard, &slice->key.digest, slice->request->steering);
 	bool answered = other != NULL && other->answered;
 
 	slice->leads = other == NULL;
 	if (other == NULL) {
-		trip->asks_again = trip->asks_again || has_landed(shard, slice);
-		trip_add_flight(trip, slice);
-		attach(&trip->flights[trip->count - 1], slice);
+		fetch->asks_again = fetch->asks_again || has_completed(shard, slice);
+		fetch_add_flight(fetch, slice);
+		attach(&fetch->flights[fetch->count - 1], slice);
 		if (shard != NULL) {
-			flight_enter(shard, &trip->flights[trip->count - 1]);
+			flight_enter(shard, &fetch->flights[fetch->count - 1]);
 		}
 	} else if (answered) {
 		slice->entry = blob_ref(other->entry);
@@ -65,25 +65,25 @@ join_or_lead(struct trip *trip, struct slice *slice)
 }
 
 void
-trip_start(struct engine_lane *lane, struct slice *const *slices, size_t count, struct trip_mode mode)
+fetch_start(struct engine_lane *lane, struct slice *const *slices, size_t count, struct fetch_mode mode)
 {
-	struct trip *trip = trip_new(lane, slices[0]->request, mode, count);
+	struct fetch *fetch = fetch_new(lane, slices[0]->request, mode, count);
 
 	lane->underway++;
-	trip_hold(trip);
+	fetch_hold(fetch);
 	for (size_t i = 0; i < count; i++) {
-		if (join_or_lead(trip, slices[i])) {
+		if (join_or_lead(fetch, slices[i])) {
 			slices[i]->done(slices[i]);
 		}
 	}
-	if (trip->count == 0) {
-		trip->state = TRIP_OVER;
-	} else if (mode.looks && (trip->asks_again || !lane->cache->ops->immediate)) {
-		trip_look_up(trip);
+	if (fetch->count == 0) {
+		fetch->state = FETCH_OVER;
+	} else if (mode.looks && (fetch->asks_again || !lane->cache->ops->immediate)) {
+		fetch_look_up(fetch);
 	} else {
-		trip_run(trip);
+		fetch_run(fetch);
 	}
-	trip_release(trip);
+	fetch_release(fetch);
 }
 
 /* --- Leaving --- */
@@ -108,7 +108,7 @@ part_at(struct inference_request *request, size_t index)
 }
 
 bool
-trip_request_waits(struct inference_request *request)
+fetch_request_waits(struct inference_request *request)
 {
 	bool waits = false;
 
@@ -117,7 +117,7 @@ trip_request_waits(struct inference_request *request)
 		struct flight_shard *shard = lock_slice(slice);
 
 		waits = waits ||
-			(!slice->resolved && slice->flight != NULL && !atomic_load(&slice->flight->trip->job.started));
+			(!slice->resolved && slice->flight != NULL && !atomic_load(&slice->flight->fetch->job.started));
 		flight_shard_unlock(shard);
 	}
 	return waits;
@@ -127,11 +127,11 @@ trip_request_waits(struct inference_request *request)
 static void
 hand_over(const struct slice *slice)
 {
-	struct trip *trip = slice->flight->trip;
+	struct fetch *fetch = slice->flight->fetch;
 
-	if (trip->leader == slice->request) {
-		(void)trip_keep_inputs(trip); /* without memory it fails when it comes to run */
-		trip->leader = NULL;
+	if (fetch->leader == slice->request) {
+		(void)fetch_keep_inputs(fetch); /* without memory it fails when it comes to run */
+		fetch->leader = NULL;
 	}
 }
 
@@ -145,8 +145,8 @@ leave(struct slice *slice)
 	if (flight != NULL) {
 		TAILQ_REMOVE(&flight->waiting, slice, waiting);
 		slice->flight = NULL;
-		if (atomic_fetch_sub(&flight->trip->wanted, 1) == 1) {
-			trip_withdraw(flight->trip);
+		if (atomic_fetch_sub(&flight->fetch->wanted, 1) == 1) {
+			fetch_withdraw(flight->fetch);
 		}
 	}
 	flight_shard_unlock(shard);
@@ -154,7 +154,7 @@ leave(struct slice *slice)
 }
 
 void
-trip_leave(struct inference_request *request, struct blob *failure)
+fetch_leave(struct inference_request *request, struct blob *failure)
 {
 	for (size_t i = 0; i < part_count(request); i++) {
 		struct slice *slice = part_at(request, i);

@@ -1,8 +1,8 @@
 /*
- * Between the halves of a trip, where servers share a store: the first of them to ask for a question's lease runs it,
+ * Between the halves of a fetch, where servers share a store: the first of them to ask for a question's lease runs it,
  * the others wait until its answer is in the store. Whatever goes wrong there costs a second run, never an answer.
  *
- * A trip waits only while all that it lacks is leased to others: with one lease of its own it runs everything at once,
+ * A fetch waits only while all that it lacks is leased to others: with one lease of its own it runs everything at once,
  * so that no two batches ever wait for each other.
  */
 #include "base/clock.h"
@@ -19,22 +19,22 @@
 
 /* What a poll found goes the way of the first look-up's values. */
 static void
-take_values(struct trip_claim *claim)
+take_values(struct fetch_claim *claim)
 {
-	struct trip *trip = claim->trip;
+	struct fetch *fetch = claim->fetch;
 
-	trip->lookup.failed = false; /* the store was asked, and had nothing: that is a miss */
+	fetch->lookup.failed = false; /* the store was asked, and had nothing: that is a miss */
 	for (size_t k = 0; k < claim->lookup.count; k++) {
-		trip->lookup.values[claim->asked[k]] = claim->values[k];
+		fetch->lookup.values[claim->asked[k]] = claim->values[k];
 	}
-	trip_take_values(trip);
+	fetch_take_values(fetch);
 }
 
-/* Is any of them this trip's to run, or is it unclear whose? */
+/* Is any of them this fetch's to run, or is it unclear whose? */
 static bool
-may_run(const struct trip_claim *claim)
+may_run(const struct fetch_claim *claim)
 {
-	for (size_t i = 0; i < claim->trip->count; i++) {
+	for (size_t i = 0; i < claim->fetch->count; i++) {
 		const struct flight_claim *one = &claim->flights[i];
 
 		if (!one->flight->answered && one->lease.result != CACHE_LEASE_HELD) {
@@ -46,34 +46,34 @@ may_run(const struct trip_claim *claim)
 
 /* The end of the wait. */
 static void
-run(struct trip *trip)
+run(struct fetch *fetch)
 {
 	struct lease_statistics counts = {0};
 
-	for (size_t i = 0; i < trip->count; i++) {
-		const struct flight_claim *one = &trip->claim->flights[i];
+	for (size_t i = 0; i < fetch->count; i++) {
+		const struct flight_claim *one = &fetch->claim->flights[i];
 
 		if (!one->flight->answered) {
 			counts.granted += one->owned;
-			counts.takeover += one->owned && trip->claim->waited;
-			counts.duplicate += !one->owned && trip->claim->waited;
+			counts.takeover += one->owned && fetch->claim->waited;
+			counts.duplicate += !one->owned && fetch->claim->waited;
 		}
 	}
-	account_leases(trip, &counts);
-	trip_run(trip);
-	trip_release(trip);
+	account_leases(fetch, &counts);
+	fetch_run(fetch);
+	fetch_release(fetch);
 }
 
 /* --- Waiting --- */
 
 static void
-wait_until(struct trip *trip, uint64_t deadline_ns)
+wait_until(struct fetch *fetch, uint64_t deadline_ns)
 {
-	struct engine_lane *lane = trip->lane;
+	struct engine_lane *lane = fetch->lane;
 
-	trip_list_add(&lane->waiting, trip, deadline_ns);
-	if (TAILQ_FIRST(&lane->waiting) == trip) {
-		trip_list_arm(&lane->waiting, lane->wait_timer);
+	fetch_list_add(&lane->waiting, fetch, deadline_ns);
+	if (TAILQ_FIRST(&lane->waiting) == fetch) {
+		fetch_list_arm(&lane->waiting, lane->wait_timer);
 	}
 }
 
@@ -85,10 +85,10 @@ lower_of(uint64_t a, uint64_t b)
 
 /* A row alone may take as long as a batch does. */
 static uint64_t
-span_ns(const struct trip *trip)
+span_ns(const struct fetch *fetch)
 {
-	uint64_t span = atomic_load_explicit(&trip->model->run_span_ns, memory_order_relaxed);
-	uint64_t cost = trip_run_cost_ns(trip);
+	uint64_t span = atomic_load_explicit(&fetch->model->run_span_ns, memory_order_relaxed);
+	uint64_t cost = fetch_run_cost_ns(fetch);
 
 	return span > cost ? span : cost;
 }
@@ -98,77 +98,77 @@ span_ns(const struct trip *trip)
  * has run out by then and somebody takes it over; then this one runs for itself.
  */
 static void
-begin_to_wait(struct trip *trip, uint64_t now)
+begin_to_wait(struct fetch *fetch, uint64_t now)
 {
-	struct trip_claim *claim = trip->claim;
-	uint64_t cost = span_ns(trip);
+	struct fetch_claim *claim = fetch->claim;
+	uint64_t cost = span_ns(fetch);
 	uint64_t first = lower_of(cost / 4, INTERVAL_FIRST_MAX_NS);
 
 	claim->waited = true;
 	claim->last_poll_ns = now + 2 * cost + cost / 4;
 	claim->interval_ns = first < INTERVAL_MIN_NS ? INTERVAL_MIN_NS : first;
-	account_leases(trip, &(struct lease_statistics){.held = trip_unanswered(trip)});
+	account_leases(fetch, &(struct lease_statistics){.held = fetch_unanswered(fetch)});
 }
 
 static void
-wait_for_poll(struct trip *trip, uint64_t now)
+wait_for_poll(struct fetch *fetch, uint64_t now)
 {
-	struct trip_claim *claim = trip->claim;
-	uint64_t after = (uint64_t)((double)claim->interval_ns * (0.75 + lane_chance(trip->lane) / 2));
+	struct fetch_claim *claim = fetch->claim;
+	uint64_t after = (uint64_t)((double)claim->interval_ns * (0.75 + lane_chance(fetch->lane) / 2));
 
-	wait_until(trip, lower_of(now + after, claim->last_poll_ns));
+	wait_until(fetch, lower_of(now + after, claim->last_poll_ns));
 	claim->interval_ns = lower_of(2 * claim->interval_ns, INTERVAL_MAX_NS);
 }
 
 /* The store has answered everything, in time. */
 static void
-decide(struct trip *trip)
+decide(struct fetch *fetch)
 {
-	struct trip_claim *claim = trip->claim;
-	size_t unanswered = trip_unanswered(trip);
+	struct fetch_claim *claim = fetch->claim;
+	size_t unanswered = fetch_unanswered(fetch);
 	uint64_t now = clock_now_ns();
 
 	take_values(claim);
 	if (claim->waited) {
-		account_leases(trip, &(struct lease_statistics){.answered = unanswered - trip_unanswered(trip)});
+		account_leases(fetch, &(struct lease_statistics){.answered = unanswered - fetch_unanswered(fetch)});
 	}
-	trip_drop_unwanted(trip);
-	for (size_t i = 0; i < trip->count; i++) {
+	fetch_drop_unwanted(fetch);
+	for (size_t i = 0; i < fetch->count; i++) {
 		if (claim->flights[i].flight->answered) {
-			trip_let_go(&claim->flights[i]);
+			fetch_let_go(&claim->flights[i]);
 		}
 	}
-	if (trip_unanswered(trip) == 0 || trip->lane->hurried || may_run(claim) ||
+	if (fetch_unanswered(fetch) == 0 || fetch->lane->hurried || may_run(claim) ||
 	    (claim->waited && now >= claim->last_poll_ns)) {
-		run(trip);
+		run(fetch);
 		return;
 	}
 	if (!claim->waited) {
-		begin_to_wait(trip, now);
+		begin_to_wait(fetch, now);
 	}
-	wait_for_poll(trip, now);
+	wait_for_poll(fetch, now);
 }
 
 /* --- Asking --- */
 
 static void
-on_answer(struct trip_claim *claim)
+on_answer(struct fetch_claim *claim)
 {
-	struct trip *trip = claim->trip;
+	struct fetch *fetch = claim->fetch;
 
 	if (--claim->due > 0) {
 		return;
 	}
-	if (trip->state == TRIP_WAITING) {
-		TAILQ_REMOVE(&trip->lane->waiting, trip, deadline);
-		decide(trip);
+	if (fetch->state == FETCH_WAITING) {
+		TAILQ_REMOVE(&fetch->lane->waiting, fetch, deadline);
+		decide(fetch);
 	} else {
 		take_values(claim); /* late, but perhaps before the model */
-		if (trip->job_pending && trip_unanswered(trip) == 0) {
-			trip_withdraw(trip);
+		if (fetch->job_pending && fetch_unanswered(fetch) == 0) {
+			fetch_withdraw(fetch);
 		}
 	}
-	trip_release(trip);
+	fetch_release(fetch);
 }
 
 static void
@@ -183,29 +183,29 @@ on_lease(struct cache_lease *lease)
 static void
 on_lookup(struct cache_lookup *lookup)
 {
-	on_answer((struct trip_claim *)((char *)lookup - offsetof(struct trip_claim, lookup)));
+	on_answer((struct fetch_claim *)((char *)lookup - offsetof(struct fetch_claim, lookup)));
 }
 
 /* Long enough for the run and the queue before it. */
 static uint64_t
-term_ms(const struct trip *trip)
+term_ms(const struct fetch *fetch)
 {
-	uint64_t row = atomic_load_explicit(&trip->model->run_cost_ns, memory_order_relaxed);
-	uint64_t term = (2 * span_ns(trip) + model_pending(trip->model) * row) / MILLISECOND;
+	uint64_t row = atomic_load_explicit(&fetch->model->run_cost_ns, memory_order_relaxed);
+	uint64_t term = (2 * span_ns(fetch) + model_pending(fetch->model) * row) / MILLISECOND;
 
 	return term < TERM_MIN_MS ? TERM_MIN_MS : term > TERM_MAX_MS ? TERM_MAX_MS : term;
 }
 
 static void
-fill(struct trip_claim *claim)
+fill(struct fetch_claim *claim)
 {
-	struct trip *trip = claim->trip;
-	uint64_t term = term_ms(trip);
+	struct fetch *fetch = claim->fetch;
+	uint64_t term = term_ms(fetch);
 	bool found_before = false;
 	size_t count = 0;
 
-	for (size_t i = 0; i < trip->count; i++) {
-		struct flight *flight = &trip->flights[i];
+	for (size_t i = 0; i < fetch->count; i++) {
+		struct flight *flight = &fetch->flights[i];
 
 		if (flight->answered) {
 			continue;
@@ -232,16 +232,16 @@ fill(struct trip_claim *claim)
  * finds it.
  */
 static void
-ask(struct trip *trip)
+ask(struct fetch *fetch)
 {
-	struct engine_lane *lane = trip->lane;
-	struct trip_claim *claim = trip->claim;
+	struct engine_lane *lane = fetch->lane;
+	struct fetch_claim *claim = fetch->claim;
 	uint64_t now = clock_now_ns();
 	uint64_t begin = now > claim->last_poll_ns ? now : claim->last_poll_ns;
 
-	wait_until(trip, begin + trip_lookup_timeout_ns(trip));
+	wait_until(fetch, begin + fetch_lookup_timeout_ns(fetch));
 	fill(claim);
-	trip_hold(trip);
+	fetch_hold(fetch);
 	claim->due = claim->lookup.count + 2; /* the last one is this function's */
 	for (size_t k = 0; k < claim->lookup.count; k++) {
 		struct cache_lease *lease = &claim->flights[claim->asked[k]].lease;
@@ -261,33 +261,33 @@ lane_on_wait(void *argument)
 {
 	struct engine_lane *lane = argument;
 	uint64_t now = clock_now_ns();
-	struct trip *trip;
+	struct fetch *fetch;
 
-	if (trip_list_due(&lane->waiting, now) != NULL) {
+	if (fetch_list_due(&lane->waiting, now) != NULL) {
 		lane_catch_up(lane);
 	}
-	while ((trip = trip_list_due(&lane->waiting, now)) != NULL) {
-		TAILQ_REMOVE(&lane->waiting, trip, deadline);
-		trip_drop_unwanted(trip);
-		if (trip->claim->due > 0 || trip_unanswered(trip) == 0) {
-			run(trip);
+	while ((fetch = fetch_list_due(&lane->waiting, now)) != NULL) {
+		TAILQ_REMOVE(&lane->waiting, fetch, deadline);
+		fetch_drop_unwanted(fetch);
+		if (fetch->claim->due > 0 || fetch_unanswered(fetch) == 0) {
+			run(fetch);
 		} else {
-			ask(trip);
+			ask(fetch);
 		}
 	}
-	trip_list_arm(&lane->waiting, lane->wait_timer);
+	fetch_list_arm(&lane->waiting, lane->wait_timer);
 }
 
 void
 engine_lane_hurry(struct engine_lane *lane)
 {
-	struct trip *trip;
+	struct fetch *fetch;
 
 	lane->hurried = true;
-	while ((trip = TAILQ_FIRST(&lane->waiting)) != NULL) {
-		TAILQ_REMOVE(&lane->waiting, trip, deadline);
-		trip_drop_unwanted(trip);
-		run(trip);
+	while ((fetch = TAILQ_FIRST(&lane->waiting)) != NULL) {
+		TAILQ_REMOVE(&lane->waiting, fetch, deadline);
+		fetch_drop_unwanted(fetch);
+		run(fetch);
 	}
 }
 
@@ -295,51 +295,51 @@ engine_lane_hurry(struct engine_lane *lane)
 
 /* A lease costs another look-up, and it is of use only where the answer goes into the store. */
 static bool
-is_worthwhile(const struct trip *trip)
+is_worthwhile(const struct fetch *fetch)
 {
-	const struct response_cache *cache = trip->lane->cache;
-	uint64_t run = atomic_load_explicit(&trip->model->run_cost_ns, memory_order_relaxed);
-	uint64_t lookup = atomic_load_explicit(&trip->model->lookup_cost_ns, memory_order_relaxed);
-	bool wants_own = trip->directives.has_max_age && trip->directives.max_age_s == 0;
+	const struct response_cache *cache = fetch->lane->cache;
+	uint64_t run = atomic_load_explicit(&fetch->model->run_cost_ns, memory_order_relaxed);
+	uint64_t lookup = atomic_load_explicit(&fetch->model->lookup_cost_ns, memory_order_relaxed);
+	bool wants_own = fetch->directives.has_max_age && fetch->directives.max_age_s == 0;
 
-	return cache->settings.coalesce == COALESCE_SHARED && cache->ops->lease != NULL && trip->mode.looks &&
-	       trip->mode.runs && trip->mode.stores && !trip->lookup.failed && !trip->lane->hurried && !wants_own &&
-	       run / 2 > lookup && !atomic_load_explicit(&trip->model->too_large, memory_order_relaxed) &&
-	       trip_unanswered(trip) > 0;
+	return cache->settings.coalesce == COALESCE_SHARED && cache->ops->lease != NULL && fetch->mode.looks &&
+	       fetch->mode.runs && fetch->mode.stores && !fetch->lookup.failed && !fetch->lane->hurried && !wants_own &&
+	       run / 2 > lookup && !atomic_load_explicit(&fetch->model->too_large, memory_order_relaxed) &&
+	       fetch_unanswered(fetch) > 0;
 }
 
 static bool
-make_claim(struct trip *trip)
+make_claim(struct fetch *fetch)
 {
-	struct trip_claim *claim = arena_get(&trip->arena, sizeof(*claim));
+	struct fetch_claim *claim = arena_get(&fetch->arena, sizeof(*claim));
 
 	if (claim == NULL) {
 		return false;
 	}
-	claim->trip = trip;
-	claim->keys = arena_array(&trip->arena, trip->count, sizeof(*claim->keys));
-	claim->values = arena_array(&trip->arena, trip->count, sizeof(struct blob *));
-	claim->asked = arena_array(&trip->arena, trip->count, sizeof(*claim->asked));
-	claim->flights = arena_array(&trip->arena, trip->count, sizeof(*claim->flights));
+	claim->fetch = fetch;
+	claim->keys = arena_array(&fetch->arena, fetch->count, sizeof(*claim->keys));
+	claim->values = arena_array(&fetch->arena, fetch->count, sizeof(struct blob *));
+	claim->asked = arena_array(&fetch->arena, fetch->count, sizeof(*claim->asked));
+	claim->flights = arena_array(&fetch->arena, fetch->count, sizeof(*claim->flights));
 	if (claim->keys == NULL || claim->values == NULL || claim->asked == NULL || claim->flights == NULL) {
 		return false;
 	}
-	for (size_t i = 0; i < trip->count; i++) {
+	for (size_t i = 0; i < fetch->count; i++) {
 		claim->flights[i].claim = claim;
-		claim->flights[i].flight = &trip->flights[i];
+		claim->flights[i].flight = &fetch->flights[i];
 	}
-	trip->claim = claim;
+	fetch->claim = claim;
 	return true;
 }
 
 void
-trip_claim(struct trip *trip)
+fetch_claim(struct fetch *fetch)
 {
-	if (!is_worthwhile(trip) || !make_claim(trip)) {
-		trip_run(trip);
+	if (!is_worthwhile(fetch) || !make_claim(fetch)) {
+		fetch_run(fetch);
 		return;
 	}
-	trip->state = TRIP_WAITING;
-	trip_hold(trip); /* until it runs */
-	ask(trip);
+	fetch->state = FETCH_WAITING;
+	fetch_hold(fetch); /* until it runs */
+	ask(fetch);
 }

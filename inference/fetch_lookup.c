@@ -1,4 +1,4 @@
-/* The first half of a trip: the store is asked, for as long as a look-up may take. */
+/* The first half of a fetch: the store is asked, for as long as a look-up may take. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "inference/engine_internal.h"
@@ -9,51 +9,51 @@
 #define MILLISECOND UINT64_C(1000000)
 
 static void
-stop_waiting(struct trip *trip)
+stop_waiting(struct fetch *fetch)
 {
-	TAILQ_REMOVE(&trip->lane->looking, trip, deadline);
-	if (trip->leader != NULL) {
-		trip->leader->lookup_ns = clock_now_ns() - trip->leader->keyed_ns;
+	TAILQ_REMOVE(&fetch->lane->looking, fetch, deadline);
+	if (fetch->leader != NULL) {
+		fetch->leader->lookup_ns = clock_now_ns() - fetch->leader->keyed_ns;
 	}
 }
 
 /* A failure tells nothing of how quick the store is. */
 static void
-note_lateness(const struct trip *trip, bool failed)
+note_lateness(const struct fetch *fetch, bool failed)
 {
 	if (!failed) {
-		(void)lateness_note(&trip->lane->engine->lateness, false, clock_now_ns());
+		(void)lateness_note(&fetch->lane->engine->lateness, false, clock_now_ns());
 	}
 }
 
 static void
-tell_of_lateness(const struct trip *trip)
+tell_of_lateness(const struct fetch *fetch)
 {
 	log_warning("cache '%s': no look-up is in time: the store is farther away than lookup_timeout (%" PRIu64
 		    " ms), and the model runs meanwhile; raise lookup_timeout above the time that an answer takes",
-		    trip->lane->cache->ops->name, trip_lookup_timeout_ns(trip) / MILLISECOND);
+		    fetch->lane->cache->ops->name, fetch_lookup_timeout_ns(fetch) / MILLISECOND);
 }
 
 static void
 on_lookup(struct cache_lookup *lookup)
 {
-	struct trip *trip = (struct trip *)((char *)lookup - offsetof(struct trip, lookup));
+	struct fetch *fetch = (struct fetch *)((char *)lookup - offsetof(struct fetch, lookup));
 
-	trip->lookup_pending = false;
-	account_lookup_cost(trip->model, clock_now_ns() - trip->lookup_start_ns, trip->count);
-	if (trip->state == TRIP_LOOKING) {
-		note_lateness(trip, lookup->failed);
-		stop_waiting(trip);
-		trip_take_values(trip);
-		trip_drop_unwanted(trip);
-		trip_claim(trip);
+	fetch->lookup_pending = false;
+	account_lookup_cost(fetch->model, clock_now_ns() - fetch->lookup_start_ns, fetch->count);
+	if (fetch->state == FETCH_LOOKING) {
+		note_lateness(fetch, lookup->failed);
+		stop_waiting(fetch);
+		fetch_take_values(fetch);
+		fetch_drop_unwanted(fetch);
+		fetch_claim(fetch);
 	} else {
-		trip_take_values(trip); /* late, but perhaps before the model */
-		if (trip->job_pending && trip_unanswered(trip) == 0) {
-			trip_withdraw(trip);
+		fetch_take_values(fetch); /* late, but perhaps before the model */
+		if (fetch->job_pending && fetch_unanswered(fetch) == 0) {
+			fetch_withdraw(fetch);
 		}
 	}
-	trip_release(trip);
+	fetch_release(fetch);
 }
 
 /* --- Deadlines --- */
@@ -63,67 +63,67 @@ lane_on_deadline(void *argument)
 {
 	struct engine_lane *lane = argument;
 	uint64_t now = clock_now_ns();
-	struct trip *trip;
+	struct fetch *fetch;
 
-	if (trip_list_due(&lane->looking, now) != NULL) {
+	if (fetch_list_due(&lane->looking, now) != NULL) {
 		lane_catch_up(lane);
 	}
-	while ((trip = trip_list_due(&lane->looking, now)) != NULL) {
-		trip_hold(trip);
+	while ((fetch = fetch_list_due(&lane->looking, now)) != NULL) {
+		fetch_hold(fetch);
 		if (lateness_note(&lane->engine->lateness, true, now)) {
-			tell_of_lateness(trip);
+			tell_of_lateness(fetch);
 		}
-		stop_waiting(trip);
-		trip_drop_unwanted(trip);
-		trip_run(trip);
-		trip_release(trip);
+		stop_waiting(fetch);
+		fetch_drop_unwanted(fetch);
+		fetch_run(fetch);
+		fetch_release(fetch);
 	}
-	trip_list_arm(&lane->looking, lane->deadline_timer);
+	fetch_list_arm(&lane->looking, lane->deadline_timer);
 }
 
 /* --- Asking --- */
 
 static bool
-fill_lookup(struct trip *trip)
+fill_lookup(struct fetch *fetch)
 {
-	struct cache_key *keys = arena_array(&trip->arena, trip->count, sizeof(*keys));
-	struct blob **values = arena_array(&trip->arena, trip->count, sizeof(struct blob *));
+	struct cache_key *keys = arena_array(&fetch->arena, fetch->count, sizeof(*keys));
+	struct blob **values = arena_array(&fetch->arena, fetch->count, sizeof(struct blob *));
 
-	for (size_t i = 0; i < trip->count && keys != NULL; i++) {
-		keys[i] = trip->flights[i].key;
+	for (size_t i = 0; i < fetch->count && keys != NULL; i++) {
+		keys[i] = fetch->flights[i].key;
 	}
 	/* What is told at once has been, when the request came. */
-	trip->lookup = (struct cache_lookup){.keys = keys,
-					     .count = trip->count,
-					     .values = values,
-					     .now_ns = trip->lookup_start_ns,
-					     .repeated = cache_tells_at_once(trip->lane->cache->ops),
-					     .done = on_lookup};
+	fetch->lookup = (struct cache_lookup){.keys = keys,
+					      .count = fetch->count,
+					      .values = values,
+					      .now_ns = fetch->lookup_start_ns,
+					      .repeated = cache_tells_at_once(fetch->lane->cache->ops),
+					      .done = on_lookup};
 	return keys != NULL && values != NULL;
 }
 
 void
-trip_look_up(struct trip *trip)
+fetch_look_up(struct fetch *fetch)
 {
-	struct engine_lane *lane = trip->lane;
+	struct engine_lane *lane = fetch->lane;
 
-	trip->lookup_start_ns = clock_now_ns();
-	if (!fill_lookup(trip)) {
-		trip_run(trip);
+	fetch->lookup_start_ns = clock_now_ns();
+	if (!fill_lookup(fetch)) {
+		fetch_run(fetch);
 		return;
 	}
-	if (lane->cache->ops->lookup(lane->store, &trip->lookup)) {
-		if (trip->leader != NULL) {
-			trip->leader->lookup_ns = clock_now_ns() - trip->leader->keyed_ns;
+	if (lane->cache->ops->lookup(lane->store, &fetch->lookup)) {
+		if (fetch->leader != NULL) {
+			fetch->leader->lookup_ns = clock_now_ns() - fetch->leader->keyed_ns;
 		}
-		trip_take_values(trip);
-		trip_claim(trip);
+		fetch_take_values(fetch);
+		fetch_claim(fetch);
 		return;
 	}
-	trip_hold(trip);
-	trip->lookup_pending = true;
-	trip_list_add(&lane->looking, trip, trip->lookup_start_ns + trip_lookup_timeout_ns(trip));
-	if (TAILQ_FIRST(&lane->looking) == trip) {
-		trip_list_arm(&lane->looking, lane->deadline_timer);
+	fetch_hold(fetch);
+	fetch->lookup_pending = true;
+	fetch_list_add(&lane->looking, fetch, fetch->lookup_start_ns + fetch_lookup_timeout_ns(fetch));
+	if (TAILQ_FIRST(&lane->looking) == fetch) {
+		fetch_list_arm(&lane->looking, lane->deadline_timer);
 	}
 }

@@ -14,12 +14,12 @@
 
 /* Tells the store that a value of its is whole, if it is still fresh. */
 static void
-confirm(struct trip *trip, size_t index, const struct freshness_entry *freshness, uint64_t now_ms)
+confirm(struct fetch *fetch, size_t index, const struct freshness_entry *freshness, uint64_t now_ms)
 {
-	const struct cache_ops *ops = trip->lane->cache->ops;
+	const struct cache_ops *ops = fetch->lane->cache->ops;
 
 	if (ops->confirm != NULL && freshness_is_fresh(freshness, now_ms)) {
-		ops->confirm(trip->lane->store, &trip->lookup, index,
+		ops->confirm(fetch->lane->store, &fetch->lookup, index,
 			     freshness_left_ms(freshness, freshness->lifetime_ms, now_ms));
 	}
 }
@@ -28,12 +28,12 @@ confirm(struct trip *trip, size_t index, const struct freshness_entry *freshness
 static bool
 judge(struct flight *flight, struct blob **value, struct slice **revalidate)
 {
-	struct trip *trip = flight->trip;
+	struct fetch *fetch = flight->fetch;
 	struct freshness_entry freshness;
 	uint64_t now;
 	bool on_error;
 
-	if (*value != NULL && !value_usable(trip->lane, trip->model, &flight->key, *value, flight->damaged)) {
+	if (*value != NULL && !value_usable(fetch->lane, fetch->model, &flight->key, *value, flight->damaged)) {
 		flight->damaged = true;
 		blob_unref(*value);
 		*value = NULL;
@@ -43,24 +43,25 @@ judge(struct flight *flight, struct blob **value, struct slice **revalidate)
 	}
 	now = clock_wall_ms();
 	freshness = entry_freshness(*value);
-	if (value_purged(trip->lane, trip->model, &freshness, now)) {
+	if (value_purged(fetch->lane, fetch->model, &freshness, now)) {
 		blob_unref(*value);
 		*value = NULL;
 		return false;
 	}
-	lane_note_date(trip->lane, &freshness, now);
-	confirm(trip, (size_t)(flight - trip->flights), &freshness, now);
-	switch (freshness_judge(&trip->model->freshness, &trip->directives, &freshness, now, lane_chance(trip->lane),
+	lane_note_date(fetch->lane, &freshness, now);
+	confirm(fetch, (size_t)(flight - fetch->flights), &freshness, now);
+	switch (freshness_judge(&fetch->model->freshness, &fetch->directives, &freshness, now, lane_chance(fetch->lane),
 				&on_error)) {
 	case FRESHNESS_REVALIDATE:
-		if (trip->leader != NULL && lane_renews(trip->lane, &trip->directives, &flight->key, &freshness, now)) {
+		if (fetch->leader != NULL &&
+		    lane_renews(fetch->lane, &fetch->directives, &flight->key, &freshness, now)) {
 			*revalidate = TAILQ_FIRST(&flight->waiting);
 		}
 		return true;
 	case FRESHNESS_USE:
 		return true;
 	case FRESHNESS_TOO_OLD:
-		flight->unwanted = trip->directives.has_max_age;
+		flight->unwanted = fetch->directives.has_max_age;
 		flight->expired = !flight->unwanted;
 		break;
 	case FRESHNESS_STALE:
@@ -78,23 +79,23 @@ judge(struct flight *flight, struct blob **value, struct slice **revalidate)
 }
 
 void
-trip_take_values(struct trip *trip)
+fetch_take_values(struct fetch *fetch)
 {
-	struct blob **values = trip->lookup.values;
+	struct blob **values = fetch->lookup.values;
 	struct slice **renewed = NULL;
 	size_t renewed_count = 0;
 
-	for (size_t i = 0; i < trip->count; i++) {
-		struct flight *flight = &trip->flights[i];
+	for (size_t i = 0; i < fetch->count; i++) {
+		struct flight *flight = &fetch->flights[i];
 		struct slice *revalidate = NULL;
 
-		flight->unknown = trip->lookup.failed && values[i] == NULL;
+		flight->unknown = fetch->lookup.failed && values[i] == NULL;
 		if (flight->answered) {
 			blob_unref(values[i]);
 			values[i] = NULL;
 		} else if (judge(flight, &values[i], &revalidate) && revalidate != NULL) {
 			if (renewed == NULL) {
-				renewed = arena_array(&trip->arena, trip->count, sizeof(*renewed));
+				renewed = arena_array(&fetch->arena, fetch->count, sizeof(*renewed));
 			}
 			if (renewed != NULL) {
 				renewed[renewed_count++] = revalidate;
@@ -103,11 +104,11 @@ trip_take_values(struct trip *trip)
 	}
 	/* Before the answers: the request's tensors go with its last one. */
 	if (renewed_count > 0) {
-		trip_start_refresh(trip->lane, renewed, renewed_count);
+		fetch_start_refresh(fetch->lane, renewed, renewed_count);
 	}
-	for (size_t i = 0; i < trip->count; i++) {
+	for (size_t i = 0; i < fetch->count; i++) {
 		if (values[i] != NULL) {
-			trip_answer(&trip->flights[i], &(struct outcome){.entry = values[i], .hit = true});
+			fetch_answer(&fetch->flights[i], &(struct outcome){.entry = values[i], .hit = true});
 			blob_unref(values[i]);
 			values[i] = NULL;
 		}
@@ -115,16 +116,16 @@ trip_take_values(struct trip *trip)
 }
 
 void
-trip_drop_unwanted(struct trip *trip)
+fetch_drop_unwanted(struct fetch *fetch)
 {
-	for (size_t i = 0; i < trip->count && !trip->mode.background; i++) {
-		struct flight *flight = &trip->flights[i];
+	for (size_t i = 0; i < fetch->count && !fetch->mode.background; i++) {
+		struct flight *flight = &fetch->flights[i];
 		struct flight_shard *shard;
 
 		if (flight->answered) {
 			continue;
 		}
-		shard = flight_shard_lock(trip_table(trip), &flight->digest);
+		shard = flight_shard_lock(fetch_table(fetch), &flight->digest);
 		if (TAILQ_EMPTY(&flight->waiting)) {
 			flight->answered = true;
 			flight_leave(shard, flight);
@@ -136,28 +137,28 @@ trip_drop_unwanted(struct trip *trip)
 /* --- Time --- */
 
 uint64_t
-trip_run_cost_ns(const struct trip *trip)
+fetch_run_cost_ns(const struct fetch *fetch)
 {
 	uint64_t rows = 0;
 
-	for (size_t i = 0; i < trip->count; i++) {
-		if (!trip->flights[i].answered) {
-			rows += trip->flights[i].rows > 0 ? trip->flights[i].rows : 1;
+	for (size_t i = 0; i < fetch->count; i++) {
+		if (!fetch->flights[i].answered) {
+			rows += fetch->flights[i].rows > 0 ? fetch->flights[i].rows : 1;
 		}
 	}
-	return rows * atomic_load_explicit(&trip->model->run_cost_ns, memory_order_relaxed);
+	return rows * atomic_load_explicit(&fetch->model->run_cost_ns, memory_order_relaxed);
 }
 
 uint64_t
-trip_lookup_timeout_ns(const struct trip *trip)
+fetch_lookup_timeout_ns(const struct fetch *fetch)
 {
-	int64_t given_ms = trip->lane->cache->settings.lookup_timeout_ms;
+	int64_t given_ms = fetch->lane->cache->settings.lookup_timeout_ms;
 	uint64_t timeout;
 
 	if (given_ms > 0) {
 		return (uint64_t)given_ms * MILLISECOND;
 	}
-	timeout = trip_run_cost_ns(trip) / 4;
+	timeout = fetch_run_cost_ns(fetch) / 4;
 	if (timeout == 0) {
 		return TIMEOUT_UNMEASURED_NS;
 	}

@@ -5,7 +5,7 @@ flight_table_init(struct flight_table *table)
 {
 	for (size_t i = 0; i < FLIGHT_SHARDS; i++) {
 		(void)pthread_mutex_init(&table->shards[i].mutex, NULL);
-		atomic_init(&table->shards[i].landings, 0);
+		atomic_init(&table->shards[i].completions, 0);
 		for (size_t k = 0; k < FLIGHT_CHAINS; k++) {
 			LIST_INIT(&table->shards[i].chains[k]);
 		}
@@ -27,9 +27,9 @@ shard_index(const struct digest_value *digest)
 }
 
 uint32_t
-flight_landings(const struct flight_table *table, const struct digest_value *digest)
+flight_completions(const struct flight_table *table, const struct digest_value *digest)
 {
-	return atomic_load_explicit(&table->shards[shard_index(digest)].landings, memory_order_acquire);
+	return atomic_load_explicit(&table->shards[shard_index(digest)].completions, memory_order_acquire);
 }
 
 struct flight_shard *
@@ -79,6 +79,6 @@ flight_leave(struct flight_shard *shard, struct flight *flight)
 	if (flight->in_table) {
 		LIST_REMOVE(flight, chain);
 		flight->in_table = false;
-		(void)atomic_fetch_add_explicit(&shard->landings, 1, memory_order_release);
+		(void)atomic_fetch_add_explicit(&shard->completions, 1, memory_order_release);
 	}
 }

@@ -3,10 +3,10 @@
  *
  * A request is cut into slices: one for each row where rows are cached, else one for the whole. A slice that the store
  * does not answer at once waits for a flight: one question on its way to an answer, and all slices that wait for it, of
- * any request, from any loop. The flights that one request leads go together as a trip: one look-up, and one job
+ * any request, from any loop. The flights that one request leads go together as a fetch: one look-up, and one job
  * for those that the look-up does not answer.
  *
- * Everything but joining and leaving happens on the loop of the leader, the trip's home. The table says which flights
+ * Everything but joining and leaving happens on the loop of the leader, the fetch's home. The table says which flights
  * there are; it is sharded, and a shard's mutex guards its chains and, of each flight in it, the list of waiting
  * slices (with slice->flight), the answer, and whether there is one. Flights that nobody may join are in no table.
  */
@@ -21,8 +21,8 @@
 #include <pthread.h>
 
 struct flight;
-struct trip;
-struct trip_claim;
+struct fetch;
+struct fetch_claim;
 
 enum slice_result { SLICE_NOT_CACHED, SLICE_HIT, SLICE_MISS, SLICE_JOINED, SLICE_BYPASSED, SLICE_ERROR };
 
@@ -42,7 +42,7 @@ struct slice {
 	struct bytes *data; /* by the config's inputs; `at` NULL where one is missing */
 	bool keyed;
 	struct cache_key key;
-	uint32_t landings;     /* in its key's shard of the table, before the store was asked at once */
+	uint32_t completions;  /* in its key's shard of the table, before the store was asked at once */
 	bool shared;	       /* its flight is in the table */
 	struct flight *flight; /* that it waits for */
 	TAILQ_ENTRY(slice) waiting;
@@ -67,7 +67,7 @@ struct slice {
 TAILQ_HEAD(slice_list, slice);
 
 struct flight {
-	struct trip *trip;
+	struct fetch *fetch;
 	LIST_ENTRY(flight) chain;
 	bool in_table;
 	struct digest_value digest; /* in the table */
@@ -87,8 +87,8 @@ struct flight {
 	struct cache_insert insert;
 };
 
-/* What a trip may do. */
-struct trip_mode {
+/* What a fetch may do. */
+struct fetch_mode {
 	bool shared;	 /* others may join */
 	bool looks;	 /* in the store */
 	bool runs;	 /* the model */
@@ -98,29 +98,29 @@ struct trip_mode {
 	bool audits;	 /* to see whether what is known is right: counts as no run */
 };
 
-enum trip_state {
-	TRIP_LOOKING,
-	TRIP_WAITING, /* for another server's answer, or to hear whether one makes it; see trip_lease.c */
-	TRIP_RUNNING,
-	TRIP_OVER,
+enum fetch_state {
+	FETCH_LOOKING,
+	FETCH_WAITING, /* for another server's answer, or to hear whether one makes it; see fetch_lease.c */
+	FETCH_RUNNING,
+	FETCH_OVER,
 };
 
-TAILQ_HEAD(trip_list, trip);
+TAILQ_HEAD(fetch_list, fetch);
 
-struct trip {
+struct fetch {
 	struct job job; /* first */
 	struct loop_mail mail;
 	struct engine_lane *lane;
 	struct model *model; /* a reference */
-	enum trip_state state;
-	struct trip_mode mode;
+	enum fetch_state state;
+	struct fetch_mode mode;
 	struct inference_request *leader; /* while its tensors are needed */
 	struct cache_directives directives;
 	atomic_size_t wanted;		 /* slices that wait for its flights */
 	atomic_size_t level;		 /* the most urgent priority of those who wait */
 	uint64_t delay_ns;		 /* the leader's, see job.h */
 	atomic_size_t held;		 /* reasons why it is not over: calls, mail, inserts */
-	bool kept;			 /* the flights' data are the trip's own */
+	bool kept;			 /* the flights' data are the fetch's own */
 	uint64_t row_losses;		 /* of the model, when the run began */
 	struct keyed_hash_key entry_key; /* of the job */
 
@@ -128,9 +128,9 @@ struct trip {
 	bool asks_again; /* an immediate store: it may know by now what it did not when the request came */
 	bool lookup_pending;
 	uint64_t lookup_start_ns;
-	TAILQ_ENTRY(trip) deadline; /* while it looks or waits */
+	TAILQ_ENTRY(fetch) deadline; /* while it looks or waits */
 	uint64_t deadline_ns;
-	struct trip_claim *claim; /* its leases; NULL: none */
+	struct fetch_claim *claim; /* its leases; NULL: none */
 
 	bool job_pending;
 	const struct executor_ops *executor; /* of the job */
@@ -144,14 +144,14 @@ struct trip {
 
 struct flight_claim {
 	struct cache_lease lease;
-	struct trip_claim *claim;
+	struct fetch_claim *claim;
 	struct flight *flight;
 	uint64_t ends_ns; /* when it has run out at the latest, if it was granted */
 	bool owned;
 };
 
-struct trip_claim {
-	struct trip *trip;
+struct fetch_claim {
+	struct fetch *fetch;
 	size_t due;  /* answers of the store that have not come yet */
 	bool waited; /* for other servers */
 	uint64_t last_poll_ns;
@@ -169,7 +169,7 @@ struct trip_claim {
 struct flight_shard {
 	_Alignas(64) pthread_mutex_t mutex; /* loops meet here for one probe; see above */
 	LIST_HEAD(, flight) chains[FLIGHT_CHAINS];
-	_Atomic uint32_t landings; /* flights that have left; what they brought may be in the store since */
+	_Atomic uint32_t completions; /* flights that have left; what they brought may be in the store since */
 };
 
 struct flight_table {
@@ -184,7 +184,7 @@ struct flight_shard *flight_shard_lock(struct flight_table *table, const struct 
 void flight_shard_unlock(struct flight_shard *shard);
 
 /* Without the lock. While the number stays the same, no flight of that digest's shard has left. */
-uint32_t flight_landings(const struct flight_table *table, const struct digest_value *digest);
+uint32_t flight_completions(const struct flight_table *table, const struct digest_value *digest);
 
 /* With the shard locked. */
 struct flight *flight_find(struct flight_shard *shard, const struct digest_value *digest, uint64_t steering);
