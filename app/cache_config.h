@@ -5,7 +5,7 @@
 #define HIPPOCAMP_APP_CACHE_CONFIG_H
 
 #include "app/command_line.h"
-#include "inference/response_cache.h"
+#include "inference/cache/response_cache.h"
 
 /* *cache is NULL where caching is turned off. Errors have Triton's texts where it has them. */
 enum status cache_config_open(const struct serve_settings *settings, struct response_cache **cache,

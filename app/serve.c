@@ -10,7 +10,7 @@
 #include "base/machine.h"
 #include "base/memory.h"
 #include "base/version.h"
-#include "inference/model_table.h"
+#include "inference/models/model_table.h"
 #include "loop/socket.h"
 #include "loop/thread.h"
 #include "server/server.h"

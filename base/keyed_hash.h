@@ -1,8 +1,8 @@
 /*
  * Keyed hashes: functions of bytes that, to whoever does not have the key, look random (pseudo-random functions). So
  * nobody who may choose inputs, even one by one and by what came of the others, finds two of the same value, and nobody
- * makes a value for bytes of which he has not been given it. They name answers in the cache (inference/key.h) and
- * authenticate entries (inference/entry.h). The argument is written in
+ * makes a value for bytes of which he has not been given it. They name answers in the cache (inference/cache/key.h) and
+ * authenticate entries (inference/cache/entry.h). The argument is written in
  * docs/decisions/0001-keys-that-nobody-can-forge.md.
  *
  * - KEYED_HASH_GHASH, 16 bytes. Up to KEYED_HASH_SHORT bytes: SipHash-2-4 with 128 bits of output (Aumasson and

@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "caches/redis/redis.h"
-#include "inference/cache_host.h"
+#include "inference/cache/cache_host.h"
 
 #include <inttypes.h>
 #include <signal.h>

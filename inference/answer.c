@@ -1,8 +1,8 @@
 /* What is made of the answers to a request's slices: second tries, the answer itself, and what the cache did for it. */
 #include "base/clock.h"
 #include "inference/engine_internal.h"
-#include "inference/entry.h"
-#include "inference/row_audit.h"
+#include "inference/cache/entry.h"
+#include "inference/models/row_audit.h"
 #include "inference/rows.h"
 
 static void

@@ -1,7 +1,7 @@
 /* What an answer tells of itself: what the cache did for it, how old it is, and what its runs took. */
 #include "base/clock.h"
 #include "inference/engine_internal.h"
-#include "inference/entry.h"
+#include "inference/cache/entry.h"
 
 static void
 report_age(struct inference_request *request)

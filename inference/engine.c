@@ -1,6 +1,6 @@
 #include "base/clock.h"
 #include "inference/engine_internal.h"
-#include "inference/entry.h"
+#include "inference/cache/entry.h"
 #include "inference/prepare.h"
 #include "inference/rows.h"
 

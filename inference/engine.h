@@ -6,8 +6,9 @@
 #ifndef HIPPOCAMP_INFERENCE_ENGINE_H
 #define HIPPOCAMP_INFERENCE_ENGINE_H
 
-#include "inference/model.h"
-#include "inference/response_cache.h"
+#include "inference/cache/response_cache.h"
+#include "inference/fetch/request.h"
+#include "inference/models/model.h"
 #include "loop/loop.h"
 
 struct engine;

@@ -1,7 +1,7 @@
 /* The life of the engine and of its lanes. */
 #include "base/clock.h"
 #include "base/memory.h"
-#include "inference/cache_host.h"
+#include "inference/cache/cache_host.h"
 #include "inference/engine_internal.h"
 #include "inference/ensemble_run.h"
 #include "inference/rows.h"

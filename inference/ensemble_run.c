@@ -2,9 +2,9 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "inference/batch.h"
+#include "inference/models/batch.h"
 #include "inference/engine_internal.h"
-#include "inference/entry.h"
+#include "inference/cache/entry.h"
 
 #include <stdlib.h>
 

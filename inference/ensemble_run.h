@@ -7,7 +7,7 @@
 #ifndef HIPPOCAMP_INFERENCE_ENSEMBLE_RUN_H
 #define HIPPOCAMP_INFERENCE_ENSEMBLE_RUN_H
 
-#include "inference/executor.h"
+#include "inference/models/executor.h"
 
 /* Runs jobs of ensembles. Nothing of it may be called but on behalf of a lane of the engine. */
 extern const struct executor_ops ensemble_executor_ops;

@@ -2,7 +2,7 @@
 #include "inference/engine_internal.h"
 #include "inference/prepare.h"
 #include "inference/rows.h"
-#include "inference/validate.h"
+#include "inference/models/validate.h"
 
 #include <string.h>
 
@@ -57,7 +57,11 @@ check(struct inference_request *request)
 	if (request->ordered == NULL) {
 		return error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request");
 	}
-	return validate_request(config, request, request->ordered, &request->batch, request->error);
+	return validate_inputs(config,
+			       &(struct given_inputs){.id = request->id,
+						      .inputs = request->inputs,
+						      .input_count = request->input_count},
+			       request->ordered, &request->batch, request->error);
 }
 
 void

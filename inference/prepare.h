@@ -6,7 +6,7 @@
 #ifndef HIPPOCAMP_INFERENCE_PREPARE_H
 #define HIPPOCAMP_INFERENCE_PREPARE_H
 
-#include "inference/request.h"
+#include "inference/fetch/request.h"
 
 /* Are the inputs what the model takes? Fills `ordered` and `batch`, or `error`. */
 enum status request_checked(struct inference_request *request);

@@ -1,8 +1,9 @@
 #include "inference/rows.h"
 
 #include "base/memory.h"
-#include "inference/entry.h"
-#include "inference/key.h"
+#include "inference/cache/entry.h"
+#include "inference/cache/key.h"
+#include "inference/models/model.h"
 
 #include <stdlib.h>
 

@@ -6,7 +6,7 @@
 #define HIPPOCAMP_INFERENCE_ROWS_H
 
 #include "base/buf.h"
-#include "inference/flight.h"
+#include "inference/fetch/flight.h"
 
 /* Fills request->slices: one for each row, or one for all of it. Needs `ordered`. False without memory. */
 bool rows_cut(struct inference_request *request, bool by_row);

@@ -14,7 +14,7 @@ ratio(uint64_t hits, uint64_t lookups)
 	return lookups == 0 ? 0 : (double)hits / (double)lookups;
 }
 
-/* How its requests are cached, and why; see inference/row_trust.h. */
+/* How its requests are cached, and why; see inference/models/row_trust.h. */
 static void
 write_rows(struct buf *out, const struct row_trust *rows)
 {

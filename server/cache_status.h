@@ -6,7 +6,7 @@
 
 #include "base/buf.h"
 #include "base/status.h"
-#include "inference/request.h"
+#include "inference/fetch/request.h"
 
 /*
  * The directives of a request: from the Cache-Control field, and from the parameters `cache` (default, bypass, refresh,

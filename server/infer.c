@@ -1,8 +1,8 @@
 /* POST /v2/models/N[/versions/V]/infer */
 #include "base/clock.h"
 #include "base/log.h"
-#include "inference/entry.h"
-#include "inference/job.h"
+#include "inference/cache/entry.h"
+#include "inference/scheduler/job.h"
 #include "server/cache_status.h"
 #include "server/handlers.h"
 #include "wire/infer_body.h"

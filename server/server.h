@@ -6,7 +6,7 @@
 #define HIPPOCAMP_SERVER_SERVER_H
 
 #include "inference/engine.h"
-#include "inference/repository.h"
+#include "inference/models/repository.h"
 #include "loop/loop.h"
 
 struct server;

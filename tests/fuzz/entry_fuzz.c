@@ -1,5 +1,5 @@
 /* A value from Redis. Its MAC is made right first, since no fuzzer guesses one: what lies behind it must hold. */
-#include "inference/entry.h"
+#include "inference/cache/entry.h"
 
 #include <stdlib.h>
 

@@ -1,0 +1,108 @@
+/*
+ * One inference request on its way through this room, and its answer.
+ *
+ * Whoever makes a request owns it and everything it points to until it is answered (see engine.h), then owns the answer
+ * too: `entry` is a reference to drop with blob_unref.
+ */
+#ifndef HIPPOCAMP_INFERENCE_FETCH_REQUEST_H
+#define HIPPOCAMP_INFERENCE_FETCH_REQUEST_H
+
+#include "base/arena.h"
+#include "base/blob.h"
+#include "base/parameter.h"
+#include "base/status.h"
+#include "base/tensor.h"
+#include "inference/cache/freshness.h"
+#include "inference/scheduler/job.h"
+#include "inference/scheduler/ordering.h"
+#include "loop/loop.h"
+
+struct engine_lane;
+struct model;
+struct preparation;
+struct slice;
+
+/* Why the model had to run, with the words of RFC 9211, section 2.2. */
+enum cache_forward {
+	FORWARD_NONE, /* it had not */
+	FORWARD_MISS,
+	FORWARD_PARTIAL, /* some rows were known */
+	FORWARD_BYPASS,
+	FORWARD_STALE,
+	FORWARD_REQUEST,
+};
+
+/* What the cache did for a request. */
+struct cache_report {
+	bool cached; /* the model's answers are cached at all */
+	enum cache_forward forward;
+	bool joined;	     /* no store was asked for the answer, or it did not have it: it was under way already */
+	bool stored;	     /* it goes into the store */
+	const char *trouble; /* why it does not, where the store is in trouble; NULL: it is not */
+	size_t rows;
+	size_t known;
+	bool has_ttl;
+	int64_t ttl_s;	/* until the first row expires; negative: it has */
+	uint64_t age_s; /* of the oldest row */
+};
+
+struct inference_request {
+	/* What is asked. */
+	struct model *model;
+	struct bytes id;
+	const struct tensor *inputs;
+	size_t input_count;
+	const struct parameter *parameters;
+	size_t parameter_count;
+	struct cache_directives directives;
+	struct blob *body;   /* the block that the inputs' data lie in, or NULL: they are copied for a run */
+	struct arena *arena; /* for what has to live as long as the request */
+	bool wants_dates;    /* of the answer */
+	bool audits;	     /* asked to check another answer: from no cache, and counted nowhere */
+	bool splits_rows;    /* the asker tells the rows of the answer apart, whatever this model's own cache does */
+	void (*done)(struct inference_request *request);
+
+	/* The answer. */
+	enum status status;
+	struct blob *entry;  /* on success */
+	struct error *error; /* on failure; the asker's room for it, content undefined before that */
+	struct cache_report report;
+
+	/* For who makes another answer of this one (an ensemble): */
+	struct run_times times; /* of its longest run */
+	uint64_t created_ms;	/* if wants_dates; of its oldest row */
+	uint64_t expires_ms;	/* of the first row to expire; 0: none does */
+
+	/* This room's. */
+	struct loop_mail mail; /* its turn has come */
+	struct order order;
+	struct engine_lane *lane;
+	struct preparation *preparation; /* see prepare.h; NULL: nothing was done ahead */
+	const struct tensor **ordered;	 /* by the config's inputs */
+	int64_t batch;
+	struct slice *slices;
+	size_t slice_count;
+	bool by_row;	      /* the slices are rows, be it one, that any request may have in common */
+	struct slice *audit;  /* the whole request once more, to see whether its rows were put together rightly */
+	bool must_be_audited; /* without a verdict there is no answer */
+	bool scattered;	      /* some row was run again by itself */
+	uint64_t row_losses;  /* of its model, when its keys were made: see model_row_losses */
+	size_t unresolved;
+	bool starting; /* engine_infer has not returned yet */
+	bool answered;
+	bool pending; /* holds its model and its lane */
+	bool withdrawn;
+	bool timed_out;
+	bool looked_up;
+	bool renews;	   /* some slice is answered, and to be renewed */
+	size_t level;	   /* of priority */
+	uint64_t steering; /* what makes its run wait otherwise than an equal request's; those do not join */
+	uint64_t delay_ns;
+	struct loop_timer *timer;
+	uint64_t start_ns;
+	uint64_t keyed_ns; /* when its keys were known, or there was nothing to look up */
+	uint64_t lookup_ns;
+	uint64_t wall_ms; /* when what was known of its answer was judged; with what it waited for: its end */
+};
+
+#endif

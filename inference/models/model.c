@@ -1,0 +1,238 @@
+#include "inference/models/model.h"
+
+#include "base/log.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+
+/* --- Shapes: `dims` as clients see them, `reshape` as the model does. --- */
+
+/* Variable dimensions of one side take their sizes from the other side's, in order. */
+static size_t
+translate(const struct model_dims *from, const int64_t *sizes, const struct model_dims *to, int64_t *out)
+{
+	size_t next = 0;
+
+	for (size_t i = 0; i < to->rank; i++) {
+		if (to->dims[i] != -1) {
+			out[i] = to->dims[i];
+			continue;
+		}
+		while (next < from->rank && from->dims[next] != -1) {
+			next++;
+		}
+		out[i] = next < from->rank ? sizes[next++] : -1;
+	}
+	return to->rank;
+}
+
+size_t
+model_input_shape(const struct model *model, size_t input, const struct tensor *tensor, int64_t *shape)
+{
+	const struct model_tensor *config = &model->config.inputs[input];
+	size_t lead = model_batches(model);
+
+	if (!config->has_reshape) {
+		memcpy(shape, tensor->shape, tensor->rank * sizeof(*shape));
+		return tensor->rank;
+	}
+	if (lead != 0) {
+		shape[0] = tensor->shape[0];
+	}
+	return lead + translate(&config->dims, tensor->shape + lead, &config->reshape, shape + lead);
+}
+
+bool
+model_output_shape(const struct model *model, size_t index, const struct backend_output *output, int64_t *shape,
+		   size_t *rank)
+{
+	const struct model_tensor *config = &model->config.outputs[index];
+	size_t lead = model_batches(model);
+	int64_t given;
+	int64_t made;
+
+	if (output->datatype != config->datatype) {
+		return false;
+	}
+	if (!config->has_reshape) {
+		memcpy(shape, output->shape, output->rank * sizeof(*shape));
+		*rank = output->rank;
+		return true;
+	}
+	if (output->rank != config->reshape.rank + lead) {
+		return false;
+	}
+	if (lead != 0) {
+		shape[0] = output->shape[0];
+	}
+	*rank = lead + translate(&config->reshape, output->shape + lead, &config->dims, shape + lead);
+	return shape_elements(shape, *rank, &made) && shape_elements(output->shape, output->rank, &given) &&
+	       made == given;
+}
+
+/* --- Rows --- */
+
+static void
+raise_to(_Atomic uint64_t *at, uint64_t value)
+{
+	uint64_t old = atomic_load(at);
+
+	while (old < value && !atomic_compare_exchange_weak(at, &old, value)) {
+	}
+}
+
+bool
+model_members_keep_rows(const struct model *model)
+{
+	for (size_t i = 0; i < model->ensemble->step_count; i++) {
+		if (!model_by_row(model->ensemble->steps[i].model)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Looks at the models that an ensemble is made of, where any model has lost its trust since that was done last. */
+static uint64_t
+member_losses(struct model *model)
+{
+	uint64_t now = row_trust_losses(); /* before anything else is looked at */
+	uint64_t losses = 0;
+
+	if (atomic_load(&model->rows.checked) >= now) { /* each model once, however often it is used */
+		return atomic_load(&model->rows.member_losses);
+	}
+	for (size_t i = 0; i < model->ensemble->step_count; i++) {
+		losses += model_row_losses(model->ensemble->steps[i].model);
+	}
+	if (atomic_load(&model->rows.member_losses) < losses) { /* however its own answers are cached */
+		raise_to(&model->rows.member_losses, losses);
+		row_trust_taint_store(&model->rows);
+	}
+	if (row_trust_by_row(&model->rows) && !model_members_keep_rows(model)) {
+		model_lose_row_trust(model, ROWS_OF_MEMBER, "a model of its steps does not keep them apart");
+	}
+	raise_to(&model->rows.checked, now);
+	return atomic_load(&model->rows.member_losses);
+}
+
+uint64_t
+model_row_losses(struct model *model)
+{
+	return atomic_load(&model->row_record->losses) + (model->ensemble == NULL ? 0 : member_losses(model));
+}
+
+bool
+model_by_row(struct model *model)
+{
+	if (model->ensemble != NULL) {
+		(void)member_losses(model);
+	}
+	return row_trust_by_row(&model->rows);
+}
+
+/* Which of its models does not keep rows apart is not known. */
+static void
+distrust_members(struct model *model)
+{
+	for (size_t i = 0; i < model->ensemble->step_count; i++) {
+		model_lose_row_trust(model->ensemble->steps[i].model, ROWS_DEPENDENT,
+				     "an ensemble that it is a part of does not");
+	}
+}
+
+/* Keys that are made between the two counts are of no other time, so that nothing which ran then is found later. */
+void
+model_lose_row_trust(struct model *model, enum row_standing why, const char *evidence)
+{
+	bool own = why != ROWS_OF_MEMBER;
+
+	if (!row_trust_together(&model->rows)) {
+		return;
+	}
+	if (own) {
+		row_record_lose(model->row_record, (int)why, model->rows.tolerance);
+	}
+	if (!row_trust_lose(&model->rows, why)) {
+		return;
+	}
+	if (own) {
+		row_record_lose(model->row_record, (int)why, model->rows.tolerance);
+		row_trust_count_loss();
+	}
+	log_warning(
+		"model '%.*s' version %" PRId64
+		" does not keep the rows of a batch apart: %s. From now on each request "
+		"runs by itself and is cached whole; to have it so from the start, %s. If it may differ so much, set "
+		"response_cache.audit_tolerance, or response_cache.audit to 0",
+		BYTES_ARGS(model->config.name), model->version, evidence,
+		model->ensemble != NULL ? "set the parameter response_cache.granularity to request"
+					: "state max_batch_size: 0, and dims with the batch dimension, in its "
+					  "config.pbtxt");
+	if (own && model->ensemble != NULL) {
+		distrust_members(model);
+	}
+}
+
+/* --- Who is made of it --- */
+
+static pthread_mutex_t ensembles_mutex = PTHREAD_MUTEX_INITIALIZER;
+static LIST_HEAD(, model) ensembles = LIST_HEAD_INITIALIZER(ensembles);
+
+void
+model_list_ensemble(struct model *model)
+{
+	if (model->ensemble != NULL) {
+		(void)pthread_mutex_lock(&ensembles_mutex);
+		LIST_INSERT_HEAD(&ensembles, model, loaded);
+		(void)pthread_mutex_unlock(&ensembles_mutex);
+	}
+}
+
+void
+model_unlist_ensemble(struct model *model)
+{
+	if (model->ensemble != NULL && model->row_record != NULL) { /* it was listed */
+		(void)pthread_mutex_lock(&ensembles_mutex);
+		LIST_REMOVE(model, loaded);
+		(void)pthread_mutex_unlock(&ensembles_mutex);
+	}
+}
+
+static bool
+is_made_of(const struct model *ensemble, const struct model *model)
+{
+	for (size_t i = 0; i < ensemble->ensemble->step_count; i++) {
+		const struct model *member = ensemble->ensemble->steps[i].model;
+
+		if (member == model || (member->ensemble != NULL && is_made_of(member, model))) {
+			return true;
+		}
+	}
+	return false;
+}
+
+void
+model_each_ensemble_of(const struct model *model, void (*tell)(void *context, struct bytes name, int64_t version),
+		       void *context)
+{
+	const struct model *ensemble;
+
+	(void)pthread_mutex_lock(&ensembles_mutex);
+	LIST_FOREACH (ensemble, &ensembles, loaded) {
+		if (is_made_of(ensemble, model)) {
+			tell(context, ensemble->config.name, ensemble->version);
+		}
+	}
+	(void)pthread_mutex_unlock(&ensembles_mutex);
+}
+
+/* --- References --- */
+
+void
+model_unref(struct model *model)
+{
+	if (atomic_fetch_sub_explicit(&model->references, 1, memory_order_acq_rel) == 1) {
+		model->unused(model, model->unused_context);
+	}
+}

@@ -1,0 +1,427 @@
+#include "inference/models/repository.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "inference/models/folder.h"
+#include "inference/models/repository_internal.h"
+#include "loop/thread.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+
+/* --- Commands --- */
+
+static enum status
+write_files(struct known_model *known, const struct repository_command *command, struct error *error)
+{
+	char root[] = "/tmp/hippocamp-model-XXXXXX";
+	enum status status = STATUS_OK;
+
+	if (mkdtemp(root) == NULL) {
+		return error_set(error, STATUS_INTERNAL, "cannot make a folder in /tmp for the model's files: %s",
+				 strerror(errno));
+	}
+	known->override_folder = memory_text(root);
+	for (size_t i = 0; i < command->file_count && status == STATUS_OK; i++) {
+		status = file_write_below(root, command->files[i].path, command->files[i].content, error);
+	}
+	return status;
+}
+
+/* Loads what the request gives in place of the files on disk. A failure leaves things as they were. */
+static enum status
+load_override(struct repository *repository, struct known_model *known, const struct repository_command *command,
+	      struct error *error)
+{
+	struct known_model old = *known;
+	enum status status = STATUS_OK;
+
+	known->override_config = memory_format("%.*s", (int)command->config.length, (const char *)command->config.at);
+	known->override_folder = NULL;
+	if (command->file_count > 0) {
+		status = write_files(known, command, error);
+	}
+	if (status == STATUS_OK) {
+		known->trying = true;
+		status = repository_load(repository, known, true, error);
+		known->trying = false;
+	}
+	if (status == STATUS_OK) {
+		known_model_drop_override(&old);
+		return STATUS_OK;
+	}
+	known_model_drop_override(known);
+	known->override_config = old.override_config;
+	known->override_folder = old.override_folder;
+	return status;
+}
+
+static bool
+is_unchanged(const struct known_model *known)
+{
+	return known_model_is_loaded(known) && !known->failed && known->override_folder == NULL &&
+	       known->folder != NULL && known->stamp == folder_stamp(known->folder);
+}
+
+static enum status
+run_load(struct repository *repository, const struct repository_command *command, struct error *error)
+{
+	struct known_model *known = repository_find(repository, command->name);
+	char *name = memory_format("%.*s", (int)command->name.length, (const char *)command->name.at);
+	char *folder = NULL;
+	enum status status = repository_is_name(command->name)
+				     ? repository_find_folder(repository, name, &folder, error)
+				     : error_set(error, STATUS_INVALID_ARGUMENT, "'%s' is no name of a model", name);
+
+	if (status != STATUS_OK && (command->file_count == 0 || status != STATUS_NOT_FOUND)) {
+		status = repository_poll_failed(name, error);
+		free(name);
+		return status;
+	}
+	if (command->file_count > 0 && !command->has_config) {
+		status = error_set(error, STATUS_INVALID_ARGUMENT,
+				   "failed to load '%s', override model directory requires 'config' parameter", name);
+		free(folder);
+		free(name);
+		return status;
+	}
+	free(name);
+	if (known == NULL) {
+		known = repository_add(repository, command->name);
+	}
+	free(known->folder);
+	known->folder = folder;
+	if (command->has_config) {
+		status = load_override(repository, known, command, error);
+	} else {
+		status = repository_load(repository, known, !is_unchanged(known), error);
+	}
+	known->requested = known->requested || status == STATUS_OK;
+	return status;
+}
+
+static void
+run_command(struct repository *repository, struct repository_command *command)
+{
+	struct known_model *known;
+
+	if (!command->unload) {
+		command->status = run_load(repository, command, &command->error);
+		if (command->status != STATUS_OK) {
+			log_error("%s", command->error.text);
+		}
+	} else {
+		known = repository_find(repository, command->name);
+		if (known != NULL) {
+			repository_unload(repository, known);
+		}
+		if (known != NULL && command->unload_dependents) {
+			repository_unload_members(repository, known);
+		}
+		command->status = STATUS_OK;
+	}
+}
+
+static void
+deliver_command(struct loop_mail *mail)
+{
+	struct repository_command *command = (struct repository_command *)mail;
+
+	command->done(command);
+}
+
+void
+repository_command(struct repository *repository, struct repository_command *command)
+{
+	command->mail.deliver = deliver_command;
+	(void)pthread_mutex_lock(&repository->mutex);
+	STAILQ_INSERT_TAIL(&repository->commands, command, queue);
+	(void)pthread_cond_broadcast(&repository->changed);
+	(void)pthread_mutex_unlock(&repository->mutex);
+}
+
+/* --- Looking at the disk --- */
+
+/* Notes every model that lies in the repositories, whether it gets loaded or not. */
+static enum status
+scan(struct repository *repository, struct error *error)
+{
+	for (size_t i = 0; i < repository->options->path_count; i++) {
+		char **names = NULL;
+		size_t count = 0;
+		enum status status = folder_list(repository->options->paths[i], &names, &count, error);
+
+		if (status != STATUS_OK) {
+			return error_prefix(error, "failed to read model repository: ");
+		}
+		for (size_t k = 0; k < count; k++) {
+			/* lost+found is the file system's */
+			if (strcmp(names[k], "lost+found") != 0 &&
+			    repository_find(repository, bytes_text(names[k])) == NULL) {
+				(void)repository_add(repository, bytes_text(names[k]));
+			}
+			free(names[k]);
+		}
+		free(names);
+	}
+	return STATUS_OK;
+}
+
+/* Files in the place of folders are a new user's first mistake. */
+static bool
+tell_misplaced(const char *path)
+{
+	struct dirent **items = NULL;
+	int count = scandir(path, &items, NULL, alphasort);
+	bool found = false;
+
+	for (int i = 0; i < count; i++) {
+		const char *name = items[i]->d_name;
+		const char *dot = strrchr(name, '.');
+
+		if (dot != NULL && dot != name && strcmp(dot, ".onnx") == 0) {
+			int length = (int)(dot - name);
+
+			found = true;
+			log_warning("'%s/%s' is not served: put it into a folder of the model's name and one of the "
+				    "version, "
+				    "mkdir -p '%s/%.*s/1' && mv '%s/%s' '%s/%.*s/1/model.onnx'",
+				    path, name, path, length, name, path, name, path, length, name);
+		}
+		free(items[i]);
+	}
+	free(items);
+	return found;
+}
+
+static void
+tell_empty(const struct repository *repository)
+{
+	for (size_t i = 0; i < repository->options->path_count; i++) {
+		if (!tell_misplaced(repository->options->paths[i]) && LIST_EMPTY(&repository->known)) {
+			log_warning("model repository '%s' is empty: a model is a folder in it, with a folder for each "
+				    "version, such as NAME/1/model.onnx",
+				    repository->options->paths[i]);
+		}
+	}
+}
+
+static bool
+wanted_at_start(const struct repository *repository, const char *name)
+{
+	if (repository->options->mode != REPOSITORY_EXPLICIT) {
+		return true;
+	}
+	for (size_t i = 0; i < repository->options->load_model_count; i++) {
+		if (strcmp(repository->options->load_models[i], "*") == 0 ||
+		    strcmp(repository->options->load_models[i], name) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Loads a model if it is new or has changed, unloads it if it is gone. */
+static enum status
+refresh(struct repository *repository, struct known_model *known, struct error *error)
+{
+	char *folder;
+	enum status status = repository_find_folder(repository, known->name, &folder, error);
+
+	if (status != STATUS_OK) {
+		if (known_model_is_loaded(known)) {
+			repository_unload(repository, known);
+		}
+		known->failed = status != STATUS_NOT_FOUND;
+		return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+	}
+	free(known->folder);
+	known->folder = folder;
+	known->requested = true;
+	if ((known_model_is_loaded(known) || known->failed || known->waiting) && known->stamp == folder_stamp(folder)) {
+		return STATUS_OK;
+	}
+	return repository_load(repository, known, true, error);
+}
+
+static void
+poll_disk(struct repository *repository)
+{
+	struct known_model *known;
+	struct error error;
+
+	if (scan(repository, &error) != STATUS_OK) {
+		log_error("%s", error.text);
+		return;
+	}
+	LIST_FOREACH (known, &repository->known, next) {
+		if (refresh(repository, known, &error) != STATUS_OK) {
+			log_error("%s", error.text);
+		}
+	}
+}
+
+static bool
+check_wanted_exist(struct repository *repository, struct error *error)
+{
+	for (size_t i = 0; i < repository->options->load_model_count; i++) {
+		const char *name = repository->options->load_models[i];
+
+		if (repository->options->mode == REPOSITORY_EXPLICIT && strcmp(name, "*") != 0 &&
+		    repository_find(repository, bytes_text(name)) == NULL) {
+			(void)error_set(error, STATUS_NOT_FOUND, "model '%s' is in no model repository", name);
+			(void)repository_poll_failed(name, error);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* --- The thread --- */
+
+static void
+wait_for_work(struct repository *repository)
+{
+	struct timespec until;
+
+	if (repository->options->mode != REPOSITORY_POLL) {
+		(void)pthread_cond_wait(&repository->changed, &repository->mutex);
+		return;
+	}
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += repository->options->poll_secs;
+	if (pthread_cond_timedwait(&repository->changed, &repository->mutex, &until) == ETIMEDOUT) {
+		(void)pthread_mutex_unlock(&repository->mutex);
+		poll_disk(repository);
+		(void)pthread_mutex_lock(&repository->mutex);
+	}
+}
+
+static void
+unload_all(struct repository *repository)
+{
+	struct known_model *known;
+
+	LIST_FOREACH (known, &repository->known, next) {
+		repository_unload(repository, known);
+	}
+}
+
+static void *
+work(void *argument)
+{
+	struct repository *repository = argument;
+	struct repository_command *command;
+	struct model *model;
+	bool unloaded = false;
+
+	(void)pthread_mutex_lock(&repository->mutex);
+	for (;;) {
+		if ((model = SLIST_FIRST(&repository->closing)) != NULL) {
+			SLIST_REMOVE_HEAD(&repository->closing, closing);
+			(void)pthread_mutex_unlock(&repository->mutex);
+			repository_close_model(repository, model);
+			(void)pthread_mutex_lock(&repository->mutex);
+		} else if ((command = STAILQ_FIRST(&repository->commands)) != NULL) {
+			STAILQ_REMOVE_HEAD(&repository->commands, queue);
+			(void)pthread_mutex_unlock(&repository->mutex);
+			run_command(repository, command);
+			loop_post(command->loop, &command->mail);
+			(void)pthread_mutex_lock(&repository->mutex);
+		} else if (repository->stopping && !unloaded) {
+			(void)pthread_mutex_unlock(&repository->mutex);
+			unload_all(repository);
+			unloaded = true;
+			(void)pthread_mutex_lock(&repository->mutex);
+		} else if (repository->stopping && repository->open_models == 0) {
+			break;
+		} else {
+			wait_for_work(repository);
+		}
+	}
+	(void)pthread_mutex_unlock(&repository->mutex);
+	return NULL;
+}
+
+enum status
+repository_start(struct repository *repository, struct error *error)
+{
+	enum status status = scan(repository, error);
+	struct known_model *known;
+	struct error one;
+	struct model_table *old_table;
+
+	if (status == STATUS_OK && !check_wanted_exist(repository, error)) {
+		status = error->status;
+	}
+	if (status == STATUS_OK) {
+		tell_empty(repository);
+	}
+	LIST_FOREACH (known, &repository->known, next) {
+		if (wanted_at_start(repository, known->name) && refresh(repository, known, &one) != STATUS_OK) {
+			if (status != STATUS_OK) {
+				log_error("%s", error->text);
+			}
+			*error = one;
+			status = one.status;
+		}
+	}
+	(void)pthread_mutex_lock(&repository->mutex);
+	old_table = repository_publish(repository);
+	(void)pthread_mutex_unlock(&repository->mutex);
+	model_table_unref(old_table);
+	repository->thread = thread_start("repository", work, repository);
+	return status;
+}
+
+void
+repository_hurry(struct repository *repository)
+{
+	struct repository_view view = {0};
+	const struct model_table *table = repository_table(repository, &view);
+
+	for (size_t i = 0; i < table->count; i++) {
+		for (size_t k = 0; k < table->entries[i].version_count; k++) {
+			model_hurry(table->entries[i].versions[k]);
+		}
+	}
+	repository_view_fini(&view);
+}
+
+struct repository *
+repository_new(const struct repository_options *options)
+{
+	struct repository *repository = memory_new(sizeof(*repository));
+
+	repository->options = options;
+	(void)pthread_mutex_init(&repository->mutex, NULL);
+	(void)pthread_cond_init(&repository->changed, NULL);
+	STAILQ_INIT(&repository->commands);
+	SLIST_INIT(&repository->closing);
+	STAILQ_INIT(&repository->change);
+	LIST_INIT(&repository->known);
+	repository->table = model_table_new(0);
+	repository->generation = 1;
+	return repository;
+}
+
+void
+repository_free(struct repository *repository)
+{
+	struct known_model *known;
+
+	(void)pthread_mutex_lock(&repository->mutex);
+	repository->stopping = true;
+	(void)pthread_cond_broadcast(&repository->changed);
+	(void)pthread_mutex_unlock(&repository->mutex);
+	(void)pthread_join(repository->thread, NULL);
+	model_table_unref(repository->table);
+	while ((known = LIST_FIRST(&repository->known)) != NULL) {
+		LIST_REMOVE(known, next);
+		known_model_free(known);
+	}
+	(void)pthread_cond_destroy(&repository->changed);
+	(void)pthread_mutex_destroy(&repository->mutex);
+	free(repository);
+}

@@ -1,0 +1,184 @@
+#include "inference/models/statistics.h"
+
+#include "base/memory.h"
+
+#include <stdalign.h>
+#include <stdlib.h>
+
+#define STRIPES 16
+#define CACHE_LINE 64
+
+const uint64_t hit_age_bounds[HISTOGRAM_BUCKETS] = {1, 10, 60, 600, 3600, 21600, 86400, 604800};
+const uint64_t value_size_bounds[HISTOGRAM_BUCKETS] = {256, 1024, 4096, 16384, 65536, 1048576, 16777216, 268435456};
+
+void
+histogram_add(struct histogram *histogram, const uint64_t *bounds, uint64_t value)
+{
+	size_t bucket = 0;
+
+	while (bucket < HISTOGRAM_BUCKETS && value > bounds[bucket]) {
+		bucket++;
+	}
+	histogram->buckets[bucket]++;
+	histogram->sum += value;
+}
+
+struct stripe {
+	alignas(CACHE_LINE) pthread_mutex_t mutex; /* a loop's own, so nearly never waited for */
+	struct model_statistics sums;
+	struct batch_statistic *batches; /* index: batch size */
+};
+
+struct statistics {
+	size_t batch_max;
+	struct stripe stripes[STRIPES];
+};
+
+struct statistics *
+statistics_new(size_t batch_max)
+{
+	struct statistics *statistics = aligned_alloc(CACHE_LINE, sizeof(*statistics));
+
+	if (statistics == NULL) {
+		abort();
+	}
+	*statistics = (struct statistics){.batch_max = batch_max};
+	for (size_t i = 0; i < STRIPES; i++) {
+		(void)pthread_mutex_init(&statistics->stripes[i].mutex, NULL);
+		statistics->stripes[i].batches = memory_array(batch_max + 1, sizeof(struct batch_statistic));
+	}
+	return statistics;
+}
+
+void
+statistics_free(struct statistics *statistics)
+{
+	if (statistics == NULL) {
+		return;
+	}
+	for (size_t i = 0; i < STRIPES; i++) {
+		(void)pthread_mutex_destroy(&statistics->stripes[i].mutex);
+		free(statistics->stripes[i].batches);
+	}
+	free(statistics);
+}
+
+struct model_statistics *
+statistics_begin(struct statistics *statistics, size_t lane)
+{
+	struct stripe *stripe = &statistics->stripes[lane % STRIPES];
+
+	(void)pthread_mutex_lock(&stripe->mutex);
+	return &stripe->sums;
+}
+
+void
+statistics_end(struct statistics *statistics, size_t lane)
+{
+	(void)pthread_mutex_unlock(&statistics->stripes[lane % STRIPES].mutex);
+}
+
+static void
+add_duration(struct duration_statistic *to, const struct duration_statistic *from)
+{
+	to->count += from->count;
+	to->ns += from->ns;
+}
+
+static void
+add_batch(struct batch_statistic *to, const struct batch_statistic *from)
+{
+	add_duration(&to->compute_input, &from->compute_input);
+	add_duration(&to->compute_infer, &from->compute_infer);
+	add_duration(&to->compute_output, &from->compute_output);
+}
+
+void
+statistics_add_batch(struct statistics *statistics, size_t lane, size_t batch, const struct batch_statistic *run)
+{
+	if (batch <= statistics->batch_max) {
+		add_batch(&statistics->stripes[lane % STRIPES].batches[batch], run);
+	}
+}
+
+void
+statistics_add_leases(struct lease_statistics *to, const struct lease_statistics *from)
+{
+	to->granted += from->granted;
+	to->held += from->held;
+	to->answered += from->answered;
+	to->takeover += from->takeover;
+	to->duplicate += from->duplicate;
+}
+
+static void
+add_histogram(struct histogram *to, const struct histogram *from)
+{
+	for (size_t i = 0; i <= HISTOGRAM_BUCKETS; i++) {
+		to->buckets[i] += from->buckets[i];
+	}
+	to->sum += from->sum;
+}
+
+static void
+add_sums(struct model_statistics *to, const struct model_statistics *from)
+{
+	if (from->last_inference_ms > to->last_inference_ms) {
+		to->last_inference_ms = from->last_inference_ms;
+	}
+	to->inference_count += from->inference_count;
+	to->execution_count += from->execution_count;
+	add_duration(&to->success, &from->success);
+	add_duration(&to->fail, &from->fail);
+	add_duration(&to->queue, &from->queue);
+	add_duration(&to->compute_input, &from->compute_input);
+	add_duration(&to->compute_infer, &from->compute_infer);
+	add_duration(&to->compute_output, &from->compute_output);
+	add_duration(&to->cache_hit, &from->cache_hit);
+	add_duration(&to->cache_miss, &from->cache_miss);
+	for (size_t i = 0; i < FAILURE_REASONS; i++) {
+		to->failures[i] += from->failures[i];
+	}
+	to->lookups += from->lookups;
+	to->hits += from->hits;
+	to->misses += from->misses;
+	to->joined += from->joined;
+	to->bypassed += from->bypassed;
+	to->errors += from->errors;
+	to->corrupt += from->corrupt;
+	to->wrong_mac += from->wrong_mac;
+	to->stale += from->stale;
+	to->refreshes += from->refreshes;
+	to->too_large += from->too_large;
+	statistics_add_leases(&to->leases, &from->leases);
+	to->saved_us += from->saved_us;
+	add_histogram(&to->hit_age, &from->hit_age);
+	add_histogram(&to->value_size, &from->value_size);
+}
+
+void
+statistics_sum(struct statistics *statistics, struct model_statistics *sum)
+{
+	*sum = (struct model_statistics){0};
+	for (size_t i = 0; i < STRIPES; i++) {
+		add_sums(sum, statistics_begin(statistics, i));
+		statistics_end(statistics, i);
+	}
+}
+
+void
+statistics_sum_batch(struct statistics *statistics, size_t batch, struct batch_statistic *sum)
+{
+	*sum = (struct batch_statistic){0};
+	for (size_t i = 0; i < STRIPES; i++) {
+		(void)statistics_begin(statistics, i);
+		add_batch(sum, &statistics->stripes[i].batches[batch]);
+		statistics_end(statistics, i);
+	}
+}
+
+size_t
+statistics_batch_max(const struct statistics *statistics)
+{
+	return statistics->batch_max;
+}

@@ -1,0 +1,113 @@
+/*
+ * What a model's statistics endpoint and the metrics tell. The names and rules of the first part are Triton's: a hit
+ * counts as a success and in the queue, but in no compute figure; a miss costs look-up and insertion.
+ *
+ * Written by loop threads, each into a stripe of its own (its mutex is there for the readers), read by any thread.
+ */
+#ifndef HIPPOCAMP_INFERENCE_MODELS_STATISTICS_H
+#define HIPPOCAMP_INFERENCE_MODELS_STATISTICS_H
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct duration_statistic {
+	uint64_t count;
+	uint64_t ns;
+};
+
+struct batch_statistic {
+	struct duration_statistic compute_input;
+	struct duration_statistic compute_infer;
+	struct duration_statistic compute_output;
+};
+
+enum failure_reason { FAILURE_REJECTED, FAILURE_CANCELED, FAILURE_BACKEND, FAILURE_OTHER };
+#define FAILURE_REASONS 4
+
+#define HISTOGRAM_BUCKETS 8
+
+/* Counts by bucket; the last one is for what is above all bounds. */
+struct histogram {
+	uint64_t buckets[HISTOGRAM_BUCKETS + 1];
+	uint64_t sum;
+};
+
+extern const uint64_t hit_age_bounds[HISTOGRAM_BUCKETS];
+extern const uint64_t value_size_bounds[HISTOGRAM_BUCKETS];
+
+void histogram_add(struct histogram *histogram, const uint64_t *bounds, uint64_t value);
+
+/* How rows that several servers asked for at a time were run or waited for. */
+struct lease_statistics {
+	uint64_t granted;   /* run under a lease */
+	uint64_t held;	    /* waited, as another server had the lease; then, unless everybody left: */
+	uint64_t answered;  /* answered by that server */
+	uint64_t takeover;  /* … or run under its lease, which it had let go or lost */
+	uint64_t duplicate; /* … or run without one */
+};
+
+struct model_statistics {
+	uint64_t last_inference_ms;
+	uint64_t inference_count; /* rows that ran */
+	uint64_t execution_count; /* runs */
+	struct duration_statistic success;
+	struct duration_statistic fail;
+	struct duration_statistic queue;
+	struct duration_statistic compute_input;
+	struct duration_statistic compute_infer;
+	struct duration_statistic compute_output;
+	struct duration_statistic cache_hit;
+	struct duration_statistic cache_miss;
+	uint64_t failures[FAILURE_REASONS];
+
+	/*
+	 * Of models with a cache, in rows (a request that is cached as a whole counts as one): how each row was
+	 * answered. Counted together when the request is answered, so lookups is always the sum of the next five.
+	 */
+	uint64_t lookups;
+	uint64_t hits;
+	uint64_t misses;
+	uint64_t joined;   /* waited for an equal row that was under way */
+	uint64_t bypassed; /* the cache was not to be asked */
+	uint64_t errors;   /* the store could not be asked; the model ran */
+
+	uint64_t corrupt;   /* entries that were damaged or foreign; misses as well */
+	uint64_t wrong_mac; /* of these: altered, or made without the secret */
+	uint64_t stale;	    /* hits on entries past their lifetime */
+	uint64_t refreshes; /* rows run in the background */
+	uint64_t too_large; /* answers not stored for their size */
+	struct lease_statistics leases;
+	uint64_t saved_us;	     /* what the answers from the cache once cost to compute */
+	struct histogram hit_age;    /* seconds */
+	struct histogram value_size; /* bytes, of what is stored */
+};
+
+struct statistics;
+
+/* `batch_max` is the largest batch that can run. */
+struct statistics *statistics_new(size_t batch_max);
+void statistics_free(struct statistics *statistics);
+
+/* Between these two the caller's stripe is locked; `lane` is the index of the calling loop. */
+struct model_statistics *statistics_begin(struct statistics *statistics, size_t lane);
+void statistics_end(struct statistics *statistics, size_t lane);
+
+void statistics_add_leases(struct lease_statistics *to, const struct lease_statistics *from);
+
+/* Counts one run of `batch` rows into the stripe; between begin and end. */
+void statistics_add_batch(struct statistics *statistics, size_t lane, size_t batch, const struct batch_statistic *run);
+
+/* Sums over the stripes. */
+void statistics_sum(struct statistics *statistics, struct model_statistics *sum);
+void statistics_sum_batch(struct statistics *statistics, size_t batch, struct batch_statistic *sum);
+size_t statistics_batch_max(const struct statistics *statistics);
+
+static inline void
+duration_add(struct duration_statistic *statistic, uint64_t ns)
+{
+	statistic->count++;
+	statistic->ns += ns;
+}
+
+#endif

@@ -1,0 +1,88 @@
+/*
+ * A job: one run that somebody asks a model for. It consists of parts, ranges of rows that get an entry each; several
+ * jobs may run as one batch. Room-private.
+ */
+#ifndef HIPPOCAMP_INFERENCE_SCHEDULER_JOB_H
+#define HIPPOCAMP_INFERENCE_SCHEDULER_JOB_H
+
+#include "base/blob.h"
+#include "base/keyed_hash.h"
+#include "base/parameter.h"
+#include "base/status.h"
+#include "base/tensor.h"
+
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+/* What a run took. */
+struct run_times {
+	uint64_t queue_ns;
+	uint64_t input_ns;
+	uint64_t infer_ns;
+	uint64_t output_ns;
+};
+
+struct job_part {
+	int64_t rows;			/* for models that batch; else 0 */
+	const struct bytes *data;	/* by input */
+	const struct digest_value *key; /* of the answer; NULL where it has none */
+	uint64_t lifetime_ms;		/* how long the answer is fresh; 0: no end */
+	struct blob *entry;		/* out, on success: sealed; the owner of the job drops it */
+};
+
+struct job {
+	TAILQ_ENTRY(job) queue;
+	/* Exactly once, on whatever thread, when the job has run, failed, or was taken back. */
+	void (*finished)(struct job *job);
+
+	/* What to run: inputs in the order of the config, shaped as the model wants one part; the data are the parts'.
+	 */
+	const struct tensor *inputs;
+	size_t input_count;
+	struct job_part *parts;
+	size_t part_count;
+	int64_t rows; /* of all parts */
+	const struct parameter *parameters;
+	size_t parameter_count;
+	const struct keyed_hash_key *entry_key; /* entries get a MAC under it; NULL: they stay in the process */
+	enum keyed_hash_kind entry_hash;
+	bool by_row;	   /* the parts are rows that any request may have, so an answer has to have exactly those */
+	bool splits_rows;  /* the parts are whole requests, but their askers tell rows apart: see struct
+			      inference_request */
+	bool unmerged;	   /* not put together with others */
+	bool alone;	   /* the same, at once, and however full the queue is: a second try, or an audit */
+	size_t level;	   /* 1 is the most urgent */
+	uint64_t delay_ns; /* when it has waited so long, it lets others pass; 0: never */
+
+	_Atomic(void *) execution; /* what its executor keeps for it; NULL: nothing */
+
+	/* The queue's. */
+	bool queued;
+	bool delayed;
+	atomic_bool started; /* for those who wait: it can no longer be taken back */
+
+	/* What came of it. */
+	enum status status;
+	struct error *error;   /* the owner's room for what went wrong; content undefined before that */
+	bool rows_inseparable; /* the model's outputs cannot be told apart by rows; the status may be good all the same
+				*/
+	bool withdrawn;	       /* taken back before it began */
+	bool ran;
+	bool first;	    /* of its batch: counts the execution */
+	int64_t batch_rows; /* of the batch that it ran in */
+	uint64_t queued_ns;
+	uint64_t started_ns;
+	uint64_t finished_ns;
+	struct run_times times; /* but for the queue's */
+};
+
+/* Where inputs are copied into one block, each begins at a multiple of this. */
+#define JOB_DATA_ALIGNMENT ((size_t)64)
+
+static inline size_t
+job_aligned(size_t length)
+{
+	return (length + JOB_DATA_ALIGNMENT - 1) & ~(JOB_DATA_ALIGNMENT - 1);
+}
+
+#endif
