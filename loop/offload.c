@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define OLDEST_EACH 8
+#define SHORT ((size_t)1 << 20) /* of JSON, some 5 ms */
 
 struct offload {
 	pthread_mutex_t lock;
@@ -25,7 +26,7 @@ unlink_next(struct offload *offload)
 	struct offload_work **place = &offload->first;
 	struct offload_work *work;
 
-	if (++offload->taken % OLDEST_EACH == 0) {
+	if (*place != NULL && ++offload->taken % OLDEST_EACH == 0) {
 		for (struct offload_work **at = &offload->first; *at != NULL; at = &(*at)->next) {
 			if ((*at)->number < (*place)->number) {
 				place = at;
@@ -39,16 +40,29 @@ unlink_next(struct offload *offload)
 	return work;
 }
 
+/* The smallest, if it is short. */
 static struct offload_work *
-take(struct offload *offload)
+unlink_short(struct offload *offload)
+{
+	struct offload_work *work = offload->first;
+
+	if (work == NULL || work->size > SHORT) {
+		return NULL;
+	}
+	offload->first = work->next;
+	return work;
+}
+
+/* NULL: it is over. */
+static struct offload_work *
+take(struct offload *offload, struct offload_work *(*unlink)(struct offload *offload))
 {
 	struct offload_work *work;
 
 	(void)pthread_mutex_lock(&offload->lock);
-	while (offload->first == NULL && !offload->ending) {
+	while ((work = unlink(offload)) == NULL && !offload->ending) {
 		(void)pthread_cond_wait(&offload->wanted, &offload->lock);
 	}
-	work = unlink_next(offload);
 	(void)pthread_mutex_unlock(&offload->lock);
 	return work;
 }
@@ -61,30 +75,42 @@ deliver(struct loop_mail *mail)
 	work->done(work);
 }
 
-static void *
-run(void *argument)
+static void
+run_all(struct offload *offload, struct offload_work *(*unlink)(struct offload *offload))
 {
-	struct offload *offload = argument;
 	struct offload_work *work;
 
-	while ((work = take(offload)) != NULL) {
+	while ((work = take(offload, unlink)) != NULL) {
 		work->run(work);
 		work->mail.deliver = deliver;
 		loop_post(work->loop, &work->mail);
 	}
+}
+
+static void *
+run(void *argument)
+{
+	run_all(argument, unlink_next);
+	return NULL;
+}
+
+static void *
+run_short(void *argument)
+{
+	run_all(argument, unlink_short);
 	return NULL;
 }
 
 struct offload *
 offload_new(size_t threads)
 {
-	struct offload *offload = memory_new(sizeof(*offload) + threads * sizeof(*offload->threads));
+	struct offload *offload = memory_new(sizeof(*offload) + (threads + 1) * sizeof(*offload->threads));
 
 	(void)pthread_mutex_init(&offload->lock, NULL);
 	(void)pthread_cond_init(&offload->wanted, NULL);
-	offload->count = threads;
-	for (size_t i = 0; i < threads; i++) {
-		offload->threads[i] = thread_start("worker", run, offload);
+	offload->count = threads + 1;
+	for (size_t i = 0; i < offload->count; i++) {
+		offload->threads[i] = thread_start("worker", i == 0 ? run_short : run, offload);
 	}
 	return offload;
 }
@@ -116,6 +142,6 @@ offload_post(struct offload *offload, struct offload_work *work)
 	}
 	work->next = *place;
 	*place = work;
-	(void)pthread_cond_signal(&offload->wanted);
+	(void)pthread_cond_broadcast(&offload->wanted); /* not everybody takes everything */
 	(void)pthread_mutex_unlock(&offload->lock);
 }

@@ -1,7 +1,7 @@
 /*
  * Threads for what would keep a loop from its other connections for too long. What is smallest goes first, so that a
  * client who sends much does not make those wait who send little; each eighth time the oldest does, so that nobody
- * waits for ever.
+ * waits for ever. One thread takes nothing that is long, as a thread cannot be called back from that.
  *
  * A piece of work belongs to one loop: it is posted there, and its end is mail to that loop.
  */
@@ -24,6 +24,7 @@ struct offload_work {
 	void (*done)(struct offload_work *work); /* on the loop's, after that */
 };
 
+/* So many threads, and one for short pieces. */
 struct offload *offload_new(size_t threads);
 
 /* Finishes what has been posted. Before the loops are freed, and after nobody posts any more. */

@@ -3,6 +3,9 @@
 #include "base/unit_test.h"
 
 #include <pthread.h>
+#include <semaphore.h>
+
+#define LONG ((size_t)2 << 20) /* one thread of two takes no such pieces */
 
 struct piece {
 	struct offload_work work; /* first */
@@ -46,7 +49,7 @@ done(struct offload_work *work)
 static void
 test_small_ones_first(void **state)
 {
-	static const size_t sizes[] = {1, 500, 100, 400, 100, 7};
+	static const size_t sizes[] = {LONG + 1, LONG + 500, LONG + 100, LONG + 400, LONG + 100, LONG + 7};
 	struct piece pieces[sizeof(sizes) / sizeof(*sizes)];
 	struct error error;
 	struct test test = {.loop = loop_new(&error),
@@ -70,6 +73,52 @@ test_small_ones_first(void **state)
 	}
 	offload_free(test.offload);
 	loop_free(test.loop);
+}
+
+static sem_t short_ran;
+
+static void
+run_long(struct offload_work *work)
+{
+	(void)work;
+	while (sem_wait(&short_ran) != 0) {
+	}
+}
+
+static void
+run_short(struct offload_work *work)
+{
+	(void)work;
+	(void)sem_post(&short_ran);
+}
+
+/* Were they to wait for it, this would not end. */
+static void
+test_short_ones_do_not_wait_for_a_long_one(void **state)
+{
+	struct error error;
+	struct test test = {.loop = loop_new(&error), .wanted = 3, .home = pthread_self()};
+	struct piece pieces[3];
+
+	(void)state;
+	(void)sem_init(&short_ran, 0, 0);
+	test.offload = offload_new(1);
+	for (size_t i = 0; i < 3; i++) {
+		pieces[i] = (struct piece){.work = {.loop = test.loop,
+						    .size = i < 2 ? LONG : 1,
+						    .run = i < 2 ? run_long : run_short,
+						    .done = done},
+					   .test = &test};
+	}
+	offload_post(test.offload, &pieces[0].work);
+	offload_post(test.offload, &pieces[1].work);
+	offload_post(test.offload, &pieces[2].work);
+	(void)sem_post(&short_ran); /* for the other long one */
+	loop_run(test.loop);
+	assert_int_equal(test.done, 3);
+	offload_free(test.offload);
+	loop_free(test.loop);
+	(void)sem_destroy(&short_ran);
 }
 
 /* What was posted before the end is done all the same. */
@@ -98,6 +147,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_small_ones_first),
+		cmocka_unit_test(test_short_ones_do_not_wait_for_a_long_one),
 		cmocka_unit_test(test_ending),
 	};
 
