@@ -8,16 +8,22 @@
 
 #include <stdlib.h>
 
-/* Another server purged this. That the store has lost the word of it says nothing of what is in the store now. */
+#define HEARD_AFTER_MS 10000 /* of a purge, at most: stores that do not tell are asked every five seconds */
+
+/*
+ * Another server purged this. Its clock may be wrong, and ours: a time that is yet to come, or long past, is taken for
+ * now, before which nothing is purged that is made after it is heard of. That the store has lost the word of it says
+ * nothing of what is in the store now.
+ */
 static void
 on_purged_elsewhere(void *listener, struct bytes model, struct bytes version, uint64_t at_ms)
 {
 	struct engine_lane *lane = listener;
-
 	uint64_t now_ms = clock_wall_ms();
+	bool doubtful = at_ms > now_ms || at_ms + HEARD_AFTER_MS < now_ms;
 
-	if (at_ms != 0) { /* by a clock that may be wrong, but nothing is purged that is made after it is heard of */
-		purge_marks_add(&lane->engine->cache->purges, model, version, at_ms < now_ms ? at_ms : now_ms);
+	if (at_ms != 0) {
+		purge_marks_add(&lane->engine->cache->purges, model, version, doubtful ? now_ms : at_ms);
 	}
 }
 

@@ -3,7 +3,7 @@
 #include <math.h>
 
 #define JITTER 0.1
-#define AHEAD_MAX_MS 5000 /* by so much clocks may be apart */
+#define AHEAD_MAX_MS 1000 /* by so much clocks may be apart */
 
 static uint64_t
 age_ms(const struct freshness_entry *entry, uint64_t now_ms)

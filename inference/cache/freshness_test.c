@@ -92,9 +92,9 @@ test_clocks_apart(void **state)
 	bool on_error;
 
 	(void)state;
-	assert_int_equal(freshness_judge(&policy, &no_wish, &entry, 95000, 0.5, &on_error), FRESHNESS_USE);
-	assert_int_equal(freshness_judge(&policy, &no_wish, &entry, 94999, 0.5, &on_error), FRESHNESS_TOO_OLD);
-	assert_false(freshness_is_fresh(&entry, 94999));
+	assert_int_equal(freshness_judge(&policy, &no_wish, &entry, 99000, 0.5, &on_error), FRESHNESS_USE);
+	assert_int_equal(freshness_judge(&policy, &no_wish, &entry, 98999, 0.5, &on_error), FRESHNESS_TOO_OLD);
+	assert_false(freshness_is_fresh(&entry, 98999));
 	assert_int_equal(freshness_judge(&policy, &no_wish, &endless, 1000, 0.5, &on_error), FRESHNESS_USE);
 	assert_int_equal(freshness_judge(&policy, &wish, &endless, 1000, 0.5, &on_error), FRESHNESS_TOO_OLD);
 }

@@ -3,7 +3,9 @@
  * Redis starts again from an older dump, or a replica that lagged becomes the primary. An entry carries its date, and
  * one that is not newer than a purge of its model is not used, whoever still has it.
  *
- * Dates are those of the servers that made the entries, so clocks that are apart move the line by as much.
+ * Dates are those of the servers that made the entries, so clocks that are apart move the line by as much, as far as
+ * that is not seen: an entry dated ahead counts as purged, and a purge that was heard of much later than it was made
+ * counts from then on.
  */
 #ifndef HIPPOCAMP_INFERENCE_CACHE_PURGE_MARKS_H
 #define HIPPOCAMP_INFERENCE_CACHE_PURGE_MARKS_H
