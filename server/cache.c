@@ -81,7 +81,7 @@ handle_cache(struct exchange *exchange)
 	struct totals totals = {0};
 	char description[512];
 
-	if (!(exchange->port->route == http_route ? access_cache_admin(exchange) : access_cache_view(exchange))) {
+	if (!(exchange->port->is_metrics ? access_cache_view(exchange) : access_cache_admin(exchange))) {
 		return;
 	}
 	if (cache == NULL) {

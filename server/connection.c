@@ -35,58 +35,6 @@ static void advance(struct connection *connection);
 
 /* --- Life --- */
 
-bool
-exchange_is_left(const struct exchange *exchange)
-{
-	return exchange->connection->peer_done;
-}
-
-bool
-exchange_charge(struct exchange *exchange, size_t bytes)
-{
-	if (!budget_take(server_budget(exchange->lane->server), bytes)) {
-		return false;
-	}
-	exchange->charged += bytes;
-	return true;
-}
-
-void
-exchange_discharge(struct exchange *exchange, size_t bytes)
-{
-	if (bytes > 0) {
-		budget_give(server_budget(exchange->lane->server), bytes);
-		exchange->charged -= bytes;
-	}
-}
-
-static void
-on_work_run(struct offload_work *work)
-{
-	struct exchange *exchange = (struct exchange *)((char *)work - offsetof(struct exchange, work));
-
-	exchange->work_run(exchange);
-}
-
-static void
-on_work_done(struct offload_work *work)
-{
-	struct exchange *exchange = (struct exchange *)((char *)work - offsetof(struct exchange, work));
-
-	exchange->work_done(exchange);
-}
-
-void
-exchange_work(struct exchange *exchange, size_t size, void (*run)(struct exchange *exchange),
-	      void (*done)(struct exchange *exchange))
-{
-	exchange->work_run = run;
-	exchange->work_done = done;
-	exchange->work = (struct offload_work){
-		.loop = exchange->lane->loop, .size = size, .run = on_work_run, .done = on_work_done};
-	offload_post(server_offload(exchange->lane->server), &exchange->work);
-}
-
 static void
 close_connection(struct connection *connection)
 {
@@ -183,11 +131,11 @@ start_lingering(struct connection *connection)
 static bool
 after_reply(struct connection *connection)
 {
-	if (connection->linger_after && !connection->peer_done && !connection->lane->stopping) {
+	if (connection->linger_after && !connection->exchange.is_left && !connection->lane->stopping) {
 		start_lingering(connection);
 		return true;
 	}
-	if (connection->close_after || connection->peer_done) {
+	if (connection->close_after || connection->exchange.is_left) {
 		/* A peer that has sent requests and then closed its side still gets the answers to all of them. */
 		if (connection->close_after || connection->in_length == message_length(connection)) {
 			close_connection(connection);
@@ -198,9 +146,11 @@ after_reply(struct connection *connection)
 	return true;
 }
 
-void
-connection_reply(struct connection *connection)
+static void
+connection_reply(struct exchange *exchange)
 {
+	struct connection *connection = exchange->connection;
+
 	connection->state = WRITING;
 	connection->active_tick = connection->lane->ticks; /* the peer was not silent while the handler worked */
 	connection->phase_tick = connection->lane->ticks;
@@ -264,7 +214,7 @@ too_large(struct connection *connection, uint64_t length)
 	const struct exchange *exchange = &connection->exchange;
 	uint64_t json = exchange->takes_tensors ? inference_header_length(&exchange->head) : 0;
 	uint64_t limited = json == 0 || json > length ? length : json;
-	size_t budget = server_budget(connection->lane->server)->limit;
+	size_t budget = connection->lane->budget->limit;
 	char text[256];
 
 	if (limited > exchange->body_limit && exchange->body_limit < exchange->options->max_input_bytes) {
@@ -307,7 +257,7 @@ refuse_body(struct connection *connection, enum body_outcome outcome)
 	(void)snprintf(text, sizeof(text),
 		       "the request bodies in flight have used up the %zu bytes that they may take together: try again "
 		       "later. Use --http-max-inflight-bytes to increase the limit.",
-		       server_budget(connection->lane->server)->limit);
+		       connection->lane->budget->limit);
 	refuse(connection, 503, text);
 }
 
@@ -516,7 +466,7 @@ advance(struct connection *connection)
 	connection->in_progress = false;
 	if (connection->state == READING_HEAD || connection->state == READING_BODY ||
 	    connection->state == READING_CHUNKS) {
-		if (connection->peer_done) {
+		if (connection->exchange.is_left) {
 			close_connection(connection);
 			return;
 		}
@@ -561,7 +511,7 @@ peer_gone(struct connection *connection)
 {
 	struct exchange *exchange = &connection->exchange;
 
-	connection->peer_done = true;
+	connection->exchange.is_left = true;
 	loop_watch_set(connection->watch, 0);
 	if (connection->state != HANDLING) {
 		advance(connection);
@@ -646,7 +596,8 @@ connection_new(struct server_lane *lane, int fd, const struct server_port *port)
 	connection->exchange.connection = connection;
 	connection->exchange.lane = lane;
 	connection->exchange.port = port;
-	connection->exchange.options = server_options(lane->server);
+	connection->exchange.options = lane->options;
+	connection->exchange.send = connection_reply;
 	arena_init(&connection->exchange.arena, ARENA_MAX);
 	connection->exchange.text_max = TEXT_MAX;
 	buf_init(&connection->exchange.text, TEXT_MAX);
@@ -674,7 +625,7 @@ phase_bytes(const struct connection *connection)
 static bool
 holds_scarce_memory(const struct connection *connection, unsigned phase)
 {
-	const struct budget *budget = server_budget(connection->lane->server);
+	const struct budget *budget = connection->lane->budget;
 
 	return connection->exchange.charged > 0 &&
 	       atomic_load_explicit(&budget->used, memory_order_relaxed) > budget->limit / 2 &&

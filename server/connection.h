@@ -13,9 +13,6 @@
 /* Takes over the descriptor; `port` outlives the connection. */
 void connection_new(struct server_lane *lane, int fd, const struct server_port *port);
 
-/* The reply of the connection's exchange is filled: write it, now or after the handler that we are in. */
-void connection_reply(struct connection *connection);
-
 /* Once a second: ends a connection whose peer is silent for too long, or too slow. */
 void connection_sweep(struct connection *connection);
 

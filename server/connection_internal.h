@@ -27,7 +27,6 @@ struct connection {
 	bool in_progress; /* inside `advance`: a reply is written there */
 	bool close_after;
 	bool linger_after;
-	bool peer_done;	      /* the peer will send no more */
 	unsigned active_tick; /* of the last byte in or out */
 	unsigned phase_tick;  /* when what the peer is to bring to its end began: a head, a body, taking a reply */
 

@@ -16,7 +16,8 @@
 
 struct test {
 	struct server_options options;
-	struct server *server;
+	struct budget budget;
+	struct offload *offload;
 	struct server_port port;
 	struct server_lane lane;
 	int client;
@@ -83,9 +84,11 @@ setup(void **state)
 	test = calloc(1, sizeof(*test));
 	test->admits = true;
 	test->options = (struct server_options){.max_input_bytes = 50000, .max_inflight_bytes = BUDGET};
-	test->server = server_new(&test->options, 1, &error);
+	budget_init(&test->budget, BUDGET);
+	test->offload = offload_new(1);
 	test->port = (struct server_port){.route = route, .address = "localhost"};
-	test->lane = (struct server_lane){.server = test->server, .loop = loop_new(&error)};
+	test->lane = (struct server_lane){
+		.options = &test->options, .budget = &test->budget, .offload = test->offload, .loop = loop_new(&error)};
 	TAILQ_INIT(&test->lane.connections);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
 	test->client = ends[1];
@@ -182,9 +185,9 @@ teardown(void **state)
 		pass(1000);
 	}
 	assert_null(connection());
-	assert_int_equal(server_budget(test->server)->used, 0);
+	assert_int_equal(test->budget.used, 0);
 	loop_free(test->lane.loop);
-	server_free(test->server);
+	offload_free(test->offload);
 	free(test);
 	return 0;
 }
@@ -209,11 +212,11 @@ test_large_body(void **state)
 	(void)state;
 	say(HEAD("Content-Length: 40000\r\n"));
 	send_all(body, 20000);
-	assert_int_equal(server_budget(test->server)->used, 20000);
+	assert_int_equal(test->budget.used, 20000);
 	send_all(body, 20000);
 	turn();
 	assert_int_equal(test->body, sizeof(body));
-	assert_int_equal(server_budget(test->server)->used, 0);
+	assert_int_equal(test->budget.used, 0);
 	say(HEAD("Transfer-Encoding: chunked\r\n") "7530\r\n");
 	send_all(body, 0x7530);
 	say("\r\n0\r\n\r\n");
@@ -229,7 +232,7 @@ test_not_worth_reading(void **state)
 	assert_heard("404");
 	assert_int_equal(test->handled, 0);
 	send_all("more of it", 10); /* thrown away */
-	assert_int_equal(server_budget(test->server)->used, 0);
+	assert_int_equal(test->budget.used, 0);
 }
 
 static void
@@ -254,12 +257,12 @@ test_over_budget(void **state)
 	static uint8_t body[30000];
 
 	(void)state;
-	assert_true(budget_take(server_budget(test->server), 290000));
+	assert_true(budget_take(&test->budget, 290000));
 	say(HEAD("Content-Length: 30000\r\n"));
 	send_all(body, sizeof(body));
 	assert_heard("503");
-	budget_give(server_budget(test->server), 290000);
-	assert_int_equal(server_budget(test->server)->used, 0);
+	budget_give(&test->budget, 290000);
+	assert_int_equal(test->budget.used, 0);
 }
 
 static void

@@ -27,6 +27,7 @@ enum cache_admin { CACHE_ADMIN_CLOSED, CACHE_ADMIN_LOOPBACK, CACHE_ADMIN_OPEN };
 /* What all connections of a listening port have in common. */
 struct server_port {
 	exchange_router route;
+	bool is_metrics;     /* GET /v2/cache is a page of figures there */
 	const char *address; /* as configured */
 	enum cache_admin cache_admin;
 };
@@ -34,6 +35,9 @@ struct server_port {
 /* A loop's part of the server. */
 struct server_lane {
 	struct server *server;
+	const struct server_options *options;
+	struct budget *budget; /* of request bodies in flight */
+	struct offload *offload;
 	struct loop *loop;
 	size_t index;
 	struct engine_lane *engine;
@@ -50,10 +54,6 @@ struct server_lane {
 	void (*drained)(void *argument); /* and nothing is under way */
 	void *drained_argument;
 };
-
-const struct server_options *server_options(const struct server *server);
-struct budget *server_budget(struct server *server); /* of request bodies in flight */
-struct offload *server_offload(struct server *server);
 
 struct exchange {
 	struct connection *connection;
@@ -87,8 +87,10 @@ struct exchange {
 	/* Called once while the handler works, if the peer closes the connection; a reply may still be made. */
 	void (*gone)(struct exchange *exchange);
 	void *gone_state;
+	bool is_left; /* the client sends no more, so that perhaps nobody waits for the answer */
 
-	/* The reply. */
+	/* The reply, and what to call once it is filled: it is written then, or after the handler that we are in. */
+	void (*send)(struct exchange *exchange);
 	int status;
 	const char *content_type;
 	struct bytes extra_headers; /* whole lines */
@@ -99,9 +101,6 @@ struct exchange {
 
 void http_route(struct exchange *exchange);
 void metrics_route(struct exchange *exchange);
-
-/* Has the client closed the connection, so that nobody waits for the answer? */
-bool exchange_is_left(const struct exchange *exchange);
 
 /* Counts bytes that the request takes until it is answered against the budget; false where that is used up. */
 bool exchange_charge(struct exchange *exchange, size_t bytes);

@@ -687,7 +687,7 @@ infer(struct exchange *exchange)
 	} else {
 		exchange->gone = on_gone;
 		exchange->gone_state = inference;
-		if (exchange_is_left(exchange)) { /* while another thread read its request */
+		if (exchange->is_left) { /* while another thread read its request */
 			on_gone(exchange);
 		}
 	}

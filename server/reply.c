@@ -48,7 +48,7 @@ send_text(struct exchange *exchange)
 		exchange->pieces = piece;
 		exchange->piece_count = 1;
 	}
-	connection_reply(exchange->connection);
+	exchange->send(exchange);
 }
 
 void
@@ -98,7 +98,7 @@ void
 reply_bare(struct exchange *exchange, bool good, const char *content_type)
 {
 	reply(exchange, good ? 200 : 400, content_type);
-	connection_reply(exchange->connection);
+	exchange->send(exchange);
 }
 
 /* An Allow field (RFC 9110 section 10.2.1). */
@@ -133,7 +133,7 @@ reply_options(struct exchange *exchange)
 {
 	reply(exchange, 200, "text/plain");
 	exchange->extra_headers = allow_field(exchange);
-	connection_reply(exchange->connection);
+	exchange->send(exchange);
 }
 
 void
@@ -151,5 +151,5 @@ reply_pieces(struct exchange *exchange, const char *content_type, struct bytes e
 	exchange->pieces = pieces;
 	exchange->piece_count = count;
 	exchange->held = held;
-	connection_reply(exchange->connection);
+	exchange->send(exchange);
 }

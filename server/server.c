@@ -27,28 +27,10 @@ struct server {
 	struct offload *offload;
 };
 
-struct budget *
-server_budget(struct server *server)
-{
-	return &server->bodies;
-}
-
-const struct server_options *
-server_options(const struct server *server)
-{
-	return server->options;
-}
-
 static enum status
 not_started(struct error *error, const char *service)
 {
 	return error_prefix(error, "failed to start %s service: %s - ", service, status_text(error->status));
-}
-
-struct offload *
-server_offload(struct server *server)
-{
-	return server->offload;
 }
 
 static enum cache_admin
@@ -104,6 +86,7 @@ open_metrics(struct server *server, struct error *error)
 	}
 	server->metrics_listens = true;
 	server->metrics = (struct server_port){.route = metrics_route,
+					       .is_metrics = true,
 					       .address = options->metrics_address,
 					       .cache_admin = cache_admin_of(options, server->metrics_listener)};
 	return STATUS_OK;
@@ -308,6 +291,9 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 	struct server_lane *lane = memory_new(sizeof(*lane));
 
 	lane->server = server;
+	lane->options = server->options;
+	lane->budget = &server->bodies;
+	lane->offload = server->offload;
 	lane->loop = loop;
 	lane->index = index;
 	TAILQ_INIT(&lane->connections);

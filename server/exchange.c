@@ -1,0 +1,47 @@
+#include "server/exchange.h"
+
+bool
+exchange_charge(struct exchange *exchange, size_t bytes)
+{
+	if (!budget_take(exchange->lane->budget, bytes)) {
+		return false;
+	}
+	exchange->charged += bytes;
+	return true;
+}
+
+void
+exchange_discharge(struct exchange *exchange, size_t bytes)
+{
+	if (bytes > 0) {
+		budget_give(exchange->lane->budget, bytes);
+		exchange->charged -= bytes;
+	}
+}
+
+static void
+on_work_run(struct offload_work *work)
+{
+	struct exchange *exchange = (struct exchange *)((char *)work - offsetof(struct exchange, work));
+
+	exchange->work_run(exchange);
+}
+
+static void
+on_work_done(struct offload_work *work)
+{
+	struct exchange *exchange = (struct exchange *)((char *)work - offsetof(struct exchange, work));
+
+	exchange->work_done(exchange);
+}
+
+void
+exchange_work(struct exchange *exchange, size_t size, void (*run)(struct exchange *exchange),
+	      void (*done)(struct exchange *exchange))
+{
+	exchange->work_run = run;
+	exchange->work_done = done;
+	exchange->work = (struct offload_work){
+		.loop = exchange->lane->loop, .size = size, .run = on_work_run, .done = on_work_done};
+	offload_post(exchange->lane->offload, &exchange->work);
+}
