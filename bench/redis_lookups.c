@@ -275,7 +275,7 @@ run(struct bench *bench, struct cache *store)
 	if (bench->loop == NULL) {
 		die(error.text);
 	}
-	cache_host_init(&host, bench->loop);
+	cache_host_init(&host, bench->loop, NULL);
 	bench->lane = ops->attach(store, &host);
 	if (bench->lane == NULL) {
 		die("no memory");

@@ -141,6 +141,12 @@ struct cache_statistics {
 	uint64_t connections; /* open ones, for stores that have them */
 };
 
+/* What a lane has done elsewhere. Its owner embeds it. */
+struct cache_work {
+	void (*run)(struct cache_work *work);  /* on another thread */
+	void (*done)(struct cache_work *work); /* on the lane's, after that */
+};
+
 #define CACHE_READ 1U
 #define CACHE_WRITE 2U
 
@@ -164,6 +170,13 @@ struct cache_host {
 			void (*done)(void *argument, const struct sockaddr *address, socklen_t length,
 				     const char *failure),
 			void *argument);
+	/*
+	 * For what would keep the lane's thread from everything else for too long; `size`, in bytes, tells how long.
+	 * `done` is called exactly once, never before this returns; the lane is not detached before that. NULL
+	 * function: there is nobody, and the lane does it itself.
+	 */
+	void (*offload)(void *context, struct cache_work *work, size_t size);
+	void *offload_context;
 	void (*log)(enum log_level level, const char *text);
 	/*
 	 * Another server purged this (as in struct cache_purge) at `at_ms` by its clock, since 1970; or the store has

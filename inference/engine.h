@@ -13,13 +13,14 @@
 
 struct engine;
 struct engine_lane;
+struct offload;
 
 /* `cache` may be NULL (no caching); it outlives the engine. */
 struct engine *engine_new(struct response_cache *cache);
 void engine_free(struct engine *engine); /* after its lanes */
 
-/* `index` numbers the loops from 0. */
-struct engine_lane *engine_lane_new(struct engine *engine, struct loop *loop, size_t index);
+/* `index` numbers the loops from 0; the offload outlives the lane. */
+struct engine_lane *engine_lane_new(struct engine *engine, struct loop *loop, struct offload *offload, size_t index);
 
 /* From now on nothing waits for what other servers compute: the process is to end. */
 void engine_lane_hurry(struct engine_lane *lane);

@@ -51,7 +51,7 @@ engine_free(struct engine *engine)
 }
 
 struct engine_lane *
-engine_lane_new(struct engine *engine, struct loop *loop, size_t index)
+engine_lane_new(struct engine *engine, struct loop *loop, struct offload *offload, size_t index)
 {
 	struct engine_lane *lane = memory_new(sizeof(*lane));
 
@@ -65,7 +65,8 @@ engine_lane_new(struct engine *engine, struct loop *loop, size_t index)
 	lane->wait_timer = loop_timer_new(loop, lane_on_wait, lane);
 	random_bytes(&lane->random, sizeof(lane->random));
 	lane->random |= 1;
-	cache_host_init(&lane->host, loop);
+	lane->host_offload = (struct cache_host_offload){.offload = offload, .loop = loop};
+	cache_host_init(&lane->host, loop, &lane->host_offload);
 	lane->host.purged = on_purged_elsewhere;
 	lane->host.listener = lane;
 	lane->host.endless = engine->cache != NULL && engine->cache->settings.policy.ttl_s == 0;

@@ -297,7 +297,7 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 	lane->loop = loop;
 	lane->index = index;
 	TAILQ_INIT(&lane->connections);
-	lane->engine = engine_lane_new(server->options->engine, loop, index);
+	lane->engine = engine_lane_new(server->options->engine, loop, server->offload, index);
 	lane->http_watch = watch_listener(lane, server->http_listeners[index], on_http);
 	if (index == 0) {
 		lane->metrics_watch = watch_listener(lane, server->metrics_listener, on_metrics);

@@ -10,6 +10,7 @@ struct storing {
 	struct redis_command command; /* first */
 	struct cache_insert *insert;
 	struct blob *value; /* as it is stored */
+	struct cache_work work;
 };
 
 static void
@@ -58,16 +59,11 @@ write_set(struct redis_command *command, struct buf *text)
 }
 
 static bool
-send_value(struct storing *storing)
+send_packed(struct storing *storing)
 {
 	struct cache_lane *lane = storing->command.lane;
 	const struct cache_key *key = storing->insert->key;
 
-	storing->command.slot = lane_slot(lane, key);
-	if (topology_node(lane, storing->command.slot, true) == NULL) {
-		return false; /* before the work of packing */
-	}
-	storing->value = packing_pack(lane->packing, key->scope, storing->insert->value);
 	if (lane->insert_bytes + storing->value->length > (uint64_t)lane->cache->settings->write_behind_bytes) {
 		return false;
 	}
@@ -79,6 +75,80 @@ send_value(struct storing *storing)
 	lane_note_size(lane, key, storing->value->length);
 	return true;
 }
+
+/* --- Packing, which for a long value is done on another thread --- */
+
+static void
+drop(struct storing *storing)
+{
+	counter_add(&storing->command.lane->cache->dropped, 1);
+	free_storing(storing);
+}
+
+static struct storing *
+storing_of(struct cache_work *work)
+{
+	return (struct storing *)((char *)work - offsetof(struct storing, work));
+}
+
+static void
+pack_apart(struct cache_work *work)
+{
+	struct storing *storing = storing_of(work);
+	struct blob *value = storing->insert->value;
+	struct packing_lane *lane = packing_lane_new(storing->command.lane->cache->packing);
+
+	storing->value = lane == NULL ? blob_ref(value) : packing_pack(lane, storing->insert->key->scope, value);
+	packing_lane_free(lane);
+}
+
+static void
+on_packed(struct cache_work *work)
+{
+	struct storing *storing = storing_of(work);
+	struct cache_insert *insert = storing->insert;
+
+	storing->command.lane->insert_bytes -= insert->value->length;
+	if (!send_packed(storing)) {
+		drop(storing);
+		insert->done(insert);
+	}
+}
+
+/* What is to be packed counts as on its way. */
+static bool
+pack_elsewhere(struct storing *storing)
+{
+	struct cache_lane *lane = storing->command.lane;
+	size_t length = storing->insert->value->length;
+
+	if (lane->insert_bytes + length > (uint64_t)lane->cache->settings->write_behind_bytes) {
+		return false;
+	}
+	lane->insert_bytes += length;
+	storing->work = (struct cache_work){.run = pack_apart, .done = on_packed};
+	lane->host->offload(lane->host->offload_context, &storing->work, length);
+	return true;
+}
+
+static bool
+send_value(struct storing *storing)
+{
+	struct cache_lane *lane = storing->command.lane;
+	struct blob *value = storing->insert->value;
+
+	storing->command.slot = lane_slot(lane, storing->insert->key);
+	if (topology_node(lane, storing->command.slot, true) == NULL) {
+		return false; /* before the work of packing */
+	}
+	if (lane->host->offload != NULL && packing_packs_long(lane->cache->packing, value->length)) {
+		return pack_elsewhere(storing);
+	}
+	storing->value = packing_pack(lane->packing, storing->insert->key->scope, value);
+	return send_packed(storing);
+}
+
+/* --- Whether values are taken --- */
 
 static void
 on_tried(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
@@ -141,8 +211,9 @@ redis_insert(struct cache_lane *lane, struct cache_insert *insert)
 		if (send_value(storing)) {
 			return false;
 		}
-		free_storing(storing);
+		drop(storing);
+	} else {
+		counter_add(&lane->cache->dropped, 1);
 	}
-	counter_add(&lane->cache->dropped, 1);
 	return true;
 }

@@ -70,13 +70,76 @@ fail(struct cache_lane *lane, struct cache_lookup *lookup, size_t count)
 	counter_add(&lane->cache->failures, count);
 }
 
+/* A value that is unpacked on another thread; its look-up is not answered before that. */
+struct unpacking {
+	struct cache_work work; /* first */
+	struct cache_lane *lane;
+	struct cache_lookup *lookup;
+	size_t index;
+	struct blob *packed;
+	struct blob *plain; /* NULL: it failed */
+};
+
+static void
+note_value(struct cache_lookup *lookup, size_t index, const struct blob *packed, struct blob *plain)
+{
+	lookup->values[index] = plain;
+	if (plain == NULL) {
+		lookup->corrupt = lookup->corrupt || packing_is_damaged(blob_bytes(packed));
+	}
+}
+
+static void
+unpack_apart(struct cache_work *work)
+{
+	struct unpacking *unpacking = (struct unpacking *)work;
+	struct packing_lane *lane = packing_lane_new(unpacking->lane->cache->packing);
+
+	unpacking->plain = lane == NULL ? NULL : packing_unpack(lane, blob_ref(unpacking->packed));
+	packing_lane_free(lane);
+}
+
+static void
+on_unpacked(struct cache_work *work)
+{
+	struct unpacking *unpacking = (struct unpacking *)work;
+	struct cache_lookup *lookup = unpacking->lookup;
+
+	note_value(lookup, unpacking->index, unpacking->packed, unpacking->plain);
+	counter_add(&unpacking->lane->cache->hits, unpacking->plain != NULL && !lookup->uncounted);
+	blob_unref(unpacking->packed);
+	free(unpacking);
+	if (--lookup->unanswered == 0) {
+		lookup->done(lookup);
+	}
+}
+
+/* False without memory. */
+static bool
+unpack_elsewhere(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, struct blob *packed)
+{
+	struct unpacking *unpacking = malloc(sizeof(*unpacking));
+
+	if (unpacking == NULL) {
+		return false;
+	}
+	*unpacking = (struct unpacking){.work = {.run = unpack_apart, .done = on_unpacked},
+					.lane = lane,
+					.lookup = lookup,
+					.index = index,
+					.packed = blob_ref(packed)};
+	lookup->unanswered++;
+	lane->host->offload(lane->host->offload_context, &unpacking->work, packed->length);
+	return true;
+}
+
 static void
 take_value(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, const struct redis_reply *reply)
 {
 	lane_note_size(lane, &lookup->keys[index], reply->base.len);
-	lookup->values[index] = packing_unpack(lane->packing, blob_ref(reply->blob));
-	if (lookup->values[index] == NULL) {
-		lookup->corrupt = lookup->corrupt || packing_is_damaged(blob_bytes(reply->blob));
+	if (lane->host->offload == NULL || !packing_unpacks_long(blob_bytes(reply->blob)) ||
+	    !unpack_elsewhere(lane, lookup, index, reply->blob)) {
+		note_value(lookup, index, reply->blob, packing_unpack(lane->packing, blob_ref(reply->blob)));
 	}
 }
 
@@ -85,37 +148,48 @@ take_value(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, c
  * puts an error in the place of a key whose server is away, which is that key's failure.
  */
 static bool
+is_answer(const valkeyReply *reply)
+{
+	return redis_reply_is_text(reply) || reply->type == VALKEY_REPLY_ERROR || reply->type == VALKEY_REPLY_NIL;
+}
+
+static void
 take_one(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, const valkeyReply *reply)
 {
 	if (redis_reply_is_text(reply)) {
 		take_value(lane, lookup, index, (const struct redis_reply *)reply);
-		return true;
-	}
-	if (reply->type == VALKEY_REPLY_ERROR) {
+	} else if (reply->type == VALKEY_REPLY_ERROR) {
 		fail(lane, lookup, 1);
-		return true;
 	}
-	return reply->type == VALKEY_REPLY_NIL;
 }
 
+/* All or nothing: one part that is no answer makes the others doubtful. */
 static bool
 take_all(struct cache_lane *lane, const struct question *question, const struct redis_reply *reply)
 {
+	valkeyReply *const *parts = reply->base.element;
 	bool good = reply->base.type == VALKEY_REPLY_ARRAY && reply->base.elements == question->count;
 
 	for (size_t i = 0; i < question->count && good; i++) {
-		good = take_one(lane, question->lookup, question->first + i, reply->base.element[i]);
+		good = is_answer(parts[i]);
+	}
+	for (size_t i = 0; i < question->count && good; i++) {
+		take_one(lane, question->lookup, question->first + i, parts[i]);
 	}
 	return good;
 }
 
-static void
-drop_values(const struct question *question)
+static bool
+take_reply(struct cache_lane *lane, const struct question *question, const struct redis_reply *reply)
 {
-	for (size_t i = question->first; i < question->first + question->count; i++) {
-		blob_unref(question->lookup->values[i]);
-		question->lookup->values[i] = NULL;
+	if (question->count > 1) {
+		return take_all(lane, question, reply);
 	}
+	if (!is_answer(&reply->base)) {
+		return false;
+	}
+	take_one(lane, question->lookup, question->first, &reply->base);
+	return true;
 }
 
 static void
@@ -140,7 +214,6 @@ on_values(struct redis_command *command, const struct redis_reply *reply)
 	struct question *question = (struct question *)command;
 	struct cache_lookup *lookup = question->lookup;
 	struct cache_lane *lane = command->lane;
-	bool good = false;
 
 	lane->asked_bytes -= question->expected;
 	if (reply == NULL || reply->base.type == VALKEY_REPLY_ERROR) {
@@ -150,14 +223,9 @@ on_values(struct redis_command *command, const struct redis_reply *reply)
 			/* Perhaps it was more than one reply may be. */
 			lane_note_size(lane, &lookup->keys[question->first], VALUES_MAX + 1);
 		}
-	} else {
-		good = question->count == 1 ? take_one(lane, lookup, question->first, &reply->base)
-					    : take_all(lane, question, reply);
-		if (!good) {
-			drop_values(question);
-			fail(lane, lookup, question->count);
-			redis_distrust(lane);
-		}
+	} else if (!take_reply(lane, question, reply)) {
+		fail(lane, lookup, question->count);
+		redis_distrust(lane);
 	}
 	count_hits(question);
 	free(question);

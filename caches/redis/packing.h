@@ -72,6 +72,10 @@ struct blob *packing_pack(struct packing_lane *lane, struct bytes scope, struct 
  */
 struct blob *packing_unpack(struct packing_lane *lane, struct blob *value);
 
+/* Does it take more than a moment? Then it is to be done on another thread, with a lane for that alone. */
+bool packing_packs_long(const struct packing *packing, size_t length);
+bool packing_unpacks_long(struct bytes value);
+
 /* Makes the checksum of a packed value right; `length` is at least PACKING_HEADER_SIZE. */
 void packing_seal(uint8_t *packed, size_t length);
 

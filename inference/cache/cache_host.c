@@ -1,5 +1,9 @@
 #include "inference/cache/cache_host.h"
 
+#include "base/memory.h"
+
+#include <stdlib.h>
+
 _Static_assert(CACHE_READ == LOOP_READ && CACHE_WRITE == LOOP_WRITE, "events are passed on as they are");
 
 static void *
@@ -52,8 +56,41 @@ host_log(enum log_level level, const char *text)
 	log_at(level, "%s", text);
 }
 
+struct errand {
+	struct offload_work offloaded; /* first */
+	struct cache_work *work;
+};
+
+static void
+on_run(struct offload_work *offloaded)
+{
+	struct cache_work *work = ((struct errand *)offloaded)->work;
+
+	work->run(work);
+}
+
+static void
+on_done(struct offload_work *offloaded)
+{
+	struct cache_work *work = ((struct errand *)offloaded)->work;
+
+	free(offloaded);
+	work->done(work);
+}
+
+static void
+host_offload(void *context, struct cache_work *work, size_t size)
+{
+	const struct cache_host_offload *to = context;
+	struct errand *errand = memory_new(sizeof(*errand));
+
+	*errand = (struct errand){.offloaded = {.loop = to->loop, .size = size, .run = on_run, .done = on_done},
+				  .work = work};
+	offload_post(to->offload, &errand->offloaded);
+}
+
 void
-cache_host_init(struct cache_host *host, struct loop *loop)
+cache_host_init(struct cache_host *host, struct loop *loop, struct cache_host_offload *offload)
 {
 	*host = (struct cache_host){
 		.context = loop,
@@ -64,6 +101,8 @@ cache_host_init(struct cache_host *host, struct loop *loop)
 		.timer_set = host_timer_set,
 		.timer_free = host_timer_free,
 		.resolve = host_resolve,
+		.offload = offload == NULL ? NULL : host_offload,
+		.offload_context = offload,
 		.log = host_log,
 	};
 }

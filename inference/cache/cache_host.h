@@ -6,7 +6,15 @@
 
 #include "caches/cache.h"
 #include "loop/loop.h"
+#include "loop/offload.h"
 
-void cache_host_init(struct cache_host *host, struct loop *loop);
+/* Who works for the lane, and to which loop what was done comes back. All outlive the host. */
+struct cache_host_offload {
+	struct offload *offload;
+	struct loop *loop;
+};
+
+/* `offload` is NULL where there is none. */
+void cache_host_init(struct cache_host *host, struct loop *loop, struct cache_host_offload *offload);
 
 #endif

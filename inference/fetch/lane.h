@@ -6,6 +6,7 @@
 #define HIPPOCAMP_INFERENCE_FETCH_LANE_H
 
 #include "base/lateness.h"
+#include "inference/cache/cache_host.h"
 #include "inference/cache/response_cache.h"
 #include "inference/fetch/flight.h"
 #include "inference/fetch/renewals.h"
@@ -31,6 +32,7 @@ struct engine_lane {
 	struct cache_lane *store;
 	const struct executor_ops *ensembles; /* who runs their jobs */
 	struct cache_host host;
+	struct cache_host_offload host_offload;
 	struct keyed_hash *key_hash;  /* NULL: no secret is known yet */
 	struct keyed_hash *entry_mac; /* the same */
 	struct keyed_hash_key lookup_key;

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from support import decode, eventually, same
-from traffic import cache_status, is_hit, metric, put
+from traffic import cache_status, echo, is_hit, metric, put, wait_metric
 
 COUNT = 4096
 PLAIN = 4 * COUNT  # bytes
@@ -22,6 +22,19 @@ def identity(serve, repository):
     def start(redis, *options):
         server = serve(repository, *redis.cache("lookup_timeout=5000", *options), "--threads=1")
         eventually(lambda: ask(server, repetitive(0)), "hits")
+        return server
+
+    return start
+
+
+@pytest.fixture
+def caching_rows(serve, repository):
+    """As identity, of a model that answers rows of any length."""
+    echo(repository, "identity", rows=8, datatype="FP32", cached=True)
+
+    def start(redis, *options):
+        server = serve(repository, *redis.cache("lookup_timeout=5000", *options), "--threads=1")
+        wait_metric(server, "hippocamp_cache_connections", lambda count: count > 0)
         return server
 
     return start
@@ -68,6 +81,31 @@ def test_smaller(identity, redis_server, codec):
     assert codecs(server) == {codec}
     assert sum_of(server, "output_bytes_total") < sum_of(server, "input_bytes_total") / 2
     assert sum_of(server, "seconds_total") > 0
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_large_ones(caching_rows, redis_server, codec):
+    """They are packed and unpacked beside the loop: several of a batch, small ones between them, and damaged ones."""
+    redis = redis_server()
+    server = caching_rows(redis, f"compression={codec}")
+    large = np.float32(np.arange(300_000) % 1000)
+    rows = [large, large + 1, large + 2]
+
+    def ask_rows(*which):
+        array = np.stack([rows[i] for i in which])
+        reply = put(server, "identity", {"INPUT0": array}, binary_in=True, binary_out=True)
+        same(decode(reply)["OUTPUT0"], array)
+        return cache_status(reply)
+
+    assert ask_rows(0, 1, 2)["fwd"] == "miss"
+    keys = eventually(lambda: len(found := redis.entries("identity")) == 3 and found, "the entries in Redis")
+    assert all(redis.command("STRLEN", key) < large.nbytes / 4 for key in keys)
+    for which in ((0, 1, 2), (2,), (1, 0)):
+        assert "hit" in ask_rows(*which)
+    value = redis.command("GET", keys[0])
+    middle = len(value) // 2
+    redis.command("SET", keys[0], value[:middle] + bytes([value[middle] ^ 1]) + value[middle + 1 :])
+    assert ask_rows(0, 1, 2)["detail"] == "2 of 3 rows"
 
 
 def test_not_without_the_option(identity, redis_server):
