@@ -4,6 +4,7 @@
 #include "inference/cache/cache_host.h"
 #include "inference/engine_internal.h"
 #include "inference/ensemble_run.h"
+#include "inference/models/model_run.h"
 #include "inference/rows.h"
 
 #include <stdlib.h>
@@ -58,6 +59,7 @@ engine_lane_new(struct engine *engine, struct loop *loop, struct offload *offloa
 	lane->engine = engine;
 	lane->loop = loop;
 	lane->index = index;
+	lane->models = &model_executor_ops;
 	lane->ensembles = &ensemble_executor_ops;
 	TAILQ_INIT(&lane->looking);
 	lane->deadline_timer = loop_timer_new(loop, lane_on_deadline, lane);

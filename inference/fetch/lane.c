@@ -5,7 +5,6 @@
 #include "inference/fetch/account.h"
 #include "inference/fetch/fetch.h"
 #include "inference/cache/entry.h"
-#include "inference/models/model_run.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -35,7 +34,7 @@ lane_random(struct engine_lane *lane)
 const struct executor_ops *
 lane_executor(const struct engine_lane *lane, const struct model *model)
 {
-	return model->ensemble != NULL ? lane->ensembles : &model_executor_ops;
+	return model->ensemble != NULL ? lane->ensembles : lane->models;
 }
 
 double

@@ -30,7 +30,8 @@ struct engine_lane {
 	size_t index;
 	struct response_cache *cache; /* NULL: none */
 	struct cache_lane *store;
-	const struct executor_ops *ensembles; /* who runs their jobs */
+	const struct executor_ops *models; /* who runs their jobs */
+	const struct executor_ops *ensembles;
 	struct cache_host host;
 	struct cache_host_offload host_offload;
 	struct keyed_hash *key_hash;  /* NULL: no secret is known yet */
