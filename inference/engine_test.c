@@ -341,9 +341,8 @@ setup(void **state)
 	memset(&store, 0, sizeof(store));
 	memset(&executor, 0, sizeof(executor));
 	this.loop = loop_new(&error);
-	this.cache = (struct response_cache){.ops = &store_ops,
-					     .settings = {.lookup_timeout_ms = LOOKUP_TIMEOUT_MS},
-					     .has_secret = true};
+	this.cache = (struct response_cache){
+		.ops = &store_ops, .settings = {.lookup_timeout_ms = LOOKUP_TIMEOUT_MS}, .has_secret = true};
 	response_cache_keys_derive(&this.cache.keys, KEYED_HASH_GHASH, bytes_text("a secret"));
 	purge_marks_init(&this.cache.purges);
 	this.engine = engine_new(&this.cache);
@@ -400,7 +399,7 @@ on_done(struct inference_request *request)
 }
 
 static void
-ask_with(struct asker *asker, const struct cache_directives *directives, size_t count, const int32_t *values)
+fill(struct asker *asker, const struct cache_directives *directives, size_t count, const int32_t *values)
 {
 	*asker = (struct asker){.shape = {(int64_t)count, 1}};
 	arena_init(&asker->arena, 1 << 20);
@@ -417,12 +416,19 @@ ask_with(struct asker *asker, const struct cache_directives *directives, size_t 
 						    .arena = &asker->arena,
 						    .done = on_done,
 						    .error = &asker->error};
+}
+
+static void
+ask_with(struct asker *asker, const struct cache_directives *directives, size_t count, const int32_t *values)
+{
+	fill(asker, directives, count, values);
 	asker->done = engine_infer(this.lane, &asker->request);
 }
 
 static const struct cache_directives no_wish;
 
-#define ASK(asker, ...) ask_with((asker), &no_wish, sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t), (int32_t[]){__VA_ARGS__})
+#define ASK(asker, ...)                                                                                                \
+	ask_with((asker), &no_wish, sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t), (int32_t[]){__VA_ARGS__})
 
 static void
 forget(struct asker *asker)
@@ -998,46 +1004,63 @@ test_trust_that_is_lost_meanwhile(void **state)
 /* --- What is prepared on another thread --- */
 
 static void
+prepare(struct asker *asker, int32_t one, int32_t two)
+{
+	fill(asker, &no_wish, 2, (int32_t[]){one, two});
+	engine_prepare_begin(this.lane, &asker->request);
+	engine_prepare(&asker->request, true);
+}
+
+static void
 test_prepared_requests(void **state)
 {
 	struct asker asker;
 
 	(void)state;
 	STORE(1, 2);
+	prepare(&asker, 1, 2);
 	executor.added = 100;
-	ASK(&asker, 3); /* for its struct */
-	finish(0, STATUS_OK);
-	settle();
-	assert_answered(&asker, 100);
-	for (int lost = 0; lost < 2; lost++) {
-		struct inference_request *request = &asker.request;
+	asker.done = engine_infer(this.lane, &asker.request);
+	assert_answered(&asker, 0);
+}
 
-		asker.shape[0] = 2;
-		asker.values[0] = 1;
-		asker.values[1] = 2;
-		asker.input.data.length = 2 * sizeof(int32_t);
-		arena_init(&asker.arena, 1 << 20);
-		*request = (struct inference_request){.model = &this.model,
-						      .inputs = &asker.input,
-						      .input_count = 1,
-						      .arena = &asker.arena,
-						      .done = on_done,
-						      .error = &asker.error};
-		executor.count = 0;
-		engine_prepare_begin(this.lane, request);
-		engine_prepare(request, true);
-		if (lost > 0) {
-			model_lose_row_trust(&this.model, ROWS_DEPENDENT, "a test says so");
-		}
-		asker.done = engine_infer(this.lane, request);
-		assert_int_equal(asker.done, lost == 0);
-		if (lost > 0) { /* the keys of before are of no use: one for the whole */
-			assert_int_equal(executor.jobs[0]->part_count, 1);
-			finish(0, STATUS_OK);
-			settle();
-		}
-		assert_answered(&asker, lost == 0 ? 0 : 100);
+/* The trust in rows may go at any time; here before it is counted, so that only the standing tells. */
+static void
+test_trust_that_is_lost_after_the_preparation(void **state)
+{
+	struct asker askers[2];
+
+	(void)state;
+	for (int32_t i = 0; i < 2; i++) {
+		prepare(&askers[i], 2 * i, 2 * i + 1);
 	}
+	assert_true(row_trust_lose(&this.model.rows, ROWS_DEPENDENT));
+	for (int i = 0; i < 2; i++) {
+		askers[i].done = engine_infer(this.lane, &askers[i].request);
+	}
+	assert_int_equal(executor.count, 2); /* two questions, each whole */
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(executor.jobs[i]->part_count, 1);
+		finish(i, STATUS_OK);
+	}
+	settle();
+	for (int i = 0; i < 2; i++) {
+		assert_answered(&askers[i], 0);
+	}
+}
+
+static void
+test_a_preparation_that_came_to_nothing(void **state)
+{
+	struct asker asker;
+
+	(void)state;
+	fill(&asker, &no_wish, 2, (int32_t[]){1, 2});
+	asker.shape[1] = 5;
+	engine_prepare_begin(this.lane, &asker.request);
+	engine_prepare(&asker.request, true);
+	asker.done = engine_infer(this.lane, &asker.request);
+	assert_failed(&asker, STATUS_INVALID_ARGUMENT);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1072,6 +1095,8 @@ main(void)
 		TEST(test_a_damaged_entry),
 		TEST(test_trust_that_is_lost_meanwhile),
 		TEST(test_prepared_requests),
+		TEST(test_trust_that_is_lost_after_the_preparation),
+		TEST(test_a_preparation_that_came_to_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
