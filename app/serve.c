@@ -530,7 +530,7 @@ serve(const struct serve_settings *settings)
 	} while (signal != SIGINT && signal != SIGTERM);
 	log_info("Signal (%d) received: waiting for requests in flight, at most %" PRId64 " s", signal,
 		 settings->exit_timeout_secs);
-	repository_hurry(app.repository);
+	repository_flush(app.repository);
 	stop_workers(&app, &signals);
 	tear_down(&app);
 	block_pool_stop();

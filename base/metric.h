@@ -49,24 +49,24 @@ struct metric_sink {
 struct metric_sink metric_printer(struct buf *out);
 
 static inline void
-metric_tell_family(const struct metric_sink *sink, const char *name, const char *type, const char *help)
+metric_emit_family(const struct metric_sink *sink, const char *name, const char *type, const char *help)
 {
 	sink->family(sink->context, name, type, help);
 }
 
 /* `label` may be NULL. */
 static inline void
-metric_tell(const struct metric_sink *sink, const char *name, const struct metric_label *label, uint64_t value)
+metric_emit(const struct metric_sink *sink, const char *name, const struct metric_label *label, uint64_t value)
 {
 	sink->sample(sink->context, name, label, label != NULL, (double)value);
 }
 
 /* A family of one sample. */
 static inline void
-metric_tell_one(const struct metric_sink *sink, const char *name, const char *type, const char *help, uint64_t value)
+metric_emit_one(const struct metric_sink *sink, const char *name, const char *type, const char *help, uint64_t value)
 {
-	metric_tell_family(sink, name, type, help);
-	metric_tell(sink, name, NULL, value);
+	metric_emit_family(sink, name, type, help);
+	metric_emit(sink, name, NULL, value);
 }
 
 #endif

@@ -9,7 +9,7 @@
  * Threads: `open`, `close` and `statistics` are for the whole store; close comes after every lane is detached,
  * statistics may be called on any thread. Everything else goes through a lane, the part of a store that belongs to one
  * thread: it is attached, used and detached on that thread only, or on several that take turns, one at a time, of which
- * each calls the functions that the lane gave its host. What tells at once (`lookup` and `insert` of an immediate
+ * each calls the functions that the lane gave its host. What tells at once (`lookup` and `insert` of a synchronous
  * store, `peek`) keeps nothing in the lane and may be called on any thread at any time.
  */
 #ifndef HIPPOCAMP_CACHES_CACHE_H
@@ -190,8 +190,8 @@ struct cache_host {
 
 struct cache_ops {
 	const char *name;
-	bool immediate;	       /* look-ups are always answered at once */
-	bool foreign;	       /* values come from outside this process, so whoever gets one has to check it */
+	bool synchronous;      /* look-ups are always answered at once */
+	bool untrusted;	       /* values come from outside this process, so whoever gets one has to check it */
 	int64_t default_ttl_s; /* 0: none */
 	const struct option_table *options; /* NULL: none */
 	size_t settings_size;		    /* of the struct that `options` fill */
@@ -217,7 +217,7 @@ struct cache_ops {
 	bool (*lookup)(struct cache_lane *lane, struct cache_lookup *lookup);
 	/*
 	 * What can be told at once, for stores of which only a part is immediate; `done` is not called. These values
-	 * need no check, whatever `foreign` says. Keys that stay without a value, or with one that does not do, are
+	 * need no check, whatever `untrusted` says. Keys that stay without a value, or with one that does not do, are
 	 * looked up afterwards, as `repeated`: then only the rest of the store is asked. NULL: nothing can.
 	 */
 	void (*peek)(struct cache_lane *lane, struct cache_lookup *lookup);
@@ -241,7 +241,7 @@ struct cache_ops {
 	bool (*lease)(struct cache_lane *lane, struct cache_lease *lease);
 	void (*release)(struct cache_lane *lane, const struct cache_key *key);
 	/* A value came back for another key than was asked: make the connections again. NULL: there are none. */
-	void (*distrust)(struct cache_lane *lane);
+	void (*reset_connections)(struct cache_lane *lane);
 	/*
 	 * Why an answer that is stored now would not be kept, as far as is known: a token for the detail of
 	 * Cache-Status. NULL: nothing speaks against it, or nothing ever does.
@@ -259,7 +259,7 @@ struct cache_ops {
 static inline bool
 cache_tells_at_once(const struct cache_ops *ops)
 {
-	return ops->immediate || ops->peek != NULL;
+	return ops->synchronous || ops->peek != NULL;
 }
 
 #endif

@@ -215,7 +215,7 @@ start_over_whole(struct inference_request *request)
 	request->row_losses = model_row_losses(request->model);
 	request->scattered = false;
 	request->slices[0].result = result == SLICE_HIT || result == SLICE_JOINED ? SLICE_MISS : result;
-	start_slice(&request->slices[0], (struct fetch_mode){.runs = true, .alone = true});
+	start_slice(&request->slices[0], (struct fetch_mode){.runs = true, .unbatched = true});
 	return true;
 }
 
@@ -291,7 +291,7 @@ start_audit(struct inference_request *request)
 		return false;
 	}
 	request->unresolved++;
-	start_slice(request->audit, (struct fetch_mode){.runs = true, .alone = true, .audits = true});
+	start_slice(request->audit, (struct fetch_mode){.runs = true, .unbatched = true, .audits = true});
 	return true;
 }
 
@@ -427,7 +427,7 @@ second_try(const struct slice *slice)
 		return RETRY_NOT;
 	}
 	if (slice->failure == NULL) {
-		return suits(slice) ? RETRY_NOT : RETRY_ALONE;
+		return suits(slice) ? RETRY_NOT : RETRY_UNBATCHED;
 	}
 	return has_failed(request) ? RETRY_NOT : slice->retry;
 }
@@ -444,9 +444,9 @@ try_again(struct slice *slice, enum slice_retry how)
 	slice->failure = NULL;
 	slice->shared = false;
 	request->scattered = request->scattered || request->by_row;
-	if (how == RETRY_ALONE) {
+	if (how == RETRY_UNBATCHED) {
 		slice->retried = true;
-		mode.alone = true;
+		mode.unbatched = true;
 	} else {
 		mode.shared = true;
 		mode.looks = true;

@@ -69,7 +69,7 @@ look_at_once(struct inference_request *request)
 		request->slices[i].completions =
 			flight_completions(&lane->engine->flights, &request->slices[i].key.digest);
 	}
-	if (lane->cache->ops->immediate) {
+	if (lane->cache->ops->synchronous) {
 		(void)lane->cache->ops->lookup(lane->store, &lookup);
 	} else {
 		lane->cache->ops->peek(lane->store, &lookup);
@@ -184,7 +184,7 @@ infer_cached(struct inference_request *request)
 	request->looked_up = true;
 	set_results(request, SLICE_MISS);
 	if (mode.looks && cache_tells_at_once(lane->cache->ops)) {
-		bool all = lane->cache->ops->immediate;
+		bool all = lane->cache->ops->synchronous;
 
 		look_at_once(request);
 		if (timed && (all || request->unresolved == 0)) { /* else the fetch's look-up is what it costs */
@@ -230,7 +230,7 @@ infer_valid(struct inference_request *request)
 			request->slices[0].result = result;
 		}
 	}
-	send_off(request, (struct fetch_mode){.runs = !only, .audits = request->audits, .alone = request->audits});
+	send_off(request, (struct fetch_mode){.runs = !only, .audits = request->audits, .unbatched = request->audits});
 }
 
 bool

@@ -23,7 +23,7 @@ void engine_free(struct engine *engine); /* after its lanes */
 struct engine_lane *engine_lane_new(struct engine *engine, struct loop *loop, struct offload *offload, size_t index);
 
 /* From now on nothing waits for what other servers compute: the process is to end. */
-void engine_lane_hurry(struct engine_lane *lane);
+void engine_lane_stop_waiting(struct engine_lane *lane);
 
 /*
  * Calls `done` once (perhaps before this returns) when nothing of this lane is under way any more, write-behind inserts

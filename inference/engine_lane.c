@@ -86,9 +86,15 @@ engine_lane_new(struct engine *engine, struct loop *loop, struct offload *offloa
 }
 
 void
+engine_lane_stop_waiting(struct engine_lane *lane)
+{
+	fetch_stop_waiting(lane);
+}
+
+void
 engine_lane_drain(struct engine_lane *lane, void (*done)(void *argument), void *argument)
 {
-	engine_lane_hurry(lane);
+	engine_lane_stop_waiting(lane);
 	lane->drained = done;
 	lane->drained_argument = argument;
 	if (lane->underway == 0) {

@@ -166,7 +166,7 @@ store_detach(struct cache_lane *lane)
 
 static const struct cache_ops store_ops = {
 	.name = "fake",
-	.foreign = true,
+	.untrusted = true,
 	.attach = store_attach,
 	.detach = store_detach,
 	.lookup = store_lookup,
@@ -788,7 +788,7 @@ test_a_failure_is_of_those_who_ran_together(void **state)
 	assert_failed(&leader, STATUS_INTERNAL);
 	assert_false(other.done); /* the other row may have been to blame */
 	assert_int_equal(executor.count, 2);
-	assert_true(executor.jobs[1]->alone);
+	assert_true(executor.jobs[1]->unbatched);
 	finish(1, STATUS_OK);
 	settle();
 	assert_answered(&other, 0);

@@ -19,15 +19,14 @@ read_unsigned(const struct inference_request *request, const char *name, uint64_
 }
 
 /* The steps of an ensemble wait by the priority and timeout of whoever leads, so these have to be the same for all. */
-static uint64_t
-steering(const struct inference_request *request)
+static struct queue_class
+queue_class(const struct inference_request *request)
 {
-	uint64_t priority = 0;
-	uint64_t timeout = 0;
+	struct queue_class class = {0};
 
-	(void)read_unsigned(request, "priority", &priority);
-	(void)read_unsigned(request, "timeout", &timeout);
-	return priority * UINT64_C(0x9e3779b97f4a7c15) ^ timeout;
+	(void)read_unsigned(request, "priority", &class.priority);
+	(void)read_unsigned(request, "timeout", &class.timeout);
+	return class;
 }
 
 void
@@ -37,7 +36,7 @@ request_set_level(struct inference_request *request)
 	uint64_t level = 0;
 
 	if (request->model->ensemble != NULL) {
-		request->steering = steering(request);
+		request->queue_class = queue_class(request);
 	}
 	if (batching->priority_levels == 0) {
 		request->level = 1;

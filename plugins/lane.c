@@ -49,7 +49,7 @@ struct lane {
 	pthread_mutex_t mutex;	     /* of all below, and of the store's lane and the loop */
 	const struct waiter *leader; /* who polls for all; NULL: nobody who looks something up */
 	bool polling;		     /* … at this moment, outside of the lock */
-	bool attended;		     /* the keeper polls */
+	bool attended;		     /* the background_thread polls */
 	uint64_t led_ns;
 	struct poll_set set; /* the leader's */
 	TAILQ_HEAD(, waiter) waiting;
@@ -151,7 +151,7 @@ lead(struct lane *lane, const struct waiter *waiter, uint64_t deadline_ns)
 	struct poll_set *set = &lane->set;
 
 	lane->leader = waiter;
-	lane->attended = false; /* from now on the keeper's turn would come too late anyway */
+	lane->attended = false; /* from now on the background_thread's turn would come too late anyway */
 	poll_set_clear(set, deadline_ns);
 	poll_loop_collect(lane->loop, set);
 	lane->polling = true;
@@ -361,9 +361,9 @@ throw_away(struct lane_finding *finding, bool distrusted)
 	if (first && lane->ops->remove != NULL) {
 		lane->ops->remove(lane->store, &finding->question->key.key);
 	}
-	if (first && distrusted && lane->ops->distrust != NULL) {
+	if (first && distrusted && lane->ops->reset_connections != NULL) {
 		poll_loop_glance(lane->loop); /* so that it is sent before */
-		lane->ops->distrust(lane->store);
+		lane->ops->reset_connections(lane->store);
 	}
 	leave(lane, &guard);
 	return first;
@@ -423,7 +423,7 @@ lane_insert(struct lane *lane, const struct generation_key *key, struct blob *va
 	leave(lane, &guard);
 }
 
-/* --- The keeper's part --- */
+/* --- The background_thread's part --- */
 
 struct lane_part
 lane_attend(struct lane *lane, struct poll_set *set)

@@ -5,8 +5,8 @@
  * Equal ones at a time are one: one that was given up for late is still on its way, and the next is not to ask for it
  * again.
  *
- * While nobody waits, the keeper (keeper.h) has the lane turn: connections are made, and made again, behind everybody's
- * back. All functions but lane_new and lane_free may be called on any thread.
+ * While nobody waits, the background_thread (background_thread.h) has the lane turn: connections are made, and made
+ * again, behind everybody's back. All functions but lane_new and lane_free may be called on any thread.
  */
 #ifndef HIPPOCAMP_PLUGINS_LANE_H
 #define HIPPOCAMP_PLUGINS_LANE_H
@@ -65,7 +65,7 @@ void lane_finding_end(struct lane_finding *finding);
 void lane_insert(struct lane *lane, const struct generation_key *key, struct blob *value, uint64_t ttl_ms,
 		 atomic_size_t *bytes);
 
-/* --- For the keeper --- */
+/* --- For the background_thread --- */
 
 /* A part of a set. */
 struct lane_part {

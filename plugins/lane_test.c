@@ -257,7 +257,7 @@ test_settled_once(void **state)
 	lane_finding_end(&second);
 }
 
-/* The keeper attends, and whoever looks something up takes over. */
+/* The background_thread attends, and whoever looks something up takes over. */
 static void
 test_attended(void **state)
 {
@@ -273,7 +273,7 @@ test_attended(void **state)
 	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FOUND);
 	lane_finding_end(&finding);
 	for (size_t i = 0; i < set.count; i++) {
-		set.at[i].revents = POLLIN; /* as the keeper saw it */
+		set.at[i].revents = POLLIN; /* as the background_thread saw it */
 	}
 	lane_attended(*state, &set, part); /* and that was given out already */
 	poll_set_clear(&set, 0);

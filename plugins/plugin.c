@@ -5,11 +5,11 @@
 #include "base/secret.h"
 #include "base/version.h"
 #include "plugins/entry.h"
-#include "plugins/figures.h"
+#include "plugins/triton_metrics.h"
 #include "plugins/generation.h"
-#include "plugins/keeper.h"
+#include "plugins/background_thread.h"
 #include "plugins/packed.h"
-#include "plugins/patience.h"
+#include "plugins/latency_breaker.h"
 #include "plugins/settings.h"
 #include "plugins/triton.h"
 
@@ -56,13 +56,13 @@ struct plugin {
 	struct keyed_hash_key secret_key;
 	struct keyed_hash_key name_key;		/* part of what keys are made of, zeros without a secret */
 	const struct keyed_hash_key *entry_key; /* that one, or NULL: no secret was given */
-	struct figures *figures;
-	struct keeper *keeper;
+	struct triton_metrics *figures;
+	struct background_thread *background_thread;
 	struct cache_lane *direct; /* of a store that is immediate, for all threads */
 	struct lane **lanes;	   /* of one that is not */
 	size_t lane_count;
 	struct lane *writer;
-	struct patience patience;
+	struct latency_breaker latency_breaker;
 	atomic_size_t next;
 
 	struct stripe stripes[STRIPES];
@@ -151,7 +151,7 @@ check(struct plugin *plugin, const struct generation_key *key, struct lane_findi
 
 	switch (verdict) {
 	case PLUGIN_ENTRY_GOOD:
-		patience_note_size(&plugin->patience, &key->key.digest, finding->value->length);
+		latency_breaker_note_size(&plugin->latency_breaker, &key->key.digest, finding->value->length);
 		lane_confirm(finding, remaining_ms);
 		return true;
 	case PLUGIN_ENTRY_WRONG_MAC:
@@ -172,12 +172,12 @@ check(struct plugin *plugin, const struct generation_key *key, struct lane_findi
 }
 
 static void
-note_patience(struct plugin *plugin, const struct generation_key *key, bool late, uint64_t start_ns)
+note_latency(struct plugin *plugin, const struct generation_key *key, bool late, uint64_t start_ns)
 {
 	char line[160];
 
-	switch (patience_note(&plugin->patience, &key->key.digest, late, start_ns, clock_now_ns())) {
-	case PATIENCE_LOST:
+	switch (latency_breaker_note(&plugin->latency_breaker, &key->key.digest, late, start_ns, clock_now_ns())) {
+	case LATENCY_BREAKER_LOST:
 		(void)snprintf(
 			line, sizeof(line),
 			"cache '%s': look-ups take longer than lookup_timeout (%lld ms), one after the other: most "
@@ -185,11 +185,11 @@ note_patience(struct plugin *plugin, const struct generation_key *key, bool late
 			plugin->ops->name, (long long)plugin->settings.lookup_timeout_ms);
 		triton_log(LOG_WARNING, line);
 		break;
-	case PATIENCE_FOUND:
+	case LATENCY_BREAKER_FOUND:
 		(void)snprintf(line, sizeof(line), "cache '%s': look-ups are in time again", plugin->ops->name);
 		triton_log(LOG_INFO, line);
 		break;
-	case PATIENCE_AS_BEFORE:
+	case LATENCY_BREAKER_AS_BEFORE:
 		break;
 	}
 }
@@ -215,7 +215,7 @@ take_finding(struct plugin *plugin, const struct generation_key *key, enum lane_
 		tell_of_lateness(plugin);
 	}
 	if (answer != LANE_FAILED) { /* that tells nothing of how quick it is */
-		note_patience(plugin, key, answer == LANE_LATE, start_ns);
+		note_latency(plugin, key, answer == LANE_LATE, start_ns);
 	}
 	counter_add(&plugin->late, answer == LANE_LATE);
 	counter_add(&plugin->failed, answer == LANE_FAILED);
@@ -231,12 +231,12 @@ look_up_in_lane(struct plugin *plugin, const struct generation_key *key, TRITONC
 {
 	uint64_t now_ns = clock_now_ns();
 	uint64_t deadline_ns = now_ns + (uint64_t)plugin->settings.lookup_timeout_ms * 1000000U;
-	uint32_t size = patience_size(&plugin->patience, &key->key.digest);
+	uint32_t size = latency_breaker_size(&plugin->latency_breaker, &key->key.digest);
 	struct lane_finding finding;
 	enum lane_answer answer;
 	bool hit;
 
-	if (!patience_allows(&plugin->patience, &key->key.digest, now_ns)) {
+	if (!latency_breaker_allows(&plugin->latency_breaker, &key->key.digest, now_ns)) {
 		counter_add(&plugin->skipped, 1);
 		return false;
 	}
@@ -355,7 +355,7 @@ store(struct plugin *plugin, const struct generation_key *key, struct blob *valu
 	if (plugin->direct != NULL) {
 		(void)plugin->ops->insert(plugin->direct, &insert);
 		blob_unref(value);
-	} else if (!keeper_store(plugin->keeper, key, value, ttl_ms)) {
+	} else if (!background_thread_store(plugin->background_thread, key, value, ttl_ms)) {
 		refuse(plugin, REFUSED_BACKLOG);
 	}
 }
@@ -436,7 +436,7 @@ insert(struct plugin *plugin, const char *triton_key, TRITONCACHE_CacheEntry *en
 	}
 	value = take_good(plugin, size, entry, allocator);
 	if (value != NULL) {
-		patience_note_size(&plugin->patience, &key.key.digest, value->length);
+		latency_breaker_note_size(&plugin->latency_breaker, &key.key.digest, value->length);
 		store(plugin, &key, value);
 	}
 }
@@ -467,21 +467,21 @@ tell_as_triton(struct plugin *plugin, const struct metric_sink *sink, const stru
 		lookup_ns += counter_read(&plugin->stripes[i].lookup_ns);
 	}
 	if (statistics->capacity_bytes > 0) {
-		metric_tell_family(sink, "nv_cache_util", "gauge", "Cache utilization [0.0 - 1.0]");
+		metric_emit_family(sink, "nv_cache_util", "gauge", "Cache utilization [0.0 - 1.0]");
 		sink->sample(sink->context, "nv_cache_util", NULL, 0,
 			     (double)statistics->used_bytes / (double)statistics->capacity_bytes);
-		metric_tell_one(sink, "nv_cache_num_entries", "gauge", "Number of responses stored in cache",
+		metric_emit_one(sink, "nv_cache_num_entries", "gauge", "Number of responses stored in cache",
 				statistics->entries);
-		metric_tell_one(sink, "nv_cache_num_evictions", "gauge", "Number of cache evictions in cache",
+		metric_emit_one(sink, "nv_cache_num_evictions", "gauge", "Number of cache evictions in cache",
 				statistics->evictions);
 	}
-	metric_tell_one(sink, "nv_cache_num_lookups", "gauge", "Number of cache lookups in cache", lookups);
-	metric_tell_one(sink, "nv_cache_num_hits", "gauge", "Number of cache hits in cache", hits);
-	metric_tell_one(sink, "nv_cache_num_misses", "gauge", "Number of cache misses in cache",
+	metric_emit_one(sink, "nv_cache_num_lookups", "gauge", "Number of cache lookups in cache", lookups);
+	metric_emit_one(sink, "nv_cache_num_hits", "gauge", "Number of cache hits in cache", hits);
+	metric_emit_one(sink, "nv_cache_num_misses", "gauge", "Number of cache misses in cache",
 			lookups > hits ? lookups - hits : 0);
-	metric_tell_one(sink, "nv_cache_lookup_duration", "gauge", "Total cache lookup duration, in microseconds",
+	metric_emit_one(sink, "nv_cache_lookup_duration", "gauge", "Total cache lookup duration, in microseconds",
 			lookup_ns / 1000);
-	metric_tell_one(sink, "nv_cache_insertion_duration", "gauge", "Total cache insertion duration, in microseconds",
+	metric_emit_one(sink, "nv_cache_insertion_duration", "gauge", "Total cache insertion duration, in microseconds",
 			counter_read(&plugin->insert_ns) / 1000);
 }
 
@@ -490,36 +490,36 @@ tell_refusals(struct plugin *plugin, const struct metric_sink *sink)
 {
 	static const char name[] = "hippocamp_cache_not_stored_total";
 
-	metric_tell_family(sink, name, "counter", "Responses that were not given to the store, by the reason");
+	metric_emit_family(sink, name, "counter", "Responses that were not given to the store, by the reason");
 	for (size_t i = 0; i < REFUSAL_COUNT; i++) {
 		struct metric_label reason = {"reason", bytes_text(refusal_names[i])};
 
-		metric_tell(sink, name, &reason, counter_read(&plugin->refusals[i]));
+		metric_emit(sink, name, &reason, counter_read(&plugin->refusals[i]));
 	}
 }
 
 static void
 tell_own(struct plugin *plugin, const struct metric_sink *sink, const struct cache_statistics *statistics)
 {
-	if (!plugin->ops->immediate) {
-		metric_tell_one(sink, "hippocamp_cache_connections", "gauge", "Open connections to the cache's server",
+	if (!plugin->ops->synchronous) {
+		metric_emit_one(sink, "hippocamp_cache_connections", "gauge", "Open connections to the cache's server",
 				statistics->connections);
-		metric_tell_one(sink, "hippocamp_cache_lookup_failures_total", "counter",
+		metric_emit_one(sink, "hippocamp_cache_lookup_failures_total", "counter",
 				"Look-ups that could not be made or were not answered", counter_read(&plugin->failed));
-		metric_tell_one(sink, "hippocamp_cache_lookup_timeouts_total", "counter",
+		metric_emit_one(sink, "hippocamp_cache_lookup_timeouts_total", "counter",
 				"Look-ups that took longer than lookup_timeout", counter_read(&plugin->late));
-		metric_tell_one(sink, "hippocamp_cache_lookups_skipped_total", "counter",
+		metric_emit_one(sink, "hippocamp_cache_lookups_skipped_total", "counter",
 				"Look-ups that were not made, as those before took longer than lookup_timeout",
 				counter_read(&plugin->skipped));
-		metric_tell_one(sink, "hippocamp_cache_corrupt_total", "counter",
+		metric_emit_one(sink, "hippocamp_cache_corrupt_total", "counter",
 				"Entries found damaged or foreign, counted as misses", counter_read(&plugin->corrupt));
-		metric_tell_one(
+		metric_emit_one(
 			sink, "hippocamp_cache_wrong_mac_total", "counter",
 			"Entries whose MAC is wrong: altered, or made without the secret; counted as corrupt, too",
 			counter_read(&plugin->wrong_mac));
 	}
-	metric_tell_one(sink, "hippocamp_cache_inserts_total", "counter", "Entries stored", statistics->inserts);
-	metric_tell_one(sink, "hippocamp_cache_dropped_total", "counter",
+	metric_emit_one(sink, "hippocamp_cache_inserts_total", "counter", "Entries stored", statistics->inserts);
+	metric_emit_one(sink, "hippocamp_cache_dropped_total", "counter",
 			"Entries not stored: too large, too many waiting, or the cache's server down or full",
 			statistics->dropped);
 	tell_refusals(plugin, sink);
@@ -538,10 +538,10 @@ every_second(void *context)
 	generation_refresh(plugin->generation);
 	if (plugin->figures != NULL) {
 		plugin->ops->statistics(plugin->store, &statistics);
-		sink = figures_begin(plugin->figures);
+		sink = triton_metrics_begin(plugin->figures);
 		tell_as_triton(plugin, sink, &statistics);
 		tell_own(plugin, sink, &statistics);
-		figures_end(plugin->figures);
+		triton_metrics_end(plugin->figures);
 	}
 }
 
@@ -584,10 +584,10 @@ open_store(struct plugin *plugin, void *store_settings, struct error *error)
 	if (plugin->store == NULL) {
 		return error->status;
 	}
-	opened = plugin->ops->immediate ? open_lane(plugin) : open_lanes(plugin);
+	opened = plugin->ops->synchronous ? open_lane(plugin) : open_lanes(plugin);
 	if (opened) {
 		every_second(plugin); /* so that all families are there from the start */
-		plugin->keeper = keeper_start(&(struct keeper_options){
+		plugin->background_thread = background_thread_start(&(struct background_thread_options){
 			.lanes = plugin->lanes,
 			.lane_count = plugin->lane_count,
 			.writer = plugin->writer,
@@ -597,7 +597,7 @@ open_store(struct plugin *plugin, void *store_settings, struct error *error)
 			.context = plugin,
 		});
 	}
-	return plugin->keeper != NULL
+	return plugin->background_thread != NULL
 		       ? STATUS_OK
 		       : error_set(error, STATUS_UNAVAILABLE, "no memory, no descriptors or no thread for cache '%s'",
 				   plugin->ops->name);
@@ -640,7 +640,7 @@ open_parts(struct plugin *plugin, const char *json, struct error *error)
 		free(store_settings);
 		return error->status;
 	}
-	plugin->figures = figures_new();
+	plugin->figures = triton_metrics_new();
 	return open_store(plugin, store_settings, error);
 }
 
@@ -680,17 +680,17 @@ plugin_open(const char *json, struct error *error)
 void
 plugin_close(struct plugin *plugin)
 {
-	keeper_stop(plugin->keeper);
+	background_thread_stop(plugin->background_thread);
 	for (size_t i = 0; i < plugin->lane_count; i++) {
 		lane_free(plugin->lanes[i]);
 	}
 	free(plugin->lanes);
 	lane_free(plugin->writer);
-	keeper_free(plugin->keeper);
+	background_thread_free(plugin->background_thread);
 	if (plugin->direct != NULL) {
 		plugin->ops->detach(plugin->direct);
 	}
-	figures_free(plugin->figures);
+	triton_metrics_free(plugin->figures);
 	if (plugin->store != NULL) {
 		plugin->ops->close(plugin->store);
 	}

@@ -1,7 +1,7 @@
 #include "plugins/settings.h"
 
 #include "base/secret.h"
-#include "plugins/configuration.h"
+#include "plugins/json_config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,7 +78,7 @@ unknown_key(const struct cache_ops *ops, const char *key, struct error *error)
 }
 
 static enum status
-apply(const struct cache_ops *ops, const struct configuration_pair *pair, struct plugin_settings *settings,
+apply(const struct cache_ops *ops, const struct json_config_pair *pair, struct plugin_settings *settings,
       void *store_settings, struct error *error)
 {
 	const struct option *option = option_find(store_options(ops), bytes_text(pair->key));
@@ -149,15 +149,15 @@ enum status
 plugin_settings_read(const struct cache_ops *ops, const char *json, struct plugin_settings *settings,
 		     void **store_settings, struct error *error)
 {
-	struct configuration configuration;
-	enum status status = configuration_read(json, &configuration, error);
+	struct json_config configuration;
+	enum status status = json_config_read(json, &configuration, error);
 	void *store = status == STATUS_OK ? calloc(1, ops->settings_size) : NULL;
 
 	if (status != STATUS_OK) {
 		return status;
 	}
 	if (store == NULL) {
-		configuration_fini(&configuration);
+		json_config_fini(&configuration);
 		return error_set(error, STATUS_UNAVAILABLE, "no memory for the settings of cache '%s'", ops->name);
 	}
 	*settings = (struct plugin_settings){0};
@@ -166,7 +166,7 @@ plugin_settings_read(const struct cache_ops *ops, const char *json, struct plugi
 	for (size_t i = 0; i < configuration.count && status == STATUS_OK; i++) {
 		status = apply(ops, &configuration.pairs[i], settings, store, error);
 	}
-	configuration_fini(&configuration);
+	json_config_fini(&configuration);
 	if (status == STATUS_OK) {
 		status = check(ops, settings, error);
 	}

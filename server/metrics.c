@@ -306,7 +306,7 @@ write_cache(struct exchange *exchange, const struct model_sample *samples, size_
 		write_gauge(out, "nv_cache_insertion_duration",
 			    "Total cache lookup and insertion duration of misses, in microseconds", insert_us);
 	}
-	if (!cache->ops->immediate) {
+	if (!cache->ops->synchronous) {
 		write_gauge(out, "hippocamp_cache_connections", "Open connections to the cache's server",
 			    statistics.connections);
 	}

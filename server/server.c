@@ -336,7 +336,7 @@ server_lane_stop(struct server_lane *lane, void (*done)(void *argument), void *a
 	lane->drained = done;
 	lane->drained_argument = argument;
 	stop_listening(lane);
-	engine_lane_hurry(lane->engine);
+	engine_lane_stop_waiting(lane->engine);
 	connection = TAILQ_FIRST(&lane->connections);
 	while (connection != NULL) {
 		struct connection *next = connection_next(connection);

@@ -167,7 +167,7 @@ local_describe(struct cache *cache, char *text, size_t size)
 
 const struct cache_ops cache_local_ops = {
 	.name = "local",
-	.immediate = true,
+	.synchronous = true,
 	.options = &table,
 	.settings_size = sizeof(struct local_settings),
 	.open = local_open,

@@ -92,7 +92,7 @@ null_describe(struct cache *cache, char *text, size_t size)
 
 const struct cache_ops cache_null_ops = {
 	.name = "null",
-	.immediate = true,
+	.synchronous = true,
 	.settings_size = 1,
 	.open = null_open,
 	.close = null_close,

@@ -1,7 +1,7 @@
 #include "caches/redis/connection.h"
 
 #include "base/clock.h"
-#include "caches/redis/intake.h"
+#include "caches/redis/bulk_reader.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -31,7 +31,7 @@ struct redis_connection {
 	struct redis_login *login;
 	valkeyAsyncContext *valkey;
 	struct redis_tls_connection tls;
-	struct redis_intake intake;
+	struct redis_bulk_reader bulk_reader;
 	void *watch;
 	unsigned events;
 	void *timer;	      /* the deadline of opening, or the check for silence */
@@ -252,7 +252,7 @@ on_cleanup(void *argument)
 	}
 	redis_tls_end(&connection->tls);
 	if (connection->valkey != NULL) {
-		redis_intake_end(&connection->intake, &connection->valkey->c);
+		redis_bulk_reader_end(&connection->bulk_reader, &connection->valkey->c);
 	}
 	connection->valkey = NULL;
 	end(connection);
@@ -314,13 +314,13 @@ handle_read(struct redis_connection *connection)
 	bool more = true;
 
 	for (int i = 0; more && connection->valkey != NULL; i++) {
-		connection->intake.more = false;
-		connection->intake.wanted = !TAILQ_EMPTY(&connection->pending);
+		connection->bulk_reader.more = false;
+		connection->bulk_reader.wanted = !TAILQ_EMPTY(&connection->pending);
 		valkeyAsyncHandleRead(connection->valkey);
 		if (connection->valkey != NULL) {
 			check_unread(connection);
 		}
-		more = (connection->intake.more && i + 1 < READS_MAX) || redis_tls_holds(&connection->tls);
+		more = (connection->bulk_reader.more && i + 1 < READS_MAX) || redis_tls_holds(&connection->tls);
 	}
 }
 
@@ -518,7 +518,7 @@ on_connected(valkeyAsyncContext *valkey, int status)
 		give_up(connection);
 		return;
 	}
-	redis_intake_begin(&connection->intake, &valkey->c);
+	redis_bulk_reader_begin(&connection->bulk_reader, &valkey->c);
 	get_credentials(connection);
 }
 

@@ -257,7 +257,7 @@ void redis_try_again(struct cache_lane *lane);
 bool redis_purge(struct cache_lane *lane, struct cache_purge *purge);
 bool redis_lease(struct cache_lane *lane, struct cache_lease *lease);
 void redis_release(struct cache_lane *lane, const struct cache_key *key);
-void redis_distrust(struct cache_lane *lane);
+void redis_reset_connections(struct cache_lane *lane);
 
 /* --- server.c --- */
 

@@ -225,7 +225,7 @@ on_values(struct redis_command *command, const struct redis_reply *reply)
 		}
 	} else if (!take_reply(lane, question, reply)) {
 		fail(lane, lookup, question->count);
-		redis_distrust(lane);
+		redis_reset_connections(lane);
 	}
 	count_hits(question);
 	free(question);
@@ -320,7 +320,7 @@ redis_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 }
 
 void
-redis_distrust(struct cache_lane *lane)
+redis_reset_connections(struct cache_lane *lane)
 {
 	struct redis_node *node;
 

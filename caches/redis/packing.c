@@ -583,7 +583,7 @@ tell_model(const struct metric_sink *sink, const struct family *family, const st
 static void
 tell_family(const struct metric_sink *sink, const struct family *family, struct packing *packing)
 {
-	metric_tell_family(sink, family->name, family->type, family->help);
+	metric_emit_family(sink, family->name, family->type, family->help);
 	for (size_t i = 0; i < SLOTS; i++) {
 		const struct model *model = atomic_load_explicit(&packing->models[i], memory_order_acquire);
 
@@ -602,7 +602,7 @@ packing_metrics(struct packing *packing, const struct metric_sink *sink)
 	for (size_t i = 0; packing->options.codec != PACKING_NONE && i < sizeof(families) / sizeof(*families); i++) {
 		tell_family(sink, &families[i], packing);
 	}
-	metric_tell_one(sink, "hippocamp_cache_unpack_failures_total", "counter",
+	metric_emit_one(sink, "hippocamp_cache_unpack_failures_total", "counter",
 			"Compressed values found that were torn, damaged or unknown, each a miss",
 			counter_read(&packing->unpack_failures));
 }

@@ -111,13 +111,13 @@ redis_metrics(struct cache *cache, const struct metric_sink *sink)
 {
 	static const char refusals[] = "hippocamp_cache_refusals_total";
 
-	metric_tell_family(sink, refusals, "counter", "Commands that Redis refused, by its reason");
+	metric_emit_family(sink, refusals, "counter", "Commands that Redis refused, by its reason");
 	for (int i = 0; i < REDIS_REFUSAL_COUNT; i++) {
 		struct metric_label reason = {"reason", bytes_text(redis_refusal_name((enum redis_refusal)i))};
 
-		metric_tell(sink, refusals, &reason, counter_read(&cache->refusals[i]));
+		metric_emit(sink, refusals, &reason, counter_read(&cache->refusals[i]));
 	}
-	metric_tell_one(sink, "hippocamp_cache_breaker_openings_total", "counter",
+	metric_emit_one(sink, "hippocamp_cache_breaker_openings_total", "counter",
 			"How often a server was given no more work because its commands failed",
 			counter_read(&cache->breakings));
 	packing_metrics(cache->packing, sink);
@@ -131,7 +131,7 @@ redis_describe(struct cache *cache, char *text, size_t size)
 
 const struct cache_ops cache_redis_ops = {
 	.name = "redis",
-	.foreign = true,
+	.untrusted = true,
 	.default_ttl_s = DAY_S,
 	.options = &redis_options,
 	.settings_size = sizeof(struct redis_settings),
@@ -147,7 +147,7 @@ const struct cache_ops cache_redis_ops = {
 	.purge = redis_purge,
 	.lease = redis_lease,
 	.release = redis_release,
-	.distrust = redis_distrust,
+	.reset_connections = redis_reset_connections,
 	.trouble = redis_trouble,
 	.statistics = redis_statistics,
 	.metrics = redis_metrics,

@@ -1,6 +1,6 @@
 #include "caches/redis/reply.h"
 
-#include "caches/redis/intake.h"
+#include "caches/redis/bulk_reader.h"
 
 #include <stdlib.h>
 
@@ -13,13 +13,13 @@
 static bool
 afford(const valkeyReadTask *task, size_t size)
 {
-	struct redis_intake *intake = task->privdata;
+	struct redis_bulk_reader *bulk_reader = task->privdata;
 
-	if (intake == NULL) {
+	if (bulk_reader == NULL) {
 		return true;
 	}
-	intake->spent = (task->parent == NULL ? 0 : intake->spent) + OBJECT_COST + size;
-	return intake->spent <= REPLY_COST_MAX;
+	bulk_reader->spent = (task->parent == NULL ? 0 : bulk_reader->spent) + OBJECT_COST + size;
+	return bulk_reader->spent <= REPLY_COST_MAX;
 }
 
 /* A reply inside an array hangs on it from the start, so that freeing the outermost frees all. */
@@ -69,7 +69,7 @@ copy_string(const char *text, size_t length)
 static void *
 create_string(const valkeyReadTask *task, char *text, size_t length)
 {
-	struct blob *blob = length == 0 ? redis_intake_take(task->privdata) : NULL;
+	struct blob *blob = length == 0 ? redis_bulk_reader_take(task->privdata) : NULL;
 	struct redis_reply *reply;
 
 	if (blob == NULL) {

@@ -22,7 +22,7 @@ redis_reply_is_text(const valkeyReply *reply)
 	       reply->type == VALKEY_REPLY_VERB;
 }
 
-/* For valkeyContext.reader->fn; its privdata is a struct redis_intake, or NULL. */
+/* For valkeyContext.reader->fn; its privdata is a struct redis_bulk_reader, or NULL. */
 extern valkeyReplyObjectFunctions redis_reply_functions;
 
 /* The value of the line "name:value" of what INFO answers, or "". */

@@ -317,9 +317,9 @@ tiered_release(struct cache_lane *lane, const struct cache_key *key)
 }
 
 static void
-tiered_distrust(struct cache_lane *lane)
+tiered_reset_connections(struct cache_lane *lane)
 {
-	made.behind->distrust(lane->behind);
+	made.behind->reset_connections(lane->behind);
 }
 
 /* --- The store --- */
@@ -399,7 +399,7 @@ tell_tier(const struct metric_sink *sink, const char *name, const char *tier, ui
 {
 	struct metric_label label = {"tier", bytes_text(tier)};
 
-	metric_tell(sink, name, &label, hits);
+	metric_emit(sink, name, &label, hits);
 }
 
 static void
@@ -411,10 +411,10 @@ tiered_metrics(struct cache *cache, const struct metric_sink *sink)
 
 	made.front->statistics(cache->front, &front);
 	made.behind->statistics(cache->behind, &behind);
-	metric_tell_family(sink, hits, "counter", "Keys found, by the tier that had them");
+	metric_emit_family(sink, hits, "counter", "Keys found, by the tier that had them");
 	tell_tier(sink, hits, made.front->name, front.hits);
 	tell_tier(sink, hits, made.behind->name, behind.hits);
-	metric_tell_one(sink, "hippocamp_cache_promotions_total", "counter",
+	metric_emit_one(sink, "hippocamp_cache_promotions_total", "counter",
 			"Entries that came from the shared tier into the local one", counter_read(&cache->promotions));
 	if (made.front->metrics != NULL) {
 		made.front->metrics(cache->front, sink);
@@ -485,7 +485,7 @@ cache_tiered_ops(const struct cache_ops *front, const struct cache_ops *behind)
 	made.behind_at = made.front_at + round_up(front->settings_size);
 	made.ops = (struct cache_ops){
 		.name = "tiered",
-		.foreign = behind->foreign,
+		.untrusted = behind->untrusted,
 		.default_ttl_s = behind->default_ttl_s,
 		.options = &made.table,
 		.settings_size = made.behind_at + behind->settings_size,
@@ -503,7 +503,7 @@ cache_tiered_ops(const struct cache_ops *front, const struct cache_ops *behind)
 		.purge = tiered_purge,
 		.lease = behind->lease == NULL ? NULL : tiered_lease,
 		.release = behind->release == NULL ? NULL : tiered_release,
-		.distrust = behind->distrust == NULL ? NULL : tiered_distrust,
+		.reset_connections = behind->reset_connections == NULL ? NULL : tiered_reset_connections,
 		.trouble = behind->trouble == NULL ? NULL : tiered_trouble,
 		.statistics = tiered_statistics,
 		.metrics = tiered_metrics,

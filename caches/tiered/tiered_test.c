@@ -150,7 +150,7 @@ end_purge(void)
 }
 
 static void
-shared_distrust(struct cache_lane *lane)
+shared_reset_connections(struct cache_lane *lane)
 {
 	(void)lane;
 }
@@ -169,7 +169,7 @@ shared_describe(struct cache *cache, char *text, size_t size)
 
 static const struct cache_ops shared_ops = {
 	.name = "shared",
-	.foreign = true,
+	.untrusted = true,
 	.default_ttl_s = 77,
 	.options = &shared_table,
 	.settings_size = sizeof(struct shared_settings),
@@ -180,7 +180,7 @@ static const struct cache_ops shared_ops = {
 	.lookup = shared_lookup,
 	.insert = shared_insert,
 	.purge = shared_purge,
-	.distrust = shared_distrust,
+	.reset_connections = shared_reset_connections,
 	.statistics = shared_statistics,
 	.describe = shared_describe,
 };
@@ -393,10 +393,10 @@ static void
 test_what_the_table_has(void **state)
 {
 	(void)state;
-	assert_true(ops->foreign);
-	assert_false(ops->immediate);
+	assert_true(ops->untrusted);
+	assert_false(ops->synchronous);
 	assert_int_equal(ops->default_ttl_s, 77);
-	assert_non_null(ops->distrust);
+	assert_non_null(ops->reset_connections);
 	assert_true(ops->secret == NULL && ops->lease == NULL && ops->release == NULL && ops->catch_up == NULL);
 }
 

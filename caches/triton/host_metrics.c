@@ -243,7 +243,7 @@ tell_family(const struct metric_sink *sink, const TRITONSERVER_MetricFamily *fam
 	char name[NAME_MAX_SHOWN];
 
 	(void)snprintf(name, sizeof(name), "%s%s", prefix, family->name);
-	metric_tell_family(sink, name, family->kind == TRITONSERVER_METRIC_KIND_COUNTER ? "counter" : "gauge",
+	metric_emit_family(sink, name, family->kind == TRITONSERVER_METRIC_KIND_COUNTER ? "counter" : "gauge",
 			   family->help);
 	TAILQ_FOREACH (metric, &family->metrics, list) {
 		sink->sample(sink->context, name, metric->labels, metric->label_count, metric->value);

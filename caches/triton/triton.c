@@ -650,7 +650,7 @@ cache_triton_ops(const char *name, const char *path, const struct triton_option 
 	made.path = path;
 	made.ops = (struct cache_ops){
 		.name = name,
-		.foreign = true,
+		.untrusted = true,
 		.settings_size = 1,
 		.open = triton_open,
 		.close = triton_close,

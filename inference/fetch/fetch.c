@@ -102,7 +102,7 @@ fetch_add_flight(struct fetch *fetch, const struct slice *slice)
 	flight->key = slice->key;
 	flight->key.scope = bytes_text(fetch->model->scope);
 	flight->digest = slice->key.digest;
-	flight->steering = slice->request->steering;
+	flight->queue_class = slice->request->queue_class;
 	flight->rows = slice->rows;
 	flight->data = slice->data;
 	TAILQ_INIT(&flight->waiting);

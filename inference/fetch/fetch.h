@@ -20,7 +20,7 @@ struct fetch_mode {
 	bool runs;	 /* the model */
 	bool stores;	 /* the answers */
 	bool background; /* nobody waits */
-	bool alone;	 /* a second try, or an audit; see job.h */
+	bool unbatched;	 /* a second try, or an audit; see job.h */
 	bool audits;	 /* to see whether what is known is right: counts as no run */
 };
 
@@ -113,6 +113,9 @@ void lane_on_deadline(void *argument);
 void fetch_claim(struct fetch *fetch);
 
 void lane_on_wait(void *argument);
+
+/* From now on nothing waits for other servers. */
+void fetch_stop_waiting(struct engine_lane *lane);
 
 /* --- fetch_values.c --- */
 

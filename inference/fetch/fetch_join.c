@@ -43,7 +43,8 @@ static bool
 join_or_lead(struct fetch *fetch, struct slice *slice)
 {
 	struct flight_shard *shard = flight_shard_lock(fetch_table(fetch), &slice->key.digest);
-	struct flight *other = shard == NULL ? NULL : flight_find(shard, &slice->key.digest, slice->request->steering);
+	struct flight *other =
+		shard == NULL ? NULL : flight_find(shard, &slice->key.digest, &slice->request->queue_class);
 	bool answered = other != NULL && other->answered;
 
 	slice->leads = other == NULL;
@@ -78,7 +79,7 @@ fetch_start(struct engine_lane *lane, struct slice *const *slices, size_t count,
 	}
 	if (fetch->count == 0) {
 		fetch->state = FETCH_OVER;
-	} else if (mode.looks && (fetch->asks_again || !lane->cache->ops->immediate)) {
+	} else if (mode.looks && (fetch->asks_again || !lane->cache->ops->synchronous)) {
 		fetch_look_up(fetch);
 	} else {
 		fetch_run(fetch);

@@ -139,7 +139,7 @@ decide(struct fetch *fetch)
 			fetch_let_go(&claim->flights[i]);
 		}
 	}
-	if (fetch_unanswered(fetch) == 0 || fetch->lane->hurried || may_run(claim) ||
+	if (fetch_unanswered(fetch) == 0 || fetch->lane->stops_waiting || may_run(claim) ||
 	    (claim->waited && now >= claim->last_poll_ns)) {
 		run(fetch);
 		return;
@@ -280,11 +280,11 @@ lane_on_wait(void *argument)
 }
 
 void
-engine_lane_hurry(struct engine_lane *lane)
+fetch_stop_waiting(struct engine_lane *lane)
 {
 	struct fetch *fetch;
 
-	lane->hurried = true;
+	lane->stops_waiting = true;
 	while ((fetch = TAILQ_FIRST(&lane->waiting)) != NULL) {
 		TAILQ_REMOVE(&lane->waiting, fetch, deadline);
 		fetch_drop_unwanted(fetch);
@@ -304,9 +304,9 @@ is_worthwhile(const struct fetch *fetch)
 	bool wants_own = fetch->directives.has_max_age && fetch->directives.max_age_s == 0;
 
 	return cache->settings.coalesce == COALESCE_SHARED && cache->ops->lease != NULL && fetch->mode.looks &&
-	       fetch->mode.runs && fetch->mode.stores && !fetch->lookup.failed && !fetch->lane->hurried && !wants_own &&
-	       run / 2 > lookup && !atomic_load_explicit(&fetch->model->too_large, memory_order_relaxed) &&
-	       fetch_unanswered(fetch) > 0;
+	       fetch->mode.runs && fetch->mode.stores && !fetch->lookup.failed && !fetch->lane->stops_waiting &&
+	       !wants_own && run / 2 > lookup &&
+	       !atomic_load_explicit(&fetch->model->too_large, memory_order_relaxed) && fetch_unanswered(fetch) > 0;
 }
 
 static bool

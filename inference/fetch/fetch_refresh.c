@@ -6,17 +6,18 @@
 static bool
 enter_refresh(struct fetch *fetch, const struct slice *slice)
 {
+	static const struct queue_class none;
 	struct digest_value digest = slice->key.digest;
 	struct flight_shard *shard;
 	bool alone;
 
 	digest.bytes[DIGEST_SIZE_MAX - 1] ^= 0xff;
 	shard = flight_shard_lock(&fetch->lane->engine->flights, &digest);
-	alone = flight_find(shard, &digest, 0) == NULL;
+	alone = flight_find(shard, &digest, &none) == NULL;
 	if (alone) {
 		fetch_add_flight(fetch, slice);
 		fetch->flights[fetch->count - 1].digest = digest;
-		fetch->flights[fetch->count - 1].steering = 0;
+		fetch->flights[fetch->count - 1].queue_class = none;
 		flight_enter(shard, &fetch->flights[fetch->count - 1]);
 	}
 	flight_shard_unlock(shard);

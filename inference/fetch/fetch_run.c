@@ -91,8 +91,9 @@ retry_of(const struct fetch *fetch)
 	if (job->withdrawn) {
 		return RETRY_JOINED;
 	}
-	return job->part_count > 1 || (fetch->executor->passes_on && job->status == STATUS_UNAVAILABLE) ? RETRY_ALONE
-													: RETRY_NOT;
+	return job->part_count > 1 || (fetch->executor->passes_on && job->status == STATUS_UNAVAILABLE)
+		       ? RETRY_UNBATCHED
+		       : RETRY_NOT;
 }
 
 static void
@@ -175,7 +176,7 @@ set_entry_key(struct fetch *fetch)
 {
 	const struct engine_lane *lane = fetch->lane;
 
-	if (fetch->mode.stores && lane->cache->ops->foreign) {
+	if (fetch->mode.stores && lane->cache->ops->untrusted) {
 		fetch->entry_key = lane->entry_key;
 		fetch->job.entry_key = &fetch->entry_key;
 		fetch->job.entry_hash = (enum keyed_hash_kind)lane->cache->settings.key_hash;
@@ -200,7 +201,7 @@ fetch_run(struct fetch *fetch)
 	fetch->leader = NULL; /* from here on it may go */
 	set_lifetimes(fetch);
 	fetch->state = FETCH_RUNNING;
-	fetch->job.alone = fetch->mode.alone;
+	fetch->job.unbatched = fetch->mode.unbatched;
 	fetch->row_losses = model_row_losses(fetch->model);
 	fetch->job.unmerged = !row_trust_together(&fetch->model->rows);
 	set_entry_key(fetch);

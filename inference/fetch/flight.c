@@ -54,12 +54,13 @@ flight_shard_unlock(struct flight_shard *shard)
 }
 
 struct flight *
-flight_find(struct flight_shard *shard, const struct digest_value *digest, uint64_t steering)
+flight_find(struct flight_shard *shard, const struct digest_value *digest, const struct queue_class *queue_class)
 {
 	struct flight *flight;
 
 	LIST_FOREACH (flight, &shard->chains[digest->bytes[1] % FLIGHT_CHAINS], chain) {
-		if (flight->steering == steering && memcmp(&flight->digest, digest, sizeof(*digest)) == 0) {
+		if (queue_class_equal(&flight->queue_class, queue_class) &&
+		    memcmp(&flight->digest, digest, sizeof(*digest)) == 0) {
 			return flight;
 		}
 	}

@@ -20,8 +20,8 @@ struct flight {
 	struct fetch *fetch;
 	LIST_ENTRY(flight) chain;
 	bool in_table;
-	struct digest_value digest; /* in the table */
-	uint64_t steering;	    /* of the leader, see struct inference_request */
+	struct digest_value digest;	/* in the table */
+	struct queue_class queue_class; /* of the leader */
 	struct cache_key key;
 	struct slice_list waiting;
 	bool answered;
@@ -61,7 +61,8 @@ void flight_shard_unlock(struct flight_shard *shard);
 uint32_t flight_completions(const struct flight_table *table, const struct digest_value *digest);
 
 /* With the shard locked. */
-struct flight *flight_find(struct flight_shard *shard, const struct digest_value *digest, uint64_t steering);
+struct flight *flight_find(struct flight_shard *shard, const struct digest_value *digest,
+			   const struct queue_class *queue_class);
 void flight_enter(struct flight_shard *shard, struct flight *flight);
 void flight_leave(struct flight_shard *shard, struct flight *flight);
 

@@ -82,14 +82,14 @@ value_usable(struct engine_lane *lane, struct model *model, const struct cache_k
 	enum entry_verdict verdict;
 	bool mixed_up;
 
-	if (!lane->cache->ops->foreign) {
+	if (!lane->cache->ops->untrusted) {
 		return true;
 	}
 	verdict = entry_check(blob_bytes(value), lane->entry_mac);
 	if (verdict == ENTRY_GOOD) {
 		mixed_up = !entry_answers(value, &key->digest);
-		if (mixed_up && !known && lane->cache->ops->distrust != NULL) {
-			lane->cache->ops->distrust(lane->store);
+		if (mixed_up && !known && lane->cache->ops->reset_connections != NULL) {
+			lane->cache->ops->reset_connections(lane->store);
 		} else if (!mixed_up && fits_model(model, value)) {
 			return true;
 		}
@@ -135,8 +135,9 @@ value_purged(struct engine_lane *lane, struct model *model, const struct freshne
 {
 	bool ahead = freshness_is_ahead(freshness, now_ms); /* then it may be from before any purge */
 
-	return lane->cache->ops->foreign && purge_marks_covers(&lane->cache->purges, &model->purges, model->config.name,
-							       model->version, ahead ? 0 : freshness->created_ms);
+	return lane->cache->ops->untrusted &&
+	       purge_marks_covers(&lane->cache->purges, &model->purges, model->config.name, model->version,
+				  ahead ? 0 : freshness->created_ms);
 }
 
 /* --- Purges --- */

@@ -45,8 +45,8 @@ struct engine_lane {
 	struct loop_timer *deadline_timer;
 	struct fetch_list waiting; /* by deadline */
 	struct loop_timer *wait_timer;
-	bool hurried;	 /* nothing waits for other servers any more */
-	size_t underway; /* fetches, and requests that have no answer yet */
+	bool stops_waiting; /* nothing waits for other servers any more */
+	size_t underway;    /* fetches, and requests that have no answer yet */
 	void (*drained)(void *argument);
 	void *drained_argument;
 };

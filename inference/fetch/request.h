@@ -46,6 +46,18 @@ struct cache_report {
 	uint64_t age_s; /* of the oldest row */
 };
 
+/* What makes the run of an ensemble wait otherwise than that of an equal request; these do not join. */
+struct queue_class {
+	uint64_t priority;
+	uint64_t timeout;
+};
+
+static inline bool
+queue_class_equal(const struct queue_class *a, const struct queue_class *b)
+{
+	return a->priority == b->priority && a->timeout == b->timeout;
+}
+
 struct inference_request {
 	/* What is asked. */
 	struct model *model;
@@ -94,9 +106,9 @@ struct inference_request {
 	bool withdrawn;
 	bool timed_out;
 	bool looked_up;
-	bool renews;	   /* some slice is answered, and to be renewed */
-	size_t level;	   /* of priority */
-	uint64_t steering; /* what makes its run wait otherwise than an equal request's; those do not join */
+	bool renews;  /* some slice is answered, and to be renewed */
+	size_t level; /* of priority */
+	struct queue_class queue_class;
 	uint64_t delay_ns;
 	struct loop_timer *timer;
 	uint64_t start_ns;

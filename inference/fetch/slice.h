@@ -15,8 +15,8 @@ enum slice_result { SLICE_NOT_CACHED, SLICE_HIT, SLICE_MISS, SLICE_JOINED, SLICE
 /* A failure may be another request's, of those whose run one joined. */
 enum slice_retry {
 	RETRY_NOT,
-	RETRY_ALONE,  /* what it ran with failed: a run of its own */
-	RETRY_JOINED, /* whoever it was for has left: the question anew */
+	RETRY_UNBATCHED, /* what it ran with failed: a run of its own */
+	RETRY_JOINED,	 /* whoever it was for has left: the question anew */
 };
 
 struct slice {

@@ -123,10 +123,10 @@ model_batches(const struct model *model)
 
 /* From now on none of its requests waits for a fuller batch. Any thread. */
 static inline void
-model_hurry(struct model *model)
+model_flush(struct model *model)
 {
 	if (model->scheduler != NULL) {
-		scheduler_hurry(model->scheduler);
+		scheduler_flush(model->scheduler);
 	}
 }
 

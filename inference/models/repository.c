@@ -376,14 +376,14 @@ repository_start(struct repository *repository, struct error *error)
 }
 
 void
-repository_hurry(struct repository *repository)
+repository_flush(struct repository *repository)
 {
 	struct repository_view view = {0};
 	const struct model_table *table = repository_table(repository, &view);
 
 	for (size_t i = 0; i < table->count; i++) {
 		for (size_t k = 0; k < table->entries[i].version_count; k++) {
-			model_hurry(table->entries[i].versions[k]);
+			model_flush(table->entries[i].versions[k]);
 		}
 	}
 	repository_view_fini(&view);

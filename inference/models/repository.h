@@ -43,7 +43,7 @@ struct repository *repository_new(const struct repository_options *options);
 enum status repository_start(struct repository *repository, struct error *error);
 
 /* The end is near: requests that wait for a fuller batch run now. Any thread, while the repository runs. */
-void repository_hurry(struct repository *repository);
+void repository_flush(struct repository *repository);
 
 /* Unloads all and waits until the last request in flight has let go. */
 void repository_free(struct repository *repository);

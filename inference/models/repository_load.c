@@ -303,7 +303,7 @@ release_versions(struct version *versions, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (versions[i].model != NULL) {
-			model_hurry(versions[i].model);
+			model_flush(versions[i].model);
 			model_unref(versions[i].model);
 		}
 		free(versions[i].reason);

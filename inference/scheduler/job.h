@@ -50,7 +50,7 @@ struct job {
 	bool splits_rows;  /* the parts are whole requests, but their askers tell rows apart: see struct
 			      inference_request */
 	bool unmerged;	   /* not put together with others */
-	bool alone;	   /* the same, at once, and however full the queue is: a second try, or an audit */
+	bool unbatched;	   /* the same, at once, and however full the queue is: a second try, or an audit */
 	size_t level;	   /* 1 is the most urgent */
 	uint64_t delay_ns; /* when it has waited so long, it lets others pass; 0: never */
 

@@ -52,7 +52,7 @@ insert_before_ordinary(struct job_level *level, struct job *job)
 {
 	struct job *next = TAILQ_FIRST(&level->waiting);
 
-	while (next != NULL && next->alone) {
+	while (next != NULL && next->unbatched) {
 		next = TAILQ_NEXT(next, queue);
 	}
 	if (next == NULL) {
@@ -67,17 +67,17 @@ job_queue_add(struct job_queue *queue, struct job *job, uint64_t now)
 {
 	struct job_level *level;
 
-	if (job->alone) {
+	if (job->unbatched) {
 		job->level = 1;
 	}
 	level = level_of(queue, job);
-	if (!job->alone && level->count >= level->count_max) { /* that is part of what was let in before */
+	if (!job->unbatched && level->count >= level->count_max) { /* that is part of what was let in before */
 		return false;
 	}
 	job->queued_ns = now;
 	job->queued = true;
 	job->delayed = false;
-	if (job->alone) {
+	if (job->unbatched) {
 		insert_before_ordinary(level, job);
 	} else {
 		TAILQ_INSERT_TAIL(&level->waiting, job, queue);
@@ -176,7 +176,7 @@ find_parameter(const struct job *job, struct bytes name)
 static bool
 goes_by_itself(const struct job *job)
 {
-	return job->alone || job->unmerged;
+	return job->unbatched || job->unmerged;
 }
 
 /* May both run as one batch? Shapes but for the rows, and whatever else the run is told. */
@@ -266,7 +266,7 @@ look_ahead(const struct job_queue *queue)
 
 /* How many jobs from the front run now; 0: wait for more. */
 static size_t
-choose(const struct job_queue *queue, uint64_t now, bool hurry, uint64_t *wait_ns)
+choose(const struct job_queue *queue, uint64_t now, bool flush, uint64_t *wait_ns)
 {
 	struct prospect prospect;
 	bool late;
@@ -282,7 +282,7 @@ choose(const struct job_queue *queue, uint64_t now, bool hurry, uint64_t *wait_n
 	if (prospect.best > 0 && !late) {
 		return prospect.best;
 	}
-	if (prospect.full || late || hurry || queue->wait_ns == 0) {
+	if (prospect.full || late || flush || queue->wait_ns == 0) {
 		return prospect.jobs;
 	}
 	*wait_ns = prospect.oldest_ns + queue->wait_ns - now;
@@ -290,14 +290,14 @@ choose(const struct job_queue *queue, uint64_t now, bool hurry, uint64_t *wait_n
 }
 
 void
-job_queue_take(struct job_queue *queue, uint64_t now, bool hurry, struct job_list *batch, uint64_t *wait_ns)
+job_queue_take(struct job_queue *queue, uint64_t now, bool flush, struct job_list *batch, uint64_t *wait_ns)
 {
 	size_t count;
 
 	TAILQ_INIT(batch);
 	*wait_ns = 0;
 	delay_late_jobs(queue, now);
-	count = choose(queue, now, hurry, wait_ns);
+	count = choose(queue, now, flush, wait_ns);
 	for (size_t i = 0; i < count; i++) {
 		struct job *job = first_job(queue, 0);
 

@@ -47,8 +47,8 @@ void job_queue_promote(struct job_queue *queue, struct job *job, size_t level);
 
 /*
  * Takes the next batch out of the queue, or leaves `batch` empty: then *wait_ns tells when to ask again, 0 meaning when
- * something was added. `hurry`: do not wait for a fuller one.
+ * something was added. `flush`: do not wait for a fuller one.
  */
-void job_queue_take(struct job_queue *queue, uint64_t now, bool hurry, struct job_list *batch, uint64_t *wait_ns);
+void job_queue_take(struct job_queue *queue, uint64_t now, bool flush, struct job_list *batch, uint64_t *wait_ns);
 
 #endif

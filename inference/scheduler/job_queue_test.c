@@ -91,7 +91,7 @@ test_waiting_for_more(void **state)
 	assert_int_equal(take(&fixture, 700, &wait), 0);
 	assert_int_equal(take(&fixture, 1700, &wait), 3); /* late */
 	add(&fixture, 3, 2000);
-	fixture.jobs[4].alone = true;
+	fixture.jobs[4].unbatched = true;
 	add(&fixture, 4, 2000);
 	assert_int_equal(take(&fixture, 2000, &wait), 5); /* it does not wait */
 	assert_int_equal(take(&fixture, 3000, &wait), 4);
@@ -112,7 +112,7 @@ test_full(void **state)
 		add(&fixture, i, 0);
 	}
 	assert_false(job_queue_add(&fixture.queue, &fixture.jobs[4], 0));
-	fixture.jobs[4].alone = true;
+	fixture.jobs[4].unbatched = true;
 	add(&fixture, 4, 0);
 	assert_int_equal(take(&fixture, 0, &wait), 5);
 	assert_int_equal(take(&fixture, 0, &wait), 1);

@@ -14,7 +14,7 @@ struct scheduler {
 	pthread_mutex_t mutex; /* many loops hand over, many workers take: a queue between two threads would not do */
 	pthread_cond_t changed;
 	struct job_queue queue;
-	bool hurry;
+	bool flush;
 	bool stopping;
 	pthread_t *workers;
 };
@@ -43,7 +43,7 @@ next_batch(struct scheduler *scheduler, struct job_list *batch)
 
 	(void)pthread_mutex_lock(&scheduler->mutex);
 	for (;;) {
-		job_queue_take(&scheduler->queue, clock_now_ns(), scheduler->hurry, batch, &wait_ns);
+		job_queue_take(&scheduler->queue, clock_now_ns(), scheduler->flush, batch, &wait_ns);
 		if (!TAILQ_EMPTY(batch) || scheduler->stopping) {
 			break;
 		}
@@ -100,7 +100,7 @@ scheduler_free(struct scheduler *scheduler)
 		return;
 	}
 	(void)pthread_mutex_lock(&scheduler->mutex);
-	scheduler->hurry = true;
+	scheduler->flush = true;
 	scheduler->stopping = true;
 	(void)pthread_cond_broadcast(&scheduler->changed);
 	(void)pthread_mutex_unlock(&scheduler->mutex);
@@ -157,10 +157,10 @@ scheduler_promote(struct scheduler *scheduler, struct job *job, size_t level)
 }
 
 void
-scheduler_hurry(struct scheduler *scheduler)
+scheduler_flush(struct scheduler *scheduler)
 {
 	(void)pthread_mutex_lock(&scheduler->mutex);
-	scheduler->hurry = true;
+	scheduler->flush = true;
 	(void)pthread_cond_broadcast(&scheduler->changed);
 	(void)pthread_mutex_unlock(&scheduler->mutex);
 }

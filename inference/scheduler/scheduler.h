@@ -35,7 +35,7 @@ void scheduler_withdraw(struct scheduler *scheduler, struct job *job);
 void scheduler_promote(struct scheduler *scheduler, struct job *job, size_t level);
 
 /* From now on nothing waits for a fuller batch: no more requests are to be expected. Any thread. */
-void scheduler_hurry(struct scheduler *scheduler);
+void scheduler_flush(struct scheduler *scheduler);
 
 /* Jobs that wait. Any thread. */
 size_t scheduler_pending(struct scheduler *scheduler);

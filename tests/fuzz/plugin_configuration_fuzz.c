@@ -1,5 +1,5 @@
 /* The configuration that a host gives a plug-in. */
-#include "plugins/configuration.h"
+#include "plugins/json_config.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct configuration configuration;
+	struct json_config configuration;
 	struct error error;
 	char *text = malloc(size + 1);
 
@@ -18,8 +18,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(text, data, size);
 	}
 	text[size] = '\0';
-	if (configuration_read(text, &configuration, &error) == STATUS_OK) {
-		configuration_fini(&configuration);
+	if (json_config_read(text, &configuration, &error) == STATUS_OK) {
+		json_config_fini(&configuration);
 	}
 	free(text);
 	return 0;

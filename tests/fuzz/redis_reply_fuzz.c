@@ -1,9 +1,9 @@
 /*
- * A server's replies, as they come from the socket: through the intake and libvalkey's reader, and then to all that
- * reads texts and arrays of servers. The first byte says how many bytes are read at once.
+ * A server's replies, as they come from the socket: through the bulk_reader and libvalkey's reader, and then to all
+ * that reads texts and arrays of servers. The first byte says how many bytes are read at once.
  */
 #include "caches/redis/address.h"
-#include "caches/redis/intake.h"
+#include "caches/redis/bulk_reader.h"
 #include "caches/redis/refusal.h"
 #include "caches/redis/reply.h"
 #include "caches/redis/slots.h"
@@ -20,7 +20,7 @@ struct line {
 	size_t piece;
 	valkeyContext context;
 	valkeyContextFuncs funcs;
-	struct redis_intake intake;
+	struct redis_bulk_reader bulk_reader;
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -120,7 +120,7 @@ next_reply(struct line *line)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct line line = {.funcs.read = read_line, .intake.wanted = true};
+	struct line line = {.funcs.read = read_line, .bulk_reader.wanted = true};
 	valkeyReply *reply;
 
 	if (size == 0) {
@@ -131,13 +131,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	line.context.funcs = &line.funcs;
 	line.context.reader = valkeyReaderCreateWithFunctions(&redis_reply_functions);
 	check(line.context.reader != NULL);
-	redis_intake_begin(&line.intake, &line.context);
+	redis_bulk_reader_begin(&line.bulk_reader, &line.context);
 	while ((reply = next_reply(&line)) != NULL) {
 		read_texts(reply, 0);
 		read_slots(reply);
 		redis_reply_functions.freeObject(reply);
 	}
-	redis_intake_end(&line.intake, &line.context);
+	redis_bulk_reader_end(&line.bulk_reader, &line.context);
 	valkeyReaderFree(line.context.reader);
 	return 0;
 }

@@ -1,4 +1,4 @@
-#include "caches/redis/intake.h"
+#include "caches/redis/bulk_reader.h"
 
 #include "base/buf.h"
 #include "base/unit_test.h"
@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-#define DIRECT_MIN ((size_t)48 << 10) /* as in intake.c */
+#define DIRECT_MIN ((size_t)48 << 10) /* as in bulk_reader.c */
 #define LARGE ((size_t)300000)
 
 /* A connection that gives out `wire`, at most `piece` bytes at once. */
@@ -18,7 +18,7 @@ struct line {
 	size_t reads;
 	valkeyContext context;
 	valkeyContextFuncs funcs;
-	struct redis_intake intake;
+	struct redis_bulk_reader bulk_reader;
 };
 
 static ssize_t
@@ -42,18 +42,18 @@ read_line(valkeyContext *context, char *buffer, size_t room)
 static void
 line_init(struct line *line, const struct buf *wire, size_t piece)
 {
-	*line = (struct line){.wire = wire->at, .length = wire->length, .piece = piece, .intake.wanted = true};
+	*line = (struct line){.wire = wire->at, .length = wire->length, .piece = piece, .bulk_reader.wanted = true};
 	line->funcs.read = read_line;
 	line->context.funcs = &line->funcs;
 	line->context.reader = valkeyReaderCreateWithFunctions(&redis_reply_functions);
 	assert_non_null(line->context.reader);
-	redis_intake_begin(&line->intake, &line->context);
+	redis_bulk_reader_begin(&line->bulk_reader, &line->context);
 }
 
 static void
 line_fini(struct line *line)
 {
-	redis_intake_end(&line->intake, &line->context);
+	redis_bulk_reader_end(&line->bulk_reader, &line->context);
 	assert_ptr_equal(line->context.funcs, &line->funcs);
 	valkeyReaderFree(line->context.reader);
 }
@@ -212,10 +212,10 @@ test_unasked(void **state)
 	buf_init(&wire, 2 * LARGE);
 	put_string(&wire, LARGE);
 	line_init(&line, &wire, 4096);
-	line.intake.wanted = false;
+	line.bulk_reader.wanted = false;
 	reply = next_reply(&line);
 	assert_non_null(reply);
-	assert_null(line.intake.blob);
+	assert_null(line.bulk_reader.blob);
 	check_string(&reply->base, LARGE);
 	free_reply(reply);
 	line_fini(&line);

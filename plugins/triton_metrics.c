@@ -1,4 +1,4 @@
-#include "plugins/figures.h"
+#include "plugins/triton_metrics.h"
 
 #include "plugins/triton.h"
 
@@ -12,7 +12,7 @@ struct figure {
 	char *labels; /* names and values, each behind a byte 1 */
 	TRITONSERVER_Metric *metric;
 	double told;
-	bool current; /* told since figures_begin */
+	bool current; /* told since triton_metrics_begin */
 	SLIST_ENTRY(figure) list;
 };
 
@@ -24,7 +24,7 @@ struct figure_family {
 	SLIST_ENTRY(figure_family) list;
 };
 
-struct figures {
+struct triton_metrics {
 	struct metric_sink sink;
 	SLIST_HEAD(, figure_family) families;
 };
@@ -32,7 +32,7 @@ struct figures {
 /* --- Families --- */
 
 static struct figure_family *
-find_family(struct figures *figures, const char *name)
+find_family(struct triton_metrics *figures, const char *name)
 {
 	struct figure_family *family;
 
@@ -60,7 +60,7 @@ make_in_host(struct figure_family *family, const char *help)
 static void
 tell_family(void *context, const char *name, const char *type, const char *help)
 {
-	struct figures *figures = context;
+	struct triton_metrics *figures = context;
 	struct figure_family *family;
 
 	if (find_family(figures, name) != NULL) {
@@ -191,7 +191,7 @@ tell_sample(void *context, const char *name, const struct metric_label *labels, 
 /* --- Rounds --- */
 
 const struct metric_sink *
-figures_begin(struct figures *figures)
+triton_metrics_begin(struct triton_metrics *figures)
 {
 	struct figure_family *family;
 	struct figure *figure;
@@ -221,7 +221,7 @@ forget_old(struct figure_family *family)
 }
 
 void
-figures_end(struct figures *figures)
+triton_metrics_end(struct triton_metrics *figures)
 {
 	struct figure_family *family;
 
@@ -232,10 +232,10 @@ figures_end(struct figures *figures)
 
 /* --- From first to last --- */
 
-struct figures *
-figures_new(void)
+struct triton_metrics *
+triton_metrics_new(void)
 {
-	struct figures *figures = triton.has_metrics ? calloc(1, sizeof(*figures)) : NULL;
+	struct triton_metrics *figures = triton.has_metrics ? calloc(1, sizeof(*figures)) : NULL;
 
 	if (figures != NULL) {
 		SLIST_INIT(&figures->families);
@@ -261,7 +261,7 @@ free_family(struct figure_family *family)
 }
 
 void
-figures_free(struct figures *figures)
+triton_metrics_free(struct triton_metrics *figures)
 {
 	struct figure_family *family;
 

@@ -1,4 +1,4 @@
-#include "plugins/configuration.h"
+#include "plugins/json_config.h"
 
 #include "base/unit_test.h"
 
@@ -7,10 +7,10 @@
 static void
 expect(const char *json, size_t count, const char *const *keys_and_values)
 {
-	struct configuration configuration;
+	struct json_config configuration;
 	struct error error = {0};
 
-	if (configuration_read(json, &configuration, &error) != STATUS_OK) {
+	if (json_config_read(json, &configuration, &error) != STATUS_OK) {
 		fail_msg("%s: %s", json, error.text);
 	}
 	assert_int_equal(configuration.count, count);
@@ -18,7 +18,7 @@ expect(const char *json, size_t count, const char *const *keys_and_values)
 		assert_string_equal(configuration.pairs[i].key, keys_and_values[2 * i]);
 		assert_string_equal(configuration.pairs[i].value, keys_and_values[2 * i + 1]);
 	}
-	configuration_fini(&configuration);
+	json_config_fini(&configuration);
 }
 
 #define EXPECT(json, count, ...) expect(json, count, (const char *const[]){__VA_ARGS__})
@@ -77,10 +77,10 @@ test_what_may_not_be(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
-		struct configuration configuration;
+		struct json_config configuration;
 		struct error error = {0};
 
-		if (configuration_read(bad[i], &configuration, &error) == STATUS_OK) {
+		if (json_config_read(bad[i], &configuration, &error) == STATUS_OK) {
 			fail_msg("%s was taken", bad[i]);
 		}
 		assert_int_equal(error.status, STATUS_INVALID_ARGUMENT);
@@ -91,12 +91,11 @@ test_what_may_not_be(void **state)
 static void
 test_no_value_is_told(void **state)
 {
-	struct configuration configuration;
+	struct json_config configuration;
 	struct error error = {0};
 
 	(void)state;
-	assert_int_not_equal(configuration_read("{\"password\":\"hush\",\"x\":hush}", &configuration, &error),
-			     STATUS_OK);
+	assert_int_not_equal(json_config_read("{\"password\":\"hush\",\"x\":hush}", &configuration, &error), STATUS_OK);
 	assert_null(strstr(error.text, "hush"));
 	assert_non_null(strstr(error.text, "at byte 23"));
 }

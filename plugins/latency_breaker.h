@@ -6,43 +6,45 @@
  *
  * It remembers the sizes of values, too, by key: a large one is asked for in another way. Any thread may call.
  */
-#ifndef HIPPOCAMP_PLUGINS_PATIENCE_H
-#define HIPPOCAMP_PLUGINS_PATIENCE_H
+#ifndef HIPPOCAMP_PLUGINS_LATENCY_BREAKER_H
+#define HIPPOCAMP_PLUGINS_LATENCY_BREAKER_H
 
 #include "base/digest.h"
 
 #include <stdatomic.h>
 
-#define PATIENCE_KEYS 4096
+#define LATENCY_BREAKER_KEYS 4096
 
 /* All zero: nothing is known. */
-struct patience {
+struct latency_breaker {
 	atomic_uint late_in_row;
 	_Atomic uint64_t late_ns;  /* when the last one of them ended */
 	_Atomic uint64_t tried_ns; /* while look-ups are skipped: the last one that was not */
-	struct patience_key {
+	struct latency_breaker_key {
 		_Atomic uint32_t size;	  /* of the value; 0: not known */
 		_Atomic uint32_t late_ms; /* the last late one, of clock_now_ns(), cut */
 		_Atomic uint32_t late_in_row;
-	} keys[PATIENCE_KEYS];
+	} keys[LATENCY_BREAKER_KEYS];
 };
 
-enum patience_change {
-	PATIENCE_AS_BEFORE,
-	PATIENCE_LOST,	/* from now on look-ups are skipped */
-	PATIENCE_FOUND, /* … and not any more */
+enum latency_breaker_change {
+	LATENCY_BREAKER_AS_BEFORE,
+	LATENCY_BREAKER_LOST,  /* from now on look-ups are skipped */
+	LATENCY_BREAKER_FOUND, /* … and not any more */
 };
 
-bool patience_allows(struct patience *patience, const struct digest_value *digest, uint64_t now_ns);
+bool latency_breaker_allows(struct latency_breaker *latency_breaker, const struct digest_value *digest,
+			    uint64_t now_ns);
 
 /*
  * A look-up that was allowed was late, or was not. Of several that were under way at a time one counts: what holds up
  * one holds up all.
  */
-enum patience_change patience_note(struct patience *patience, const struct digest_value *digest, bool late,
-				   uint64_t start_ns, uint64_t now_ns);
+enum latency_breaker_change latency_breaker_note(struct latency_breaker *latency_breaker,
+						 const struct digest_value *digest, bool late, uint64_t start_ns,
+						 uint64_t now_ns);
 
-uint32_t patience_size(struct patience *patience, const struct digest_value *digest);
-void patience_note_size(struct patience *patience, const struct digest_value *digest, size_t size);
+uint32_t latency_breaker_size(struct latency_breaker *latency_breaker, const struct digest_value *digest);
+void latency_breaker_note_size(struct latency_breaker *latency_breaker, const struct digest_value *digest, size_t size);
 
 #endif

@@ -6,14 +6,14 @@
  * string, what has come of it is moved into a blob, the rest is read to behind it, and the parser is then given an
  * empty string, for which create_string in reply.c puts the blob.
  */
-#ifndef HIPPOCAMP_CACHES_REDIS_INTAKE_H
-#define HIPPOCAMP_CACHES_REDIS_INTAKE_H
+#ifndef HIPPOCAMP_CACHES_REDIS_BULK_READER_H
+#define HIPPOCAMP_CACHES_REDIS_BULK_READER_H
 
 #include "base/blob.h"
 
 #include <valkey/valkey.h>
 
-struct redis_intake {
+struct redis_bulk_reader {
 	valkeyContextFuncs funcs;
 	const valkeyContextFuncs *below; /* what reads for us: plain or TLS; NULL: not begun */
 	bool wanted;			 /* an answer is due, so that a string may come */
@@ -25,11 +25,12 @@ struct redis_intake {
 	size_t spent; /* what the reply that is being read has taken so far, as reply.c bounds it */
 };
 
-/* From now on `context` reads this way. Zeroed before; it lasts until redis_intake_end, before the context is freed. */
-void redis_intake_begin(struct redis_intake *intake, valkeyContext *context);
-void redis_intake_end(struct redis_intake *intake, valkeyContext *context);
+/* From now on `context` reads this way. Zeroed before; it lasts until redis_bulk_reader_end, before the context is
+ * freed. */
+void redis_bulk_reader_begin(struct redis_bulk_reader *bulk_reader, valkeyContext *context);
+void redis_bulk_reader_end(struct redis_bulk_reader *bulk_reader, valkeyContext *context);
 
 /* The string that stands behind the parser's empty one, for the caller; NULL: the empty one is meant. */
-struct blob *redis_intake_take(struct redis_intake *intake);
+struct blob *redis_bulk_reader_take(struct redis_bulk_reader *bulk_reader);
 
 #endif

@@ -3,15 +3,15 @@
  * carried them, gives lanes their turns while nobody looks anything up, and every second lets the plug-in tell its
  * figures.
  */
-#ifndef HIPPOCAMP_PLUGINS_KEEPER_H
-#define HIPPOCAMP_PLUGINS_KEEPER_H
+#ifndef HIPPOCAMP_PLUGINS_BACKGROUND_THREAD_H
+#define HIPPOCAMP_PLUGINS_BACKGROUND_THREAD_H
 
 #include "plugins/lane.h"
 
-struct keeper;
+struct background_thread;
 
-struct keeper_options {
-	struct lane **lanes; /* outlive the keeper */
+struct background_thread_options {
+	struct lane **lanes; /* outlive the background_thread */
 	size_t lane_count;
 	struct lane *writer; /* one more, for storing only, so that a large response delays no look-up; or NULL */
 	const struct keyed_hash_key *entry_key; /* see plugin_entry_seal */
@@ -21,15 +21,16 @@ struct keeper_options {
 };
 
 /* NULL where there is no memory or no thread. */
-struct keeper *keeper_start(const struct keeper_options *options);
+struct background_thread *background_thread_start(const struct background_thread_options *options);
 
 /* Stores what it has, if that takes but a moment, and waits for its thread to end. NULL is fine. */
-void keeper_stop(struct keeper *keeper);
+void background_thread_stop(struct background_thread *background_thread);
 
-/* After the writer: what was on its way there counts in the keeper until it is given up. */
-void keeper_free(struct keeper *keeper);
+/* After the writer: what was on its way there counts in the background_thread until it is given up. */
+void background_thread_free(struct background_thread *background_thread);
 
 /* Any thread. Takes over `entry`, unsealed. False: too much is waiting, and the entry was dropped. */
-bool keeper_store(struct keeper *keeper, const struct generation_key *key, struct blob *entry, uint64_t ttl_ms);
+bool background_thread_store(struct background_thread *background_thread, const struct generation_key *key,
+			     struct blob *entry, uint64_t ttl_ms);
 
 #endif

@@ -1,4 +1,4 @@
-#include "plugins/configuration.h"
+#include "plugins/json_config.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -191,7 +191,7 @@ read_word(struct reader *reader)
 }
 
 static void
-free_pair(struct configuration_pair *pair)
+free_pair(struct json_config_pair *pair)
 {
 	if (pair->value != NULL) {
 		explicit_bzero(pair->value, strlen(pair->value));
@@ -201,9 +201,9 @@ free_pair(struct configuration_pair *pair)
 }
 
 static bool
-keep(struct reader *reader, struct configuration *configuration, struct configuration_pair pair)
+keep(struct reader *reader, struct json_config *configuration, struct json_config_pair pair)
 {
-	struct configuration_pair *pairs;
+	struct json_config_pair *pairs;
 
 	for (size_t i = 0; i < configuration->count; i++) {
 		if (strcmp(configuration->pairs[i].key, pair.key) == 0) {
@@ -225,9 +225,9 @@ keep(struct reader *reader, struct configuration *configuration, struct configur
 }
 
 static bool
-read_pair(struct reader *reader, struct configuration *configuration)
+read_pair(struct reader *reader, struct json_config *configuration)
 {
-	struct configuration_pair pair = {.key = read_string(reader)};
+	struct json_config_pair pair = {.key = read_string(reader)};
 
 	if (pair.key == NULL || !take(reader, ':', "expected ':' behind a key")) {
 		free(pair.key);
@@ -243,7 +243,7 @@ read_pair(struct reader *reader, struct configuration *configuration)
 }
 
 static bool
-read_object(struct reader *reader, struct configuration *configuration)
+read_object(struct reader *reader, struct json_config *configuration)
 {
 	if (!take(reader, '{', "expected an object, {\"key\":\"value\"}")) {
 		return false;
@@ -267,26 +267,26 @@ read_object(struct reader *reader, struct configuration *configuration)
 }
 
 enum status
-configuration_read(const char *json, struct configuration *configuration, struct error *error)
+json_config_read(const char *json, struct json_config *configuration, struct error *error)
 {
 	struct reader reader = {.start = json, .at = json};
 
-	*configuration = (struct configuration){0};
+	*configuration = (struct json_config){0};
 	if (read_object(&reader, configuration)) {
 		return STATUS_OK;
 	}
-	configuration_fini(configuration);
+	json_config_fini(configuration);
 	return error_set(error, STATUS_INVALID_ARGUMENT,
 			 "the cache's configuration is not the JSON object that it should be: %s, at byte %zu",
 			 reader.what, (size_t)(reader.at - reader.start));
 }
 
 void
-configuration_fini(struct configuration *configuration)
+json_config_fini(struct json_config *configuration)
 {
 	for (size_t i = 0; i < configuration->count; i++) {
 		free_pair(&configuration->pairs[i]);
 	}
 	free(configuration->pairs);
-	*configuration = (struct configuration){0};
+	*configuration = (struct json_config){0};
 }

@@ -3,19 +3,19 @@
  * are made in the host when they are told for the first time, moved when they are told again, and deleted when they are
  * not told any more. One thread at a time.
  */
-#ifndef HIPPOCAMP_PLUGINS_FIGURES_H
-#define HIPPOCAMP_PLUGINS_FIGURES_H
+#ifndef HIPPOCAMP_PLUGINS_TRITON_METRICS_H
+#define HIPPOCAMP_PLUGINS_TRITON_METRICS_H
 
 #include "base/metric.h"
 
-struct figures;
+struct triton_metrics;
 
 /* NULL where there is no memory, or the host has no metrics. */
-struct figures *figures_new(void);
-void figures_free(struct figures *figures);
+struct triton_metrics *triton_metrics_new(void);
+void triton_metrics_free(struct triton_metrics *figures);
 
 /* Everything that there is to tell is told between these two. */
-const struct metric_sink *figures_begin(struct figures *figures);
-void figures_end(struct figures *figures);
+const struct metric_sink *triton_metrics_begin(struct triton_metrics *figures);
+void triton_metrics_end(struct triton_metrics *figures);
 
 #endif
