@@ -6,6 +6,7 @@
 #include "backends/onnxruntime/onnxruntime.h"
 #include "base/block_pool.h"
 #include "base/clock.h"
+#include "base/container_of.h"
 #include "base/log.h"
 #include "base/machine.h"
 #include "base/memory.h"
@@ -85,7 +86,7 @@ on_lane_stopped(void *argument)
 static void
 on_stop_mail(struct loop_mail *mail)
 {
-	struct worker *worker = (struct worker *)((char *)mail - offsetof(struct worker, stop));
+	struct worker *worker = container_of(mail, struct worker, stop);
 
 	server_lane_stop(worker->lane, on_lane_stopped, worker);
 }
@@ -394,12 +395,12 @@ give_up(const struct app *app, bool asked)
 static void
 wait_for_workers(struct app *app, const sigset_t *signals)
 {
-	uint64_t deadline = clock_now_ns() + (uint64_t)app->settings->exit_timeout_secs * 1000000000U;
+	uint64_t deadline = clock_now_ns() + (uint64_t)app->settings->exit_timeout_secs * NS_PER_S;
 
 	while (atomic_load(&app->stopped) < app->worker_count) {
 		uint64_t now = clock_now_ns();
 		uint64_t left = now < deadline ? deadline - now : 0;
-		struct timespec time = {.tv_sec = (time_t)(left / 1000000000U), .tv_nsec = (long)(left % 1000000000U)};
+		struct timespec time = {.tv_sec = (time_t)(left / NS_PER_S), .tv_nsec = (long)(left % NS_PER_S)};
 		int signal = sigtimedwait(signals, NULL, &time);
 
 		if (left == 0 || signal == SIGINT || signal == SIGTERM) { /* a second signal hastens */

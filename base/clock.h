@@ -7,13 +7,16 @@
 #include <stdint.h>
 #include <time.h>
 
+#define NS_PER_S UINT64_C(1000000000)
+#define NS_PER_MS UINT64_C(1000000)
+
 static inline uint64_t
 clock_read_ns(clockid_t id)
 {
 	struct timespec now;
 
 	(void)clock_gettime(id, &now);
-	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
 static inline uint64_t
@@ -26,7 +29,7 @@ clock_now_ns(void)
 static inline uint64_t
 clock_wall_ms(void)
 {
-	return clock_read_ns(CLOCK_REALTIME) / 1000000U;
+	return clock_read_ns(CLOCK_REALTIME) / NS_PER_MS;
 }
 
 #endif

@@ -97,7 +97,7 @@ measure(const struct subject *subject, unsigned threads, unsigned seconds, size_
 
 	for (unsigned i = 0; i < threads; i++) {
 		loads[i] = (struct load){.subject = subject,
-					 .end_ns = start_ns + seconds * UINT64_C(1000000000),
+					 .end_ns = start_ns + seconds * NS_PER_S,
 					 .size = size,
 					 .keys = keys,
 					 .number = i};

@@ -8,6 +8,7 @@
  * and the processor time of the thread in microseconds a look-up. A missing or wrong value ends it with status 1.
  */
 #include "base/clock.h"
+#include "base/container_of.h"
 #include "base/memory.h"
 #include "caches/redis/redis.h"
 #include "inference/cache/cache_host.h"
@@ -233,7 +234,7 @@ fill(void *argument)
 static void
 on_inserted(struct cache_insert *insert)
 {
-	struct bench *bench = (struct bench *)((char *)insert - offsetof(struct bench, insert));
+	struct bench *bench = container_of(insert, struct bench, insert);
 
 	fill(bench);
 }
@@ -303,7 +304,7 @@ main(int argc, char **argv)
 	log_configure(&(struct log_settings){.error = true, .warning = true});
 	bench.entry_count = read_number(argv[2], 1, COUNT_MAX);
 	bench.depth = read_number(argv[3], 1, COUNT_MAX);
-	bench.duration_ns = read_number(argv[4], 1, 3600) * UINT64_C(1000000000);
+	bench.duration_ns = read_number(argv[4], 1, 3600) * NS_PER_S;
 	make_entries(&bench, read_number(argv[1], COMPARED, VALUE_MAX));
 	store = open_store(argv + 5, &error);
 	if (store == NULL) {

@@ -1,5 +1,6 @@
 /* What is made of the answers to a request's slices: second tries, the answer itself, and what the cache did for it. */
 #include "base/clock.h"
+#include "base/container_of.h"
 #include "inference/engine_internal.h"
 #include "inference/cache/entry.h"
 #include "inference/models/row_audit.h"
@@ -81,7 +82,7 @@ hand_out(struct inference_request *request)
 static void
 on_turn(struct loop_mail *mail)
 {
-	hand_out((struct inference_request *)((char *)mail - offsetof(struct inference_request, mail)));
+	hand_out(container_of(mail, struct inference_request, mail));
 }
 
 /* Those whose turn it is are told on their own loops. */
@@ -93,8 +94,7 @@ hand_out_in_order(struct inference_request *request)
 
 	ordering_ready(request->model->ordering, &request->order, &leaving);
 	while ((order = TAILQ_FIRST(&leaving)) != NULL) {
-		struct inference_request *next =
-			(struct inference_request *)((char *)order - offsetof(struct inference_request, order));
+		struct inference_request *next = container_of(order, struct inference_request, order);
 
 		TAILQ_REMOVE(&leaving, order, next);
 		if (next == request && request->starting) {

@@ -17,7 +17,6 @@
 
 #define JOBS_MAX 16
 #define ROWS_MAX 4
-#define NS_PER_MS UINT64_C(1000000)
 #define LOOKUP_TIMEOUT_MS 10
 
 /* --- The clock: everybody's in this program, and only the tests turn it --- */

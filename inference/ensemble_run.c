@@ -1,6 +1,7 @@
 #include "inference/ensemble_run.h"
 
 #include "base/clock.h"
+#include "base/container_of.h"
 #include "base/memory.h"
 #include "inference/models/batch.h"
 #include "inference/engine_internal.h"
@@ -435,7 +436,7 @@ submit(struct model *model, struct job *job, const struct job_origin *origin)
 static void
 on_withdraw_mail(struct loop_mail *mail)
 {
-	struct ensemble_run *run = (struct ensemble_run *)((char *)mail - offsetof(struct ensemble_run, withdraw_mail));
+	struct ensemble_run *run = container_of(mail, struct ensemble_run, withdraw_mail);
 
 	if (!run->ended) {
 		cancel(run);

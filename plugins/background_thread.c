@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #define TURN_NS UINT64_C(100000000) /* at least so often, for lanes whose descriptors are not watched */
-#define SECOND_NS UINT64_C(1000000000)
 #define FAREWELL_NS UINT64_C(500000000)
 #define STORING_NS UINT64_C(5000000) /* in one turn, as there is more to be done */
 
@@ -144,14 +143,14 @@ static void *
 run(void *argument)
 {
 	struct background_thread *background_thread = argument;
-	uint64_t next_ns = clock_now_ns() + SECOND_NS;
+	uint64_t next_ns = clock_now_ns() + NS_PER_S;
 	uint64_t end_ns;
 
 	while (!atomic_load(&background_thread->stopping)) {
 		uint64_t now = clock_now_ns();
 
 		if (now >= next_ns) {
-			next_ns = now + SECOND_NS;
+			next_ns = now + NS_PER_S;
 			background_thread->options.every_second(background_thread->options.context);
 		}
 		turn(background_thread, next_ns < now + TURN_NS ? next_ns : now + TURN_NS);

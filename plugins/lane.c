@@ -167,7 +167,7 @@ lead(struct lane *lane, const struct waiter *waiter, uint64_t deadline_ns)
 static struct timespec
 time_of(uint64_t ns)
 {
-	return (struct timespec){.tv_sec = (time_t)(ns / 1000000000U), .tv_nsec = (long)(ns % 1000000000U)};
+	return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
 }
 
 static void

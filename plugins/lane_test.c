@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define SECOND_NS UINT64_C(1000000000)
 #define THREADS 8
 #define EACH 200
 
@@ -169,7 +168,7 @@ test_found(void **state)
 	struct lane_finding finding;
 
 	tell(); /* the answer is there before the question, as far as the pipe is concerned */
-	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FOUND);
+	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding), LANE_FOUND);
 	assert_memory_equal(finding.value->data, key.key.digest.bytes, 16);
 	lane_remove(&finding);
 	assert_int_equal(server.removed, 1);
@@ -184,7 +183,7 @@ test_failed(void **state)
 	struct lane_finding finding;
 
 	server.down = true;
-	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FAILED);
+	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding), LANE_FAILED);
 	assert_null(finding.value);
 	lane_finding_end(&finding);
 }
@@ -203,7 +202,7 @@ test_late(void **state)
 	lane_finding_end(&finding);
 	assert_int_equal(atomic_load(&server.asked), 1);
 	tell();
-	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FOUND);
+	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding), LANE_FOUND);
 	lane_finding_end(&finding);
 	assert_int_equal(atomic_load(&server.asked), 1);
 	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns(), &finding), LANE_LATE); /* left to the end */
@@ -249,7 +248,7 @@ test_settled_once(void **state)
 
 	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns(), &first), LANE_LATE);
 	tell();
-	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * SECOND_NS, &second), LANE_FOUND);
+	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &second), LANE_FOUND);
 	assert_true(lane_remove(&second));
 	assert_false(lane_remove(&first));
 	assert_int_equal(server.removed, 1);
@@ -266,11 +265,11 @@ test_attended(void **state)
 	struct poll_set set = {0};
 	struct lane_part part;
 
-	poll_set_clear(&set, clock_now_ns() + 30 * SECOND_NS);
+	poll_set_clear(&set, clock_now_ns() + 30 * NS_PER_S);
 	part = lane_attend(*state, &set);
 	assert_true(part.count > 0);
 	tell();
-	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * SECOND_NS, &finding), LANE_FOUND);
+	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding), LANE_FOUND);
 	lane_finding_end(&finding);
 	for (size_t i = 0; i < set.count; i++) {
 		set.at[i].revents = POLLIN; /* as the background_thread saw it */
@@ -299,7 +298,7 @@ ask_often(void *argument)
 
 		(void)snprintf(name, sizeof(name), "%u", asker->number * EACH + i);
 		key = key_of(name);
-		if (lane_look_up(asker->lane, &key, 0, clock_now_ns() + 30 * SECOND_NS, &finding) == LANE_FOUND &&
+		if (lane_look_up(asker->lane, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding) == LANE_FOUND &&
 		    memcmp(finding.value->data, key.key.digest.bytes, 16) == 0) {
 			asker->found++;
 		}

@@ -1,5 +1,7 @@
 #include "plugins/latency_breaker.h"
 
+#include "base/clock.h"
+
 #define ROW 20			   /* late answers, until it is the store that is slow */
 #define TRY_NS UINT64_C(100000000) /* between look-ups then */
 #define KEY_ROW 2		   /* late answers, until it is the key */
@@ -18,7 +20,7 @@ key_of(struct latency_breaker *latency_breaker, const struct digest_value *diges
 static uint32_t
 cut_ms(uint64_t now_ns)
 {
-	return (uint32_t)(now_ns / 1000000U);
+	return (uint32_t)(now_ns / NS_PER_MS);
 }
 
 static uint32_t

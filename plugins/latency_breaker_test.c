@@ -1,10 +1,10 @@
+#include "base/clock.h"
 #include "plugins/latency_breaker.h"
 
 #include "base/unit_test.h"
 
-#define MS UINT64_C(1000000)
-#define START (UINT64_C(4294967000) * MS) /* the cut time wraps, in between */
-#define TIMEOUT (5 * MS)
+#define START (UINT64_C(4294967000) * NS_PER_MS) /* the cut time wraps, in between */
+#define TIMEOUT (5 * NS_PER_MS)
 
 static struct digest_value
 digest_of(uint8_t number)
@@ -26,7 +26,7 @@ in_time(struct latency_breaker *latency_breaker, uint8_t number, uint64_t start_
 {
 	struct digest_value digest = digest_of(number);
 
-	return latency_breaker_note(latency_breaker, &digest, false, start_ns, start_ns + MS);
+	return latency_breaker_note(latency_breaker, &digest, false, start_ns, start_ns + NS_PER_MS);
 }
 
 static bool
@@ -45,14 +45,14 @@ test_one_key_that_is_late(void **state)
 	(void)state;
 	assert_true(allows(&latency_breaker, 1, START));
 	assert_int_equal(late(&latency_breaker, 1, START), LATENCY_BREAKER_AS_BEFORE);
-	assert_true(allows(&latency_breaker, 1, START + 10 * MS)); /* once may be chance */
-	assert_int_equal(late(&latency_breaker, 1, START + 10 * MS), LATENCY_BREAKER_AS_BEFORE);
-	assert_false(allows(&latency_breaker, 1, START + 10 * MS)); /* by a thread that read the clock before */
-	assert_false(allows(&latency_breaker, 1, START + 500 * MS));
-	assert_true(allows(&latency_breaker, 2, START + 500 * MS));
-	assert_true(allows(&latency_breaker, 1, START + 600 * MS));
-	assert_int_equal(in_time(&latency_breaker, 1, START + 600 * MS), LATENCY_BREAKER_AS_BEFORE);
-	assert_true(allows(&latency_breaker, 1, START + 610 * MS));
+	assert_true(allows(&latency_breaker, 1, START + 10 * NS_PER_MS)); /* once may be chance */
+	assert_int_equal(late(&latency_breaker, 1, START + 10 * NS_PER_MS), LATENCY_BREAKER_AS_BEFORE);
+	assert_false(allows(&latency_breaker, 1, START + 10 * NS_PER_MS)); /* by a thread that read the clock before */
+	assert_false(allows(&latency_breaker, 1, START + 500 * NS_PER_MS));
+	assert_true(allows(&latency_breaker, 2, START + 500 * NS_PER_MS));
+	assert_true(allows(&latency_breaker, 1, START + 600 * NS_PER_MS));
+	assert_int_equal(in_time(&latency_breaker, 1, START + 600 * NS_PER_MS), LATENCY_BREAKER_AS_BEFORE);
+	assert_true(allows(&latency_breaker, 1, START + 610 * NS_PER_MS));
 }
 
 /* One hiccup, however many wait. */
@@ -63,10 +63,10 @@ test_many_at_a_time(void **state)
 
 	(void)state;
 	for (uint8_t i = 0; i < 100; i++) {
-		assert_int_equal(late(&latency_breaker, i % 4, START + i * MS / 50), LATENCY_BREAKER_AS_BEFORE);
+		assert_int_equal(late(&latency_breaker, i % 4, START + i * NS_PER_MS / 50), LATENCY_BREAKER_AS_BEFORE);
 	}
 	for (uint8_t i = 0; i < 4; i++) {
-		assert_true(allows(&latency_breaker, i, START + 10 * MS));
+		assert_true(allows(&latency_breaker, i, START + 10 * NS_PER_MS));
 	}
 }
 
@@ -85,14 +85,14 @@ test_a_store_that_is_slow(void **state)
 		now_ns += TIMEOUT;
 	}
 	for (uint64_t ms = 0; ms < 1000; ms++) {
-		allowed += allows(&latency_breaker, 200, now_ns + ms * MS);
+		allowed += allows(&latency_breaker, 200, now_ns + ms * NS_PER_MS);
 	}
 	assert_int_equal(allowed, 9);
-	assert_int_equal(late(&latency_breaker, 200, now_ns + 1000 * MS), LATENCY_BREAKER_AS_BEFORE);
-	assert_true(allows(&latency_breaker, 200, now_ns + 2000 * MS));
-	assert_int_equal(in_time(&latency_breaker, 200, now_ns + 2000 * MS), LATENCY_BREAKER_FOUND);
-	assert_true(allows(&latency_breaker, 200, now_ns + 2000 * MS));
-	assert_int_equal(in_time(&latency_breaker, 200, now_ns + 2000 * MS), LATENCY_BREAKER_AS_BEFORE);
+	assert_int_equal(late(&latency_breaker, 200, now_ns + 1000 * NS_PER_MS), LATENCY_BREAKER_AS_BEFORE);
+	assert_true(allows(&latency_breaker, 200, now_ns + 2000 * NS_PER_MS));
+	assert_int_equal(in_time(&latency_breaker, 200, now_ns + 2000 * NS_PER_MS), LATENCY_BREAKER_FOUND);
+	assert_true(allows(&latency_breaker, 200, now_ns + 2000 * NS_PER_MS));
+	assert_int_equal(in_time(&latency_breaker, 200, now_ns + 2000 * NS_PER_MS), LATENCY_BREAKER_AS_BEFORE);
 }
 
 /* What is large takes its time: that says nothing of others. */
@@ -110,9 +110,9 @@ test_large_values(void **state)
 	assert_int_equal(latency_breaker_size(&latency_breaker, &large), UINT32_MAX);
 	assert_int_equal(latency_breaker_size(&latency_breaker, &small), 100);
 	for (uint64_t i = 0; i < 50; i++) {
-		assert_int_equal(late(&latency_breaker, 1, START + i * 10 * MS), LATENCY_BREAKER_AS_BEFORE);
+		assert_int_equal(late(&latency_breaker, 1, START + i * 10 * NS_PER_MS), LATENCY_BREAKER_AS_BEFORE);
 	}
-	assert_true(allows(&latency_breaker, 2, START + 500 * MS));
+	assert_true(allows(&latency_breaker, 2, START + 500 * NS_PER_MS));
 }
 
 int

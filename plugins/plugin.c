@@ -230,7 +230,7 @@ look_up_in_lane(struct plugin *plugin, const struct generation_key *key, TRITONC
 		TRITONCACHE_Allocator *allocator, TRITONSERVER_Error **refused)
 {
 	uint64_t now_ns = clock_now_ns();
-	uint64_t deadline_ns = now_ns + (uint64_t)plugin->settings.lookup_timeout_ms * 1000000U;
+	uint64_t deadline_ns = now_ns + (uint64_t)plugin->settings.lookup_timeout_ms * NS_PER_MS;
 	uint32_t size = latency_breaker_size(&plugin->latency_breaker, &key->key.digest);
 	struct lane_finding finding;
 	enum lane_answer answer;

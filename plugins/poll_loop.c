@@ -115,7 +115,7 @@ poll_set_wait(struct poll_set *set)
 {
 	uint64_t now = clock_now_ns();
 	uint64_t left = set->until_ns > now ? set->until_ns - now : 0;
-	struct timespec time = {.tv_sec = (time_t)(left / 1000000000U), .tv_nsec = (long)(left % 1000000000U)};
+	struct timespec time = {.tv_sec = (time_t)(left / NS_PER_S), .tv_nsec = (long)(left % NS_PER_S)};
 
 	if (ppoll(set->at, set->count, &time, NULL) <= 0) {
 		for (size_t i = 0; i < set->count; i++) {
@@ -191,7 +191,7 @@ timer_set(void *argument, uint64_t after_ms)
 {
 	struct timer *timer = argument;
 
-	timer->due_ns = clock_now_ns() + after_ms * 1000000U;
+	timer->due_ns = clock_now_ns() + after_ms * NS_PER_MS;
 	if (timer->due_ns < timer->loop->collected_until_ns) {
 		timer->loop->sooner = true;
 	}

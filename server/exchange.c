@@ -1,5 +1,7 @@
 #include "server/exchange.h"
 
+#include "base/container_of.h"
+
 bool
 exchange_charge(struct exchange *exchange, size_t bytes)
 {
@@ -22,7 +24,7 @@ exchange_discharge(struct exchange *exchange, size_t bytes)
 static void
 on_work_run(struct offload_work *work)
 {
-	struct exchange *exchange = (struct exchange *)((char *)work - offsetof(struct exchange, work));
+	struct exchange *exchange = container_of(work, struct exchange, work);
 
 	exchange->work_run(exchange);
 }
@@ -30,7 +32,7 @@ on_work_run(struct offload_work *work)
 static void
 on_work_done(struct offload_work *work)
 {
-	struct exchange *exchange = (struct exchange *)((char *)work - offsetof(struct exchange, work));
+	struct exchange *exchange = container_of(work, struct exchange, work);
 
 	exchange->work_done(exchange);
 }

@@ -115,7 +115,7 @@ local_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 static bool
 local_insert(struct cache_lane *lane, struct cache_insert *insert)
 {
-	uint64_t expires = insert->ttl_ms == 0 ? 0 : clock_now_ns() + insert->ttl_ms * 1000000U;
+	uint64_t expires = insert->ttl_ms == 0 ? 0 : clock_now_ns() + insert->ttl_ms * NS_PER_MS;
 
 	struct bytes model;
 	struct bytes version;

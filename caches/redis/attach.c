@@ -63,7 +63,7 @@ is_time_to_ask(struct cache_lane *lane)
 static uint64_t
 refresh_interval_ns(const struct cache_lane *lane)
 {
-	return (uint64_t)lane->cache->settings->password_refresh_s * 1000000000U;
+	return (uint64_t)lane->cache->settings->password_refresh_s * NS_PER_S;
 }
 
 /* A failure does not wait for a whole interval: the token that is there may not last that long. */

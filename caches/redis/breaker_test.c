@@ -1,9 +1,9 @@
+#include "base/clock.h"
 #include "caches/redis/breaker.h"
 
 #include "base/unit_test.h"
 
-#define MS UINT64_C(1000000)
-#define NOW (UINT64_C(7000) * MS)
+#define NOW (UINT64_C(7000) * NS_PER_MS)
 
 /* Fails it until it opens; how many failures that took. */
 static unsigned int
@@ -117,7 +117,7 @@ test_backoff(void **state)
 	breaker_init(&breaker);
 	(void)fail_until_open(&breaker, 0);
 	for (size_t i = 0; i < sizeof(backoffs_ms) / sizeof(*backoffs_ms); i++) {
-		assert_int_equal(breaker_probe_at(&breaker), NOW + backoffs_ms[i] * MS / 2);
+		assert_int_equal(breaker_probe_at(&breaker), NOW + backoffs_ms[i] * NS_PER_MS / 2);
 		breaker_begin_probe(&breaker);
 		assert_int_equal(breaker.state, BREAKER_HALF_OPEN);
 		assert_false(breaker_failed(&breaker, NOW, 0));
@@ -133,17 +133,17 @@ test_jitter(void **state)
 	(void)state;
 	breaker_init(&breaker);
 	(void)fail_until_open(&breaker, UINT32_MAX);
-	assert_in_range(breaker_probe_at(&breaker), NOW + 50 * MS - 1, NOW + 50 * MS);
+	assert_in_range(breaker_probe_at(&breaker), NOW + 50 * NS_PER_MS - 1, NOW + 50 * NS_PER_MS);
 	breaker_init(&breaker);
 	(void)fail_until_open(&breaker, UINT32_C(1) << 31);
-	assert_int_equal(breaker_probe_at(&breaker), NOW + 50 * MS * 3 / 4);
+	assert_int_equal(breaker_probe_at(&breaker), NOW + 50 * NS_PER_MS * 3 / 4);
 	breaker_begin_probe(&breaker);
 	for (int i = 0; i < 10; i++) {
 		(void)breaker_failed(&breaker, NOW, UINT32_MAX);
 		breaker_begin_probe(&breaker);
 	}
 	(void)breaker_failed(&breaker, NOW, UINT32_MAX);
-	assert_in_range(breaker_probe_at(&breaker), NOW + 1000 * MS - 1, NOW + 1000 * MS);
+	assert_in_range(breaker_probe_at(&breaker), NOW + 1000 * NS_PER_MS - 1, NOW + 1000 * NS_PER_MS);
 }
 
 static void
@@ -156,17 +156,17 @@ test_backoff_starts_anew(void **state)
 	(void)fail_until_open(&breaker, 0);
 	probe_succeeds(&breaker);
 	assert_int_equal(fail_until_open(&breaker, 0), 5);
-	assert_int_equal(breaker_probe_at(&breaker), NOW + 50 * MS); /* of 100 */
+	assert_int_equal(breaker_probe_at(&breaker), NOW + 50 * NS_PER_MS); /* of 100 */
 	probe_succeeds(&breaker);
 	succeed(&breaker, 19);
 	assert_false(breaker_failed(&breaker, NOW, 0));
 	succeed(&breaker, 19);
 	assert_int_equal(fail_until_open(&breaker, 0), 5);
-	assert_int_equal(breaker_probe_at(&breaker), NOW + 100 * MS); /* of 200 */
+	assert_int_equal(breaker_probe_at(&breaker), NOW + 100 * NS_PER_MS); /* of 200 */
 	probe_succeeds(&breaker);
 	succeed(&breaker, 20);
 	assert_int_equal(fail_until_open(&breaker, 0), 5);
-	assert_int_equal(breaker_probe_at(&breaker), NOW + 25 * MS);
+	assert_int_equal(breaker_probe_at(&breaker), NOW + 25 * NS_PER_MS);
 }
 
 /* What failed before the opening is not counted again after the closing. */
@@ -197,9 +197,9 @@ test_late_results(void **state)
 	(void)fail_until_open(&breaker, 0);
 	before = breaker;
 	for (int i = 0; i < 100; i++) {
-		assert_false(breaker_failed(&breaker, NOW + 10 * MS, 99));
+		assert_false(breaker_failed(&breaker, NOW + 10 * NS_PER_MS, 99));
 		assert_false(breaker_succeeded(&breaker));
-		assert_false(breaker_open_now(&breaker, NOW + 10 * MS, 99));
+		assert_false(breaker_open_now(&breaker, NOW + 10 * NS_PER_MS, 99));
 	}
 	assert_memory_equal(&breaker, &before, sizeof(breaker));
 }
@@ -212,11 +212,11 @@ test_open_now(void **state)
 	(void)state;
 	breaker_init(&breaker);
 	assert_true(breaker_open_now(&breaker, NOW, 0));
-	assert_int_equal(breaker_probe_at(&breaker), NOW + 25 * MS);
+	assert_int_equal(breaker_probe_at(&breaker), NOW + 25 * NS_PER_MS);
 	breaker_begin_probe(&breaker);
 	assert_false(breaker_open_now(&breaker, NOW, 0));
 	assert_int_equal(breaker.state, BREAKER_OPEN);
-	assert_int_equal(breaker_probe_at(&breaker), NOW + 50 * MS);
+	assert_int_equal(breaker_probe_at(&breaker), NOW + 50 * NS_PER_MS);
 	probe_succeeds(&breaker);
 }
 

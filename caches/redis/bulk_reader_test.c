@@ -1,3 +1,4 @@
+#include "base/container_of.h"
 #include "caches/redis/bulk_reader.h"
 
 #include "base/buf.h"
@@ -24,7 +25,7 @@ struct line {
 static ssize_t
 read_line(valkeyContext *context, char *buffer, size_t room)
 {
-	struct line *line = (struct line *)((char *)context - offsetof(struct line, context));
+	struct line *line = container_of(context, struct line, context);
 	size_t count = line->length - line->sent;
 
 	line->reads++;

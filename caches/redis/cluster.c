@@ -1,5 +1,6 @@
 /* Redis Cluster: CLUSTER SLOTS tells who serves which keys. https://redis.io/docs/latest/commands/cluster-slots/ */
 #include "base/clock.h"
+#include "base/container_of.h"
 #include "caches/redis/lane.h"
 
 #define DROP_INTERVAL_NS UINT64_C(2000000000) /* where all refuse, they are not made again all the time */
@@ -42,7 +43,7 @@ has_primary(const struct cache_lane *lane)
 static void
 on_slots(struct redis_request *request, const struct redis_reply *reply)
 {
-	struct cache_lane *lane = (struct cache_lane *)((char *)request - offsetof(struct cache_lane, slots_request));
+	struct cache_lane *lane = container_of(request, struct cache_lane, slots_request);
 	struct redis_node *node = lane->slots_node;
 	struct redis_slots slots;
 

@@ -436,7 +436,7 @@ redis_connection_waited_ms(const struct redis_connection *connection)
 {
 	const struct redis_request *oldest = TAILQ_FIRST(&connection->pending);
 
-	return oldest == NULL ? 0 : (clock_now_ns() - oldest->sent_ns) / 1000000U;
+	return oldest == NULL ? 0 : (clock_now_ns() - oldest->sent_ns) / NS_PER_MS;
 }
 
 /* How long an answer has been due without a byte of any: a large one may take its time. */
@@ -449,7 +449,7 @@ silent_ms(const struct redis_connection *connection)
 	if (oldest != NULL) {
 		since = oldest->sent_ns > connection->progress_ns ? oldest->sent_ns : connection->progress_ns;
 	}
-	return oldest == NULL ? 0 : (clock_now_ns() - since) / 1000000U;
+	return oldest == NULL ? 0 : (clock_now_ns() - since) / NS_PER_MS;
 }
 
 /* --- Opening --- */

@@ -293,7 +293,7 @@ static void
 on_timer(void *argument)
 {
 	struct redis_credentials *credentials = argument;
-	uint64_t passed_ms = (clock_now_ns() - credentials->started_ns) / 1000000U;
+	uint64_t passed_ms = (clock_now_ns() - credentials->started_ns) / NS_PER_MS;
 
 	if (credentials->child == 0) {
 		if (!TAILQ_EMPTY(&credentials->wishes)) {
@@ -374,8 +374,8 @@ obtain(struct redis_credentials *credentials)
 	enum password_share_turn turn = PASSWORD_SHARE_RUN;
 
 	if (credentials->share != NULL) {
-		turn = password_share_take(credentials->share, clock_now_ns(), FRESH_MS * UINT64_C(1000000),
-					   credentials->text, credentials->failure);
+		turn = password_share_take(credentials->share, clock_now_ns(), FRESH_MS * NS_PER_MS, credentials->text,
+					   credentials->failure);
 	}
 	switch (turn) {
 	case PASSWORD_SHARE_RUN:

@@ -63,7 +63,7 @@ static void
 timer_set(void *timer, uint64_t after_ms)
 {
 	(void)timer;
-	host_state.due_ns = clock_now_ns() + after_ms * 1000000U;
+	host_state.due_ns = clock_now_ns() + after_ms * NS_PER_MS;
 }
 
 static void
@@ -95,7 +95,7 @@ turn(void)
 {
 	struct pollfd watched = {.fd = host_state.fd, .events = POLLIN};
 	uint64_t now = clock_now_ns();
-	uint64_t left_ms = host_state.due_ns <= now ? 0 : (host_state.due_ns - now) / 1000000U + 1;
+	uint64_t left_ms = host_state.due_ns <= now ? 0 : (host_state.due_ns - now) / NS_PER_MS + 1;
 
 	assert_true(host_state.due_ns != 0);
 	if (poll(&watched, 1, (int)left_ms) > 0) {

@@ -1,4 +1,5 @@
 /* Storing, behind the answer that has gone to the client already; bounded in bytes on their way. */
+#include "base/container_of.h"
 #include "caches/redis/command.h"
 #include "caches/redis/lane.h"
 
@@ -88,7 +89,7 @@ drop(struct storing *storing)
 static struct storing *
 storing_of(struct cache_work *work)
 {
-	return (struct storing *)((char *)work - offsetof(struct storing, work));
+	return container_of(work, struct storing, work);
 }
 
 static void

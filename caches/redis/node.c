@@ -1,6 +1,7 @@
 #include "caches/redis/node.h"
 
 #include "base/clock.h"
+#include "base/container_of.h"
 #include "base/digest.h"
 #include "caches/redis/command.h"
 #include "caches/redis/refusal.h"
@@ -234,7 +235,7 @@ is_no_answer(const struct redis_reply *reply, enum redis_refusal refusal)
 static void
 on_probed(struct redis_request *request, const struct redis_reply *reply)
 {
-	struct redis_node *node = (struct redis_node *)((char *)request - offsetof(struct redis_node, probe));
+	struct redis_node *node = container_of(request, struct redis_node, probe);
 	bool half_open = !breaker_allows(&node->breaker);
 	enum redis_refusal refusal = REDIS_REFUSAL_OTHER;
 
@@ -295,7 +296,7 @@ send_probe(struct redis_node *node)
 static void
 on_beaten(struct redis_request *request, const struct redis_reply *reply)
 {
-	struct redis_link *link = (struct redis_link *)((char *)request - offsetof(struct redis_link, beat));
+	struct redis_link *link = container_of(request, struct redis_link, beat);
 
 	link->beating = false;
 	if (reply != NULL && reply->base.type != VALKEY_REPLY_ERROR) {
@@ -313,7 +314,7 @@ keep_alive(struct redis_node *node, uint64_t now)
 		struct redis_link *link = &node->links[i];
 
 		if (link->ready && !link->beating && redis_connection_waited_ms(link->connection) == 0 &&
-		    now - link->used_ns >= node->beat_ms * UINT64_C(1000000)) {
+		    now - link->used_ns >= node->beat_ms * NS_PER_MS) {
 			link->beat.done = on_beaten;
 			link->beating = send_question(link, &link->beat);
 		}
@@ -363,7 +364,7 @@ on_timer(void *argument)
 	if (node->answered_ns > node->failed_ns && redis_node_usable(node)) {
 		announce_recovery(node);
 	}
-	if (node->pending == 0 && now - node->answered_ns >= node->beat_ms * UINT64_C(1000000)) {
+	if (node->pending == 0 && now - node->answered_ns >= node->beat_ms * NS_PER_MS) {
 		send_probe(node);
 	}
 	keep_alive(node, now);
@@ -428,7 +429,7 @@ static void
 after_idleness(struct redis_link *link)
 {
 	struct redis_node *node = link->node;
-	uint64_t idle_ms = (clock_now_ns() - link->used_ns) / 1000000U;
+	uint64_t idle_ms = (clock_now_ns() - link->used_ns) / NS_PER_MS;
 
 	/* Closed soon after it was used, it was not for idleness. */
 	if (idle_ms >= node->beat_ms / 2 && node->beat_ms > BEAT_MIN_MS) {

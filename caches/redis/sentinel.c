@@ -3,6 +3,7 @@
  * when it does not answer, the next. https://redis.io/docs/latest/develop/reference/sentinel-clients/
  */
 #include "base/clock.h"
+#include "base/container_of.h"
 #include "caches/redis/command.h"
 #include "caches/redis/lane.h"
 
@@ -11,7 +12,7 @@
 
 #define RETRY_FIRST_MS 100U
 #define RETRY_MAX_MS 1000U
-#define STEADY_NS UINT64_C(1000000000) /* a connection that lasts for longer is none that fails again and again */
+#define STEADY_NS NS_PER_S /* a connection that lasts for longer is none that fails again and again */
 #define CHANNEL "+switch-master"
 
 struct redis_sentinel {
@@ -102,8 +103,7 @@ serves(const valkeyReply *replica)
 static void
 on_replicas(struct redis_request *request, const struct redis_reply *reply)
 {
-	struct redis_sentinel *sentinel =
-		(struct redis_sentinel *)((char *)request - offsetof(struct redis_sentinel, request));
+	struct redis_sentinel *sentinel = container_of(request, struct redis_sentinel, request);
 	struct redis_address replicas[REDIS_REPLICA_MAX];
 	size_t count = 0;
 
@@ -124,8 +124,7 @@ on_replicas(struct redis_request *request, const struct redis_reply *reply)
 static void
 on_primary(struct redis_request *request, const struct redis_reply *reply)
 {
-	struct redis_sentinel *sentinel =
-		(struct redis_sentinel *)((char *)request - offsetof(struct redis_sentinel, request));
+	struct redis_sentinel *sentinel = container_of(request, struct redis_sentinel, request);
 	const struct redis_settings *settings = sentinel->lane->cache->settings;
 	const valkeyReply *base = reply == NULL ? NULL : &reply->base;
 

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #define ARENA_MAX ((size_t)1 << 30)
-#define NS_PER_MS UINT64_C(1000000)
 
 /* --- Life cycle --- */
 

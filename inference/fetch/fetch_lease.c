@@ -6,15 +6,15 @@
  * so that no two batches ever wait for each other.
  */
 #include "base/clock.h"
+#include "base/container_of.h"
 #include "inference/fetch/account.h"
 #include "inference/fetch/fetch.h"
 
-#define MILLISECOND UINT64_C(1000000)
 #define TERM_MIN_MS 50
 #define TERM_MAX_MS 60000
-#define INTERVAL_MIN_NS MILLISECOND
-#define INTERVAL_FIRST_MAX_NS (50 * MILLISECOND)
-#define INTERVAL_MAX_NS (100 * MILLISECOND)
+#define INTERVAL_MIN_NS NS_PER_MS
+#define INTERVAL_FIRST_MAX_NS (50 * NS_PER_MS)
+#define INTERVAL_MAX_NS (100 * NS_PER_MS)
 
 /* --- What others have --- */
 
@@ -175,7 +175,7 @@ on_answer(struct fetch_claim *claim)
 static void
 on_lease(struct cache_lease *lease)
 {
-	struct flight_claim *one = (struct flight_claim *)((char *)lease - offsetof(struct flight_claim, lease));
+	struct flight_claim *one = container_of(lease, struct flight_claim, lease);
 
 	one->owned = lease->result == CACHE_LEASE_GRANTED;
 	on_answer(one->claim);
@@ -184,7 +184,7 @@ on_lease(struct cache_lease *lease)
 static void
 on_lookup(struct cache_lookup *lookup)
 {
-	on_answer((struct fetch_claim *)((char *)lookup - offsetof(struct fetch_claim, lookup)));
+	on_answer(container_of(lookup, struct fetch_claim, lookup));
 }
 
 /* Long enough for the run and the queue before it. */
@@ -192,7 +192,7 @@ static uint64_t
 term_ms(const struct fetch *fetch)
 {
 	uint64_t row = atomic_load_explicit(&fetch->model->run_cost_ns, memory_order_relaxed);
-	uint64_t term = (2 * span_ns(fetch) + model_pending(fetch->model) * row) / MILLISECOND;
+	uint64_t term = (2 * span_ns(fetch) + model_pending(fetch->model) * row) / NS_PER_MS;
 
 	return term < TERM_MIN_MS ? TERM_MIN_MS : term > TERM_MAX_MS ? TERM_MAX_MS : term;
 }
@@ -213,7 +213,7 @@ fill(struct fetch_claim *claim)
 		}
 		claim->flights[i].lease = (struct cache_lease){
 			.key = &flight->key, .term_ms = term, .result = CACHE_LEASE_UNKNOWN, .done = on_lease};
-		claim->flights[i].ends_ns = clock_now_ns() + term * MILLISECOND;
+		claim->flights[i].ends_ns = clock_now_ns() + term * NS_PER_MS;
 		found_before = found_before || flight->expired || flight->unwanted;
 		claim->keys[count] = flight->key;
 		claim->values[count] = NULL;

@@ -1,13 +1,12 @@
 /* The first half of a fetch: the store is asked, for as long as a look-up may take. */
 #include "base/clock.h"
+#include "base/container_of.h"
 #include "base/log.h"
 #include "inference/fetch/account.h"
 #include "inference/fetch/fetch.h"
 #include "inference/cache/entry.h"
 
 #include <inttypes.h>
-
-#define MILLISECOND UINT64_C(1000000)
 
 static void
 stop_waiting(struct fetch *fetch)
@@ -32,13 +31,13 @@ tell_of_lateness(const struct fetch *fetch)
 {
 	log_warning("cache '%s': no look-up is in time: the store is farther away than lookup_timeout (%" PRIu64
 		    " ms), and the model runs meanwhile; raise lookup_timeout above the time that an answer takes",
-		    fetch->lane->cache->ops->name, fetch_lookup_timeout_ns(fetch) / MILLISECOND);
+		    fetch->lane->cache->ops->name, fetch_lookup_timeout_ns(fetch) / NS_PER_MS);
 }
 
 static void
 on_lookup(struct cache_lookup *lookup)
 {
-	struct fetch *fetch = (struct fetch *)((char *)lookup - offsetof(struct fetch, lookup));
+	struct fetch *fetch = container_of(lookup, struct fetch, lookup);
 
 	fetch->lookup_pending = false;
 	account_lookup_cost(fetch->model, clock_now_ns() - fetch->lookup_start_ns, fetch->count);

@@ -1,5 +1,6 @@
 /* The run of what the store did not know, and storing. */
 #include "base/clock.h"
+#include "base/container_of.h"
 #include "inference/fetch/account.h"
 #include "inference/fetch/fetch.h"
 #include "inference/cache/entry.h"
@@ -10,7 +11,7 @@
 static void
 on_inserted(struct cache_insert *insert)
 {
-	struct flight *flight = (struct flight *)((char *)insert - offsetof(struct flight, insert));
+	struct flight *flight = container_of(insert, struct flight, insert);
 	struct flight_shard *shard = flight_shard_lock(fetch_table(flight->fetch), &flight->digest);
 
 	flight_leave(shard, flight);
@@ -99,7 +100,7 @@ retry_of(const struct fetch *fetch)
 static void
 on_job_mail(struct loop_mail *mail)
 {
-	struct fetch *fetch = (struct fetch *)((char *)mail - offsetof(struct fetch, mail));
+	struct fetch *fetch = container_of(mail, struct fetch, mail);
 	struct job *job = &fetch->job;
 
 	fetch->job_pending = false;

@@ -3,12 +3,10 @@
 #include "inference/fetch/fetch.h"
 #include "inference/cache/entry.h"
 
-#define MILLISECOND UINT64_C(1000000)
-
 /* Of lookup_timeout=auto. */
-#define TIMEOUT_UNMEASURED_NS (5 * MILLISECOND)
-#define TIMEOUT_MIN_NS MILLISECOND
-#define TIMEOUT_MAX_NS (100 * MILLISECOND)
+#define TIMEOUT_UNMEASURED_NS (5 * NS_PER_MS)
+#define TIMEOUT_MIN_NS NS_PER_MS
+#define TIMEOUT_MAX_NS (100 * NS_PER_MS)
 
 /* --- Values --- */
 
@@ -156,7 +154,7 @@ fetch_lookup_timeout_ns(const struct fetch *fetch)
 	uint64_t timeout;
 
 	if (given_ms > 0) {
-		return (uint64_t)given_ms * MILLISECOND;
+		return (uint64_t)given_ms * NS_PER_MS;
 	}
 	timeout = fetch_run_cost_ns(fetch) / 4;
 	if (timeout == 0) {

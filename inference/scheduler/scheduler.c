@@ -30,8 +30,8 @@ wait_for_jobs(struct scheduler *scheduler, uint64_t wait_ns)
 	}
 	(void)clock_gettime(CLOCK_MONOTONIC, &until);
 	wait_ns += (uint64_t)until.tv_nsec;
-	until.tv_sec += (time_t)(wait_ns / 1000000000U);
-	until.tv_nsec = (long)(wait_ns % 1000000000U);
+	until.tv_sec += (time_t)(wait_ns / NS_PER_S);
+	until.tv_nsec = (long)(wait_ns % NS_PER_S);
 	(void)pthread_cond_timedwait(&scheduler->changed, &scheduler->mutex, &until);
 }
 

@@ -47,7 +47,7 @@ try_check(const struct check *check, const char *path, const char *json, int out
 static bool
 read_all(int input, char *text, size_t size)
 {
-	uint64_t end = clock_now_ns() + LIMIT_S * UINT64_C(1000000000);
+	uint64_t end = clock_now_ns() + LIMIT_S * NS_PER_S;
 	size_t length = 0;
 
 	text[0] = '\0';
