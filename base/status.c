@@ -17,6 +17,7 @@ status_text(enum status status)
 	case STATUS_INVALID_ARGUMENT:
 		return "Invalid argument";
 	case STATUS_UNAVAILABLE:
+	case STATUS_QUEUE_FULL:
 		return "Unavailable";
 	case STATUS_UNSUPPORTED:
 		return "Unsupported";

@@ -19,7 +19,8 @@ enum status {
 	STATUS_UNSUPPORTED = -6,
 	STATUS_ALREADY_EXISTS = -7,
 	STATUS_CANCELLED = -8,
-	STATUS_NOT_CACHED = -9, /* ours: the request wanted an answer from the cache only */
+	STATUS_NOT_CACHED = -9,	 /* ours: the request wanted an answer from the cache only */
+	STATUS_QUEUE_FULL = -10, /* ours, and the engine's: a STATUS_UNAVAILABLE whose text names the request */
 };
 
 #define ERROR_TEXT_SIZE 1536

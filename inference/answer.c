@@ -33,7 +33,8 @@ use_stale(struct inference_request *request)
 		enum status status =
 			slice->failure == NULL ? STATUS_OK : ((const struct error *)slice->failure->data)->status;
 
-		if (slice->stale != NULL && (status == STATUS_INTERNAL || status == STATUS_UNAVAILABLE)) {
+		if (slice->stale != NULL &&
+		    (status == STATUS_INTERNAL || status == STATUS_UNAVAILABLE || status == STATUS_QUEUE_FULL)) {
 			blob_unref(slice->failure);
 			slice->failure = NULL;
 			slice->entry = slice->stale;
@@ -127,11 +128,12 @@ fail(struct inference_request *request, const struct error *failure)
 {
 	struct bytes id = request->id.length > 0 ? request->id : bytes_text("<id_unknown>");
 
-	request->status = failure->status;
 	*request->error = *failure;
-	if (strcmp(failure->text, "Exceeds maximum queue size") == 0) { /* Triton names the request here */
+	if (failure->status == STATUS_QUEUE_FULL) { /* Triton names the request here */
+		request->error->status = STATUS_UNAVAILABLE;
 		(void)error_prefix(request->error, "[request id: %.*s] ", BYTES_ARGS(id));
 	}
+	request->status = request->error->status;
 }
 
 /* --- Leaving before there is an answer --- */

@@ -169,7 +169,7 @@ redis_try_again(struct cache_lane *lane)
 
 	if (lane->refused && !lane->trying) {
 		lane->trying =
-			route_words(lane, true, true, 5,
+			route_words(lane, ROUTE_QUIET, 5,
 				    (const struct bytes[]){bytes_text("SET"),
 							   redis_settings_key(lane->cache->settings, "probe", room),
 							   bytes_text("1"), bytes_text("PX"), bytes_text("1000")},
@@ -196,7 +196,7 @@ redis_trouble(struct cache_lane *lane)
 void
 redis_remove(struct cache_lane *lane, const struct cache_key *key)
 {
-	(void)route_words(lane, true, true, 2, (const struct bytes[]){bytes_text("DEL"), lane_key(lane, key)}, NULL,
+	(void)route_words(lane, ROUTE_QUIET, 2, (const struct bytes[]){bytes_text("DEL"), lane_key(lane, key)}, NULL,
 			  NULL);
 }
 

@@ -213,12 +213,16 @@ bool route_send(struct redis_command *command);
 /* As route_send, to this node whoever has the key. */
 bool route_send_to(struct redis_command *command, struct redis_node *node);
 
-/* A command of some words, the second of them the key. Its answer may be of no interest: NULL. */
+/* A command of some words, the second of them the key, to its primary. The answer may be of no interest: NULL. */
 typedef void (*route_words_fn)(struct cache_lane *lane, const struct redis_reply *reply, void *argument);
-bool route_words(struct cache_lane *lane, bool writes, bool quiet, size_t count, const struct bytes *words,
+enum route_refusal {
+	ROUTE_TOLD, /* is logged, as for any command */
+	ROUTE_QUIET,
+};
+bool route_words(struct cache_lane *lane, enum route_refusal refusal, size_t count, const struct bytes *words,
 		 route_words_fn done, void *argument);
 /* Where this leads is not followed, as it is meant for this server. */
-bool route_words_on(struct cache_lane *lane, struct redis_link *link, bool quiet, size_t count,
+bool route_words_on(struct cache_lane *lane, struct redis_link *link, enum route_refusal refusal, size_t count,
 		    const struct bytes *words, route_words_fn done, void *argument);
 
 static inline bool

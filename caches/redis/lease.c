@@ -55,7 +55,7 @@ redis_lease(struct cache_lane *lane, struct cache_lease *lease)
 	write_token(lane, token);
 	(void)snprintf(term, sizeof(term), "%" PRIu64, lease->term_ms);
 	lease->result = CACHE_LEASE_UNKNOWN;
-	sent = route_words(lane, true, false, 6,
+	sent = route_words(lane, ROUTE_TOLD, 6,
 			   (const struct bytes[]){bytes_text("SET"), lease_key(lane, lease->key, &key),
 						  bytes_text(token), bytes_text("NX"), bytes_text("PX"),
 						  bytes_text(term)},
@@ -71,7 +71,7 @@ on_released(struct cache_lane *lane, const struct redis_reply *reply, void *argu
 	struct buf *key = argument;
 
 	if (reply_is(reply, VALKEY_REPLY_ERROR)) {
-		(void)route_words(lane, true, false, 2, (const struct bytes[]){bytes_text("DEL"), buf_bytes(key)}, NULL,
+		(void)route_words(lane, ROUTE_TOLD, 2, (const struct bytes[]){bytes_text("DEL"), buf_bytes(key)}, NULL,
 				  NULL);
 	}
 	buf_fini(key);
@@ -92,12 +92,12 @@ release_exactly(struct cache_lane *lane, const struct redis_node *node, struct b
 	buf_append(kept, key);
 	write_token(lane, token);
 	if (node->exact_removal == REDIS_DELIFEQ) {
-		sent = route_words(lane, true, true, 3,
+		sent = route_words(lane, ROUTE_QUIET, 3,
 				   (const struct bytes[]){bytes_text("DELIFEQ"), key, bytes_text(token)}, on_released,
 				   kept);
 	} else {
 		sent = route_words(
-			lane, true, true, 4,
+			lane, ROUTE_QUIET, 4,
 			(const struct bytes[]){bytes_text("DELEX"), key, bytes_text("IFEQ"), bytes_text(token)},
 			on_released, kept);
 	}
@@ -116,7 +116,7 @@ redis_release(struct cache_lane *lane, const struct cache_key *key)
 	const struct redis_node *node = topology_node(lane, route_slot(lane, name), true);
 
 	if (node == NULL || node->exact_removal == REDIS_DEL || !release_exactly(lane, node, name)) {
-		(void)route_words(lane, true, false, 2, (const struct bytes[]){bytes_text("DEL"), name}, NULL, NULL);
+		(void)route_words(lane, ROUTE_TOLD, 2, (const struct bytes[]){bytes_text("DEL"), name}, NULL, NULL);
 	}
 	buf_fini(&text);
 }

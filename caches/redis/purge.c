@@ -105,7 +105,7 @@ static void
 unlink_keys(struct purging *purging, size_t count, const struct bytes *words)
 {
 	purging->underway++;
-	if (!route_words(purging->lane, true, false, count, words, on_unlinked, purging)) {
+	if (!route_words(purging->lane, ROUTE_TOLD, count, words, on_unlinked, purging)) {
 		purging->purge->failed = true;
 		purging->underway--;
 	}
@@ -162,7 +162,7 @@ scan_on(struct scan *scan)
 	buf_init(&pattern, 65536);
 	append_pattern(lane->cache->settings->key_prefix, &pattern);
 	sent = buf_ok(&pattern) &&
-	       route_words_on(lane, redis_node_pick(scan->node, REDIS_SMALL), false, 6,
+	       route_words_on(lane, redis_node_pick(scan->node, REDIS_SMALL), ROUTE_TOLD, 6,
 			      (const struct bytes[]){bytes_text("SCAN"), buf_bytes(&scan->cursor), bytes_text("MATCH"),
 						     buf_bytes(&pattern), bytes_text("COUNT"), bytes_text(SCAN_COUNT)},
 			      on_keys, scan);

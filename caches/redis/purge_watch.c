@@ -134,7 +134,7 @@ give_up_marks(struct cache_lane *lane)
 {
 	char room[REDIS_KEY_ROOM];
 
-	(void)route_words(lane, true, false, 2, (const struct bytes[]){bytes_text("UNLINK"), key_of(lane, room)}, NULL,
+	(void)route_words(lane, ROUTE_TOLD, 2, (const struct bytes[]){bytes_text("UNLINK"), key_of(lane, room)}, NULL,
 			  NULL);
 }
 
@@ -205,8 +205,9 @@ look(struct cache_lane *lane)
 	}
 	lane->watch_again = false;
 	lane->watch_checked_ns = clock_now_ns();
-	lane->watch_asked = route_words(
-		lane, true, true, 2, (const struct bytes[]){bytes_text("HGETALL"), key_of(lane, room)}, on_marks, NULL);
+	lane->watch_asked =
+		route_words(lane, ROUTE_QUIET, 2, (const struct bytes[]){bytes_text("HGETALL"), key_of(lane, room)},
+			    on_marks, NULL);
 }
 
 void
@@ -236,7 +237,7 @@ purge_watch_link(struct cache_lane *lane, struct redis_link *link)
 	char room[REDIS_KEY_ROOM];
 
 	if (watches(lane)) {
-		(void)route_words_on(lane, link, true, 6,
+		(void)route_words_on(lane, link, ROUTE_QUIET, 6,
 				     (const struct bytes[]){bytes_text("CLIENT"), bytes_text("TRACKING"),
 							    bytes_text("ON"), bytes_text("BCAST"), bytes_text("PREFIX"),
 							    key_of(lane, room)},
@@ -280,11 +281,11 @@ purge_watch_tell(struct cache_lane *lane, const struct cache_purge *purge)
 	buf_append(&what, purge->model);
 	buf_byte(&what, ':');
 	buf_append(&what, purge->version);
-	(void)(buf_ok(&what) && route_words(lane, true, false, 4,
+	(void)(buf_ok(&what) && route_words(lane, ROUTE_TOLD, 4,
 					    (const struct bytes[]){bytes_text("HSET"), key_of(lane, room),
 								   buf_bytes(&what), bytes_text(mark)},
 					    NULL, NULL));
-	(void)route_words(lane, true, false, 2, (const struct bytes[]){bytes_text("HLEN"), key_of(lane, room)},
+	(void)route_words(lane, ROUTE_TOLD, 2, (const struct bytes[]){bytes_text("HLEN"), key_of(lane, room)},
 			  on_counted, NULL);
 	buf_fini(&what);
 }

@@ -266,7 +266,7 @@ reads_only(struct bytes name)
 }
 
 bool
-route_words(struct cache_lane *lane, bool writes, bool quiet, size_t count, const struct bytes *words,
+route_words(struct cache_lane *lane, enum route_refusal refusal, size_t count, const struct bytes *words,
 	    route_words_fn done, void *argument)
 {
 	struct words_command *new = new_words(lane, count, words);
@@ -274,9 +274,9 @@ route_words(struct cache_lane *lane, bool writes, bool quiet, size_t count, cons
 	if (new == NULL) {
 		return false;
 	}
-	new->command.writes = writes;
-	new->command.stores = writes && !reads_only(words[0]);
-	new->command.quiet = quiet;
+	new->command.writes = true;
+	new->command.stores = !reads_only(words[0]);
+	new->command.quiet = refusal == ROUTE_QUIET;
 	new->command.slot = route_slot(lane, words[1]);
 	new->done = done;
 	new->argument = argument;
@@ -288,15 +288,15 @@ route_words(struct cache_lane *lane, bool writes, bool quiet, size_t count, cons
 }
 
 bool
-route_words_on(struct cache_lane *lane, struct redis_link *link, bool quiet, size_t count, const struct bytes *words,
-	       route_words_fn done, void *argument)
+route_words_on(struct cache_lane *lane, struct redis_link *link, enum route_refusal refusal, size_t count,
+	       const struct bytes *words, route_words_fn done, void *argument)
 {
 	struct words_command *new = link == NULL ? NULL : new_words(lane, count, words);
 
 	if (new == NULL) {
 		return false;
 	}
-	new->command.quiet = quiet;
+	new->command.quiet = refusal == ROUTE_QUIET;
 	new->command.hops = HOPS_MAX;
 	new->done = done;
 	new->argument = argument;

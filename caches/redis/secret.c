@@ -120,7 +120,7 @@ offer(struct cache_lane *lane)
 	random_bytes(fresh, sizeof(fresh));
 	hex_text(bytes_make(lane->secret_known ? lane->secret.bytes : fresh, sizeof(fresh)), hex);
 	if (!route_words(
-		    lane, true, true, 4,
+		    lane, ROUTE_QUIET, 4,
 		    (const struct bytes[]){bytes_text("SET"), key_of(lane, room), bytes_text(hex), bytes_text("NX")},
 		    on_offered, NULL)) {
 		lane->secret_asked = false;
@@ -143,7 +143,7 @@ ask(struct cache_lane *lane, route_words_fn done)
 {
 	char room[REDIS_KEY_ROOM];
 
-	lane->secret_asked = route_words(lane, true, true, 2,
+	lane->secret_asked = route_words(lane, ROUTE_QUIET, 2,
 					 (const struct bytes[]){bytes_text("GET"), key_of(lane, room)}, done, NULL);
 }
 

@@ -37,6 +37,6 @@ on_info(struct cache_lane *lane, const struct redis_reply *reply, void *argument
 void
 server_inspect(struct cache_lane *lane, struct redis_node *node)
 {
-	(void)route_words_on(lane, redis_node_pick(node, REDIS_SMALL), true, 2,
+	(void)route_words_on(lane, redis_node_pick(node, REDIS_SMALL), ROUTE_QUIET, 2,
 			     (const struct bytes[]){bytes_text("INFO"), bytes_text("memory")}, on_info, node);
 }

@@ -212,7 +212,7 @@ fetch_run(struct fetch *fetch)
 	fetch_hold(fetch);
 	if (!submit(fetch)) {
 		fetch->job_pending = false;
-		fetch_fail(fetch, STATUS_UNAVAILABLE, "Exceeds maximum queue size", RETRY_NOT);
+		fetch_fail(fetch, STATUS_QUEUE_FULL, "Exceeds maximum queue size", RETRY_NOT);
 		fetch_release(fetch);
 	}
 }
