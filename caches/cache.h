@@ -247,6 +247,9 @@ struct cache_ops {
 	 * Cache-Status. NULL: nothing speaks against it, or nothing ever does.
 	 */
 	const char *(*trouble)(struct cache_lane *lane);
+	/* Bytes of the longest value that the store takes. NULL: none is too long, as far as can be told. Any thread.
+	 */
+	size_t (*value_max)(const struct cache *cache);
 	void (*statistics)(struct cache *cache, struct cache_statistics *statistics);
 	/* More metric families, of this kind of store only. NULL: none. Any thread. */
 	void (*metrics)(struct cache *cache, const struct metric_sink *sink);

@@ -45,8 +45,8 @@ bool engine_infer(struct engine_lane *lane, struct inference_request *request);
 /*
  * engine_infer takes longer the longer the inputs are: it checks them, and makes keys of them. For more than
  * engine_long_inputs bytes a loop has no time. Then engine_prepare_begin is called on the lane's thread, engine_prepare
- * on any other, and engine_infer on the lane's again; not where the request was found not to be `good`. The answer is
- * the same. engine_prepare_begin needs the model and the arena of the request only.
+ * on any other, and engine_infer on the lane's again, which is not called where `good` was false. The answer is the
+ * same. engine_prepare_begin needs the model and the arena of the request only.
  */
 size_t engine_long_inputs(const struct engine_lane *lane, const struct model *model);
 void engine_prepare_begin(struct engine_lane *lane, struct inference_request *request);

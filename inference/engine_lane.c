@@ -12,8 +12,8 @@
 #define HEARD_AFTER_MS 10000 /* of a purge, at most: stores that do not tell are asked every five seconds */
 
 /*
- * Another server purged this. Its clock may be wrong, and ours: a time that is yet to come, or long past, is taken for
- * now, before which nothing is purged that is made after it is heard of. That the store has lost the word of it says
+ * Another server purged this. Its clock may be wrong, and ours: a time that is yet to come, or long past, counts as
+ * now. What is made after a purge is heard of is never purged by it. That the store has lost the word of it says
  * nothing of what is in the store now.
  */
 static void
@@ -68,7 +68,7 @@ engine_lane_new(struct engine *engine, struct loop *loop, struct offload *offloa
 	random_bytes(&lane->random, sizeof(lane->random));
 	lane->random |= 1;
 	lane->host_offload = (struct cache_host_offload){.offload = offload, .loop = loop};
-	cache_host_init(&lane->host, loop, &lane->host_offload);
+	cache_host_init(&lane->host, loop, offload == NULL ? NULL : &lane->host_offload);
 	lane->host.purged = on_purged_elsewhere;
 	lane->host.listener = lane;
 	lane->host.endless = engine->cache != NULL && engine->cache->settings.policy.ttl_s == 0;

@@ -644,25 +644,18 @@ test_a_lease_is_released_once_the_answer_is_stored(void **state)
 }
 
 static void
-test_another_server_computes_it(void **state)
+test_the_holder_of_a_lease_dies(void **state)
 {
-	struct asker first;
 	struct asker asker;
 
 	(void)state;
-	ASK(&first, 7); /* the other server */
 	share(CACHE_LEASE_HELD);
-	ask_with(&asker, &(struct cache_directives){.has_max_age = true, .max_age_s = 60}, 2, (int32_t[]){8, 9});
+	ASK(&asker, 8, 9);
+	pass(20);
+	assert_int_equal(executor.count, 0);
+	pass(400); /* nobody stores anything */
 	assert_int_equal(executor.count, 1);
 	finish(0, STATUS_OK);
-	settle();
-	assert_answered(&first, 0);
-	assert_false(asker.done);
-	pass(20);
-	assert_int_equal(executor.count, 1);
-	pass(400); /* it has died: nobody stores anything */
-	assert_int_equal(executor.count, 2);
-	finish(1, STATUS_OK);
 	settle();
 	assert_answered(&asker, 0);
 }
@@ -1000,6 +993,22 @@ test_trust_that_is_lost_meanwhile(void **state)
 	assert_answered(&asker, 100);
 }
 
+static void
+test_what_ran_before_the_loss_is_not_stored(void **state)
+{
+	struct asker asker;
+
+	(void)state;
+	ASK(&asker, 1);
+	model_lose_row_trust(&this.model, ROWS_DEPENDENT, "a test says so");
+	finish(0, STATUS_OK);
+	settle();
+	assert_int_equal(store.inserts, 0);
+	finish(1, STATUS_OK); /* once more, as a whole */
+	settle();
+	assert_answered(&asker, 0);
+}
+
 /* --- What is prepared on another thread --- */
 
 static void
@@ -1021,6 +1030,25 @@ test_prepared_requests(void **state)
 	executor.added = 100;
 	asker.done = engine_infer(this.lane, &asker.request);
 	assert_answered(&asker, 0);
+}
+
+/* Keys of before a loss would find what was stored before it. */
+static void
+test_losses_after_the_preparation(void **state)
+{
+	struct asker asker;
+
+	(void)state;
+	row_trust_init(&this.model.rows, ROWS_NOT_CACHED, 0, 0); /* whole requests, before and after */
+	STORE(1, 2);
+	prepare(&asker, 1, 2);
+	executor.added = 100;
+	row_record_lose(this.model.row_record, ROWS_DEPENDENT, 0);
+	asker.done = engine_infer(this.lane, &asker.request);
+	assert_false(asker.done);
+	finish(0, STATUS_OK);
+	settle();
+	assert_answered(&asker, 100);
 }
 
 /* The trust in rows may go at any time; here before it is counted, so that only the standing tells. */
@@ -1077,7 +1105,7 @@ main(void)
 		TEST(test_the_model_runs_when_the_store_is_late),
 		TEST(test_a_late_answer_is_still_one),
 		TEST(test_a_lease_is_released_once_the_answer_is_stored),
-		TEST(test_another_server_computes_it),
+		TEST(test_the_holder_of_a_lease_dies),
 		TEST(test_what_another_server_stored_is_taken),
 		TEST(test_the_leader_leaves),
 		TEST(test_the_leader_leaves_before_the_run),
@@ -1093,6 +1121,8 @@ main(void)
 		TEST(test_an_answer_to_another_question),
 		TEST(test_a_damaged_entry),
 		TEST(test_trust_that_is_lost_meanwhile),
+		TEST(test_what_ran_before_the_loss_is_not_stored),
+		TEST(test_losses_after_the_preparation),
 		TEST(test_prepared_requests),
 		TEST(test_trust_that_is_lost_after_the_preparation),
 		TEST(test_a_preparation_that_came_to_nothing),

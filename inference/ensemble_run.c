@@ -32,7 +32,6 @@ struct ensemble_run {
 	atomic_size_t references; /* the job's, and that of the mail on its way */
 	struct loop_mail withdraw_mail;
 	atomic_bool withdrawing;
-	struct engine_lane *lane;
 	struct model *model;
 	struct job *job;
 	struct job_list jobs; /* that one */
@@ -313,7 +312,7 @@ start_step(struct step_run *step)
 	}
 	step->underway = true;
 	run->underway++;
-	if (engine_infer(run->lane, &step->request)) {
+	if (engine_infer(run->origin.lane, &step->request)) {
 		step_answered(step);
 	}
 }
@@ -370,7 +369,6 @@ run_new(struct model *model, struct job *job, const struct job_origin *origin)
 	struct ensemble_run *run = memory_new(sizeof(*run));
 
 	atomic_init(&run->references, 1);
-	run->lane = origin->lane;
 	run->model = model;
 	run->job = job;
 	run->origin = *origin;

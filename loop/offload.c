@@ -10,9 +10,10 @@
 
 struct offload {
 	pthread_mutex_t lock;
-	pthread_cond_t wanted;
-	struct offload_work *first; /* smallest first; equal ones as they came */
-	uint64_t posted;	    /* pieces so far */
+	pthread_cond_t wanted;	     /* something is there */
+	pthread_cond_t short_wanted; /* something short */
+	struct offload_work *first;  /* smallest first; equal ones as they came */
+	uint64_t posted;	     /* pieces so far */
 	uint64_t taken;
 	bool ending;
 	size_t count;
@@ -55,13 +56,13 @@ unlink_short(struct offload *offload)
 
 /* NULL: it is over. */
 static struct offload_work *
-take(struct offload *offload, struct offload_work *(*unlink)(struct offload *offload))
+take(struct offload *offload, pthread_cond_t *wanted, struct offload_work *(*unlink)(struct offload *offload))
 {
 	struct offload_work *work;
 
 	(void)pthread_mutex_lock(&offload->lock);
 	while ((work = unlink(offload)) == NULL && !offload->ending) {
-		(void)pthread_cond_wait(&offload->wanted, &offload->lock);
+		(void)pthread_cond_wait(wanted, &offload->lock);
 	}
 	(void)pthread_mutex_unlock(&offload->lock);
 	return work;
@@ -76,11 +77,11 @@ deliver(struct loop_mail *mail)
 }
 
 static void
-run_all(struct offload *offload, struct offload_work *(*unlink)(struct offload *offload))
+run_all(struct offload *offload, pthread_cond_t *wanted, struct offload_work *(*unlink)(struct offload *offload))
 {
 	struct offload_work *work;
 
-	while ((work = take(offload, unlink)) != NULL) {
+	while ((work = take(offload, wanted, unlink)) != NULL) {
 		work->run(work);
 		work->mail.deliver = deliver;
 		loop_post(work->loop, &work->mail);
@@ -90,14 +91,18 @@ run_all(struct offload *offload, struct offload_work *(*unlink)(struct offload *
 static void *
 run(void *argument)
 {
-	run_all(argument, unlink_next);
+	struct offload *offload = argument;
+
+	run_all(offload, &offload->wanted, unlink_next);
 	return NULL;
 }
 
 static void *
 run_short(void *argument)
 {
-	run_all(argument, unlink_short);
+	struct offload *offload = argument;
+
+	run_all(offload, &offload->short_wanted, unlink_short);
 	return NULL;
 }
 
@@ -108,6 +113,7 @@ offload_new(size_t threads)
 
 	(void)pthread_mutex_init(&offload->lock, NULL);
 	(void)pthread_cond_init(&offload->wanted, NULL);
+	(void)pthread_cond_init(&offload->short_wanted, NULL);
 	offload->count = threads + 1;
 	for (size_t i = 0; i < offload->count; i++) {
 		offload->threads[i] = thread_start("worker", i == 0 ? run_short : run, offload);
@@ -121,11 +127,13 @@ offload_free(struct offload *offload)
 	(void)pthread_mutex_lock(&offload->lock);
 	offload->ending = true;
 	(void)pthread_cond_broadcast(&offload->wanted);
+	(void)pthread_cond_broadcast(&offload->short_wanted);
 	(void)pthread_mutex_unlock(&offload->lock);
 	for (size_t i = 0; i < offload->count; i++) {
 		(void)pthread_join(offload->threads[i], NULL);
 	}
 	(void)pthread_cond_destroy(&offload->wanted);
+	(void)pthread_cond_destroy(&offload->short_wanted);
 	(void)pthread_mutex_destroy(&offload->lock);
 	free(offload);
 }
@@ -142,6 +150,9 @@ offload_post(struct offload *offload, struct offload_work *work)
 	}
 	work->next = *place;
 	*place = work;
-	(void)pthread_cond_broadcast(&offload->wanted); /* not everybody takes everything */
+	(void)pthread_cond_signal(&offload->wanted);
+	if (work->size <= SHORT) {
+		(void)pthread_cond_signal(&offload->short_wanted);
+	}
 	(void)pthread_mutex_unlock(&offload->lock);
 }

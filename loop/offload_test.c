@@ -75,20 +75,29 @@ test_small_ones_first(void **state)
 	loop_free(test.loop);
 }
 
+static sem_t long_began;
 static sem_t short_ran;
+
+static void
+wait_for(sem_t *event)
+{
+	while (sem_wait(event) != 0) {
+	}
+}
 
 static void
 run_long(struct offload_work *work)
 {
 	(void)work;
-	while (sem_wait(&short_ran) != 0) {
-	}
+	(void)sem_post(&long_began);
+	wait_for(&short_ran);
 }
 
 static void
 run_short(struct offload_work *work)
 {
 	(void)work;
+	(void)sem_post(&short_ran);
 	(void)sem_post(&short_ran);
 }
 
@@ -101,6 +110,7 @@ test_short_ones_do_not_wait_for_a_long_one(void **state)
 	struct piece pieces[3];
 
 	(void)state;
+	(void)sem_init(&long_began, 0, 0);
 	(void)sem_init(&short_ran, 0, 0);
 	test.offload = offload_new(1);
 	for (size_t i = 0; i < 3; i++) {
@@ -111,13 +121,14 @@ test_short_ones_do_not_wait_for_a_long_one(void **state)
 					   .test = &test};
 	}
 	offload_post(test.offload, &pieces[0].work);
+	wait_for(&long_began); /* the thread for long ones is taken until the short one has run */
 	offload_post(test.offload, &pieces[1].work);
 	offload_post(test.offload, &pieces[2].work);
-	(void)sem_post(&short_ran); /* for the other long one */
 	loop_run(test.loop);
 	assert_int_equal(test.done, 3);
 	offload_free(test.offload);
 	loop_free(test.loop);
+	(void)sem_destroy(&long_began);
 	(void)sem_destroy(&short_ran);
 }
 

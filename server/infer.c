@@ -23,7 +23,7 @@ struct inference {
 	uint64_t start_ns;	 /* for the log; 0: it is not told */
 	enum coding reply_coding;
 	enum coding coding; /* of the request's body */
-	bool long_json;
+	bool apart; /* tensors do not lie in the body: it came packed, or as long JSON, or its texts were copied */
 	enum status decoded; /* where it failed, request.error says why; the same of `encoded` */
 
 	/* The reply, made on the loop or on a worker. */
@@ -599,11 +599,12 @@ decode_body(struct inference *inference, struct error *error)
 	if (status != STATUS_OK) {
 		return status;
 	}
+	inference->apart = inference->unpacked.length > 0 || (!raw && length > EXCHANGE_LONG) ||
+			   (raw && inference->request.model->config.inputs[0].datatype == DATATYPE_BYTES);
 	if (raw) {
 		return decode_raw(inference, body, error);
 	}
-	inference->long_json = length > EXCHANGE_LONG;
-	return inference->long_json
+	return length > EXCHANGE_LONG
 		       ? decode_long_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error)
 		       : decode_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error);
 }
@@ -699,7 +700,7 @@ decode_long(struct exchange *exchange)
 	struct inference *inference = exchange->work_state;
 
 	decode(exchange);
-	if (inference->decoded == STATUS_OK && (inference->unpacked.length > 0 || inference->long_json)) {
+	if (inference->decoded == STATUS_OK && inference->apart) {
 		inference->decoded = settle(inference, inference->request.error);
 	}
 	engine_prepare(&inference->request, inference->decoded == STATUS_OK);

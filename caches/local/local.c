@@ -139,6 +139,12 @@ local_purge(struct cache_lane *lane, struct cache_purge *purge)
 	return true;
 }
 
+static size_t
+local_value_max(const struct cache *cache)
+{
+	return shard_value_max(&cache->shards[0]);
+}
+
 static void
 local_statistics(struct cache *cache, struct cache_statistics *statistics)
 {
@@ -177,6 +183,7 @@ const struct cache_ops cache_local_ops = {
 	.lookup = local_lookup,
 	.insert = local_insert,
 	.purge = local_purge,
+	.value_max = local_value_max,
 	.statistics = local_statistics,
 	.describe = local_describe,
 };

@@ -30,6 +30,12 @@ shard_charge(size_t length)
 	return block + sizeof(struct shard_node) + chain + 2 * ALLOCATOR_OVERHEAD;
 }
 
+size_t
+shard_value_max(const struct shard *shard)
+{
+	return shard->budget > shard_charge(0) ? (size_t)(shard->budget - shard_charge(0)) : 0;
+}
+
 static uint64_t
 hash_of(const struct digest_value *digest)
 {

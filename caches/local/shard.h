@@ -75,4 +75,7 @@ uint64_t shard_purge(struct shard *shard, struct shard_scope scope);
 /* What an entry of that length takes out of the budget: its bytes and its book-keeping. */
 uint64_t shard_charge(size_t length);
 
+/* The longest value that fits. */
+size_t shard_value_max(const struct shard *shard);
+
 #endif

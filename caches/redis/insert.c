@@ -116,14 +116,15 @@ on_packed(struct cache_work *work)
 	}
 }
 
-/* What is to be packed counts as on its way. */
+/* What is to be packed counts as on its way; one alone is packed however long it is, as that may make it short. */
 static bool
 pack_elsewhere(struct storing *storing)
 {
 	struct cache_lane *lane = storing->command.lane;
 	size_t length = storing->insert->value->length;
 
-	if (lane->insert_bytes + length > (uint64_t)lane->cache->settings->write_behind_bytes) {
+	if (lane->insert_bytes > 0 &&
+	    lane->insert_bytes + length > (uint64_t)lane->cache->settings->write_behind_bytes) {
 		return false;
 	}
 	lane->insert_bytes += length;

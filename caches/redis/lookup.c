@@ -77,6 +77,7 @@ struct unpacking {
 	struct cache_lookup *lookup;
 	size_t index;
 	struct blob *packed;
+	size_t length;	    /* of the plain value, by the packed one's word; counts as asked for */
 	struct blob *plain; /* NULL: it failed */
 };
 
@@ -105,6 +106,7 @@ on_unpacked(struct cache_work *work)
 	struct unpacking *unpacking = (struct unpacking *)work;
 	struct cache_lookup *lookup = unpacking->lookup;
 
+	unpacking->lane->asked_bytes -= unpacking->length;
 	note_value(lookup, unpacking->index, unpacking->packed, unpacking->plain);
 	counter_add(&unpacking->lane->cache->hits, unpacking->plain != NULL && !lookup->uncounted);
 	blob_unref(unpacking->packed);
@@ -127,9 +129,11 @@ unpack_elsewhere(struct cache_lane *lane, struct cache_lookup *lookup, size_t in
 					.lane = lane,
 					.lookup = lookup,
 					.index = index,
-					.packed = blob_ref(packed)};
+					.packed = blob_ref(packed),
+					.length = packing_plain_length(lane->cache->packing, blob_bytes(packed))};
 	lookup->unanswered++;
-	lane->host->offload(lane->host->offload_context, &unpacking->work, packed->length);
+	lane->asked_bytes += unpacking->length;
+	lane->host->offload(lane->host->offload_context, &unpacking->work, unpacking->length);
 	return true;
 }
 

@@ -398,6 +398,14 @@ packing_packs_long(const struct packing *packing, size_t length)
 	return packing->options.codec != PACKING_NONE && length > LONG_PACK && eligible(&packing->options, length);
 }
 
+size_t
+packing_plain_length(const struct packing *packing, struct bytes value)
+{
+	uint64_t length = header_read(value.at).length;
+
+	return length < packing->options.plain_max ? (size_t)length : packing->options.plain_max;
+}
+
 bool
 packing_unpacks_long(struct bytes value)
 {

@@ -76,6 +76,9 @@ struct blob *packing_unpack(struct packing_lane *lane, struct blob *value);
 bool packing_packs_long(const struct packing *packing, size_t length);
 bool packing_unpacks_long(struct bytes value);
 
+/* How long a packed value says that it is unpacked. */
+size_t packing_plain_length(const struct packing *packing, struct bytes value);
+
 /* Makes the checksum of a packed value right; `length` is at least PACKING_HEADER_SIZE. */
 void packing_seal(uint8_t *packed, size_t length);
 

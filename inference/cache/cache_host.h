@@ -1,5 +1,6 @@
 /*
- * What a store's lane gets from its host in this program: the loop's watches, timers and name look-ups.
+ * What a store's lane gets from its host in this program: the loop's watches, timers and name look-ups, and
+ * threads for what takes long.
  */
 #ifndef HIPPOCAMP_INFERENCE_CACHE_CACHE_HOST_H
 #define HIPPOCAMP_INFERENCE_CACHE_CACHE_HOST_H

@@ -72,8 +72,8 @@ fetch_let_go(struct flight_claim *one)
 	}
 }
 
-void
-fetch_claim_end(struct fetch *fetch)
+static void
+claim_end(struct fetch *fetch)
 {
 	for (size_t i = 0; fetch->claim != NULL && i < fetch->count; i++) {
 		fetch_let_go(&fetch->claim->flights[i]);
@@ -86,7 +86,7 @@ fetch_release(struct fetch *fetch)
 	struct engine_lane *lane = fetch->lane;
 
 	if (atomic_fetch_sub(&fetch->held, 1) == 1) {
-		fetch_claim_end(fetch);
+		claim_end(fetch);
 		fetch_free(fetch);
 		lane_less_underway(lane);
 	}

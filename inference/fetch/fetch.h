@@ -52,7 +52,6 @@ struct fetch {
 
 	struct cache_lookup lookup;
 	bool asks_again; /* an immediate store: it may know by now what it did not when the request came */
-	bool lookup_pending;
 	uint64_t lookup_start_ns;
 	TAILQ_ENTRY(fetch) deadline; /* while it looks or waits */
 	uint64_t deadline_ns;

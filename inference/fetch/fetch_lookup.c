@@ -39,7 +39,6 @@ on_lookup(struct cache_lookup *lookup)
 {
 	struct fetch *fetch = container_of(lookup, struct fetch, lookup);
 
-	fetch->lookup_pending = false;
 	account_lookup_cost(fetch->model, clock_now_ns() - fetch->lookup_start_ns, fetch->count);
 	if (fetch->state == FETCH_LOOKING) {
 		note_lateness(fetch, lookup->failed);
@@ -121,7 +120,6 @@ fetch_look_up(struct fetch *fetch)
 		return;
 	}
 	fetch_hold(fetch);
-	fetch->lookup_pending = true;
 	fetch_list_add(&lane->looking, fetch, fetch->lookup_start_ns + fetch_lookup_timeout_ns(fetch));
 	if (TAILQ_FIRST(&lane->looking) == fetch) {
 		fetch_list_arm(&lane->looking, lane->deadline_timer);

@@ -282,9 +282,11 @@ lane_lacks_secret(struct engine_lane *lane)
 bool
 lane_is_small_enough(const struct engine_lane *lane, const struct blob *entry)
 {
-	int64_t maximum = lane->cache->settings.max_value_bytes;
+	const struct response_cache *cache = lane->cache;
+	int64_t maximum = cache->settings.max_value_bytes;
 
-	return maximum == 0 || entry->length <= (uint64_t)maximum;
+	return (maximum == 0 || entry->length <= (uint64_t)maximum) &&
+	       (cache->ops->value_max == NULL || entry->length <= cache->ops->value_max(cache->store));
 }
 
 bool

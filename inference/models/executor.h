@@ -11,7 +11,7 @@
 struct engine_lane;
 struct model;
 
-/* What a job does not tell of the request that it comes from. Lives as long as the job. */
+/* What a job does not tell of the request that it comes from. What it points to lives as long as the job. */
 struct job_origin {
 	struct engine_lane *lane;
 	struct cache_directives directives;

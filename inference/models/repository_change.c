@@ -151,6 +151,9 @@ check_members(struct repository *repository, struct staging *staging, struct err
 		struct model *model;
 
 		if (!is_usable(member)) {
+			if (member->staging != NULL) {
+				member->staging->told = true;
+			}
 			return error_set(error, STATUS_INVALID_ARGUMENT,
 					 "ensemble '%s' depends on '%s' which has no loaded version. Model '%s' "
 					 "loading failed with error: %.*s",
@@ -313,7 +316,8 @@ give_up(struct repository *repository, const struct known_model *root)
 		staging->known->leaving = false;
 		if (staging->known != root) {
 			/* In the other modes it is also loaded for itself, and told of then. */
-			if (staging->state == STAGING_FAILED && repository->options->mode == REPOSITORY_EXPLICIT) {
+			if (staging->state == STAGING_FAILED && !staging->told &&
+			    repository->options->mode == REPOSITORY_EXPLICIT) {
 				log_error("%s", staging->error.text);
 			}
 			staging->state = STAGING_SAME;

@@ -58,6 +58,7 @@ struct staging {
 	struct version *old_versions; /* that went, once it has taken effect */
 	size_t old_version_count;
 	bool left; /* its model was unloaded */
+	bool told; /* why it failed, by the ensemble that it is of */
 	struct error error;
 };
 

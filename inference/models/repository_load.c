@@ -249,9 +249,6 @@ open_version(struct repository *repository, const struct staging *staging, struc
 	}
 	reason = memory_format("%s: %s", status_text(error.status), error.text);
 	known_model_set_version(version, VERSION_UNAVAILABLE, reason);
-	if (staging->version_count > 1) { /* whoever tells of the model has no room for all */
-		log_error("failed to load '%s' version %" PRId64 ": %s", name, version->number, reason);
-	}
 	free(reason);
 }
 
@@ -281,10 +278,14 @@ staging_open(struct repository *repository, struct staging *staging, struct erro
 		open_version(repository, staging, version);
 		if (version->state != VERSION_READY) {
 			size_t length = strlen(text);
+			int wanted = snprintf(text + length, sizeof(text) - length,
+					      "version %" PRId64 " is at UNAVAILABLE state: %s;", version->number,
+					      version->reason);
 
-			(void)snprintf(text + length, sizeof(text) - length,
-				       "version %" PRId64 " is at UNAVAILABLE state: %s;", version->number,
-				       version->reason);
+			if (wanted < 0 || (size_t)wanted >= sizeof(text) - length) { /* whoever tells has no room */
+				log_error("failed to load '%s' version %" PRId64 ": %s", staging->known->name,
+					  version->number, version->reason);
+			}
 			good = false;
 		}
 	}

@@ -8,6 +8,7 @@ import pytest
 
 from support import (CACHE, ask_delay, ask_identity, ask_scale, ask_simple, at_once, classes, decode, encode, eventually,
                      infer, infer_binary, infer_path, request_bytes, same, sums, tensor)
+from traffic import cache_status, metric, put
 
 
 @pytest.fixture
@@ -434,3 +435,14 @@ def test_namespaces_on_one_redis(serve, repository, redis_server, names, shared)
     assert len(redis.entries()) == 2
     ask_simple(two, 1)
     eventually(lambda: len(redis.entries()) == (2 if shared else 3), "the entries")
+
+
+def test_an_answer_that_the_local_store_cannot_hold(serve, repository):
+    """It is not said to be stored."""
+    repository.copy("identity", cached=True)
+    server = serve(repository, "--cache-config=local,size=4MB")
+    array = np.zeros(2_000_000, dtype=np.float32)
+    for _ in range(2):
+        reply = put(server, "identity", {"INPUT0": array}, binary_in=True, binary_out=True)
+        assert cache_status(reply) == {"fwd": "miss"}
+    assert metric(server, "hippocamp_cache_too_large_total", model="identity", version="1") == 2

@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from support import BUILD, LOCAL, ROOT, ask_identity, ask_simple, at_once, eventually
+from support import BUILD, CORES, LOCAL, ROOT, ask_identity, ask_simple, at_once, eventually
 from traffic import cache_status, is_hit, put
 from triton import NVIDIA_LOCAL, RELEASE, cache_folder, plugin
 
@@ -149,7 +149,7 @@ def conformance(library, *options, build=RELEASE):
     program = build / CONFORMANCE
     if not program.exists():
         pytest.fail(f"{program} is missing: run `make`")
-    done = subprocess.run([program, library, *options], capture_output=True, text=True, timeout=55)
+    done = subprocess.run([program, library, *options], capture_output=True, text=True, timeout=55, cwd=CORES)
     return done.returncode, done.stdout + done.stderr
 
 

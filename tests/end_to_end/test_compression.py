@@ -85,7 +85,7 @@ def test_smaller(identity, redis_server, codec):
 
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
 def test_large_ones(caching_rows, redis_server, codec):
-    """They are packed and unpacked beside the loop: several of a batch, small ones between them, and damaged ones."""
+    """They are packed and unpacked beside the loop: several of a batch, and damaged ones."""
     redis = redis_server()
     server = caching_rows(redis, f"compression={codec}")
     large = np.float32(np.arange(300_000) % 1000)
@@ -106,6 +106,15 @@ def test_large_ones(caching_rows, redis_server, codec):
     middle = len(value) // 2
     redis.command("SET", keys[0], value[:middle] + bytes([value[middle] ^ 1]) + value[middle + 1 :])
     assert ask_rows(0, 1, 2)["detail"] == "2 of 3 rows"
+
+
+def test_what_is_packed_may_be_longer_than_what_is_on_its_way(caching_rows, redis_server):
+    """write_behind_size bounds what goes to Redis, which is short."""
+    redis = redis_server()
+    server = caching_rows(redis, "compression=zstd", "write_behind_size=500KB")
+    array = np.float32(np.arange(300_000) % 1000)[None]
+    put(server, "identity", {"INPUT0": array}, binary_in=True, binary_out=True)
+    assert len(eventually(lambda: redis.entries("identity"), "the entry")) == 1
 
 
 def test_not_without_the_option(identity, redis_server):
