@@ -194,6 +194,16 @@ start_repository(struct app *app, struct error *error)
 	return status == STATUS_OK ? status : add_remedy(error);
 }
 
+static bool
+is_model(const char *path)
+{
+	char *config = memory_format("%s/config.pbtxt", path);
+	bool there = access(config, F_OK) == 0;
+
+	free(config);
+	return there;
+}
+
 /* Before anything is loaded: a wrong path is no model that failed. */
 static enum status
 check_repositories(const struct serve_settings *settings, struct error *error)
@@ -210,6 +220,13 @@ check_repositories(const struct serve_settings *settings, struct error *error)
 				path, strerror(errno));
 		}
 		(void)closedir(folder);
+		if (is_model(path)) {
+			return error_set(
+				error, STATUS_INVALID_ARGUMENT,
+				"--model-repository=%s is a model's folder, as it has a config.pbtxt; give the "
+				"folder that it is in",
+				path);
+		}
 	}
 	return STATUS_OK;
 }

@@ -8,6 +8,7 @@ import socket
 import tempfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -252,6 +253,11 @@ def test_failing_model_ends_the_start(repository):
     assert text.count("not an ONNX model") == 1 and "load failed for model 'scale'" in text
 
 
+def test_a_model_instead_of_its_repository(repository):
+    place = repository.scale("scale", {1: 2.0})
+    assert "give the folder that it is in" in refuses(SimpleNamespace(path=place))
+
+
 def test_each_failing_model_is_told_once(start, repository):
     for name in ("one", "two", "three"):
         (repository.scale(name, {1: 2.0}) / "config.pbtxt").write_text(f"broken_{name}")
@@ -278,10 +284,10 @@ def test_each_failing_part_of_a_model_is_told(start, repository):
     server = start(repository, EXPLICIT)
     assert server.post("/v2/repository/models/whole/load").status == 400
     for reason in ("broken_one", "broken_two"):
-        assert server.lines(f"^E.*failed to load .*{reason}")
+        assert len(server.lines(f"^E.*{reason}")) == 1
     assert server.post("/v2/repository/models/versions/load").status == 400
-    for version in (1, 2):
-        assert server.lines(f"^E.*failed to load 'versions' version {version}: ")
+    assert len(server.lines("^E.*version 1 is at UNAVAILABLE.*version 2 is at UNAVAILABLE")) == 1
+    assert len(server.lines("^E.*'versions'")) == 1
 
 
 def test_failing_model_with_exit_on_error_false(serve, repository):
