@@ -3,7 +3,7 @@
  * else is done by the files below.
  */
 #include "base/clock.h"
-#include "caches/redis/lane.h"
+#include "caches/redis/store.h"
 
 #include <stdlib.h>
 

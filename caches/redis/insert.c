@@ -1,7 +1,7 @@
 /* Storing, behind the answer that has gone to the client already; bounded in bytes on their way. */
 #include "base/container_of.h"
-#include "caches/redis/command.h"
-#include "caches/redis/lane.h"
+#include "caches/redis/connection/command.h"
+#include "caches/redis/store.h"
 
 #include <inttypes.h>
 #include <stdio.h>

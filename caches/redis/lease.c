@@ -4,7 +4,7 @@
  * second run. https://redis.io/docs/latest/develop/use/patterns/distributed-locks/
  */
 #include "base/digest.h"
-#include "caches/redis/lane.h"
+#include "caches/redis/store.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* Looking up: one command for each key, or MGET for several where all keys are on one server. */
 #include "base/metric.h"
-#include "caches/redis/command.h"
+#include "caches/redis/connection/command.h"
 #include "caches/redis/entry_key.h"
-#include "caches/redis/lane.h"
+#include "caches/redis/store.h"
 
 #include <stdlib.h>
 

@@ -3,7 +3,7 @@
  * fails on one does not end it on the others.
  */
 #include "caches/redis/entry_key.h"
-#include "caches/redis/lane.h"
+#include "caches/redis/store.h"
 
 #include <stdlib.h>
 

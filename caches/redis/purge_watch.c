@@ -8,7 +8,7 @@
  */
 #include "base/clock.h"
 #include "base/digest.h"
-#include "caches/redis/lane.h"
+#include "caches/redis/store.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 #include "caches/redis/redis.h"
 
-#include "caches/redis/lane.h"
+#include "caches/redis/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>

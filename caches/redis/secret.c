@@ -4,7 +4,7 @@
  */
 #include "base/clock.h"
 #include "base/digest.h"
-#include "caches/redis/lane.h"
+#include "caches/redis/store.h"
 
 #include <stdio.h>
 

@@ -2,11 +2,11 @@
  * A server's replies, as they come from the socket: through the bulk_reader and libvalkey's reader, and then to all
  * that reads texts and arrays of servers. The first byte says how many bytes are read at once.
  */
-#include "caches/redis/address.h"
-#include "caches/redis/bulk_reader.h"
-#include "caches/redis/refusal.h"
-#include "caches/redis/reply.h"
-#include "caches/redis/slots.h"
+#include "caches/redis/connection/address.h"
+#include "caches/redis/connection/bulk_reader.h"
+#include "caches/redis/connection/refusal.h"
+#include "caches/redis/connection/reply.h"
+#include "caches/redis/topology/slots.h"
 
 #include <stdlib.h>
 

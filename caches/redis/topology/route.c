@@ -1,0 +1,308 @@
+/* Commands on their way: which server, what its answer means for it, and where a redirection leads. */
+#include "base/clock.h"
+#include "caches/redis/connection/command.h"
+#include "caches/redis/topology/lane.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define HOPS_MAX 5
+#define COMMAND_KEPT ((size_t)1 << 20)
+#define COMMAND_MAX ((size_t)1 << 30)
+#define REFUSAL_LOG_INTERVAL_NS UINT64_C(60000000000)
+
+uint16_t
+route_slot(const struct cache_lane *lane, struct bytes key)
+{
+	return lane->cluster ? redis_slot(key) : 0;
+}
+
+/* Counted by name, and said at most once a minute for each name. */
+static void
+account_refusal(const struct redis_command *command, enum redis_refusal refusal, const char *text)
+{
+	struct cache_lane *lane = command->lane;
+	const char *remedy = redis_refusal_remedy(refusal);
+	uint64_t now = clock_now_ns();
+	uint64_t last = atomic_load(&lane->cache->refusal_logged_ns[refusal]);
+	char line[768];
+
+	counter_add(&lane->cache->refusals[refusal], 1);
+	if (command->quiet || refusal == REDIS_REFUSAL_MOVED || refusal == REDIS_REFUSAL_ASK ||
+	    (last != 0 && now - last < REFUSAL_LOG_INTERVAL_NS)) {
+		return;
+	}
+	if (atomic_compare_exchange_strong(&lane->cache->refusal_logged_ns[refusal], &last, now)) {
+		(void)snprintf(line, sizeof(line),
+			       "cache 'redis': a command was refused: %.400s%s%s (said at most "
+			       "once a minute)",
+			       text, remedy == NULL ? "" : "; ", remedy == NULL ? "" : remedy);
+		lane_log(lane, LOG_WARNING, line);
+	}
+}
+
+/* --- Redirections --- */
+
+static void
+on_asking(struct redis_request *request, const struct redis_reply *reply)
+{
+	(void)reply;
+	free(request);
+}
+
+/* What a slot that is being moved needs: the command behind it, on this connection, is for a key that has come already.
+ */
+static bool
+send_asking(struct redis_link *link)
+{
+	struct redis_request *request = calloc(1, sizeof(*request));
+
+	if (request == NULL) {
+		return false;
+	}
+	request->done = on_asking;
+	if (!redis_connection_send(link->connection, request, bytes_text("*1\r\n$6\r\nASKING\r\n"))) {
+		free(request);
+		return false;
+	}
+	return true;
+}
+
+static bool send_on(struct redis_command *command, struct redis_link *link);
+
+static enum redis_use
+use_of(const struct redis_command *command)
+{
+	if (command->stores) {
+		return command->large ? REDIS_WRITE_LARGE : REDIS_WRITE;
+	}
+	return command->large ? REDIS_LARGE : REDIS_SMALL;
+}
+
+/* False: it leads nowhere. */
+static bool
+follow(struct redis_command *command, const struct redis_reply *reply)
+{
+	struct cache_lane *lane = command->lane;
+	struct redis_address address;
+	struct redis_node *node;
+	struct redis_link *link;
+	enum redis_redirect kind;
+	uint16_t slot;
+
+	if (lane->cache->settings->topology == REDIS_SERVER || command->hops++ >= HOPS_MAX ||
+	    !redis_redirect_read(reply_text(&reply->base), &kind, &slot, &address, &command->node->address)) {
+		return false;
+	}
+	node = topology_find(lane, &address);
+	if (node == NULL) {
+		return false;
+	}
+	if (kind == REDIS_REDIRECT_MOVED && node == command->node) {
+		redis_node_renew(node,
+				 "it sends commands to its own address (MOVED), which must be another server's now");
+		topology_suspect(lane);
+		return false;
+	}
+	if (kind == REDIS_REDIRECT_MOVED) {
+		topology_move_slot(lane, slot, node);
+		topology_suspect(lane);
+		command->slot = slot;
+	}
+	link = redis_node_pick(node, use_of(command));
+	return link != NULL && (kind == REDIS_REDIRECT_MOVED || send_asking(link)) && send_on(command, link);
+}
+
+/* --- Answers --- */
+
+static bool
+is_about_key(const struct redis_reply *reply)
+{
+	return bytes_starts_with(reply_text(&reply->base), "WRONGTYPE");
+}
+
+static enum redis_refusal
+judge_error(struct redis_command *command, const struct redis_reply *reply)
+{
+	enum redis_refusal refusal = redis_refusal_of(reply_text(&reply->base));
+
+	account_refusal(command, refusal, reply->base.str);
+	if (redis_refusal_of_node(refusal)) {
+		redis_node_refused(command->node, reply->base.str);
+	} else if (refusal == REDIS_REFUSAL_OTHER && !command->quiet && !is_about_key(reply)) {
+		redis_node_failed(command->node, &command->request); /* of a proxy, say, whose server is away */
+	} else {
+		redis_node_succeeded(command->node, &command->request);
+	}
+	if (refusal == REDIS_REFUSAL_READONLY && command->writes) {
+		redis_node_renew(command->node,
+				 "it takes no writes any more (READONLY), so that the address may lead to "
+				 "another server by now, which is looked for");
+	}
+	if (refusal == REDIS_REFUSAL_READONLY || refusal == REDIS_REFUSAL_CLUSTERDOWN ||
+	    refusal == REDIS_REFUSAL_UNSERVED) {
+		topology_suspect(command->lane);
+	}
+	return refusal;
+}
+
+static void
+on_answer(struct redis_request *request, const struct redis_reply *reply)
+{
+	struct redis_command *command = (struct redis_command *)request;
+	enum redis_refusal refusal;
+
+	command->node->pending--;
+	if (reply == NULL) {
+		redis_node_failed(command->node, request);
+	} else if (reply->base.type == VALKEY_REPLY_ERROR) {
+		refusal = judge_error(command, reply);
+		if ((refusal == REDIS_REFUSAL_MOVED || refusal == REDIS_REFUSAL_ASK) && follow(command, reply)) {
+			return;
+		}
+	} else {
+		redis_node_succeeded(command->node, request);
+	}
+	command->done(command, reply);
+}
+
+static bool
+send_on(struct redis_command *command, struct redis_link *link)
+{
+	struct cache_lane *lane = command->lane;
+	bool sent;
+
+	command->node = link->node;
+	command->request.done = on_answer;
+	buf_clear(&lane->command);
+	command->write(command, &lane->command);
+	sent = buf_ok(&lane->command) &&
+	       redis_connection_send(link->connection, &command->request, buf_bytes(&lane->command));
+	link->node->pending += sent;
+	if (!buf_ok(&lane->command) || lane->command.capacity > COMMAND_KEPT) {
+		buf_fini(&lane->command);
+		buf_init(&lane->command, COMMAND_MAX);
+	}
+	return sent;
+}
+
+bool
+route_send_to(struct redis_command *command, struct redis_node *node)
+{
+	struct redis_link *link = redis_node_pick(node, use_of(command));
+
+	return link != NULL && send_on(command, link);
+}
+
+bool
+route_send(struct redis_command *command)
+{
+	struct redis_node *node = topology_node(command->lane, command->slot, command->writes);
+
+	return node != NULL && route_send_to(command, node);
+}
+
+/* --- Commands of words --- */
+
+struct words_command {
+	struct redis_command command; /* first */
+	struct buf text;
+	route_words_fn done;
+	void *argument;
+};
+
+static void
+free_words(struct words_command *words)
+{
+	buf_fini(&words->text);
+	free(words);
+}
+
+static void
+write_words(struct redis_command *command, struct buf *text)
+{
+	buf_append(text, buf_bytes(&((struct words_command *)command)->text));
+}
+
+static void
+on_words_done(struct redis_command *command, const struct redis_reply *reply)
+{
+	struct words_command *words = (struct words_command *)command;
+
+	if (words->done != NULL) {
+		words->done(command->lane, reply, words->argument);
+	}
+	free_words(words);
+}
+
+static struct words_command *
+new_words(struct cache_lane *lane, size_t count, const struct bytes *words)
+{
+	struct words_command *new = calloc(1, sizeof(*new));
+
+	if (new == NULL) {
+		return NULL;
+	}
+	new->command = (struct redis_command){.lane = lane, .write = write_words, .done = on_words_done};
+	buf_init(&new->text, COMMAND_MAX);
+	buf_byte(&new->text, '*');
+	buf_unsigned(&new->text, count);
+	buf_text(&new->text, "\r\n");
+	for (size_t i = 0; i < count; i++) {
+		command_append(&new->text, words[i]);
+	}
+	if (!buf_ok(&new->text)) {
+		free_words(new);
+		return NULL;
+	}
+	return new;
+}
+
+/* Of a primary, as what replicas know may be old; but nothing that a server would hold back. */
+static bool
+reads_only(struct bytes name)
+{
+	return bytes_equal_text(name, "GET") || bytes_equal_text(name, "HGETALL") || bytes_equal_text(name, "HLEN");
+}
+
+bool
+route_words(struct cache_lane *lane, enum route_refusal refusal, size_t count, const struct bytes *words,
+	    route_words_fn done, void *argument)
+{
+	struct words_command *new = new_words(lane, count, words);
+
+	if (new == NULL) {
+		return false;
+	}
+	new->command.writes = true;
+	new->command.stores = !reads_only(words[0]);
+	new->command.quiet = refusal == ROUTE_QUIET;
+	new->command.slot = route_slot(lane, words[1]);
+	new->done = done;
+	new->argument = argument;
+	if (!route_send(&new->command)) {
+		free_words(new);
+		return false;
+	}
+	return true;
+}
+
+bool
+route_words_on(struct cache_lane *lane, struct redis_link *link, enum route_refusal refusal, size_t count,
+	       const struct bytes *words, route_words_fn done, void *argument)
+{
+	struct words_command *new = link == NULL ? NULL : new_words(lane, count, words);
+
+	if (new == NULL) {
+		return false;
+	}
+	new->command.quiet = refusal == ROUTE_QUIET;
+	new->command.hops = HOPS_MAX;
+	new->done = done;
+	new->argument = argument;
+	if (!send_on(&new->command, link)) {
+		free_words(new);
+		return false;
+	}
+	return true;
+}

@@ -1,0 +1,274 @@
+/*
+ * Redis Sentinel: tells which server is the primary, and of failovers as they happen. One sentinel at a time is asked;
+ * when it does not answer, the next. https://redis.io/docs/latest/develop/reference/sentinel-clients/
+ */
+#include "base/clock.h"
+#include "base/container_of.h"
+#include "caches/redis/connection/command.h"
+#include "caches/redis/topology/lane.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define RETRY_FIRST_MS 100U
+#define RETRY_MAX_MS 1000U
+#define STEADY_NS NS_PER_S /* a connection that lasts for longer is none that fails again and again */
+#define CHANNEL "+switch-master"
+
+struct redis_sentinel {
+	struct cache_lane *lane;
+	struct redis_connection *connection;
+	struct redis_tls_session *session;
+	size_t turn;	 /* whose it is */
+	size_t failures; /* in a row */
+	uint64_t retry_ms;
+	bool answered; /* this connection */
+	uint64_t answered_ns;
+	void *timer;
+	struct redis_request request;
+	struct redis_address primary;
+};
+
+static const struct redis_address *
+address(const struct redis_sentinel *sentinel)
+{
+	const struct redis_settings *settings = sentinel->lane->cache->settings;
+
+	return &settings->seeds[sentinel->turn % settings->seed_count];
+}
+
+static void
+name_of(const struct redis_sentinel *sentinel, char *text)
+{
+	redis_address_print(address(sentinel), text, REDIS_ADDRESS_TEXT_SIZE);
+}
+
+static bool
+ask(struct redis_sentinel *sentinel, const char *what, void (*done)(struct redis_request *, const struct redis_reply *))
+{
+	struct buf text;
+	bool sent;
+
+	buf_init(&text, 65536);
+	buf_text(&text, "*3\r\n$8\r\nSENTINEL\r\n");
+	command_append(&text, bytes_text(what));
+	command_append(&text, bytes_text(sentinel->lane->cache->settings->sentinel_master));
+	sentinel->request.done = done;
+	sent = buf_ok(&text) && redis_connection_send(sentinel->connection, &sentinel->request, buf_bytes(&text));
+	buf_fini(&text);
+	if (!sent) {
+		redis_connection_fail(sentinel->connection, "cannot ask: no memory");
+	}
+	return sent;
+}
+
+/* --- Answers --- */
+
+/* The primary is known; from here on the sentinel speaks when that changes. */
+static void
+conclude(struct redis_sentinel *sentinel, const struct redis_address *replicas, size_t count)
+{
+	sentinel->answered = true;
+	sentinel->failures = 0;
+	sentinel->answered_ns = clock_now_ns();
+	topology_set_server(sentinel->lane, &sentinel->primary, replicas, count);
+	if (!redis_connection_subscribe(sentinel->connection, CHANNEL)) {
+		redis_connection_fail(sentinel->connection, "cannot subscribe: no memory");
+	}
+}
+
+static struct bytes
+field(const valkeyReply *map, const char *name)
+{
+	for (size_t i = 0; i + 1 < map->elements; i += 2) {
+		if (redis_reply_is_text(map->element[i]) && redis_reply_is_text(map->element[i + 1]) &&
+		    bytes_equal_text(reply_text(map->element[i]), name)) {
+			return reply_text(map->element[i + 1]);
+		}
+	}
+	return bytes_make("", 0);
+}
+
+/* One that is up, and that has what the primary has. */
+static bool
+serves(const valkeyReply *replica)
+{
+	struct bytes flags = field(replica, "flags");
+
+	return memmem(flags.at, flags.length, "down", 4) == NULL &&
+	       memmem(flags.at, flags.length, "disconnected", 12) == NULL &&
+	       bytes_equal_text(field(replica, "master-link-status"), "ok");
+}
+
+static void
+on_replicas(struct redis_request *request, const struct redis_reply *reply)
+{
+	struct redis_sentinel *sentinel = container_of(request, struct redis_sentinel, request);
+	struct redis_address replicas[REDIS_REPLICA_MAX];
+	size_t count = 0;
+
+	if (reply == NULL) {
+		return;
+	}
+	for (size_t i = 0; i < reply->base.elements && count < REDIS_REPLICA_MAX; i++) {
+		const valkeyReply *replica = reply->base.element[i];
+
+		if ((replica->type == VALKEY_REPLY_ARRAY || replica->type == VALKEY_REPLY_MAP) && serves(replica) &&
+		    redis_address_make_text(field(replica, "ip"), field(replica, "port"), &replicas[count])) {
+			count++;
+		}
+	}
+	conclude(sentinel, replicas, count);
+}
+
+static void
+on_primary(struct redis_request *request, const struct redis_reply *reply)
+{
+	struct redis_sentinel *sentinel = container_of(request, struct redis_sentinel, request);
+	const struct redis_settings *settings = sentinel->lane->cache->settings;
+	const valkeyReply *base = reply == NULL ? NULL : &reply->base;
+
+	if (base == NULL) {
+		return;
+	}
+	if (base->type == VALKEY_REPLY_ERROR) {
+		redis_connection_fail(sentinel->connection,
+				      "it does not answer as a sentinel does (%.200s): check "
+				      "'sentinels'",
+				      base->str);
+		return;
+	}
+	if (base->type != VALKEY_REPLY_ARRAY || base->elements != 2 || !redis_reply_is_text(base->element[0]) ||
+	    !redis_reply_is_text(base->element[1]) ||
+	    !redis_address_make_text(reply_text(base->element[0]), reply_text(base->element[1]), &sentinel->primary)) {
+		redis_connection_fail(sentinel->connection, "it knows no master '%s': check 'sentinel_master'",
+				      settings->sentinel_master);
+	} else if (settings->read_from == REDIS_READ_PRIMARY) {
+		conclude(sentinel, NULL, 0);
+	} else {
+		(void)ask(sentinel, "REPLICAS", on_replicas);
+	}
+}
+
+/* --- Its connection --- */
+
+static void
+on_ready(void *context, const struct redis_greeting *greeting)
+{
+	(void)greeting;
+	(void)ask(context, "GET-MASTER-ADDR-BY-NAME", on_primary);
+}
+
+static void
+on_lost(void *context, const char *why)
+{
+	struct redis_sentinel *sentinel = context;
+	char name[REDIS_ADDRESS_TEXT_SIZE];
+
+	name_of(sentinel, name);
+	sentinel->connection = NULL;
+	if (!sentinel->answered) {
+		sentinel->failures++;
+		if (sentinel->failures % sentinel->lane->cache->settings->seed_count == 0) {
+			topology_complain(sentinel->lane, "no sentinel tells where the primary is; %s: %s", name, why);
+		}
+	}
+	sentinel->turn++;
+	if (sentinel->answered && clock_now_ns() - sentinel->answered_ns > STEADY_NS) {
+		sentinel->retry_ms = RETRY_FIRST_MS;
+	}
+	sentinel->lane->host->timer_set(sentinel->timer, sentinel->retry_ms / 2 + sentinel->lane->turn % 16);
+	sentinel->retry_ms = sentinel->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : sentinel->retry_ms * 2;
+}
+
+/* A failover: what the message says is known at once; the rest is asked for anew. */
+static void
+on_pushed(void *context, const struct redis_reply *reply)
+{
+	struct redis_sentinel *sentinel = context;
+	const char *master = sentinel->lane->cache->settings->sentinel_master;
+	struct redis_address now;
+
+	if (reply->base.elements == 3 && redis_reply_is_text(reply->base.element[2]) &&
+	    redis_switch_master_read(reply_text(reply->base.element[2]), bytes_text(master), &now)) {
+		topology_set_server(sentinel->lane, &now, NULL, 0);
+		topology_suspect(sentinel->lane);
+	}
+}
+
+static void
+connect_sentinel(struct redis_sentinel *sentinel)
+{
+	const struct redis_nodes *shared = &sentinel->lane->shared;
+
+	sentinel->answered = false;
+	sentinel->connection = redis_connection_new(&(struct redis_connection_options){
+		.settings = shared->settings,
+		.host = shared->host,
+		.tls = shared->tls,
+		.session = sentinel->session,
+		.credentials = shared->credentials,
+		.cork = shared->cork,
+		.address = *address(sentinel),
+		.attempt = (unsigned)sentinel->turn,
+		.sentinel = true,
+		.context = sentinel,
+		.ready = on_ready,
+		.lost = on_lost,
+		.pushed = on_pushed,
+	});
+	if (sentinel->connection == NULL) {
+		sentinel->lane->host->timer_set(sentinel->timer, RETRY_MAX_MS);
+	}
+}
+
+static void
+on_timer(void *argument)
+{
+	struct redis_sentinel *sentinel = argument;
+
+	if (sentinel->connection == NULL) {
+		connect_sentinel(sentinel);
+	}
+}
+
+/* Anew, on a new connection: on one that is subscribed, older servers take no other commands. */
+void
+redis_sentinel_ask(struct redis_sentinel *sentinel)
+{
+	if (sentinel->connection != NULL && sentinel->answered) {
+		redis_connection_free(sentinel->connection);
+		sentinel->turn++; /* another one may know more */
+		connect_sentinel(sentinel);
+	}
+}
+
+struct redis_sentinel *
+redis_sentinel_new(struct cache_lane *lane)
+{
+	struct redis_sentinel *sentinel = calloc(1, sizeof(*sentinel));
+
+	if (sentinel == NULL) {
+		return NULL;
+	}
+	sentinel->lane = lane;
+	sentinel->retry_ms = RETRY_FIRST_MS;
+	sentinel->session = lane->shared.tls == NULL ? NULL : redis_tls_session_new();
+	sentinel->timer = lane->host->timer_new(lane->host->context, on_timer, sentinel);
+	connect_sentinel(sentinel);
+	return sentinel;
+}
+
+void
+redis_sentinel_free(struct redis_sentinel *sentinel)
+{
+	if (sentinel == NULL) {
+		return;
+	}
+	if (sentinel->connection != NULL) {
+		redis_connection_free(sentinel->connection);
+	}
+	sentinel->lane->host->timer_free(sentinel->timer);
+	redis_tls_session_free(sentinel->session);
+	free(sentinel);
+}

@@ -1,0 +1,47 @@
+/*
+ * Redis Cluster's division of the keys: which of the 16384 slots a key is in, and who serves each slot.
+ */
+#ifndef HIPPOCAMP_CACHES_REDIS_TOPOLOGY_SLOTS_H
+#define HIPPOCAMP_CACHES_REDIS_TOPOLOGY_SLOTS_H
+
+#include "caches/redis/connection/address.h"
+
+#include <valkey/valkey.h>
+
+#define REDIS_SHARD_MAX 1024
+#define REDIS_REPLICA_MAX 8
+#define REDIS_NO_SHARD 0xffff
+
+struct redis_slots_node {
+	struct redis_address address;
+	char zone[64]; /* availability zone, where the server names one; else "" */
+};
+
+/* A primary and its replicas; those beyond the maximum are left out. */
+struct redis_slots_shard {
+	struct redis_slots_node primary;
+	struct redis_slots_node replicas[REDIS_REPLICA_MAX];
+	size_t replica_count;
+};
+
+struct redis_slots {
+	struct redis_slots_shard *shards;
+	size_t shard_count;
+	uint16_t shard_of[REDIS_SLOT_COUNT]; /* index into shards; REDIS_NO_SHARD where nobody serves the slot */
+};
+
+/* Of the part in the first pair of braces, where there is one and it is not empty, else of the whole key. */
+uint16_t redis_slot(struct bytes key);
+
+/*
+ * Reads the reply to CLUSTER SLOTS of a server that was reached at `asked`. Ranges with the same primary are one shard.
+ *
+ * The reply is not trusted. A node that has no usable address is left out, and with a primary its range: nobody serves
+ * it. False where the reply is not made as it should be, a slot is given twice, there are more than REDIS_SHARD_MAX
+ * shards, nobody serves any slot, or memory is short; then there is nothing to release.
+ */
+bool redis_slots_read(const valkeyReply *reply, const struct redis_address *asked, struct redis_slots *slots);
+
+void redis_slots_fini(struct redis_slots *slots);
+
+#endif
