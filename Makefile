@@ -60,7 +60,7 @@ tsan:
 	@test -f build/thread/build.ninja || meson setup build/thread -Db_sanitize=thread -Db_lundef=false -Dtests=false >build/meson.log 2>&1 || { cat build/meson.log; exit 1; }
 	@ninja -C build/thread --quiet
 	@tools/models --test build/test_models
-	@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp HIPPOCAMP_BUILD=build/thread HIPPOCAMP_MODELS=$(CURDIR)/build/test_models $(VENV)/pytest -n 2 -q --tb=short -c tests/end_to_end/pytest.ini tests/end_to_end/test_stress.py tests/end_to_end/test_batching.py tests/end_to_end/test_rows.py tests/end_to_end/test_row_trust.py tests/end_to_end/test_weights.py tests/end_to_end/test_ensemble.py tests/end_to_end/test_ensemble_changes.py tests/end_to_end/test_purge.py tests/end_to_end/test_cache.py tests/end_to_end/test_redis.py tests/end_to_end/test_tiered.py tests/end_to_end/test_repository.py tests/end_to_end/test_hostile.py tests/end_to_end/test_doors.py tests/end_to_end/test_operators.py tests/end_to_end/test_cache_plugins.py -k 'not hits_are_byte_equal'
+	@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp HIPPOCAMP_BUILD=build/thread HIPPOCAMP_MODELS=$(CURDIR)/build/test_models $(VENV)/pytest -n 2 -q --tb=short -c tests/end_to_end/pytest.ini tests/end_to_end -m threads -k 'not hits_are_byte_equal'
 
 # One minute for each decoder of outside bytes; new inputs go into tests/fuzz/corpus.
 fuzz:

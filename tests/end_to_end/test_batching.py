@@ -10,6 +10,8 @@ from support import (PATIENCE, ask_identity, ask_scale, at_once, decode, encode,
 from traffic import (EXPLICIT, HOUR, ONE_INSTANCE, ONE_THREAD, answers, batches, batching, echo, first_ready, hold, metric,
                      order_of, put, queued, sent, sent_echo, wait_batches, wait_queued, write_config)
 
+pytestmark = pytest.mark.threads
+
 FULL_QUEUE = "[request id: {}] Exceeds maximum queue size"
 TOO_LATE = "Request timeout expired"
 

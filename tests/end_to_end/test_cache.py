@@ -10,6 +10,8 @@ from support import (CACHE, ask_delay, ask_identity, ask_scale, ask_simple, at_o
                      infer, infer_binary, infer_path, request_bytes, same, sums, tensor)
 from traffic import cache_status, metric, put
 
+pytestmark = pytest.mark.threads
+
 
 @pytest.fixture
 def simple(serve, repository):

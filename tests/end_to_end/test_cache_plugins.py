@@ -11,6 +11,8 @@ from support import BUILD, CORES, LOCAL, ROOT, ask_identity, ask_simple, at_once
 from traffic import cache_status, is_hit, put
 from triton import NVIDIA_LOCAL, RELEASE, cache_folder, plugin
 
+pytestmark = pytest.mark.threads
+
 CONFORMANCE = "tools/conformance/cache_conformance"
 
 

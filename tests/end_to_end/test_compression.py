@@ -8,6 +8,8 @@ import pytest
 from support import decode, eventually, same
 from traffic import cache_status, echo, is_hit, metric, put, wait_metric
 
+pytestmark = pytest.mark.threads
+
 COUNT = 4096
 PLAIN = 4 * COUNT  # bytes
 GIB = 1 << 30

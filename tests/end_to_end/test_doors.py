@@ -13,6 +13,8 @@ import pytest
 from support import (Server, ask_identity, ask_simple, decode, encode, eventually, infer_path, same, tensor)
 from triton import RELEASE
 
+pytestmark = pytest.mark.threads
+
 MEGABYTE = 1 << 20
 
 

@@ -13,6 +13,8 @@ from traffic import (EXPLICIT, HOUR, ONE_INSTANCE, ONE_THREAD, asked_until, batc
                      ensemble, first_ready, hold, is_hit, metric, put, sent, sent_echo, step, wait_batches, wait_queued,
                      wait_rows, wait_stored, write_config)
 
+pytestmark = pytest.mark.threads
+
 TABLE = np.arange(40, dtype=np.float32).reshape(10, 4)
 CHAIN = [step("double", {"INPUT0": "IN"}, {"OUTPUT0": "between"}), step("triple", {"INPUT0": "between"}, {"OUTPUT0": "OUT"})]
 DIAMOND = [step("add", {"INPUT0": "left", "INPUT1": "right"}, {"OUTPUT0": "OUT"}),

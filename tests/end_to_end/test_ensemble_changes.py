@@ -10,6 +10,8 @@ from support import decode, eventually, infer, same, tensor
 from test_ensemble import GOOD, ask, chain, members, one
 from traffic import EXPLICIT, cache_parameters, ensemble, put, step, write_config
 
+pytestmark = pytest.mark.threads
+
 FP32 = {"IN": "FP32"}, {"OUT": "FP32"}
 TWICE = [("double", {"INPUT0": "IN"}, {"OUTPUT0": "x"}), ("double", {"INPUT0": "x"}, {"OUTPUT0": "OUT"})]
 

@@ -11,6 +11,8 @@ import pytest
 
 from support import (ask_identity, ask_simple, at_once, encode, eventually, infer, infer_path, same, tensor)
 
+pytestmark = pytest.mark.threads
+
 EXPLICIT = "--model-control-mode=explicit"
 
 

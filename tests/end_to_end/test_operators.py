@@ -13,6 +13,8 @@ from topology import cache_options
 from traffic import cache_parameters, cache_status, is_hit, metric, put
 from triton import RELEASE
 
+pytestmark = pytest.mark.threads
+
 PURGE = "/v2/cache/purge"
 
 

@@ -9,6 +9,8 @@ from conftest import started, stop_all
 from support import PATIENCE, Repository, ask_identity, ask_scale, at_once, decode, eventually, infer, same, tensor
 from traffic import EXPLICIT, cache_status, is_hit, metric, put, rows_counted, wait_stored
 
+pytestmark = pytest.mark.threads
+
 SECRET = "hush-not-for-replies"
 PURGE = "/v2/cache/purge"
 

@@ -9,6 +9,8 @@ from support import (Repository, ask_identity, ask_scale, ask_simple, at_once, e
                      tensor)
 from topology import either_program
 
+pytestmark = pytest.mark.threads
+
 KEY = re.compile(rb"^hippocamp:simple:1:[0-9a-f]{8}:[0-9a-f]{32,64}$")
 
 

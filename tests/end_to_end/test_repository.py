@@ -16,6 +16,8 @@ from support import (CACHE, PATIENCE, Repository, ask_identity, ask_scale, ask_s
                      infer_path, same, scale_model, tensor)
 from traffic import EXPLICIT, ONE_THREAD, sent
 
+pytestmark = pytest.mark.threads
+
 POLL = ["--model-control-mode=poll", "--repository-poll-secs=1"]
 
 

@@ -10,6 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from support import CACHE, decode, eventually
 from traffic import ONE_INSTANCE, batching, cache_parameters, cache_status, ensemble, is_hit, many, metric, put, sent, step, wait_queued
 
+pytestmark = pytest.mark.threads
+
 RANDOM = np.random.default_rng(11)
 WEIGHTS = RANDOM.integers(-128, 127, (4, 4)).astype(np.int8)
 SCALES = [1, 50, 3, 0.1, 7]

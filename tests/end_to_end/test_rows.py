@@ -10,6 +10,8 @@ from traffic import (EXPLICIT, HOUR, ONE_INSTANCE, asked_until, batching, cache_
                      many, put, rows_counted, sent, sent_echo, wait_batches, wait_queued, wait_rows, wait_stored,
                      write_config)
 
+pytestmark = pytest.mark.threads
+
 TABLE = np.arange(40, dtype=np.float32).reshape(10, 4)
 BY_REQUEST = cache_parameters(granularity="request")
 

@@ -25,7 +25,7 @@ from traffic import ensemble, step
 SLOW = ["slow", "slow_twice"]
 SECONDS = float(os.environ.get("HIPPOCAMP_STRESS_SECONDS", 8))
 SEED = int(os.environ.get("HIPPOCAMP_STRESS_SEED", random.randrange(1 << 30)))
-pytestmark = pytest.mark.timeout(SECONDS + 120)
+pytestmark = [pytest.mark.timeout(SECONDS + 120), pytest.mark.threads]
 
 # Short lives, so that stale answers, background runs and expiry all happen.
 LIFE = ["ttl=1", "stale_while_revalidate=1", "stale_if_error=1", "refresh_ahead=1"]

@@ -8,6 +8,8 @@ from support import LOCAL, PATIENCE, eventually, free_port, infer, same, tensor
 from test_purge import ask, purge, shown
 from traffic import cache_status, is_hit, many, metric, put, rows_counted, wait_stored
 
+pytestmark = pytest.mark.threads
+
 SECRET = "key_secret=no servant of Redis"
 
 

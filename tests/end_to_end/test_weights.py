@@ -13,6 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from support import CACHE, decode, infer, same
 from traffic import EXPLICIT, is_hit, put
 
+pytestmark = pytest.mark.threads
+
 ROWS = 4096
 CONFIG = """\
 input [ { name: "i", data_type: TYPE_INT64, dims: [ -1 ] } ]
