@@ -264,17 +264,28 @@ choose_store(const struct serve_settings *settings, struct cache_config *config)
 }
 
 static enum status
+find_nothing(const struct serve_settings *settings, const char *name, struct error *error)
+{
+	char built_in[256] = "tiered";
+
+	for (size_t i = 0; i < sizeof(stores) / sizeof(*stores); i++) {
+		size_t length = strlen(built_in);
+
+		(void)snprintf(built_in + length, sizeof(built_in) - length, ", %s", stores[i]->name);
+	}
+	return error_set(error, STATUS_INVALID_ARGUMENT,
+			 "unable to find 'libtritoncache_%s.so' for cache. Searched: %s. Built in are: %s", name,
+			 settings->cache_directory == NULL ? CACHE_DIRECTORY : settings->cache_directory, built_in);
+}
+
+static enum status
 open_store(const struct serve_settings *settings, struct cache_config *config, struct response_cache **cache,
 	   struct error *error)
 {
 	const struct cache_ops *ops = choose_store(settings, config);
 
 	if (ops == NULL) {
-		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "unable to find 'libtritoncache_%s.so' for cache. Searched: %s. Built in are: local, "
-				 "redis, tiered, null",
-				 config->name,
-				 settings->cache_directory == NULL ? CACHE_DIRECTORY : settings->cache_directory);
+		return find_nothing(settings, config->name, error);
 	}
 	*cache = response_cache_open(ops, config->settings, config->count, error);
 	return *cache == NULL ? error->status : STATUS_OK;
