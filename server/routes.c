@@ -158,7 +158,7 @@ find_route(const struct route *routes, size_t count, struct exchange *exchange)
 		return NULL;
 	}
 	for (size_t i = 0; i < count; i++) {
-		path->version = bytes_make(NULL, 0);
+		path->model = path->version = path->rest = bytes_make(NULL, 0); /* of the pattern before */
 		if (match(routes[i].pattern, path)) {
 			return &routes[i];
 		}

@@ -1,0 +1,144 @@
+/* Which handler a path and a method lead to, and what the path names. */
+#include "server/access.h"
+#include "server/handlers.h"
+
+#include "base/unit_test.h"
+
+#include <string.h>
+
+struct row {
+	unsigned method;
+	const char *path;
+	exchange_handler handler; /* NULL: that which answers for what is unknown */
+	const char *model;
+	const char *version;
+	const char *rest;
+};
+
+static const struct row rows[] = {
+	{HTTP1_GET, "/v2", handle_server_metadata, "", "", ""},
+	{HTTP1_HEAD, "/v2", handle_server_metadata, "", "", ""},
+	{HTTP1_GET, "/v2/health/live", handle_live, "", "", ""},
+	{HTTP1_POST, "/v2/models/m/infer", handle_infer, "m", "", ""},
+	{HTTP1_POST, "/v2/models/m/versions/12/infer", handle_infer, "m", "12", ""},
+	{HTTP1_POST, "/v2/models/a%2Fb%20c/infer", handle_infer, "a/b c", "", ""},
+	{HTTP1_POST, "/v2/models/stats/infer", handle_infer, "stats", "", ""},
+	{HTTP1_GET, "/v2/models/stats", handle_all_statistics, "", "", ""},
+	{HTTP1_GET, "/v2/models/versions", handle_model_metadata, "versions", "", ""},
+	{HTTP1_GET, "/v2/models/m/versions/1", handle_model_metadata, "m", "1", ""},
+	{HTTP1_GET, "/v2/models/m/ready", handle_model_ready, "m", "", ""},
+	{HTTP1_POST, "/v2/repository/models/m/load", handle_load, "m", "", ""},
+	{HTTP1_POST, "/v2/repository/models/m/unload", handle_unload, "m", "", ""},
+	{HTTP1_POST, "/v2/repository/other/models/m/load", handle_named_repository, "m", "", "other"},
+	{HTTP1_POST, "/v2/repository/other/index", handle_index, "", "", "other"},
+	{HTTP1_POST, "/v2/cache/purge", handle_purge, "", "", ""},
+	{HTTP1_OPTIONS, "/v2/models/m/infer", reply_options, "m", "", ""},
+	{HTTP1_OPTIONS, "*", reply_options, "", "", ""},
+	{HTTP1_GET, "/v2/models/m/infer", reply_wrong_method, "m", "", ""},
+	{HTTP1_POST, "/v2/health/live", reply_wrong_method, "", "", ""},
+	{HTTP1_GET, "/", NULL, "", "", ""},
+	{HTTP1_GET, "", NULL, "", "", ""},
+	{HTTP1_GET, "/v2/", NULL, "", "", ""},
+	{HTTP1_GET, "/v3", NULL, "", "", ""},
+	{HTTP1_GET, "/v2/models//ready", NULL, "", "", ""},
+	{HTTP1_POST, "/v2/models/m/versions/x/infer", NULL, "", "", ""},
+	{HTTP1_POST, "/v2/models/m/versions//infer", NULL, "", "", ""},
+	{HTTP1_POST, "/v2/models/m/infer/more", NULL, "", "", ""},
+	{HTTP1_GET, "/v2/models/m/versions/1/ready/a/b/c/d/e/f/g/h", NULL, "", "", ""},
+};
+
+static struct server_options options = {.max_input_bytes = 1 << 20};
+
+static void
+take(struct exchange *exchange, exchange_router route, unsigned method, const char *path)
+{
+	*exchange = (struct exchange){.options = &options};
+	arena_init(&exchange->arena, 1 << 16);
+	exchange->head.method = method;
+	exchange->head.path = bytes_text(path);
+	route(exchange);
+}
+
+static void
+test_paths(void **state)
+{
+	struct exchange exchange;
+	exchange_handler unknown;
+
+	(void)state;
+	take(&exchange, http_route, HTTP1_GET, "/nothing");
+	unknown = exchange.handler;
+	arena_fini(&exchange.arena);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		const struct row *row = &rows[i];
+
+		take(&exchange, http_route, row->method, row->path);
+		if (exchange.handler != (row->handler == NULL ? unknown : row->handler)) {
+			fail_msg("%s leads elsewhere", row->path);
+		}
+		if (row->handler != NULL && *row->path == '/') {
+			const struct path *path = exchange.state;
+
+			assert_bytes(path->model, row->model);
+			assert_bytes(path->version, row->version);
+			assert_bytes(path->rest, row->rest);
+		}
+		arena_fini(&exchange.arena);
+	}
+}
+
+/* What is read before a body: who may, how long it may be, and whether tensors are behind it. */
+static void
+test_bodies(void **state)
+{
+	struct exchange exchange;
+
+	(void)state;
+	take(&exchange, http_route, HTTP1_POST, "/v2/models/m/infer");
+	assert_true(exchange.takes_tensors);
+	assert_true(exchange.admit == admit_infer);
+	assert_int_equal(exchange.body_limit, options.max_input_bytes);
+	arena_fini(&exchange.arena);
+	take(&exchange, http_route, HTTP1_POST, "/v2/repository/models/m/load");
+	assert_false(exchange.takes_tensors);
+	assert_true(exchange.admit == admit_model_control);
+	assert_int_equal(exchange.body_limit, options.max_input_bytes);
+	arena_fini(&exchange.arena);
+	take(&exchange, http_route, HTTP1_POST, "/v2/cache/purge");
+	assert_true(exchange.admit == access_cache_admin);
+	assert_int_equal(exchange.body_limit, EXCHANGE_LONG);
+	arena_fini(&exchange.arena);
+	take(&exchange, http_route, HTTP1_GET, "/v2/models/m");
+	assert_non_null(exchange.admit); /* whatever body comes with a GET is in vain */
+	arena_fini(&exchange.arena);
+}
+
+static void
+test_the_metrics_port(void **state)
+{
+	struct exchange exchange;
+	exchange_handler nothing;
+
+	(void)state;
+	take(&exchange, metrics_route, HTTP1_GET, "/nothing");
+	nothing = exchange.handler;
+	arena_fini(&exchange.arena);
+	take(&exchange, metrics_route, HTTP1_GET, "/metrics");
+	assert_true(exchange.handler == handle_metrics);
+	arena_fini(&exchange.arena);
+	take(&exchange, metrics_route, HTTP1_POST, "/v2/models/m/infer");
+	assert_true(exchange.handler == nothing);
+	arena_fini(&exchange.arena);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_bodies),
+		cmocka_unit_test(test_the_metrics_port),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
