@@ -366,7 +366,10 @@ write_options(struct buf *out, const char *store, const struct option_table *tab
 		const struct option *option = &table->options[i];
 
 		buf_format(out, "  --cache-config=%s,%s=%s\n        %s", store, option->name,
-			   option->unit == NULL ? "VALUE" : option->unit, option->help);
+			   option->unit != NULL		    ? option->unit
+			   : option->kind == OPTION_BOOLEAN ? "BOOL"
+							    : "VALUE",
+			   option->help);
 		if (option->preset != NULL && *option->preset != '\0') {
 			buf_format(out, " (default %s)", option->preset);
 		}

@@ -245,7 +245,7 @@ static const struct list_option {
 	{"load-model", AT(load_models), "Models", "NAME",
 	 "model to load at start in mode explicit, or '*'; may be repeated"},
 	{"cache-config", AT(cache_configs), "Cache", "NAME,KEY=VALUE",
-	 "an option of the response cache, NAME being local, redis, tiered or null; may be repeated. 'none' turns "
+	 "an option of the response cache, NAME being one of those below; may be repeated. 'none' turns "
 	 "caching off. local and redis together are tiered. Default: local,size=64MiB"},
 	{"backend-config", AT(backend_configs), "Models", "NAME,KEY=VALUE",
 	 "an option of a backend: onnxruntime,default-max-batch-size=4"},
