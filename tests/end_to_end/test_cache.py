@@ -8,7 +8,7 @@ import pytest
 
 from support import (CACHE, ask_delay, ask_identity, ask_scale, ask_simple, at_once, classes, decode, encode, eventually,
                      infer, infer_binary, infer_path, request_bytes, same, sums, tensor)
-from traffic import cache_status, metric, put
+from traffic import cache_status, put, wait_metric
 
 pytestmark = pytest.mark.threads
 
@@ -447,4 +447,4 @@ def test_an_answer_that_the_local_store_cannot_hold(serve, repository):
     for _ in range(2):
         reply = put(server, "identity", {"INPUT0": array}, binary_in=True, binary_out=True)
         assert cache_status(reply) == {"fwd": "miss"}
-    assert metric(server, "hippocamp_cache_too_large_total", model="identity", version="1") == 2
+    wait_metric(server, "hippocamp_cache_too_large_total", 2, model="identity", version="1")
