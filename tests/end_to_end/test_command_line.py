@@ -268,6 +268,9 @@ def test_each_failing_model_is_told_once(start, repository):
     server = start(repository, EXPLICIT)
     for name, reason in (("one", "broken_one"), ("four", "not an ONNX model")):
         assert reason in server.post(f"/v2/repository/models/{name}/load").error
+        server.wait_log(reason)
+    server.stop()
+    for reason in ("broken_one", "not an ONNX model"):
         assert len(server.lines(reason)) == 1
 
 
@@ -283,9 +286,10 @@ def test_each_failing_part_of_a_model_is_told(start, repository):
         (place / version / "model.onnx").write_bytes(b"broken")
     server = start(repository, EXPLICIT)
     assert server.post("/v2/repository/models/whole/load").status == 400
+    assert server.post("/v2/repository/models/versions/load").status == 400
+    server.stop()
     for reason in ("broken_one", "broken_two"):
         assert len(server.lines(f"^E.*{reason}")) == 1
-    assert server.post("/v2/repository/models/versions/load").status == 400
     assert len(server.lines("^E.*version 1 is at UNAVAILABLE.*version 2 is at UNAVAILABLE")) == 1
     assert len(server.lines("^E.*'versions'")) == 1
 
