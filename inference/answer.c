@@ -136,7 +136,7 @@ fail(struct inference_request *request, const struct error *failure)
 	request->status = request->error->status;
 }
 
-/* --- Leaving before there is an answer --- */
+/* --- Waiting, and leaving before there is an answer --- */
 
 void
 request_withdraw(struct inference_request *request, enum status status, const char *text)
@@ -160,13 +160,36 @@ time_out(struct inference_request *request)
 	request_withdraw(request, STATUS_UNAVAILABLE, "Request timeout expired");
 }
 
-void
-request_on_timeout(void *argument)
+static void
+on_timeout(void *argument)
 {
 	struct inference_request *request = argument;
 
 	request->timed_out = true;
 	time_out(request);
+}
+
+/* What comes of a request that waits too long: the queue delays it, or it is rejected here. */
+static void
+set_timeout(struct inference_request *request)
+{
+	uint64_t timeout = request_queue_timeout(request);
+
+	if (model_batching_policy(&request->model->config.batching, request->level)->delays) {
+		request->delay_ns = timeout * 1000;
+	} else if (timeout > 0) {
+		request->timer = loop_timer_new(request->lane->loop, on_timeout, request);
+		loop_timer_set(request->timer, (timeout + 999) / 1000);
+	}
+}
+
+void
+request_become_pending(struct inference_request *request)
+{
+	request->pending = true;
+	(void)model_ref(request->model);
+	request->lane->underway++;
+	set_timeout(request);
 }
 
 /* A second try waits no longer than the request may. */
@@ -190,7 +213,7 @@ start_slice(struct slice *slice, struct fetch_mode mode)
 	struct inference_request *request = slice->request;
 
 	if (!request->pending) {
-		request_become_pending(request, request_on_timeout);
+		request_become_pending(request);
 	} else {
 		loop_timer_free(request->timer);
 		request->timer = NULL;

@@ -153,7 +153,7 @@ send_off(struct inference_request *request, struct fetch_mode mode)
 		request_finish(request);
 		return;
 	}
-	request_become_pending(request, request_on_timeout);
+	request_become_pending(request);
 	request_send(request, list, count, mode);
 }
 
@@ -172,7 +172,7 @@ infer_cached(struct inference_request *request)
 	bool timed = request->model->cache_policy.admission == ADMISSION_AUTO;
 	uint64_t start = timed ? clock_now_ns() : 0;
 
-	if (wish->bypass || (!wish->only && !wish->refresh && !request_is_admitted(request))) {
+	if (!request_asks_cache(request)) {
 		set_results(request, SLICE_BYPASSED);
 		return false;
 	}

@@ -13,8 +13,8 @@
 
 void request_set_level(struct inference_request *request);
 
-/* It is not answered at once: from here on it holds its model and its lane, and its queue timeout runs. */
-void request_become_pending(struct inference_request *request, void (*on_timeout)(void *request));
+/* How long it may wait before its run begins, in µs; 0: for ever. */
+uint64_t request_queue_timeout(const struct inference_request *request);
 
 /* --- answer_report.c --- */
 
@@ -36,8 +36,8 @@ void request_release(struct inference_request *request);
  */
 void request_withdraw(struct inference_request *request, enum status status, const char *text);
 
-/* For request_become_pending. */
-void request_on_timeout(void *request);
+/* It is not answered at once: from here on it holds its model and its lane, and its queue timeout runs. */
+void request_become_pending(struct inference_request *request);
 
 /* All slices have their answers. */
 void request_finish(struct inference_request *request);

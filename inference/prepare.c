@@ -21,7 +21,6 @@ struct preparation {
 	bool by_row;
 	enum status status;	    /* of its inputs */
 	const struct slice *slices; /* that were made; NULL: none */
-	bool tried;		    /* to give them keys */
 	bool keyed;
 	uint64_t key_ns; /* what that took */
 };
@@ -84,15 +83,6 @@ engine_prepare_begin(struct engine_lane *lane, struct inference_request *request
 }
 
 static bool
-wants_keys(const struct inference_request *request)
-{
-	const struct cache_directives *wish = &request->directives;
-	const struct preparation *preparation = request->preparation;
-
-	return preparation->makes_keys && !wish->bypass && (preparation->admitted || wish->only || wish->refresh);
-}
-
-static bool
 make_keys(struct inference_request *request)
 {
 	struct preparation *preparation = request->preparation;
@@ -121,9 +111,9 @@ engine_prepare(struct inference_request *request, bool good)
 	request->start_ns = clock_now_ns();
 	if (good) {
 		preparation->status = check(request);
-		if (preparation->status == STATUS_OK && wants_keys(request) && rows_cut(request, preparation->by_row)) {
+		if (preparation->status == STATUS_OK && preparation->makes_keys && request_asks_cache(request) &&
+		    rows_cut(request, preparation->by_row)) {
 			preparation->slices = request->slices;
-			preparation->tried = true;
 			preparation->keyed = make_keys(request);
 		}
 	}
@@ -136,13 +126,21 @@ request_checked(struct inference_request *request)
 	return request->preparation == NULL ? check(request) : request->preparation->status;
 }
 
-bool
-request_is_admitted(struct inference_request *request)
+static bool
+is_admitted(const struct inference_request *request)
 {
 	const struct preparation *preparation = request->preparation;
 
 	return preparation != NULL && preparation->makes_keys ? preparation->admitted
 							      : lane_admits(request->lane, request->model);
+}
+
+bool
+request_asks_cache(const struct inference_request *request)
+{
+	const struct cache_directives *wish = &request->directives;
+
+	return !wish->bypass && (wish->only || wish->refresh || is_admitted(request));
 }
 
 /* The slices are not those any more where a request begins anew. */
@@ -160,7 +158,7 @@ request_key_state(const struct inference_request *request)
 {
 	const struct preparation *preparation = request->preparation;
 
-	if (preparation == NULL || !preparation->tried || preparation->slices != request->slices ||
+	if (preparation == NULL || preparation->slices != request->slices ||
 	    preparation->row_losses != request->row_losses ||
 	    preparation->secret_generation != request->lane->secret_generation) {
 		return KEY_NOT_MADE;

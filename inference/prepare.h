@@ -11,8 +11,8 @@
 /* Are the inputs what the model takes? Fills `ordered` and `batch`, or `error`. */
 enum status request_checked(struct inference_request *request);
 
-/* Is the cache worth asking? See lane_admits. */
-bool request_is_admitted(struct inference_request *request);
+/* Is the cache asked, by what the request says and by what that is worth (lane_admits)? */
+bool request_asks_cache(const struct inference_request *request);
 
 /* Are there slices as rows_cut would make them now? They have been used for nothing yet. */
 bool request_is_cut(const struct inference_request *request, bool by_row);

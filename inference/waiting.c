@@ -47,9 +47,8 @@ request_set_level(struct inference_request *request)
 		(size_t)(level == 0 || level > batching->priority_levels ? batching->default_priority_level : level);
 }
 
-/* How long it may wait before its run begins, in µs; 0: for ever. */
-static uint64_t
-queue_timeout(const struct inference_request *request)
+uint64_t
+request_queue_timeout(const struct inference_request *request)
 {
 	const struct model_queue_policy *policy =
 		model_batching_policy(&request->model->config.batching, request->level);
@@ -64,27 +63,4 @@ queue_timeout(const struct inference_request *request)
 		timeout = wish;
 	}
 	return timeout < TIMEOUT_MAX_US ? timeout : TIMEOUT_MAX_US;
-}
-
-/* What comes of a request that waits too long: the queue delays it, or it is rejected here. */
-static void
-set_timeout(struct inference_request *request, void (*on_timeout)(void *request))
-{
-	uint64_t timeout = queue_timeout(request);
-
-	if (model_batching_policy(&request->model->config.batching, request->level)->delays) {
-		request->delay_ns = timeout * 1000;
-	} else if (timeout > 0) {
-		request->timer = loop_timer_new(request->lane->loop, on_timeout, request);
-		loop_timer_set(request->timer, (timeout + 999) / 1000);
-	}
-}
-
-void
-request_become_pending(struct inference_request *request, void (*on_timeout)(void *request))
-{
-	request->pending = true;
-	(void)model_ref(request->model);
-	request->lane->underway++;
-	set_timeout(request, on_timeout);
 }

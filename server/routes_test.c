@@ -49,30 +49,40 @@ static const struct row rows[] = {
 
 static struct server_options options = {.max_input_bytes = 1 << 20};
 
+static struct exchange exchange; /* of one request after the other */
+
 static void
-take(struct exchange *exchange, exchange_router route, unsigned method, const char *path)
+take(exchange_router route, unsigned method, const char *path)
 {
-	*exchange = (struct exchange){.options = &options};
-	arena_init(&exchange->arena, 1 << 16);
-	exchange->head.method = method;
-	exchange->head.path = bytes_text(path);
-	route(exchange);
+	arena_fini(&exchange.arena);
+	exchange = (struct exchange){.options = &options};
+	arena_init(&exchange.arena, 1 << 16);
+	exchange.head.method = method;
+	exchange.head.path = bytes_text(path);
+	route(&exchange);
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	arena_fini(&exchange.arena);
+	memset(&exchange, 0, sizeof(exchange));
+	return 0;
 }
 
 static void
 test_paths(void **state)
 {
-	struct exchange exchange;
 	exchange_handler unknown;
 
 	(void)state;
-	take(&exchange, http_route, HTTP1_GET, "/nothing");
+	take(http_route, HTTP1_GET, "/nothing");
 	unknown = exchange.handler;
-	arena_fini(&exchange.arena);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 		const struct row *row = &rows[i];
 
-		take(&exchange, http_route, row->method, row->path);
+		take(http_route, row->method, row->path);
 		if (exchange.handler != (row->handler == NULL ? unknown : row->handler)) {
 			fail_msg("%s leads elsewhere", row->path);
 		}
@@ -83,7 +93,6 @@ test_paths(void **state)
 			assert_bytes(path->version, row->version);
 			assert_bytes(path->rest, row->rest);
 		}
-		arena_fini(&exchange.arena);
 	}
 }
 
@@ -91,53 +100,43 @@ test_paths(void **state)
 static void
 test_bodies(void **state)
 {
-	struct exchange exchange;
-
 	(void)state;
-	take(&exchange, http_route, HTTP1_POST, "/v2/models/m/infer");
+	take(http_route, HTTP1_POST, "/v2/models/m/infer");
 	assert_true(exchange.takes_tensors);
 	assert_true(exchange.admit == admit_infer);
 	assert_int_equal(exchange.body_limit, options.max_input_bytes);
-	arena_fini(&exchange.arena);
-	take(&exchange, http_route, HTTP1_POST, "/v2/repository/models/m/load");
+	take(http_route, HTTP1_POST, "/v2/repository/models/m/load");
 	assert_false(exchange.takes_tensors);
 	assert_true(exchange.admit == admit_model_control);
 	assert_int_equal(exchange.body_limit, options.max_input_bytes);
-	arena_fini(&exchange.arena);
-	take(&exchange, http_route, HTTP1_POST, "/v2/cache/purge");
+	take(http_route, HTTP1_POST, "/v2/cache/purge");
 	assert_true(exchange.admit == access_cache_admin);
 	assert_int_equal(exchange.body_limit, EXCHANGE_LONG);
-	arena_fini(&exchange.arena);
-	take(&exchange, http_route, HTTP1_GET, "/v2/models/m");
+	take(http_route, HTTP1_GET, "/v2/models/m");
 	assert_non_null(exchange.admit); /* whatever body comes with a GET is in vain */
-	arena_fini(&exchange.arena);
 }
 
 static void
 test_the_metrics_port(void **state)
 {
-	struct exchange exchange;
 	exchange_handler nothing;
 
 	(void)state;
-	take(&exchange, metrics_route, HTTP1_GET, "/nothing");
+	take(metrics_route, HTTP1_GET, "/nothing");
 	nothing = exchange.handler;
-	arena_fini(&exchange.arena);
-	take(&exchange, metrics_route, HTTP1_GET, "/metrics");
+	take(metrics_route, HTTP1_GET, "/metrics");
 	assert_true(exchange.handler == handle_metrics);
-	arena_fini(&exchange.arena);
-	take(&exchange, metrics_route, HTTP1_POST, "/v2/models/m/infer");
+	take(metrics_route, HTTP1_POST, "/v2/models/m/infer");
 	assert_true(exchange.handler == nothing);
-	arena_fini(&exchange.arena);
 }
 
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_paths),
-		cmocka_unit_test(test_bodies),
-		cmocka_unit_test(test_the_metrics_port),
+		cmocka_unit_test_teardown(test_paths, teardown),
+		cmocka_unit_test_teardown(test_bodies, teardown),
+		cmocka_unit_test_teardown(test_the_metrics_port, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

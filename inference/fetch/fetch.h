@@ -27,8 +27,7 @@ struct fetch_mode {
 enum fetch_state {
 	FETCH_LOOKING,
 	FETCH_WAITING, /* for another server's answer, or to hear whether one makes it; see fetch_lease.c */
-	FETCH_RUNNING,
-	FETCH_OVER,
+	FETCH_SETTLED, /* it runs, or all is answered: what the store says now is late */
 };
 
 struct fetch_claim;

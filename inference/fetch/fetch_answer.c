@@ -95,7 +95,7 @@ fetch_fail(struct fetch *fetch, enum status status, const char *text, enum slice
 {
 	struct blob *failure = failure_new(status, text);
 
-	fetch->state = FETCH_OVER;
+	fetch->state = FETCH_SETTLED;
 	for (size_t i = 0; i < fetch->count; i++) {
 		if (!fetch->flights[i].answered) {
 			fetch_answer(&fetch->flights[i], &(struct outcome){.failure = failure, .retry = retry});

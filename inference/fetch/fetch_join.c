@@ -78,7 +78,7 @@ fetch_start(struct engine_lane *lane, struct slice *const *slices, size_t count,
 		}
 	}
 	if (fetch->count == 0) {
-		fetch->state = FETCH_OVER;
+		fetch->state = FETCH_SETTLED;
 	} else if (mode.looks && (fetch->asks_again || !lane->cache->ops->synchronous)) {
 		fetch_look_up(fetch);
 	} else {

@@ -39,13 +39,13 @@ store(struct flight *flight)
 {
 	struct fetch *fetch = flight->fetch;
 	uint64_t start = clock_now_ns();
+	bool too_large = !lane_is_small_enough(fetch->lane, flight->entry);
 	bool stored;
 
 	fetch_hold(fetch);
 	fill_insert(flight);
-	atomic_store_explicit(&fetch->model->too_large, !lane_is_small_enough(fetch->lane, flight->entry),
-			      memory_order_relaxed);
-	if (!lane_is_small_enough(fetch->lane, flight->entry)) {
+	atomic_store_explicit(&fetch->model->too_large, too_large, memory_order_relaxed);
+	if (too_large) {
 		account_too_large(fetch->lane, fetch->model);
 		on_inserted(&flight->insert);
 		return;
@@ -68,7 +68,7 @@ fetch_withdraw(struct fetch *fetch)
 static void
 take_entries(struct fetch *fetch)
 {
-	fetch->state = FETCH_OVER;
+	fetch->state = FETCH_SETTLED;
 	for (size_t i = 0; i < fetch->count; i++) {
 		struct flight *flight = &fetch->flights[i];
 
@@ -188,7 +188,7 @@ void
 fetch_run(struct fetch *fetch)
 {
 	if (fetch_unanswered(fetch) == 0) {
-		fetch->state = FETCH_OVER;
+		fetch->state = FETCH_SETTLED;
 		return;
 	}
 	if (!fetch->mode.runs) {
@@ -201,7 +201,7 @@ fetch_run(struct fetch *fetch)
 	}
 	fetch->leader = NULL; /* from here on it may go */
 	set_lifetimes(fetch);
-	fetch->state = FETCH_RUNNING;
+	fetch->state = FETCH_SETTLED;
 	fetch->job.unbatched = fetch->mode.unbatched;
 	fetch->row_losses = model_row_losses(fetch->model);
 	fetch->job.unmerged = !row_trust_together(&fetch->model->rows);

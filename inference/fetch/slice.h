@@ -36,7 +36,6 @@ struct slice {
 	enum slice_retry retry; /* what the failure is worth */
 	bool retried;		/* alone */
 	bool revalidate;	/* answered, and to be renewed */
-	bool left;		/* its flight, before there was an answer */
 	bool resolved;
 
 	/* The answer: an entry, or a failure (a struct error in a block). */

@@ -12,8 +12,9 @@ import pytest
 from certificates import Authority
 from faults import Proxy
 from peers import Peer
-from support import DATATYPES, REDIS, ROOT, Redis, Repository, Server, eventually, free_port
+from support import DATATYPES, REDIS, ROOT, Redis, Repository, Server, free_port
 from topology import Cluster, ClusterTls, RedisSocket, RedisTls, Sentinels
+from traffic import wait_connected
 from trouble import PLACES, NotHere
 
 EXAMPLES = ["simple", "simple_string", "identity", "delay", "densenet_onnx"]
@@ -261,7 +262,7 @@ def either_server(request, tmp_path_factory, models):
         redis = Redis(folder / "redis", free_port(), [])
         server = shared_server(servers, folder / "models", models, [
             *redis.cache("lookup_timeout=5000"), *(["--cache-config=local,size=16MB"] if request.param == "tiered" else [])])
-        eventually(lambda: server.metrics()[("hippocamp_cache_connections", frozenset())] >= 1, "Redis's connection")
+        wait_connected(server)
     server.store = request.param
     yield server
     stop_all(servers)
@@ -295,7 +296,7 @@ def caching(request, serve):
             arguments.append("--cache-config=local,size=16MB")
         server = serve(repository, *arguments, "--threads=1", *options)
         if redis:
-            eventually(lambda: server.metrics()[("hippocamp_cache_connections", frozenset())] >= 1, "Redis's connection")
+            wait_connected(server)
         server.store, server.redis = request.param, redis
         return server
 

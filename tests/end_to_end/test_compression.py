@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from support import decode, eventually, same
-from traffic import cache_status, echo, is_hit, metric, put, wait_metric
+from traffic import cache_status, echo, is_hit, metric, put, wait_connected
 
 pytestmark = pytest.mark.threads
 
@@ -36,7 +36,7 @@ def caching_rows(serve, repository):
 
     def start(redis, *options):
         server = serve(repository, *redis.cache("lookup_timeout=5000", *options), "--threads=1")
-        wait_metric(server, "hippocamp_cache_connections", lambda count: count > 0)
+        wait_connected(server)
         return server
 
     return start

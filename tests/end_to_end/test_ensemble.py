@@ -11,7 +11,7 @@ import pytest
 from support import PATIENCE, Repository, at_once, decode, encode, eventually, infer, infer_path, same, sums, tensor
 from traffic import (EXPLICIT, HOUR, ONE_INSTANCE, ONE_THREAD, asked_until, batching, cache_parameters, cache_status, echo,
                      ensemble, first_ready, hold, is_hit, metric, put, sent, sent_echo, step, wait_batches, wait_queued,
-                     wait_rows, wait_stored, write_config)
+                     wait_connected, wait_rows, wait_stored, write_config)
 
 pytestmark = pytest.mark.threads
 
@@ -389,7 +389,7 @@ def test_other_weights_of_a_step_under_the_same_version(serve, repository, redis
         ensemble(place, "chain", {"IN": "FP32"}, {"OUT": "FP32"}, CHAIN, cached=True)
     servers = [serve(place, *redis.cache("lookup_timeout=5000")) for place in (repository, other, repository)]
     for server in servers:
-        eventually(lambda server=server: server.metrics()[("hippocamp_cache_connections", frozenset())] >= 1, "Redis's connection")
+        wait_connected(server)
     ask(servers[0], 1)
     redis.wait_entries(1, "chain")
     ask(servers[1], 1, factor=15)

@@ -5,7 +5,8 @@ import pytest
 
 from support import ask_identity, at_once, clock_ahead, decode, eventually, run_program, same, tensor
 from traffic import (EXPLICIT, ONE_INSTANCE, ONE_THREAD, answers, asked_until, batching, cache_parameters, cache_status, echo,
-                     ensemble, first_ready, hold, is_hit, metric, put, rows_counted, sent_echo, step, wait_metric, wait_stored)
+                     ensemble, first_ready, hold, is_hit, metric, put, rows_counted, sent_echo, step, wait_connected, wait_metric,
+                     wait_stored)
 
 
 def ask(server, values=((1.0,),), model="noise", control=None, **options):
@@ -313,7 +314,7 @@ def test_clock_of_another_machine_that_is_ahead(serve, repository, redis_server)
     cache = redis_server().cache("lookup_timeout=5000", "ttl=0")
     ahead, server = serve(repository, *cache, environment=clock_ahead(3600)), serve(repository, *cache)
     for each in (ahead, server):
-        wait_metric(each, "hippocamp_cache_connections", lambda count: count > 0)
+        wait_connected(each)
 
     def stored_ahead(model="noise"):
         reply = ask(ahead, model=model, control="no-cache")

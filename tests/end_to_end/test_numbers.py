@@ -8,7 +8,7 @@ import pytest
 
 from support import PATIENCE, at_once, decode, encode, eventually, infer_path, request_bytes, same, tensor
 from traffic import (EXPLICIT, ONE_INSTANCE, ONE_THREAD, answers, batching, cache_parameters, echo, ensemble, hold, label, metric,
-                     put, rows_counted, sent_echo, step, wait_metric, wait_queued, wait_rows, wait_stored)
+                     put, rows_counted, sent_echo, step, wait_connected, wait_metric, wait_queued, wait_rows, wait_stored)
 
 TABLE = np.arange(40, dtype=np.float32).reshape(10, 4)
 STEERED = [{}, {}, {}, {"cache": "bypass"}, {"cache": "refresh"}, {"cache": "only"}]
@@ -310,7 +310,7 @@ def test_damaged_entries_are_counted(serve, repository, redis_server):
     redis = redis_server()
     repository.copy("embedding", cached=True)
     server = serve(repository, *redis.cache("lookup_timeout=5000"), ONE_THREAD)
-    eventually(lambda: metric(server, "hippocamp_cache_connections") >= 1, "the connection")
+    wait_connected(server)
     question = {"INDEX": np.array([[1], [2]])}
     put(server, "embedding", question)
     keys = redis.wait_entries(2, "embedding")

@@ -10,7 +10,7 @@ from load import Load, ask, complaints, wait_hits
 from peers import array, bulk, error
 from support import LOCAL, ask_identity, eventually, tensor
 from topology import cache_options
-from traffic import asked_until, cache_parameters, cache_status, is_hit, metric, put
+from traffic import asked_until, cache_parameters, cache_status, is_hit, metric, put, wait_connected
 from triton import RELEASE
 
 pytestmark = pytest.mark.threads
@@ -101,7 +101,7 @@ def test_what_was_purged_does_not_come_back(simple, redis_server, tmp_path, kind
     shutil.copy(redis.folder / "dump.rdb", tmp_path / "kept.rdb")
     redis.start()
     assert redis.entries(), "the dump brought them back"
-    eventually(lambda: metric(server, "hippocamp_cache_connections") > 0, "the connection")
+    wait_connected(server)
     assert not ask(server)
     wait_hits(server)  # what is stored now is good
 

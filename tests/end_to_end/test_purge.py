@@ -7,7 +7,7 @@ import pytest
 
 from conftest import started, stop_all
 from support import PATIENCE, Repository, ask_identity, ask_scale, at_once, decode, eventually, infer, same, tensor
-from traffic import EXPLICIT, cache_status, is_hit, metric, put, rows_counted, wait_stored
+from traffic import EXPLICIT, cache_status, is_hit, metric, put, rows_counted, wait_connected, wait_stored
 
 pytestmark = pytest.mark.threads
 
@@ -294,7 +294,7 @@ def two(serve, redis_server):
         servers = [serve(place, *redis.cache("lookup_timeout=5000"), "--threads=1", *arguments)
                    for place in (repository, other or repository)]
         for server in servers:
-            eventually(lambda: metric(server, "hippocamp_cache_connections") >= 1, "Redis's connection")  # noqa: B023
+            wait_connected(server)
         return redis, *servers
 
     return start

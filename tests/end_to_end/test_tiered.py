@@ -6,7 +6,7 @@ import pytest
 
 from support import LOCAL, PATIENCE, eventually, free_port, infer, same, tensor
 from test_purge import ask, purge, shown
-from traffic import cache_status, is_hit, many, metric, put, rows_counted, wait_stored
+from traffic import cache_status, is_hit, many, metric, put, rows_counted, wait_connected, wait_stored
 
 pytestmark = pytest.mark.threads
 
@@ -26,7 +26,7 @@ def tiered(serve, repository):
 
     def start(redis, *options, threads=1):
         server = serve(repository, *tier_options(redis, *options), f"--threads={threads}")
-        eventually(lambda: metric(server, "hippocamp_cache_connections") >= threads, "Redis's connection")
+        wait_connected(server, threads)
         return server
 
     return start

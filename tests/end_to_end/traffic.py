@@ -163,6 +163,11 @@ def metric(server, name, **labels):
     return server.metrics()[(name, frozenset(labels.items()))]
 
 
+def wait_connected(server, count=1):
+    """So many connections to Redis are there, at least."""
+    eventually(lambda: metric(server, "hippocamp_cache_connections") >= count, "Redis's connection")
+
+
 def wait_metric(server, name, value, **labels):
     """Waits until a metric has a value, or one that a function likes."""
     wanted = value if callable(value) else lambda now: now == value

@@ -52,9 +52,9 @@ class Place:
     def whole(self):
         """Returns when all is in order."""
 
-    def server(self, **options):
+    def server(self, threads=1, **options):
         return Server(f"--model-repository={self.repository}", f"--http-address={LOCAL}", "--http-port=0",
-                      "--metrics-port=0", "--threads=1", *self.cache(), wrapper=self.wrapper, **options)
+                      "--metrics-port=0", f"--threads={threads}", *self.cache(), wrapper=self.wrapper, **options)
 
     @contextlib.contextmanager
     def others(self, count, **options):

@@ -551,11 +551,18 @@ redis_node_usable(const struct redis_node *node)
 	return false;
 }
 
-/* The one connection of such a use, which is made when it is first asked for. */
+/* The one connection of a use but REDIS_SMALL lies behind those. */
+static size_t
+special_index(const struct redis_node *node, enum redis_use use)
+{
+	return node->link_count - SPECIAL_LINKS + use - REDIS_LARGE;
+}
+
+/* It is made when it is first asked for. */
 static struct redis_link *
 special_link(struct redis_node *node, enum redis_use use)
 {
-	struct redis_link *link = &node->links[node->link_count - SPECIAL_LINKS + use - REDIS_LARGE];
+	struct redis_link *link = &node->links[special_index(node, use)];
 
 	if (link->attempts == 0) {
 		connect_link(link);
@@ -568,7 +575,8 @@ static struct redis_link *
 writing_link(struct redis_node *node, enum redis_use use)
 {
 	struct redis_link *link = special_link(node, use);
-	struct redis_link *other = use == REDIS_WRITE ? link + 1 : link - 1;
+	struct redis_link *other =
+		&node->links[special_index(node, use == REDIS_WRITE ? REDIS_WRITE_LARGE : REDIS_WRITE)];
 
 	return !link->ready && !link->suspect && (other->ready || other->suspect) ? other : link;
 }
@@ -602,10 +610,10 @@ redis_node_pick(struct redis_node *node, enum redis_use use)
 bool
 redis_node_takes_writes(const struct redis_node *node)
 {
-	const struct redis_link *link = &node->links[node->link_count - SPECIAL_LINKS + REDIS_WRITE - REDIS_LARGE];
+	const struct redis_link *link = &node->links[special_index(node, REDIS_WRITE)];
 
-	if (!link->ready && !link->suspect) {
-		link++; /* REDIS_WRITE_LARGE, which then takes all, if it is there */
+	if (!link->ready && !link->suspect) { /* then the other takes all, if it is there */
+		link = &node->links[special_index(node, REDIS_WRITE_LARGE)];
 	}
 	return redis_node_usable(node) && !holds_back(link);
 }
@@ -717,12 +725,13 @@ redis_node_new(struct redis_nodes *shared, const struct redis_address *address)
 	node->plain_for_ns = PLAIN_FOR_NS;
 	shared->host->timer_set(node->timer, node->beat_ms);
 	node->link_count = count;
+	for (enum redis_use use = REDIS_LARGE; use <= REDIS_WRITE_LARGE; use++) { /* the others are REDIS_SMALL */
+		node->links[special_index(node, use)].use = use;
+	}
 	for (size_t i = 0; i < count; i++) {
 		struct redis_link *link = &node->links[i];
 
 		link->node = node;
-		link->use =
-			i + SPECIAL_LINKS < count ? REDIS_SMALL : (enum redis_use)(REDIS_WRITE_LARGE - (count - 1 - i));
 		link->backoff_ms = BACKOFF_FIRST_MS;
 		link->session = shared->tls == NULL ? NULL : redis_tls_session_new();
 		link->timer = shared->host->timer_new(shared->host->context, on_link_timer, link);
