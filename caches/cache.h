@@ -66,6 +66,7 @@ struct cache_insert {
 	struct blob *value;
 	uint64_t ttl_ms;   /* 0: as long as there is room */
 	uint64_t fresh_ms; /* of that, 0: all; then another server may have a newer one, so tiers in front forget it */
+	uint64_t cost_us;  /* what the value took to compute; 0: not known. What costs much is kept longer */
 	enum cache_insert_mode mode;
 	void (*done)(struct cache_insert *insert);
 };
@@ -223,10 +224,11 @@ struct cache_ops {
 	void (*peek)(struct cache_lane *lane, struct cache_lookup *lookup);
 	/*
 	 * What `lookup` found for one of its keys was checked, is good, and stays so for `ttl_ms` (0: no end): the
-	 * store may keep it where `peek` finds it. Called after the answer, as long as the caller has the look-up's
-	 * keys and that value: within `done`, say. NULL: the store does not care.
+	 * store may keep it where `peek` finds it. `cost_us` as in cache_insert. Called after the answer, as long as
+	 * the caller has the look-up's keys and that value: within `done`, say. NULL: the store does not care.
 	 */
-	void (*confirm)(struct cache_lane *lane, const struct cache_lookup *lookup, size_t index, uint64_t ttl_ms);
+	void (*confirm)(struct cache_lane *lane, const struct cache_lookup *lookup, size_t index, uint64_t ttl_ms,
+			uint64_t cost_us);
 	/*
 	 * Takes what has arrived, without waiting; look-ups may be answered from inside. Called before a look-up is
 	 * given up for late, so that a busy thread does not take its own delay for the store's. NULL: nothing arrives.

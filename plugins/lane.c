@@ -345,7 +345,7 @@ lane_confirm(struct lane_finding *finding, uint64_t ttl_ms)
 	(void)pthread_mutex_lock(&lane->mutex);
 	first = settle(finding->question);
 	if (first) {
-		lane->ops->confirm(lane->store, &finding->question->base, 0, ttl_ms);
+		lane->ops->confirm(lane->store, &finding->question->base, 0, ttl_ms, 0);
 	}
 	(void)pthread_mutex_unlock(&lane->mutex);
 	return first;

@@ -115,14 +115,16 @@ local_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 static bool
 local_insert(struct cache_lane *lane, struct cache_insert *insert)
 {
-	uint64_t expires = insert->ttl_ms == 0 ? 0 : clock_now_ns() + insert->ttl_ms * NS_PER_MS;
-
+	struct shard_entry entry = {
+		.expires_ns = insert->ttl_ms == 0 ? 0 : clock_now_ns() + insert->ttl_ms * NS_PER_MS,
+		.cost_us = insert->cost_us,
+	};
 	struct bytes model;
 	struct bytes version;
 
 	cache_scope_split(insert->key->scope, &model, &version);
-	shard_put(shard_of(lane, insert->key), &insert->key->digest,
-		  (struct shard_scope){checksum64(model), checksum64(version)}, insert->value, expires, insert->mode);
+	entry.scope = (struct shard_scope){checksum64(model), checksum64(version)};
+	shard_put(shard_of(lane, insert->key), &insert->key->digest, &entry, insert->value, insert->mode);
 	return true;
 }
 
@@ -153,7 +155,7 @@ local_statistics(struct cache *cache, struct cache_statistics *statistics)
 		struct shard *shard = &cache->shards[i];
 
 		(void)pthread_mutex_lock(&shard->mutex);
-		statistics->used_bytes += shard->small_bytes + shard->main_bytes;
+		statistics->used_bytes += shard->used_bytes;
 		statistics->entries += shard->entries;
 		statistics->lookups += shard->lookups;
 		statistics->hits += shard->hits;

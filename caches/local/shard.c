@@ -1,33 +1,33 @@
 #include "caches/local/shard.h"
 
 #include "base/clock.h"
+#include "base/container_of.h"
 
 #include <stdlib.h>
 
 #define TABLE_SIZE_FIRST ((size_t)256)
-#define VISITS_MAX 3
-#define SMALL_SHARE 10 /* the small queue gets one tenth */
 #define ALLOCATOR_OVERHEAD 16
+#define FIRST_REQUEST 0.25 /* what the first request counts: most of what is asked for once is never asked for again   \
+			    */
 
 struct shard_node {
 	struct shard_node *chain;
-	TAILQ_ENTRY(shard_node) queue;
+	struct rank_node ranked;
 	struct digest_value digest;
-	uint8_t visits;
-	bool in_main;
-	uint64_t expires_ns;
-	struct shard_scope scope;
+	uint32_t count;	       /* how often it was asked for, the insert included */
+	uint32_t ranked_count; /* … when its rank was computed */
+	struct shard_entry entry;
 	struct blob *value;
 };
 
-/* Two blocks of malloc's: the value with what its alignment takes, and the node. */
+/* Two blocks of malloc's: the value with what its alignment takes, and the node. Of each table one to two slots. */
 uint64_t
 shard_charge(size_t length)
 {
 	uint64_t block = length + sizeof(struct blob) + BLOB_ALIGNMENT;
-	uint64_t chain = 3 * (sizeof(struct shard_node *) + sizeof(struct shard_ghost)) / 2; /* one to two of each */
+	uint64_t slots = sizeof(struct shard_node *) + sizeof(struct shard_ghost) + sizeof(struct rank_slot);
 
-	return block + sizeof(struct shard_node) + chain + 2 * ALLOCATOR_OVERHEAD;
+	return block + sizeof(struct shard_node) + 3 * slots / 2 + 2 * ALLOCATOR_OVERHEAD;
 }
 
 size_t
@@ -63,36 +63,33 @@ shard_init(struct shard *shard, uint64_t budget)
 	(void)pthread_mutexattr_settype(&adaptive, PTHREAD_MUTEX_ADAPTIVE_NP);
 	(void)pthread_mutex_init(&shard->mutex, &adaptive);
 	(void)pthread_mutexattr_destroy(&adaptive);
-	TAILQ_INIT(&shard->small);
-	TAILQ_INIT(&shard->main);
 	shard->table = calloc(shard->table_size, sizeof(*shard->table));
 	shard->ghosts = calloc(shard->table_size, sizeof(*shard->ghosts));
-	return shard->table != NULL && shard->ghosts != NULL;
+	return rank_heap_reserve(&shard->ranks, shard->table_size) && shard->table != NULL && shard->ghosts != NULL;
 }
 
 static void
 free_node(struct shard_node *node)
 {
-	blob_unref(node->value);
-	free(node);
+	if (node != NULL) {
+		blob_unref(node->value);
+		free(node);
+	}
 }
 
-static void
-free_queue(struct shard_queue *queue)
+static struct shard_node *
+node_of(struct rank_node *ranked)
 {
-	struct shard_node *node;
-
-	while ((node = TAILQ_FIRST(queue)) != NULL) {
-		TAILQ_REMOVE(queue, node, queue);
-		free_node(node);
-	}
+	return container_of(ranked, struct shard_node, ranked);
 }
 
 void
 shard_fini(struct shard *shard)
 {
-	free_queue(&shard->small);
-	free_queue(&shard->main);
+	for (size_t i = 0; i < shard->ranks.count; i++) {
+		free_node(node_of(shard->ranks.slots[i].node));
+	}
+	rank_heap_fini(&shard->ranks);
 	free(shard->table);
 	free(shard->ghosts);
 	(void)pthread_mutex_destroy(&shard->mutex);
@@ -109,39 +106,15 @@ find(struct shard *shard, const struct digest_value *digest)
 	return link;
 }
 
-static void
-enqueue(struct shard *shard, struct shard_node *node, bool in_main)
-{
-	node->in_main = in_main;
-	if (in_main) {
-		TAILQ_INSERT_TAIL(&shard->main, node, queue);
-		shard->main_bytes += shard_charge(node->value->length);
-	} else {
-		TAILQ_INSERT_TAIL(&shard->small, node, queue);
-		shard->small_bytes += shard_charge(node->value->length);
-	}
-}
-
-static void
-dequeue(struct shard *shard, struct shard_node *node)
-{
-	if (node->in_main) {
-		TAILQ_REMOVE(&shard->main, node, queue);
-		shard->main_bytes -= shard_charge(node->value->length);
-	} else {
-		TAILQ_REMOVE(&shard->small, node, queue);
-		shard->small_bytes -= shard_charge(node->value->length);
-	}
-}
-
-/* Takes the node out of table and queue; the caller frees it, outside the lock where it can. */
+/* Takes the node out of the tables; the caller frees it, outside of the lock where it can. */
 static struct shard_node *
 take_out(struct shard *shard, struct shard_node **link)
 {
 	struct shard_node *node = *link;
 
 	*link = node->chain;
-	dequeue(shard, node);
+	rank_heap_remove(&shard->ranks, &node->ranked);
+	shard->used_bytes -= shard_charge(node->value->length);
 	shard->entries--;
 	return node;
 }
@@ -158,92 +131,86 @@ ghost_slot(struct shard *shard, const struct digest_value *digest, uint32_t *mar
 }
 
 static void
-ghost_remember(struct shard *shard, const struct digest_value *digest)
+ghost_remember(struct shard *shard, const struct shard_node *node)
 {
 	uint32_t mark;
-	struct shard_ghost *ghost = ghost_slot(shard, digest, &mark);
+	struct shard_ghost *ghost = ghost_slot(shard, &node->digest, &mark);
 
-	ghost->mark = mark;
-	ghost->departed = shard->departures++;
+	*ghost = (struct shard_ghost){.mark = mark, .departed = shard->departures++, .count = node->count};
 }
 
-/* As many departures are remembered as there are entries. */
-static bool
-ghost_recalls(struct shard *shard, const struct digest_value *digest)
+/* How often it had been asked for when it left. As many departures are remembered as there are entries. */
+static uint32_t
+ghost_recall(struct shard *shard, const struct digest_value *digest)
 {
 	uint32_t mark;
 	const struct shard_ghost *ghost = ghost_slot(shard, digest, &mark);
 
-	return ghost->mark == mark && shard->departures - ghost->departed <= shard->entries;
+	return ghost->mark == mark && shard->departures - ghost->departed <= shard->entries ? ghost->count : 0;
 }
 
 /* --- Eviction --- */
 
 static void
-evict(struct shard *shard, struct shard_node *node)
+count_request(struct shard_node *node)
 {
+	node->count += node->count < UINT32_MAX;
+}
+
+static double
+rank_of(const struct shard *shard, const struct shard_node *node)
+{
+	double cost = node->entry.cost_us == 0 ? 1.0 : (double)node->entry.cost_us;
+	double count = FIRST_REQUEST + (node->count - 1);
+
+	return shard->inflation + count * cost / (double)shard_charge(node->value->length);
+}
+
+static bool
+is_expired(const struct shard_node *node, uint64_t now_ns)
+{
+	return node->entry.expires_ns != 0 && node->entry.expires_ns <= now_ns;
+}
+
+/* Evicts the entry of least rank. One that was asked for since it was ranked is ranked anew in place of that. */
+static void
+evict_least(struct shard *shard, uint64_t now_ns)
+{
+	const struct rank_slot *least;
+	struct shard_node *node;
+
+	for (;;) {
+		least = rank_heap_least(&shard->ranks);
+		node = node_of(least->node);
+		if (is_expired(node, now_ns)) {
+			break;
+		}
+		if (node->count == node->ranked_count) {
+			shard->inflation = least->rank;
+			ghost_remember(shard, node);
+			break;
+		}
+		node->ranked_count = node->count;
+		rank_heap_change(&shard->ranks, &node->ranked, rank_of(shard, node));
+	}
 	shard->evictions++;
 	free_node(take_out(shard, find(shard, &node->digest)));
 }
 
-static void
-evict_from_small(struct shard *shard)
-{
-	struct shard_node *node;
+/* --- Growth: the tables double when there are as many entries as chains. --- */
 
-	while ((node = TAILQ_FIRST(&shard->small)) != NULL) {
-		if (node->visits == 0) {
-			ghost_remember(shard, &node->digest);
-			evict(shard, node);
-			return;
-		}
-		dequeue(shard, node);
-		node->visits = 0;
-		enqueue(shard, node, true);
-	}
-}
-
-static void
-evict_from_main(struct shard *shard)
-{
-	struct shard_node *node;
-
-	while ((node = TAILQ_FIRST(&shard->main)) != NULL) {
-		if (node->visits == 0) {
-			evict(shard, node);
-			return;
-		}
-		node->visits--;
-		TAILQ_REMOVE(&shard->main, node, queue);
-		TAILQ_INSERT_TAIL(&shard->main, node, queue);
-	}
-}
-
-static void
-make_room(struct shard *shard, uint64_t charge)
-{
-	while (shard->entries > 0 && shard->small_bytes + shard->main_bytes + charge > shard->budget) {
-		if (shard->small_bytes > shard->budget / SMALL_SHARE || TAILQ_EMPTY(&shard->main)) {
-			evict_from_small(shard);
-		} else {
-			evict_from_main(shard);
-		}
-	}
-}
-
-/* --- Growth: the table doubles when it holds as many entries as chains. Without memory it stays as it is. --- */
-
-static void
+/* Returns false when memory runs out; the tables then stay as they are. */
+static bool
 grow(struct shard *shard)
 {
 	size_t size = shard->table_size * 2;
 	struct shard_node **table = calloc(size, sizeof(*table));
 	struct shard_ghost *ghosts = calloc(size, sizeof(*ghosts)); /* starts empty: ghosts are hints */
 
-	if (table == NULL || ghosts == NULL) {
+	if (table == NULL || ghosts == NULL || !rank_heap_reserve(&shard->ranks, size)) {
 		free(table);
 		free(ghosts);
-		return;
+		return false;
 	}
 	for (size_t i = 0; i < shard->table_size; i++) {
 		struct shard_node *node = shard->table[i];
@@ -262,6 +229,18 @@ grow(struct shard *shard)
 	shard->table = table;
 	shard->ghosts = ghosts;
 	shard->table_size = size;
+	return true;
+}
+
+static void
+make_room(struct shard *shard, uint64_t charge, uint64_t now_ns)
+{
+	while (shard->entries > 0 && shard->used_bytes + charge > shard->budget) {
+		evict_least(shard, now_ns);
+	}
+	if (shard->entries >= shard->table_size && !grow(shard)) {
+		evict_least(shard, now_ns);
+	}
 }
 
 /* --- The interface --- */
@@ -276,76 +255,70 @@ shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_n
 	(void)pthread_mutex_lock(&shard->mutex);
 	link = find(shard, digest);
 	shard->lookups += counted;
-	if (*link != NULL && (*link)->expires_ns != 0 && (*link)->expires_ns <= now_ns) {
+	if (*link != NULL && is_expired(*link, now_ns)) {
 		expired = take_out(shard, link);
 	} else if (*link != NULL) {
 		value = blob_ref((*link)->value);
-		if (credited && (*link)->visits < VISITS_MAX) {
-			(*link)->visits++;
+		if (credited) {
+			count_request(*link);
 		}
 		shard->hits += credited;
 	}
 	(void)pthread_mutex_unlock(&shard->mutex);
-	if (expired != NULL) {
-		free_node(expired);
-	}
+	free_node(expired);
 	return value;
 }
 
-static bool
-is_alive(const struct shard_node *node)
+static void
+insert(struct shard *shard, struct shard_node *node, uint64_t now_ns)
 {
-	return node != NULL && (node->expires_ns == 0 || node->expires_ns > clock_now_ns());
+	uint64_t charge = shard_charge(node->value->length);
+	struct shard_node **link;
+
+	make_room(shard, charge, now_ns);
+	link = &shard->table[hash_of(&node->digest) & (shard->table_size - 1)];
+	node->chain = *link;
+	*link = node;
+	node->ranked_count = node->count;
+	rank_heap_insert(&shard->ranks, &node->ranked, rank_of(shard, node));
+	shard->used_bytes += charge;
+	shard->entries++;
+	shard->inserts++;
+}
+
+/* Is an insert in this mode without effect where `node` is there already? */
+static bool
+stays(const struct shard_node *node, enum cache_insert_mode mode, uint64_t now_ns)
+{
+	return (mode == CACHE_REPLACE && node == NULL) ||
+	       (mode == CACHE_KEEP && node != NULL && !is_expired(node, now_ns));
 }
 
 void
-shard_put(struct shard *shard, const struct digest_value *digest, struct shard_scope scope, struct blob *value,
-	  uint64_t expires_ns, enum cache_insert_mode mode)
+shard_put(struct shard *shard, const struct digest_value *digest, const struct shard_entry *entry, struct blob *value,
+	  enum cache_insert_mode mode)
 {
 	struct shard_node *node = calloc(1, sizeof(*node));
-	struct shard_node *replaced = NULL;
+	struct shard_node *old = NULL;
+	uint64_t now_ns = clock_now_ns();
 	struct shard_node **link;
 
 	(void)pthread_mutex_lock(&shard->mutex);
 	link = find(shard, digest);
-	if ((mode == CACHE_REPLACE && *link == NULL) || (mode == CACHE_KEEP && is_alive(*link))) {
-		(void)pthread_mutex_unlock(&shard->mutex);
-		free(node);
-		return;
-	}
-	if (node == NULL || shard_charge(value->length) > shard->budget) {
-		replaced = *link == NULL ? NULL : take_out(shard, link); /* it would hide the newer one */
-		shard->dropped++;
-		(void)pthread_mutex_unlock(&shard->mutex);
-		free(node);
-		if (replaced != NULL) {
-			free_node(replaced);
+	if (!stays(*link, mode, now_ns)) {
+		old = *link == NULL ? NULL : take_out(shard, link); /* in any case: it would hide the newer one */
+		if (node != NULL && shard_charge(value->length) <= shard->budget) {
+			*node = (struct shard_node){.digest = *digest, .entry = *entry, .value = blob_ref(value)};
+			node->count = old != NULL ? old->count : ghost_recall(shard, digest) + 1;
+			insert(shard, node, now_ns);
+			node = NULL;
+		} else {
+			shard->dropped++;
 		}
-		return;
 	}
-	*node = (struct shard_node){
-		.digest = *digest, .expires_ns = expires_ns, .scope = scope, .value = blob_ref(value)};
-	if (*link != NULL) {
-		node->visits = (*link)->visits;
-		node->in_main = (*link)->in_main;
-		replaced = take_out(shard, link);
-	} else {
-		node->in_main = ghost_recalls(shard, digest);
-	}
-	make_room(shard, shard_charge(value->length));
-	if (shard->entries >= shard->table_size) {
-		grow(shard);
-	}
-	link = &shard->table[hash_of(digest) & (shard->table_size - 1)];
-	node->chain = *link;
-	*link = node;
-	enqueue(shard, node, node->in_main);
-	shard->entries++;
-	shard->inserts++;
 	(void)pthread_mutex_unlock(&shard->mutex);
-	if (replaced != NULL) {
-		free_node(replaced);
-	}
+	free_node(old);
+	free_node(node);
 }
 
 static bool
@@ -367,7 +340,7 @@ shard_purge(struct shard *shard, struct shard_scope scope)
 		struct shard_node **link = &shard->table[i];
 
 		while (*link != NULL) {
-			if (!covers(scope, (*link)->scope)) {
+			if (!covers(scope, (*link)->entry.scope)) {
 				link = &(*link)->chain;
 				continue;
 			}

@@ -1,11 +1,16 @@
 /*
- * One shard of the local store: a hash table of counted blobs under a byte budget, evicted by S3-FIFO.
+ * One shard of the local store: a hash table of counted blobs under a byte budget. What goes when it is full is the
+ * entry of least value by Greedy-Dual-Size-Frequency (Cherkasova: "Improving WWW Proxies Performance with
+ * Greedy-Dual-Size-Frequency Caching Policy", HP Labs HPL-98-69, 1998): the rank of an entry is
  *
- * S3-FIFO (Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP 2023): new entries
- * enter a small queue of a tenth of the budget; those asked for again while there move to the main queue, the others
- * leave and are remembered in a ghost table, so that one that comes back soon goes straight to the main queue. The main
- * queue is a FIFO with reinsertion: an entry asked for since it was last looked at goes round once more for each time,
- * at most three.
+ *	inflation + count * cost / charge
+ *
+ * where `count` is how often it was asked for, `cost` what it took to compute, `charge` what it takes of the budget,
+ *and `inflation` the rank of the entry that was evicted last, so that what was popular once does not stay for ever.
+ *
+ * Three things are not in the paper. A hit only counts: a rank is computed anew when its entry is about to go. The
+ * counts of evicted entries are remembered in a ghost table, so that what comes back soon comes back with its count.
+ *And the first request counts for a quarter of one, so that a scan pushes little out. docs/decisions/0004 says why.
  *
  * Any thread may call, except init and fini. A mutex guards a shard: look-ups come from every loop, each holds it for
  * the length of a table probe, and a message to an owning thread would cost more than the probe.
@@ -14,12 +19,11 @@
 #define HIPPOCAMP_CACHES_LOCAL_SHARD_H
 
 #include "caches/cache.h"
+#include "caches/local/rank_heap.h"
 
 #include <pthread.h>
-#include <sys/queue.h>
 
 struct shard_node;
-TAILQ_HEAD(shard_queue, shard_node);
 
 /* Whose entry it is: hashes of the model's name and of its version. In a purge 0 stands for any. */
 struct shard_scope {
@@ -30,6 +34,7 @@ struct shard_scope {
 struct shard_ghost {
 	uint32_t mark;	   /* part of the digest; 0: empty */
 	uint32_t departed; /* the count of departures when it left */
+	uint32_t count;	   /* how often it was asked for */
 };
 
 struct shard {
@@ -38,10 +43,9 @@ struct shard {
 	size_t table_size;		    /* a power of two */
 	struct shard_ghost *ghosts;	    /* as many as the table has chains */
 	uint32_t departures;
-	struct shard_queue small;
-	struct shard_queue main;
-	uint64_t small_bytes;
-	uint64_t main_bytes;
+	struct rank_heap ranks; /* of all entries */
+	double inflation;
+	uint64_t used_bytes;
 	uint64_t budget;
 	size_t entries;
 	uint64_t lookups;
@@ -62,12 +66,19 @@ void shard_fini(struct shard *shard);
 struct blob *shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_ns, bool counted,
 		       bool credited);
 
+/* What is stored about a value. */
+struct shard_entry {
+	struct shard_scope scope;
+	uint64_t expires_ns; /* by clock_now_ns(); 0: never */
+	uint64_t cost_us;    /* what it took to compute; 0: not known, and taken for 1 */
+};
+
 /*
- * `expires_ns` 0 means never. An entry larger than the budget is dropped. One that is past its expiry is kept by no
- * mode.
+ * Takes a reference to the value. One that is larger than the budget, or that there is no memory for, is dropped and
+ * counted. No mode keeps an entry that is past its expiry.
  */
-void shard_put(struct shard *shard, const struct digest_value *digest, struct shard_scope scope, struct blob *value,
-	       uint64_t expires_ns, enum cache_insert_mode mode);
+void shard_put(struct shard *shard, const struct digest_value *digest, const struct shard_entry *entry,
+	       struct blob *value, enum cache_insert_mode mode);
 
 /* Removes all entries of that scope and says how many there were. */
 uint64_t shard_purge(struct shard *shard, struct shard_scope scope);

@@ -14,14 +14,21 @@ digest_of(uint32_t number)
 }
 
 static void
-put_if(struct shard *shard, uint32_t number, size_t length, uint64_t expires_ns, enum cache_insert_mode mode)
+put_entry(struct shard *shard, uint32_t number, size_t length, struct shard_entry entry, enum cache_insert_mode mode)
 {
 	struct digest_value digest = digest_of(number);
 	struct blob *blob = blob_new(length);
 
 	memset(blob->data, (int)(number & 0xff), length);
-	shard_put(shard, &digest, (struct shard_scope){1 + number % 2, 1 + number % 3}, blob, expires_ns, mode);
+	entry.scope = (struct shard_scope){1 + number % 2, 1 + number % 3};
+	shard_put(shard, &digest, &entry, blob, mode);
 	blob_unref(blob);
+}
+
+static void
+put_if(struct shard *shard, uint32_t number, size_t length, uint64_t expires_ns, enum cache_insert_mode mode)
+{
+	put_entry(shard, number, length, (struct shard_entry){.expires_ns = expires_ns}, mode);
 }
 
 static void
@@ -54,7 +61,7 @@ test_budget_holds(void **state)
 	assert_true(shard_init(&shard, 50 * charge));
 	for (uint32_t i = 0; i < 5000; i++) {
 		put(&shard, i, 100, 0);
-		assert_true(shard.small_bytes + shard.main_bytes <= shard.budget);
+		assert_true(shard.used_bytes <= shard.budget);
 		assert_true(get(&shard, i, 0));
 	}
 	assert_int_equal(shard.entries, 50);
@@ -88,7 +95,7 @@ test_expiry_and_replacement(void **state)
 	assert_true(get(&shard, 1, 999));
 	assert_false(get(&shard, 1, 1000));
 	assert_int_equal(shard.entries, 0);
-	assert_int_equal(shard.small_bytes + shard.main_bytes, 0);
+	assert_int_equal(shard.used_bytes, 0);
 	put(&shard, 1, 10, 1000);
 	put(&shard, 1, 20, 0);
 	assert_int_equal(shard.entries, 1);
@@ -101,7 +108,7 @@ test_expiry_and_replacement(void **state)
 	assert_int_equal(shard_purge(&shard, (struct shard_scope){1, 0}), 0);
 	assert_int_equal(shard_purge(&shard, (struct shard_scope){2, 0}), 1);
 	assert_false(get(&shard, 1, 0));
-	assert_int_equal(shard.small_bytes + shard.main_bytes, 0);
+	assert_int_equal(shard.used_bytes, 0);
 	shard_fini(&shard);
 }
 
@@ -151,12 +158,23 @@ test_held_values_survive(void **state)
 	blob_unref(held);
 }
 
-/* What is asked for again and again stays while a scan of things asked for once goes by. */
+/* How many of the numbers from `first` on are there. */
+static uint32_t
+kept(struct shard *shard, uint32_t first, uint32_t count)
+{
+	uint32_t found = 0;
+
+	for (uint32_t i = first; i < first + count; i++) {
+		found += get(shard, i, 0);
+	}
+	return found;
+}
+
+/* What is asked for again and again stays while a scan of things that are asked for once goes by. */
 static void
 test_scan_resistance(void **state)
 {
 	struct shard shard;
-	uint32_t kept = 0;
 
 	(void)state;
 	assert_true(shard_init(&shard, 100 * shard_charge(100)));
@@ -165,13 +183,117 @@ test_scan_resistance(void **state)
 		assert_true(get(&shard, i, 0));
 		assert_true(get(&shard, i, 0));
 	}
-	for (uint32_t i = 1000; i < 11000; i++) {
-		put(&shard, i, 100, 0);
+	for (uint32_t i = 0; i < 10000; i++) {
+		put(&shard, 1000 + i, 100, 0);
+		if (i % 4 == 0) {
+			(void)get(&shard, i / 4 % 50, 0);
+		}
 	}
+	assert_true(kept(&shard, 0, 50) >= 45);
+	shard_fini(&shard);
+}
+
+/* What cost much to compute stays, though what cost little is asked for more often. */
+static void
+test_cost_counts(void **state)
+{
+	struct shard shard;
+
+	(void)state;
+	assert_true(shard_init(&shard, 100 * shard_charge(100)));
 	for (uint32_t i = 0; i < 50; i++) {
-		kept += get(&shard, i, 0);
+		put_entry(&shard, i, 100, (struct shard_entry){.cost_us = 1000000}, CACHE_PUT);
 	}
-	assert_true(kept >= 45);
+	for (uint32_t i = 1000; i < 11000; i++) {
+		put_entry(&shard, i, 100, (struct shard_entry){.cost_us = 100}, CACHE_PUT);
+		assert_true(get(&shard, i, 0));
+		assert_true(get(&shard, i, 0));
+	}
+	assert_int_equal(kept(&shard, 0, 50), 50);
+	shard_fini(&shard);
+}
+
+/* Of equal cost what is small stays. */
+static void
+test_size_counts(void **state)
+{
+	struct shard shard;
+
+	(void)state;
+	assert_true(shard_init(&shard, 100 * shard_charge(1000)));
+	for (uint32_t i = 0; i < 50; i++) {
+		put_entry(&shard, i, 100, (struct shard_entry){.cost_us = 100}, CACHE_PUT);
+	}
+	for (uint32_t i = 1000; i < 1200; i++) {
+		put_entry(&shard, i, 10000, (struct shard_entry){.cost_us = 100}, CACHE_PUT);
+	}
+	assert_int_equal(kept(&shard, 0, 50), 50);
+	shard_fini(&shard);
+}
+
+/* What was dear and popular once makes way in the end for what is asked for now. */
+static void
+test_old_value_fades(void **state)
+{
+	struct shard shard;
+
+	(void)state;
+	assert_true(shard_init(&shard, 100 * shard_charge(100)));
+	for (uint32_t i = 0; i < 100; i++) {
+		put_entry(&shard, i, 100, (struct shard_entry){.cost_us = 1000}, CACHE_PUT);
+		assert_true(get(&shard, i, 0));
+	}
+	for (uint32_t round = 0; round < 100; round++) {
+		for (uint32_t i = 1000; i < 1200; i++) { /* twice as many as there is room for */
+			if (!get(&shard, i, 0)) {
+				put_entry(&shard, i, 100, (struct shard_entry){.cost_us = 100}, CACHE_PUT);
+			}
+		}
+	}
+	assert_int_equal(kept(&shard, 0, 100), 0);
+	shard_fini(&shard);
+}
+
+/* What comes back soon after it was evicted has its count still, and outlives what comes for the first time. */
+static void
+test_counts_are_remembered(void **state)
+{
+	struct shard shard;
+
+	(void)state;
+	assert_true(shard_init(&shard, 100 * shard_charge(100)));
+	put(&shard, 1, 100, 0);
+	for (uint32_t i = 0; i < 9; i++) {
+		assert_true(get(&shard, 1, 0));
+	}
+	for (uint32_t i = 1000; i < 1100; i++) { /* each a little dearer than number 1 has become */
+		put_entry(&shard, i, 100, (struct shard_entry){.cost_us = 40}, CACHE_PUT);
+	}
+	assert_int_equal(kept(&shard, 1, 2), 0);
+	put(&shard, 1, 100, 0);
+	put(&shard, 2, 100, 0);
+	for (uint32_t i = 2000; i < 2099; i++) { /* room for one of all that was there */
+		put_entry(&shard, i, 100, (struct shard_entry){.cost_us = 200}, CACHE_PUT);
+	}
+	assert_int_equal(kept(&shard, 1, 1), 1);
+	assert_int_equal(kept(&shard, 2, 1), 0);
+	shard_fini(&shard);
+}
+
+/* What is past its expiry goes first, however much it is worth, and makes nothing else go sooner. */
+static void
+test_expired_entries_go(void **state)
+{
+	struct shard shard;
+
+	(void)state;
+	assert_true(shard_init(&shard, 10 * shard_charge(100)));
+	put_entry(&shard, 1, 100, (struct shard_entry){.cost_us = 10, .expires_ns = 1}, CACHE_PUT);
+	for (uint32_t i = 2; i < 12; i++) {
+		put_entry(&shard, i, 100, (struct shard_entry){.cost_us = 100}, CACHE_PUT);
+	}
+	assert_int_equal(kept(&shard, 2, 10), 10);
+	assert_true(shard.inflation == 0.0);
 	shard_fini(&shard);
 }
 
@@ -190,7 +312,7 @@ test_purge(void **state)
 	assert_true(get(&shard, 1, 0));
 	assert_int_equal(shard_purge(&shard, (struct shard_scope){0, 0}), 300);
 	assert_int_equal(shard.entries, 0);
-	assert_int_equal(shard.small_bytes + shard.main_bytes, 0);
+	assert_int_equal(shard.used_bytes, 0);
 	shard_fini(&shard);
 }
 
@@ -198,10 +320,18 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_budget_holds),	       cmocka_unit_test(test_large_entries),
-		cmocka_unit_test(test_expiry_and_replacement), cmocka_unit_test(test_held_values_survive),
-		cmocka_unit_test(test_scan_resistance),	       cmocka_unit_test(test_purge),
+		cmocka_unit_test(test_budget_holds),
+		cmocka_unit_test(test_large_entries),
+		cmocka_unit_test(test_expiry_and_replacement),
 		cmocka_unit_test(test_what_is_there_is_kept),
+		cmocka_unit_test(test_held_values_survive),
+		cmocka_unit_test(test_scan_resistance),
+		cmocka_unit_test(test_cost_counts),
+		cmocka_unit_test(test_size_counts),
+		cmocka_unit_test(test_old_value_fades),
+		cmocka_unit_test(test_counts_are_remembered),
+		cmocka_unit_test(test_expired_entries_go),
+		cmocka_unit_test(test_purge),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

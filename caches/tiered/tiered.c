@@ -102,10 +102,11 @@ note_insert(struct cache_lane *lane, const struct cache_key *key)
 }
 
 static void
-tiered_confirm(struct cache_lane *lane, const struct cache_lookup *lookup, size_t index, uint64_t ttl_ms)
+tiered_confirm(struct cache_lane *lane, const struct cache_lookup *lookup, size_t index, uint64_t ttl_ms,
+	       uint64_t cost_us)
 {
 	const struct cache_key *key = &lookup->keys[index];
-	struct cache_insert insert = {.key = key, .value = lookup->values[index], .ttl_ms = ttl_ms};
+	struct cache_insert insert = {.key = key, .value = lookup->values[index], .ttl_ms = ttl_ms, .cost_us = cost_us};
 	struct bytes model;
 	struct bytes version;
 
@@ -129,6 +130,7 @@ tiered_insert(struct cache_lane *lane, struct cache_insert *insert)
 		.key = insert->key,
 		.value = insert->value,
 		.ttl_ms = insert->fresh_ms > 0 ? insert->fresh_ms : insert->ttl_ms,
+		.cost_us = insert->cost_us,
 		.mode = seen || insert->mode != CACHE_PUT ? insert->mode : CACHE_REPLACE,
 	};
 

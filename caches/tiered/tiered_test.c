@@ -304,7 +304,7 @@ look_up(struct tiers *tiers, uint32_t number, void (*before)(struct tiers *), vo
 	}
 	found = value != NULL;
 	if (found) {
-		ops->confirm(tiers->lane, &lookup, 0, 0);
+		ops->confirm(tiers->lane, &lookup, 0, 0, 0);
 	}
 	blob_unref(value);
 	return found;

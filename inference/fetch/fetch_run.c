@@ -31,6 +31,7 @@ fill_insert(struct flight *flight)
 					       .value = flight->entry,
 					       .ttl_ms = freshness_left_ms(&freshness, keep, now),
 					       .fresh_ms = freshness_left_ms(&freshness, freshness.lifetime_ms, now),
+					       .cost_us = freshness.cost_us,
 					       .done = on_inserted};
 }
 

@@ -18,7 +18,7 @@ confirm(struct fetch *fetch, size_t index, const struct freshness_entry *freshne
 
 	if (ops->confirm != NULL && freshness_is_fresh(freshness, now_ms)) {
 		ops->confirm(fetch->lane->store, &fetch->lookup, index,
-			     freshness_left_ms(freshness, freshness->lifetime_ms, now_ms));
+			     freshness_left_ms(freshness, freshness->lifetime_ms, now_ms), freshness->cost_us);
 	}
 }
 
