@@ -1,4 +1,4 @@
-/* Is this built with AddressSanitizer? It sees only what runs over the end of a block of malloc's. */
+/* ADDRESS_SANITIZER is 1 in builds with AddressSanitizer, which detects overruns only at the end of a malloc block. */
 #ifndef HIPPOCAMP_BASE_ADDRESS_SANITIZER_H
 #define HIPPOCAMP_BASE_ADDRESS_SANITIZER_H
 

@@ -6,13 +6,13 @@
 #include <stdalign.h>
 
 #define ARENA_BLOCK_SIZE ((size_t)4096)
-#define ARENA_SMALL_BLOCK_SIZE ((size_t)992) /* with its header within the 1,032 bytes of glibc's tcache */
+#define ARENA_SMALL_BLOCK_SIZE ((size_t)992) /* with its header, fits the 1,032 bytes of glibc's tcache */
 #define ARENA_ALIGNMENT alignof(max_align_t)
 
 struct arena_block {
 	struct arena_block *next;
 	size_t size;
-	uint16_t kind; /* see base/block_pool.h */
+	uint16_t kind; /* for block_give */
 	alignas(ARENA_ALIGNMENT) uint8_t data[];
 };
 
@@ -58,7 +58,7 @@ arena_clear(struct arena *arena)
 	struct arena_block *kept = NULL;
 
 	if (!ADDRESS_SANITIZER && arena->blocks != NULL) {
-		/* The oldest block is of the usual size unless the very first request was a large one. */
+		/* Keeps the oldest block, which has the usual size unless the very first allocation was larger. */
 		for (kept = arena->blocks; kept->next != NULL;) {
 			struct arena_block *next = kept->next;
 
@@ -94,7 +94,7 @@ add_block(struct arena *arena, size_t size)
 	return true;
 }
 
-/* Apart from take(), which is called a dozen times for each request and saves no registers without this. */
+/* Not inlined: take(), which runs a dozen times per request, then need not save registers. */
 __attribute__((noinline)) static void *
 take_from_new_block(struct arena *arena, size_t size, size_t rounded)
 {

@@ -1,8 +1,8 @@
 /*
- * An arena: memory for the many small things of one request, given back all at once. Bounded: past its maximum, or
- * without memory, arena_get returns NULL. Owned by one thread.
+ * An arena: memory for the many small objects of one request, freed all at once. Allocations return NULL past the
+ * arena's maximum, or when memory runs out. Owned by one thread.
  *
- * Under AddressSanitizer each allocation is a malloc of its own, so that an overrun or a use after arena_clear shows.
+ * Under AddressSanitizer each allocation is a malloc of its own, to detect overruns and uses after arena_clear.
  */
 #ifndef HIPPOCAMP_BASE_ARENA_H
 #define HIPPOCAMP_BASE_ARENA_H
@@ -13,7 +13,7 @@ struct arena_block;
 
 struct arena {
 	struct arena_block *blocks; /* newest first */
-	size_t used;		    /* of the newest block */
+	size_t used;		    /* bytes of the newest block */
 	size_t total;		    /* bytes handed out since the last clear */
 	size_t maximum;
 	size_t block_size;
@@ -21,21 +21,21 @@ struct arena {
 
 void arena_init(struct arena *arena, size_t maximum);
 
-/* Of blocks that malloc keeps at hand for each thread: for arenas that live shortly and hold little. */
+/* Uses blocks small enough for malloc's per-thread cache: for arenas that live briefly and hold little. */
 void arena_init_small(struct arena *arena, size_t maximum);
 void arena_fini(struct arena *arena);
 
-/* Everything handed out becomes invalid; one block is kept for the next round. */
+/* Invalidates every allocation; keeps one block for reuse. */
 void arena_clear(struct arena *arena);
 
-/* As arena_get, but the bytes are not zeroed: for what is large and mostly never read. */
+/* As arena_get, but the bytes are not zeroed. */
 void *arena_room(struct arena *arena, size_t size);
 
-/* `size` zeroed bytes, aligned for any type, or NULL. arena_array checks count * size for overflow. */
+/* Returns `size` zeroed bytes, aligned for any type, or NULL. arena_array checks count * size for overflow. */
 void *arena_get(struct arena *arena, size_t size);
 void *arena_array(struct arena *arena, size_t count, size_t size);
 
-/* A copy that ends with a NUL (not counted), or a view with `at` NULL. */
+/* Returns a copy, followed by an uncounted NUL, or a view with `at` NULL. */
 struct bytes arena_copy(struct arena *arena, struct bytes bytes);
 
 #endif

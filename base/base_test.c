@@ -211,7 +211,7 @@ test_shapes_and_strings(void **state)
 	assert_int_equal(datatype_from_name(bytes_text("STRING")), DATATYPE_INVALID);
 }
 
-/* FIPS 180-4's own example, in two pieces and at once; and that a state is as new after its end. */
+/* FIPS 180-4's example, in two pieces and in one; digest_end resets the state. */
 static void
 test_digests(void **state)
 {

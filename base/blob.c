@@ -6,14 +6,14 @@
 #include <stdalign.h>
 #include <stdlib.h>
 
-/* What malloc aligns is as much as this away from what BLOB_ALIGNMENT asks for, at most. */
+/* The most bytes between an address that malloc returns and the next multiple of BLOB_ALIGNMENT. */
 #define LEAD_MAX (BLOB_ALIGNMENT - alignof(max_align_t))
 
 _Static_assert(sizeof(struct blob) % alignof(max_align_t) == 0, "data may lie right behind the struct");
 
 /*
- * Placed by hand in what malloc gives: glibc's posix_memalign cuts every block out of a larger one, past its caches
- * of free blocks, which takes several times as long and leaves crumbs.
+ * The caller aligns the blob within the block: glibc's posix_memalign bypasses the caches of free blocks and splits
+ * every block off a larger one, which takes several times as long and fragments the heap.
  */
 static void *
 allocate(size_t size, uint16_t *kind)
@@ -23,8 +23,8 @@ allocate(size_t size, uint16_t *kind)
 	if (!ADDRESS_SANITIZER) {
 		return block_take(size, kind);
 	}
-	*kind = 0; /* free takes it */
-	/* So that all of the lead comes before the data, and nothing behind them. */
+	*kind = 0; /* block_give then calls free */
+	/* Aligned, so that all padding precedes the data and AddressSanitizer detects an overrun by one byte. */
 	return posix_memalign(&start, BLOB_ALIGNMENT, size) == 0 ? start : NULL;
 }
 

@@ -1,6 +1,6 @@
 /*
- * A counted block of bytes: a request's body while its tensors are in use, a response while it is written, kept in a
- * cache, or both. Whoever makes it fills it; from the moment that a second reference exists nobody writes to it.
+ * A reference-counted block of bytes: a request's body while its tensors are in use; a response while it is written to
+ * a client, kept in a cache, or both. Its creator fills it; once a second reference exists, it must not be written to.
  * The count is atomic, so references may be taken and dropped on any thread.
  */
 #ifndef HIPPOCAMP_BASE_BLOB_H
@@ -14,13 +14,13 @@
 
 struct blob {
 	atomic_uint references;
-	uint16_t lead; /* bytes between the start of the allocation and this */
-	uint16_t kind; /* of the allocation; see base/block_pool.h */
+	uint16_t lead; /* bytes between the start of the allocation and this struct */
+	uint16_t kind; /* of the allocation, for block_give */
 	size_t length;
-	uint8_t data[]; /* aligned by blob_new */
+	uint8_t data[]; /* aligned to BLOB_ALIGNMENT */
 };
 
-/* One reference, content undefined, data aligned to BLOB_ALIGNMENT. NULL where there is no memory. */
+/* Returns a blob with one reference, or NULL when memory runs out. blob_new leaves the data undefined. */
 struct blob *blob_new(size_t length);
 struct blob *blob_copy(struct bytes bytes);
 
@@ -39,7 +39,7 @@ blob_bytes(const struct blob *blob)
 	return bytes_make(blob->data, blob->length);
 }
 
-/* Do the bytes lie in the block? NULL: no. */
+/* True if the bytes lie in the blob's data; false if `blob` is NULL. */
 static inline bool
 blob_holds(const struct blob *blob, struct bytes bytes)
 {

@@ -17,13 +17,13 @@
 #define BLOCK_POOL_OFF ADDRESS_SANITIZER
 #endif
 
-/* Sizes in steps of an eighth: 64 KiB, 72 KiB, … 120 KiB, 128 KiB, 144 KiB, … 256 MiB. */
+/* Size classes, in steps of an eighth of a power of two: 64, 72, … 120, 128, 144 KiB, … 256 MiB. */
 #define STEPS 8
 #define OCTAVES 12
 #define CLASSES (OCTAVES * STEPS + 1)
 #define CLASS_OF_MAX (BLOCK_LARGE << OCTAVES)
 
-/* Kinds of blocks: malloc's, one for each class, and those larger than any. */
+/* Kinds of blocks: smaller than any class, one kind per class (its index + 1), larger than any class. */
 #define KIND_SMALL 0
 #define KIND_HUGE (CLASSES + 1)
 
@@ -33,24 +33,24 @@ struct idle_block {
 
 struct block_class {
 	pthread_mutex_t lock;
-	struct idle_block *first; /* last given first: it is in the processor's caches */
+	struct idle_block *first; /* last in, first out: the newest is in the processor's caches */
 	size_t count;
-	size_t spare; /* the fewest that lay idle since the last tick */
+	size_t spare; /* the smallest `count` since the last tick */
 };
 
 static struct {
 	atomic_bool running;
 	atomic_size_t kept;
 	size_t kept_max;
-	atomic_bool taken; /* since the last tick */
-	bool freed;	   /* something, since malloc was last asked to give back what it has */
+	atomic_bool taken; /* a block was taken since the last tick */
+	bool freed;	   /* a block was freed since the last malloc_trim */
 	struct block_class classes[CLASSES];
-	_Atomic(struct idle_block *) huge; /* larger than any class: to be freed */
+	_Atomic(struct idle_block *) huge; /* blocks to free that belong to no class */
 	pthread_mutex_t lock;
 	pthread_cond_t wanted;
 	bool ending;
 	bool called;
-	atomic_bool asleep; /* the thread, until it is called: nothing lies idle */
+	atomic_bool asleep; /* the thread waits only for a call */
 	pthread_t thread;
 } pool;
 
@@ -67,7 +67,7 @@ class_of(size_t size)
 	return octave * STEPS + (size - base + base / STEPS - 1) / (base / STEPS);
 }
 
-/* What the blocks of a class have room for. */
+/* The size in bytes of a class's blocks. */
 static size_t
 room_of(size_t class)
 {
@@ -125,7 +125,7 @@ block_take(size_t size, uint16_t *kind)
 	return block;
 }
 
-/* Wakes the thread: there is something to free, now or in time. */
+/* Wakes the thread to free blocks, now or at the next tick. */
 static void
 call_thread(void)
 {
@@ -150,7 +150,7 @@ give_classed(struct idle_block *block, size_t index)
 {
 	struct block_class *class = &pool.classes[index];
 	size_t room = room_of(index);
-	size_t kept = atomic_fetch_add(&pool.kept, room) + room; /* first: whoever takes it at once subtracts it */
+	size_t kept = atomic_fetch_add(&pool.kept, room) + room; /* before the push: a pop subtracts it */
 
 	(void)pthread_mutex_lock(&class->lock);
 	block->next = class->first;
@@ -186,7 +186,7 @@ block_pool_kept(void)
 	return atomic_load(&pool.kept);
 }
 
-/* False: there is none. */
+/* False: the class has no idle block. */
 static bool
 free_one(size_t class)
 {
@@ -214,7 +214,7 @@ free_huge(void)
 	}
 }
 
-/* The largest first. */
+/* Frees the largest idle blocks first. */
 static void
 free_surplus(size_t allowed)
 {
@@ -241,8 +241,8 @@ block_pool_tick(void)
 		class->spare = class->count;
 		(void)pthread_mutex_unlock(&class->lock);
 	}
-	/* malloc keeps what is freed between blocks in use. Asking it for that holds others up: only when they are
-	 * idle. */
+	/* malloc keeps free memory between blocks in use. malloc_trim blocks other threads, so call it only when no
+	 * block was taken since the last tick. */
 	if (!atomic_exchange_explicit(&pool.taken, false, memory_order_relaxed) && pool.freed) {
 		pool.freed = false;
 		(void)malloc_trim(0);
@@ -258,13 +258,13 @@ now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* Until it is called, or that time has come. Nothing idle: only until it is called. */
+/* Waits for a call or until `tick_ms`; only for a call if no block is idle and none was freed. */
 static void
 wait_until(uint64_t tick_ms)
 {
 	struct timespec until = {.tv_sec = (time_t)(tick_ms / 1000), .tv_nsec = (long)(tick_ms % 1000 * 1000000)};
 
-	atomic_store(&pool.asleep, true); /* before it looks: what is given after that calls */
+	atomic_store(&pool.asleep, true); /* before the check: a later block_give then calls */
 	if (block_pool_kept() > 0 || pool.freed) {
 		atomic_store(&pool.asleep, false);
 		while (!pool.called && !pool.ending &&
@@ -315,7 +315,7 @@ block_pool_start(size_t kept_max)
 	pool.ending = false;
 	fault_set_others(&others);
 	(void)pthread_sigmask(SIG_SETMASK, &others, &before);
-	/* Without its thread nothing would be freed; then blocks stay malloc's. */
+	/* Without its thread the pool would free nothing, so it stays off. */
 	atomic_store_explicit(&pool.running, pthread_create(&pool.thread, NULL, run, NULL) == 0, memory_order_release);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (atomic_load(&pool.running)) {

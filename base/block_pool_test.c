@@ -1,5 +1,5 @@
-/* With its source, so that blocks are kept under AddressSanitizer, too, and without its thread, whose ticks are ours.
- */
+/* Includes the source, to pool blocks under AddressSanitizer, too. The pool's thread is not started: the tests call
+ * block_pool_tick. */
 #define BLOCK_POOL_OFF 0
 #include "base/block_pool.c"
 
@@ -44,13 +44,13 @@ test_kept_for_the_next(void **state)
 	memset(first, 1, SIZE);
 	block_give(first, kind);
 	assert_true(block_pool_kept() >= SIZE);
-	second = block_take(SIZE - 1000, &kind); /* of the same step */
+	second = block_take(SIZE - 1000, &kind); /* of the same class */
 	assert_ptr_equal(first, second);
 	assert_int_equal(block_pool_kept(), 0);
 	block_give(second, kind);
 }
 
-/* Freed at the second tick after its last use: at the first it could have been needed since the one before. */
+/* A block is freed at the second tick after its last use: it may have been in use just before the first. */
 static void
 test_freed_when_idle(void **state)
 {
@@ -69,7 +69,7 @@ test_freed_when_idle(void **state)
 	}
 	block_pool_tick();
 	assert_true(block_pool_kept() >= 3 * SIZE);
-	blocks[0] = block_take(SIZE, &kind); /* one is enough for those that come now */
+	blocks[0] = block_take(SIZE, &kind); /* one block is needed, two are idle */
 	block_give(blocks[0], kind);
 	block_pool_tick();
 	assert_in_range(block_pool_kept(), SIZE, 2 * SIZE);
@@ -77,7 +77,7 @@ test_freed_when_idle(void **state)
 	assert_int_equal(block_pool_kept(), 0);
 }
 
-/* Every size has room for itself, wastes no more than an eighth, and goes where it came from. */
+/* A block of every size can be written from its first to its last byte and given back. */
 static void
 test_sizes(void **state)
 {
@@ -93,7 +93,7 @@ test_sizes(void **state)
 		block_give(block, kind);
 	}
 	block_give(NULL, 3);
-	block_give(block_take((size_t)300 << 20, &kind), kind); /* larger than is ever kept */
+	block_give(block_take((size_t)300 << 20, &kind), kind); /* larger than any class */
 }
 
 int

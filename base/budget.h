@@ -1,5 +1,5 @@
 /*
- * A bound that many share: bytes of a kind that may be in use at once. Any thread.
+ * A shared limit on the bytes in use at once for one purpose. Any thread.
  */
 #ifndef HIPPOCAMP_BASE_BUDGET_H
 #define HIPPOCAMP_BASE_BUDGET_H
@@ -20,7 +20,7 @@ budget_init(struct budget *budget, size_t limit)
 	budget->limit = limit;
 }
 
-/* False, and nothing is taken, where that would be more than the limit. */
+/* Returns false, and takes nothing, if that would exceed the limit. */
 static inline bool
 budget_take(struct budget *budget, size_t bytes)
 {

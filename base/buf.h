@@ -1,7 +1,6 @@
 /*
- * A growing byte buffer that is born with its maximum. An append past the maximum, or without memory, marks the buffer
- * as failed and every later append does nothing: a writer appends freely and asks once, at the end, with buf_ok.
- * Owned by one thread.
+ * A growing byte buffer with a maximum length. An append past the maximum, or when memory runs out, marks the buffer as
+ * failed, and every later append does nothing: a writer checks buf_ok once, at the end. Owned by one thread.
  */
 #ifndef HIPPOCAMP_BASE_BUF_H
 #define HIPPOCAMP_BASE_BUF_H
@@ -19,13 +18,13 @@ struct buf {
 void buf_init(struct buf *buf, size_t maximum);
 void buf_fini(struct buf *buf);
 
-/* Forgets the content, keeps the memory. */
+/* Removes the content and the failure mark; keeps the memory. */
 void buf_clear(struct buf *buf);
 
-/* Grows so that `more` bytes fit, or marks the buffer as failed. For buf_reserve. */
+/* For buf_reserve: makes room for `more` bytes, or marks the buffer as failed. */
 bool buf_grow(struct buf *buf, size_t more);
 
-/* Room for `more` bytes at the end, or NULL (the buffer is then failed). The caller writes there, then adds to
+/* Returns room for `more` bytes at the end, or NULL if the buffer has failed. The caller writes there and adds to
  * `length`. */
 static inline uint8_t *
 buf_reserve(struct buf *buf, size_t more)
@@ -47,7 +46,7 @@ buf_append(struct buf *buf, struct bytes bytes)
 	}
 }
 
-/* Inline, so that the length of a literal is known when compiling. */
+/* Inline, so that the compiler computes the length of a literal. */
 static inline void
 buf_text(struct buf *buf, const char *text)
 {
@@ -69,7 +68,7 @@ void buf_format(struct buf *buf, const char *format, ...) __attribute__((format(
 void buf_unsigned(struct buf *buf, uint64_t number);
 void buf_signed(struct buf *buf, int64_t number);
 
-/* Appends `text` as a JSON string with its quotes (RFC 8259 section 7). Bytes above 0x7f pass as they are. */
+/* Appends `text` as a JSON string with its quotes (RFC 8259 section 7). Bytes above 0x7f are copied as they are. */
 void buf_json_string(struct buf *buf, struct bytes text);
 
 static inline bool

@@ -1,5 +1,5 @@
 /*
- * A view of bytes that somebody else owns: pointer and length, passed by value, never terminated.
+ * A view of bytes that it does not own: pointer and length, passed by value, not NUL-terminated.
  */
 #ifndef HIPPOCAMP_BASE_BYTES_H
 #define HIPPOCAMP_BASE_BYTES_H
@@ -15,7 +15,7 @@ struct bytes {
 	size_t length;
 };
 
-/* For printf's "%.*s". Views of outside bytes are cut so that no message grows without bound. */
+/* The arguments for printf's "%.*s": at most BYTES_PRINT_MAX bytes, so that outside bytes cannot flood a message. */
 #define BYTES_PRINT_MAX 512
 #define BYTES_ARGS(b) (int)((b).length < BYTES_PRINT_MAX ? (b).length : BYTES_PRINT_MAX), (const char *)(b).at
 
@@ -43,7 +43,7 @@ bytes_equal_text(struct bytes a, const char *text)
 	return bytes_equal(a, bytes_text(text));
 }
 
-/* ASCII letters compare alike in either case, as HTTP's field names do. */
+/* Ignores the case of ASCII letters, as HTTP's field names require. */
 static inline bool
 bytes_equal_nocase(struct bytes a, const char *text)
 {
@@ -64,7 +64,7 @@ bytes_skip(struct bytes a, size_t count)
 	return bytes_make(a.at + count, a.length - count);
 }
 
-/* Takes what stands before the next `separator` off the front, or all; the separator goes, too. */
+/* Removes and returns the part before the next `separator`, or all of `rest`. Removes the separator, too. */
 static inline struct bytes
 bytes_take_until(struct bytes *rest, char separator)
 {
@@ -76,7 +76,7 @@ bytes_take_until(struct bytes *rest, char separator)
 	return part;
 }
 
-/* Byte order, shorter first where one is the other's beginning. */
+/* Compares byte by byte; a prefix is less than the longer view. */
 static inline int
 bytes_compare(struct bytes a, struct bytes b)
 {

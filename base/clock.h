@@ -1,5 +1,5 @@
 /*
- * Time: a monotonic clock for durations and deadlines, the wall clock for what people and other machines read.
+ * Time: the monotonic clock for durations and deadlines, the wall clock for times that people and other machines read.
  */
 #ifndef HIPPOCAMP_BASE_CLOCK_H
 #define HIPPOCAMP_BASE_CLOCK_H

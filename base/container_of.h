@@ -1,4 +1,4 @@
-/* The struct that a member is embedded in, of a pointer to the member. */
+/* From a pointer to a member, a pointer to the struct that contains it. */
 #ifndef HIPPOCAMP_BASE_CONTAINER_OF_H
 #define HIPPOCAMP_BASE_CONTAINER_OF_H
 

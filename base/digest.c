@@ -6,7 +6,7 @@
 #include <sys/random.h>
 #include <xxhash.h>
 #ifdef XXHASH_DISPATCHES
-/* Puts functions that use what the processor has (AVX2, AVX-512) in the place of those of the same name. */
+/* Redefines XXH3's functions as ones that use AVX2 or AVX-512 where the processor has it. */
 #include <xxh_x86dispatch.h>
 #endif
 
@@ -15,8 +15,7 @@ struct digest {
 	bool failed;
 };
 
-/* Fetched once: OpenSSL looks an algorithm up by its name each time otherwise, which takes longer than a short digest.
- */
+/* Fetched once: a look-up by name takes OpenSSL longer than a short digest. */
 static EVP_MD *sha256;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -74,7 +73,7 @@ digest_end(struct digest *digest, struct digest_value *value)
 {
 	*value = (struct digest_value){.length = DIGEST_SIZE_MAX};
 	if (EVP_DigestFinal_ex(digest->context, value->bytes, NULL) != 1 || digest->failed) {
-		abort(); /* memory for some words; a digest of something else would be a wrong answer */
+		abort(); /* OpenSSL lacks a few bytes; a wrong digest would give wrong answers */
 	}
 	start(digest);
 }

@@ -1,6 +1,6 @@
 /*
- * The signals that the kernel sends a thread for a fault of its own. They have to reach whoever reports crashes, so
- * no thread blocks them.
+ * The signals of a thread's own faults (an invalid access, abort(), …). No thread may block them: the crash handler
+ * reports them.
  */
 #ifndef HIPPOCAMP_BASE_FAULT_H
 #define HIPPOCAMP_BASE_FAULT_H
@@ -16,7 +16,7 @@ struct fault {
 #define FAULT_COUNT 6
 extern const struct fault faults[FAULT_COUNT];
 
-/* For threads that take no signals: all but these. */
+/* All signals but the faults: the mask of threads that handle none. */
 void fault_set_others(sigset_t *others);
 
 #endif

@@ -13,7 +13,7 @@
 #define TAG_SIZE 16
 #define PIECE_MAX ((size_t)1 << 30) /* OpenSSL's lengths are ints */
 
-/* Where the parts of a key for KEYED_HASH_GHASH lie: each has 16 bytes, as its function wants them. */
+/* Offsets of the three 16-byte keys in a key for KEYED_HASH_GHASH. */
 enum { KEY_SHORT = 0, KEY_POLYNOMIAL = 16, KEY_FINAL = 32 };
 
 _Static_assert(crypto_shorthash_siphashx24_KEYBYTES == 16 && crypto_shorthash_siphashx24_BYTES == TAG_SIZE, "SipHash");
@@ -25,7 +25,7 @@ struct keyed_hash {
 	EVP_MAC_CTX *hmac;
 	struct keyed_hash_key key;
 	uint64_t length;
-	uint8_t head[KEYED_HASH_SHORT]; /* all there is so far, while it is short */
+	uint8_t head[KEYED_HASH_SHORT]; /* the input, while it is short */
 };
 
 const char *
@@ -42,11 +42,11 @@ keyed_hash_derive(struct keyed_hash_key *key, struct bytes secret, const char *p
 
 	if (HMAC(EVP_sha512(), secret.length == 0 ? &nothing : secret.at, (int)secret.length, (const uint8_t *)purpose,
 		 strlen(purpose), key->bytes, &length) == NULL) {
-		abort(); /* memory for some words; a key that anyone knows would be worse */
+		abort(); /* OpenSSL lacks a few bytes; a key that anyone knows would be worse */
 	}
 }
 
-/* Fetched once: OpenSSL looks an algorithm up by its name each time otherwise, and threads meet there. */
+/* Fetched once: a look-up by name takes locks that threads contend for. */
 static EVP_CIPHER *gcm;
 static EVP_MAC *hmac;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -113,7 +113,7 @@ keyed_hash_free(struct keyed_hash *hash)
 
 /* --- The polynomial --- */
 
-/* The nonce may stay the same, as the tag that it masks is shown to nobody. */
+/* The nonce may be fixed because the tag that it masks stays secret. */
 static void
 polynomial_start(struct keyed_hash *hash)
 {
@@ -159,7 +159,7 @@ polynomial_end(struct keyed_hash *hash, struct digest_value *value)
 	return true;
 }
 
-/* --- Either --- */
+/* --- Both kinds --- */
 
 void
 keyed_hash_start(struct keyed_hash *hash)

@@ -1,16 +1,15 @@
 /*
- * Keyed hashes: functions of bytes that, to whoever does not have the key, look random (pseudo-random functions). So
- * nobody who may choose inputs, even one by one and by what came of the others, finds two of the same value, and nobody
- * makes a value for bytes of which he has not been given it. They name answers in the cache (inference/cache/key.h) and
- * authenticate entries (inference/cache/entry.h). The argument is written in
- * docs/decisions/0001-keys-that-nobody-can-forge.md.
+ * Keyed hashes: pseudo-random functions, whose values look random to anyone without the key. Without the key, nobody
+ * finds two inputs of the same value, even by adaptively chosen inputs, and nobody produces the value of an input
+ * without having been given it. They name answers in the cache (inference/cache/key.h) and authenticate entries
+ * (inference/cache/entry.h). docs/decisions/0001-keys-that-nobody-can-forge.md gives the argument.
  *
  * - KEYED_HASH_GHASH, 16 bytes. Up to KEYED_HASH_SHORT bytes: SipHash-2-4 with 128 bits of output (Aumasson and
  *   Bernstein, 2012; libsodium). Longer: the polynomial hash of GCM (NIST SP 800-38D: the tag of AES-128-GCM over the
- *   bytes as additional data, under a fixed nonce; OpenSSL), which is never shown: its 16 bytes and the length (64
- *   bits, little-endian) go through SipHash-2-4-128 under a third key. Two different inputs of at most L bytes meet in
- *   the polynomial with a probability of at most (L / 16 + 2) / 2^128 (McGrew and Viega, 2004).
- * - KEYED_HASH_SHA256, 32 bytes: HMAC-SHA-256 (RFC 2104, FIPS 198-1), for those whose rules ask for it.
+ *   bytes as additional data, under a fixed nonce; OpenSSL). The tag stays secret: its 16 bytes and the length (64
+ *   bits, little-endian) go through SipHash-2-4-128 under a third key. Two different inputs of at most L bytes get the
+ *   same tag with a probability of at most (L / 16 + 2) / 2^128 (McGrew and Viega, 2004).
+ * - KEYED_HASH_SHA256, 32 bytes: HMAC-SHA-256 (RFC 2104, FIPS 198-1), for sites whose policy requires it.
  */
 #ifndef HIPPOCAMP_BASE_KEYED_HASH_H
 #define HIPPOCAMP_BASE_KEYED_HASH_H
@@ -22,7 +21,7 @@
 
 enum keyed_hash_kind { KEYED_HASH_GHASH, KEYED_HASH_SHA256 };
 
-/* The name that belongs to what the hash is used for: "ghash", "sha256". */
+/* Returns "ghash" or "sha256". Cache keys include this name. */
 const char *keyed_hash_name(enum keyed_hash_kind kind);
 
 struct keyed_hash_key {
@@ -30,30 +29,30 @@ struct keyed_hash_key {
 };
 
 /*
- * A key out of a secret of any length: HMAC-SHA-512 of `purpose` under it. Keys of different purposes are independent
- * of each other.
+ * Derives a key from a secret of any length: HMAC-SHA-512 of `purpose` under the secret. Keys of different purposes are
+ * independent of each other. Aborts the process if OpenSSL fails.
  */
 void keyed_hash_derive(struct keyed_hash_key *key, struct bytes secret, const char *purpose);
 
 struct keyed_hash;
 
-/* A state for one key, which is worth keeping: it is set up when first used. One thread at a time. NULL without memory.
- */
+/* A state for one key, for one thread at a time. Keep it: its first use sets up OpenSSL's context. Returns NULL when
+ * memory runs out. */
 struct keyed_hash *keyed_hash_new(enum keyed_hash_kind kind, const struct keyed_hash_key *key);
-void keyed_hash_free(struct keyed_hash *hash); /* NULL is fine */
+void keyed_hash_free(struct keyed_hash *hash); /* `hash` may be NULL */
 
 /*
- * A function of the concatenation of the bytes that were added since the start. keyed_hash_end is false where OpenSSL
- * had no memory; then there is no value.
+ * Hashes the concatenation of the bytes added since keyed_hash_start. keyed_hash_end returns false, without a value, if
+ * OpenSSL ran out of memory.
  */
 void keyed_hash_start(struct keyed_hash *hash);
 void keyed_hash_add(struct keyed_hash *hash, struct bytes bytes);
 bool keyed_hash_end(struct keyed_hash *hash, struct digest_value *value);
 
-/* All at once; the same value. */
+/* Computes the same value in one call. */
 bool keyed_hash_once(struct keyed_hash *hash, struct bytes bytes, struct digest_value *value);
 
-/* Are the first bytes of the value these? In a time that does not tell where they differ. */
+/* True if `mac` equals the first bytes of the value of `bytes`. Compares in constant time. */
 bool keyed_hash_verify(struct keyed_hash *hash, struct bytes bytes, struct bytes mac);
 
 #endif

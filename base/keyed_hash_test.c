@@ -54,7 +54,7 @@ test_short_is_siphash(void **state)
 	assert_memory_equal(value.bytes, fifteen, 16);
 }
 
-/* RFC 4231, test case 1; its key of 20 bytes is ours with zeros behind, which is what HMAC makes of it. */
+/* RFC 4231, test case 1. Our key is its 20-byte key padded with zeros, as HMAC pads it. */
 static void
 test_hmac(void **state)
 {
@@ -71,7 +71,7 @@ test_hmac(void **state)
 	assert_memory_equal(value.bytes, expected, 32);
 }
 
-/* --- The polynomial, by the book: SP 800-38D, section 6.3 --- */
+/* --- A reference for the polynomial: SP 800-38D, section 6.3 --- */
 
 static void
 aes(const uint8_t *key, const uint8_t *block, uint8_t *out)
@@ -138,7 +138,7 @@ by_the_book(const struct keyed_hash_key *key, struct bytes message)
 		last[i] ^= mask[i];
 	}
 	memcpy(last + 16, &length, sizeof(length));
-	memcpy(final.bytes, key->bytes + 32, 16); /* in the place of the key for short messages */
+	memcpy(final.bytes, key->bytes + 32, 16); /* value_of hashes short messages under the first key */
 	return value_of(KEYED_HASH_GHASH, &final, bytes_make(last, sizeof(last)));
 }
 
@@ -160,7 +160,7 @@ test_long_is_a_polynomial(void **state)
 	}
 }
 
-/* However the bytes come, and whatever the state was used for before. */
+/* The value does not depend on how the bytes are split, nor on earlier uses of the state. */
 static void
 test_pieces(void **state)
 {
@@ -208,10 +208,10 @@ struct forged {
 };
 
 /*
- * A family of 2^23 messages of which any 2^18 hold some that collide in XXH3 under whatever secret: in the second block
- * of 1,024 bytes a lane of the state adds, for each of its 16 words, the product of the word's halves (after the
- * secret) and, to its neighbour, the word. Changing the upper bit of an even number of words changes neither sum but in
- * bits 31 to 63, and so does changing bit 31 of as many words up as down. So the family meets in 2^33 places.
+ * A family of 2^23 messages. Any 2^18 of them include some that collide in XXH3, whatever the secret: in the second
+ * block of 1,024 bytes a lane of the state adds, for each of its 16 words, the product of the word's halves (after the
+ * secret is XORed in), and its neighbour adds the word. Flipping the top bit of an even number of words changes only
+ * bits 31 to 63 of the sums, and so does setting bit 31 in some words and clearing it in as many. 2^33 values remain.
  */
 static void
 forge(uint8_t *message, uint32_t number)
@@ -223,7 +223,7 @@ forge(uint8_t *message, uint32_t number)
 	high |= (uint32_t)(__builtin_popcount(high) & 1) << 15;
 	for (uint32_t i = 0; i < 16; i++) {
 		uint8_t *word = message + 1024 + (size_t)64 * i;
-		bool flip = (low >> i / 2 & 1) != 0; /* two by two, one of them up and one down */
+		bool flip = (low >> i / 2 & 1) != 0; /* sets the bit in one word of a pair, clears it in the other */
 
 		word[7] = (uint8_t)(0x12 ^ (high >> i & 1) << 7);
 		word[3] = (uint8_t)(i % 2 == 0 ? (flip ? 0x80 : 0) : (flip ? 0 : 0x80));
@@ -251,7 +251,7 @@ count_collisions(struct forged *forged, size_t count)
 	return collisions;
 }
 
-/* Keys were made by XXH3-128 under a secret once. */
+/* Keys were once XXH3-128 under a secret: the family collides there, not here. */
 static void
 test_nobody_forges(void **state)
 {
@@ -271,7 +271,7 @@ test_nobody_forges(void **state)
 		struct digest_value value;
 		XXH128_hash_t xxh3;
 
-		forge(message, (uint32_t)i * 0x5bd1e995U & 0x7fffff); /* another one for each i */
+		forge(message, (uint32_t)i * 0x5bd1e995U & 0x7fffff); /* a different message for each i */
 		xxh3 = XXH3_128bits_withSecret(message, sizeof(message), secret, sizeof(secret));
 		old[i] = (struct forged){{xxh3.low64, xxh3.high64}, (uint32_t)i};
 		assert_true(keyed_hash_once(hash, bytes_make(message, sizeof(message)), &value));

@@ -1,6 +1,6 @@
 /*
- * Is a store always late? Where none of its answers has been in time for a while, its users wait for nothing, and
- * nothing else tells them so. Any thread; all zero at first.
+ * Detects a store whose answers always come too late: its users wait in vain for every look-up, and nothing else would
+ * report it. Any thread; initialise to zeros.
  */
 #ifndef HIPPOCAMP_BASE_LATENESS_H
 #define HIPPOCAMP_BASE_LATENESS_H
@@ -14,12 +14,13 @@
 #define LATENESS_AGAIN_NS UINT64_C(600000000000)
 
 struct lateness {
-	atomic_uint late;	   /* in a row */
-	_Atomic uint64_t since_ns; /* the first of them */
-	_Atomic uint64_t told_ns;  /* 0: never */
+	atomic_uint late;	   /* late answers in a row */
+	_Atomic uint64_t since_ns; /* when the first of them was noted */
+	_Atomic uint64_t told_ns;  /* last report; 0: none */
 };
 
-/* An answer was in time, or was not. True: say that they are all late, which is not said again for ten minutes. */
+/* Notes one answer. True: LATENESS_COUNT in a row, over LATENESS_NS, were late, so the caller warns; at most once per
+ * LATENESS_AGAIN_NS. */
 static inline bool
 lateness_note(struct lateness *lateness, bool late, uint64_t now_ns)
 {
@@ -28,7 +29,7 @@ lateness_note(struct lateness *lateness, bool late, uint64_t now_ns)
 
 	if (!late) {
 		if (atomic_load_explicit(&lateness->late, memory_order_relaxed) !=
-		    0) { /* all threads share that line */
+		    0) { /* check first: all threads share this cache line */
 			atomic_store_explicit(&lateness->late, 0, memory_order_relaxed);
 		}
 		return false;

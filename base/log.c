@@ -14,7 +14,7 @@
 
 #define LOG_LINE_MAX 8192
 
-/* One word holds all settings, so that a change is seen whole by every thread. */
+/* One word holds all settings, so that every thread sees a change at once. */
 #define BIT_ERROR 1U
 #define BIT_WARNING 2U
 #define BIT_INFO 4U
@@ -59,7 +59,7 @@ log_reopen(struct error *error)
 	int fd = opened == NULL ? -1 : open_path(opened, error);
 
 	if (fd >= 0) {
-		(void)dup3(fd, atomic_load(&descriptor), O_CLOEXEC); /* in one step, for those who write meanwhile */
+		(void)dup3(fd, atomic_load(&descriptor), O_CLOEXEC); /* atomic, for concurrent writers */
 		(void)close(fd);
 	}
 	return fd >= 0 || opened == NULL ? STATUS_OK : error->status;
@@ -184,7 +184,7 @@ log_write(enum log_level level, const char *file, int at, const char *format, ..
 		buf_byte(&line, '\n');
 	}
 	if (buf_ok(&line)) {
-		/* One write a line: lines of several threads do not mix. There is nobody to tell of a failure. */
+		/* One write per line, so that lines of different threads do not mix. A failure cannot be reported. */
 		ssize_t written = write(atomic_load(&descriptor), line.at, line.length);
 
 		(void)written;

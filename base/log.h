@@ -1,9 +1,9 @@
 /*
- * The process's log. Lines go to stderr or to a file, whole, from any thread. Libraries return errors instead; the
- * caller who decides what an error means writes the line.
+ * The process's log. Any thread writes whole lines to stderr or a file. Libraries return errors instead of logging; the
+ * caller that decides what an error means writes the line.
  *
  * Formats: Triton's default (`I1123 10:20:30.123456 4242 file.c:12] "text"`), ISO8601 (the same with a full UTC date),
- * and JSON, one object a line with time, level, pid, source and message.
+ * and JSON: one object per line with time, level, pid, source and message.
  */
 #ifndef HIPPOCAMP_BASE_LOG_H
 #define HIPPOCAMP_BASE_LOG_H
@@ -23,20 +23,20 @@ struct log_settings {
 	enum log_format format;
 };
 
-/* Opens `path` for appending; NULL or "" means stderr. Before other threads start. */
+/* Opens `path` for appending; NULL or "" means stderr. Call log_open before other threads start. */
 enum status log_open(const char *path, struct error *error);
 void log_close(void);
 
 /*
- * Opens the same path again, for whoever moves log files away (logrotate). Any thread; no line gets lost. On failure
- * the file of before stays.
+ * Opens the same path again, after logrotate or the like has moved the file. Any thread; no line is lost. On failure
+ * the log keeps the old file.
  */
 enum status log_reopen(struct error *error);
 
-/* Where lines go. Safe in a signal handler. */
+/* Returns the descriptor that lines go to. Async-signal-safe. */
 int log_descriptor(void);
 
-/* May be called on any thread at any time. */
+/* Sets and reads the settings. Any thread. */
 void log_configure(const struct log_settings *settings);
 struct log_settings log_current(void);
 

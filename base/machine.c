@@ -11,7 +11,7 @@
 
 #define GROUPS "/sys/fs/cgroup"
 
-/* The first line of a file, without its end; false where there is none. */
+/* Reads the first line of a file, without its newline. False: there is none. */
 static bool
 read_line(const char *path, char *line, size_t size)
 {
@@ -27,7 +27,7 @@ read_line(const char *path, char *line, size_t size)
 	return good;
 }
 
-/* A file that holds a number of bytes; "max" and what no machine has are no bound. */
+/* Reads a file that holds a number of bytes. Returns 0, no limit, for "max" and for implausibly large values. */
 static uint64_t
 read_bytes(const char *path)
 {
@@ -70,7 +70,7 @@ narrow(struct machine_grant *grant, size_t processors, uint64_t memory)
 	}
 }
 
-/* Files that are not there grant everything, whichever version's they are. */
+/* Reads the files of both versions; a missing file sets no limit. */
 static void
 read_group(const char *folder, struct machine_grant *grant)
 {
@@ -85,13 +85,13 @@ read_group(const char *folder, struct machine_grant *grant)
 	(void)snprintf(path, sizeof(path), "%s/cpu.max", folder);
 	narrow(grant, read_cpu_max(path), 0);
 	(void)snprintf(path, sizeof(path), "%s/cpu.cfs_quota_us", folder);
-	quota = (int64_t)read_bytes(path); /* -1, for none, reads as 0 */
+	quota = (int64_t)read_bytes(path); /* -1, no limit, reads as 0 */
 	(void)snprintf(path, sizeof(path), "%s/cpu.cfs_period_us", folder);
 	period = (int64_t)read_bytes(path);
 	narrow(grant, processors_of(quota, period), 0);
 }
 
-/* A group and all above it. In a container the path may be that of the machine outside, of which only the end is there.
+/* Reads a group and all its ancestors. In a container the path may be the host's, of which only the end exists.
  */
 static void
 read_groups(const char *mount, char *path, struct machine_grant *grant)
@@ -110,7 +110,7 @@ read_groups(const char *mount, char *path, struct machine_grant *grant)
 	} while (slash != NULL);
 }
 
-/* "0::/path" of version 2, "4:cpu,cpuacct:/path" of version 1. */
+/* A line of /proc/self/cgroup: "0::/path" of version 2, "4:cpu,cpuacct:/path" of version 1. */
 static void
 read_membership(const char *root, char *line, struct machine_grant *grant)
 {
@@ -152,7 +152,7 @@ machine_processors(void)
 	size_t granted = machine_grant_read("").processors;
 	cpu_set_t usable;
 	long online = sysconf(_SC_NPROCESSORS_ONLN);
-	size_t count = online < 1 ? 1 : (size_t)online; /* where it is more than a cpu_set_t has room for */
+	size_t count = online < 1 ? 1 : (size_t)online; /* if a cpu_set_t is too small */
 
 	if (sched_getaffinity(0, sizeof(usable), &usable) == 0) {
 		count = (size_t)CPU_COUNT(&usable);

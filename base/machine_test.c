@@ -45,10 +45,10 @@ remove_root(void **state)
 
 	(void)state;
 	(void)snprintf(command, sizeof(command), "rm -r '%s'", root);
-	return system(command); /* NOLINT(cert-env33-c): a test of ours, a name of ours */
+	return system(command); /* NOLINT(cert-env33-c): mkdtemp made the name */
 }
 
-/* A file below the root, with its folders. */
+/* Writes a file below the root, and makes its directories. */
 static void
 put(const char *path, const char *text)
 {
@@ -84,12 +84,12 @@ test_version_2(void **state)
 	grant = machine_grant_read(root);
 	assert_int_equal(grant.processors, 4);
 	assert_int_equal(grant.memory, 1 << 30);
-	put("sys/fs/cgroup/pods/cpu.max", "20000 100000\n"); /* what is above grants less */
+	put("sys/fs/cgroup/pods/cpu.max", "20000 100000\n"); /* an ancestor has a lower limit */
 	put("sys/fs/cgroup/memory.max", "1048576\n");
 	grant = machine_grant_read(root);
 	assert_int_equal(grant.processors, 1);
 	assert_int_equal(grant.memory, 1 << 20);
-	put("proc/self/cgroup", "0::/../../outside\n"); /* of a container; the mount's root is its own group */
+	put("proc/self/cgroup", "0::/../../outside\n"); /* in a container, whose own group is the root of the mount */
 	assert_int_equal(machine_grant_read(root).memory, 1 << 20);
 }
 

@@ -1,14 +1,14 @@
 /*
- * Allocation of small things whose size no outsider chooses. Running out of those few bytes is not survivable for a
- * server, so these end the process with a message. Sizes that come from outside go through blob, buf and arena, which
- * fail softly, and code that lives inside a foreign process (caches/, plugins/) uses malloc and checks.
+ * Allocation of small objects whose size no outsider chooses. A server cannot go on without those few bytes, so these
+ * functions print a message and abort the process on failure. Use blob, buf or arena, which return errors, for sizes
+ * that come from outside, and malloc with a check in code that runs in a foreign process (caches/, plugins/).
  */
 #ifndef HIPPOCAMP_BASE_MEMORY_H
 #define HIPPOCAMP_BASE_MEMORY_H
 
 #include <stddef.h>
 
-void *memory_room(size_t size);				 /* content undefined; free() it */
+void *memory_room(size_t size);				 /* undefined content; free() it */
 void *memory_new(size_t size);				 /* zeroed; free() it */
 void *memory_array(size_t count, size_t size);		 /* zeroed; free() it */
 void *memory_grow(void *old, size_t count, size_t size); /* as reallocarray */

@@ -1,6 +1,6 @@
 /*
- * Metrics: counters that any thread may add to, the Prometheus text format (version 0.0.4) that prints them, and sinks,
- * for those who tell figures without knowing whether they are printed.
+ * Metrics: counters that any thread may add to; functions that print the Prometheus text format (version 0.0.4); and
+ * sinks, through which a module reports its metrics without knowing where they go.
  */
 #ifndef HIPPOCAMP_BASE_METRIC_H
 #define HIPPOCAMP_BASE_METRIC_H
@@ -23,13 +23,13 @@ counter_read(const counter *at)
 	return atomic_load_explicit(at, memory_order_relaxed);
 }
 
-/* A family's HELP and TYPE lines; `type` is "counter", "gauge" or "histogram". */
+/* Prints a family's HELP and TYPE lines; `type` is "counter", "gauge" or "histogram". */
 void metric_family(struct buf *out, const char *name, const char *type, const char *help);
 
-/* One label at the end of `labels`, escaped: `name="value"`, with a comma before all but the first. */
+/* Appends one label, escaped, to `labels`: `name="value"`, with a comma before all but the first. */
 void metric_label(struct buf *labels, const char *name, struct bytes value);
 
-/* One sample; `labels` may be empty. */
+/* Prints one sample; `labels` may be empty. */
 void metric_sample(struct buf *out, const char *name, struct bytes labels, uint64_t value);
 void metric_sample_double(struct buf *out, const char *name, struct bytes labels, double value);
 
@@ -38,14 +38,14 @@ struct metric_label {
 	struct bytes value;
 };
 
-/* A family is told before its samples; nothing of the arguments is kept. */
+/* Call `family` before `sample` for its samples. The sink keeps no pointer to the arguments. */
 struct metric_sink {
 	void *context;
 	void (*family)(void *context, const char *name, const char *type, const char *help);
 	void (*sample)(void *context, const char *name, const struct metric_label *labels, size_t count, double value);
 };
 
-/* The sink that prints. */
+/* Returns a sink that prints to `out`. */
 struct metric_sink metric_printer(struct buf *out);
 
 static inline void
@@ -61,7 +61,7 @@ metric_emit(const struct metric_sink *sink, const char *name, const struct metri
 	sink->sample(sink->context, name, label, label != NULL, (double)value);
 }
 
-/* A family of one sample. */
+/* Reports a family with one sample. */
 static inline void
 metric_emit_one(const struct metric_sink *sink, const char *name, const char *type, const char *help, uint64_t value)
 {

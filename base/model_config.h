@@ -1,9 +1,9 @@
 /*
- * A model's configuration in plain C: the part of Triton's ModelConfig (config.pbtxt) that Hippocamp acts upon. Field
- * names and meanings are Triton's; what a config leaves out is zero here until auto-completion has filled it in.
+ * A model's configuration as a struct: the part of Triton's ModelConfig (config.pbtxt) that Hippocamp uses. Field names
+ * and meanings are Triton's. A field that the file omits is zero here until auto-completion sets it.
  *
- * Everything a config points to lives in its own arena, and the config is not changed once its model is loaded, so any
- * thread may read it. `document` is the parsed file as the room that read it keeps it, for printing it in full.
+ * A config's arena owns all that the config points to. The config does not change once its model is loaded, so any
+ * thread may read it. `document` is the parsed file in the parser's own form, for printing all of it.
  */
 #ifndef HIPPOCAMP_BASE_MODEL_CONFIG_H
 #define HIPPOCAMP_BASE_MODEL_CONFIG_H
@@ -23,7 +23,7 @@ struct model_tensor {
 	struct bytes name;
 	enum datatype datatype;
 	enum model_format format;
-	struct model_dims dims; /* as clients see it, without the batch dimension */
+	struct model_dims dims; /* as clients see them, without the batch dimension */
 	bool has_reshape;
 	struct model_dims reshape; /* as the model sees it */
 	bool optional;
@@ -41,7 +41,7 @@ struct model_instance_group {
 };
 
 struct model_queue_policy {
-	bool delays; /* timeout_action DELAY; else REJECT */
+	bool delays; /* timeout_action is DELAY, not REJECT */
 	uint64_t default_timeout_us;
 	bool allow_timeout_override;
 	uint32_t max_queue_size; /* 0: no limit */
@@ -58,7 +58,7 @@ struct model_batching {
 	size_t preferred_count;
 	uint64_t max_queue_delay_us;
 	bool preserve_ordering;
-	uint64_t priority_levels; /* 0: there are none */
+	uint64_t priority_levels; /* 0: no priorities */
 	uint64_t default_priority_level;
 	struct model_queue_policy default_policy;
 	struct model_priority_policy *policies;
@@ -70,7 +70,7 @@ struct model_warmup_input {
 	enum datatype datatype;
 	struct model_dims dims; /* without the batch dimension */
 	enum { WARMUP_NOTHING, WARMUP_ZERO, WARMUP_RANDOM, WARMUP_FILE } kind;
-	struct bytes file; /* below <model>/warmup */
+	struct bytes file; /* in <model>/warmup */
 };
 
 struct model_warmup {
@@ -81,7 +81,7 @@ struct model_warmup {
 	size_t input_count;
 };
 
-/* Which tensor of an ensemble is which one of a step's model. */
+/* Maps a tensor of a step's model to a tensor of the ensemble. */
 struct model_mapping {
 	struct bytes tensor; /* the model's */
 	struct bytes ensemble_tensor;
@@ -90,7 +90,7 @@ struct model_mapping {
 /* ensemble_scheduling */
 struct model_step {
 	struct bytes model;
-	int64_t version; /* -1: the newest */
+	int64_t version; /* -1: the latest */
 	struct model_mapping *inputs;
 	size_t input_count;
 	struct model_mapping *outputs;
@@ -119,8 +119,8 @@ struct model_config {
 	struct bytes backend;
 	struct bytes default_model_filename;
 	int32_t max_batch_size;
-	bool states_max_batch_size; /* the file does, be it 0 */
-	bool states_batching;	    /* that max_batch_size is above 0, or dynamic_batching: not what was completed */
+	bool states_max_batch_size; /* the file sets it, even to 0 */
+	bool states_batching;	    /* the file itself sets max_batch_size above 0, or dynamic_batching */
 	struct model_tensor *inputs;
 	size_t input_count;
 	struct model_tensor *outputs;
@@ -140,7 +140,7 @@ struct model_config {
 	uint32_t max_inflight_requests; /* of ensemble_scheduling */
 	struct bytes repository_agent;	/* the first one of model_repository_agents, or empty */
 	bool response_cache;
-	bool states_response_cache; /* on or off */
+	bool states_response_cache; /* the file sets it */
 	bool decoupled;
 	struct model_warmup *warmups;
 	size_t warmup_count;
@@ -148,17 +148,17 @@ struct model_config {
 	bool has_optimization;
 	bool has_graph_level;
 	int32_t graph_level;	      /* optimization.graph.level */
-	struct bytes cpu_accelerator; /* the first one of optimization.execution_accelerators, or empty */
+	struct bytes cpu_accelerator; /* the first cpu_execution_accelerator of optimization, or empty */
 };
 
-/* How a config is read and printed; whoever owns the text format gives these to whoever loads models. */
+/* The functions of wire/model_config.h, for the code that loads models and may not include wire/. */
 struct model_config_format {
-	/* `file` is for messages. Fills a zeroed config; on failure nothing is left to free. */
+	/* `file` is for messages. Fills *config; on failure there is nothing to free. */
 	enum status (*parse_text)(struct bytes text, const char *file, struct model_config *config,
 				  struct error *error);
 	enum status (*parse_json)(struct bytes text, struct model_config *config, struct error *error);
 
-	/* Brings what auto-completion changed into `document`; once, before other threads see the config. */
+	/* Writes the results of auto-completion to `document`. Call once, before other threads see the config. */
 	enum status (*completed)(struct model_config *config, struct error *error);
 };
 
@@ -193,7 +193,7 @@ model_config_parameter(const struct model_config *config, const char *name)
 	return NULL;
 }
 
-/* Index of an input or output, or -1. */
+/* Returns the index of the tensor with that name, or -1. */
 static inline ptrdiff_t
 model_tensor_index(const struct model_tensor *tensors, size_t count, struct bytes name)
 {

@@ -1,6 +1,6 @@
 /*
- * An exponentially weighted moving average: each sample counts for a sixteenth, and 0 means that there was none. Any
- * thread; of two that add at a time one may lose its sample, which does no harm.
+ * An exponentially weighted moving average: each sample has the weight 1/16; 0 means no sample yet. Any thread: of two
+ * concurrent additions one may be lost, which is harmless.
  */
 #ifndef HIPPOCAMP_BASE_MOVING_AVERAGE_H
 #define HIPPOCAMP_BASE_MOVING_AVERAGE_H

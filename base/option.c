@@ -90,7 +90,7 @@ option_parse_size(const char *text, int64_t *bytes)
 	return false;
 }
 
-/* "1h" for an option in seconds is 3600; false where it comes to no whole number of the option's unit. */
+/* Converts "1h" to 3600 for an option in seconds. False if the result is no whole number of the option's unit. */
 static bool
 parse_duration(const char *unit, const char *suffix, int64_t *number)
 {
@@ -268,7 +268,7 @@ option_nearest(const char *const *names, size_t count, struct bytes name)
 	return nearest;
 }
 
-/* A name that is the same but for what tells to which part it belongs: redis.host for host, ttl for redis.ttl. */
+/* Returns a name that differs from the key only in its prefix: redis.host for host, ttl for redis.ttl. */
 static const char *
 counterpart(const char *const *names, size_t count, const char *key)
 {

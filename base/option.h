@@ -1,7 +1,7 @@
 /*
- * Option tables. A room that can be configured declares one table: name, kind, default, bounds, help, and where in its
- * settings struct the value goes. The same table sets defaults, reads `name=value`, prints help and names the nearest
- * option when a name is wrong.
+ * Option tables. A module with options declares one table: each option's name, kind, default, bounds, help, and offset
+ * in the module's settings struct. The table serves to set defaults, parse `name=value`, print help, and suggest the
+ * nearest name for an unknown one.
  */
 #ifndef HIPPOCAMP_BASE_OPTION_H
 #define HIPPOCAMP_BASE_OPTION_H
@@ -12,7 +12,7 @@
 enum option_kind {
 	OPTION_TEXT,	/* char *, owned by the settings, NULL where unset */
 	OPTION_BOOLEAN, /* bool: true, false, 1, 0 */
-	OPTION_INTEGER, /* int64_t within minimum..maximum; where `unit` is "s" or "ms", 90s, 15m, 1h, 7d, too */
+	OPTION_INTEGER, /* int64_t within minimum..maximum; also 90s, 15m, 1h, 7d if `unit` is "s" or "ms" */
 	OPTION_SIZE,	/* int64_t bytes: 1048576, 64MB (10^6), 1GiB (2^30), 512K (2^10) */
 	OPTION_CHOICE,	/* int: index into `choices` */
 	OPTION_NUMBER,	/* double within minimum..maximum */
@@ -25,7 +25,7 @@ struct option {
 	const char *preset;
 	int64_t minimum;
 	int64_t maximum;
-	const char *word;	    /* for OPTION_INTEGER: may be said in place of a number, and sets 0; may be NULL */
+	const char *word;	    /* a word accepted in place of a number (OPTION_INTEGER); sets 0; may be NULL */
 	const char *const *choices; /* NULL-terminated, for OPTION_CHOICE */
 	const char *unit;	    /* for help: "ms", "bytes", "FILE"; may be NULL */
 	bool secret;		    /* never shown */
@@ -40,25 +40,25 @@ struct option_table {
 /* Fills a zeroed settings struct with the presets. */
 void option_presets(struct option_table table, void *settings);
 
-/* Frees the texts. */
+/* Frees the texts; wipes secret ones. */
 void option_fini(struct option_table table, void *settings);
 
 const struct option *option_find(struct option_table table, struct bytes name);
 
-/* Sets one option; the message on failure names the option, the value and what is allowed. */
+/* Sets one option. On failure the message names the option, the value and the allowed values. */
 enum status option_set(const struct option *option, void *settings, const char *value, struct error *error);
 
-/* The name among `names` that is fewest edits away from `name`, or NULL if none is near enough to be meant. */
+/* Returns the one of `names` with the smallest edit distance from `name`, or NULL if none is near. */
 const char *option_nearest(const char *const *names, size_t count, struct bytes name);
 
 /*
- * The error of a key that none of the tables has: `who` ("cache 'local'") has no such option; did you mean the nearest
- * one; and all that there are.
+ * Fills `error` for a key that no table has. The message says that `who` ("cache 'local'") has no such option, suggests
+ * the nearest one, and lists them all.
  */
 enum status option_unknown(const char *who, const struct option_table *tables, size_t count, const char *key,
 			   struct error *error);
 
-/* Reads "64MB" and the like. False if it is no size or overflows. */
+/* Parses "64MB" and the like. Returns false if `text` is no size or overflows. */
 bool option_parse_size(const char *text, int64_t *bytes);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * A request parameter: a name and one typed value, as in the KServe v2 protocol's `parameters` objects. Views only.
+ * A request parameter: a name and one typed value, as in the KServe v2 protocol's `parameters` objects. Name
+ * and text are views.
  */
 #ifndef HIPPOCAMP_BASE_PARAMETER_H
 #define HIPPOCAMP_BASE_PARAMETER_H
@@ -42,7 +43,7 @@ parameter_equal(const struct parameter *a, const struct parameter *b)
 		return a->boolean == b->boolean;
 	case PARAMETER_TEXT:
 		return bytes_equal(a->text, b->text);
-	default: /* a double by its bits */
+	default: /* compares doubles by their bits */
 		return a->unsigned_number == b->unsigned_number;
 	}
 }

@@ -1,5 +1,5 @@
 /*
- * The secret that the owner of a cache gives, under which keys and entries are made: see base/keyed_hash.h.
+ * The secret that the owner of a cache configures; keys and MACs are derived from it (base/keyed_hash.h).
  */
 #ifndef HIPPOCAMP_BASE_SECRET_H
 #define HIPPOCAMP_BASE_SECRET_H
@@ -16,13 +16,13 @@ struct secret {
 };
 
 /*
- * In the order of precedence: the text of an option, the content of a file (without the newline at its end), the
- * environment. NULLs were not given. Fails where what was given is empty or longer than SECRET_MAX, or cannot be read:
- * who gave one meant to have one.
+ * Takes the first secret that is given: `text`, the content of `file` without trailing newlines, or the environment
+ * variable SECRET_ENVIRONMENT. `text` and `file` may be NULL. Fails if that secret is empty, longer than SECRET_MAX
+ * bytes, or unreadable, rather than go on without one.
  */
 enum status secret_find(const char *text, const char *file, struct secret *secret, struct error *error);
 
-/* Wipes it. */
+/* Overwrites it with zeros. */
 void secret_forget(struct secret *secret);
 
 #endif

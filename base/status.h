@@ -1,10 +1,10 @@
 /*
  * Status codes and human-readable errors.
  *
- * Functions that can fail return an `enum status`: STATUS_OK (0) or a negative code. The codes are those of Triton's
- * TRITONSERVER_Error_Code, so that a front end can map them to the answer that Triton gives. Where a person will read
- * the reason, the function also takes a `struct error *` (never NULL) that it fills on failure and leaves alone on
- * success. Nothing here allocates; an error may be copied.
+ * Functions that can fail return an `enum status`: STATUS_OK (0) or a negative code. All codes but two correspond to
+ * Triton's TRITONSERVER_Error_Code, so that a front end can answer as Triton does. Where a person will read the reason,
+ * the function also takes a `struct error *` (never NULL), which it fills on failure and leaves alone on success.
+ * Nothing here allocates; an error may be copied.
  */
 #ifndef HIPPOCAMP_BASE_STATUS_H
 #define HIPPOCAMP_BASE_STATUS_H
@@ -19,8 +19,8 @@ enum status {
 	STATUS_UNSUPPORTED = -6,
 	STATUS_ALREADY_EXISTS = -7,
 	STATUS_CANCELLED = -8,
-	STATUS_NOT_CACHED = -9,	 /* ours: the request wanted an answer from the cache only */
-	STATUS_QUEUE_FULL = -10, /* ours, and the engine's: a STATUS_UNAVAILABLE whose text names the request */
+	STATUS_NOT_CACHED = -9,	 /* not Triton's: the request asked for a cached answer only */
+	STATUS_QUEUE_FULL = -10, /* not Triton's: the engine turns it into STATUS_UNAVAILABLE with the request's id */
 };
 
 #define ERROR_TEXT_SIZE 1536
@@ -30,14 +30,14 @@ struct error {
 	char text[ERROR_TEXT_SIZE];
 };
 
-/* The name that Triton prints for the code, such as "Invalid argument". */
+/* Returns Triton's name of the code, such as "Invalid argument". */
 const char *status_text(enum status status);
 
-/* Fills `error` and returns `status`. Text past ERROR_TEXT_SIZE is cut. */
+/* Fills `error` and returns `status`. Truncates the text to ERROR_TEXT_SIZE - 1 bytes. */
 enum status error_set(struct error *error, enum status status, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Puts text in front of what `error` says and returns its status. */
+/* Inserts text before the text of `error` and returns its status. */
 enum status error_prefix(struct error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

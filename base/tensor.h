@@ -1,8 +1,8 @@
 /*
- * Tensors as the KServe v2 protocol has them: a name, a datatype, a shape, and row-major little-endian bytes. A BYTES
- * tensor's data is, for each element, its length as a 32-bit little-endian number and then that many bytes.
+ * Tensors as the KServe v2 protocol defines them: a name, a datatype, a shape, and row-major little-endian data. In a
+ * BYTES tensor each element is its length, as a 32-bit little-endian number, and then that many bytes.
  *
- * A struct tensor is a view: name, shape and data belong to somebody else (a request's arena, a blob).
+ * A struct tensor is a view: a request's arena, a blob or the like owns its name, shape and data.
  */
 #ifndef HIPPOCAMP_BASE_TENSOR_H
 #define HIPPOCAMP_BASE_TENSOR_H
@@ -11,7 +11,7 @@
 
 #define TENSOR_RANK_MAX 32
 
-/* The numbers are those of inference.DataType in Triton's model_config.proto. */
+/* The values equal those of inference.DataType in Triton's model_config.proto. */
 enum datatype {
 	DATATYPE_INVALID = 0,
 	DATATYPE_BOOL = 1,
@@ -42,21 +42,22 @@ struct tensor {
 const char *datatype_name(enum datatype datatype);	  /* protocol: "INT32", "BYTES" */
 const char *datatype_config_name(enum datatype datatype); /* config.pbtxt: "TYPE_INT32", "TYPE_STRING" */
 enum datatype datatype_from_name(struct bytes name);	  /* DATATYPE_INVALID for an unknown name */
-size_t datatype_size(enum datatype datatype);		  /* bytes an element; 0 for BYTES and INVALID */
+size_t datatype_size(enum datatype datatype);		  /* bytes per element; 0 for BYTES and INVALID */
 
-/* Elements of a shape (1 for rank 0). False if a dimension is negative or the count passes 2^63 - 1. */
+/* Counts the elements of a shape (1 for rank 0). False if a dimension is negative, or if the product of the
+ * nonzero ones exceeds 2^63 - 1. */
 bool shape_elements(const int64_t *shape, size_t rank, int64_t *elements);
 
-/* Checks that BYTES data is exactly `elements` framed elements; *found is how many whole ones there are. */
+/* Checks that BYTES data holds exactly `elements` elements. Sets *found to the number of whole ones. */
 bool tensor_strings_valid(struct bytes data, int64_t elements, int64_t *found);
 
-/* Takes the next element off the front of valid BYTES data. */
+/* Removes the next element from the front of valid BYTES data and returns it. */
 struct bytes tensor_next_string(struct bytes *data);
 
-/* Bytes that the next `rows` rows of `tensor` take at the front of `rest`, which is valid data of it. */
+/* Returns the length in bytes of the first `rows` rows in `rest`, valid data of `tensor`. */
 size_t tensor_rows_length(const struct tensor *tensor, struct bytes rest, int64_t rows);
 
-/* "[1,16]"; cut at `size` - 1. */
+/* Writes "[1,16]", truncated to `size` - 1 bytes. */
 void shape_text(const int64_t *shape, size_t rank, char *text, size_t size);
 
 static inline uint32_t

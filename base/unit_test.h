@@ -1,4 +1,4 @@
-/* What every unit test includes: cmocka with what it needs before it. */
+/* Every unit test includes this: cmocka, after the headers that it requires. */
 #ifndef HIPPOCAMP_BASE_UNIT_TEST_H
 #define HIPPOCAMP_BASE_UNIT_TEST_H
 

@@ -82,7 +82,7 @@ on_wake(evutil_socket_t fd, short events, void *argument)
 	if (read(fd, &count, sizeof(count)) < 0) {
 		return;
 	}
-	stopping = atomic_load(&loop->stopping); /* after the read, which may have taken loop_stop's wake-up */
+	stopping = atomic_load(&loop->stopping); /* after the read, which may have consumed loop_stop's wake-up */
 	deliver_mail(loop);
 	if (stopping) {
 		(void)event_base_loopbreak(loop->base);
@@ -98,7 +98,7 @@ new_base(void)
 	if (config == NULL) {
 		return NULL;
 	}
-	/* Each loop is used by one thread, so libevent's locks would be pure cost. */
+	/* One thread uses each loop, so libevent needs no locks. */
 	(void)event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_PRECISE_TIMER);
 	base = event_base_new_with_config(config);
 	event_config_free(config);
@@ -132,7 +132,7 @@ loop_free(struct loop *loop)
 		return;
 	}
 	if (loop->dns != NULL) {
-		/* Names still being resolved fail now, so that each caller hears of its own. */
+		/* Fails pending look-ups, so that each caller's `done` is called. */
 		evdns_base_free(loop->dns, 1);
 		(void)event_base_loop(loop->base, EVLOOP_NONBLOCK);
 	}
@@ -158,7 +158,7 @@ wake(struct loop *loop)
 	uint64_t one = 1;
 	ssize_t written = write(loop->wake, &one, sizeof(one));
 
-	/* A full counter means that a wake-up is pending already. */
+	/* A write fails only if the counter is full: a wake-up is then pending. */
 	(void)written;
 }
 
@@ -283,7 +283,7 @@ loop_timer_free(struct loop_timer *timer)
 	}
 }
 
-/* A look-up's answer is always delivered from the loop, even where libevent has it at once. */
+/* A look-up. Its result is always delivered as mail, even if libevent has it at once. */
 struct resolution {
 	struct loop_mail mail;
 	struct loop *loop;

@@ -1,9 +1,9 @@
 /*
- * One event loop a thread, over libevent; nothing outside this room knows libevent.
+ * An event loop over libevent, one per thread. No code outside loop/ uses libevent.
  *
- * A loop belongs to the thread that calls loop_run (its home). Before loop_run, the thread that made the loop may use
- * it as if it were home. Watches and timers are made, set and freed at home only; their functions run at home.
- * loop_post and loop_stop may be called on any thread: that is how threads talk to a loop.
+ * A loop belongs to its home thread, which calls loop_run. Before loop_run, the thread that made the loop counts as its
+ * home. Make, set and free watches and timers on the home thread only; their functions run there. loop_post and
+ * loop_stop may be called on any thread.
  */
 #ifndef HIPPOCAMP_LOOP_LOOP_H
 #define HIPPOCAMP_LOOP_LOOP_H
@@ -25,26 +25,27 @@ typedef void (*loop_watch_fn)(void *argument, unsigned events);
 typedef void (*loop_timer_fn)(void *argument);
 
 struct loop *loop_new(struct error *error);
-void loop_free(struct loop *loop); /* after loop_run returned; its watches and timers must be gone */
+void loop_free(struct loop *loop); /* after loop_run; free the watches and timers first */
 
-/* Runs until loop_stop; mail that was posted before loop_stop is delivered first. */
+/* Runs until loop_stop; first delivers the mail that was posted before loop_stop. */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
-/* The descriptor stays the caller's. Level-triggered. A watch may be freed in its own function. */
+/* Calls `fn` while `fd` is ready for the set events (level-triggered). The caller still owns `fd`. `fn` may free the
+ * watch. */
 struct loop_watch *loop_watch_new(struct loop *loop, int fd, loop_watch_fn fn, void *argument);
 void loop_watch_set(struct loop_watch *watch, unsigned events);
 void loop_watch_free(struct loop_watch *watch);
 
-/* One shot; setting it again moves it. A timer may be set or freed in its own function. */
+/* Calls `fn` once, `after_ms` after it was last set. `fn` may set or free the timer. */
 struct loop_timer *loop_timer_new(struct loop *loop, loop_timer_fn fn, void *argument);
 void loop_timer_set(struct loop_timer *timer, uint64_t after_ms);
 void loop_timer_stop(struct loop_timer *timer);
 void loop_timer_free(struct loop_timer *timer);
 
 /*
- * Mail: a function that runs once on the loop's thread, after loop_post returned, in the order of posting per sender.
- * The sender gives up the struct (usually embedded in something larger) until its function is called.
+ * Mail: `deliver` runs once, on the home thread, never within loop_post. Mail of one sender arrives in the order of
+ * posting. The sender must not touch the struct (usually embedded in a larger one) until `deliver` is called.
  */
 struct loop_mail {
 	struct loop_mail *next;
@@ -54,9 +55,9 @@ struct loop_mail {
 void loop_post(struct loop *loop, struct loop_mail *mail);
 
 /*
- * Looks up `host` (a name or a numeric address) without blocking the loop: /etc/hosts, then DNS as /etc/resolv.conf
- * has it. `done` runs at home exactly once, never before loop_resolve returns, with an address and NULL, or with NULL
- * and what went wrong. Where there are several addresses, `attempt` says which, counted round.
+ * Looks up `host` (a name or a numeric address) without blocking the loop: in /etc/hosts, then by DNS as configured in
+ * /etc/resolv.conf. `done` runs on the home thread exactly once, after loop_resolve returned, with an address and NULL,
+ * or with NULL and the reason. Of several addresses, number `attempt` modulo their count is used.
  */
 typedef void (*loop_resolve_fn)(void *argument, const struct sockaddr *address, socklen_t length, const char *failure);
 void loop_resolve(struct loop *loop, const char *host, uint16_t port, unsigned attempt, loop_resolve_fn done,

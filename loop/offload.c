@@ -6,21 +6,21 @@
 #include <stdlib.h>
 
 #define OLDEST_EACH 8
-#define SHORT ((size_t)1 << 20) /* of JSON, some 5 ms */
+#define SHORT ((size_t)1 << 20) /* bytes; that much JSON takes some 5 ms */
 
 struct offload {
 	pthread_mutex_t lock;
-	pthread_cond_t wanted;	     /* something is there */
-	pthread_cond_t short_wanted; /* something short */
-	struct offload_work *first;  /* smallest first; equal ones as they came */
-	uint64_t posted;	     /* pieces so far */
+	pthread_cond_t wanted;	     /* a piece was posted */
+	pthread_cond_t short_wanted; /* a short piece was posted */
+	struct offload_work *first;  /* by size, then in the order of posting */
+	uint64_t posted;	     /* pieces posted so far */
 	uint64_t taken;
 	bool ending;
 	size_t count;
 	pthread_t threads[];
 };
 
-/* The smallest, but now and then the one that has waited longest. */
+/* Removes the smallest piece, or each OLDEST_EACH-th time the oldest. */
 static struct offload_work *
 unlink_next(struct offload *offload)
 {
@@ -41,7 +41,7 @@ unlink_next(struct offload *offload)
 	return work;
 }
 
-/* The smallest, if it is short. */
+/* Removes the smallest piece if it is short. */
 static struct offload_work *
 unlink_short(struct offload *offload)
 {
@@ -54,7 +54,7 @@ unlink_short(struct offload *offload)
 	return work;
 }
 
-/* NULL: it is over. */
+/* NULL: offload_free was called. */
 static struct offload_work *
 take(struct offload *offload, pthread_cond_t *wanted, struct offload_work *(*unlink)(struct offload *offload))
 {

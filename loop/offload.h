@@ -1,9 +1,9 @@
 /*
- * Threads for what would keep a loop from its other connections for too long. What is smallest goes first, so that a
- * client who sends much does not make those wait who send little; each eighth time the oldest does, so that nobody
- * waits for ever. One thread takes nothing that is long, as a thread cannot be called back from that.
+ * Threads for work that would keep a loop from its other connections for too long. The smallest piece runs first, so
+ * that clients with small requests do not wait for large ones; every eighth piece is the oldest, so that none waits for
+ * ever. One thread runs only short pieces, since a running piece cannot be interrupted.
  *
- * A piece of work belongs to one loop: it is posted there, and its end is mail to that loop.
+ * A piece of work belongs to one loop, whose thread gets mail when it is done.
  */
 #ifndef HIPPOCAMP_LOOP_OFFLOAD_H
 #define HIPPOCAMP_LOOP_OFFLOAD_H
@@ -17,20 +17,20 @@ struct offload;
 struct offload_work {
 	struct loop_mail mail; /* first */
 	struct offload_work *next;
-	uint64_t number; /* in the order of posting */
+	uint64_t number; /* order of posting; set by offload_post */
 	struct loop *loop;
-	size_t size;				 /* about how long it takes, in whatever unit all have in common */
-	void (*run)(struct offload_work *work);	 /* on a worker's thread */
-	void (*done)(struct offload_work *work); /* on the loop's, after that */
+	size_t size;				 /* estimate of the work, in bytes to process */
+	void (*run)(struct offload_work *work);	 /* on an offload thread */
+	void (*done)(struct offload_work *work); /* then, on the loop's thread */
 };
 
-/* So many threads, and one for short pieces. */
+/* Starts `threads` threads, and one more for short pieces. */
 struct offload *offload_new(size_t threads);
 
-/* Finishes what has been posted. Before the loops are freed, and after nobody posts any more. */
+/* Runs all posted pieces, then ends the threads. Call when nobody posts any more, before the loops are freed. */
 void offload_free(struct offload *offload);
 
-/* Any thread. The work is the threads' until `done` is called, which always comes. */
+/* Any thread. The caller must not touch the work until `done` is called, which always happens. */
 void offload_post(struct offload *offload, struct offload_work *work);
 
 #endif

@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 
-#define LONG ((size_t)2 << 20) /* one thread of two takes no such pieces */
+#define LONG ((size_t)2 << 20) /* too long for the thread of short pieces */
 
 struct piece {
 	struct offload_work work; /* first */
@@ -16,7 +16,7 @@ struct test {
 	struct loop *loop;
 	struct offload *offload;
 	pthread_mutex_t gate;
-	size_t order[8]; /* of sizes, as they ran: one thread runs them */
+	size_t order[8]; /* sizes of the pieces, in the order in which the one thread ran them */
 	size_t ran;
 	size_t done;
 	size_t wanted;
@@ -45,7 +45,7 @@ done(struct offload_work *work)
 	}
 }
 
-/* All are run off the loop, the small ones before the large ones that came first, and each ends on the loop. */
+/* All run off the loop's thread, small pieces before larger ones that were posted first; each is done on the loop. */
 static void
 test_small_ones_first(void **state)
 {
@@ -59,7 +59,7 @@ test_small_ones_first(void **state)
 
 	(void)state;
 	test.offload = offload_new(1);
-	(void)pthread_mutex_lock(&test.gate); /* the first is taken, and waits */
+	(void)pthread_mutex_lock(&test.gate); /* the first piece to run waits here */
 	for (size_t i = 0; i < test.wanted; i++) {
 		pieces[i] = (struct piece){.work = {.loop = test.loop, .size = sizes[i], .run = run, .done = done},
 					   .test = &test};
@@ -68,7 +68,7 @@ test_small_ones_first(void **state)
 	(void)pthread_mutex_unlock(&test.gate);
 	loop_run(test.loop);
 	assert_int_equal(test.ran, test.wanted);
-	for (size_t i = 2; i < test.wanted; i++) { /* whichever the thread had taken before the others were there */
+	for (size_t i = 2; i < test.wanted; i++) { /* the first may have been taken early */
 		assert_true(test.order[i] >= test.order[i - 1]);
 	}
 	offload_free(test.offload);
@@ -101,7 +101,7 @@ run_short(struct offload_work *work)
 	(void)sem_post(&short_ran);
 }
 
-/* Were they to wait for it, this would not end. */
+/* Hangs if the short piece waits for the long one. */
 static void
 test_short_ones_do_not_wait_for_a_long_one(void **state)
 {
@@ -121,7 +121,7 @@ test_short_ones_do_not_wait_for_a_long_one(void **state)
 					   .test = &test};
 	}
 	offload_post(test.offload, &pieces[0].work);
-	wait_for(&long_began); /* the thread for long ones is taken until the short one has run */
+	wait_for(&long_began); /* the thread for long pieces is busy until the short one has run */
 	offload_post(test.offload, &pieces[1].work);
 	offload_post(test.offload, &pieces[2].work);
 	loop_run(test.loop);
@@ -132,7 +132,7 @@ test_short_ones_do_not_wait_for_a_long_one(void **state)
 	(void)sem_destroy(&short_ran);
 }
 
-/* What was posted before the end is done all the same. */
+/* offload_free runs what was posted before it. */
 static void
 test_ending(void **state)
 {

@@ -37,7 +37,7 @@ open_listener(const char *address, uint16_t port, bool share, struct error *erro
 
 	if (length > 2 && length - 2 < sizeof(bare) && *address == '[' && address[length - 1] == ']') {
 		(void)snprintf(bare, sizeof(bare), "%.*s", (int)length - 2,
-			       address + 1); /* as URLs write IPv6 addresses */
+			       address + 1); /* strips the brackets of an IPv6 address */
 		address = bare;
 	}
 	(void)snprintf(service, sizeof(service), "%u", port);
@@ -93,7 +93,7 @@ unix_address(const char *path, struct sockaddr_un *address, struct error *error)
 	return STATUS_OK;
 }
 
-/* Does somebody listen there? What nobody listens at any more is in the way, and goes. */
+/* Fails if a process listens at `path`; removes a socket at which none listens any more. */
 static enum status
 clear_unix(const char *path, struct error *error)
 {
@@ -144,7 +144,7 @@ listen_unix(const char *path, struct error *error)
 	return fd;
 }
 
-/* --- Both --- */
+/* --- TCP and Unix sockets --- */
 
 int
 socket_share(int listener, struct error *error)

@@ -1,5 +1,5 @@
 /*
- * Listening and connected TCP sockets, non-blocking, read and written by readv and writev.
+ * Listening and accepted stream sockets (TCP, Unix), non-blocking. Callers read, write and close them.
  */
 #ifndef HIPPOCAMP_LOOP_SOCKET_H
 #define HIPPOCAMP_LOOP_SOCKET_H
@@ -11,30 +11,29 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-/* "unix:/run/hippocamp.sock": the path of a Unix socket; NULL: it is no such address. */
+/* Returns the path in the address of a Unix socket, "unix:/run/hippocamp.sock", or NULL for other addresses. */
 const char *socket_unix_path(const char *address);
 
 /*
- * A listening socket on address:port with SO_REUSEPORT, so that each loop can have its own. `address` is a numeric
- * address or a name. A Unix socket has no
- * port, and one listener, which `socket_share` gives to others; what a process that is gone has left of it is removed.
- * Returns the descriptor or -1.
+ * Listens on address:port, with SO_REUSEPORT so that each loop can have its own listener. `address` is a numeric
+ * address, a name, or that of a Unix socket, which has no port and a single listener: share it by socket_share. Removes
+ * a Unix socket that no process listens on any more. Returns the descriptor or -1.
  */
 int socket_listen(const char *address, uint16_t port, struct error *error);
 
-/* Fails with Triton's text if somebody listens there already (SO_REUSEPORT alone would share the port silently). */
+/* Fails with Triton's text if a process already listens there; with SO_REUSEPORT both would silently share the port. */
 enum status socket_check_free(const char *address, uint16_t port, struct error *error);
 
-/* Another descriptor of the same listener, or -1. */
+/* Returns another descriptor of the same listener, or -1. */
 int socket_share(int listener, struct error *error);
 
-/* The next waiting connection (non-blocking, TCP_NODELAY), or -1 with errno. */
+/* Accepts the next pending connection (non-blocking, TCP_NODELAY). Returns its descriptor, or -1 with errno. */
 int socket_accept(int listener);
 
-/* Does the socket's own address reach this machine only (127.0.0.0/8, ::1, a Unix socket)? */
+/* True if the socket's own address is local to this machine: 127.0.0.0/8, ::1 or a Unix socket. */
 bool socket_is_loopback(int fd);
 
-/* The port that the kernel gave, for port 0. */
+/* Returns the port, also one that the kernel chose; 0 for a Unix socket. */
 uint16_t socket_port(int fd);
 
 #endif

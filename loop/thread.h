@@ -1,13 +1,13 @@
 /*
- * A named thread with all signals blocked, so that only the main thread gets them. pthread mutexes and condition
- * variables are used as they are.
+ * Named threads that block all signals but faults (base/fault.h), so that the main thread gets them. There are no
+ * wrappers for mutexes and condition variables: use those of pthreads.
  */
 #ifndef HIPPOCAMP_LOOP_THREAD_H
 #define HIPPOCAMP_LOOP_THREAD_H
 
 #include <pthread.h>
 
-/* `name` is cut to 15 bytes, the kernel's limit. Ends the process where no thread can be made. */
+/* Truncates `name` to 15 bytes, the kernel's limit. Aborts the process if the thread cannot be created. */
 pthread_t thread_start(const char *name, void *(*run)(void *), void *argument);
 
 #endif

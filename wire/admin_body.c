@@ -28,7 +28,7 @@ index_body_decode(struct bytes text, bool *ready_only, struct error *error)
 	return status;
 }
 
-/* RFC 4648 section 4. */
+/* Decodes base64 (RFC 4648 section 4). */
 static bool
 decode_base64(struct bytes text, struct arena *arena, struct bytes *content)
 {
@@ -96,7 +96,7 @@ decode_load_parameters(yyjson_val *parameters, struct arena *arena, struct load_
 	return status;
 }
 
-/* The document of a body, and the object `parameters` in it; NULLs where there is none of it. */
+/* Parses a body and finds its object `parameters`; sets NULL for what is absent. The caller frees *document. */
 static enum status
 read_parameters(struct bytes text, yyjson_doc **document, yyjson_val **parameters, struct error *error)
 {

@@ -1,5 +1,5 @@
 /*
- * The JSON bodies of requests that steer the server: repository index, model load, log settings.
+ * The JSON bodies of administrative requests: repository index, model load and unload, cache purge, log settings.
  */
 #ifndef HIPPOCAMP_WIRE_ADMIN_BODY_H
 #define HIPPOCAMP_WIRE_ADMIN_BODY_H
@@ -23,7 +23,7 @@ struct load_body {
 	size_t file_count;
 };
 
-/* {"parameters": {"config": "<json>", "file:<path>": "<base64>"}}; an empty body means neither. Copies into the arena.
+/* {"parameters": {"config": "<json>", "file:<path>": "<base64>"}}; an empty body has neither. Copies into the arena.
  */
 enum status load_body_decode(struct bytes text, struct arena *arena, struct load_body *body, struct error *error);
 
@@ -31,8 +31,8 @@ enum status load_body_decode(struct bytes text, struct arena *arena, struct load
 enum status unload_body_decode(struct bytes text, bool *unload_dependents, struct error *error);
 
 /*
- * {"model": "<name>", "version": "<digits>"}, both may be left out; an empty body means neither. Strict, since a wrong
- * one would remove too much. Copies into the arena.
+ * {"model": "<name>", "version": "<digits>"}; both members are optional, but a version requires a model. An empty body
+ * means {}. Unknown members are errors, since a mistyped one would purge too much. Copies into the arena.
  */
 struct purge_body {
 	struct bytes model;
@@ -41,7 +41,7 @@ struct purge_body {
 
 enum status purge_body_decode(struct bytes text, struct arena *arena, struct purge_body *body, struct error *error);
 
-/* Changes what the body names in `settings`; unknown members are ignored. */
+/* Changes those of `settings` that the body names; ignores unknown members. */
 enum status log_body_decode(struct bytes text, struct log_settings *settings, struct error *error);
 
 #endif

@@ -2,9 +2,9 @@
 
 #include "wire/field.h"
 
-#define SECONDS_MAX ((uint64_t)1 << 31) /* RFC 9111, section 1.2.2: what is larger counts as this */
+#define SECONDS_MAX ((uint64_t)1 << 31) /* RFC 9111, section 1.2.2: replaces larger values */
 
-/* A number of seconds; clients may quote it. */
+/* Parses a number of seconds, which may be quoted. */
 static bool
 read_seconds(struct bytes text, uint64_t *seconds)
 {

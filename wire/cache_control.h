@@ -13,10 +13,10 @@ struct cache_control {
 	bool has_max_age;
 	bool has_max_stale;
 	uint64_t max_age_s;
-	uint64_t max_stale_s; /* UINT64_MAX where no limit is given */
+	uint64_t max_stale_s; /* UINT64_MAX: without a limit */
 };
 
-/* Directives that are unknown or ill-formed are left out, as the RFC has it. */
+/* Ignores directives that are unknown (RFC 9111, section 5.2.3) or ill-formed. */
 struct cache_control cache_control_parse(struct bytes field);
 
 #endif

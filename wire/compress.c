@@ -29,7 +29,7 @@ coding_from_name(struct bytes name)
 	return bytes_equal_nocase(name, "deflate") ? CODING_DEFLATE : CODING_UNKNOWN;
 }
 
-/* "q=0.5" in thousandths; anything unreadable counts as 1. */
+/* Returns "q=0.5" in thousandths, or 1000 without a q. Does not check the digits. */
 static int
 quality(struct bytes parameters)
 {
@@ -102,7 +102,7 @@ decompress(enum coding coding, struct bytes input, struct buf *out, struct error
 		out->length += room - stream.avail_out;
 		input = bytes_skip(input, feed - stream.avail_in);
 		if (outcome == Z_OK && input.length == 0 && stream.avail_out > 0) {
-			outcome = Z_DATA_ERROR; /* ends in the middle */
+			outcome = Z_DATA_ERROR; /* truncated input */
 		}
 	}
 	(void)inflateEnd(&stream);

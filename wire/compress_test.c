@@ -25,7 +25,7 @@ test_there_and_back(void **state)
 		assert_int_equal(decompress(codings[i], buf_bytes(&packed), &plain, &error), STATUS_OK);
 		assert_int_equal(plain.length, sizeof(large) + 8);
 		assert_memory_equal(plain.at + 4, large, sizeof(large));
-		/* Every cut of it, and any byte behind it, is refused. */
+		/* Truncated input and trailing bytes are refused. */
 		for (size_t length = 0; length < packed.length; length += 997) {
 			buf_clear(&plain);
 			assert_int_not_equal(decompress(codings[i], bytes_make(packed.at, length), &plain, &error),

@@ -1,6 +1,6 @@
 /*
- * The pieces of a header field's value, which are separated by marks and may have blanks around them (RFC 9110,
- * section 5.6). Room-private.
+ * Splits a header field's value into its parts, which separators divide and white space may surround (RFC 9110, section
+ * 5.6). Private to wire/.
  */
 #ifndef HIPPOCAMP_WIRE_FIELD_H
 #define HIPPOCAMP_WIRE_FIELD_H
@@ -19,7 +19,7 @@ field_trim(struct bytes text)
 	return text;
 }
 
-/* Takes what stands before `mark`, and the mark, off the front. */
+/* Removes the part before `mark`, or all of `text`, and the mark. Returns the part, trimmed. */
 static inline struct bytes
 field_take_until(struct bytes *text, char mark)
 {

@@ -32,7 +32,7 @@ parser_of(llhttp_t *llhttp)
 	return llhttp->data;
 }
 
-/* A span comes in pieces where a read ended inside it; the pieces lie side by side in the buffer. */
+/* llhttp reports a span in pieces if a read ended within it. The pieces are adjacent in the buffer. */
 static void
 extend(struct http1_parser *parser, struct span *span, const char *at, size_t length)
 {
@@ -145,7 +145,7 @@ view(const struct http1_parser *parser, struct span span)
 	return bytes_make(parser->base + span.start, span.length);
 }
 
-/* White space behind a field's value is no part of it (RFC 9112 section 5.1); llhttp leaves it there. */
+/* Trims white space after a field's value (RFC 9112 section 5.1), which llhttp leaves. */
 static struct bytes
 field_value(const struct http1_parser *parser, struct span span)
 {
@@ -157,7 +157,7 @@ field_value(const struct http1_parser *parser, struct span span)
 	return value;
 }
 
-/* "http://" or, where TLS ended before us, "https://", in any case (RFC 9110 section 4.2.3); 0: neither. */
+/* The length of "http://" or, behind a TLS proxy, "https://", ignoring case (RFC 9110 section 4.2.3); 0: neither. */
 static size_t
 scheme_length(struct bytes target)
 {
@@ -173,7 +173,7 @@ scheme_length(struct bytes target)
 	return 0;
 }
 
-/* Absolute-form targets (RFC 9112 section 3.2.2) lose scheme and authority; queries are ignored, as Triton does. */
+/* Removes an absolute-form target's scheme and authority (RFC 9112 section 3.2.2), and the query, as Triton does. */
 static struct bytes
 target_path(struct bytes target)
 {
@@ -194,7 +194,7 @@ target_path(struct bytes target)
 	return slash == NULL ? bytes_text("/") : bytes_skip(rest, (size_t)(slash - rest.at));
 }
 
-/* RFC 9112 section 3.2.2: it takes the place of the Host field. `at` NULL: there is none. */
+/* The authority, which overrides the Host field (RFC 9112 section 3.2.2). `at` NULL: the target has none. */
 static struct bytes
 target_authority(struct bytes target)
 {
@@ -254,7 +254,7 @@ fill_request(struct http1_parser *parser, struct http1_request *request)
 	}
 }
 
-/* uri-host [ ":" port ], which may be empty (RFC 9110 section 7.2); only what could mislead somebody is looked for. */
+/* uri-host [ ":" port ], or empty (RFC 9110 section 7.2). Rejects only bytes that could be misread as another host. */
 static bool
 is_host(struct bytes host)
 {
@@ -266,7 +266,7 @@ is_host(struct bytes host)
 	return true;
 }
 
-/* What llhttp lets pass, or would find only when it reads on, which is not done for a body of known length. */
+/* Finds faults that llhttp accepts, or detects only when fed the body, which a body of known length is not. */
 static const char *
 fault_of_head(const struct http1_parser *parser, const struct http1_request *request)
 {
@@ -294,7 +294,7 @@ fault_of_head(const struct http1_parser *parser, const struct http1_request *req
 	return is_host(request->host) ? NULL : "request has an invalid Host field";
 }
 
-/* Codings before "chunked" would have to be undone; none of them is known (RFC 9112 section 6.1). */
+/* True if another coding precedes "chunked": we can decode none (RFC 9112 section 6.1). */
 static bool
 has_unknown_coding(const struct http1_request *request)
 {

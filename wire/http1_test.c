@@ -22,7 +22,7 @@ check_request(const struct http1_request *request, size_t used)
 	assert_string_equal(request_text + used, "abcGET");
 }
 
-/* The outcome is the same however the bytes are cut, also when the buffer moves between two cuts. */
+/* The result does not depend on how the bytes are split, nor on where the buffer lies between two calls. */
 static void
 test_head_in_pieces(void **state)
 {
@@ -165,7 +165,7 @@ test_targets_and_closing(void **state)
 	http1_free(parser);
 }
 
-/* A coding that would have to be undone is not taken for content; the authority of the target is the host. */
+/* An unknown transfer coding is refused; the authority of the target overrides the Host field. */
 static void
 test_codings_and_authorities(void **state)
 {
@@ -187,12 +187,12 @@ test_codings_and_authorities(void **state)
 	assert_bytes(request.path, "/x");
 	assert_bytes(http1_header(&request, "host"), "localhost");
 	assert_int_equal(http1_feed_head(parser, bytes_text(bare), 0, &request, &used), HTTP1_DONE);
-	http1_move(&request, bytes_text(bare), (const uint8_t *)moved); /* "/" lies nowhere in it */
+	http1_move(&request, bytes_text(bare), (const uint8_t *)moved); /* the path "/" is not in the buffer */
 	assert_bytes(request.path, "/");
 	http1_free(parser);
 }
 
-/* RFC 9112 section 6.3: the transfer coding counts, and the connection is not used again. */
+/* RFC 9112 section 6.3: Transfer-Encoding overrides Content-Length, and the connection is not reused. */
 static void
 test_both_lengths(void **state)
 {

@@ -6,10 +6,10 @@
 
 #define DATA_NESTING_MAX 100
 #define DOCUMENT_VALUE ((size_t)16) /* bytes of a yyjson_val */
-#define PARAMETERS_MAX 1024	    /* each is compared with all before it */
+#define PARAMETERS_MAX 1024	    /* bounds the search for duplicates, which is quadratic */
 
 struct decoder {
-	struct bytes binary; /* what no tensor has taken yet */
+	struct bytes binary; /* the part that no tensor has taken yet */
 	struct bytes model_name;
 	struct arena *arena;
 	struct infer_body *body;
@@ -22,7 +22,7 @@ no_memory(struct decoder *decoder)
 	return error_set(decoder->error, STATUS_UNAVAILABLE, "no memory for the request's tensors");
 }
 
-/* --- The `data` member: numbers or strings, nested as the client likes; only their order matters. --- */
+/* --- The `data` member: numbers or strings, nested in any way; only their order matters --- */
 
 struct data_sink {
 	enum datatype datatype;
@@ -60,7 +60,7 @@ take_integer(struct data_sink *sink, yyjson_val *value)
 	if (!is_signed && !yyjson_is_uint(value)) {
 		return json_wrong_type("data", "unsigned-integer", sink->error);
 	}
-	store(sink, &bits, datatype_size(sink->datatype)); /* little-endian: the low bytes, as Triton cuts */
+	store(sink, &bits, datatype_size(sink->datatype)); /* truncates to the low bytes, as Triton does */
 	return STATUS_OK;
 }
 
@@ -390,7 +390,7 @@ decode_parameter(struct decoder *decoder, struct bytes name, yyjson_val *value, 
 	return STATUS_OK;
 }
 
-/* The parameters that the protocol itself knows have fixed types. */
+/* Parameters that the protocol defines have fixed types. */
 static enum status
 check_standard_type(struct decoder *decoder, struct bytes name, yyjson_val *value)
 {
@@ -456,7 +456,7 @@ decode_parameters(struct decoder *decoder, yyjson_val *root)
 	return status;
 }
 
-/* Each value but the first of its array or object has a comma before it, and each array or object is a value. */
+/* Bounds the number of values: a ',', '[', '{' or ':' precedes each but the root. */
 size_t
 infer_body_memory(struct bytes json)
 {

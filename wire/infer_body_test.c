@@ -57,7 +57,7 @@ test_json_and_binary_mixed(void **state)
 	assert_int_equal(fixture->body.inputs[0].data.length, sizeof(numbers));
 	memcpy(numbers, fixture->body.inputs[0].data.at, sizeof(numbers));
 	assert_int_equal(numbers[1], -2);
-	assert_int_equal(numbers[2], 3); /* cut, as Triton cuts */
+	assert_int_equal(numbers[2], 3); /* truncated, as by Triton */
 	assert_bytes(fixture->body.inputs[1].data, "zz");
 	assert_true(fixture->body.outputs[0].binary);
 	assert_false(fixture->body.outputs[1].binary);

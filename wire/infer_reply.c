@@ -5,7 +5,7 @@
 
 #define REALS_AT_ONCE ((size_t)4096)
 #define NUMBER_TEXT_MAX ((size_t)26) /* "-2.2250738585072014e-308," */
-#define ESCAPE_MAX ((size_t)6)	     /* bytes of text for one of a string */
+#define ESCAPE_MAX ((size_t)6)	     /* bytes of JSON for one byte of a string */
 
 static int64_t
 load_signed(const uint8_t *at, size_t size)
@@ -86,7 +86,7 @@ write_some_reals(struct buf *json, const uint8_t *at, size_t count, size_t size)
 	return good;
 }
 
-/* Some at a time: a document takes several times as much as its text. */
+/* Writes REALS_AT_ONCE at a time: a document takes several times the memory of its text. */
 static void
 write_reals(struct buf *json, const struct tensor *tensor)
 {
@@ -106,7 +106,7 @@ write_reals(struct buf *json, const struct tensor *tensor)
 	}
 }
 
-/* RFC 3629. JSON is UTF-8, so other bytes cannot be sent as a JSON string. */
+/* True for valid UTF-8 (RFC 3629): a JSON string cannot hold other bytes. */
 static bool
 utf8_valid(struct bytes text)
 {

@@ -1,6 +1,6 @@
 /*
- * The JSON part of a KServe v2 inference response over HTTP. Tensors that travel as binary are only announced here
- * (`binary_data_size`); the caller sends their bytes behind it, in the same order, without copying them.
+ * The JSON part of a KServe v2 inference response over HTTP. It only announces the binary tensors (`binary_data_size`);
+ * the caller sends their bytes after it, in the same order, without copying them.
  */
 #ifndef HIPPOCAMP_WIRE_INFER_REPLY_H
 #define HIPPOCAMP_WIRE_INFER_REPLY_H
@@ -14,10 +14,10 @@ struct infer_reply_output {
 	bool binary;
 };
 
-/* How long the text of the outputs may become, at most. */
+/* Returns the maximum length in bytes of the outputs' JSON data. */
 size_t infer_reply_memory(const struct infer_reply_output *outputs, size_t count);
 
-/* `cache_status` goes among the reply's parameters, unless it is empty. */
+/* Adds `cache_status` to the reply's parameters unless it is empty. */
 enum status infer_reply_encode(struct bytes id, struct bytes model_name, int64_t model_version,
 			       struct bytes cache_status, const struct infer_reply_output *outputs, size_t count,
 			       struct buf *json, struct error *error);

@@ -19,11 +19,12 @@ reason(const yyjson_read_err *failure)
 static yyjson_doc *
 read_with(struct bytes text, yyjson_read_flag flags, yyjson_read_err *failure)
 {
-	/* Without YYJSON_READ_INSITU the text is only read. */
+	/* yyjson writes to the text only with YYJSON_READ_INSITU. */
 	return yyjson_read_opts((char *)(uintptr_t)text.at, text.length, flags, NULL, failure);
 }
 
-/* What the lenient flags would let pass though Triton does not: numbers past a double, control characters. */
+/* True for errors that the lenient flags would hide but Triton reports: numbers too large for a double, control
+ * characters. */
 static bool
 is_final(struct bytes text, const yyjson_read_err *failure)
 {

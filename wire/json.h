@@ -1,9 +1,8 @@
 /*
- * JSON for the rest of this room: reading with Triton's error texts, over yyjson. Room-private: it shows yyjson's
- * types.
+ * Reading JSON, over yyjson, with Triton's error texts. Private to wire/, since it exposes yyjson's types.
  *
- * Triton answers a wrong JSON shape (missing member, wrong type) as an internal error, HTTP 500, and clients' tests
- * rely on it; hence STATUS_INTERNAL throughout.
+ * Triton answers JSON of the wrong structure (a missing member, a wrong type) with an internal error, HTTP 500, and
+ * clients' tests rely on it: hence STATUS_INTERNAL throughout.
  */
 #ifndef HIPPOCAMP_WIRE_JSON_H
 #define HIPPOCAMP_WIRE_JSON_H
@@ -16,7 +15,7 @@
 /* Accepts NaN and Infinity, a UTF-8 byte order mark and ill-formed UTF-8, as Triton does. NULL on failure. */
 yyjson_doc *json_read(struct bytes text, struct error *error);
 
-/* Member `name` of `object` as the type in question. `what` names the member in messages. */
+/* json_get_*: the member `what` of `object`. json_as_*: `value`, which messages call `what`. Other types are errors. */
 enum status json_get_array(yyjson_val *object, const char *what, yyjson_val **array, struct error *error);
 enum status json_get_string(yyjson_val *object, const char *what, struct bytes *string, struct error *error);
 

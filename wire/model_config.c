@@ -21,7 +21,7 @@ text_of(struct model_config *config, const char *text)
 	return arena_copy(&config->arena, bytes_text(text));
 }
 
-/* --- Document to struct. Every allocation comes from the config's arena; NULL anywhere means no memory. --- */
+/* --- Document to struct: all memory comes from the config's arena; NULL or false means that it ran out --- */
 
 static bool
 read_dims(struct model_config *config, const int64_t *dims, size_t rank, struct model_dims *out)
@@ -249,7 +249,7 @@ read_mappings(struct model_config *config, ProtobufCMessage **from, size_t count
 {
 	*to = arena_array(&config->arena, count, sizeof(**to));
 	for (size_t i = 0; *to != NULL && i < count; i++) {
-		/* input_map and output_map are of the same form */
+		/* the entries of input_map and output_map have the same layout */
 		const Inference__ModelEnsembling__Step__InputMapEntry *entry = (const void *)from[i];
 
 		(*to)[i].tensor = text_of(config, entry->key);
@@ -367,9 +367,9 @@ model_config_parse_json(struct bytes text, struct model_config *config, struct e
 	return parse(text, NULL, config, error);
 }
 
-/* --- Struct to document: what auto-completion may have changed. --- */
+/* --- Struct to document: the results of auto-completion --- */
 
-/* A message behind a pointer field, made where there is none. */
+/* Returns the message that a pointer field points to; creates it if there is none. */
 static void *
 ensure(void *field, const ProtobufCMessageDescriptor *type)
 {
@@ -550,7 +550,7 @@ write_scheduling(document *to, const struct model_config *config)
 	       write_preferred(to->dynamic_batching, config);
 }
 
-/* Triton prints these of every model but an ensemble, of which it prints the transaction policy instead. */
+/* Triton prints the transaction policy of an ensemble, and the optimization policy of any other model. */
 static bool
 write_policies(document *to, const struct model_config *config)
 {

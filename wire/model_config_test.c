@@ -130,7 +130,7 @@ test_escapes(void **state)
 	}
 }
 
-/* Zero that is stated is a statement. */
+/* An explicit max_batch_size of 0 counts as stated. */
 static void
 test_what_is_stated(void **state)
 {

@@ -232,7 +232,7 @@ proto_set_integer(const ProtobufCFieldDescriptor *field, void *slot, bool negati
 	if (magnitude > maximum) {
 		return false;
 	}
-	memcpy(slot, &value, proto_element_size(field)); /* little-endian: the low bytes */
+	memcpy(slot, &value, proto_element_size(field)); /* on little-endian, the low bytes */
 	return true;
 }
 

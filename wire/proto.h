@@ -1,6 +1,6 @@
 /*
- * protobuf messages by reflection, over protobuf-c's descriptors: what the text format and the JSON format share.
- * Room-private: it shows protobuf-c's types.
+ * Access to protobuf messages by protobuf-c's descriptors, shared by the text format and the JSON mapping. Private to
+ * wire/, since it exposes protobuf-c's types.
  *
  * Sources: the Protocol Buffers language guide (proto3), its text format specification and its JSON mapping.
  */
@@ -14,55 +14,55 @@
 
 #define PROTO_NESTING_MAX 32
 
-/* NULL where there is no memory. Free with protobuf_c_message_free_unpacked(message, NULL). */
+/* Returns NULL when memory runs out. Free with protobuf_c_message_free_unpacked(message, NULL). */
 ProtobufCMessage *proto_message_new(const ProtobufCMessageDescriptor *type);
 
 /*
- * Where the next value of `field` goes: the field itself, or a new element of a repeated field. Marks a oneof's member
- * as the chosen one. NULL where there is no memory.
+ * Returns the address for the next value of `field`: the field itself, or a new element of a repeated field. Selects
+ * `field` in its oneof, if any. Returns NULL when memory runs out.
  */
 void *proto_slot(ProtobufCMessage *message, const ProtobufCFieldDescriptor *field);
 
-/* The member of this field's oneof that is set already, if it is another one. */
+/* Returns the member of the field's oneof that is already set, if it is another field; else NULL. */
 const ProtobufCFieldDescriptor *proto_oneof_conflict(const ProtobufCMessage *message,
 						     const ProtobufCFieldDescriptor *field);
 
-/* Is a singular message, or a member of a oneof, there? */
+/* False for an absent message and for a member of a oneof that is not the selected one. */
 bool proto_has(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field);
 
-/* Elements of a repeated field, and the nth element's address. */
+/* The number of elements of a repeated field; the address of one of them. */
 size_t proto_count(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field);
 const void *proto_element(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field, size_t index);
 
 size_t proto_element_size(const ProtobufCFieldDescriptor *field);
 
-/* A map field is a repeated message of `key` and `value` (named FooEntry). */
+/* True for a map: a repeated message FooEntry with the fields `key` and `value`. */
 bool proto_is_map(const ProtobufCFieldDescriptor *field);
 
-/* ", did you mean "name"?" where a field or value has a name that is near this one, else "". Returns hint. */
+/* Write ", did you mean "NAME"?" to `hint` if a field or value has a name near `name`, else "". Return `hint`. */
 #define PROTO_HINT_SIZE 160
 const char *proto_field_hint(const ProtobufCMessageDescriptor *type, const char *name, char hint[PROTO_HINT_SIZE]);
 const char *proto_value_hint(const ProtobufCEnumDescriptor *type, const char *name, char hint[PROTO_HINT_SIZE]);
 
-/* "integer", "string", … for messages. */
+/* "an integer", "a string", …, for error texts. */
 const char *proto_type_name(const ProtobufCFieldDescriptor *field);
 
-/* Stores text in a string slot (a copy). False where there is no memory. */
+/* Stores a copy of `text` in a string slot. Returns false when memory runs out. */
 bool proto_set_string(void *slot, struct bytes text);
 
-/* Stores a whole number in a slot of any integer type; false if it is out of that type's range. */
+/* Stores an integer in a slot of any integer type or enum. Returns false if it is out of the type's range. */
 bool proto_set_integer(const ProtobufCFieldDescriptor *field, void *slot, bool negative, uint64_t magnitude);
 
 /* Stores a number in a slot of type float or double. */
 void proto_set_number(const ProtobufCFieldDescriptor *field, void *slot, double number);
 
-/* Text format: fills `message`; errors say file:line:column. */
+/* Parses the text format into `message`; error texts begin with file:line:column. */
 enum status proto_text_parse(struct bytes text, const char *file, ProtobufCMessage *message, struct error *error);
 
-/* JSON mapping: fills `message`; errors say the path of the member. */
+/* Parses the JSON mapping into `message`; error texts name the field. */
 enum status proto_json_parse(struct bytes text, ProtobufCMessage *message, struct error *error);
 
-/* JSON with proto field names, all scalar and repeated fields present, 64-bit numbers as numbers: as Triton prints. */
+/* Prints JSON as Triton does: proto field names, also unset scalars and empty lists, 64-bit integers as numbers. */
 void proto_json_print(const ProtobufCMessage *message, struct buf *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* protobuf's JSON mapping, read and written. */
+/* Parses and prints protobuf's JSON mapping. */
 #include "wire/json.h"
 #include "wire/proto.h"
 
@@ -21,7 +21,7 @@ wrong_type(const ProtobufCFieldDescriptor *field, struct error *error)
 	return error_set(error, STATUS_INVALID_ARGUMENT, "field '%s' expects %s", field->name, proto_type_name(field));
 }
 
-/* Numbers may also come as strings: the JSON mapping prints 64-bit ones so. */
+/* Accepts numbers in strings, too: the JSON mapping prints 64-bit integers so. */
 static bool
 read_integer(yyjson_val *value, bool *negative, uint64_t *magnitude)
 {
@@ -116,7 +116,7 @@ set_value(const ProtobufCFieldDescriptor *field, yyjson_val *value, void *slot, 
 	}
 }
 
-/* A map's JSON object: each member becomes an entry message of key and value. */
+/* Parses the JSON object of a map: each member becomes an entry message. */
 static enum status
 parse_map(const ProtobufCFieldDescriptor *field, yyjson_val *object, ProtobufCMessage *message, int depth,
 	  struct error *error)

@@ -1,4 +1,4 @@
-/* The protobuf text format, as far as config files use it: everything but extensions and Any. */
+/* Parses the protobuf text format, except extensions and Any, which config files do not use. */
 #include "wire/proto.h"
 
 #include <errno.h>
@@ -57,7 +57,7 @@ skip_space(struct text_parser *parser)
 	}
 }
 
-/* The next character that is no space; 0 at the end. */
+/* Skips white space and comments. Returns the next character, or 0 at the end. */
 static char
 peek(struct text_parser *parser)
 {
@@ -123,7 +123,7 @@ take_octal_or_hex(struct text_parser *parser, uint8_t first, uint8_t *byte)
 	return count > 0;
 }
 
-/* Exactly so many hexadecimal digits. */
+/* Takes exactly `digits` hexadecimal digits. */
 static bool
 take_code(struct text_parser *parser, size_t digits, uint32_t *code)
 {
@@ -149,7 +149,7 @@ put_utf8(struct text_parser *parser, uint32_t code)
 	}
 }
 
-/* \uXXXX, also two of them that are a surrogate pair, or \UXXXXXXXX. */
+/* \uXXXX, two of them for a surrogate pair, or \UXXXXXXXX. */
 static bool
 take_unicode(struct text_parser *parser, uint8_t kind)
 {
@@ -193,7 +193,7 @@ take_escape(struct text_parser *parser)
 	if (byte != 0 && found != NULL) {
 		byte = (uint8_t)values[found - names];
 	} else if (byte == 'x' || byte == 'X' || (byte >= '0' && byte <= '7')) {
-		if (!take_octal_or_hex(parser, byte, &byte) || byte == 0) { /* texts end with a NUL */
+		if (!take_octal_or_hex(parser, byte, &byte) || byte == 0) { /* strings are NUL-terminated */
 			return false;
 		}
 	} else {
@@ -203,7 +203,7 @@ take_escape(struct text_parser *parser)
 	return true;
 }
 
-/* One or more adjacent literals; they are joined in `scratch`. */
+/* Joins one or more adjacent literals in `scratch`. */
 static enum status
 take_string(struct text_parser *parser, const ProtobufCFieldDescriptor *field)
 {
@@ -268,7 +268,7 @@ take_integer(struct text_parser *parser, const ProtobufCFieldDescriptor *field, 
 	memcpy(digits, word.at, word.length);
 	digits[word.length] = '\0';
 	errno = 0;
-	magnitude = strtoull(digits, &stop, 0); /* decimal, 0x hexadecimal, 0 octal: as the text format has it */
+	magnitude = strtoull(digits, &stop, 0); /* decimal, 0x hexadecimal or 0 octal, as in the text format */
 	if (*stop != '\0' || errno != 0 || !proto_set_integer(field, slot, negative, magnitude)) {
 		return wrong_value(parser, start, field);
 	}

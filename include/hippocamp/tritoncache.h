@@ -1,14 +1,15 @@
 /*
- * The C interface between a Triton Inference Server and the plug-in that is its response cache, TRITONCACHE 0.1, as far
- * as a cache needs it: what a plug-in exports, and what its host gives it. Names, numbers and meanings are Triton's
- * (tritoncache.h and tritonserver.h of triton-inference-server/core); the declarations are our own, so that neither a
- * plug-in nor a host takes any file of Triton's. They hold for every release from 23.03 on.
+ * The C interface between a Triton Inference Server, the host, and its response cache, a plug-in: the part of
+ * TRITONCACHE 0.1 that a cache needs. Names, numbers and meanings are Triton's (tritoncache.h and tritonserver.h of
+ * triton-inference-server/core); the declarations are our own, so that neither plug-ins nor hosts need Triton's files.
+ * They are valid for every release from 23.03 on.
  *
- * A plug-in is the file <cache-directory>/<name>/libtritoncache_<name>.so. Its host opens it with RTLD_NOW | RTLD_LOCAL
- * and looks up the four functions marked "exported"; the others are the host's.
+ * A plug-in is the file <cache-directory>/<name>/libtritoncache_<name>.so. The host opens it with RTLD_NOW | RTLD_LOCAL
+ * and looks up the four functions that the plug-in exports; the host defines all others.
  *
- * Errors: NULL is success. What a plug-in returns comes from TRITONSERVER_ErrorNew, and its host deletes it; what a
- * plug-in gets back from its host is the plug-in's to delete. No exception and no longjmp may cross.
+ * Errors: NULL is success. A plug-in makes the errors that it returns by TRITONSERVER_ErrorNew, and the host deletes
+ * them; the plug-in deletes the errors that the host's functions return. Neither exceptions nor longjmp may cross the
+ * interface.
  */
 #ifndef HIPPOCAMP_TRITONCACHE_H
 #define HIPPOCAMP_TRITONCACHE_H
@@ -24,9 +25,9 @@ extern "C" {
 #define TRITONCACHE_API_VERSION_MAJOR 0
 #define TRITONCACHE_API_VERSION_MINOR 1
 
-typedef struct TRITONCACHE_Cache TRITONCACHE_Cache;	      /* the plug-in's; its host only hands it back */
-typedef struct TRITONCACHE_CacheEntry TRITONCACHE_CacheEntry; /* the host's, for the length of one call */
-typedef struct TRITONCACHE_Allocator TRITONCACHE_Allocator;   /* the host's, for the length of one call */
+typedef struct TRITONCACHE_Cache TRITONCACHE_Cache;	      /* the plug-in's own; opaque to the host */
+typedef struct TRITONCACHE_CacheEntry TRITONCACHE_CacheEntry; /* the host's; valid during one call */
+typedef struct TRITONCACHE_Allocator TRITONCACHE_Allocator;   /* the host's; valid during one call */
 typedef struct TRITONSERVER_Error TRITONSERVER_Error;
 typedef struct TRITONSERVER_BufferAttributes TRITONSERVER_BufferAttributes;
 typedef struct TRITONSERVER_MetricFamily TRITONSERVER_MetricFamily;
@@ -74,53 +75,55 @@ typedef enum TRITONSERVER_parametertype_enum {
 /* --- Exported by the plug-in --- */
 
 /*
- * Once, on the thread that makes the server, before any model is loaded. `config` is one flat JSON object, {"key":
- * "value", …}, all values strings unless a program gave its own; it is valid during the call. *cache is NULL; what is
- * put there must not be. An error ends the server, and Finalize is then not called.
+ * Called once, on the thread that creates the server, before any model is loaded. `config` is one flat JSON object,
+ * {"key": "value", …}, valid during the call; all values are strings unless an embedding program supplied the object.
+ * *cache is NULL at first; set it to another value. An error ends the server without a call of Finalize.
  */
 TRITONSERVER_Error *TRITONCACHE_CacheInitialize(TRITONCACHE_Cache **cache, const char *config);
 
-/* Once, alone, after all models are gone; the file is closed after it. Not called when the server is killed. */
+/* Called once, with no other call in progress, after all models are unloaded; the host then closes the file. Not called
+ * if the server is killed. */
 TRITONSERVER_Error *TRITONCACHE_CacheFinalize(TRITONCACHE_Cache *cache);
 
 /*
- * Any number at once, with each other and with inserts, on threads that serve requests. `entry` is fresh and without
- * buffers. A hit: TRITONCACHE_CacheEntryAddBuffer with the one buffer that was inserted, TRITONCACHE_Copy, NULL.
- * Anything else is a miss, whatever the error. It must be decided before TRITONCACHE_Copy: a copy that fails half way
- * leaves a half answer.
+ * Called concurrently with itself and with inserts, on threads that serve requests. `entry` is new and has no buffers.
+ * On a hit, pass the one buffer that was inserted to TRITONCACHE_CacheEntryAddBuffer, call TRITONCACHE_Copy, and return
+ * NULL. Report a miss by any error, before TRITONCACHE_Copy: a copy that fails midway leaves a partial response.
  */
 TRITONSERVER_Error *TRITONCACHE_CacheLookup(TRITONCACHE_Cache *cache, const char *key, TRITONCACHE_CacheEntry *entry,
 					    TRITONCACHE_Allocator *allocator);
 
 /*
- * Any number at once, on threads that run models, before the client gets its answer. `entry` has one buffer of a size
- * and without an address: TRITONCACHE_CacheEntryGetBuffer, memory for it, TRITONCACHE_CacheEntrySetBuffer with NULL
- * attributes, TRITONCACHE_Copy. The memory stays the plug-in's. `key` may be empty; such an entry cannot be found
- * again.
+ * Called concurrently, on threads that run models, before the client gets its response. `entry` has one buffer, with a
+ * size and no address: get the size by TRITONCACHE_CacheEntryGetBuffer, allocate memory, pass it to
+ * TRITONCACHE_CacheEntrySetBuffer with NULL attributes, and call TRITONCACHE_Copy. The plug-in keeps owning the memory.
+ * `key` may be empty; such an entry cannot be found again.
  */
 TRITONSERVER_Error *TRITONCACHE_CacheInsert(TRITONCACHE_Cache *cache, const char *key, TRITONCACHE_CacheEntry *entry,
 					    TRITONCACHE_Allocator *allocator);
 
-/* --- The host's --- */
+/* --- Defined by the host --- */
 
 TRITONSERVER_Error *TRITONCACHE_ApiVersion(uint32_t *major, uint32_t *minor);
 
 TRITONSERVER_Error *TRITONCACHE_CacheEntryBufferCount(TRITONCACHE_CacheEntry *entry, size_t *count);
 
-/* Keeps address and size, not the memory, which must live until TRITONCACHE_Copy returned. No GPU, no size of 0. */
+/* Copies address and attributes, not the memory, which must stay valid until TRITONCACHE_Copy returns. Fails for GPU
+ * memory and for size 0. */
 TRITONSERVER_Error *TRITONCACHE_CacheEntryAddBuffer(TRITONCACHE_CacheEntry *entry, void *base,
 						    TRITONSERVER_BufferAttributes *attributes);
 TRITONSERVER_Error *TRITONCACHE_CacheEntryGetBuffer(TRITONCACHE_CacheEntry *entry, size_t index, void **base,
 						    TRITONSERVER_BufferAttributes *attributes);
 
-/* NULL attributes keep those that there are. */
+/* `attributes` may be NULL, to keep the present ones. */
 TRITONSERVER_Error *TRITONCACHE_CacheEntrySetBuffer(TRITONCACHE_CacheEntry *entry, size_t index, void *base,
 						    TRITONSERVER_BufferAttributes *attributes);
 
-/* In a look-up from the entry's buffers to the response, in an insert the other way. In the call, on its thread. */
+/* In a look-up, copies the entry's buffers to the response; in an insert, the response to the buffers. Call it within
+ * the look-up or insert, on its thread. */
 TRITONSERVER_Error *TRITONCACHE_Copy(TRITONCACHE_Allocator *allocator, TRITONCACHE_CacheEntry *entry);
 
-/* New attributes are not initialised: all three are to be set. */
+/* New attributes are uninitialised: set all three. */
 TRITONSERVER_Error *TRITONSERVER_BufferAttributesNew(TRITONSERVER_BufferAttributes **attributes);
 TRITONSERVER_Error *TRITONSERVER_BufferAttributesDelete(TRITONSERVER_BufferAttributes *attributes);
 TRITONSERVER_Error *TRITONSERVER_BufferAttributesSetByteSize(TRITONSERVER_BufferAttributes *attributes, size_t size);
@@ -143,7 +146,7 @@ bool TRITONSERVER_LogIsEnabled(TRITONSERVER_LogLevel level);
 TRITONSERVER_Error *TRITONSERVER_LogMessage(TRITONSERVER_LogLevel level, const char *file, int line,
 					    const char *message);
 
-/* A family stands on the metrics page under its own name. Its metrics are deleted before it is. */
+/* A family appears under its name on the metrics page. Delete its metrics before the family. */
 TRITONSERVER_Error *TRITONSERVER_MetricFamilyNew(TRITONSERVER_MetricFamily **family, TRITONSERVER_MetricKind kind,
 						 const char *name, const char *description);
 TRITONSERVER_Error *TRITONSERVER_MetricFamilyDelete(TRITONSERVER_MetricFamily *family);
@@ -152,10 +155,10 @@ TRITONSERVER_Error *TRITONSERVER_MetricNew(TRITONSERVER_Metric **metric, TRITONS
 TRITONSERVER_Error *TRITONSERVER_MetricDelete(TRITONSERVER_Metric *metric);
 TRITONSERVER_Error *TRITONSERVER_GetMetricKind(TRITONSERVER_Metric *metric, TRITONSERVER_MetricKind *kind);
 TRITONSERVER_Error *TRITONSERVER_MetricValue(TRITONSERVER_Metric *metric, double *value);
-TRITONSERVER_Error *TRITONSERVER_MetricIncrement(TRITONSERVER_Metric *metric, double value); /* counters: not below 0 */
-TRITONSERVER_Error *TRITONSERVER_MetricSet(TRITONSERVER_Metric *metric, double value);	     /* gauges */
+TRITONSERVER_Error *TRITONSERVER_MetricIncrement(TRITONSERVER_Metric *metric, double value); /* counters: value >= 0 */
+TRITONSERVER_Error *TRITONSERVER_MetricSet(TRITONSERVER_Metric *metric, double value);	     /* gauges only */
 
-/* Labels are strings. Name and value are copied. */
+/* For labels, which must be strings. Copies name and value. */
 TRITONSERVER_Parameter *TRITONSERVER_ParameterNew(const char *name, TRITONSERVER_ParameterType type, const void *value);
 void TRITONSERVER_ParameterDelete(TRITONSERVER_Parameter *parameter);
 
