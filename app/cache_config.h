@@ -1,5 +1,5 @@
 /*
- * --cache-config: which cache, with which options.
+ * Opens the cache that --cache-config and related options configure.
  */
 #ifndef HIPPOCAMP_APP_CACHE_CONFIG_H
 #define HIPPOCAMP_APP_CACHE_CONFIG_H
@@ -7,11 +7,11 @@
 #include "app/command_line.h"
 #include "inference/cache/response_cache.h"
 
-/* *cache is NULL where caching is turned off. Errors have Triton's texts where it has them. */
+/* Sets *cache, or NULL where caching is off; the caller closes it. Errors have Triton's texts where it has them. */
 enum status cache_config_open(const struct serve_settings *settings, struct response_cache **cache,
 			      struct error *error);
 
-/* What may follow --cache-config=NAME, of every store, and what is common to all. */
+/* Appends the --cache-config options of every built-in store, then those common to all stores. */
 void cache_config_help(struct buf *out);
 
 #endif

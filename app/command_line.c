@@ -251,7 +251,7 @@ static const struct list_option {
 	 "an option of a backend: onnxruntime,default-max-batch-size=4"},
 };
 
-/* tritonserver has these; we do not, yet. */
+/* Options of tritonserver that hippocamp lacks. */
 static const char *const missing_options[] = {
 	"allow-client-shm",
 	"allow-cpu-metrics",
@@ -316,7 +316,7 @@ static const char *const missing_options[] = {
 #define LIST_OPTIONS (sizeof(list_options) / sizeof(*list_options))
 #define MISSING_OPTIONS (sizeof(missing_options) / sizeof(*missing_options))
 
-/* An option as it was found: one of the two is set. */
+/* The result of a search for an option; at most one member is set. */
 struct found_option {
 	const struct option *option;
 	const struct list_option *list;
@@ -372,7 +372,7 @@ unknown_option(struct bytes name, const char *const *names, size_t count, struct
 			 nearest == NULL ? "" : "'?");
 }
 
-/* As getopt_long does, a beginning that only one option has stands for it: --cache-dir. */
+/* Accepts an unambiguous prefix of a name, such as --cache-dir, as getopt_long does. */
 static enum status
 find_option(struct bytes name, struct found_option *found, struct error *error)
 {
@@ -408,14 +408,14 @@ append(struct text_list *list, const char *text)
 	list->items[list->count++] = text;
 }
 
-/* May it stand without a value, for "true"? */
+/* May the option be given without a value, meaning "true"? */
 static bool
 is_switch(const struct option *option)
 {
 	return option->kind == OPTION_BOOLEAN || option->choices == cache_admins;
 }
 
-/* Takes arguments[*at] and, where the value stands apart, the next one. */
+/* Reads the option arguments[*at]; if its value is the next argument, advances *at to that. */
 static enum status
 take_option(int count, char **arguments, int *at, struct serve_settings *settings, struct error *error)
 {
@@ -458,7 +458,7 @@ check(const struct serve_settings *settings, struct error *error)
 	if (settings->allow_gpu_metrics) {
 		return error_set(error, STATUS_UNSUPPORTED, "--allow-gpu-metrics=true: hippocamp has no GPU metrics");
 	}
-	/* Both are opened for several threads to share, so the kernel would let them share it, too. */
+	/* Both listeners set SO_REUSEPORT, so the kernel would let them share one port. */
 	if (settings->allow_http && settings->allow_metrics && settings->http_port != 0 &&
 	    settings->http_port == settings->metrics_port) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,

@@ -1,5 +1,5 @@
 /*
- * `hippocamp serve`'s command line, with tritonserver's names and meanings where both have an option.
+ * The command line of `hippocamp serve`. Options that tritonserver has too keep its names and meanings.
  */
 #ifndef HIPPOCAMP_APP_COMMAND_LINE_H
 #define HIPPOCAMP_APP_COMMAND_LINE_H
@@ -54,11 +54,11 @@ struct serve_settings {
 	char *log_file;
 };
 
-/* Texts of the lists point into argv. On failure the message is for people, with what to do. */
+/* The lists point into `arguments`. On failure `error` tells the user what to do; still call command_line_fini. */
 enum status command_line_parse(int count, char **arguments, struct serve_settings *settings, struct error *error);
 void command_line_fini(struct serve_settings *settings);
 
-/* The options by groups. */
+/* Appends the help of all options, by group. */
 void command_line_help(struct buf *out);
 
 #endif

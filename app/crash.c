@@ -20,7 +20,7 @@
 
 static char build[64] = "unknown";
 
-/* The linker's note of what exactly was built (its option --build-id). */
+/* Reads the program's build ID from the note that the linker writes (--build-id). */
 static int
 read_build(struct dl_phdr_info *object, size_t size, void *unused)
 {
@@ -46,7 +46,7 @@ read_build(struct dl_phdr_info *object, size_t size, void *unused)
 	return 1; /* the first object is the program itself */
 }
 
-/* Only what is safe in a signal handler from here on. */
+/* From here to on_fault: called by the signal handler, so no malloc or stdio. */
 
 static void
 put_text(int fd, const char *text)
@@ -97,7 +97,7 @@ report(int fd, int signal, const siginfo_t *information, void *const *frames, in
 	backtrace_symbols_fd(frames, count, fd);
 }
 
-/* Installed with SA_RESETHAND: the second time the signal has its usual effect. */
+/* Installed with SA_RESETHAND, so that the raised signal takes its default action. */
 static void
 on_fault(int signal, siginfo_t *information, void *context)
 {
@@ -123,12 +123,12 @@ crash_report_enable(void)
 	if (ADDRESS_SANITIZER) {
 		return;
 	}
-	stack.ss_sp = malloc(STACK_SIZE); /* for the main thread's end, when it is its stack that has run out */
+	stack.ss_sp = malloc(STACK_SIZE); /* for a stack overflow in the main thread */
 	if (stack.ss_sp != NULL) {
 		(void)sigaltstack(&stack, NULL);
 	}
 	(void)dl_iterate_phdr(read_build, NULL);
-	(void)backtrace(&frame, 1); /* loads what it needs now, and not in the handler */
+	(void)backtrace(&frame, 1); /* loads libgcc_s now, not in the handler */
 	(void)sigfillset(&action.sa_mask);
 	for (size_t i = 0; i < FAULT_COUNT; i++) {
 		(void)sigaction(faults[i].signal, &action, NULL);

@@ -1,13 +1,13 @@
 /*
- * What is told when the process dies of a fault: version, build, signal, thread and backtrace, on standard error and in
- * the log file; then the signal has its usual effect, which leaves a core where cores are allowed.
+ * Crash reports. On a fatal signal the process writes version, build, signal, thread and backtrace to standard error
+ * and the log file. The signal then takes its default action, which dumps core where cores are allowed.
  *
- * `addr2line -f -e hippocamp 0xOFFSET`, with the number in brackets behind the '+', tells the line of a frame.
+ * To find the source line of a frame: `addr2line -f -e hippocamp 0xOFFSET`, with the offset after the frame's '+'.
  */
 #ifndef HIPPOCAMP_APP_CRASH_H
 #define HIPPOCAMP_APP_CRASH_H
 
-/* Before other threads start. Nothing is done in builds with AddressSanitizer, which tells more by itself. */
+/* Call before other threads start. Does nothing under AddressSanitizer, whose own report says more. */
 void crash_report_enable(void);
 
 #endif

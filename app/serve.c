@@ -27,8 +27,8 @@
 #include <unistd.h>
 
 #define DEFAULT_BATCH 4
-#define IDLE_MEMORY_SHARE 32 /* of the memory that may be used, so much may lie idle for the next requests */
-#define STOPPED SIGUSR1	     /* from a loop to the main thread */
+#define IDLE_MEMORY_SHARE 32 /* the block pool keeps at most 1/32 of the memory idle */
+#define STOPPED SIGUSR1	     /* sent by a loop's thread to the main thread */
 
 static const struct backend_ops *const backends[] = {&backend_onnxruntime_ops, &backend_echo_ops, NULL};
 
@@ -38,7 +38,7 @@ static const struct model_config_format config_format = {
 	.completed = model_config_completed,
 };
 
-/* One loop with its thread. */
+/* A loop and its thread. */
 struct worker {
 	struct app *app;
 	struct loop *loop;
@@ -145,7 +145,7 @@ read_default_batch(const struct serve_settings *settings, int32_t *batch, struct
 	return STATUS_OK;
 }
 
-/* Behind what went wrong with a model. */
+/* Adds to a model's error how to start without that model. */
 static enum status
 add_remedy(struct error *error)
 {
@@ -178,7 +178,7 @@ start_repository(struct app *app, struct error *error)
 	if (app->cache != NULL) {
 		app->repository_options.cache_policy = app->cache->settings.policy;
 		app->repository_options.key_hash = (enum keyed_hash_kind)app->cache->settings.key_hash;
-	} else { /* requests run together without a cache, too */
+	} else { /* batched requests are audited without a cache, too */
 		option_presets(cache_policy_options, &app->repository_options.cache_policy);
 	}
 	status = read_default_batch(settings, &app->repository_options.default_batch, error);
@@ -204,7 +204,7 @@ is_model(const char *path)
 	return there;
 }
 
-/* Before anything is loaded: a wrong path is no model that failed. */
+/* Runs before models are loaded: a wrong path is an error even with --exit-on-error=false. */
 static enum status
 check_repositories(const struct serve_settings *settings, struct error *error)
 {
@@ -231,7 +231,7 @@ check_repositories(const struct serve_settings *settings, struct error *error)
 	return STATUS_OK;
 }
 
-/* That of HTTP, but a Unix socket is one port's. */
+/* Defaults to HTTP's address unless that is a Unix socket, which serves one port. */
 static const char *
 metrics_address(const struct serve_settings *settings)
 {
@@ -298,7 +298,7 @@ start(struct app *app, struct error *error)
 	return status;
 }
 
-/* --- What is said at the start --- */
+/* --- Start messages --- */
 
 struct model_lines {
 	struct buf text;
@@ -318,7 +318,7 @@ add_model(void *context, const char *name, int64_t version, const char *state, c
 	lines->count++;
 }
 
-/* Versions that serve, and those of them whose answers are cached. */
+/* Counts the model versions that are ready, and those of them that use the cache. */
 static void
 count_models(struct app *app, size_t *ready, size_t *cached)
 {
@@ -336,7 +336,7 @@ count_models(struct app *app, size_t *ready, size_t *cached)
 	repository_view_fini(&view);
 }
 
-/* "; cached: 3 of 7 models", and what to do where none is. */
+/* Writes "; cached: 3 of 7 models"; warns if no model is cached. */
 static void
 describe_caching(struct app *app, char *text, size_t size)
 {
@@ -420,7 +420,7 @@ wait_for_workers(struct app *app, const sigset_t *signals)
 		struct timespec time = {.tv_sec = (time_t)(left / NS_PER_S), .tv_nsec = (long)(left % NS_PER_S)};
 		int signal = sigtimedwait(signals, NULL, &time);
 
-		if (left == 0 || signal == SIGINT || signal == SIGTERM) { /* a second signal hastens */
+		if (left == 0 || signal == SIGINT || signal == SIGTERM) { /* a second signal ends the wait */
 			give_up(app, left > 0);
 		}
 	}
@@ -439,8 +439,8 @@ stop_workers(struct app *app, const sigset_t *signals)
 }
 
 /*
- * Parts that were never started are NULL. Loops go last but for the cache: a model's worker may still be on its way out
- * of loop_post when the loop has delivered its mail, and the repository's end waits for workers.
+ * Parts that were never started are NULL. Loops are freed after the repository: a model's worker may still be returning
+ * from loop_post after its mail was delivered, and repository_free waits for the workers.
  */
 static void
 tear_down(struct app *app)
@@ -484,7 +484,7 @@ thread_count(const struct serve_settings *settings)
 	return settings->threads > 0 ? (size_t)settings->threads : machine_processors();
 }
 
-/* Each connection is a descriptor; the usual soft limit of 1024 is for programs that use select. */
+/* Each connection takes a descriptor; the usual soft limit of 1024 only protects programs that use select. */
 static void
 raise_file_limit(void)
 {

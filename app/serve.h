@@ -1,4 +1,4 @@
-/* `hippocamp serve`: start, run until a signal, stop. Returns the exit code. */
+/* `hippocamp serve`: starts the server, runs until SIGINT or SIGTERM, stops. Returns the exit code. */
 #ifndef HIPPOCAMP_APP_SERVE_H
 #define HIPPOCAMP_APP_SERVE_H
 

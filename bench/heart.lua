@@ -1,19 +1,20 @@
--- wrk's part of bench/heart: requests that differ, made of what the arguments name.
+-- wrk's part of bench/heart: makes requests that differ from each other, from the arguments.
 --
---    unique PREFIX SERIES FIRST LIMIT           `simple`, with a number that never comes twice
+--    unique PREFIX SERIES FIRST LIMIT           requests of `simple` with the numbers from FIRST on
 --    keys PREFIX LIMIT INPUTS BYTES KEYS FIRST ROWS
---                                               ROWS rows of BYTES each from the file INPUTS, their
---                                               numbers taken from the file KEYS, from FIRST on
+--                                               requests of ROWS rows of BYTES bytes each from the
+--                                               file INPUTS; the file KEYS, from entry FIRST on,
+--                                               holds the rows' numbers
 --
--- The file PREFIX holds the head of the request and its JSON. After LIMIT requests wrk ends, as by
--- Ctrl-C; with LIMIT 0 only the time ends it. The figures are printed as JSON.
+-- The file PREFIX holds the head of the request and its JSON. After LIMIT requests a SIGINT ends wrk;
+-- with LIMIT 0 only its duration does. Prints the figures as JSON.
 
 local ffi = require("ffi")
 ffi.cdef("int getpid(void); int kill(int pid, int signal);")
 local SIGINT = 2
 
 local prefix, limit, make
-local calls = -1 -- wrk makes one request only to look at it
+local calls = -1 -- wrk makes the first request without sending it
 
 local function read(path)
    local file = assert(io.open(path, "rb"))
@@ -45,7 +46,7 @@ local function keyed(inputs, bytes, keys, first, rows)
    local parts = {}
    bytes, first, rows = tonumber(bytes), tonumber(first), tonumber(rows)
    return function(i)
-      local _ = text -- which `key` points into
+      local _ = text -- keeps `text` alive, which `key` points into
       parts[1] = prefix
       for row = 0, rows - 1 do
          local at = key[(first + i * rows + row) % count] * bytes

@@ -1,9 +1,9 @@
 /*
- * keyed_hash: what a key costs, by the length of the question's encoding, with each keyed hash, beside plain SipHash
- * and XXH3, by which keys were made once. Prints a Markdown page: bench/keyed_hash writes docs/benchmarks_keys.md of
- * it.
+ * keyed_hash: measures the time for one cache key by the length of its input, for each keyed hash, for plain SipHash
+ * and for XXH3, which made the keys in earlier versions. Prints a Markdown page, which bench/keyed_hash writes to
+ * docs/benchmarks_keys.md.
  *
- * For each length the functions run in turns, and the figure is the median of the turns.
+ * For each length the functions run in turns; the figures are medians of the turns.
  */
 #include "base/clock.h"
 #include "base/keyed_hash.h"

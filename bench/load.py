@@ -1,4 +1,4 @@
-"""Loads for the servers of peers.py, all from this machine and each bounded."""
+"""Load generators for the servers of peers.py. All run on this machine, each for a bounded time."""
 
 import array
 import json
@@ -18,8 +18,8 @@ DATATYPES = {"i": "INT32", "f": "FP32"}  # array's type codes
 
 @dataclass
 class Request:
-    """An inference request with binary tensors, whose reply is checked by `expected`:
-    {output: values}, empty where only the shape of the answer is known."""
+    """An inference request with binary tensors. `expected` is {output: values} to check the reply
+    against; empty: the values are not known."""
     model: str
     inputs: dict  # {name: (shape, array)}
     expected: dict = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Connection:
         self.socket.close()
 
     def exchange(self, message):
-        """({header in small letters: value}, body) of the reply, which must be 200."""
+        """({header in lower case: value}, body) of the reply, whose status must be 200."""
         self.socket.sendall(message)
         status = self.file.readline()
         headers = {}
@@ -83,7 +83,7 @@ class Connection:
 
 
 def check_reply(request, headers, body, expected):
-    """The reply holds `expected`, to the last digits of a float."""
+    """Fails unless the reply holds the values `expected`, floats within a tolerance of 1e-4."""
     length = int(headers.get("inference-header-content-length", len(body)))
     reply, binary = json.loads(body[:length]), body[length:]
     found = {}
@@ -108,12 +108,12 @@ def counts(server, model):
 
 
 def check(server, request, expected, cached):
-    """Both of two requests are answered right, and the second is a hit just where there is
-    a cache. Returns the size of the reply's body."""
+    """Sends the request twice. Fails unless both replies are right and the second is a hit if
+    `cached`, else none. Returns the size of the reply's body."""
     before = counts(server, request.model)[0]
     with Connection(server.port) as connection:
         check_reply(request, *connection.exchange(request.message), expected)
-        time.sleep(0.2)  # the cache may be written behind the reply
+        time.sleep(0.2)  # the cache may be written after the reply
         misses = counts(server, request.model)[1]
         headers, body = connection.exchange(request.message)
         check_reply(request, headers, body, expected)
@@ -151,10 +151,10 @@ def wrk(server, request, connections, seconds, folder):
 
 
 def perf_analyzer(server, model, concurrency, window):
-    """Three windows of `window` milliseconds; with fewer it prints no figures.
+    """Runs perf_analyzer for three windows of `window` milliseconds; with fewer it prints no figures.
 
-    By default it has a thread for each request in flight, and on two cores 32 of them starve
-    the one that ends the windows, for minutes; with several asynchronous threads it may crash.
+    By default it has one thread for each request in flight. On two cores 32 of these starve for
+    minutes the thread that ends the windows; with several asynchronous threads it may crash.
     """
     mode = ["-a", "--max-threads", 1] if concurrency > 1 else []
     out = peers.run([peers.PERF_ANALYZER / "bin/perf_analyzer", "-m", model,
@@ -169,7 +169,7 @@ def perf_analyzer(server, model, concurrency, window):
 
 
 def raw_get(redis, size, seconds):
-    """A sample of plain GETs of `size` bytes over one connection."""
+    """A Sample of plain GETs of `size` bytes over one connection."""
     command = ["redis-benchmark", "-h", HOST, "-p", redis.port, "-c", 1, "-d", size, "--csv"]
     peers.run([*command, "-n", 1, "-t", "set"], 30)
     out = peers.run([*command, "-n", 10000 * seconds, "-t", "get"], 30 + 10 * seconds)
@@ -180,7 +180,7 @@ def raw_get(redis, size, seconds):
 
 
 def requests_each(server, request, connections, count):
-    """Requests per second of `count` requests, shared by the connections."""
+    """Requests per second, when the connections send `count` requests together."""
     left, lock, failures = count, threading.Lock(), []
     ready = threading.Barrier(connections + 1)
 

@@ -1,9 +1,10 @@
-/* Runs densenet in ONNX Runtime with nothing around it: what a miss costs at the least.
+/* Runs densenet in ONNX Runtime alone, which is the least that a miss can cost.
  *
  * usage: ort_loop MODEL INTRA_OP_THREADS INSTANCES RUNS INPUT OUTPUT
  *
- * INSTANCES threads share one session and RUNS runs of the tensor in the file INPUT; the
- * last result goes to the file OUTPUT. Prints JSON: requests per second, resident KiB. */
+ * INSTANCES threads share one session and together run the tensor in the file INPUT RUNS times;
+ * the last result of the first one goes to the file OUTPUT. Prints JSON: the version of ONNX Runtime,
+ * runs per second, resident KiB. */
 
 #define _POSIX_C_SOURCE 200809L
 

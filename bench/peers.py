@@ -1,4 +1,4 @@
-"""The servers of the benchmarks: where they lie, how they are started, watched and stopped."""
+"""The servers that the benchmarks compare: finds, starts, measures and stops them."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ def place(variable, default):
     return Path(os.environ.get(variable, ROOT / default)).absolute()
 
 
-# Everything from outside bench/; each can be named by the environment instead.
+# Everything used from outside bench/; environment variables can replace each path.
 HIPPOCAMP = shlex.split(os.environ.get("HIPPOCAMP", str(ROOT / "build/release/hippocamp")))
 MODELS = place("MODELS", "build/models")
 PREFIX = place("PREFIX", ".deps/prefix")
@@ -38,7 +38,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Failure(Exception):
-    """The benchmark cannot go on: nothing that was measured counts."""
+    """The benchmark cannot go on, and all its measurements are void."""
 
 
 def free_ports(count):
@@ -80,7 +80,7 @@ def process_tree(root):
         try:
             fields = path.read_text().rpartition(")")[2].split()
         except OSError:
-            continue  # it has just ended
+            continue  # the process has just ended
         pid = int(path.parent.name)
         parents[pid] = int(fields[1])
         ticks[pid] = int(fields[11]) + int(fields[12])
@@ -94,7 +94,7 @@ def process_tree(root):
 
 
 class Server:
-    """A running server. Leaving its context stops it and all its processes by their pids."""
+    """A running server. Leaving its context stops the server and all its processes."""
 
     def __init__(self, name, command, port, folder, ready_path=None, environment=None):
         self.name, self.port = name, port
@@ -142,7 +142,7 @@ class Server:
             self.process.kill()
             self.process.wait()
         for pid in tree:
-            # A worker that outlived its parent: still ours while it is in our session.
+            # Kill a worker that outlived its parent, but only if the pid is still in the server's session.
             with contextlib.suppress(ProcessLookupError):
                 if pid != self.process.pid and os.getsid(pid) == self.process.pid:
                     os.kill(pid, signal.SIGKILL)
@@ -159,7 +159,7 @@ class Server:
 
 
 def repository(folder, models, config=""):
-    """A repository of copies of these models, `config` added to each configuration."""
+    """Makes a repository with copies of these models; appends `config` to each config.pbtxt."""
     for model in models:
         try:
             shutil.copytree(MODELS / model, Path(folder, model))
@@ -172,7 +172,7 @@ def repository(folder, models, config=""):
 
 
 def hippocamp(name, models, folder, cache, *options, prefix=()):
-    """`cache` is "none", "local" or the port of a Redis server."""
+    """Starts hippocamp. `cache` is "none", "local" or the port of a Redis server."""
     port, metrics_port = free_ports(2)
     if cache == "none":
         caches = ["--cache-config=none"]
@@ -186,7 +186,7 @@ def hippocamp(name, models, folder, cache, *options, prefix=()):
                   port, folder, "/v2/health/ready")
 
 
-# DLPack, not as_numpy(): this python backend was built for numpy 1, whose arrays numpy 2 misreads.
+# DLPack instead of as_numpy(): this python backend was built for numpy 1, whose arrays numpy 2 misreads.
 TRITON_MODEL = """\
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -204,8 +204,8 @@ class TritonPythonModel:
 
 """
 
-# What ours does with ONNX Runtime, for Triton's python backend. Only hits of the second are
-# compared, so it need not compute what densenet does.
+# Counterparts of our ONNX models for Triton's python backend. Only hits of densenet_onnx are
+# compared, so it returns a constant.
 TRITON_MODELS = {
     "simple": ("""\
 max_batch_size: 8
@@ -250,7 +250,7 @@ def triton_repository(folder, models):
 
 
 def triton_backends(folder):
-    """The python backend, with the stub made for the virtual environment's Python."""
+    """A folder with the python backend and the stub for the virtual environment's Python."""
     python = Path(folder, "python")
     if not python.exists():
         version = run([VENV / "bin/python3", "-c",
@@ -264,7 +264,8 @@ def triton_backends(folder):
 
 
 def triton(name, models, folder, cache, caches_folder=None):
-    """`cache` is "none", "local" for NVIDIA's own, or the --cache-config of a plug-in in `caches_folder`."""
+    """Starts Triton. `cache` is "none", "local" for NVIDIA's cache, or a list of --cache-config values
+    for a plug-in in `caches_folder`."""
     port, grpc_port, metrics_port = free_ports(3)
     home = PYTRITON / "pytriton/tritonserver"
     if isinstance(cache, list):
@@ -307,11 +308,11 @@ http {{
     }}
 }}
 """
-NGINX_PART = 2000  # one word of nginx's configuration holds 4,095 bytes
+NGINX_PART = 2000  # a word in nginx's configuration has at most 4,095 bytes
 
 
 def nginx(name, folder, size):
-    """One worker that answers everything with `size` bytes."""
+    """Starts nginx with one worker that answers every request with `size` bytes."""
     (port,) = free_ports(1)
     home = Path(folder, "nginx")
     home.mkdir(exist_ok=True)
@@ -333,7 +334,7 @@ def redis_cli(server, *words):
 
 
 def redis_cluster(stack, folder, primaries):
-    """The servers of a new cluster without replicas; the stack stops them."""
+    """Starts a cluster of `primaries` servers without replicas; the stack stops them."""
     nodes = []
     for number in range(1, primaries + 1):
         home = Path(folder, f"node{number}")
@@ -352,5 +353,5 @@ def redis_cluster(stack, folder, primaries):
 
 
 def leave_on_sigterm():
-    """Make SIGTERM leave every context, and so stop every server, as SIGINT does."""
+    """Makes SIGTERM leave every context, and so stop every server, as SIGINT does."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))

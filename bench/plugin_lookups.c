@@ -1,6 +1,6 @@
 /*
- * plugin_lookups LIB THREADS SECONDS BYTES KEYS [OPTION=VALUE...]: how many look-ups, all hits, a plug-in for Triton's
- * cache interface answers, called as a Triton calls it, with a copy of the response each time. Prints one JSON object.
+ * plugin_lookups LIB THREADS SECONDS BYTES KEYS [OPTION=VALUE...]: measures how many look-ups, all hits, a plug-in for
+ * Triton's cache interface answers. Calls the plug-in as Triton does, copying each response. Prints one JSON object.
  */
 #include "base/clock.h"
 #include "base/log.h"

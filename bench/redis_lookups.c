@@ -1,11 +1,11 @@
 /*
- * How many values one loop can look up in Redis: the program's own loop and store, without requests around them.
+ * Measures the rate at which one loop looks up values in Redis, with the program's loop and store but no requests.
  *
  * usage: redis_lookups SIZE KEYS DEPTH SECONDS OPTION=VALUE...
  *
- * Puts KEYS values of SIZE bytes into the store and reads all of them back, then keeps DEPTH look-ups of one key each
- * under way for SECONDS, on one thread. The options are those of --cache-config redis. Prints JSON: look-ups, seconds
- * and the processor time of the thread in microseconds a look-up. A missing or wrong value ends it with status 1.
+ * Stores KEYS values of SIZE bytes, reads all back, then keeps DEPTH look-ups of one key each under way for SECONDS, on
+ * one thread. The options are those of --cache-config redis. Prints JSON: look-ups, seconds, and the thread's processor
+ * time per look-up in microseconds. Exit status 1: a value is missing or wrong.
  */
 #include "base/clock.h"
 #include "base/container_of.h"
@@ -22,7 +22,7 @@
 #define COUNT_MAX 1000000
 #define FILL_RETRY_MS 10
 #define FILL_LIMIT_NS UINT64_C(60000000000)
-#define COMPARED 16 /* bytes of each value while time is measured */
+#define COMPARED 16 /* bytes compared of each value during the measurement */
 
 static const struct cache_ops *const ops = &cache_redis_ops;
 static const char scope[] = "bench:1:0000000000000000";
@@ -34,7 +34,7 @@ struct entry {
 
 /* A look-up of one key. */
 struct slot {
-	struct cache_lookup lookup; /* first: an answered look-up is its slot */
+	struct cache_lookup lookup; /* first: on_answer casts it to its slot */
 	struct bench *bench;
 	const struct entry *entry;
 	struct blob *value;
@@ -83,7 +83,7 @@ read_number(const char *text, uint64_t minimum, uint64_t maximum)
 	return number;
 }
 
-/* Bytes that no compression makes smaller, and the same in every run: what another run has stored is found again. */
+/* Fills in incompressible bytes. They are the same in every run, so values that another run stored are valid. */
 static void
 draw(uint8_t *at, size_t length, uint64_t number)
 {
@@ -116,7 +116,7 @@ make_entries(struct bench *bench, size_t size)
 	}
 }
 
-/* True: answered at once, and `done` is not called. */
+/* Starts a look-up. True: it was answered at once, and `done` is not called. */
 static bool
 look_up(struct bench *bench, struct slot *slot, size_t index, void (*done)(struct cache_lookup *lookup))
 {
@@ -191,7 +191,7 @@ measure(struct bench *bench)
 
 static void on_inserted(struct cache_insert *insert);
 
-/* What is not there is stored and looked up again, until it is there: the first times there is no connection yet. */
+/* Stores a missing value and looks it up again, until it is found: at first there is no connection to the server. */
 static void
 on_found(struct cache_lookup *lookup)
 {

@@ -1,4 +1,4 @@
-"""What the benchmarks print, and the Markdown page of it."""
+"""The benchmarks' report: printed, and written as a Markdown page."""
 
 import os
 import platform
@@ -28,7 +28,7 @@ class Target:
 
 
 class Report:
-    """Prints what it is given and keeps it for the page."""
+    """Prints lines and keeps them for the page."""
 
     def __init__(self):
         self.lines = []
@@ -42,7 +42,7 @@ class Report:
         self.text("", f"## {text}", "")
 
     def table(self, header, rows):
-        """The first column is text, the others are mostly figures."""
+        """Adds a table: first column left-aligned, the others, mostly figures, right-aligned."""
         rows = [tuple(map(str, row)) for row in (header, *rows)]
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = ["| " + " | ".join(f"{cell:{'<' if i == 0 else '>'}{width}}"
@@ -69,7 +69,7 @@ def machine():
 
 
 def busy(seconds=1):
-    """The share of the machine that others use, in percent."""
+    """Percentage of the machine's processor time that is used during `seconds`."""
     def times():
         fields = [int(field) for field in Path("/proc/stat").read_text().split()[1:9]]
         return sum(fields), fields[3] + fields[4]

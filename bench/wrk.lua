@@ -1,5 +1,5 @@
--- wrk's part of a run: posts the body in the file named by the first argument, the
--- second being the length of its JSON header, and prints the figures as JSON.
+-- wrk's part of a run: posts the body in the file that the first argument names; the second
+-- argument is the length of the body's JSON header. Prints the figures as JSON.
 
 function init(args)
    local file = assert(io.open(args[1], "rb"))

@@ -4,7 +4,7 @@
 #include <limits.h>
 #include <unistd.h>
 
-/* Without its port, and without the brackets of an IPv6 address. */
+/* Strips the port, and the brackets of an IPv6 address. */
 static struct bytes
 host_name(struct bytes host)
 {
@@ -33,7 +33,7 @@ is_address(struct bytes name)
 	return inet_pton(AF_INET, text, &address) == 1 || inet_pton(AF_INET6, text, &address) == 1;
 }
 
-/* A name that no stranger can let point here. */
+/* An address or a name of the server's own: no foreign page has such a host. */
 static bool
 is_own_name(struct bytes host, const char *name, const char *machine)
 {
@@ -47,7 +47,7 @@ bool
 access_is_own(struct bytes host, struct bytes origin, const char *name, const char *machine, bool any_host)
 {
 	static const char *const schemes[] = {"http://", "https://"};
-	bool own = host.length == 0 || is_own_name(host, name, machine); /* no browser leaves Host out */
+	bool own = host.length == 0 || is_own_name(host, name, machine); /* browsers always send Host */
 
 	if (origin.at == NULL) {
 		return own || any_host;
@@ -65,7 +65,7 @@ access_is_own(struct bytes host, struct bytes origin, const char *name, const ch
 	return false;
 }
 
-/* By what proxies add (RFC 9110 section 7.6.3, RFC 7239). */
+/* Has the request fields that proxies add (RFC 9110 section 7.6.3, RFC 7239)? */
 static bool
 is_forwarded(const struct http1_request *head)
 {
@@ -86,7 +86,7 @@ refuse(struct exchange *exchange, const char *why)
 	return false;
 }
 
-/* `machine`: its name, or empty. */
+/* `machine`: the machine's name, or empty. */
 static bool
 admit(struct exchange *exchange, const char *machine, bool any_host)
 {

@@ -5,8 +5,8 @@
 struct row {
 	const char *host;
 	const char *origin; /* NULL: no such field */
-	bool own;	    /* at a loopback address */
-	bool open;	    /* where any host name will do */
+	bool own;	    /* accepted at a loopback address */
+	bool open;	    /* accepted where any Host is */
 };
 
 static const struct row rows[] = {
@@ -14,7 +14,7 @@ static const struct row rows[] = {
 	{"LocalHost:8002", NULL, true, true},
 	{"127.0.0.1:8002", NULL, true, true},
 	{"[::1]:8002", NULL, true, true},
-	{"::1", NULL, false, true}, /* no such form in a Host field */
+	{"::1", NULL, false, true}, /* not a valid Host */
 	{"machine:8002", NULL, true, true},
 	{"cache.internal", NULL, true, true},
 	{"", NULL, true, true},
@@ -29,7 +29,7 @@ static const struct row rows[] = {
 	{"localhost:8002", "null", false, false},
 	{"localhost:8002", "", false, false},
 	{"localhost:8002", "file://localhost:8002", false, false},
-	{"evil.example:8002", "http://evil.example:8002", false, false}, /* a name that points here */
+	{"evil.example:8002", "http://evil.example:8002", false, false}, /* DNS rebinding */
 };
 
 static void

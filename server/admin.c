@@ -1,4 +1,4 @@
-/* The model repository, log and trace settings, shared memory. */
+/* Routes for the model repository, log and trace settings, and shared memory. */
 #include "server/handlers.h"
 #include "wire/admin_body.h"
 
@@ -203,7 +203,7 @@ handle_log_settings(struct exchange *exchange)
 	reply_text(exchange, JSON);
 }
 
-/* --- What is not there --- */
+/* --- Unsupported: tracing, shared memory --- */
 
 void
 handle_trace_settings(struct exchange *exchange)

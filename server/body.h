@@ -1,7 +1,6 @@
 /*
- * A request's body that does not fit into its connection's buffer: it is read into a block of its own, laid out so that
- * the tensors behind the JSON header are aligned. What has come of it counts against the budget of its exchange.
- * Room-private.
+ * A request body that does not fit into its connection's buffer. It is read into a block of its own, placed so that the
+ * tensors behind the JSON header are aligned. The bytes received are charged to the exchange. Room-private.
  */
 #ifndef HIPPOCAMP_SERVER_BODY_H
 #define HIPPOCAMP_SERVER_BODY_H
@@ -10,20 +9,20 @@
 
 struct body {
 	struct blob *block; /* NULL: none */
-	size_t start;	    /* of the body in it */
-	size_t length;	    /* bytes that have come */
+	size_t start;	    /* offset of the body in the block */
+	size_t length;	    /* bytes received */
 };
 
 enum body_outcome { BODY_GOOD, BODY_NO_MEMORY, BODY_OVER_BUDGET };
 
-/* Room for `length` bytes; `json` of them stand before the tensors (0: that is not known). */
+/* Makes room for `length` bytes, `json` of which precede the tensors (0: unknown). */
 enum body_outcome body_start(struct body *body, size_t json, size_t length);
 void body_fini(struct body *body);
 
-/* Room for `more` bytes behind those that have come. */
+/* Makes room for `more` bytes behind those received. */
 enum body_outcome body_reserve(struct body *body, size_t more);
 
-/* Where the next bytes go, as far as there is room. */
+/* The free part of the block, where the next bytes go. */
 static inline struct bytes
 body_room(const struct body *body)
 {
@@ -31,10 +30,10 @@ body_room(const struct body *body)
 			  body->block->length - body->start - body->length);
 }
 
-/* `count` bytes were put there. */
+/* Adds `count` bytes written to body_room; charges the exchange. */
 enum body_outcome body_add(struct body *body, size_t count, struct exchange *exchange);
 
-/* The body as the exchange's handler sees it; the exchange takes over the block. */
+/* Makes the body the exchange's, which takes over the block. */
 void body_hand_over(struct body *body, struct exchange *exchange);
 
 #endif

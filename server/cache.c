@@ -14,7 +14,7 @@ ratio(uint64_t hits, uint64_t lookups)
 	return lookups == 0 ? 0 : (double)hits / (double)lookups;
 }
 
-/* How its requests are cached, and why; see inference/models/row_trust.h. */
+/* Writes how the model's requests are cached, by row or whole, and why; see inference/models/row_trust.h. */
 static void
 write_rows(struct buf *out, const struct row_trust *rows)
 {
@@ -39,7 +39,7 @@ write_model(struct buf *out, const struct model *model, const struct model_stati
 	buf_byte(out, '}');
 }
 
-/* Rows of all models with a cache. */
+/* Sums over the rows of all cached models. */
 struct totals {
 	uint64_t lookups;
 	uint64_t hits;

@@ -16,18 +16,17 @@
 #define TEXT_MAX ((size_t)2 << 30)
 #define TEXT_KEPT ((size_t)64 * 1024)
 
-/* Seconds without a byte: between requests, inside one, and while the peer does not take its reply. */
+/* Seconds that a peer may be silent: between requests (IDLE), within a request or a reply (STALL). */
 #define IDLE_LIMIT 600
 #define STALL_LIMIT 60
-#define STOPPING_LIMIT 5 /* while the server stops, which nobody is to hold up */
+#define STOPPING_LIMIT 5 /* in place of STALL_LIMIT while the server stops */
 #define LINGER_LIMIT 5
 
-/* A head has to come within STALL_LIMIT as a whole; a body or a reply gets as many seconds more as it has SLOWEST
- * bytes. */
+/* A whole head must arrive within STALL_LIMIT; a body or a reply gets one second more per SLOWEST bytes moved. */
 #define SLOWEST ((size_t)4096)
 #define LINGER_TOTAL 30
 
-/* … and these where memory is scarce. */
+/* The same while request bodies use more than half of their budget. */
 #define SCARCE_LIMIT 5
 #define SCARCE_SLOWEST ((size_t)64 * 1024)
 
@@ -57,14 +56,14 @@ close_connection(struct connection *connection)
 	}
 }
 
-/* Bytes of the buffer that belong to the current message. */
+/* Bytes of `in` that belong to the current message. */
 static size_t
 message_length(const struct connection *connection)
 {
 	return connection->head_length + connection->body_here;
 }
 
-/* Ready for the next request; what was read beyond this one moves to the front. */
+/* Resets the connection for the next request; moves bytes already read of that to the front. */
 static void
 next_request(struct connection *connection)
 {
@@ -103,7 +102,7 @@ next_request(struct connection *connection)
 
 /* --- Replies --- */
 
-/* False: the connection is gone. */
+/* False: the connection has been freed. */
 static bool
 write_reply(struct connection *connection)
 {
@@ -127,7 +126,7 @@ start_lingering(struct connection *connection)
 	loop_watch_set(connection->watch, LOOP_READ);
 }
 
-/* The reply is out. False: the connection is gone. */
+/* Called when the reply has been written. False: the connection has been freed. */
 static bool
 after_reply(struct connection *connection)
 {
@@ -136,7 +135,7 @@ after_reply(struct connection *connection)
 		return true;
 	}
 	if (connection->close_after || connection->exchange.is_left) {
-		/* A peer that has sent requests and then closed its side still gets the answers to all of them. */
+		/* A peer that closed its side still gets the replies to all requests that it had sent. */
 		if (connection->close_after || connection->in_length == message_length(connection)) {
 			close_connection(connection);
 			return false;
@@ -152,7 +151,7 @@ connection_reply(struct exchange *exchange)
 	struct connection *connection = exchange->connection;
 
 	connection->state = WRITING;
-	connection->active_tick = connection->lane->ticks; /* the peer was not silent while the handler worked */
+	connection->active_tick = connection->lane->ticks; /* the handler's time is not the peer's silence */
 	connection->phase_tick = connection->lane->ticks;
 	connection_begin_reply(connection);
 	if (!connection->in_progress) {
@@ -162,7 +161,7 @@ connection_reply(struct exchange *exchange)
 
 /* --- Reading --- */
 
-/* An answer to something that never became a request, or that must not be read to its end. */
+/* Replies an error to a malformed request, or to one whose rest is not read; then ends the connection. */
 static void
 refuse(struct connection *connection, int http_status, const char *text)
 {
@@ -180,7 +179,7 @@ call_handler(struct connection *connection)
 	connection->exchange.handler(&connection->exchange);
 }
 
-/* 0 where there is none; what is wrong with it is the handler's to say. */
+/* 0 where the field is missing or malformed; the handler reports errors in it. */
 static uint64_t
 inference_header_length(const struct http1_request *head)
 {
@@ -189,7 +188,7 @@ inference_header_length(const struct http1_request *head)
 	return http1_number(http1_header(head, "inference-header-content-length"), &number) ? number : 0;
 }
 
-/* Room behind the head for chunks to be read; the views into the head follow when the buffer moves. */
+/* Makes room for chunks behind the head. If the buffer moves, so do the views into the head. */
 static void
 make_chunk_room(struct connection *connection)
 {
@@ -207,7 +206,7 @@ make_chunk_room(struct connection *connection)
 	connection->in_capacity = connection->in_length + CHUNK_ROOM;
 }
 
-/* Too large to be taken at all? JSON and raw bodies have a limit; tensors behind a JSON header have the budget's. */
+/* Refuses JSON or a raw body over the path's or the server's limit, and any body over the budget. True: refused. */
 static bool
 too_large(struct connection *connection, uint64_t length)
 {
@@ -261,7 +260,7 @@ refuse_body(struct connection *connection, enum body_outcome outcome)
 	refuse(connection, 503, text);
 }
 
-/* A block for a body that does not fit into the buffer, with what has come of it already. */
+/* Starts a block for a body that is chunked or does not fit into the buffer; copies what was read. */
 static void
 start_block(struct connection *connection, uint64_t length)
 {
@@ -284,8 +283,7 @@ start_block(struct connection *connection, uint64_t length)
 	connection_send_continue(connection);
 }
 
-/* Is a body that is still to come worth reading? Otherwise the exchange is answered, and the connection ends with it.
- */
+/* Is the body to be read? False: the exchange has been answered, and the connection closes after that. */
 static bool
 admitted(struct connection *connection, uint64_t length)
 {
@@ -328,7 +326,7 @@ start_body(struct connection *connection)
 	}
 }
 
-/* True: something changed, go on; false: more bytes are needed. */
+/* True: go on with the new state. False: more bytes are needed. */
 static bool
 read_head(struct connection *connection)
 {
@@ -380,7 +378,7 @@ read_body(struct connection *connection)
 	return true;
 }
 
-/* Takes the content out of what came; what follows the last chunk moves up behind the head. */
+/* Decodes the chunks in `input` into the body's block; moves unread bytes up behind the head. */
 static enum http1_progress
 take_chunks(struct connection *connection, struct bytes input)
 {
@@ -409,7 +407,7 @@ read_chunks(struct connection *connection)
 	if (input.length == 0) {
 		return false;
 	}
-	if (body_reserve(&connection->body, input.length) != BODY_GOOD) { /* the content is shorter than its chunks */
+	if (body_reserve(&connection->body, input.length) != BODY_GOOD) { /* content is no longer than its chunks */
 		refuse_body(connection, BODY_NO_MEMORY);
 		return true;
 	}
@@ -430,7 +428,7 @@ read_chunks(struct connection *connection)
 	}
 }
 
-/* As far as what has been read allows. The connection may be gone afterwards. */
+/* Runs the state machine until it needs more bytes, the handler or the socket. May free the connection. */
 static void
 advance(struct connection *connection)
 {
@@ -474,7 +472,7 @@ advance(struct connection *connection)
 	}
 }
 
-/* Where the next bytes from the socket go. Length 0: nowhere for now. */
+/* Returns the room for the next bytes from the socket. Length 0: none for now. */
 static struct iovec
 next_room(struct connection *connection)
 {
@@ -505,7 +503,7 @@ throw_away(struct connection *connection)
 	}
 }
 
-/* The connection may be gone afterwards. */
+/* May free the connection. */
 static void
 peer_gone(struct connection *connection)
 {
@@ -526,7 +524,7 @@ on_readable(struct connection *connection)
 	struct iovec room = next_room(connection);
 	ssize_t got;
 
-	if (room.iov_len == 0) { /* a busy connection whose peer sends ahead */
+	if (room.iov_len == 0) { /* the peer sends ahead while a request is handled */
 		loop_watch_set(connection->watch, 0);
 		return;
 	}
@@ -535,7 +533,7 @@ on_readable(struct connection *connection)
 		return;
 	}
 	if (got < 0) {
-		if (connection->state == HANDLING) { /* the handler still points here */
+		if (connection->state == HANDLING) { /* the handler still holds the exchange */
 			connection->close_after = true;
 			peer_gone(connection);
 		} else {
@@ -568,7 +566,7 @@ on_event(void *argument, unsigned events)
 {
 	struct connection *connection = argument;
 
-	if (connection->state == LINGERING) { /* a limit of its own, however much is sent */
+	if (connection->state == LINGERING) { /* LINGER_TOTAL ends it, however much the peer sends */
 		throw_away(connection);
 		return;
 	}
@@ -606,7 +604,7 @@ connection_new(struct server_lane *lane, int fd, const struct server_port *port)
 	loop_watch_set(connection->watch, LOOP_READ);
 }
 
-/* Bytes that the peer has brought or taken in this phase. */
+/* Bytes received into the body's block, or written of the reply. */
 static size_t
 phase_bytes(const struct connection *connection)
 {
@@ -621,7 +619,7 @@ phase_bytes(const struct connection *connection)
 	}
 }
 
-/* Where half of the budget is used, those who hold some of it have to move faster, so that nobody can keep it all. */
+/* Does a slow peer hold part of a scarce budget? While more than half of it is used, holders have to be faster. */
 static bool
 holds_scarce_memory(const struct connection *connection, unsigned phase)
 {

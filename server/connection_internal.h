@@ -1,6 +1,5 @@
 /*
- * What the files of a connection share. Room-private. connection.c: its life, and what it reads; connection_write.c:
- * what it writes.
+ * The connection's struct, shared by connection.c (life cycle, reading) and connection_write.c (writing). Room-private.
  */
 #ifndef HIPPOCAMP_SERVER_CONNECTION_INTERNAL_H
 #define HIPPOCAMP_SERVER_CONNECTION_INTERNAL_H
@@ -12,9 +11,9 @@ enum connection_state {
 	READING_HEAD,
 	READING_BODY, /* of known length */
 	READING_CHUNKS,
-	HANDLING, /* the handler has it */
+	HANDLING, /* the handler has the exchange */
 	WRITING,
-	LINGERING, /* answered early: what the peer still sends is thrown away, so that it reads the answer */
+	LINGERING, /* answered early; discards what the peer still sends, so that the peer reads the answer */
 };
 
 struct connection {
@@ -24,21 +23,21 @@ struct connection {
 	const struct server_port *port;
 	int fd;
 	enum connection_state state;
-	bool in_progress; /* inside `advance`: a reply is written there */
+	bool in_progress; /* inside `advance`, which writes the reply */
 	bool close_after;
 	bool linger_after;
-	unsigned active_tick; /* of the last byte in or out */
-	unsigned phase_tick;  /* when what the peer is to bring to its end began: a head, a body, taking a reply */
+	unsigned active_tick; /* when the last byte was read or written */
+	unsigned phase_tick;  /* when the current head, body or reply began */
 
-	uint8_t *in; /* the head of the message from in[0], what follows behind it */
+	uint8_t *in; /* the message's head from in[0] on, then what follows it */
 	size_t in_capacity;
 	size_t in_length;
-	size_t in_parsed; /* of an unfinished head */
+	size_t in_parsed; /* bytes parsed of an incomplete head */
 	size_t head_length;
-	size_t body_here; /* bytes of the body that lie behind the head, where it does */
+	size_t body_here; /* bytes of a body that lies in `in`, behind the head */
 	struct http1_parser *parser;
 
-	struct body body; /* with a block: of READING_BODY or READING_CHUNKS */
+	struct body body; /* has a block if the body is chunked or does not fit into `in` */
 
 	struct bytes head_out;
 	char head_text[512];
@@ -48,13 +47,13 @@ struct connection {
 	struct exchange exchange;
 };
 
-/* The head of the reply to the connection's exchange; nothing of it is written yet. */
+/* Builds the head of the exchange's reply; writes nothing yet. */
 void connection_begin_reply(struct connection *connection);
 
-/* Writes what the socket takes. False: it broke, and errno says why. */
+/* Writes as much of the reply as the socket takes. False: the connection broke; errno says why. */
 bool connection_write(struct connection *connection);
 
-/* "100 Continue", to a client that waits for it before it sends a body (RFC 9110 section 10.1.1). */
+/* Sends "100 Continue" if the client expects it before its body (RFC 9110 section 10.1.1). */
 void connection_send_continue(struct connection *connection);
 
 #endif

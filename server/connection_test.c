@@ -1,5 +1,4 @@
-/* A connection over a socket pair: what is read, answered and refused, and when time is up. The test turns the clock.
- */
+/* A connection over a socket pair: reads, replies, refusals and time limits. The test advances the clock. */
 #include "server/connection.h"
 
 #include "base/unit_test.h"
@@ -22,13 +21,13 @@ struct test {
 	struct server_lane lane;
 	int client;
 	int handled;
-	size_t body; /* of the last one */
+	size_t body; /* length of the last body handled */
 	bool admits;
 	char host[16];
-	struct exchange *kept; /* by a handler that answers later */
+	struct exchange *kept; /* the exchange to answer later */
 };
 
-static struct test *test; /* the router gets nothing of ours */
+static struct test *test; /* global, as the router takes no argument */
 
 static void
 answer(struct exchange *exchange)
@@ -109,7 +108,7 @@ stop(void *argument)
 	loop_stop(test->lane.loop);
 }
 
-/* Lets the loop take what there is. */
+/* Runs the loop for a millisecond. */
 static void
 turn(void)
 {
@@ -143,7 +142,7 @@ say(const char *text)
 	turn();
 }
 
-/* What has come back; "" where nothing has. */
+/* The bytes received from the server; "": none. */
 static const char *
 hear(void)
 {
@@ -164,7 +163,7 @@ assert_heard(const char *part)
 	}
 }
 
-/* Time passes; the connection is looked at each second, as a lane does. */
+/* Advances the clock, sweeping the connection each second as a lane does. */
 static void
 pass(unsigned seconds)
 {
@@ -203,7 +202,7 @@ test_in_turn(void **state)
 	assert_heard("HTTP/1.1 200 OK");
 }
 
-/* A body larger than the buffer, and what it takes of the budget until it is answered. */
+/* A body larger than the buffer is charged to the budget until it is answered. */
 static void
 test_large_body(void **state)
 {
@@ -295,7 +294,7 @@ test_a_body_that_comes_by_bits(void **state)
 	assert_in_range(seconds, 61, 62);
 }
 
-/* One that moves is no slow one. */
+/* A body that arrives steadily is never too slow. */
 static void
 test_a_long_body(void **state)
 {
@@ -314,7 +313,7 @@ test_a_long_body(void **state)
 	assert_int_equal(test->handled, 1);
 }
 
-/* The same, where it holds what others need. */
+/* The same body is too slow once it holds more than half of the budget. */
 static void
 test_a_long_body_where_memory_is_scarce(void **state)
 {
@@ -329,10 +328,10 @@ test_a_long_body_where_memory_is_scarce(void **state)
 		pass(1);
 		pieces++;
 	}
-	assert_int_equal(pieces, 31); /* more than half of the budget */
+	assert_int_equal(pieces, 31); /* 155,000 bytes, more than half of the budget */
 }
 
-/* A body that lay behind the head is done with, whatever block its handler has put in its place. */
+/* A body in the buffer is skipped after the reply, even if its handler has put a block in its place. */
 static void
 test_a_body_that_moves(void **state)
 {
@@ -342,7 +341,7 @@ test_a_body_that_moves(void **state)
 	assert_heard("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK");
 }
 
-/* Behind a head that leaves little room for chunks the buffer moves, and with it all views into the head. */
+/* A head that leaves little room for chunks makes the buffer move, and with it all views into the head. */
 static void
 test_chunks_behind_a_long_head(void **state)
 {
@@ -358,7 +357,7 @@ test_chunks_behind_a_long_head(void **state)
 	assert_int_equal(test->body, 2);
 }
 
-/* Nobody holds up the end with a request that does not come to its own. */
+/* A silent, unfinished request delays the server's stop by STOPPING_LIMIT at most. */
 static void
 test_a_body_that_stops_while_the_server_does(void **state)
 {
@@ -385,7 +384,7 @@ test_idle(void **state)
 	assert_null(connection());
 }
 
-/* While a handler has it nobody is slow. */
+/* Time limits do not apply while a handler runs. */
 static void
 test_a_long_run(void **state)
 {
@@ -398,7 +397,7 @@ test_a_long_run(void **state)
 	assert_heard("200");
 }
 
-/* A peer that does not take its reply, whoever keeps on sending to it. */
+/* A peer that does not read its reply is closed. */
 static void
 test_a_reply_that_is_not_taken(void **state)
 {

@@ -68,8 +68,8 @@ connection_begin_reply(struct connection *connection)
 	buf_text(&head, "Content-Length: ");
 	buf_unsigned(&head, length);
 	buf_text(&head, "\r\n\r\n");
-	assert(buf_ok(&head));			   /* every part of it is ours and short */
-	if (exchange->head.method == HTTP1_HEAD) { /* RFC 9110 section 9.3.2: the length, not the body */
+	assert(buf_ok(&head));			   /* all parts are short */
+	if (exchange->head.method == HTTP1_HEAD) { /* the length without the body (RFC 9110 section 9.3.2) */
 		exchange->piece_count = 0;
 		length = 0;
 	}
@@ -78,7 +78,7 @@ connection_begin_reply(struct connection *connection)
 	connection->total = head.length + length;
 }
 
-/* What is still to be written, IOV_AT_ONCE pieces of it. */
+/* Fills `iov` with up to IOV_AT_ONCE pieces that are still to be written. */
 static int
 gather(const struct connection *connection, struct iovec *iov)
 {
@@ -100,7 +100,7 @@ gather(const struct connection *connection, struct iovec *iov)
 	return count;
 }
 
-/* Small replies go out in one piece, which costs less than telling the kernel of several. */
+/* Copies a small reply into one buffer, which costs less than a writev of several pieces. */
 static ssize_t
 write_some(const struct connection *connection)
 {
@@ -143,8 +143,7 @@ connection_send_continue(struct connection *connection)
 	if (!head->version_1_0 && bytes_equal_nocase(http1_header(head, "expect"), "100-continue")) {
 		ssize_t put = send(connection->fd, interim, sizeof(interim) - 1, MSG_NOSIGNAL);
 
-		/* If it does not get out, the client sends the body all the same; half of it must not be all there is.
-		 */
+		/* A client that gets nothing sends the body anyway; half an interim reply would corrupt the stream. */
 		if (put > 0 && (size_t)put < sizeof(interim) - 1) {
 			(void)shutdown(connection->fd, SHUT_RDWR);
 		}

@@ -1,8 +1,8 @@
 /*
- * One request and its reply on a connection. Room-private.
+ * An exchange: one request and its reply on a connection. Room-private.
  *
- * A handler gets an exchange and answers it exactly once, with one of the reply functions, at once or later on the same
- * loop. What a reply points to (arena, text, blobs it was given) lives until it is written.
+ * A handler calls exactly one reply function, once, either before it returns or later on the same loop. Everything that
+ * the reply points to (arena, `text`, `held`) lives until the reply is written.
  */
 #ifndef HIPPOCAMP_SERVER_EXCHANGE_H
 #define HIPPOCAMP_SERVER_EXCHANGE_H
@@ -18,25 +18,25 @@
 struct connection;
 struct exchange;
 
-/* Finds what answers for the path and the method of a head; never fails (unknown paths have a handler too). */
+/* Sets the exchange's handler by the path and method of its head. Never fails: unknown paths have a handler too. */
 typedef void (*exchange_router)(struct exchange *exchange);
 typedef void (*exchange_handler)(struct exchange *exchange);
 
 enum cache_admin { CACHE_ADMIN_CLOSED, CACHE_ADMIN_LOOPBACK, CACHE_ADMIN_OPEN };
 
-/* What all connections of a listening port have in common. */
+/* What all connections of a listening port share. */
 struct server_port {
 	exchange_router route;
-	bool is_metrics;     /* GET /v2/cache is a page of figures there */
+	bool is_metrics;     /* GET /v2/cache needs access_cache_view only */
 	const char *address; /* as configured */
 	enum cache_admin cache_admin;
 };
 
-/* A loop's part of the server. */
+/* The part of the server that belongs to one loop. */
 struct server_lane {
 	struct server *server;
 	const struct server_options *options;
-	struct budget *budget; /* of request bodies in flight */
+	struct budget *budget; /* for request bodies in flight, shared by all lanes */
 	struct offload *offload;
 	struct loop *loop;
 	size_t index;
@@ -46,12 +46,12 @@ struct server_lane {
 	struct loop_watch *metrics_watch;
 	struct loop_timer *sweep_timer;
 	TAILQ_HEAD(, connection) connections;
-	unsigned ticks;	    /* seconds since the lane began */
-	bool accept_failed; /* it has been said */
+	unsigned ticks;	    /* seconds since the lane was made */
+	bool accept_failed; /* the failure has been logged */
 	bool stopping;
-	void (*stopped)(void *argument); /* the last connection is gone */
+	void (*stopped)(void *argument); /* called when the last connection is closed */
 	void *stopped_argument;
-	void (*drained)(void *argument); /* and nothing is under way */
+	void (*drained)(void *argument); /* called once the engine is idle, too */
 	void *drained_argument;
 };
 
@@ -65,35 +65,35 @@ struct exchange {
 	/* Set by the router. */
 	exchange_handler handler;
 	/*
-	 * Asked before a body is read that has not come already: false where reading it would be in vain, and the
-	 * exchange is answered. NULL: any body is welcome.
+	 * Called before a body is read that is chunked or does not fit into the buffer. False: the exchange has been
+	 * answered without the body. NULL: every body is read.
 	 */
 	bool (*admit)(struct exchange *exchange);
-	size_t body_limit;  /* of JSON and raw bodies */
-	bool takes_tensors; /* a body may be longer than its JSON */
-	unsigned methods;   /* that the path knows, a mask */
+	size_t body_limit;  /* bytes of JSON, or of a raw body */
+	bool takes_tensors; /* tensors may follow the JSON */
+	unsigned methods;   /* that the path accepts: a mask of http1_method */
 
 	struct bytes body;	  /* as received */
-	struct blob *body_block;  /* the block that it lies in, or NULL */
-	size_t charged;		  /* against the budget */
+	struct blob *body_block;  /* the block that holds the body, or NULL */
+	size_t charged;		  /* bytes taken from the budget */
 	struct offload_work work; /* see exchange_work */
 	void (*work_run)(struct exchange *exchange);
 	void (*work_done)(struct exchange *exchange);
-	void *work_state; /* the handler's, for its work */
+	void *work_state; /* the handler's, for exchange_work */
 	struct arena arena;
-	size_t text_max; /* of `text` */
+	size_t text_max; /* the maximum of `text`, bytes */
 	struct buf text; /* for the JSON or text of the reply */
-	void *state;	 /* the handler's */
-	/* Called once while the handler works, if the peer closes the connection; a reply may still be made. */
+	void *state;	 /* the router's struct path */
+	/* Called once if the peer closes the connection before the reply; the handler must still reply. */
 	void (*gone)(struct exchange *exchange);
 	void *gone_state;
-	bool is_left; /* the client sends no more, so that perhaps nobody waits for the answer */
+	bool is_left; /* the peer has closed its side and may not read the reply */
 
-	/* The reply, and what to call once it is filled: it is written then, or after the handler that we are in. */
+	/* The reply. Call `send` once it is filled: the reply is written at once, or when the handler returns. */
 	void (*send)(struct exchange *exchange);
 	int status;
 	const char *content_type;
-	struct bytes extra_headers; /* whole lines */
+	struct bytes extra_headers; /* lines, each with CRLF */
 	const struct bytes *pieces; /* of the body */
 	size_t piece_count;
 	struct blob *held; /* released when the reply is written */
@@ -102,37 +102,37 @@ struct exchange {
 void http_route(struct exchange *exchange);
 void metrics_route(struct exchange *exchange);
 
-/* Counts bytes that the request takes until it is answered against the budget; false where that is used up. */
+/* Takes bytes from the budget until the reply is written or they are discharged. False: the budget has too few left. */
 bool exchange_charge(struct exchange *exchange, size_t bytes);
 void exchange_discharge(struct exchange *exchange, size_t bytes);
 
 /*
- * For what takes longer than a loop may be kept (about EXCHANGE_LONG bytes of JSON, or anything packed): `run` is
- * called on a worker's thread, then `done` on the loop. Nobody else touches the exchange meanwhile. `size` says how
- * much it is.
+ * Moves work that would block the loop too long (more than EXCHANGE_LONG bytes of JSON, or a compressed body) to an
+ * offload thread: `run` is called there, then `done` on the loop. Nothing else may use the exchange until `done`.
+ * `size` is the work in bytes.
  */
 #define EXCHANGE_LONG ((size_t)64 * 1024)
 void exchange_work(struct exchange *exchange, size_t size, void (*run)(struct exchange *exchange),
 		   void (*done)(struct exchange *exchange));
 
-/* {"error":"…"} with the HTTP status that Triton gives the code. */
+/* Replies {"error":"…"}, with the HTTP status that Triton gives for the error's code. */
 void reply_error(struct exchange *exchange, const struct error *error);
 void reply_error_text(struct exchange *exchange, enum status status, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 void reply_http_error(struct exchange *exchange, int http_status, const char *text);
 void reply_http_error_with(struct exchange *exchange, int http_status, const char *text, struct bytes extra_headers);
 
-/* The methods that the path knows: the answer to OPTIONS, and to a method that it does not know. */
+/* Reply with the path's methods in Allow: 200 to OPTIONS, 405 to a method that the path does not accept. */
 void reply_options(struct exchange *exchange);
 void reply_wrong_method(struct exchange *exchange);
 
-/* What was written into exchange->text. */
+/* Replies 200 with exchange->text as the body. */
 void reply_text(struct exchange *exchange, const char *content_type);
 
-/* 200 or 400 and no body. */
+/* Replies without a body: 200 if `good`, else 400. */
 void reply_bare(struct exchange *exchange, bool good, const char *content_type);
 
-/* The body is `pieces`, which live in the arena or in `held`. */
+/* Replies 200 with `pieces`, which lie in the arena, `text` or `held` (may be NULL); takes over `held`. */
 void reply_pieces(struct exchange *exchange, const char *content_type, struct bytes extra_headers,
 		  const struct bytes *pieces, size_t count, struct blob *held);
 

@@ -1,38 +1,37 @@
 /*
- * The handlers, by what they answer for. Room-private. `model` is a model's name as the path has it, percent-decoded;
- * `version` the path's digits, empty where it names none.
+ * The handlers of all routes. Room-private.
  */
 #ifndef HIPPOCAMP_SERVER_HANDLERS_H
 #define HIPPOCAMP_SERVER_HANDLERS_H
 
 #include "server/exchange.h"
 
-/* A path cut at its slashes; see routes.c. */
+/* A path split at its slashes and percent-decoded; see routes.c. */
 #define PATH_SEGMENTS_MAX 10
 
 struct path {
 	size_t count;
 	struct bytes segments[PATH_SEGMENTS_MAX];
 	struct bytes model;
-	struct bytes version;
-	struct bytes rest; /* of what the path names: a shared memory region, … */
+	struct bytes version; /* digits; empty: none given */
+	struct bytes rest;    /* any other name: of a shared memory region or a repository */
 };
 
-/* What the router found; in exchange->state while the handler starts. */
+/* The parsed path, which the router left in exchange->state. */
 static inline const struct path *
 path_of(const struct exchange *exchange)
 {
 	return exchange->state;
 }
 
-/* The model that the path names, or the error is answered already and the result is NULL. */
+/* The model that the path names; it lives as long as the lane's table view. NULL: an error has been replied. */
 struct model *handler_model(struct exchange *exchange);
 
-/* A new table view for this loop. */
+/* The newest model table; replaces the lane's view. */
 const struct model_table *handler_table(struct exchange *exchange);
 
 void handle_infer(struct exchange *exchange);
-bool admit_infer(struct exchange *exchange); /* is there such a model? */
+bool admit_infer(struct exchange *exchange); /* refuses unknown models */
 
 void handle_server_metadata(struct exchange *exchange);
 void handle_live(struct exchange *exchange);
@@ -45,7 +44,7 @@ void handle_model_statistics(struct exchange *exchange);
 void handle_all_statistics(struct exchange *exchange);
 
 void handle_index(struct exchange *exchange);
-bool admit_model_control(struct exchange *exchange); /* may clients load and unload? */
+bool admit_model_control(struct exchange *exchange); /* refuses unless clients may load and unload */
 void handle_load(struct exchange *exchange);
 void handle_unload(struct exchange *exchange);
 void handle_named_repository(struct exchange *exchange);

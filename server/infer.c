@@ -18,16 +18,16 @@ struct inference {
 	struct inference_request request; /* first */
 	struct exchange *exchange;
 	struct infer_body body;
-	struct buf cache_status; /* of the answer */
-	struct buf unpacked;	 /* a body that came compressed */
-	uint64_t start_ns;	 /* for the log; 0: it is not told */
+	struct buf cache_status; /* the Cache-Status of the answer */
+	struct buf unpacked;	 /* a compressed body, decompressed */
+	uint64_t start_ns;	 /* for the log; 0: not logged */
 	enum coding reply_coding;
 	enum coding coding; /* of the request's body */
-	bool apart; /* tensors do not lie in the body: it came packed, or as long JSON, or its texts were copied */
-	enum status decoded; /* where it failed, request.error says why; the same of `encoded` */
+	bool apart; /* tensors lie outside of the body, which was compressed, long JSON, or raw BYTES (copied) */
+	enum status decoded; /* on failure request.error says why; so with `encoded` */
 
-	/* The reply, made on the loop or on a worker. */
-	bool long_reply; /* on a worker */
+	/* The reply, made on the loop or on an offload thread. */
+	bool long_reply; /* made on an offload thread */
 	enum status encoded;
 	struct infer_reply_output *outputs;
 	size_t output_count;
@@ -45,7 +45,7 @@ inference_fini(struct inference *inference)
 	buf_fini(&inference->unpacked);
 }
 
-/* A line for each request, where the log is to say much. */
+/* Logs one line for each request at level verbose. */
 static void
 log_request(const struct inference *inference, int status)
 {
@@ -74,7 +74,7 @@ fail(struct inference *inference, const struct error *error)
 	inference_fini(inference);
 	if (inference->coding == CODING_UNKNOWN) {
 		headers = bytes_text("Accept-Encoding: gzip, deflate\r\n");
-	} else if (error->status == STATUS_NOT_CACHED) { /* neither a hit nor forwarded (RFC 9211, section 2) */
+	} else if (error->status == STATUS_NOT_CACHED) { /* neither hit nor forwarded (RFC 9211 section 2) */
 		headers = bytes_text("Cache-Status: hippocamp; detail=only-if-cached\r\n");
 	}
 	reply_http_error_with(inference->exchange, reply_http_status(error->status), error->text, headers);
@@ -105,7 +105,7 @@ requested_output(const struct inference *inference, struct bytes name)
 	return NULL;
 }
 
-/* The outputs that were asked for, in the model's order. */
+/* Lists the requested outputs, in the model's order. */
 static enum status
 choose_outputs(struct inference *inference, struct error *error)
 {
@@ -132,7 +132,7 @@ choose_outputs(struct inference *inference, struct error *error)
 	return status;
 }
 
-/* The JSON, then the binary outputs as they lie in the entry. */
+/* Lists the pieces of the body: the JSON, then the binary outputs, uncopied. */
 static enum status
 list_pieces(struct inference *inference, struct error *error)
 {
@@ -155,7 +155,7 @@ list_pieces(struct inference *inference, struct error *error)
 	return STATUS_OK;
 }
 
-/* All pieces become one. */
+/* Compresses all pieces into one. */
 static enum status
 pack(struct inference *inference, struct error *error)
 {
@@ -171,12 +171,12 @@ pack(struct inference *inference, struct error *error)
 	}
 	inference->pieces[0] = blob_bytes(inference->packed);
 	inference->piece_count = 1;
-	buf_fini(&inference->exchange->text); /* it would stay until the client has taken the reply */
+	buf_fini(&inference->exchange->text); /* else kept until the reply is written */
 	buf_init(&inference->exchange->text, inference->exchange->text_max);
 	return STATUS_OK;
 }
 
-/* Makes the body of the reply, on whatever thread. */
+/* Makes the body of the reply, on the loop or on an offload thread. */
 static void
 encode(struct exchange *exchange)
 {
@@ -205,7 +205,7 @@ encode(struct exchange *exchange)
 	if (status == STATUS_OK && inference->reply_coding != CODING_IDENTITY) {
 		status = pack(inference, error);
 	}
-	exchange_discharge(exchange, most); /* what it has become is charged when it is sent */
+	exchange_discharge(exchange, most); /* send_reply charges the result */
 	inference->encoded = status;
 }
 
@@ -241,7 +241,7 @@ reply_headers(struct inference *inference)
 	return buf_bytes(&headers);
 }
 
-/* A long one counts until the client has taken it. */
+/* Charges a long reply to the budget until it is written. */
 static enum status
 charge_reply(struct inference *inference)
 {
@@ -253,7 +253,7 @@ charge_reply(struct inference *inference)
 	return total <= EXCHANGE_LONG ? STATUS_OK : charge(inference, total, inference->request.error);
 }
 
-/* The body is made: it goes out with what holds its pieces. */
+/* Sends the encoded body, with the blob that holds its pieces, or the error. */
 static void
 send_reply(struct exchange *exchange)
 {
@@ -294,7 +294,7 @@ send_worked_reply(struct exchange *exchange)
 	model_unref(model);
 }
 
-/* Bytes of outputs that become text, are sorted or packed: what takes time. */
+/* Bytes that take time to encode: the id, and outputs that become text, are classified or compressed. */
 static size_t
 encoding_size(const struct inference *inference)
 {
@@ -383,7 +383,7 @@ unpack_body(struct inference *inference, struct bytes *body, struct error *error
 	return status == STATUS_OK ? charge(inference, body->length, error) : status;
 }
 
-/* Where the JSON ends; `raw` where there is none and the whole body is one tensor. */
+/* Sets *json to the length of the JSON, and *raw if there is none and the whole body is one tensor. */
 static enum status
 read_header_length(const struct exchange *exchange, size_t total, size_t *json, bool *raw, struct error *error)
 {
@@ -446,7 +446,7 @@ raw_shape(const struct model_config *config, size_t bytes, int64_t *shape, struc
 	return STATUS_OK;
 }
 
-/* A raw binary request: the body is the model's only input, its shape is deduced, and replies are binary. */
+/* Decodes a raw binary request: the body is the model's only input, its shape is deduced, the reply is binary. */
 static enum status
 decode_raw(struct inference *inference, struct bytes data, struct error *error)
 {
@@ -522,7 +522,7 @@ decode_json(struct inference *inference, struct bytes json, struct bytes binary,
 				 &inference->body, error);
 }
 
-/* Long JSON becomes a document of many times its size, which counts while it is there. */
+/* Decodes long JSON. The document takes many times the JSON's size, and is charged while it exists. */
 static enum status
 decode_long_json(struct inference *inference, struct bytes json, struct bytes binary, struct error *error)
 {
@@ -541,8 +541,8 @@ decode_long_json(struct inference *inference, struct bytes json, struct bytes bi
 }
 
 /*
- * Long inputs that do not lie in a block (they were JSON, or packed) would be copied on the loop for the run: they move
- * to one here, and what they came from goes.
+ * Moves long inputs that lie outside of the body's block (from JSON or a compressed body) into a new block, and frees
+ * their source. Otherwise the loop would have to copy them for the run.
  */
 static enum status
 move_inputs(struct inference *inference, struct error *error)
@@ -579,7 +579,7 @@ move_inputs(struct inference *inference, struct error *error)
 		blob_unref(exchange->body_block);
 	}
 	exchange->body_block = block;
-	exchange->body = bytes_make(block->data, 0); /* the old one is gone, or of no use any more */
+	exchange->body = bytes_make(block->data, 0); /* the old body is freed or not needed */
 	inference->request.body = block;
 	return charge(inference, total, error);
 }
@@ -609,7 +609,7 @@ decode_body(struct inference *inference, struct error *error)
 		       : decode_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error);
 }
 
-/* They are looked at, compared and hashed on the loop. */
+/* Limits the id and the parameters, which the loop reads, compares and hashes. */
 static enum status
 check_texts(const struct infer_body *body, struct error *error)
 {
@@ -627,7 +627,7 @@ check_texts(const struct infer_body *body, struct error *error)
 				   TEXTS_MAX);
 }
 
-/* What came packed, or as long JSON: see move_inputs. */
+/* Moves the inputs unless all lie in the body's block. */
 static enum status
 settle(struct inference *inference, struct error *error)
 {
@@ -640,7 +640,7 @@ settle(struct inference *inference, struct error *error)
 	return in_block ? STATUS_OK : move_inputs(inference, error);
 }
 
-/* Reads the request, on whatever thread. */
+/* Decodes the request, on the loop or on an offload thread. */
 static void
 decode(struct exchange *exchange)
 {
@@ -688,7 +688,7 @@ infer(struct exchange *exchange)
 	} else {
 		exchange->gone = on_gone;
 		exchange->gone_state = inference;
-		if (exchange->is_left) { /* while another thread read its request */
+		if (exchange->is_left) { /* the peer left while an offload thread decoded */
 			on_gone(exchange);
 		}
 	}
@@ -715,7 +715,7 @@ infer_worked(struct exchange *exchange)
 	model_unref(model);
 }
 
-/* Is reading it more than the loop has time for? Then its size, else 0. */
+/* The size of the decoding if it takes too long for the loop, else 0. */
 static size_t
 decoding_size(const struct exchange *exchange, enum coding coding, const struct model *model)
 {
@@ -727,7 +727,7 @@ decoding_size(const struct exchange *exchange, enum coding coding, const struct 
 	}
 	if (json > EXCHANGE_LONG &&
 	    http1_number(http1_header(&exchange->head, "inference-header-content-length"), &stated) && stated < json) {
-		/* A raw body is used as it is, but for texts, which are copied. */
+		/* A raw body is used in place, unless it is BYTES, which is copied. */
 		bool copied = stated == 0 && model->config.inputs[0].datatype == DATATYPE_BYTES;
 
 		json = copied ? json : stated;

@@ -1,4 +1,4 @@
-/* GET /metrics in the Prometheus text format: Triton's names and labels for what exists, and our own. */
+/* GET /metrics in the Prometheus text format: Triton's metrics with its names and labels, then our own. */
 #include "base/metric.h"
 #include "server/handlers.h"
 
@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* One model version and its sums, read once for all families. */
+/* A model version and its statistics, read once for all metric families. */
 struct model_sample {
 	const struct model *model;
 	struct model_statistics sums;
@@ -211,7 +211,7 @@ write_models(struct exchange *exchange, const struct model_sample *samples, size
 	write_failures(out, samples, count);
 }
 
-/* A cumulative histogram. */
+/* Writes a cumulative histogram. */
 static void
 write_histogram(struct buf *out, const struct model_sample *sample, const char *name, const struct histogram *histogram,
 		const uint64_t *bounds)
@@ -275,7 +275,7 @@ write_gauge(struct buf *out, const char *name, const char *help, uint64_t value)
 	metric_sample(out, name, bytes_make(NULL, 0), value);
 }
 
-/* Triton's local cache has these; a cache elsewhere has only the ones that this process can know. */
+/* Writes the cache's metrics: those of Triton's local cache if the store's capacity is known, and our own. */
 static void
 write_cache(struct exchange *exchange, const struct model_sample *samples, size_t count)
 {

@@ -1,4 +1,4 @@
-/* Health, and what the server and its models say of themselves. */
+/* Health; metadata of the server and of models; model configurations. */
 #include "server/handlers.h"
 #include "wire/model_config.h"
 
@@ -128,7 +128,7 @@ handle_model_metadata(struct exchange *exchange)
 		return;
 	}
 	config = &model->config;
-	/* Of the same snapshot: asking for the newest again could drop the one that the model lives in. */
+	/* Use the snapshot that holds the model: handler_table could replace and free it. */
 	entry = model_table_entry(exchange->lane->view.table, config->name);
 	buf_text(out, "{\"name\":");
 	buf_json_string(out, config->name);

@@ -41,7 +41,7 @@ send_text(struct exchange *exchange)
 {
 	struct bytes *piece = arena_get(&exchange->arena, sizeof(*piece));
 
-	if (piece == NULL || !buf_ok(&exchange->text)) { /* no memory for the body: the status alone */
+	if (piece == NULL || !buf_ok(&exchange->text)) { /* no memory for the body: send the status alone */
 		exchange->status = 503;
 	} else {
 		*piece = buf_bytes(&exchange->text);
@@ -101,7 +101,7 @@ reply_bare(struct exchange *exchange, bool good, const char *content_type)
 	exchange->send(exchange);
 }
 
-/* An Allow field (RFC 9110 section 10.2.1). */
+/* The Allow field (RFC 9110 section 10.2.1) of the path. */
 static struct bytes
 allow_field(struct exchange *exchange)
 {

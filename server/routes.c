@@ -5,14 +5,14 @@
 #define POST HTTP1_POST
 
 /*
- * A route is a pattern of segments: a word stands for itself, "*" for a model's name, "#" for a version (digits), "?"
- * for any other name. The first match wins, so "/v2/models/stats" is never a model called "stats".
+ * A route's pattern is a list of segments: a word matches itself, "*" a model's name, "#" a version (digits), "?" any
+ * other name. The first match wins, so "/v2/models/stats" never names a model "stats".
  */
 struct route {
 	const char *pattern;
 	unsigned methods;
 	exchange_handler handler;
-	bool (*admit)(struct exchange *exchange); /* see exchange.h; of GET alone it is admit_no_body */
+	bool (*admit)(struct exchange *exchange); /* see exchange.h; admit_no_body where POST is not accepted */
 };
 
 static const struct route http_routes[] = {
@@ -72,7 +72,7 @@ handle_nothing(struct exchange *exchange)
 	reply_bare(exchange, true, "text/plain");
 }
 
-/* Whatever the body is, the answer is the same. */
+/* Answers without the body, on which the answer does not depend. */
 static bool
 admit_no_body(struct exchange *exchange)
 {
@@ -116,7 +116,7 @@ match(const char *pattern, struct path *path)
 	return rest.length == 0;
 }
 
-/* Names may hold any character; clients percent-encode them. */
+/* Undoes percent-encoding: names may hold any character. */
 static struct bytes
 decode_segment(struct exchange *exchange, struct bytes segment)
 {
@@ -158,7 +158,7 @@ find_route(const struct route *routes, size_t count, struct exchange *exchange)
 		return NULL;
 	}
 	for (size_t i = 0; i < count; i++) {
-		path->model = path->version = path->rest = bytes_make(NULL, 0); /* of the pattern before */
+		path->model = path->version = path->rest = bytes_make(NULL, 0); /* left by the previous pattern */
 		if (match(routes[i].pattern, path)) {
 			return &routes[i];
 		}
@@ -187,7 +187,7 @@ take_route(struct exchange *exchange, const struct route *route, exchange_handle
 		exchange->takes_tensors = route->handler == handle_infer;
 		if (route->handler != handle_infer && route->handler != handle_load &&
 		    exchange->body_limit > EXCHANGE_LONG) {
-			exchange->body_limit = EXCHANGE_LONG; /* what they read is short, and read on the loop */
+			exchange->body_limit = EXCHANGE_LONG; /* these bodies are short and decoded on the loop */
 		}
 		if ((route->methods & POST) != 0) {
 			exchange->admit = route->admit;

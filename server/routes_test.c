@@ -1,4 +1,4 @@
-/* Which handler a path and a method lead to, and what the path names. */
+/* The handler of a path and a method, and the names in the path. */
 #include "server/access.h"
 #include "server/handlers.h"
 
@@ -9,7 +9,7 @@
 struct row {
 	unsigned method;
 	const char *path;
-	exchange_handler handler; /* NULL: that which answers for what is unknown */
+	exchange_handler handler; /* NULL: that of unknown paths */
 	const char *model;
 	const char *version;
 	const char *rest;
@@ -49,7 +49,7 @@ static const struct row rows[] = {
 
 static struct server_options options = {.max_input_bytes = 1 << 20};
 
-static struct exchange exchange; /* of one request after the other */
+static struct exchange exchange; /* of the last request */
 
 static void
 take(exchange_router route, unsigned method, const char *path)
@@ -96,7 +96,7 @@ test_paths(void **state)
 	}
 }
 
-/* What is read before a body: who may, how long it may be, and whether tensors are behind it. */
+/* What is known before a body is read: who may send it, its limit, and whether tensors may follow the JSON. */
 static void
 test_bodies(void **state)
 {
@@ -113,7 +113,7 @@ test_bodies(void **state)
 	assert_true(exchange.admit == access_cache_admin);
 	assert_int_equal(exchange.body_limit, EXCHANGE_LONG);
 	take(http_route, HTTP1_GET, "/v2/models/m");
-	assert_non_null(exchange.admit); /* whatever body comes with a GET is in vain */
+	assert_non_null(exchange.admit); /* a GET is answered without its body */
 }
 
 static void

@@ -17,13 +17,13 @@
 struct server {
 	const struct server_options *options;
 	size_t lane_count;
-	int *http_listeners; /* one a lane: the kernel spreads connections over them */
+	int *http_listeners; /* one for each lane; the kernel distributes connections */
 	int metrics_listener;
-	bool http_listens; /* so that a Unix socket is ours to remove */
+	bool http_listens; /* so server_free removes a Unix socket */
 	bool metrics_listens;
 	struct server_port http;
 	struct server_port metrics;
-	struct budget bodies; /* in flight */
+	struct budget bodies; /* of request bodies in flight */
 	struct offload *offload;
 };
 
@@ -92,7 +92,7 @@ open_metrics(struct server *server, struct error *error)
 	return STATUS_OK;
 }
 
-/* Port 0 is free, whichever it will be. */
+/* Port 0 needs no check: the kernel chooses a free one. */
 static bool
 is_checked(const char *address, uint16_t port)
 {
@@ -196,7 +196,7 @@ server_metrics_port(const struct server *server)
 	return socket_port(server->metrics_listener);
 }
 
-/* Out of descriptors or memory the listener would stay readable and the loop spin: it rests until the next sweep. */
+/* Pauses accepting until the next sweep: out of descriptors or memory, the readable listener makes the loop spin. */
 static void
 rest(struct server_lane *lane, struct loop_watch *watch)
 {
@@ -268,7 +268,7 @@ on_sweep(void *argument)
 		connection = next;
 	}
 	listen_again(lane);
-	/* A loop that gets no requests must not keep models alive that are gone. */
+	/* Refresh the view, so that a loop without requests does not keep unloaded models alive. */
 	(void)repository_table(lane->server->options->repository, &lane->view);
 	loop_timer_set(lane->sweep_timer, SWEEP_MS);
 }

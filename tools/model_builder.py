@@ -11,7 +11,7 @@ IR_VERSION = 8  # with OPSET, low enough for every onnxruntime since 1.10
 OPSET = 13
 LIGHT = Path(DATA_DIR, "light")
 
-# ONNX's number of each datatype of the protocol.
+# The protocol's datatypes and their numbers in ONNX.
 DATATYPES = {
     "BOOL": TensorProto.BOOL,
     "UINT8": TensorProto.UINT8,
@@ -31,8 +31,8 @@ DATATYPES = {
 
 
 def build(name, nodes, inputs, outputs, constants=None):
-    """A model of nodes (operator, inputs, outputs[, attributes]); inputs and outputs are
-    {name: (datatype, shape)}, constants {name: value}."""
+    """Makes a model of `nodes`: (operator, inputs, outputs[, attributes]). `inputs` and `outputs`
+    are {name: (datatype, shape)}, `constants` is {name: value}."""
     graph = helper.make_graph(
         [helper.make_node(operator, ins.split(), outs.split(), **dict(*attributes))
          for operator, ins, outs, *attributes in nodes],
@@ -64,7 +64,7 @@ def simple():
 
 
 def simple_string():
-    """The same on decimal strings; fails at run time for one that starts with no number."""
+    """As simple(), on decimal strings; fails at run time for one that does not start with a number."""
     row = ("BYTES", ["batch", 16])
     number, text = {"to": TensorProto.INT32}, {"to": TensorProto.STRING}
     return build("simple_string",
@@ -90,7 +90,7 @@ def scalar():
 
 
 def pass_through():
-    """An input that is an output as well, beside one that is computed."""
+    """One output that is the input itself, one that is computed."""
     return build("pass_through", [("Relu", "X", "Y")],
                  {"X": ("FP32", ["batch", 4])}, {"X": ("FP32", ["batch", 4]), "Y": ("FP32", ["batch", 4])})
 
@@ -138,29 +138,29 @@ def embedding():
 
 
 def row_sum():
-    """The sum of each row: a result that has the batch for its only dimension."""
+    """The sum of each row: a result whose only dimension is the batch."""
     return build("row_sum", [("ReduceSum", "INPUT0 axes", "OUTPUT0", {"keepdims": 0})],
                  {"INPUT0": ("FP32", ["batch", "n"])}, {"OUTPUT0": ("FP32", ["batch"])}, {"axes": np.array([1])})
 
 
 def noise():
-    """Random numbers, others on every run: two equal answers come from one run."""
+    """Random numbers, new in every run: two equal answers come from one run."""
     row = ("FP32", ["batch", "n"])
     return build("noise", [("RandomUniformLike", "INPUT0", "OUTPUT0")], {"INPUT0": row}, {"OUTPUT0": row})
 
 
 def light_model_names():
-    """The onnx package's models of well-known networks with constants for weights."""
+    """Names of the onnx package's models of well-known networks, whose weights are constants."""
     return sorted(path.stem.removeprefix("light_") for path in LIGHT.glob("light_*.onnx"))
 
 
 def light_model(name):
-    """As in the package; its weights are inputs of its graph, too."""
+    """The package's model unchanged; its weights are inputs of its graph, too."""
     return onnx.load(LIGHT / f"light_{name}.onnx")
 
 
 def network_inputs(graph):
-    """The inputs that a request gives: not the weights."""
+    """The inputs of a request: those of the graph but the weights."""
     weights = {weight.name for weight in graph.initializer}
     return [tensor for tensor in graph.input if tensor.name not in weights]
 
@@ -168,8 +168,8 @@ def network_inputs(graph):
 def with_weights(name, seed):
     """The light model with weights that make its answers depend on the input.
 
-    A light model makes its large weights by ConstantOfShape, all 0.02, and stores some small
-    ones of the trained network. Here all are stored, and are random.
+    In a light model ConstantOfShape makes the large weights, all 0.02; some small weights of the
+    trained network are stored. Here all weights are random and stored.
     """
     source = light_model(name)
     graph = source.graph
@@ -186,7 +186,7 @@ def with_weights(name, seed):
 
 
 def tensor_uses(graph):
-    """{tensor: (operator, position)} of the node that takes each tensor."""
+    """{tensor: (operator, position)}: the node that uses the tensor, and as which of its inputs."""
     uses = {tensor: (node.op_type, position)
             for node in graph.node for position, tensor in enumerate(node.input)}
     # The scale and the shift behind a BatchNormalization reach Mul and Add by Unsqueeze.
@@ -197,7 +197,7 @@ def tensor_uses(graph):
 
 
 def weight_shapes(graph):
-    """{tensor: shape} of the weights, whether ConstantOfShape makes them or they are stored."""
+    """{tensor: shape} of the weights, both stored and made by ConstantOfShape."""
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     shapes = {name: value.shape for name, value in stored.items() if value.dtype == np.float32}
     for node in graph.node:
@@ -209,13 +209,12 @@ def weight_shapes(graph):
 def random_weight(random, operator, position, shape):
     """A weight for input number `position` of an operator.
 
-    Filters sum to zero each, so that they see only how their inputs vary: otherwise all
-    answers were alike, for what Relu lets through is mostly a mean common to all inputs. Their
-    variance is 4 / fan-in, twice the usual, since variance is all that gets through. What else
-    there is hardly changes its inputs: factors and variances are near 1, the rest is near 0.
+    Each filter sums to zero, so that it responds only to the variation of its inputs. Otherwise
+    all answers would be alike, since the output of Relu is mostly a mean common to all inputs.
+    The variance of filters is 4 / fan-in, twice the usual, since only variation gets through.
+    Other weights hardly change their inputs: factors and variances are near 1, the rest near 0.
 
-    The draws are whole numbers, scaled by single operations, so that no machine rounds them
-    differently.
+    The draws are integers, scaled by single operations, so that all machines round them alike.
     """
     draw = random.integers(-1000, 1001, shape)
     if operator in ("Conv", "Gemm") and position == 1:

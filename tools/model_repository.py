@@ -51,7 +51,7 @@ parameters {
 }
 """
 
-# A request's own parameter delay_ms goes before the one here.
+# The parameter delay_ms of a request overrides the one here.
 DELAY = """\
 name: "delay"
 backend: "echo"
@@ -82,7 +82,7 @@ response_cache { enable: true }
 """
 
 
-# For what answers otherwise each time: no two of its answers can be compared.
+# For models whose answers differ from run to run: an audit could not compare them.
 NO_AUDIT = """\
 parameters {
   key: "response_cache.audit"
@@ -92,7 +92,7 @@ parameters {
 
 
 def config(name, model, max_batch_size=0, response_cache=False):
-    """A config.pbtxt that says what the model itself says."""
+    """A config.pbtxt with the inputs and outputs of the model."""
     text = f'name: "{name}"\nplatform: "onnxruntime_onnx"\nmax_batch_size: {max_batch_size}\n'
     text += tensors("input", model_builder.network_inputs(model.graph), max_batch_size)
     text += tensors("output", model.graph.output, max_batch_size)

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #define BUF_MAX ((size_t)200 << 20)
-#define PATIENCE_NS UINT64_C(5000000000) /* for what is done behind an answer */
+#define PATIENCE_NS UINT64_C(5000000000) /* the longest wait for work done after an answer */
 #define THREADS 8
 #define KEYS 64
 #define ROUNDS 400
@@ -23,7 +23,7 @@ static char text[1024];
 		return text;                                                                                           \
 	} while (0)
 
-/* The check ends where something else than what it is about goes wrong. */
+/* Ends the check with the failure of a step that it depends on. */
 #define TRY(expression)                                                                                                \
 	do {                                                                                                           \
 		const char *wrong_ = (expression);                                                                     \
@@ -41,8 +41,8 @@ pause_shortly(void)
 }
 
 /*
- * As with Triton each look-up that finds nothing is followed by an insert. Storing may be behind the answer, and may
- * not be possible at first, so it is asked for until it is there.
+ * Looks up and inserts, as Triton does after a miss, until the response is found or PATIENCE_NS is over: the plug-in
+ * may store after it has answered, or may not be able to store at first.
  */
 static enum found
 insert_patiently(const struct subject *subject, const char *key, const struct buf *response, struct buf *found)
@@ -96,7 +96,7 @@ insert_and_find(struct subject *subject, const char *key, size_t size, uint32_t 
 	return NULL;
 }
 
-/* What is not to be stored is given some time to be. */
+/* Looks up a key that must not be stored, for 0.2 s or until it is found. */
 static enum found
 look_up_for_a_while(const struct subject *subject, const char *key)
 {
@@ -112,7 +112,7 @@ look_up_for_a_while(const struct subject *subject, const char *key)
 	return result;
 }
 
-/* --- In order --- */
+/* --- Correct use --- */
 
 static const char *
 check_life(struct subject *subject, const char *json)
@@ -142,7 +142,7 @@ check_two_lives(struct subject *subject, const char *json)
 	return NULL;
 }
 
-/* A response may be refused for its size, but not come back as another. */
+/* A large response may be refused, but none may come back changed. */
 static const char *
 check_sizes(struct subject *subject, const char *json)
 {
@@ -224,7 +224,7 @@ check_keys(struct subject *subject, const char *json)
 	return subject_finalize(subject);
 }
 
-/* --- Out of order, and with a host that fails --- */
+/* --- Incorrect use, and a host that fails --- */
 
 static const char *
 check_copy_fails_on_insert(struct subject *subject, const char *json)
@@ -269,7 +269,7 @@ check_odd_buffers(struct subject *subject, const char *json)
 	return subject_finalize(subject);
 }
 
-/* What a program, or a person, may give it. Whether it takes it is its own affair. */
+/* Wrong and unusual configurations. The plug-in may accept or refuse each, but must not crash or leave a cache. */
 static const char *
 check_odd_configurations(struct subject *subject, const char *json)
 {
@@ -325,7 +325,7 @@ check_leaves_nothing(struct subject *subject, const char *json)
 	size_t descriptors;
 	uint64_t end;
 
-	TRY(subject_initialize(subject, json)); /* a memory checker may want a thread of its own, once */
+	TRY(subject_initialize(subject, json)); /* a memory checker may start a thread once */
 	TRY(subject_finalize(subject));
 	threads = entries_of("/proc/self/task");
 	descriptors = entries_of("/proc/self/fd");
@@ -351,7 +351,7 @@ check_leaves_nothing(struct subject *subject, const char *json)
 struct crowd {
 	const struct subject *subject;
 	unsigned number;
-	bool alternating; /* all use one key, with two contents */
+	bool alternating; /* all threads use one key, with two contents */
 	const char *wrong;
 };
 
@@ -429,7 +429,7 @@ check_threads_one_key(struct subject *subject, const char *json)
 	return run_crowd(subject, json, true);
 }
 
-/* More than most caches hold. */
+/* Inserts 300 MB, more than most caches hold. */
 static const char *
 check_full(struct subject *subject, const char *json)
 {
@@ -458,7 +458,7 @@ check_full(struct subject *subject, const char *json)
 	return subject_finalize(subject);
 }
 
-/* --- What Triton's core makes advisable --- */
+/* --- Advice, because of how Triton's core uses a cache --- */
 
 static const char *
 expect_not_stored(struct subject *subject, const char *json, const char *key, struct bytes response, const char *why)
@@ -494,7 +494,7 @@ check_empty_key(struct subject *subject, const char *json)
 	return wrong;
 }
 
-/* Each byte of the lengths in a good response, made to lie. */
+/* Inserts responses, each with one wrong count, length or dimension. */
 static const char *
 check_malformed(struct subject *subject, const char *json)
 {

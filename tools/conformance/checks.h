@@ -1,6 +1,6 @@
 /*
- * What a plug-in is tried with. Each check has a process of its own, so that one in which the plug-in crashes or hangs
- * is one that failed.
+ * The checks of a plug-in. Each runs in a process of its own, so that a crash or hang of the plug-in fails only that
+ * check.
  */
 #ifndef HIPPOCAMP_TOOLS_CONFORMANCE_CHECKS_H
 #define HIPPOCAMP_TOOLS_CONFORMANCE_CHECKS_H
@@ -9,8 +9,8 @@
 
 struct check {
 	const char *name;
-	bool required; /* by the interface; else by what Triton's core makes of it */
-	/* NULL, or what is wrong. `json`: the configuration of the command line. The library is loaded. */
+	bool required; /* by the interface; false: advisable, because of how Triton's core uses it */
+	/* Returns NULL, or what is wrong. `json` is the configuration from the command line. The library is loaded. */
 	const char *(*run)(struct subject *subject, const char *json);
 };
 

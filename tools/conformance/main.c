@@ -1,7 +1,7 @@
 /*
- * cache_conformance LIB [KEY=VALUE...]: tries a plug-in for Triton's cache interface, outside of any server, with the
- * configuration that --cache-config NAME,KEY=VALUE... would give. Exit status: 0 where it does what the interface
- * requires, 1 where it does not, 2 where it could not be tried.
+ * cache_conformance LIB [KEY=VALUE...]: checks a plug-in for Triton's cache interface, outside of any server, with the
+ * configuration that --cache-config NAME,KEY=VALUE... would give. Exit status: 0 if all required checks pass, 1 if one
+ * fails, 2 if the plug-in cannot be tried.
  */
 #include "tools/conformance/checks.h"
 
@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LIMIT_S 120 /* for one check; a memory checker slows them down */
+#define LIMIT_S 120 /* for one check, even under a memory checker */
 
 static int
 usage(void)
@@ -27,7 +27,7 @@ usage(void)
 	return 2;
 }
 
-/* In the child. What is wrong goes through the pipe; nothing does where all is well. */
+/* Runs a check in the child process and writes what is wrong to the pipe `output`; nothing if the check passes. */
 static void
 try_check(const struct check *check, const char *path, const char *json, int output)
 {
@@ -40,10 +40,10 @@ try_check(const struct check *check, const char *path, const char *json, int out
 	if (wrong != NULL && write(output, wrong, strlen(wrong)) < 0) {
 		_exit(1);
 	}
-	exit(0); /* so that a memory checker has its say */
+	exit(0); /* not _exit, so that a memory checker reports */
 }
 
-/* False where the time was over. */
+/* Reads to the end of the pipe. False: not within LIMIT_S. */
 static bool
 read_all(int input, char *text, size_t size)
 {
@@ -68,7 +68,7 @@ read_all(int input, char *text, size_t size)
 	return false;
 }
 
-/* Fills in what is wrong; an empty text: nothing. */
+/* Fills in what is wrong, or "". False: the check could not run. */
 static bool
 run_check(const struct check *check, const char *path, const char *json, char *text, size_t size)
 {
@@ -102,7 +102,7 @@ run_check(const struct check *check, const char *path, const char *json, char *t
 	return true;
 }
 
-/* A library that cannot be loaded, or a configuration that it refuses, would fail every check alike. */
+/* Run first: a library that cannot be loaded, or that refuses the configuration, would fail every check. */
 static const char *
 preflight(struct subject *subject, const char *json)
 {
@@ -115,7 +115,7 @@ int
 main(int argc, char **argv)
 {
 	const struct check first = {"it starts", true, preflight};
-	unsigned counts[3] = {0}; /* passed, failed, advised */
+	unsigned counts[3] = {0}; /* checks passed, failed, that gave advice */
 	char wrong[2048];
 	struct buf json;
 

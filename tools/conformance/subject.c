@@ -72,7 +72,7 @@ configuration_of(struct buf *json, char **arguments, int count)
 	return buf_ok(json);
 }
 
-/* From malloc. */
+/* The prefixed key, from malloc. */
 static char *
 full_key(const struct subject *subject, const char *key)
 {
