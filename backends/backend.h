@@ -1,8 +1,8 @@
 /*
- * A backend, a way to run models: the table that each implements (copy backends/echo to start one).
+ * The interface of backends, which run models: the table that each implements (copy backends/echo to start one).
  *
- * A backend sees tensors as the model has them: batch dimension and reshape are the caller's business. `open` and
- * `close` are called on the thread that loads models; `run` on worker threads, several at once for one model.
+ * A backend sees tensors in the model's own shapes; the caller takes care of the batch dimension and of reshape. `open`
+ * and `close` are called on the thread that loads models; `run` on worker threads, several at once for one model.
  */
 #ifndef HIPPOCAMP_BACKENDS_BACKEND_H
 #define HIPPOCAMP_BACKENDS_BACKEND_H
@@ -16,7 +16,7 @@
 
 struct backend_model;
 
-/* A file as it was read: private memory that belongs to whoever read it. */
+/* The content of a file, in private memory that whoever read it owns. */
 struct backend_file {
 	uint8_t *at; /* NULL where it is empty */
 	size_t length;
@@ -32,15 +32,15 @@ backend_file_release(struct backend_file *file)
 }
 
 /*
- * How a backend gets at its model's files. Of the files, what is read here is in the model's fingerprint, and nothing
- * else, which is why a backend may not open them itself. On the thread that loads models.
+ * A backend's access to its model's files. The model's fingerprint covers exactly the files that are read here, so a
+ * backend may not open files itself. On the thread that loads models.
  */
 struct backend_files {
-	const char *path; /* the version folder, for messages, and to see what there is */
+	const char *path; /* the version folder, for messages and to see what it contains */
 
 	/*
-	 * Reads a regular file whole, once. `name` is relative to the version folder and may not lead out of it. Fails
-	 * where it is not there (STATUS_NOT_FOUND), or changes meanwhile.
+	 * Reads a whole regular file, in one go. `name` is relative to the version folder and may not lead out of it.
+	 * Fails if the file does not exist (STATUS_NOT_FOUND) or changes meanwhile.
 	 */
 	enum status (*read)(struct backend_files *files, const char *name, struct backend_file *file,
 			    struct error *error);
@@ -53,10 +53,10 @@ struct backend_tensor {
 	size_t rank;
 	int64_t shape[TENSOR_RANK_MAX];
 	bool optional;
-	bool is_other; /* an output that is no tensor (a sequence, a map), which nobody can be given */
+	bool is_other; /* an output that is a sequence or a map, which cannot be served */
 };
 
-/* What the model file itself says of its inputs and outputs. Lives as long as the model. */
+/* The inputs and outputs that the model file declares. Lives as long as the model. */
 struct backend_signature {
 	struct backend_tensor *inputs;
 	size_t input_count;
@@ -71,7 +71,10 @@ struct backend_output {
 	size_t length; /* bytes */
 };
 
-/* One run. Inputs come in the order of the config, optional ones may be missing; outputs are config->output_count. */
+/*
+ * One run. Inputs come in the order of the config, optional ones may be missing; there are config->output_count
+ * outputs.
+ */
 struct backend_run {
 	const struct model_config *config;
 	const struct tensor *inputs;
@@ -81,9 +84,9 @@ struct backend_run {
 	size_t parameter_count;
 
 	/*
-	 * Memory for all outputs at once, in the order of the config: data[i] gets outputs[i].length bytes, aligned
-	 * to 16. Called as soon as the sizes are known, so that a result is written once; a second call forgets the
-	 * first.
+	 * Allocates memory for all outputs, in the order of the config: data[i] gets outputs[i].length bytes, aligned
+	 * to 16. Call it as soon as the sizes are known, so that a result is written once. A second call invalidates
+	 * the memory of the first.
 	 */
 	enum status (*allocate)(struct backend_run *run, const struct backend_output *outputs, uint8_t **data,
 				struct error *error);
@@ -96,19 +99,18 @@ struct backend_run {
 struct backend_ops {
 	const char *name;
 
-	/* A text that changes when answers may: part of what names an answer in the cache. NULL where it cannot load.
-	 */
+	/* A text that changes whenever answers may change; part of the cache keys. NULL if the backend cannot load. */
 	const char *(*version)(struct error *error);
 
 	/*
-	 * `files` and `config`, which may lack what auto-completion will add, are used during the call only. NULL on
-	 * failure.
+	 * Loads a model. `files` and `config` are used during the call only; `config` may lack what auto-completion
+	 * adds later. NULL on failure.
 	 */
 	struct backend_model *(*open)(struct backend_files *files, const struct model_config *config,
 				      struct error *error);
 	void (*close)(struct backend_model *model);
 
-	/* NULL function: the model is whatever its config says. */
+	/* NULL function: the config alone says which inputs and outputs the model has. */
 	const struct backend_signature *(*signature)(struct backend_model *model);
 
 	enum status (*run)(struct backend_model *model, struct backend_run *run, struct error *error);

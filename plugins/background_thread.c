@@ -9,9 +9,9 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
-#define TURN_NS UINT64_C(100000000) /* at least so often, for lanes whose descriptors are not watched */
+#define TURN_NS UINT64_C(100000000) /* longest wait, for lanes whose descriptors are not in the set */
 #define FAREWELL_NS UINT64_C(500000000)
-#define STORING_NS UINT64_C(5000000) /* in one turn, as there is more to be done */
+#define STORING_NS UINT64_C(5000000) /* of storing in one turn, as other work waits */
 
 struct storing {
 	struct generation_key key;
@@ -27,12 +27,12 @@ struct background_thread {
 	pthread_t thread;
 	int wake_fd;
 	struct poll_set set;
-	struct lane_part *parts; /* the writer's is the last */
-	bool more;		 /* to be stored than there was time for */
+	struct lane_part *parts; /* one for each lane; the last is the writer's */
+	bool more;		 /* some entries are left from the last turn */
 	atomic_bool stopping;
-	atomic_size_t bytes; /* that are not stored yet */
+	atomic_size_t bytes; /* of entries that are not stored yet */
 	pthread_mutex_t mutex;
-	struct storing_queue queue; /* under it */
+	struct storing_queue queue; /* guarded by mutex */
 };
 
 /* --- Storing --- */
@@ -42,7 +42,7 @@ reserve(struct background_thread *background_thread, size_t length)
 {
 	size_t before = atomic_fetch_add(&background_thread->bytes, length);
 
-	if (before == 0 || before + length <= background_thread->options.waiting_bytes) { /* one alone always goes */
+	if (before == 0 || before + length <= background_thread->options.waiting_bytes) { /* a single one always fits */
 		return true;
 	}
 	(void)atomic_fetch_sub(&background_thread->bytes, length);
@@ -87,7 +87,7 @@ next_storing(struct background_thread *background_thread)
 	return storing;
 }
 
-/* Is there more? */
+/* Stores entries for a limited time. Are some left? */
 static bool
 store_some(struct background_thread *background_thread)
 {
@@ -162,7 +162,7 @@ run(void *argument)
 	return NULL;
 }
 
-/* --- From first to last --- */
+/* --- Starting and stopping --- */
 
 void
 background_thread_free(struct background_thread *background_thread)

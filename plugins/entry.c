@@ -73,7 +73,7 @@ plugin_entry_seal(struct blob *entry, const struct keyed_hash_key *key, const st
 	return good;
 }
 
-/* Threads of the host's come and go, so that the state lives as long as one call. */
+/* Threads of the host come and go, so the state of the MAC lives as long as one call. */
 static bool
 is_sealed(const struct blob *entry, const struct keyed_hash_key *key, const uint8_t *seal)
 {

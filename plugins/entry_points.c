@@ -1,4 +1,4 @@
-/* What a plug-in exports. Nothing else is seen of it: plugins/exports.map. */
+/* The functions that a plug-in exports; exports.map hides all others. */
 #include "plugins/plugin.h"
 #include "plugins/triton.h"
 
@@ -13,7 +13,7 @@ TRITONCACHE_CacheInitialize(TRITONCACHE_Cache **cache, const char *config)
 	struct error error = {0};
 
 	if (missing != NULL) {
-		/* Perhaps there is no way to make an error; *cache stays NULL, which the host takes for one. */
+		/* Perhaps no error can be made; *cache stays NULL, which the host takes for one. */
 		(void)fprintf(stderr,
 			      "hippocamp: this program has no function %s, so it cannot use a cache of Triton's\n",
 			      missing);
@@ -54,7 +54,7 @@ TRITONCACHE_CacheLookup(TRITONCACHE_Cache *cache, const char *key, TRITONCACHE_C
 	if (plugin_look_up((struct plugin *)cache, key, entry, allocator, &refused)) {
 		return NULL;
 	}
-	/* Of every miss, and nobody reads it. */
+	/* Without a text: every miss makes this error, and nobody reads it. */
 	return refused != NULL ? refused : triton.TRITONSERVER_ErrorNew(TRITONSERVER_ERROR_NOT_FOUND, "");
 }
 

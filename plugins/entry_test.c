@@ -89,7 +89,7 @@ test_every_cut(void **state)
 	blob_unref(whole);
 }
 
-/* Whole, and sealed by somebody who means no good. */
+/* Intact and correctly sealed, but the response is malformed. */
 static void
 test_response_is_walked(void **state)
 {
@@ -108,7 +108,7 @@ test_response_is_walked(void **state)
 	assert_null(plugin_entry_new(SIZE_MAX));
 }
 
-/* Who has not the secret makes no entry, be it with another one or with none. */
+/* An entry that is made with another secret, or with none, is rejected. */
 static void
 test_secret(void **state)
 {

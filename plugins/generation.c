@@ -11,35 +11,35 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define FORMAT "2" /* of what is kept: plugins/entry.h */
+#define FORMAT "2" /* of stored entries: plugins/entry.h */
 #define TEXT_MAX ((size_t)1 << 20)
 #define SHOWN_MAX 64
 #define SCOPE_BYTES 4
 #define KEY_DIGEST 16
 #define SLOTS 4096
 #define KEY_TEXT_MAX 128		    /* Triton's are decimal numbers of 64 bits */
-#define FORGOTTEN_NS UINT64_C(600000000000) /* longer no request takes for its answer; docs/triton.md says so */
+#define FORGOTTEN_NS UINT64_C(600000000000) /* no request takes longer, as docs/triton.md says */
 
-/* Keys that were asked for in vain, by their hash; those that share a slot share their fate. */
+/* Misses, by the hash of their key; keys that share a slot are treated as one. */
 struct slot {
-	uint64_t generation; /* the oldest of them */
-	uint64_t asked_ns;   /* … when it was last asked for in that one */
-	uint32_t requests;   /* that have not stored an answer yet */
+	uint64_t generation; /* the oldest of these misses */
+	uint64_t asked_ns;   /* the last miss in that generation */
+	uint32_t requests;   /* misses that have no answer yet */
 };
 
 struct generation {
 	char *name_space;
 	uint8_t secret[GENERATION_SECRET];
-	char *file; /* NULL: it never changes, and nothing below needs a lock */
+	char *file; /* NULL: the generation never changes, and nothing below needs a lock */
 	pthread_rwlock_t lock;
 	uint64_t number;
-	struct digest_value digest; /* of namespace and generation */
+	struct digest_value digest; /* of namespace, secret and generation */
 	char scope[GENERATION_SCOPE_MAX];
 	size_t scope_length;
 
-	/* Of the file; only generation_refresh. */
-	uint64_t checksum;  /* of what is taken */
-	uint64_t candidate; /* … of what was read last, which may have been written by half */
+	/* State of the file; only generation_refresh uses it. */
+	uint64_t checksum;  /* of the text in use */
+	uint64_t candidate; /* of the text that was read last, which may be half-written */
 	bool complained;
 
 	pthread_mutex_t mutex;
@@ -48,7 +48,7 @@ struct generation {
 
 /* --- The generation --- */
 
-/* Its beginning, as people read it. */
+/* The beginning of the text, in printable characters. */
 static void
 show(struct bytes text, char *shown)
 {
@@ -64,8 +64,8 @@ show(struct bytes text, char *shown)
 }
 
 /*
- * triton[.<namespace>]:1:<fingerprint>, in the place of model:version:fingerprint: what this is a state of is all
- * models. False, and nothing is changed, where there is no memory.
+ * Makes the scope, triton[.<namespace>]:<FORMAT>:<fingerprint>, in the place of model:version:fingerprint: a generation
+ * is one of all models. False, with nothing changed, where there is no memory.
  */
 static bool
 take_text(struct generation *generation, struct bytes text)
@@ -105,7 +105,7 @@ refuse_file(const char *path, const char *why, struct error *error)
 			 path, why);
 }
 
-/* What is no regular file is not waited for. */
+/* Opens only a regular file: opening any other might block. */
 static FILE *
 open_file(const char *path, struct error *error)
 {
@@ -127,7 +127,7 @@ open_file(const char *path, struct error *error)
 	return file;
 }
 
-/* `text` takes the content, without white space at its end. */
+/* Reads the content into `text`, without white space at its end. */
 static enum status
 read_file(const char *path, struct buf *text, struct error *error)
 {
@@ -189,7 +189,7 @@ change(struct generation *generation, struct bytes text)
 	}
 }
 
-/* Taken is what was read twice: a file that is written in place may be read by half. */
+/* Takes a text when it was read twice: a file that is written in place may be half-written. */
 static void
 consider(struct generation *generation, struct bytes text)
 {
@@ -238,7 +238,7 @@ unlock(struct generation *generation)
 	}
 }
 
-/* SHA-256 of the generation's digest and of Triton's key behind it, a long one by its own digest. */
+/* SHA-256 of the generation's digest followed by Triton's key, or by the digest of a long one. */
 static bool
 key_digest(const struct generation *generation, struct bytes text, struct digest_value *digest)
 {
@@ -266,7 +266,7 @@ make_key(const struct generation *generation, const char *triton_key, struct gen
 	memcpy(key->scope_text, generation->scope, generation->scope_length);
 	key->key.scope = bytes_make(key->scope_text, generation->scope_length);
 	if (!key_digest(generation, text, &key->key.digest)) {
-		random_bytes(key->key.digest.bytes, KEY_DIGEST); /* no memory: found by nobody */
+		random_bytes(key->key.digest.bytes, KEY_DIGEST); /* no memory: a key that is never found */
 	}
 	key->key.digest.length = KEY_DIGEST;
 	memset(key->key.digest.bytes + KEY_DIGEST, 0, DIGEST_SIZE_MAX - KEY_DIGEST);
@@ -301,7 +301,7 @@ generation_missed(struct generation *generation, const struct generation_key *ke
 	(void)pthread_mutex_lock(&generation->mutex);
 	slot = slot_of(generation, key);
 	if (slot->requests == 0 ||
-	    now - slot->asked_ns > FORGOTTEN_NS) { /* those that failed are never heard of again */
+	    now - slot->asked_ns > FORGOTTEN_NS) { /* failed requests are never reported to a cache */
 		slot->requests = 0;
 		slot->generation = key->number;
 	}
@@ -338,7 +338,7 @@ generation_answered(struct generation *generation, const char *triton_key, struc
 	return good;
 }
 
-/* --- From first to last --- */
+/* --- Opening and closing --- */
 
 static enum status
 begin(struct generation *generation, const char *text, struct error *error)

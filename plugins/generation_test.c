@@ -35,7 +35,7 @@ write_file(const char *text)
 	assert_int_equal(fclose(open), 0);
 }
 
-/* What is there now is taken when it was read twice. */
+/* A new text is taken when it was read twice. */
 static void
 refresh(struct generation *generation)
 {
@@ -88,7 +88,7 @@ test_keys(void **state)
 		assert_int_equal(keys[i].key.digest.length, 16);
 		assert_memory_equal(keys[i].scope_text, cases[i].scope, strlen(cases[i].scope));
 		assert_int_equal(keys[i].key.scope.length, strlen(cases[i].scope) + 8);
-		assert_true(may_store(generation)); /* it never changes, so nothing has to be asked for before */
+		assert_true(may_store(generation)); /* it never changes, so an answer needs no miss before it */
 		generation_close(generation);
 		for (size_t k = 0; k < i; k++) {
 			assert_memory_not_equal(keys[i].key.digest.bytes, keys[k].key.digest.bytes, 16);
@@ -134,7 +134,7 @@ test_a_file_that_changes(void **state)
 	refresh(generation);
 	assert_memory_equal(first.key.digest.bytes, key_of(generation).key.digest.bytes, 16);
 	write_file("two");
-	generation_refresh(generation); /* perhaps there is more to come */
+	generation_refresh(generation); /* this text may be half-written */
 	write_file("two two\n");
 	generation_refresh(generation);
 	assert_memory_equal(first.key.digest.bytes, key_of(generation).key.digest.bytes, 16);
@@ -145,7 +145,7 @@ test_a_file_that_changes(void **state)
 	generation_close(generation);
 }
 
-/* What was asked for before the change is not stored after it. */
+/* An answer to a look-up before the change is not stored after it. */
 static void
 test_answers_of_old_models(void **state)
 {
@@ -163,11 +163,11 @@ test_answers_of_old_models(void **state)
 	write_file("22");
 	refresh(generation);
 	key = key_of(generation);
-	generation_missed(generation, &key); /* an equal question, of the new model, while the old answer is due */
-	assert_false(may_store(generation)); /* which of them is it? */
+	generation_missed(generation, &key); /* the same key, for the new model, before the old answer has come */
+	assert_false(may_store(generation)); /* it may be either answer */
 	assert_false(may_store(generation));
 	generation_missed(generation, &key);
-	assert_true(may_store(generation)); /* nobody else was under way */
+	assert_true(may_store(generation)); /* no other request was under way */
 	generation_close(generation);
 }
 
@@ -198,7 +198,7 @@ test_a_long_file(void **state)
 	free(text);
 }
 
-/* The change comes between the look-up and what follows a miss. */
+/* The generation changes between a look-up and generation_missed. */
 static void
 test_a_change_in_between(void **state)
 {
@@ -231,7 +231,7 @@ test_files_that_are_no_good(void **state)
 	assert_non_null(strstr(error.text, "not a file"));
 	assert_int_equal(mkfifo(fifo, 0600), 0);
 	assert_null(
-		generation_open("", (struct bytes){0}, NULL, fifo, &error)); /* without waiting for one who writes */
+		generation_open("", (struct bytes){0}, NULL, fifo, &error)); /* without waiting for a writer to open */
 	assert_int_equal(unlink(fifo), 0);
 	assert_null(generation_open("", (struct bytes){0}, NULL, "/nowhere/at/all", &error));
 	assert_non_null(strstr(error.text, "/nowhere/at/all"));

@@ -7,7 +7,7 @@
 
 #define PAIRS_MAX 1024
 
-/* Over a terminated text; `what` is why it cannot go on. */
+/* Reads a NUL-terminated text; `what` says why it failed. */
 struct reader {
 	const char *start;
 	const char *at;
@@ -80,7 +80,7 @@ write_utf8(char *out, uint32_t code)
 	return out;
 }
 
-/* Behind \u; characters beyond the first plane come as two. */
+/* Reads what follows \u; a character beyond U+FFFF comes as a surrogate pair. */
 static bool
 read_code(struct reader *reader, char **out)
 {

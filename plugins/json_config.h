@@ -1,7 +1,7 @@
 /*
- * What Triton gives a cache to configure it: one flat JSON object (RFC 8259), such as {"host":"redis","port":"6379"}.
- * From the command line all values are strings; a program may give numbers and booleans, which are taken as they are
- * written. Nested values and null are refused. A key given twice: the last one counts.
+ * The configuration that Triton gives a cache: one flat JSON object (RFC 8259), such as {"host":"redis","port":"6379"}.
+ * Values from the command line are all strings; a program may give numbers and booleans, which are taken as they are
+ * written. Nested values and null are refused. If a key is given twice, the last one counts.
  */
 #ifndef HIPPOCAMP_PLUGINS_JSON_CONFIG_H
 #define HIPPOCAMP_PLUGINS_JSON_CONFIG_H
@@ -10,7 +10,7 @@
 
 #include <stddef.h>
 
-/* Texts, terminated; the struct owns them. */
+/* NUL-terminated; the struct owns them. */
 struct json_config_pair {
 	char *key;
 	char *value;
@@ -21,10 +21,10 @@ struct json_config {
 	size_t count;
 };
 
-/* On failure there is nothing to be freed. No value stands in the message: it may be a password. */
+/* On failure there is nothing to free. The message contains no value, which may be a password. */
 enum status json_config_read(const char *json, struct json_config *configuration, struct error *error);
 
-/* No value is left in memory. */
+/* Erases the values before it frees them. */
 void json_config_fini(struct json_config *configuration);
 
 #endif

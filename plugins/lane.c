@@ -7,12 +7,14 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 
-/* A lane that was waited for so lately will be again, by the next who looks something up. */
+/* For so long after a look-up has polled, the background thread leaves polling to the next look-up. */
 #define BUSY_NS UINT64_C(200000000)
 #define BUCKETS 64 /* of questions, by their keys; a power of two */
 
-/* What the store is asked, by one or by several. Counted: by each finding and waiter, and by the store until it
- * answers. */
+/*
+ * A question to the store, of one look-up or several. References: one for each finding, and the store's until it
+ * answers.
+ */
 struct lane_question {
 	struct cache_lookup base; /* first */
 	atomic_uint references;
@@ -20,13 +22,13 @@ struct lane_question {
 	struct generation_key key;
 	struct blob *value;
 	bool answered;
-	bool settled; /* one who found it has said what is to become of it */
+	bool settled; /* it is decided what to do with the entry */
 	LIST_ENTRY(lane_question) list;
 };
 
 LIST_HEAD(question_list, lane_question);
 
-/* One who waits, on his own stack. */
+/* A waiting thread, on its own stack. */
 struct waiter {
 	struct lane_question *question;
 	pthread_cond_t wake;
@@ -46,10 +48,10 @@ struct lane {
 	bool guards; /* SIGPIPE would end the process */
 	atomic_uint load;
 
-	pthread_mutex_t mutex;	     /* of all below, and of the store's lane and the loop */
-	const struct waiter *leader; /* who polls for all; NULL: nobody who looks something up */
-	bool polling;		     /* … at this moment, outside of the lock */
-	bool attended;		     /* the background_thread polls */
+	pthread_mutex_t mutex;	     /* guards all below, the store's lane and the loop */
+	const struct waiter *leader; /* the waiter that polls for all; NULL: none */
+	bool polling;		     /* the leader is in poll, without the lock */
+	bool attended;		     /* the background thread polls */
 	uint64_t led_ns;
 	struct poll_set set; /* the leader's */
 	TAILQ_HEAD(, waiter) waiting;
@@ -74,8 +76,10 @@ question_unref(struct lane_question *question)
 	}
 }
 
-/* Whoever waits for it goes on. A leader who polls sees it when he is woken; while he gives out what came he looks
- * himself. */
+/*
+ * Wakes the waiters of the question. A leader that polls is woken through the loop; one that hands out events looks for
+ * itself.
+ */
 static void
 on_answer(struct cache_lookup *base)
 {
@@ -128,7 +132,9 @@ ask(struct lane *lane, const struct generation_key *key, size_t expected)
 	return question;
 }
 
-/* Equal questions are one, so that however long an answer takes the store is not asked for it again. */
+/*
+ * Joins an unanswered question for the same key, so that the store is not asked again, however long its answer takes.
+ */
 static struct lane_question *
 join_or_ask(struct lane *lane, const struct generation_key *key, size_t expected)
 {
@@ -151,7 +157,7 @@ lead(struct lane *lane, const struct waiter *waiter, uint64_t deadline_ns)
 	struct poll_set *set = &lane->set;
 
 	lane->leader = waiter;
-	lane->attended = false; /* from now on the background_thread's turn would come too late anyway */
+	lane->attended = false; /* from now on the background thread would be too late anyway */
 	poll_set_clear(set, deadline_ns);
 	poll_loop_collect(lane->loop, set);
 	lane->polling = true;
@@ -190,7 +196,7 @@ await(struct lane *lane, struct waiter *waiter, uint64_t deadline_ns)
 			lead(lane, waiter, deadline_ns);
 		}
 	}
-	/* The last look is for what has come while this thread did not run. */
+	/* A last look, for answers that came while this thread did not run. */
 	if (!waiter->question->answered && lane->leader == NULL) {
 		catch_up(lane);
 	}
@@ -214,7 +220,7 @@ wait_for(struct lane *lane, struct lane_question *question, uint64_t deadline_ns
 
 /* --- Looking up --- */
 
-/* Who waits already, for other things, is to wait for what came of this, too. */
+/* Tells the polling thread to watch our new events. */
 static void
 used(struct lane *lane)
 {
@@ -243,14 +249,14 @@ look_up(struct lane *lane, const struct generation_key *key, size_t expected, ui
 	struct lane_question *question;
 
 	if (lane->leader == NULL && lane->question_count > 0) {
-		catch_up(lane); /* else what has come unread is taken for overdue */
+		catch_up(lane); /* else unread replies are taken for overdue */
 	}
 	question = join_or_ask(lane, key, expected);
 	if (question == NULL) {
 		return LANE_FAILED;
 	}
 	*finding = (struct lane_finding){.lane = lane, .question = question};
-	if (question->answered || lane->leader != NULL) { /* else who asked waits for it, below */
+	if (question->answered || lane->leader != NULL) { /* else this thread polls for it, below */
 		used(lane);
 	}
 	if (!question->answered) {
@@ -259,7 +265,7 @@ look_up(struct lane *lane, const struct generation_key *key, size_t expected, ui
 	return question->answered ? judge(question, finding) : LANE_LATE;
 }
 
-/* ThreadSanitizer knows no pthread_mutex_clocklock, and would see no lock. */
+/* ThreadSanitizer does not know pthread_mutex_clocklock, and would not see the lock. */
 static bool
 lock_until(pthread_mutex_t *mutex, uint64_t deadline_ns)
 {
@@ -300,7 +306,7 @@ lane_peek(struct lane *lane, struct cache_lookup *lookup)
 	}
 }
 
-/* --- Afterwards --- */
+/* --- What to do with an entry that was found --- */
 
 static struct pipe_guard
 enter(struct lane *lane)
@@ -311,7 +317,7 @@ enter(struct lane *lane)
 	return guard;
 }
 
-/* Where nobody waits, what is to be written is written here. */
+/* Writes pending output itself if no thread polls. */
 static void
 leave(struct lane *lane, const struct pipe_guard *guard)
 {
@@ -323,7 +329,7 @@ leave(struct lane *lane, const struct pipe_guard *guard)
 	pipe_guard_end(guard);
 }
 
-/* Is this the first to say what is to become of it? */
+/* Is this the first decision about the entry? */
 static bool
 settle(struct lane_question *question)
 {
@@ -362,7 +368,7 @@ throw_away(struct lane_finding *finding, bool distrusted)
 		lane->ops->remove(lane->store, &finding->question->key.key);
 	}
 	if (first && distrusted && lane->ops->reset_connections != NULL) {
-		poll_loop_glance(lane->loop); /* so that it is sent before */
+		poll_loop_glance(lane->loop); /* so that the removal is sent before */
 		lane->ops->reset_connections(lane->store);
 	}
 	leave(lane, &guard);
@@ -423,7 +429,7 @@ lane_insert(struct lane *lane, const struct generation_key *key, struct blob *va
 	leave(lane, &guard);
 }
 
-/* --- The background_thread's part --- */
+/* --- For the background thread --- */
 
 struct lane_part
 lane_attend(struct lane *lane, struct poll_set *set)
@@ -462,7 +468,7 @@ lane_load(const struct lane *lane)
 	return atomic_load_explicit(&lane->load, memory_order_relaxed);
 }
 
-/* --- From first to last --- */
+/* --- Creating and freeing --- */
 
 struct lane *
 lane_new(const struct cache_ops *ops, struct cache *store)

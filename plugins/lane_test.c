@@ -24,12 +24,12 @@ struct cache_lane {
 };
 
 static struct {
-	int ends[2]; /* a byte into [1]: all that was asked is answered */
+	int ends[2]; /* a byte written to [1] answers all look-ups */
 	bool down;
 	atomic_uint asked;
 	unsigned removed;
 	unsigned stored;
-	bool holds; /* inserts, until the end */
+	bool holds; /* inserts stay unanswered until detach */
 	struct cache_insert *held;
 } server;
 
@@ -167,7 +167,7 @@ test_found(void **state)
 	struct generation_key key = key_of("1");
 	struct lane_finding finding;
 
-	tell(); /* the answer is there before the question, as far as the pipe is concerned */
+	tell(); /* the pipe can be read before the look-up asks */
 	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding), LANE_FOUND);
 	assert_memory_equal(finding.value->data, key.key.digest.bytes, 16);
 	lane_remove(&finding);
@@ -188,7 +188,9 @@ test_failed(void **state)
 	lane_finding_end(&finding);
 }
 
-/* What nobody waits for any more is answered later, or when the lane goes, and kept by nobody; nor is it asked again.
+/*
+ * A look-up that was given up as late is answered later, or when the lane is freed, and nothing leaks; its key is not
+ * asked for again meanwhile.
  */
 static void
 test_late(void **state)
@@ -205,7 +207,7 @@ test_late(void **state)
 	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding), LANE_FOUND);
 	lane_finding_end(&finding);
 	assert_int_equal(atomic_load(&server.asked), 1);
-	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns(), &finding), LANE_LATE); /* left to the end */
+	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns(), &finding), LANE_LATE); /* until lane_free */
 	lane_finding_end(&finding);
 }
 
@@ -221,7 +223,7 @@ test_insert(void **state)
 	assert_int_equal(atomic_load(&bytes), 0);
 }
 
-/* What is on its way when the lane goes is given up, and counted as such. */
+/* An insert that is unanswered when the lane is freed is given up, and its bytes are subtracted. */
 static void
 test_insert_on_its_way(void **state)
 {
@@ -238,7 +240,7 @@ test_insert_on_its_way(void **state)
 	assert_int_equal(atomic_load(&bytes), 0);
 }
 
-/* Of those who found it by one question the first says what is to become of it. */
+/* Of all who found an entry by one question the first decides what to do with it. */
 static void
 test_settled_once(void **state)
 {
@@ -256,7 +258,7 @@ test_settled_once(void **state)
 	lane_finding_end(&second);
 }
 
-/* The background_thread attends, and whoever looks something up takes over. */
+/* The background thread polls for a lane, and a look-up takes over. */
 static void
 test_attended(void **state)
 {
@@ -272,11 +274,11 @@ test_attended(void **state)
 	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding), LANE_FOUND);
 	lane_finding_end(&finding);
 	for (size_t i = 0; i < set.count; i++) {
-		set.at[i].revents = POLLIN; /* as the background_thread saw it */
+		set.at[i].revents = POLLIN; /* as the background thread saw it */
 	}
-	lane_attended(*state, &set, part); /* and that was given out already */
+	lane_attended(*state, &set, part); /* whose events were handed out already */
 	poll_set_clear(&set, 0);
-	assert_int_equal(lane_attend(*state, &set).count, 0); /* so lately used, it is not watched */
+	assert_int_equal(lane_attend(*state, &set).count, 0); /* used just now, so not polled for */
 	poll_set_fini(&set);
 }
 
@@ -307,7 +309,7 @@ ask_often(void *argument)
 	return NULL;
 }
 
-/* Each gets its own answer, whoever it was that polled for it. */
+/* Each thread gets its own answer, whichever thread polled for it. */
 static void
 test_many(void **state)
 {

@@ -2,11 +2,11 @@
 
 #include "base/clock.h"
 
-#define ROW 20			   /* late answers, until it is the store that is slow */
-#define TRY_NS UINT64_C(100000000) /* between look-ups then */
-#define KEY_ROW 2		   /* late answers, until it is the key */
-#define ALONE_MS 500		   /* for a key that was late */
-#define LARGE 65536		   /* a value that may take long in a store that is quick */
+#define ROW 20			   /* late answers in a row: then the store counts as slow */
+#define TRY_NS UINT64_C(100000000) /* between look-ups of a slow store */
+#define KEY_ROW 2		   /* late answers in a row: then the key counts as slow */
+#define ALONE_MS 500		   /* for which look-ups of a slow key are skipped */
+#define LARGE 65536		   /* bytes; a larger value may be late from a fast store */
 
 static struct latency_breaker_key *
 key_of(struct latency_breaker *latency_breaker, const struct digest_value *digest)
@@ -29,7 +29,7 @@ load(const _Atomic uint32_t *at)
 	return atomic_load_explicit(at, memory_order_relaxed);
 }
 
-/* Threads read the clock in another order than they come here, so differences may be below 0. */
+/* Threads may read the clock in one order and come here in another, so differences may be negative. */
 static bool
 is_left_alone(const struct latency_breaker_key *key, uint64_t now_ns)
 {

@@ -3,7 +3,7 @@
 
 #include "base/unit_test.h"
 
-#define START (UINT64_C(4294967000) * NS_PER_MS) /* the cut time wraps, in between */
+#define START (UINT64_C(4294967000) * NS_PER_MS) /* the 32 bits of milliseconds wrap in the test */
 #define TIMEOUT (5 * NS_PER_MS)
 
 static struct digest_value
@@ -55,7 +55,7 @@ test_one_key_that_is_late(void **state)
 	assert_true(allows(&latency_breaker, 1, START + 610 * NS_PER_MS));
 }
 
-/* One hiccup, however many wait. */
+/* One delay counts once, however many look-ups it makes late. */
 static void
 test_many_at_a_time(void **state)
 {
@@ -95,7 +95,7 @@ test_a_store_that_is_slow(void **state)
 	assert_int_equal(in_time(&latency_breaker, 200, now_ns + 2000 * NS_PER_MS), LATENCY_BREAKER_AS_BEFORE);
 }
 
-/* What is large takes its time: that says nothing of others. */
+/* A large value that is late says nothing about the store. */
 static void
 test_large_values(void **state)
 {

@@ -2,7 +2,7 @@
 
 #include "base/tensor.h"
 
-/* What is left of the response; `failed` once it was too short, and then everything read is empty. */
+/* The unread rest of the response. `failed`: it was too short; from then on everything read is empty. */
 struct reader {
 	struct bytes rest;
 	bool failed;

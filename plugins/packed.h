@@ -7,7 +7,7 @@
  *     u64 length, data (BYTES: each element its length as u32, then its bytes)
  *
  * (CacheEntry::SerializeResponse and SerializeResponseOutput of triton-inference-server/core.) Triton checks nothing
- * when it unpacks one: a length that lies ends the server. So nothing is given to it that was not walked here.
+ * when it unpacks one: a wrong length crashes the server. So every response is checked here first.
  */
 #ifndef HIPPOCAMP_PLUGINS_PACKED_H
 #define HIPPOCAMP_PLUGINS_PACKED_H
@@ -16,11 +16,11 @@
 
 enum packed_verdict {
 	PACKED_GOOD,
-	PACKED_EMPTY,	  /* no outputs: Triton packs an error so */
-	PACKED_MALFORMED, /* lengths, datatype, shape and data do not belong together, or there is something behind */
+	PACKED_EMPTY,	  /* no outputs: how Triton packs an error */
+	PACKED_MALFORMED, /* lengths, datatype, shape and data do not match, or bytes follow the last output */
 };
 
-/* All lengths, the exact end, known datatypes, the data as long as shape and datatype say, strings in their frames. */
+/* Checks lengths, the exact end, datatypes, the size of the data by shape and datatype, and the frames of strings. */
 enum packed_verdict packed_check(struct bytes packed);
 
 #endif

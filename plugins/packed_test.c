@@ -97,7 +97,7 @@ test_datatypes_and_shapes(void **state)
 	}
 }
 
-/* Cut anywhere, and with anything behind, it is no response; nor does any changed length pass for another one. */
+/* A response that is cut anywhere, or followed by one more byte, is malformed. */
 static void
 test_every_cut(void **state)
 {

@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define NO_OUTPUTS sizeof(uint32_t) /* the size of a response without any */
+#define NO_OUTPUTS sizeof(uint32_t) /* bytes of a packed response without any */
 
 /* Why a response was not stored. */
 enum refusal {
@@ -41,7 +41,7 @@ static const char *const refusal_names[REFUSAL_COUNT] = {
 
 #define STRIPES 16
 
-/* What every look-up counts, for some of the processors: one count for all would go from one to the other each time. */
+/* Counters of every look-up, one set for some of the processors: a single set would move between their caches. */
 struct stripe {
 	_Alignas(64) counter lookups;
 	counter hits;
@@ -54,12 +54,12 @@ struct plugin {
 	struct plugin_settings settings;
 	struct generation *generation;
 	struct keyed_hash_key secret_key;
-	struct keyed_hash_key name_key;		/* part of what keys are made of, zeros without a secret */
-	const struct keyed_hash_key *entry_key; /* that one, or NULL: no secret was given */
+	struct keyed_hash_key name_key;		/* part of the keys; zeros without a secret */
+	const struct keyed_hash_key *entry_key; /* &secret_key; NULL: no secret was given */
 	struct triton_metrics *figures;
 	struct background_thread *background_thread;
-	struct cache_lane *direct; /* of a store that is immediate, for all threads */
-	struct lane **lanes;	   /* of one that is not */
+	struct cache_lane *direct; /* of a synchronous store, for all threads */
+	struct lane **lanes;	   /* of any other store */
 	size_t lane_count;
 	struct lane *writer;
 	struct latency_breaker latency_breaker;
@@ -78,7 +78,7 @@ struct plugin {
 
 /* --- Looking up --- */
 
-/* The lane with the fewest look-ups under way, another one each time of those that are alike. */
+/* Returns a lane with the fewest look-ups under way, in turn among equals. */
 static struct lane *
 choose_lane(struct plugin *plugin)
 {
@@ -118,7 +118,7 @@ give(const struct blob *value, TRITONCACHE_CacheEntry *entry, TRITONCACHE_Alloca
 	return *refused == NULL;
 }
 
-/* What this process keeps was checked when it came. */
+/* Looks up in this process. These values need no check: they were checked when they were stored here. */
 static struct blob *
 look_up_at_once(struct plugin *plugin, const struct generation_key *key, uint64_t now_ns, bool repeated)
 {
@@ -140,12 +140,12 @@ look_up_at_once(struct plugin *plugin, const struct generation_key *key, uint64_
 	return value;
 }
 
-/* Is what was found the answer, whole and still good? What is damaged nobody is to find again. */
+/* Is the value found the answer, undamaged and still valid? Removes damaged entries. */
 static bool
 check(struct plugin *plugin, const struct generation_key *key, struct lane_finding *finding)
 {
 	uint64_t remaining_ms = 0;
-	bool first; /* of those who wait for it: the others count nothing */
+	bool first; /* only the first of those that found it counts the damage */
 	enum plugin_entry_verdict verdict =
 		plugin_entry_check(finding->value, plugin->entry_key, &key->key.digest, clock_wall_ms(), &remaining_ms);
 
@@ -162,10 +162,10 @@ check(struct plugin *plugin, const struct generation_key *key, struct lane_findi
 	case PLUGIN_ENTRY_CORRUPT:
 		counter_add(&plugin->corrupt, lane_remove(finding));
 		return false;
-	case PLUGIN_ENTRY_MISPLACED: /* on the way, or where it lies: who can tell */
+	case PLUGIN_ENTRY_MISPLACED: /* mixed up on the way or in the store: we cannot tell */
 		counter_add(&plugin->corrupt, lane_distrust(finding));
 		return false;
-	case PLUGIN_ENTRY_EXPIRED: /* by this machine's clock; the store ends it by its own */
+	case PLUGIN_ENTRY_EXPIRED: /* by this machine's clock; the store expires it by its own */
 		break;
 	}
 	return false;
@@ -214,7 +214,7 @@ take_finding(struct plugin *plugin, const struct generation_key *key, enum lane_
 	if (answer != LANE_FAILED && lateness_note(&plugin->lateness, answer == LANE_LATE, clock_now_ns())) {
 		tell_of_lateness(plugin);
 	}
-	if (answer != LANE_FAILED) { /* that tells nothing of how quick it is */
+	if (answer != LANE_FAILED) { /* a failure tells nothing about latency */
 		note_latency(plugin, key, answer == LANE_LATE, start_ns);
 	}
 	counter_add(&plugin->late, answer == LANE_LATE);
@@ -240,7 +240,7 @@ look_up_in_lane(struct plugin *plugin, const struct generation_key *key, TRITONC
 		counter_add(&plugin->skipped, 1);
 		return false;
 	}
-	/* The store would guess by the scope, which here is that of all models. */
+	/* If the size is unknown, pass 1: the store would estimate it by the scope, but here all models share one. */
 	answer = lane_look_up(choose_lane(plugin), key, size == 0 ? 1 : size, deadline_ns, &finding);
 	hit = take_finding(plugin, key, answer, now_ns, &finding) && give(finding.value, entry, allocator, refused);
 	lane_finding_end(&finding);
@@ -289,7 +289,7 @@ plugin_look_up(struct plugin *plugin, const char *triton_key, TRITONCACHE_CacheE
 
 /* --- Inserting --- */
 
-/* How long the response is; 0: the host does not say, or it is not for us. */
+/* Bytes of the response; 0: the host does not say, or the entry does not have exactly one buffer. */
 static size_t
 response_size(TRITONCACHE_CacheEntry *entry)
 {
@@ -310,7 +310,7 @@ response_size(TRITONCACHE_CacheEntry *entry)
 	return size;
 }
 
-/* The host packs the response into the entry that is to be stored. NULL: it did not. */
+/* Makes an entry and lets the host pack the response into it. NULL on failure. */
 static struct blob *
 take(size_t size, TRITONCACHE_CacheEntry *entry, TRITONCACHE_Allocator *allocator)
 {
@@ -326,7 +326,7 @@ take(size_t size, TRITONCACHE_CacheEntry *entry, TRITONCACHE_Allocator *allocato
 	return value;
 }
 
-/* A tenth at random, so that what was stored together does not expire together. */
+/* The TTL, less up to a tenth at random, so that entries stored together do not expire together. */
 static uint64_t
 lifetime_ms(const struct plugin *plugin)
 {
@@ -360,7 +360,7 @@ store(struct plugin *plugin, const struct generation_key *key, struct blob *valu
 	}
 }
 
-/* Of equal requests that came together all missed, and another one has stored the answer. */
+/* Equal requests that came together all missed: has another one stored the answer already? */
 static bool
 is_there(struct plugin *plugin, const struct generation_key *key)
 {
@@ -370,7 +370,7 @@ is_there(struct plugin *plugin, const struct generation_key *key)
 	return value != NULL;
 }
 
-/* Is it worth the copying? */
+/* Is the response worth copying? Counts the refusal if not. */
 static bool
 is_wanted(struct plugin *plugin, size_t size)
 {
@@ -391,7 +391,7 @@ is_wanted(struct plugin *plugin, size_t size)
 	return true;
 }
 
-/* The response as it is to be stored; NULL: it is not. */
+/* Copies and checks the response. NULL: it is not to be stored, and the refusal is counted. */
 static struct blob *
 take_good(struct plugin *plugin, size_t size, TRITONCACHE_CacheEntry *entry, TRITONCACHE_Allocator *allocator)
 {
@@ -422,7 +422,7 @@ insert(struct plugin *plugin, const char *triton_key, TRITONCACHE_CacheEntry *en
 		refuse(plugin, REFUSED_NO_KEY);
 		return;
 	}
-	/* An error, or what a backend sends to say that it is done: perhaps beside an answer, so it counts for none. */
+	/* An error, or an empty last response: it may accompany an answer, so it does not settle the miss. */
 	if (size == NO_OUTPUTS) {
 		refuse(plugin, REFUSED_NO_OUTPUTS);
 		return;
@@ -450,10 +450,9 @@ plugin_insert(struct plugin *plugin, const char *key, TRITONCACHE_CacheEntry *en
 	counter_add(&plugin->insert_ns, clock_now_ns() - start_ns);
 }
 
-/* --- Figures --- */
+/* --- Metrics --- */
 
-/* By the names of NVIDIA's local cache. Those that it has of what is in the store are there where this process has it.
- */
+/* Metrics by the names of NVIDIA's local cache; those of the store's contents only if they are in this process. */
 static void
 tell_as_triton(struct plugin *plugin, const struct metric_sink *sink, const struct cache_statistics *statistics)
 {
@@ -545,7 +544,7 @@ every_second(void *context)
 	}
 }
 
-/* --- From first to last --- */
+/* --- Opening and closing --- */
 
 static bool
 open_lanes(struct plugin *plugin)
@@ -565,7 +564,7 @@ open_lanes(struct plugin *plugin)
 	return plugin->writer != NULL;
 }
 
-/* An immediate store needs nothing of its host. */
+/* A synchronous store needs nothing of its host but the log. */
 static bool
 open_lane(struct plugin *plugin)
 {

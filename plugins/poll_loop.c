@@ -15,9 +15,9 @@
 struct watch {
 	struct poll_loop *loop;
 	uint64_t number;
-	int fd; /* -1: freed, and to be taken out after the turn */
+	int fd; /* -1: freed; removed after the turn */
 	short events;
-	short collected; /* what is being waited for */
+	short collected; /* the events that are waited for */
 	void (*fn)(void *argument, unsigned events);
 	void *argument;
 	TAILQ_ENTRY(watch) list;
@@ -34,14 +34,14 @@ struct timer {
 
 typedef void (*resolved_fn)(void *argument, const struct sockaddr *address, socklen_t length, const char *failure);
 
-/* The question of one lane; it and the resolution are counted, since either may end first. */
+/* A name that a lane asked for. The loop or the resolver frees it, whichever ends last; the resolution is counted. */
 struct question {
 	struct resolution *resolution;
-	struct poll_loop *loop; /* under `mutex`; NULL: the loop is gone */
+	struct poll_loop *loop; /* guarded by `mutex`; NULL: the loop is gone */
 	unsigned attempt;
 	resolved_fn done;
 	void *argument;
-	bool answered; /* under `mutex` */
+	bool answered; /* guarded by `mutex` */
 	TAILQ_ENTRY(question) list;
 };
 
@@ -52,12 +52,12 @@ struct poll_loop {
 	TAILQ_HEAD(, question) questions;
 	uint64_t last_number;
 	bool turning;
-	uint64_t collected_until_ns; /* the next timer, when it was last looked at */
-	bool sooner;		     /* there is an earlier one now */
+	uint64_t collected_until_ns; /* the next timer at the last collect */
+	bool sooner;		     /* an earlier one was set since */
 	int wake_fd;
 };
 
-/* Between a loop and the resolver's threads. Held for moments only, so one for all is enough. */
+/* Guards questions, which loops and the resolver's threads share. Held for moments only, so one for all is enough. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 /* --- Sets --- */
@@ -258,7 +258,7 @@ resolve(void *context, const char *name, uint16_t port, unsigned attempt, resolv
 	struct question *question = calloc(1, sizeof(*question));
 
 	if (question == NULL) {
-		return; /* whoever asks gives up in his own time */
+		return; /* no memory: the asker gives up after its own timeout */
 	}
 	*question = (struct question){.loop = loop, .attempt = attempt, .done = done, .argument = argument};
 	question->resolution = resolution_new(name, port);
@@ -333,7 +333,7 @@ give_names(struct poll_loop *loop)
 	}
 }
 
-/* The resolver may still be at it: then the question is its to free. */
+/* If the resolver still works on a question, it frees the question. */
 static void
 leave_questions(struct poll_loop *loop)
 {
@@ -398,7 +398,7 @@ give_event(struct poll_loop *loop, uint64_t number, short happened)
 		return; /* freed meanwhile */
 	}
 	if ((happened & (POLLERR | POLLHUP | POLLNVAL)) != 0) {
-		happened = POLLIN | POLLOUT; /* whoever tries finds out */
+		happened = POLLIN | POLLOUT; /* the next read or write finds the error */
 	}
 	events |= (happened & watch->events & POLLIN) != 0 ? CACHE_READ : 0;
 	events |= (happened & watch->events & POLLOUT) != 0 ? CACHE_WRITE : 0;
@@ -500,7 +500,7 @@ write_what_can_be(struct poll_loop *loop)
 	poll_set_fini(&set);
 }
 
-/* Is there something that nobody waits for yet? */
+/* Does a watch want one of these events that is not waited for yet? */
 static bool
 is_unwatched(const struct poll_loop *loop, short events)
 {
@@ -531,7 +531,7 @@ poll_loop_wake(struct poll_loop *loop)
 	(void)eventfd_write(loop->wake_fd, 1);
 }
 
-/* --- From first to last --- */
+/* --- Creating and freeing --- */
 
 struct poll_loop *
 poll_loop_new(void)

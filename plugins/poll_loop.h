@@ -1,11 +1,11 @@
 /*
- * What a lane of a store gets from its host inside a foreign server: watches, timers and names, over poll(2). There is
- * no thread in it: whoever holds the lane's lock makes a turn. Waiting is outside of the lock, so that others may use
- * the lane meanwhile:
+ * The host of a store's lane in a plug-in: watches, timers and names, over poll(2). It has no thread of its own:
+ * whoever holds the lane's lock makes a turn. The lock is released for the wait, so that other threads may use the lane
+ * meanwhile:
  *
  *     lock; poll_loop_collect; unlock; poll_set_wait; lock; poll_loop_turn; unlock
  *
- * All functions but poll_loop_wake are called with the lock held, one thread at a time.
+ * All poll_loop functions but poll_loop_wake are called with the lock held, by one thread at a time.
  */
 #ifndef HIPPOCAMP_PLUGINS_POLL_LOOP_H
 #define HIPPOCAMP_PLUGINS_POLL_LOOP_H
@@ -16,46 +16,46 @@
 
 struct poll_loop;
 
-/* What is waited for, of one loop or of several. All zero: nothing yet. */
+/* The descriptors to wait for, of one loop or of several. All zero: empty. */
 struct poll_set {
 	struct pollfd *at;
-	uint64_t *watches; /* by their numbers; 0: a loop's own */
+	uint64_t *watches; /* the number of each one's watch; 0: it is a loop's own */
 	size_t count;
 	size_t capacity;
-	uint64_t until_ns; /* of clock_now_ns() */
+	uint64_t until_ns; /* the end of the wait, by clock_now_ns() */
 };
 
-/* Nothing to wait for, until then at the latest. */
+/* Empties the set. A wait then ends at `until_ns` at the latest. */
 void poll_set_clear(struct poll_set *set, uint64_t until_ns);
 void poll_set_fini(struct poll_set *set);
-/* Without memory a descriptor is left out, and the wait is short. */
+/* If there is no memory, the descriptor is left out, and the wait is cut to 10 ms. */
 void poll_set_add(struct poll_set *set, int fd, short events, uint64_t watch);
 void poll_set_wait(struct poll_set *set);
 
 /* NULL where there is no memory or no descriptor. */
 struct poll_loop *poll_loop_new(void);
-/* Its watches and timers are gone; names that are being looked up are answered here. */
+/* Call it when all watches and timers are freed. Names that are still being looked up are answered here. */
 void poll_loop_free(struct poll_loop *loop);
 
-/* What the lane is attached with. */
+/* The host to attach the lane with. */
 const struct cache_host *poll_loop_host(const struct poll_loop *loop);
 
-/* Adds the loop's descriptors, and moves until_ns to its next timer. */
+/* Adds the loop's descriptors, and moves until_ns up to the loop's next timer. */
 void poll_loop_collect(struct poll_loop *loop, struct poll_set *set);
 
-/* Gives out what has happened: events of these, names, timers that are due. */
+/* Calls back for the events of `count` descriptors from `first`, for resolved names and for due timers. */
 void poll_loop_turn(struct poll_loop *loop, const struct poll_set *set, size_t first, size_t count);
 
-/* The same without having waited. */
+/* Collects, polls without waiting, and makes a turn. */
 void poll_loop_glance(struct poll_loop *loop);
 
 /*
- * For who has used the lane while another waits for its descriptors: what can be written is, and if there is more to
- * wait for than when they were collected, the one who waits is woken.
+ * Call it after using the lane while another thread waits for its descriptors. Writes what can be written, and wakes
+ * that thread if there is more to wait for than when it collected them.
  */
 void poll_loop_used(struct poll_loop *loop);
 
-/* Any thread, without the lock. */
+/* Ends a wait. Any thread; needs no lock. */
 void poll_loop_wake(struct poll_loop *loop);
 
 #endif

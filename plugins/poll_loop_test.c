@@ -9,7 +9,7 @@
 
 #define HOUR_NS UINT64_C(3600000000000)
 
-/* What happened to one thing that belongs to a lane. */
+/* A watch, timer or name of a lane, and what happened to it. */
 struct thing {
 	const struct cache_host *host;
 	void *watch;
@@ -97,7 +97,7 @@ test_watches(void **state)
 	(void)close(ends[1]);
 	thing = (struct thing){.host = host, .watch = thing.watch, .frees = true};
 	host->watch_set(thing.watch, CACHE_READ | CACHE_WRITE);
-	turn(loop); /* both, once: whoever tries finds out what is wrong */
+	turn(loop); /* both, in one call: the next read or write finds the error */
 	assert_int_equal(thing.calls, 1);
 	turn(loop);
 	assert_int_equal(thing.calls, 1);
@@ -105,7 +105,7 @@ test_watches(void **state)
 	poll_loop_free(loop);
 }
 
-/* Between waiting and giving out another thread frees one watch, and makes another one of the same descriptor. */
+/* Between the wait and the turn another thread frees a watch and makes another one for the same descriptor. */
 static void
 test_events_of_the_dead(void **state)
 {
@@ -172,7 +172,7 @@ test_timers(void **state)
 	poll_loop_free(loop);
 }
 
-/* Is what is collected now woken from outside? */
+/* Is a wait for the set woken? */
 static bool
 is_woken(struct poll_loop *loop, struct poll_set *set)
 {
@@ -182,7 +182,7 @@ is_woken(struct poll_loop *loop, struct poll_set *set)
 	return set->at[0].revents != 0;
 }
 
-/* Who waits is woken for what he does not wait for yet, and for nothing else. */
+/* The waiting thread is woken only for what it does not wait for yet. */
 static void
 test_used(void **state)
 {
@@ -237,7 +237,7 @@ test_names(void **state)
 	assert_false(numeric.resolved); /* never before it returns */
 	poll_set_clear(&set, UINT64_MAX);
 	poll_loop_collect(loop, &set);
-	assert_int_equal(set.until_ns, 0); /* there is something to be given out already */
+	assert_int_equal(set.until_ns, 0); /* an answer is ready */
 	turn(loop);
 	assert_int_equal(numeric.port, 6379);
 	host->resolve(host->context, "::1", 6380, 0, on_resolved, &left);

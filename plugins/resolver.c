@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define THREADS_MAX 4  /* a name that hangs does not hold up the others */
-#define WAITING_MAX 64 /* names that hang are asked for again and again */
+#define WAITING_MAX 64 /* bounded, since names that hang are asked for again and again */
 
 static struct {
 	pthread_mutex_t mutex;
@@ -88,7 +88,7 @@ run(void *argument)
 	return argument;
 }
 
-/* Without a thread the name stays unanswered until one can be made; connect_timeout ends the wait. */
+/* If no thread can be started, the name waits until one can be; connect_timeout ends the wait. */
 bool
 resolver_ask(struct resolution *resolution)
 {

@@ -1,6 +1,6 @@
 /*
- * Looks names up, by getaddrinfo, on a few threads of its own, since nothing tells how long that takes. They start when
- * there is work and end when there is none; nobody waits for one that hangs, so a plug-in is never unloaded (-z
+ * Looks names up with getaddrinfo, on a few threads of its own, since that may take any time. The threads start when
+ * there is work and end when there is none. Nothing waits for a thread that hangs, so a plug-in is never unloaded (-z
  * nodelete).
  */
 #ifndef HIPPOCAMP_PLUGINS_RESOLVER_H
@@ -12,14 +12,14 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-/* A name, what came of it, and whom to tell. Counted: the asker has one reference, the resolver another. */
+/* A name, its addresses, and the callback. References: the asker has one, the resolver another. */
 struct resolution {
 	atomic_uint references;
 	char *name;
 	uint16_t port;
 	struct addrinfo *addresses; /* NULL: `failure` says why */
 	char failure[128];
-	/* On a thread of the resolver, exactly once, with the resolver's reference, which is given up by it. */
+	/* Called on a thread of the resolver, exactly once; takes over the resolver's reference. */
 	void (*resolved)(struct resolution *resolution);
 	void *context; /* the asker's */
 	STAILQ_ENTRY(resolution) queue;
@@ -29,12 +29,12 @@ struct resolution {
 struct resolution *resolution_new(const char *name, uint16_t port);
 void resolution_unref(struct resolution *resolution);
 
-/* At once, if the name is an address. */
+/* Looks the name up without waiting, if it is a numeric address. Was it one? */
 bool resolution_is_numeric(struct resolution *resolution);
 
 /*
- * Takes a reference. May be called on any thread; `resolved` is never called before it returns. False, and not called
- * at all, where too many names are being looked up.
+ * Takes a reference and queues the name. May be called on any thread; `resolved` is called on another, perhaps before
+ * this returns. False, and `resolved` is never called, if too many names are waiting.
  */
 bool resolver_ask(struct resolution *resolution);
 

@@ -96,9 +96,11 @@ apply(const struct cache_ops *ops, const struct json_config_pair *pair, struct p
 	return status == STATUS_OK ? status : error_prefix(error, "cache '%s': ", ops->name);
 }
 
-/* --- All of them --- */
+/* --- All pairs --- */
 
-/* A number of the store's, or of the store behind, whose names are longer by its own. NULL: it has none of that name.
+/*
+ * Finds a number among the settings of the store, or of the store behind, whose option names have a prefix. NULL: there
+ * is none of that name.
  */
 static int64_t *
 store_number(const struct cache_ops *ops, void *store_settings, const char *name)
@@ -115,7 +117,7 @@ store_number(const struct cache_ops *ops, void *store_settings, const char *name
 	return NULL;
 }
 
-/* A lane of the store has one connection, and there are as many lanes as there are to be connections. */
+/* Makes pool_size lanes of one connection each, not one lane of pool_size connections. */
 static void
 take_lanes(const struct cache_ops *ops, struct plugin_settings *settings, void *store_settings)
 {

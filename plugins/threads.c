@@ -12,7 +12,7 @@ thread_begin(pthread_t *thread, const char *name, void *(*run)(void *argument), 
 	sigset_t before;
 	bool begun;
 
-	/* Not the signals of a fault of its own, which cannot be blocked without hiding it. */
+	/* All but the signals of faults in the thread itself: blocking those would hide the fault. */
 	(void)sigfillset(&all);
 	(void)sigdelset(&all, SIGSEGV);
 	(void)sigdelset(&all, SIGBUS);
@@ -63,7 +63,7 @@ pipe_guard_begin(bool needed)
 	return guard;
 }
 
-/* Takes back the signal that was raised meanwhile, if there was none before. */
+/* Consumes the signal that was raised meanwhile, unless one was pending before. */
 void
 pipe_guard_end(const struct pipe_guard *guard)
 {

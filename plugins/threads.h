@@ -1,18 +1,16 @@
-/*
- * A thread inside somebody else's process: it takes no signals, so that they go where its host wants them.
- */
+/* Threads in the process of a host: they block signals, so that the host's own threads get them. */
 #ifndef HIPPOCAMP_PLUGINS_THREADS_H
 #define HIPPOCAMP_PLUGINS_THREADS_H
 
 #include <pthread.h>
 #include <stdbool.h>
 
-/* `name` is cut at 15 characters. False where there can be no more threads. */
+/* `name` is cut at 15 characters. False if no thread can be started. */
 bool thread_begin(pthread_t *thread, const char *name, void *(*run)(void *argument), void *argument);
 
 /*
- * Around writes to a socket on a thread of the host's. A peer that is gone raises SIGPIPE, which ends a process that
- * does not expect it; most hosts ignore it, and then this costs nothing.
+ * Protects writes to a socket on a thread of the host. A closed peer raises SIGPIPE, which ends a process that does not
+ * expect it. Most hosts ignore SIGPIPE; then no guard is needed, and it costs nothing.
  */
 struct pipe_guard {
 	bool needed;

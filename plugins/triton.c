@@ -14,9 +14,9 @@ struct triton triton;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static size_t caches; /* between their triton_find and triton_leave */
 
-/* --- Where the host is --- */
+/* --- Finding the host --- */
 
-/* A library that is loaded, never one from the disk. */
+/* Opens a library that is loaded already, never one from the disk. */
 static void *
 open_loaded(const char *path)
 {
@@ -42,7 +42,10 @@ look_at_library(struct dl_phdr_info *info, size_t size, void *argument)
 	return search->library != NULL || ++search->seen >= LIBRARIES_MAX;
 }
 
-/* In turn: who calls us, what everybody sees, and a library by its name, which a program may have opened for itself. */
+/*
+ * Functions are searched in the caller's library, in the global scope, then in a loaded libtritonserver, which a
+ * program may have opened for itself.
+ */
 struct places {
 	void *caller;
 	void *library;
@@ -62,7 +65,7 @@ places_open(struct places *places, const void *caller)
 	places->library = search.library;
 }
 
-/* The host stays loaded by its own means for longer than we do. */
+/* The handles may go: the host itself stays loaded for longer than the plug-in. */
 static void
 places_close(const struct places *places)
 {
@@ -88,7 +91,7 @@ find(const struct places *places, const char *name)
 	return found;
 }
 
-/* POSIX lets a function's address be kept as one of an object; ISO C has no cast for it. */
+/* POSIX allows a function's address in an object pointer; ISO C has no cast for it. */
 static void
 take(void *member, void *found)
 {
@@ -124,7 +127,7 @@ triton_find(const void *caller)
 	struct triton new;
 
 	(void)pthread_mutex_lock(&mutex);
-	if (caches++ == 0) { /* else others are reading it, and there is one host in a process */
+	if (caches++ == 0) { /* else other threads read it; and a process has one host */
 		missing = fill(&new, caller);
 		triton = new;
 	}
@@ -140,7 +143,7 @@ triton_leave(void)
 	(void)pthread_mutex_unlock(&mutex);
 }
 
-/* --- Speaking to it --- */
+/* --- Calling the host --- */
 
 enum status
 triton_check_version(struct error *error)

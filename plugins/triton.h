@@ -1,6 +1,7 @@
 /*
- * The host that has loaded us: a tritonserver, a program that opened libtritonserver for itself, or hippocamp. Nothing
- * of it is imported by the linker, so that one file loads in all of them; its functions are looked up at the start.
+ * The host that has loaded the plug-in: a tritonserver, a program that opened libtritonserver for itself, or hippocamp.
+ * The plug-in is not linked to the host's functions but looks them up at the start, so that one file loads in all
+ * hosts.
  */
 #ifndef HIPPOCAMP_PLUGINS_TRITON_H
 #define HIPPOCAMP_PLUGINS_TRITON_H
@@ -9,7 +10,7 @@
 #include "base/status.h"
 #include "include/hippocamp/tritoncache.h"
 
-/* What there must be, then what there may be: without it figures are not told. */
+/* Functions that a host must have, then functions that it may lack: then no metrics are reported. */
 #define TRITON_REQUIRED(X)                                                                                             \
 	X(TRITONCACHE_ApiVersion)                                                                                      \
 	X(TRITONCACHE_CacheEntryBufferCount)                                                                           \
@@ -45,26 +46,26 @@ struct triton {
 	bool has_metrics;
 };
 
-/* Filled by triton_find while no cache is open; read by all threads of those that are. */
+/* triton_find fills it while no cache is open; all threads of open caches read it. */
 extern struct triton triton;
 
 /*
- * `caller` is an address in the code that called us, __builtin_return_address(0). NULL, or the name of what is missing;
- * TRITONSERVER_ErrorNew may be what is, so the caller looks before it makes an error. Each call has its triton_leave,
- * when the cache that it was made for is gone.
+ * Looks up the host's functions. `caller` is an address in the code that called us, __builtin_return_address(0).
+ * Returns NULL, or the name of a required function that is missing; it may be TRITONSERVER_ErrorNew, so the caller must
+ * not make an error then. Each call needs its triton_leave, after a failure or when its cache is closed.
  */
 const char *triton_find(const void *caller);
 void triton_leave(void);
 
-/* The host's version of the interface is one that this code was written for. */
+/* Checks that the host's version of the interface is one that this code was written for. */
 enum status triton_check_version(struct error *error);
 
 void triton_log(enum log_level level, const char *text);
 
-/* NULL for STATUS_OK. */
+/* Makes an error of the host; NULL for STATUS_OK. */
 TRITONSERVER_Error *triton_error(const struct error *error);
 
-/* Deletes what a function of the host returned. Was it a success? */
+/* Deletes the error that a function of the host returned. Was there none? */
 bool triton_succeeded(TRITONSERVER_Error *error);
 
 #endif

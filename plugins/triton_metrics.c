@@ -9,17 +9,17 @@
 
 /* A sample of a family, by its labels. */
 struct figure {
-	char *labels; /* names and values, each behind a byte 1 */
+	char *labels; /* names and values, each after a byte of value 1 */
 	TRITONSERVER_Metric *metric;
 	double told;
-	bool current; /* told since triton_metrics_begin */
+	bool current; /* emitted since triton_metrics_begin */
 	SLIST_ENTRY(figure) list;
 };
 
 struct figure_family {
 	char *name;
 	TRITONSERVER_MetricKind kind;
-	TRITONSERVER_MetricFamily *family; /* NULL: the host refused it, which was said */
+	TRITONSERVER_MetricFamily *family; /* NULL: the host refused it, which was logged */
 	SLIST_HEAD(, figure) figures;
 	SLIST_ENTRY(figure_family) list;
 };
@@ -159,7 +159,7 @@ find_figure(struct figure_family *family, const struct metric_label *labels, siz
 	}
 	figure->labels = text;
 	figure->metric = new_metric(family, labels, count);
-	if (figure->metric == NULL) { /* perhaps the next time */
+	if (figure->metric == NULL) { /* tried again the next time */
 		free_figure(figure);
 		return NULL;
 	}
@@ -230,7 +230,7 @@ triton_metrics_end(struct triton_metrics *figures)
 	}
 }
 
-/* --- From first to last --- */
+/* --- Creating and freeing --- */
 
 struct triton_metrics *
 triton_metrics_new(void)

@@ -1,7 +1,7 @@
 /*
- * Figures on the host's own metrics page, by its metric functions: a sink (base/metric.h) whose families and samples
- * are made in the host when they are told for the first time, moved when they are told again, and deleted when they are
- * not told any more. One thread at a time.
+ * Metrics on the host's own metrics page, by its metric functions: a sink (base/metric.h) that makes families and
+ * samples in the host when they are emitted for the first time, updates samples that are emitted again, and deletes
+ * samples that are not emitted any more. One thread at a time.
  */
 #ifndef HIPPOCAMP_PLUGINS_TRITON_METRICS_H
 #define HIPPOCAMP_PLUGINS_TRITON_METRICS_H
@@ -14,7 +14,7 @@ struct triton_metrics;
 struct triton_metrics *triton_metrics_new(void);
 void triton_metrics_free(struct triton_metrics *figures);
 
-/* Everything that there is to tell is told between these two. */
+/* Emit all metrics between these two calls. */
 const struct metric_sink *triton_metrics_begin(struct triton_metrics *figures);
 void triton_metrics_end(struct triton_metrics *figures);
 

@@ -35,7 +35,7 @@ read_delay(struct bytes text, int64_t *delay_ms)
 	return text.length > 0 && value <= DELAY_MAX_MS;
 }
 
-/* Inputs and outputs belong together by position, so every input has to be there. */
+/* Inputs and outputs correspond by position, so no input may be missing. */
 static enum status
 check_tensors(const struct model_config *config, struct error *error)
 {

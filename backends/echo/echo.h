@@ -1,11 +1,11 @@
 /*
- * The backend that gives each input back as the output of the same position. Config parameters:
+ * The backend that returns each input as the output of the same position. Config parameters:
  *
  *   mode      "identity" (default) or "delay": sleep before answering
- *   delay_ms  how long, where the request does not say
+ *   delay_ms  the delay in milliseconds, unless the request gives one
  *
- * Request parameters: `delay_ms` (mode delay), and `fail`, a text: the run fails with it. For tests and for measuring
- * everything but a model. Copy it to start a backend of your own.
+ * Request parameters: `delay_ms` (mode delay), and `fail`, a text with which the run fails. For tests, and for
+ * measuring everything but a model. Copy it to start a backend of your own.
  */
 #ifndef HIPPOCAMP_BACKENDS_ECHO_ECHO_H
 #define HIPPOCAMP_BACKENDS_ECHO_ECHO_H

@@ -83,8 +83,8 @@ forward_log(void *context, OrtLoggingLevel severity, const char *category, const
 }
 
 /*
- * Beside the program as installed, in the source tree's .deps, or where the system's loader finds it. The run path
- * alone would not do: under AddressSanitizer dlopen is the sanitizer's, and the program's run path is not looked at.
+ * Opens the library beside the installed program, in the source tree's .deps, or where the system's loader finds it.
+ * The run path alone would not do: AddressSanitizer replaces dlopen and ignores the program's run path.
  */
 static void *
 open_library(void)

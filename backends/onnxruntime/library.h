@@ -18,13 +18,13 @@ struct onnxruntime {
 	const char *version;
 };
 
-/* Loaded once for the process and never unloaded; thread-safe. NULL with a remedy where it cannot be had. */
+/* Loads it once for the process and never unloads it; thread-safe. NULL on failure; `error` then says what to do. */
 const struct onnxruntime *onnxruntime_get(struct error *error);
 
 /* Turns a failed OrtStatus into our error and releases it. NULL is success. */
 enum status onnxruntime_check(const struct onnxruntime *runtime, OrtStatus *failed, struct error *error);
 
 ONNXTensorElementDataType onnxruntime_type(enum datatype datatype);
-enum datatype onnxruntime_datatype(ONNXTensorElementDataType type); /* DATATYPE_INVALID for what Triton lacks */
+enum datatype onnxruntime_datatype(ONNXTensorElementDataType type); /* DATATYPE_INVALID for types that Triton lacks */
 
 #endif

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Parameters that are passed on under the name that ONNX Runtime knows them by, too. */
+/* Parameters that are passed on under the same name in ONNX Runtime. */
 #define ALLOCATOR "session.use_device_allocator_for_initializers"
 #define SHRINKAGE "memory.enable_memory_arena_shrinkage"
 
@@ -111,7 +111,7 @@ set_options(const struct onnxruntime *runtime, const struct model_config *config
 		return error->status;
 	}
 	if (intra == 0 && (long)machine_processors() < sysconf(_SC_NPROCESSORS_ONLN)) {
-		intra = (int)machine_processors(); /* else it takes all, and tries to bind threads to each */
+		intra = (int)machine_processors(); /* else ONNX Runtime takes all, and tries to bind a thread to each */
 	}
 	failed = api->SetSessionGraphOptimizationLevel(options, optimization_level(config));
 	if (failed == NULL) {
@@ -156,7 +156,7 @@ set_run_options(struct backend_model *model, const struct model_config *config, 
 
 /* --- Opening --- */
 
-/* model.onnx, or model.onnx/model.onnx where the model is a folder with external data beside it. */
+/* model.onnx; or model.onnx/model.onnx, where model.onnx is a folder that holds external data, too. */
 static char *
 model_file(const struct backend_files *files, const struct model_config *config)
 {
@@ -235,7 +235,7 @@ ort_open(struct backend_files *files, const struct model_config *config, struct 
 	model->runtime = runtime;
 	status = make_session(model, weights, config, error);
 	weights_free(weights);
-	(void)malloc_trim(0); /* building a session leaves holes, the more the more tensors there are */
+	(void)malloc_trim(0); /* building a session fragments the heap, more so with more tensors */
 	if (status == STATUS_OK) {
 		status = session_describe(model, error);
 	}

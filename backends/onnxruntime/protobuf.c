@@ -57,7 +57,7 @@ protobuf_next(struct bytes *rest, struct protobuf_field *field)
 	case PROTOBUF_BYTES:
 		good = good && protobuf_varint(rest, &field->varint) && take(rest, field->varint, &field->bytes);
 		break;
-	default: /* groups, which ONNX has not */
+	default: /* groups, which ONNX does not use */
 		good = false;
 	}
 	field->record = bytes_make(start, (size_t)(rest->at - start));

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-/* What one run hands to ONNX Runtime. */
+/* The arguments and results of one run of ONNX Runtime. */
 struct call {
 	struct backend_model *model;
 	struct backend_run *run;
@@ -69,7 +69,7 @@ call_fini(struct call *call)
 	free(call->data);
 }
 
-/* Strings may hold NUL bytes, which FillStringTensor would cut at; the element buffers take any bytes. */
+/* Strings may contain NUL bytes, where FillStringTensor would end them; the element buffers take any bytes. */
 static enum status
 make_strings(const struct call *call, const struct tensor *tensor, OrtValue **value, struct error *error)
 {
@@ -131,8 +131,8 @@ find_output(const struct backend_model *model, struct bytes name)
 }
 
 /*
- * A graph may pass an input on as an output. ONNX Runtime then hands out what was fed and leaves memory laid out
- * beforehand as it was, without an error.
+ * A graph may pass an input on as an output. ONNX Runtime then returns the input itself and leaves preallocated memory
+ * as it was, without an error.
  */
 static bool
 is_input(const struct backend_model *model, struct bytes name)
@@ -145,7 +145,7 @@ is_input(const struct backend_model *model, struct bytes name)
 	return false;
 }
 
-/* Sizes known before the run: all dimensions fixed but the first one of a model that batches. */
+/* Finds the size before the run, if all dimensions are fixed but the first one of a model that batches. */
 static bool
 predict_output(const struct call *call, size_t index)
 {
@@ -182,7 +182,7 @@ run_model(struct call *call, struct error *error)
 	return status;
 }
 
-/* The results are written by the model straight into their final place. */
+/* Lets the model write the results straight into their final place. */
 static enum status
 run_in_place(struct call *call, struct error *error)
 {
@@ -293,7 +293,7 @@ copy_output(const struct call *call, size_t index, struct error *error)
 	return status;
 }
 
-/* ONNX Runtime allocates, since only the run tells the sizes. */
+/* Lets ONNX Runtime allocate the outputs, whose sizes only the run tells, and copies them. */
 static enum status
 run_and_copy(struct call *call, struct error *error)
 {
@@ -312,8 +312,8 @@ run_and_copy(struct call *call, struct error *error)
 }
 
 /*
- * Memory laid out beforehand is one reason why a run may fail. If the same run is good without, it was the reason, and
- * the graph does not keep the shapes that it declares.
+ * A run may fail because of its preallocated memory. If the same run succeeds without it, the graph does not keep the
+ * shapes that it declares.
  */
 static enum status
 run_again(struct call *call, struct error *error)

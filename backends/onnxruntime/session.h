@@ -14,12 +14,12 @@
 struct backend_model {
 	const struct onnxruntime *runtime;
 	OrtSession *session;
-	OrtRunOptions *run_options; /* NULL: the usual ones */
+	OrtRunOptions *run_options; /* NULL: the defaults */
 	struct backend_signature signature;
 
 	/*
-	 * Some graphs declare output shapes that they do not keep. A run into memory laid out beforehand then fails;
-	 * the model is run again with outputs that ONNX Runtime allocates, and from then on always so.
+	 * Some graphs declare output shapes that they do not keep. A run into preallocated memory then fails; the model
+	 * is run again with outputs that ONNX Runtime allocates, and all later runs do the same.
 	 */
 	atomic_bool shapes_unreliable;
 };

@@ -7,16 +7,16 @@
 #include <stdlib.h>
 
 #define DEPTH_MAX 64
-#define MODEL_MAX INT32_MAX /* what protobuf reads */
+#define MODEL_MAX INT32_MAX /* the limit of protobuf */
 #define RANK_MAX 64
-#define LENGTH_SIZE 5 /* of a number below 2^35 */
+#define LENGTH_SIZE 5 /* bytes of a varint below 2^35 */
 
 /* Fields of onnx.proto's TensorProto, and of StringStringEntryProto. */
 enum { TENSOR_DIMS = 1, TENSOR_TYPE = 2, TENSOR_NAME = 8, TENSOR_RAW = 9, TENSOR_EXTERNAL = 13, TENSOR_LOCATION = 14 };
 enum { ENTRY_KEY = 1, ENTRY_VALUE = 2 };
 enum { LOCATION_EXTERNAL = 1 };
 
-/* Messages in which there may be tensors. */
+/* Messages that may contain tensors, and tensors. */
 enum message {
 	MESSAGE_MODEL,
 	MESSAGE_GRAPH, /* the model's own */
@@ -46,7 +46,7 @@ static const struct {
 	{MESSAGE_SPARSE, 2, MESSAGE_TENSOR},
 };
 
-/* By TensorProto.DataType, whose numbers are ONNX Runtime's, too; 0: not with external data. */
+/* Bits by TensorProto.DataType, whose numbers ONNX Runtime uses, too; 0: cannot have external data. */
 static const uint8_t element_bits[] = {0,  32,	8,  8, 16, 16, 32, 64, 0, 8, 16, 64, 32, 64,
 				       64, 128, 16, 8, 8,  8,  8,  4,  4, 4, 8,	 2,  2};
 
@@ -55,25 +55,25 @@ struct data_file {
 	struct backend_file content;
 };
 
-/* An initializer of the model's own graph whose data are elsewhere. */
+/* An initializer of the model's own graph that has external data. */
 struct external_tensor {
 	char *name;
 	int64_t dims[RANK_MAX];
 	size_t rank;
 	ONNXTensorElementDataType type;
 	struct bytes data;
-	size_t namesakes;    /* itself included: what else makes a value of that name in the model's own graph */
-	bool used;	     /* by a node of that graph, or as its output */
-	bool used_in_body;   /* by that name, which may stand for a value of the body's own */
-	bool hidden_in_body; /* some body has such a value */
-	bool handed;	     /* to ONNX Runtime as it is; else it is written into the model */
+	size_t namesakes;    /* what makes a value of that name in the model's own graph, itself included */
+	bool used;	     /* a node of that graph uses it, or it is an output */
+	bool used_in_body;   /* some body uses its name, perhaps for a value of its own */
+	bool hidden_in_body; /* some body makes a value of its name */
+	bool handed;	     /* passed to ONNX Runtime as it is; else written into the model */
 };
 
 struct weights {
 	struct backend_files *files;
 	char *folder; /* of the model's file, relative to the version folder, with a slash at its end, or empty */
 	struct backend_file model;
-	struct buf rewritten; /* the model's bytes, where some had to be put into them */
+	struct buf rewritten; /* the model with tensors written into it, if `rewrites` */
 	struct data_file *data_files;
 	size_t data_file_count;
 	struct external_tensor *tensors;
@@ -83,7 +83,7 @@ struct weights {
 
 /* --- Tensors --- */
 
-/* What a TensorProto says. */
+/* The fields of a TensorProto that are used here. */
 struct tensor_proto {
 	struct bytes name;
 	int64_t dims[RANK_MAX];
@@ -120,7 +120,7 @@ read_entry(struct bytes rest, struct tensor_proto *tensor)
 		if (!protobuf_next(&rest, &field)) {
 			return false;
 		}
-		if (field.wire != PROTOBUF_BYTES) { /* unknown, as protobuf has it */
+		if (field.wire != PROTOBUF_BYTES) { /* wrong wire type: unknown to protobuf */
 			continue;
 		}
 		if (field.number == ENTRY_KEY) {
@@ -215,7 +215,7 @@ read_tensor(struct bytes rest, struct tensor_proto *tensor)
 		}
 		good = field.wire == PROTOBUF_VARINT  ? take_number(&field, tensor)
 		       : field.wire == PROTOBUF_BYTES ? take_bytes(&field, tensor)
-						      : true; /* unknown, as protobuf has it */
+						      : true; /* wrong wire type: unknown to protobuf */
 	}
 	return good;
 }
@@ -236,7 +236,7 @@ tensor_size(const struct tensor_proto *tensor, uint64_t *size)
 
 /* --- Files --- */
 
-/* The same file may be named in several ways: "w", "./w", "a//w". */
+/* Normalizes a name: the same file may be "w" and "./w", or "a/w" and "a//w". */
 static char *
 clean_name(const struct weights *weights, struct bytes location)
 {
@@ -316,7 +316,7 @@ find_data(struct weights *weights, const struct tensor_proto *tensor, struct byt
 	return STATUS_OK;
 }
 
-/* --- The walk --- */
+/* --- Walking through the model --- */
 
 static const enum message *
 child_of(enum message parent, const struct protobuf_field *field)
@@ -358,7 +358,7 @@ take_initializer(struct weights *weights, const struct tensor_proto *tensor, str
 	return STATUS_OK;
 }
 
-/* Reads what tensors name; finds out whether some have to be written into the model. */
+/* Reads the external data of all tensors; finds out whether some must be written into the model. */
 static enum status
 collect(struct weights *weights, enum message kind, struct bytes rest, int depth, struct error *error)
 {
@@ -393,11 +393,11 @@ collect(struct weights *weights, enum message kind, struct bytes rest, int depth
 }
 
 /*
- * --- Which of them ONNX Runtime can be handed ---
+ * --- Which initializers ONNX Runtime is given ---
  *
- * It drops initializers that nobody uses, and refuses to be handed what it has dropped. So only those are handed that
- * are used for certain, and that no other initializer has the name of. The others are written into the model, where it
- * makes of them what it makes of any.
+ * It drops initializers that nothing uses, and refuses to be given data for one that it has dropped. So it is only
+ * given those that are certainly used, and whose name nothing else in the graph has. The others are written into the
+ * model, where it treats them like any.
  */
 
 enum { NODE_INPUT = 1, NODE_OUTPUT = 2, GRAPH_INPUT = 11, GRAPH_OUTPUT = 12, VALUE_NAME = 1 };
@@ -408,7 +408,7 @@ by_name(const void *left, const void *right)
 	return strcmp(((const struct external_tensor *)left)->name, ((const struct external_tensor *)right)->name);
 }
 
-/* Any of several of one name. */
+/* Finds a tensor by its name: any of several of one name. */
 static struct external_tensor *
 find_tensor(const struct weights *weights, struct bytes name)
 {
@@ -438,7 +438,7 @@ name_in(struct bytes rest, uint32_t number)
 	return name;
 }
 
-/* Somebody uses a value of that name, or makes one. */
+/* Notes that something uses a value of that name, or makes one. */
 static void
 mark(const struct weights *weights, bool in_body, bool makes, struct bytes name)
 {
@@ -462,12 +462,12 @@ mark_field(const struct weights *weights, enum message kind, bool in_body, const
 		mark(weights, in_body, field->number == NODE_OUTPUT, field->bytes);
 	} else if (is_graph && field->number == GRAPH_OUTPUT) {
 		mark(weights, in_body, false, name_in(field->bytes, VALUE_NAME));
-	} else if (kind == MESSAGE_BODY && field->number == GRAPH_INPUT) { /* of the model, initializers may be some */
+	} else if (kind == MESSAGE_BODY && field->number == GRAPH_INPUT) { /* initializers may be inputs of the model */
 		mark(weights, in_body, true, name_in(field->bytes, VALUE_NAME));
 	}
 }
 
-/* All names of values; those in functions are their own. */
+/* Marks all names of values but those in functions, which have names of their own. */
 static void
 mark_all(const struct weights *weights, enum message kind, bool in_body, struct bytes rest)
 {
@@ -481,7 +481,7 @@ mark_all(const struct weights *weights, enum message kind, bool in_body, struct 
 				mark_field(weights, kind, in_body, &field);
 			}
 		} else if (*child == MESSAGE_INITIALIZER || *child == MESSAGE_TENSOR) {
-			if (kind != MESSAGE_ATTRIBUTE) { /* a constant's own name is nothing's */
+			if (kind != MESSAGE_ATTRIBUTE) { /* no value has the name of a tensor in an attribute */
 				mark(weights, in_body, true, name_in(field.bytes, TENSOR_NAME));
 			}
 		} else if (*child != MESSAGE_FUNCTION) {
@@ -506,9 +506,9 @@ choose(struct weights *weights, struct bytes model)
 	}
 }
 
-/* --- Writing tensors into the model. What was collected is well-formed, and the files have been read. --- */
+/* --- Writing tensors into the model, which `collect` found well-formed and whose files it has read --- */
 
-/* The head of a field that is written next: its length comes later, so that it has room for any. */
+/* Writes the tag of a field, and room for its length, which end_record fills in. */
 static size_t
 begin_record(struct buf *out, uint32_t number)
 {
@@ -517,7 +517,7 @@ begin_record(struct buf *out, uint32_t number)
 	return out->length;
 }
 
-/* A number may have more bytes than it takes. */
+/* Writes the length into all LENGTH_SIZE bytes: a varint may be longer than it needs to be. */
 static void
 end_record(struct buf *out, size_t start)
 {
@@ -588,9 +588,9 @@ rewrite(struct weights *weights, enum message kind, struct bytes rest, struct bu
 	return status;
 }
 
-/* --- All --- */
+/* --- Reading, passing on and freeing --- */
 
-/* ONNX Runtime's own format (a flatbuffer) holds everything itself. */
+/* Is it ONNX Runtime's own format (a flatbuffer)? That has no external data. */
 static bool
 is_ort_format(struct bytes model)
 {

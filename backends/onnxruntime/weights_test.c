@@ -158,7 +158,7 @@ test_own_initializers_stay_outside(void **state)
 	weights_free(weights);
 }
 
-/* ONNX Runtime would look for these in the working directory. */
+/* ONNX Runtime would look for the files of such tensors in the working directory. */
 static void
 test_others_are_written_in(void **state)
 {
@@ -186,7 +186,7 @@ test_others_are_written_in(void **state)
 	weights_free(weights);
 }
 
-/* Graphs that have the initializer and other things of its name, and whether it is handed over as it is. */
+/* Graphs with the initializer and other things of its name, and whether it is passed to ONNX Runtime as it is. */
 static void
 test_what_is_handed_over(void **state)
 {
@@ -303,7 +303,7 @@ test_every_cut(void **state)
 			make_model(&wanted, deep == 1);
 			model.length = cut;
 			weights = weights_read(&files, "model", &error);
-			weights_free(weights); /* good or not, but nothing worse */
+			weights_free(weights); /* it may fail, but not crash */
 		}
 	}
 }

@@ -1,5 +1,6 @@
 /*
- * The store in this process's own memory: shards of counted blobs under one byte budget. Look-ups are answered at once.
+ * The store in this process's own memory: shards of counted blobs under one budget of bytes. Look-ups are answered
+ * immediately.
  */
 #ifndef HIPPOCAMP_CACHES_LOCAL_LOCAL_H
 #define HIPPOCAMP_CACHES_LOCAL_LOCAL_H

@@ -66,7 +66,7 @@ sift_down(struct rank_heap *heap, size_t at, struct rank_slot slot)
 	fill_slot(heap, at, slot);
 }
 
-/* Puts a slot into a place that is free: up where it ranks below the parent, else down. */
+/* Puts a slot into the free place `at`, and moves it up if it ranks below its parent, else down. */
 static void
 sift(struct rank_heap *heap, size_t at, struct rank_slot slot)
 {

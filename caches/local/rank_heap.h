@@ -1,6 +1,7 @@
 /*
- * A binary heap of ranked nodes: the one of least rank is found at once; one is inserted, removed or ranked anew in
- * O(log n). The owner embeds a rank_node in what it ranks, and owns that; the heap holds pointers to them. No locks.
+ * A binary heap of ranked nodes: finding the node of least rank takes O(1); inserting, removing or re-ranking a node
+ * takes O(log n). The caller embeds a rank_node in each thing that it ranks, which it owns; the heap holds pointers to
+ * the nodes. No locks.
  */
 #ifndef HIPPOCAMP_CACHES_LOCAL_RANK_HEAP_H
 #define HIPPOCAMP_CACHES_LOCAL_RANK_HEAP_H
@@ -9,7 +10,7 @@
 #include <stddef.h>
 
 struct rank_node {
-	size_t at; /* the heap's: its slot */
+	size_t at; /* its slot; for the heap only */
 };
 
 struct rank_slot {
@@ -30,7 +31,7 @@ bool rank_heap_reserve(struct rank_heap *heap, size_t capacity);
 /* Frees the slots, not the nodes. */
 void rank_heap_fini(struct rank_heap *heap);
 
-/* The caller has reserved the place. */
+/* The caller has reserved a slot before. */
 void rank_heap_insert(struct rank_heap *heap, struct rank_node *node, double rank);
 void rank_heap_remove(struct rank_heap *heap, struct rank_node *node);
 void rank_heap_change(struct rank_heap *heap, struct rank_node *node, double rank);

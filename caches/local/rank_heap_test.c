@@ -13,7 +13,7 @@ struct thing {
 	bool in;
 };
 
-/* Does the heap's first have the least rank of those that are in it, and does each know its slot? */
+/* Does the first slot have the least rank of all, and does each node know its slot? */
 static void
 check(const struct rank_heap *heap, const struct thing *things)
 {

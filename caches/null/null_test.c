@@ -23,7 +23,7 @@ test_nothing_is_found(void **state)
 	struct cache_statistics statistics;
 
 	(void)state;
-	assert_true(ops->insert(lane, &insert)); /* answered at once, as are the others */
+	assert_true(ops->insert(lane, &insert)); /* answered immediately, as are the others */
 	assert_true(ops->lookup(lane, &lookup));
 	assert_null(found);
 	assert_false(lookup.failed);

@@ -1,6 +1,6 @@
 /*
- * One loop's part of the store, from attaching to detaching: what happens there, and what is asked when. Everything
- * else is done by the files below.
+ * One loop's part of the store, from attach to detach: its events, and when it asks for what. The other files do the
+ * rest.
  */
 #include "base/clock.h"
 #include "caches/redis/store.h"
@@ -10,11 +10,11 @@
 #define COMMAND_MAX ((size_t)1 << 30)
 #define KEY_MAX ((size_t)64 << 10)
 #define TICK_MS 500U
-#define REPLICA_NS UINT64_C(2000000000)	      /* between questions, while a replica is wanted and there is none */
-#define REFRESH_AGAIN_NS UINT64_C(5000000000) /* until a password that could not be obtained is tried again */
-#define REFRESH_NS UINT64_C(30000000000)      /* … without any suspicion */
+#define REPLICA_NS UINT64_C(2000000000)	      /* between topology queries, while a wanted replica is missing */
+#define REFRESH_AGAIN_NS UINT64_C(5000000000) /* before a failed password refresh is retried */
+#define REFRESH_NS UINT64_C(30000000000)      /* between topology queries, without any suspicion */
 
-/* --- What the topology is --- */
+/* --- Asking for the topology --- */
 
 static void
 seed(struct cache_lane *lane)
@@ -41,12 +41,12 @@ ask(struct cache_lane *lane)
 			cluster_ask(lane, node);
 		} else {
 			lane->suspects = true;
-			seed(lane); /* all that was known is gone */
+			seed(lane); /* no known node is usable */
 		}
 	}
 }
 
-/* Nobody tells of replicas that come, and sentinels only of primaries. */
+/* New replicas are not announced, and sentinels announce only new primaries: ask from time to time. */
 static bool
 is_time_to_ask(struct cache_lane *lane)
 {
@@ -58,7 +58,7 @@ is_time_to_ask(struct cache_lane *lane)
 	return since >= LANE_ASK_INTERVAL_NS && (lane->suspects || !topology_serves(lane));
 }
 
-/* --- What happens --- */
+/* --- Events --- */
 
 static uint64_t
 refresh_interval_ns(const struct cache_lane *lane)
@@ -66,7 +66,7 @@ refresh_interval_ns(const struct cache_lane *lane)
 	return (uint64_t)lane->cache->settings->password_refresh_s * NS_PER_S;
 }
 
-/* A failure does not wait for a whole interval: the token that is there may not last that long. */
+/* After a failure, retry before the next interval: the current token may expire sooner. */
 static void
 try_soon(struct cache_lane *lane)
 {
@@ -91,7 +91,7 @@ on_renewed_password(void *argument, const char *user, const char *password, cons
 	}
 }
 
-/* Tokens end, and with them connections that logged in with them. */
+/* Logs in again periodically: tokens expire, and the connections that logged in with them end. */
 static void
 log_in_again(struct cache_lane *lane)
 {
@@ -110,7 +110,7 @@ log_in_again(struct cache_lane *lane)
 	redis_credentials_get(lane->credentials, &lane->renewal);
 }
 
-/* The files of TLS, where connections have read them anew. */
+/* Logs what became of the TLS files, where connections have read them again. */
 static void
 tell_of_files(const struct cache_lane *lane)
 {
@@ -216,7 +216,7 @@ on_connected(void *context, int change)
 	lane_show_connections(lane);
 }
 
-/* --- From first to last --- */
+/* --- Attaching and detaching --- */
 
 static void
 share(struct cache_lane *lane)

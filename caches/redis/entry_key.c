@@ -2,7 +2,7 @@
 
 #include "caches/cache.h"
 
-#define DIGEST_SHORT 32 /* digits of a hash of 128 bits, and of 256 */
+#define DIGEST_SHORT 32 /* hexadecimal digits of a 128-bit hash, and of a 256-bit one */
 #define DIGEST_LONG 64
 
 static void
@@ -31,7 +31,7 @@ entry_key_write(struct buf *out, const char *prefix, struct bytes scope, const s
 	buf_text(out, prefix);
 	buf_byte(out, ':');
 	write_model(out, model);
-	buf_append(out, bytes_skip(scope, model.length)); /* with the colon before them: version and fingerprint */
+	buf_append(out, bytes_skip(scope, model.length)); /* :<version>:<fingerprint> */
 	buf_byte(out, ':');
 	buf_text(out, hex);
 }

@@ -1,4 +1,4 @@
-/* Storing, behind the answer that has gone to the client already; bounded in bytes on their way. */
+/* Storing values, after the answer has gone to the client. Bytes in flight are limited to write_behind_size. */
 #include "base/container_of.h"
 #include "caches/redis/connection/command.h"
 #include "caches/redis/store.h"
@@ -30,7 +30,7 @@ on_stored(struct redis_command *command, const struct redis_reply *reply)
 
 	lane->insert_bytes -= storing->value->length;
 	lane->refused = reply == NULL || reply_is(reply, VALKEY_REPLY_ERROR);
-	if (!reply_is(reply, VALKEY_REPLY_NIL)) { /* else there is one, which stays */
+	if (!reply_is(reply, VALKEY_REPLY_NIL)) { /* nil: an entry exists, and stays */
 		counter_add(reply_is(reply, VALKEY_REPLY_STATUS) ? &lane->cache->inserts : &lane->cache->dropped, 1);
 	}
 	free_storing(storing);
@@ -77,7 +77,7 @@ send_packed(struct storing *storing)
 	return true;
 }
 
-/* --- Packing, which for a long value is done on another thread --- */
+/* --- Packing; long values are packed on another thread --- */
 
 static void
 drop(struct storing *storing)
@@ -116,7 +116,10 @@ on_packed(struct cache_work *work)
 	}
 }
 
-/* What is to be packed counts as on its way; one alone is packed however long it is, as that may make it short. */
+/*
+ * A value being packed counts as in flight. If nothing else is, it is packed whatever its length, as packing may make
+ * it short.
+ */
 static bool
 pack_elsewhere(struct storing *storing)
 {
@@ -141,7 +144,7 @@ send_value(struct storing *storing)
 
 	storing->command.slot = lane_slot(lane, storing->insert->key);
 	if (topology_node(lane, storing->command.slot, true) == NULL) {
-		return false; /* before the work of packing */
+		return false; /* checked before packing, which is expensive */
 	}
 	if (lane->host->offload != NULL && packing_packs_long(lane->cache->packing, value->length)) {
 		return pack_elsewhere(storing);
@@ -150,7 +153,7 @@ send_value(struct storing *storing)
 	return send_packed(storing);
 }
 
-/* --- Whether values are taken --- */
+/* --- Whether Redis accepts values --- */
 
 static void
 on_tried(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
@@ -162,7 +165,7 @@ on_tried(struct cache_lane *lane, const struct redis_reply *reply, void *argumen
 	}
 }
 
-/* Nothing else would tell that values are taken again, where few are stored. */
+/* Stores a probe: where few values are stored, nothing else shows that Redis accepts them again. */
 void
 redis_try_again(struct cache_lane *lane)
 {
@@ -181,7 +184,7 @@ redis_try_again(struct cache_lane *lane)
 const char *
 redis_trouble(struct cache_lane *lane)
 {
-	/* Of a cluster some node, as the key that is meant is not known. */
+	/* In a cluster any node, as the key in question is not known. */
 	struct redis_node *node = lane->cluster ? topology_some_node(lane) : topology_node(lane, 0, true);
 
 	if (node == NULL || (lane->cache->secret_wanted && !lane->secret_known)) {

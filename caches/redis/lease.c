@@ -1,7 +1,8 @@
 /*
- * Leases: SET key token NX PX term. One is let go by deleting the key, where the server can do that only if the key
- * holds our token; else as long as it cannot have run out and be another's by now, of which the worst that comes is a
- * second run. https://redis.io/docs/latest/develop/use/patterns/distributed-locks/
+ * Leases: SET key token NX PX term. A lease is released by deleting its key. A server that knows DELIFEQ or DELEX
+ * deletes it only if it still holds our token. On other servers a plain DEL could delete another server's lease once
+ * ours has expired; callers therefore release only unexpired leases, and the worst outcome is a second run.
+ * https://redis.io/docs/latest/develop/use/patterns/distributed-locks/
  */
 #include "base/digest.h"
 #include "caches/redis/store.h"
@@ -21,7 +22,7 @@ lease_key(struct cache_lane *lane, const struct cache_key *key, struct buf *text
 	return buf_bytes(text);
 }
 
-/* One for all leases of the lane, which holds a key's at most once. */
+/* All leases of a lane have the same token, since a lane holds at most one lease for each key. */
 static void
 write_token(struct cache_lane *lane, char *token)
 {
@@ -64,7 +65,7 @@ redis_lease(struct cache_lane *lane, struct cache_lease *lease)
 	return !sent;
 }
 
-/* The user may not run the exact command, say. */
+/* Falls back to DEL if the conditional command was refused, for example because the user may not run it. */
 static void
 on_released(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
 {

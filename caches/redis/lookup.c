@@ -1,4 +1,4 @@
-/* Looking up: one command for each key, or MGET for several where all keys are on one server. */
+/* Looking up: one command for each key, or one MGET for several keys where all are on one server. */
 #include "base/metric.h"
 #include "caches/redis/connection/command.h"
 #include "caches/redis/entry_key.h"
@@ -6,8 +6,8 @@
 
 #include <stdlib.h>
 
-#define KEYS_MAX 64		     /* of one MGET */
-#define VALUES_MAX ((size_t)1 << 20) /* bytes, as far as they can be told */
+#define KEYS_MAX 64		     /* in one MGET */
+#define VALUES_MAX ((size_t)1 << 20) /* bytes, expected in the reply to one MGET */
 
 /* --- Keys and sizes --- */
 
@@ -54,7 +54,7 @@ lane_expected_size(const struct cache_lane *lane, const struct cache_key *key)
 
 /* --- Look-ups --- */
 
-/* Keys first … first + count of a look-up, in one command. */
+/* One command, for the keys first … first + count - 1 of a look-up. */
 struct question {
 	struct redis_command command; /* first */
 	struct cache_lookup *lookup;
@@ -70,14 +70,14 @@ fail(struct cache_lane *lane, struct cache_lookup *lookup, size_t count)
 	counter_add(&lane->cache->failures, count);
 }
 
-/* A value that is unpacked on another thread; its look-up is not answered before that. */
+/* A value that is unpacked on another thread; its look-up is answered after that. */
 struct unpacking {
 	struct cache_work work; /* first */
 	struct cache_lane *lane;
 	struct cache_lookup *lookup;
 	size_t index;
 	struct blob *packed;
-	size_t length;	    /* of the plain value, by the packed one's word; counts as asked for */
+	size_t length;	    /* plain, as the header states; counted in asked_bytes */
 	struct blob *plain; /* NULL: it failed */
 };
 
@@ -116,7 +116,7 @@ on_unpacked(struct cache_work *work)
 	}
 }
 
-/* False without memory. */
+/* Returns false if memory runs out. */
 static bool
 unpack_elsewhere(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, struct blob *packed)
 {
@@ -148,8 +148,8 @@ take_value(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, c
 }
 
 /*
- * Only a string or nothing is the answer to such a question; some servers send short strings as simple ones. A proxy
- * puts an error in the place of a key whose server is away, which is that key's failure.
+ * A valid answer for a key is a string, which some servers send as a simple one if it is short, or nil. A proxy returns
+ * an error for a key whose server is unreachable; that fails only that key.
  */
 static bool
 is_answer(const valkeyReply *reply)
@@ -167,7 +167,7 @@ take_one(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, con
 	}
 }
 
-/* All or nothing: one part that is no answer makes the others doubtful. */
+/* Takes all values or none: one invalid part makes the others doubtful. */
 static bool
 take_all(struct cache_lane *lane, const struct question *question, const struct redis_reply *reply)
 {
@@ -224,7 +224,7 @@ on_values(struct redis_command *command, const struct redis_reply *reply)
 		fail(lane, lookup, question->count);
 		lookup->corrupt = lookup->corrupt || is_of_another_type(reply);
 		if (reply == NULL && question->count > 1) {
-			/* Perhaps it was more than one reply may be. */
+			/* The reply may have exceeded the limit for one: ask for single keys from now on. */
 			lane_note_size(lane, &lookup->keys[question->first], VALUES_MAX + 1);
 		}
 	} else if (!take_reply(lane, question, reply)) {
@@ -287,8 +287,8 @@ ask(struct cache_lane *lane, struct cache_lookup *lookup, size_t first, size_t c
 }
 
 /*
- * How many keys one command asks for: in a cluster one, as each key is in a slot of its own and MGET must not ask for
- * several; of large values few, as MGET answers all at once.
+ * How many keys one command asks for: one in a cluster, as each key has its own slot and MGET must not span slots; few
+ * if values are large, as MGET returns them all at once.
  */
 static size_t
 keys_each(const struct cache_lane *lane, const struct cache_lookup *lookup)

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <zstd.h>
 
-/* What takes about half a millisecond: zstd packs 100 to 400 MB a second, and unpacks about a GB. */
+/* Bytes that take about half a millisecond: zstd packs 100 to 400 MB a second and unpacks about 1 GB. */
 #define LONG_PACK ((size_t)128 << 10)
 #define LONG_UNPACK ((size_t)512 << 10)
 
@@ -21,9 +21,9 @@
 #define VERSION 1
 
 #define LZ4_ACCELERATION 1
-#define LZ4_RATIO_MAX 255U /* a byte that says 255 more of a match */
+#define LZ4_RATIO_MAX 255U /* each byte can lengthen a match by 255 */
 #define LZ4_RATIO_FROM 64U /* what the first bytes hold beyond that */
-/* The smallest block has 3 bytes of header and one that is repeated. */
+/* The smallest block consists of a header of 3 bytes and one repeated byte. */
 #define ZSTD_RATIO_MAX ((uint64_t)ZSTD_BLOCKSIZE_MAX / 4)
 
 #define MODELS_MAX 1024
@@ -33,7 +33,7 @@
 #define SAMPLE_EVERY 256
 #define SAMPLE_SIZE_MAX ((size_t)128 * 1024)
 
-/* In the byte order of this machine; the checksum is as stored. */
+/* In host byte order, except the checksum, which is as stored. */
 struct header {
 	uint16_t version;
 	uint16_t codec;
@@ -41,14 +41,14 @@ struct header {
 	uint64_t checksum;
 };
 
-/* What samples came to, the newest with its full weight. */
+/* Bytes of the samples, plain and packed; each new sample halves the weight of the older ones. */
 struct samples {
 	uint64_t plain;
 	uint64_t lz4;
 	uint64_t zstd;
 };
 
-/* Made with the first value of a model, and kept. */
+/* Created for a model's first value and kept until packing_free. */
 struct model {
 	struct bytes name;
 	_Atomic(enum packing_codec) codec; /* the one in use */
@@ -61,10 +61,10 @@ struct model {
 
 struct packing {
 	struct packing_options options;
-	pthread_mutex_t mutex; /* over adding models, and their samples */
+	pthread_mutex_t mutex; /* guards the addition of models, and their samples */
 	size_t model_count;
-	_Atomic(struct model *) models[SLOTS]; /* by the hash of the name; read without the mutex */
-	struct model others;		       /* those beyond MODELS_MAX */
+	_Atomic(struct model *) models[SLOTS]; /* a hash table by name; read without the mutex */
+	struct model others;		       /* models beyond MODELS_MAX */
 	counter unpack_failures;
 };
 
@@ -164,7 +164,7 @@ header_read(const uint8_t *at)
 	return header;
 }
 
-/* As it is stored. In two steps, since the value may be shared, so that nothing can be written to it. */
+/* Returns the checksum as it is stored. The header is copied, because a shared value must not be written to. */
 static uint64_t
 checksum_of(struct bytes packed)
 {
@@ -186,13 +186,13 @@ packing_seal(uint8_t *packed, size_t length)
 
 /* --- Models --- */
 
-/* NULL: not there, and `slot` is where the search ended. */
+/* Returns NULL if there is no such model; `slot` is then the empty slot at which the search ended. */
 static struct model *
 find_model(struct packing *packing, struct bytes name, size_t *slot)
 {
 	struct model *model;
 
-	/* There are always empty slots to end at. */
+	/* Terminates: the table always has empty slots. */
 	while ((model = atomic_load_explicit(&packing->models[*slot], memory_order_acquire)) != NULL &&
 	       !bytes_equal(model->name, name)) {
 		*slot = (*slot + 1) % SLOTS;
@@ -241,14 +241,14 @@ model_of(struct packing *packing, struct bytes scope)
 
 /* --- Packing --- */
 
-/* The most that a packed value may come to, header and all. */
+/* The largest size, header included, at which a packed value pays. */
 static size_t
 paying_size(size_t plain)
 {
 	return plain - plain / 8;
 }
 
-/* Bytes written, or 0: they do not fit, or there is no memory. */
+/* Returns the bytes written, or 0 if they do not fit or memory runs out. */
 static size_t
 compress_lz4(struct packing_lane *lane, struct bytes plain, uint8_t *out, size_t room)
 {
@@ -278,7 +278,7 @@ compress_zstd(struct packing_lane *lane, struct bytes plain, uint8_t *out, size_
 	return ZSTD_isError(written) != 0 ? 0 : written;
 }
 
-/* A packed value in `out`, not yet sealed; as compress_lz4. */
+/* Writes a packed value without its checksum to `out`. Returns as compress_lz4. */
 static size_t
 compress(struct packing_lane *lane, enum packing_codec codec, struct bytes plain, uint8_t *out, size_t room)
 {
@@ -343,7 +343,7 @@ take_sample(struct packing_lane *lane, struct model *model, struct bytes plain)
 	(void)pthread_mutex_unlock(&lane->packing->mutex);
 }
 
-/* NULL: better not. */
+/* Returns NULL if the value is better stored plain. */
 static struct blob *
 pack_plain(struct packing_lane *lane, struct model *model, struct bytes plain)
 {
@@ -372,7 +372,7 @@ pack_plain(struct packing_lane *lane, struct model *model, struct bytes plain)
 	return packed;
 }
 
-/* A value that would be taken for a packed one goes under a header of its own. NULL without memory. */
+/* Adds a header to a plain value that would be taken for a packed one. Returns NULL if memory runs out. */
 static struct blob *
 wrap(struct bytes plain)
 {
@@ -441,7 +441,7 @@ packing_pack(struct packing_lane *lane, struct bytes scope, struct blob *value)
 
 /* --- Unpacking --- */
 
-/* One frame of today's format that says how long it is: none that may be skipped, no older format, no second frame. */
+/* Accepts one frame of the current format that states its content size; no skippable, older or second frame. */
 static bool
 zstd_plausible(struct bytes payload, uint64_t length)
 {
@@ -455,7 +455,7 @@ zstd_plausible(struct bytes payload, uint64_t length)
 	       ZSTD_findFrameCompressedSize(payload.at, payload.length) == payload.length;
 }
 
-/* May so long a value be in there? */
+/* Whether the payload can hold a value of the length that the header states. */
 static bool
 plausible(const struct header *header, struct bytes payload, size_t plain_max)
 {
@@ -475,7 +475,7 @@ plausible(const struct header *header, struct bytes payload, size_t plain_max)
 	}
 }
 
-/* Fills `plain` to the last byte, or false. */
+/* Decompresses the payload. Returns false unless the output fills `plain` exactly. */
 static bool
 expand(struct packing_lane *lane, enum packing_codec codec, struct bytes payload, struct blob *plain)
 {
@@ -496,7 +496,7 @@ expand(struct packing_lane *lane, enum packing_codec codec, struct bytes payload
 							   payload.length) == plain->length;
 }
 
-/* NULL: it cannot be. */
+/* Returns NULL if the value cannot be unpacked. */
 static struct blob *
 unpack_marked(struct packing_lane *lane, struct bytes packed)
 {
@@ -542,7 +542,7 @@ packing_is_damaged(struct bytes value)
 	       (value.length < PACKING_HEADER_SIZE || header_read(value.at).checksum != checksum_of(value));
 }
 
-/* --- Figures --- */
+/* --- Metrics --- */
 
 static double
 tell_input(const struct model *model)
@@ -566,7 +566,7 @@ static const struct family {
 	const char *name;
 	const char *type;
 	const char *help;
-	double (*tell)(const struct model *model); /* NULL: it is told by a label */
+	double (*tell)(const struct model *model); /* NULL: a label holds the value */
 } families[] = {
 	{"hippocamp_cache_compression_codec", "gauge", "What a model's values are compressed with now", NULL},
 	{"hippocamp_cache_compression_input_bytes_total", "counter", "Bytes of values before compression", tell_input},

@@ -35,7 +35,9 @@ fixture_end(struct fixture *fixture)
 
 enum content { CONTENT_TEXT, CONTENT_NOISE, CONTENT_DIGITS };
 
-/* Text repeats, so both codecs shrink it; noise nothing can shrink; digits do not repeat but are few, which zstd sees.
+/*
+ * Both codecs shrink text, which repeats. Neither shrinks noise. Only zstd shrinks digits, which are few but do not
+ * repeat.
  */
 static struct blob *
 content_of(enum content content, size_t length, uint64_t seed)
@@ -59,7 +61,7 @@ is_packed(const struct blob *blob)
 	return bytes_starts_with(blob_bytes(blob), "HMCZ");
 }
 
-/* Packs, unpacks and compares; how long the packed form was. */
+/* Packs, unpacks and compares. Returns the length of the packed form. */
 static size_t
 round_trip(struct fixture *fixture, struct blob *value)
 {
@@ -102,7 +104,7 @@ test_round_trips(void **state)
 	}
 }
 
-/* Not a copy: where packing does not pay, the value itself goes out. */
+/* Where packing does not pay, the value itself is stored, not a copy. */
 static void
 test_left_as_it_is(void **state)
 {
@@ -122,7 +124,7 @@ test_left_as_it_is(void **state)
 	fixture_end(&fixture);
 }
 
-/* What one server packs, another unpacks, whatever it packs with itself. */
+/* A server unpacks every codec, whichever it packs with. */
 static void
 test_codecs_meet(void **state)
 {
@@ -146,7 +148,7 @@ test_codecs_meet(void **state)
 	fixture_end(&none);
 }
 
-/* A value that looks packed is not taken for one, be it only the magic, noise behind it, or a packed value itself. */
+/* A plain value that looks packed comes back unchanged: the magic alone, noise after it, a packed value. */
 static void
 test_magic_in_values(void **state)
 {
@@ -200,7 +202,7 @@ test_truncated(void **state)
 		for (size_t length = 4; length < packed->length; length++) {
 			assert_false(unpacks(&fixture, bytes_make(packed->data, length)));
 		}
-		/* Not even where the checksum is right. */
+		/* Nor does it unpack with a correct checksum. */
 		for (size_t length = PACKING_HEADER_SIZE; length < packed->length; length++) {
 			struct blob *cut = blob_copy(bytes_make(packed->data, length));
 
@@ -214,7 +216,7 @@ test_truncated(void **state)
 	}
 }
 
-/* A flip in the magic makes it a plain value, which the caller refuses; every other is seen here. */
+/* A flipped bit in the magic yields a plain value, which the caller refuses; every other flip is detected here. */
 static void
 test_flipped_bits(void **state)
 {
@@ -238,7 +240,7 @@ test_flipped_bits(void **state)
 	}
 }
 
-/* A packed value as a stranger could make it: sealed, of any codec and length. */
+/* A packed value as an attacker could make it: with a correct checksum, any codec and any length. */
 static struct blob *
 forge(uint8_t codec, uint64_t length, struct bytes payload)
 {
@@ -285,7 +287,7 @@ test_unknown(void **state)
 	fixture_end(&fixture);
 }
 
-/* Under AddressSanitizer an allocation of the larger of these lengths would end the test. */
+/* AddressSanitizer would end the test if one of the larger lengths were allocated. */
 static void
 test_lz4_bombs(void **state)
 {
@@ -314,7 +316,7 @@ test_lz4_bombs(void **state)
 static void
 test_zstd_bombs(void **state)
 {
-	/* A frame of one segment that says it holds 2^40 bytes, and one block of zeros. */
+	/* A single-segment frame that claims to hold 2^40 bytes, with one block of zeros. */
 	static const uint8_t claim[] = {0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0, 0, 0, 0, 0, 1, 0, 0, 3, 0, 16, 0};
 	struct fixture fixture = fixture_of(PACKING_ZSTD, 0, SIZE_MAX);
 	struct fixture narrow = fixture_of(PACKING_ZSTD, 0, ((size_t)1 << 20) - 1);
@@ -340,7 +342,7 @@ test_zstd_bombs(void **state)
 	fixture_end(&fixture);
 }
 
-/* A frame of 200 bytes at `out`; how long it is. */
+/* Writes a frame of 200 plain bytes to `out`. Returns its length. */
 static size_t
 frame_of(uint8_t *out, size_t room, bool sized)
 {
@@ -356,7 +358,7 @@ frame_of(uint8_t *out, size_t room, bool sized)
 	return written;
 }
 
-/* One frame, of the codec's present format, that says how long it is: nothing else. */
+/* Only one frame, of the codec's current format, that states its content size is accepted. */
 static void
 test_zstd_frames(void **state)
 {
@@ -379,17 +381,17 @@ test_zstd_frames(void **state)
 	length = frame_of(frames, sizeof(frames), false);
 	assert_false(forged_unpacks(&fixture, PACKING_ZSTD, 200, bytes_make(frames, length)));
 	length = frame_of(frames, sizeof(frames), true);
-	assert_int_equal(frames[5], 200); /* what the frame says of itself */
+	assert_int_equal(frames[5], 200); /* the frame's content size */
 	frames[5] = 100;
 	assert_false(forged_unpacks(&fixture, PACKING_ZSTD, 100, bytes_make(frames, length)));
 	frames[5] = 200;
-	frames[0]--; /* the format before this one */
+	frames[0]--; /* the magic of the previous format */
 	assert_false(forged_unpacks(&fixture, PACKING_ZSTD, 200, bytes_make(frames, length)));
 	assert_false(forged_unpacks(&fixture, PACKING_ZSTD, 0, bytes_make(NULL, 0)));
 	fixture_end(&fixture);
 }
 
-/* --- What `auto` takes, and what the metrics say --- */
+/* --- `auto` and the metrics --- */
 
 static bool
 metrics_say(struct fixture *fixture, const char *line)
@@ -437,7 +439,7 @@ test_auto_chooses(void **state)
 	fixture_end(&fixture);
 }
 
-/* The choice is not for ever, but one odd sample does not turn it over. */
+/* The choice follows the values, but one odd sample does not change it. */
 static void
 test_auto_looks_again(void **state)
 {
@@ -537,7 +539,7 @@ test_threads(void **state)
 	for (unsigned i = 0; i < 4; i++) {
 		(void)pthread_join(threads[i], NULL);
 	}
-	/* Each of the seven is asked 43 times by each of the four, or 42. */
+	/* Each of the four threads packs 43 values of m0 to m5, and 42 of m6. */
 	assert_true(metrics_say(&fixture, "_input_bytes_total{model=\"m0\"} 34400\n"));
 	assert_true(metrics_say(&fixture, "_input_bytes_total{model=\"m6\"} 33600\n"));
 	assert_true(metrics_say(&fixture, "_codec{model=\"m3\",codec=\"zstd\"} 1\n"));

@@ -1,6 +1,6 @@
 /*
- * Purging: SCAN on every primary that can be asked, and UNLINK of what is to go; then the other servers are told. What
- * fails on one does not end it on the others.
+ * Purging: runs SCAN on every usable primary and UNLINK on the entries to be purged, then tells the other servers. A
+ * failure on one primary does not stop the purge on the others.
  */
 #include "caches/redis/entry_key.h"
 #include "caches/redis/store.h"
@@ -8,17 +8,17 @@
 #include <stdlib.h>
 
 #define SCAN_COUNT "1000"
-#define ROUNDS_MAX 5 /* of a cluster whose slots are being moved */
+#define ROUNDS_MAX 5 /* if a cluster is moving slots */
 
 struct purging {
 	struct cache_lane *lane;
 	struct cache_purge *purge;
-	size_t underway; /* commands, and this call */
+	size_t underway; /* commands in flight, plus one while a round starts */
 	uint64_t map_version;
 	unsigned rounds;
 	bool starting; /* redis_purge has not returned yet */
 	bool over;
-	struct buf name; /* of a model, for a while */
+	struct buf name; /* scratch space for a decoded model name */
 };
 
 static void
@@ -28,7 +28,7 @@ free_purging(struct purging *purging)
 	free(purging);
 }
 
-/* The part of it at one primary. */
+/* The scan of one primary. */
 struct scan {
 	struct purging *purging;
 	struct redis_node *node;
@@ -46,7 +46,7 @@ release(struct purging *purging)
 	if (--purging->underway > 0) {
 		return;
 	}
-	/* A slot that was on its way may have been seen by neither of its servers. */
+	/* A slot that moved meanwhile may have been missed on both of its servers. */
 	if (!purge->failed && purging->lane->map_version != purging->map_version && purging->rounds < ROUNDS_MAX) {
 		start_round(purging);
 		return;
@@ -72,7 +72,7 @@ free_scan(struct scan *scan)
 
 /* --- Keys --- */
 
-/* Only what has the form of an entry's name is one, and is ours to remove. */
+/* Whether the purge covers `key`. Only a key that has the form of an entry's name is ours to remove. */
 static bool
 covered(struct purging *purging, struct bytes key)
 {
@@ -111,7 +111,7 @@ unlink_keys(struct purging *purging, size_t count, const struct bytes *words)
 	}
 }
 
-/* In a cluster, each key may be in another slot, and so needs a command of its own. */
+/* In a cluster each key may be in another slot and needs a command of its own. */
 static void
 unlink_page(struct purging *purging, const valkeyReply *keys)
 {
@@ -139,7 +139,7 @@ unlink_page(struct purging *purging, const valkeyReply *keys)
 
 /* --- Pages of keys --- */
 
-/* The prefix and everything behind it; what MATCH takes for a pattern in it stands for itself. */
+/* Appends the MATCH pattern for all keys under the prefix, which is escaped. */
 static void
 append_pattern(const char *prefix, struct buf *pattern)
 {

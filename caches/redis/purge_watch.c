@@ -1,10 +1,10 @@
 /*
- * Purges as the other servers see them, for what they keep in front of Redis: <prefix>:purges is a hash with a
- * random number for the last purge of each model (and version), and behind a dot when that was, in ms since 1970; a
- * count would start anew when Redis loses its data.
- * Whoever watches is told by client-side caching (https://redis.io/docs/latest/develop/reference/client-side-caching/)
- * that the hash has changed, where the server speaks RESP3, and looks from time to time, and after every connection, in
- * any case.
+ * How a tier in front of Redis learns of purges by other servers. <prefix>:purges is a hash with one field for each
+ * model (and version) that was purged, whose value is "<random number>.<ms since 1970>" of the last purge. The number
+ * is random because a count would start again when Redis loses its data.
+ *
+ * Watchers read the hash after every connection and every 5 s. Where the server speaks RESP3, client-side caching
+ * (https://redis.io/docs/latest/develop/reference/client-side-caching/) also tells them at once that it has changed.
  */
 #include "base/clock.h"
 #include "base/digest.h"
@@ -15,13 +15,13 @@
 #include <stdlib.h>
 
 #define CHECK_NS UINT64_C(5000000000)
-#define REFUSED_NS UINT64_C(600000000000) /* … where the user may not look */
-#define MARKS_MAX 1024			  /* more are given up, with all that is known to have been purged */
+#define REFUSED_NS UINT64_C(600000000000) /* after HGETALL was refused */
+#define MARKS_MAX 1024			  /* a hash with more is deleted; its purges then count as lost */
 
 struct purge_mark {
-	struct blob *what; /* "<model>:<version>", both perhaps empty */
-	uint64_t token;	   /* a hash of it */
-	bool there;	   /* in the reply that is being read */
+	struct blob *what; /* "<model>:<version>"; both may be empty */
+	uint64_t token;	   /* a hash of the field's value */
+	bool there;	   /* present in the reply that is being read */
 };
 
 static bool
@@ -59,7 +59,7 @@ find_mark(struct cache_lane *lane, struct bytes what)
 	return &marks[lane->purge_mark_count++];
 }
 
-/* A version has no colon in it, a model may. */
+/* Splits `what` at its last colon: a model may hold colons, a version holds none. */
 static void
 pass_on(struct cache_lane *lane, struct bytes what, uint64_t at_ms)
 {
@@ -74,7 +74,7 @@ pass_on(struct cache_lane *lane, struct bytes what, uint64_t at_ms)
 	}
 }
 
-/* Servers of an older version gave no time: then it is now, when it is seen. */
+/* Returns the time of a purge, or the current time if an older server wrote the mark without one. */
 static uint64_t
 time_of(struct bytes token)
 {
@@ -108,7 +108,7 @@ take_mark(struct cache_lane *lane, struct bytes what, struct bytes token)
 	}
 }
 
-/* Redis has lost them, and with them perhaps what came after them. */
+/* Forgets the marks that Redis has lost and reports them with the time 0: later purges may be lost, too. */
 static void
 drop_lost_marks(struct cache_lane *lane)
 {
@@ -128,7 +128,7 @@ drop_lost_marks(struct cache_lane *lane)
 	lane->purge_mark_count = kept;
 }
 
-/* Without them nobody knows what was purged, so that all who watch take it that everything was. */
+/* Deletes the hash. Every watcher then reports as lost the marks that it knew. */
 static void
 give_up_marks(struct cache_lane *lane)
 {
@@ -220,7 +220,7 @@ purge_watch_check(struct cache_lane *lane)
 	}
 }
 
-/* Servers that are not quite Redis, old ones, and those whose user may not. */
+/* Refused by servers that only resemble Redis, by old ones, and where the user lacks the permission. */
 static void
 on_tracking(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
 {
@@ -266,7 +266,7 @@ on_counted(struct cache_lane *lane, const struct redis_reply *reply, void *argum
 	}
 }
 
-/* Whoever adds marks bounds them, as there may be nobody who watches. */
+/* Adds a mark and bounds their number, since there may be no watcher that does. */
 void
 purge_watch_tell(struct cache_lane *lane, const struct cache_purge *purge)
 {

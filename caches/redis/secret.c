@@ -1,6 +1,6 @@
 /*
- * The secret that keys are made under. All servers that share a Redis share it: the first one puts a random one there,
- * and all look from time to time whether it is still the same, since it may be flushed or evicted.
+ * The secret from which cache keys are made. All servers that share a Redis share it: the first server stores a random
+ * one, and all check every 5 s whether it is still the same, since it may be flushed or evicted.
  */
 #include "base/clock.h"
 #include "base/digest.h"
@@ -41,7 +41,7 @@ read_secret(const struct redis_reply *reply, uint8_t *secret)
 	return true;
 }
 
-/* Another server's secret in the place of ours: keys are made under that one from now on, as everybody else's are. */
+/* Adopts the secret in Redis. If it replaces ours, keys are made with it from now on, as on all other servers. */
 static void
 take(struct cache_lane *lane, const uint8_t *secret)
 {
@@ -97,7 +97,10 @@ on_asked_again(struct cache_lane *lane, const struct redis_reply *reply, void *a
 	}
 }
 
-/* The offer itself may be refused, by a Redis that is full or read-only; what matters is what is there afterwards. */
+/*
+ * SET may be refused by a Redis that is full or read-only, or find another secret there. Reads what is stored now,
+ * unless SET was refused while we have no secret.
+ */
 static void
 on_offered(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
 {
@@ -109,7 +112,7 @@ on_offered(struct cache_lane *lane, const struct redis_reply *reply, void *argum
 	}
 }
 
-/* What was shared before is put back where it is gone. */
+/* Stores the known secret if it is gone from Redis, or else a new random one. */
 static void
 offer(struct cache_lane *lane)
 {
@@ -137,7 +140,7 @@ on_asked(struct cache_lane *lane, const struct redis_reply *reply, void *argumen
 	}
 }
 
-/* Of the primary, as a replica may not have it yet. */
+/* Asks the primary, since a replica may not have the secret yet. */
 static void
 ask(struct cache_lane *lane, route_words_fn done)
 {

@@ -1,7 +1,7 @@
 /*
- * The store in Redis: what is asked and told over the topology's commands. Room-private. attach.c: what happens on a
- * loop, from attaching to detaching. lookup.c, insert.c, purge.c, lease.c: the commands. secret.c, purge_watch.c: what
- * all servers that share a Redis agree on.
+ * The store in Redis, built on the topology's commands. Private to caches/redis. attach.c: the events of a lane, from
+ * attach to detach. lookup.c, insert.c, purge.c, lease.c: the commands. secret.c, purge_watch.c: what all servers that
+ * share a Redis agree on.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_STORE_H
 #define HIPPOCAMP_CACHES_REDIS_STORE_H
@@ -16,14 +16,14 @@ void redis_detach(struct cache_lane *lane);
 
 /* --- lookup.c, insert.c, purge.c, lease.c --- */
 
-/* <prefix>:<scope>:<digest>, in lane->key, until the next one is made. */
+/* Writes an entry's name (see entry_key.h) to lane->key, where it is valid until the next call. */
 struct bytes lane_key(struct cache_lane *lane, const struct cache_key *key);
-/* The slot of that key; 0 where there are no slots. */
+/* The cluster slot of the entry's name; 0 outside a cluster. */
 uint16_t lane_slot(struct cache_lane *lane, const struct cache_key *key);
 void lane_note_size(struct cache_lane *lane, const struct cache_key *key, size_t length);
 size_t lane_expected_size(const struct cache_lane *lane, const struct cache_key *key);
 
-/* So large that it is not to delay others. */
+/* Whether a value is large enough to delay others on the same connection. */
 static inline bool
 lane_is_large(size_t length)
 {
@@ -42,18 +42,18 @@ void redis_reset_connections(struct cache_lane *lane);
 
 /* --- secret.c --- */
 
-/* Reads the shared secret, or makes one; where it is known, looks whether it is still the same. */
+/* Reads the shared secret, or creates it if there is none. Once it is known, checks that it has not changed. */
 void secret_check(struct cache_lane *lane);
 
 /* --- purge_watch.c --- */
 
-/* A connection is there: asks it to tell of purges from now on. */
+/* Asks for notifications of purges on a new connection. */
 void purge_watch_link(struct cache_lane *lane, struct redis_link *link);
 void purge_watch_check(struct cache_lane *lane);
 void purge_watch_pushed(struct cache_lane *lane, const struct redis_reply *reply);
 void purge_watch_fini(struct cache_lane *lane);
 
-/* Tells the other servers; the words that were given to the purge. */
+/* Tells the other servers which model and version were purged. */
 void purge_watch_tell(struct cache_lane *lane, const struct cache_purge *purge);
 
 #endif

@@ -28,7 +28,7 @@ static const struct option own_options[] = {
 static const struct option_table own_table = {own_options, sizeof(own_options) / sizeof(*own_options)};
 static const struct option_table no_options;
 
-/* What was put together; written once. A settings struct is ours, then the front's, then that of the store behind. */
+/* The combined store; written once. A settings struct holds ours, then the front's, then that of the store behind. */
 static struct {
 	const struct cache_ops *front;
 	const struct cache_ops *behind;
@@ -38,14 +38,14 @@ static struct {
 	struct cache_ops ops;
 } made;
 
-/* `front` and `behind`, here and in a lane, are the other stores' own structs, of which only they know the inside. */
+/* `front` and `behind`, here and in a lane, are the other stores' own structs, opaque to this one. */
 struct cache {
 	struct cache *front;
 	struct cache *behind;
 	size_t window_keys;
 	_Atomic uint64_t purges;
 	_Atomic uint64_t inserts;
-	_Atomic uint64_t inserted[INSERT_MARKS]; /* by a part of the key: the latest one */
+	_Atomic uint64_t inserted[INSERT_MARKS]; /* number of the latest insert, by a part of the key */
 	counter promotions;
 };
 
@@ -79,7 +79,7 @@ purge_front(struct cache_lane *lane, struct bytes model, struct bytes version)
 {
 	struct cache_purge purge = {.model = model, .version = version};
 
-	(void)atomic_fetch_add(&lane->cache->purges, 1); /* first: promotions look at it before and after */
+	(void)atomic_fetch_add(&lane->cache->purges, 1); /* first: promotions compare it before and after */
 	(void)made.front->purge(lane->front, &purge);
 	return purge.removed;
 }
@@ -150,7 +150,7 @@ struct purging {
 	uint64_t removed; /* in front */
 };
 
-/* Once more in front, as look-ups may have found behind what was not yet purged there. */
+/* Purges the front again: look-ups may have promoted entries that were not yet purged behind. */
 static struct cache_purge *
 finish_purge(struct purging *purging)
 {
@@ -197,7 +197,7 @@ tiered_purge(struct cache_lane *lane, struct cache_purge *purge)
 	return false;
 }
 
-/* --- What the store behind asks of its host: of this lane, which asks its own --- */
+/* --- The host of the store behind: this lane, which passes calls on to its own host --- */
 
 static void *
 host_watch_new(void *context, int fd, void (*fn)(void *argument, unsigned events), void *argument)
@@ -242,7 +242,7 @@ static void
 tiered_detach(struct cache_lane *lane)
 {
 	if (lane->behind != NULL) {
-		made.behind->detach(lane->behind); /* first: what it answers may be about the front */
+		made.behind->detach(lane->behind); /* first: its last answers may use the front */
 	}
 	if (lane->front != NULL) {
 		made.front->detach(lane->front);
@@ -279,7 +279,7 @@ tiered_attach(struct cache *cache, const struct cache_host *host)
 	return lane;
 }
 
-/* --- What only the store behind has; where it has not, the table is without it, too --- */
+/* --- Operations of the store behind alone; NULL in our table where they are NULL in its --- */
 
 static const char *
 tiered_trouble(struct cache_lane *lane)
@@ -299,7 +299,7 @@ tiered_catch_up(struct cache_lane *lane)
 	made.behind->catch_up(lane->behind);
 }
 
-/* What is in front was good when it came there. */
+/* Removes behind only: entries in front were checked before they came there. */
 static void
 tiered_remove(struct cache_lane *lane, const struct cache_key *key)
 {
@@ -378,7 +378,7 @@ tiered_open(void *settings, bool secret_wanted, struct error *error)
 	return cache;
 }
 
-/* A key that is found in either is one hit: the front's are not looked up behind. */
+/* A key found in either store is one hit: keys found in front are not looked up behind. */
 static void
 tiered_statistics(struct cache *cache, struct cache_statistics *statistics)
 {
@@ -387,7 +387,7 @@ tiered_statistics(struct cache *cache, struct cache_statistics *statistics)
 	made.front->statistics(cache->front, statistics);
 	made.behind->statistics(cache->behind, &behind);
 	statistics->hits += behind.hits;
-	if (statistics->hits > statistics->lookups) { /* in front was one that was too old for who asked */
+	if (statistics->hits > statistics->lookups) { /* found in front, too old for the caller, then found behind */
 		statistics->hits = statistics->lookups;
 	}
 	statistics->failures = behind.failures;
@@ -445,7 +445,7 @@ round_up(size_t size)
 	return (size + _Alignof(max_align_t) - 1) / _Alignof(max_align_t) * _Alignof(max_align_t);
 }
 
-/* Where an option has no prefix, its name is taken as it is. */
+/* Without a `prefix` the options keep their names. */
 static bool
 add_options(struct option *options, struct option_table table, const char *prefix, size_t offset)
 {

@@ -1,15 +1,15 @@
 /*
- * Two stores as one: `front`, immediate and in this process, before `behind`, which is shared.
+ * Two stores as one: `front`, a synchronous store in this process, before `behind`, a shared store.
  *
- * What is in front is told at once (cache_ops.peek); the rest is looked up behind. New entries go behind. An entry
- * comes to the front when its key is seen for the second time within a window (window.h; a key is seen when its entry
- * is stored here or found behind), so that a scan of questions that are asked once leaves the front alone. What comes
- * from behind is promoted only when the caller says that it is good (cache_ops.confirm), and for as long as it stays
- * fresh; what is in front already is replaced by each newer entry.
+ * cache_ops.peek asks the front, cache_ops.lookup the store behind. New entries are stored behind. An entry is
+ * promoted, that is copied to the front, when its key is seen for the second time within a window (window.h; a key is
+ * seen when its entry is stored here or found behind), so that keys that are asked for only once displace nothing in
+ * front. An entry found behind is promoted only after the caller has confirmed it (cache_ops.confirm), and for as long
+ * as it stays fresh. An entry in front is replaced by each newer one.
  *
- * A purge empties both, and what others purge behind is purged in front. An entry that was read before or during a
- * purge is never promoted after it: purges are counted, and a promotion counts only if there was none since its look-up
- * began.
+ * A purge empties both stores, and purges by other servers are repeated in front. An entry that was read before or
+ * during a purge is never promoted after it: purges are counted, and a promotion counts only if there was none since
+ * its look-up began.
  */
 #ifndef HIPPOCAMP_CACHES_TIERED_TIERED_H
 #define HIPPOCAMP_CACHES_TIERED_TIERED_H
@@ -17,8 +17,8 @@
 #include "caches/cache.h"
 
 /*
- * The table of such a store, `tiered`. Its options are those of both, named FRONT.KEY and BEHIND.KEY, and a few of its
- * own. To be called once in a process, before there are threads. NULL where there is no memory.
+ * Returns the table of this store, `tiered`. Its options are those of both stores, named FRONT.KEY and BEHIND.KEY, and
+ * a few of its own. Call it once in a process, before other threads use it. NULL where there is no memory.
  */
 const struct cache_ops *cache_tiered_ops(const struct cache_ops *front, const struct cache_ops *behind);
 

@@ -9,7 +9,7 @@
 #define SCOPE "model:1:01234567"
 #define KEPT 64
 
-/* --- A store that answers when it is told to --- */
+/* --- The store behind: a fake that answers when the test says so --- */
 
 struct shared_settings {
 	char *place;
@@ -105,7 +105,7 @@ shared_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 	return shared.down;
 }
 
-/* The values as they are now; `done` is the caller's to call. */
+/* Fills in the values that are stored now; does not call `done`. */
 static void
 find_values(void)
 {
@@ -185,7 +185,7 @@ static const struct cache_ops shared_ops = {
 	.describe = shared_describe,
 };
 
-/* --- The two of them --- */
+/* --- The tiered store --- */
 
 static const struct cache_ops *ops;
 
@@ -270,7 +270,7 @@ insert(struct tiers *tiers, uint32_t number, uint8_t value)
 	insert_as(tiers, number, value, CACHE_PUT);
 }
 
-/* -1: it is not in front. */
+/* Returns the value in front; -1: there is none. */
 static int
 peek(struct tiers *tiers, uint32_t number)
 {
@@ -285,7 +285,7 @@ peek(struct tiers *tiers, uint32_t number)
 	return found;
 }
 
-/* The rest of a look-up; `before` and `after` happen around the reading of the store behind. */
+/* Looks a key up behind; `before` and `after` are called before and after the values are read there. */
 static bool
 look_up(struct tiers *tiers, uint32_t number, void (*before)(struct tiers *), void (*after)(struct tiers *))
 {
@@ -407,9 +407,9 @@ test_second_sight_promotes(void **state)
 
 	insert(tiers, 1, 11);
 	assert_int_equal(peek(tiers, 1), -1);
-	assert_true(look_up(tiers, 1, NULL, NULL)); /* stored, and found: twice */
+	assert_true(look_up(tiers, 1, NULL, NULL)); /* stored, then found: seen twice */
 	assert_int_equal(peek(tiers, 1), 11);
-	assert_false(look_up(tiers, 2, NULL, NULL)); /* to be found nowhere is not to be seen */
+	assert_false(look_up(tiers, 2, NULL, NULL)); /* a key that is found nowhere is not seen */
 	insert(tiers, 2, 22);
 	assert_int_equal(peek(tiers, 2), -1);
 	insert(tiers, 2, 23);
@@ -451,7 +451,7 @@ test_a_scan_stays_behind(void **state)
 	assert_int_equal(peek(tiers, 150), -1);
 }
 
-/* Its key is long out of the window. */
+/* An entry in front is replaced even when its key has left the window. */
 static void
 test_a_newer_entry_replaces(void **state)
 {
@@ -468,7 +468,7 @@ test_a_newer_entry_replaces(void **state)
 	assert_int_equal(peek(tiers, 1), 12);
 }
 
-/* Neither tier's entry gives way, and none comes to the front alone. */
+/* CACHE_KEEP replaces no entry, and promotes none whose key is seen for the first time. */
 static void
 test_what_is_there_is_kept(void **state)
 {
@@ -543,7 +543,7 @@ test_purged_elsewhere(void **state)
 	assert_true(look_up(tiers, 1, NULL, NULL));
 	purge_elsewhere(tiers);
 	assert_int_equal(peek(tiers, 1), -1);
-	assert_int_equal(tiers->purged, 1); /* and told further */
+	assert_int_equal(tiers->purged, 1); /* and passed on to the host */
 }
 
 static void

@@ -4,7 +4,7 @@
 
 #define KEYS ((size_t)1024)
 
-/* Sees keys first, first + 1, …; how many of them had been seen? */
+/* Adds keys first, first + 1, …; returns how many of them were there before. */
 static size_t
 see(struct window *window, uint64_t first, size_t count)
 {
@@ -57,7 +57,7 @@ test_how_many_are_remembered(void **state)
 	window_fini(&window);
 }
 
-/* What comes back in time stays, however much passes by. */
+/* A key that comes back in time stays, however many others pass. */
 static void
 test_the_latest_stay(void **state)
 {
@@ -81,7 +81,7 @@ test_small_ones(void **state)
 
 	(void)state;
 	assert_true(window_init(&window, 1));
-	assert_false(window_see(&window, &zeros)); /* as an empty place is marked */
+	assert_false(window_see(&window, &zeros)); /* its mark would be that of a free slot */
 	assert_true(window_see(&window, &zeros));
 	assert_int_equal(see(&window, 1, WINDOW_WAYS), 0);
 	assert_false(window_see(&window, &zeros));

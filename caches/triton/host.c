@@ -30,7 +30,7 @@ static const char *const code_names[] = {
 	[TRITONSERVER_ERROR_CANCELLED] = "Cancelled",
 };
 
-/* A plug-in that gets NULL takes it for a success, so there is no way to say that there is no memory. */
+/* Aborts where there is no memory, since a plug-in takes NULL for a success. */
 EXPORTED TRITONSERVER_Error *
 TRITONSERVER_ErrorNew(TRITONSERVER_Error_Code code, const char *message)
 {
@@ -250,7 +250,7 @@ TRITONSERVER_LogMessage(TRITONSERVER_LogLevel level, const char *file, int line,
 
 /* --- Libraries --- */
 
-/* <program's folder>/../lib/hippocamp, as installed; the folder that meson builds it in; or the loader's own places. */
+/* Tries <program's folder>/../lib/hippocamp, then meson's build folders; else the loader searches its own places. */
 void
 host_open_stub(void)
 {
@@ -270,7 +270,7 @@ host_open_stub(void)
 	}
 }
 
-/* See the same in plugins/triton.c: ISO C has no cast for it. */
+/* memcpy, since ISO C has no cast to a function pointer; see take() in plugins/triton.c. */
 static bool
 find(void *library, const char *name, void *function)
 {
@@ -291,7 +291,7 @@ host_plugin_open(const char *path, struct host_plugin *plugin)
 	    !find(plugin->library, "TRITONCACHE_CacheFinalize", &plugin->finalize) ||
 	    !find(plugin->library, "TRITONCACHE_CacheLookup", &plugin->lookup) ||
 	    !find(plugin->library, "TRITONCACHE_CacheInsert", &plugin->insert)) {
-		return dlerror(); /* which keeps its text although the library goes */
+		return dlerror();
 	}
 	return NULL;
 }

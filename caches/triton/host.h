@@ -1,13 +1,12 @@
 /*
  * The host's side of Triton's cache interface (include/hippocamp/tritoncache.h): what a plug-in finds in the program
  * that loads it. host.c and host_metrics.c define the TRITONSERVER_ and TRITONCACHE_ functions that a cache may call; a
- * program that links them exports them by exports.list. Plug-ins that were linked with Triton's library ask the loader
- * for one of the name libtritonserver.so: stub.c is an empty library of that name, since the functions are the
- * program's.
+ * program that links them exports them by exports.list. Plug-ins that were linked with Triton's library make the loader
+ * look for libtritonserver.so: stub.c is an empty library of that name, since the program itself has the functions.
  *
- * A host makes an allocator for each call, with the function that is to copy, and an entry.
+ * For each call of a plug-in the host makes an entry, and an allocator with the function that copies.
  *
- * Threads: entries, allocators, attributes and errors are of one thread; metrics and the log may be used on any.
+ * Threads: an entry, allocator, attribute or error is used on one thread; metrics and the log may be used on any.
  */
 #ifndef HIPPOCAMP_CACHES_TRITON_HOST_H
 #define HIPPOCAMP_CACHES_TRITON_HOST_H
@@ -26,24 +25,29 @@ struct host_buffer {
 	struct TRITONSERVER_BufferAttributes attributes;
 };
 
-#define HOST_BUFFERS_MAX 16 /* Triton takes one */
+#define HOST_BUFFERS_MAX 16 /* Triton uses one */
 
 struct TRITONCACHE_CacheEntry {
 	struct host_buffer buffers[HOST_BUFFERS_MAX];
 	size_t count;
 };
 
-#define EXPORTED __attribute__((visibility("default"))) /* of what plug-ins look for */
+#define EXPORTED __attribute__((visibility("default"))) /* for functions that plug-ins look up */
 
-/* Called by TRITONCACHE_Copy. Whoever makes one embeds it. */
+/* TRITONCACHE_Copy calls `copy`. Whoever makes an allocator embeds it. */
 struct TRITONCACHE_Allocator {
 	TRITONSERVER_Error *(*copy)(TRITONCACHE_Allocator *allocator, TRITONCACHE_CacheEntry *entry);
 };
 
-/* What plug-ins have registered, and not deleted. A name of our own page's, hippocamp_…, becomes plugin_hippocamp_…. */
+/*
+ * Emits the metrics that plug-ins have registered and not deleted. Names that begin as our own do, with hippocamp_, get
+ * the prefix plugin_.
+ */
 void host_metrics(const struct metric_sink *sink);
 
-/* Opens the library of Triton's name, beside the program or where it was built. Once; what is missing is found later.
+/*
+ * Opens the empty libtritonserver.so, beside the program or where it was built. Call it once. If there is none,
+ * plug-ins that need it fail to open.
  */
 void host_open_stub(void);
 
@@ -56,8 +60,10 @@ struct host_plugin {
 	__typeof__(TRITONCACHE_CacheInsert) *insert;
 };
 
-/* Opens the file and finds its functions; calls none of them. NULL, or what is wrong, which is valid until the next
- * call. */
+/*
+ * Opens the file and looks up its functions; calls none of them. Returns NULL, or an error message that is valid until
+ * the next call.
+ */
 const char *host_plugin_open(const char *path, struct host_plugin *plugin);
 void host_plugin_close(struct host_plugin *plugin);
 

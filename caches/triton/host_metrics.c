@@ -1,4 +1,4 @@
-/* The metrics of plug-ins, as a registry that is told to a sink. */
+/* The registry of the metrics of plug-ins, which it emits to a sink. */
 #include "caches/triton/host.h"
 
 #include <pthread.h>
@@ -15,7 +15,7 @@ struct TRITONSERVER_Parameter {
 
 struct TRITONSERVER_Metric {
 	TRITONSERVER_MetricFamily *family;
-	struct metric_label *labels; /* names and values are the metric's */
+	struct metric_label *labels; /* the metric owns names and values */
 	size_t label_count;
 	double value;
 	TAILQ_ENTRY(TRITONSERVER_Metric) list;
@@ -77,7 +77,7 @@ is_taken(const char *name)
 	return false;
 }
 
-/* [a-zA-Z_:][a-zA-Z0-9_:]*, so that it does not spoil the page. */
+/* Is it a valid name, [a-zA-Z_:][a-zA-Z0-9_:]*? Any other would break the metrics page. */
 static bool
 is_name(const char *name)
 {
@@ -108,7 +108,7 @@ TRITONSERVER_MetricFamilyNew(TRITONSERVER_MetricFamily **family, TRITONSERVER_Me
 		TAILQ_INIT(&new->metrics);
 	}
 	if (new == NULL || new->name == NULL || new->help == NULL) {
-		abort(); /* a few bytes, at the start */
+		abort(); /* a few bytes, at start-up */
 	}
 	(void)pthread_mutex_lock(&mutex);
 	taken = is_taken(name);
@@ -234,7 +234,7 @@ TRITONSERVER_MetricSet(TRITONSERVER_Metric *metric, double value)
 	return NULL;
 }
 
-/* --- Telling --- */
+/* --- Output --- */
 
 static void
 tell_family(const struct metric_sink *sink, const TRITONSERVER_MetricFamily *family, const char *prefix)

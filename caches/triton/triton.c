@@ -11,15 +11,15 @@
 
 #define WORKERS 8
 #define LOOKUPS_MAX 1024		      /* waiting for a worker */
-#define INSERT_BYTES_MAX (UINT64_C(64) << 20) /* on their way */
+#define INSERT_BYTES_MAX (UINT64_C(64) << 20) /* of values that are not stored yet */
 #define TURNS 4096
 #define CONFIGURATION_MAX ((size_t)1 << 20)
-#define PATIENCE_MS 2000 /* for calls that are under way when the server ends */
+#define PATIENCE_MS 2000 /* for running calls to end, when the store is closed */
 
-/* What was asked for; written once. */
+/* The plug-in to open; written once. */
 static struct {
 	const char *path;
-	struct buf configuration; /* JSON, terminated */
+	struct buf configuration; /* JSON, NUL-terminated */
 	struct cache_ops ops;
 } made;
 
@@ -27,7 +27,7 @@ struct cache {
 	struct host_plugin plugin;
 	TRITONCACHE_Cache *opened;
 	struct workers *workers;
-	/* By a part of the key: how often the plug-in would not let an entry go that was to be replaced. */
+	/* By a part of the key: how often the plug-in refused to replace an entry. */
 	_Atomic uint32_t turns[TURNS];
 	_Atomic uint64_t insert_bytes;
 	counter lookups;
@@ -39,22 +39,23 @@ struct cache {
 
 TAILQ_HEAD(call_list, call);
 
-/* Counted: by who attached it, and by each call. */
+/* References: the owner's, and one for each call. */
 struct cache_lane {
 	atomic_uint references;
 	struct cache *cache;
 	const struct cache_host *host;
 	void *watch;
 	struct call_list unanswered; /* the lane's thread only */
-	pthread_mutex_t mutex;	     /* of what follows */
+	pthread_mutex_t mutex;	     /* guards what follows */
 	bool detached;
 	int wake_fd;
-	struct call_list ended; /* and not yet answered */
+	struct call_list ended; /* calls that are not answered yet */
 };
 
 /*
- * A look-up, or an insert, on its way. `lookup` and `insert` are for the lane's thread, the rest for the worker.
- * Counted: by the lane until it is answered, and by the worker until it is done with it.
+ * A look-up or insert in progress. `lookup` and `insert` are for the lane's thread, the rest is for the worker until it
+ * has ended the call. References: the lane's, until the call is answered, and the worker's, until it has ended the
+ * call.
  */
 struct call {
 	struct work work; /* first */
@@ -70,12 +71,12 @@ struct call {
 	TAILQ_ENTRY(call) ended_list;
 };
 
-/* A key as the plug-in knows it, and what it has for it. */
+/* A key in the form that the plug-in gets, and the result of its look-up. */
 struct named_key {
 	char *text; /* <scope>:<digest> */
 	uint16_t slot;
 	struct blob *found;
-	bool failed; /* the plug-in says something else than that it has none */
+	bool failed; /* the plug-in returned another error than NOT_FOUND */
 };
 
 /* --- Copying, on a worker --- */
@@ -92,9 +93,9 @@ failed(const char *message)
 }
 
 /*
- * A plug-in may look into what it keeps, as ours do, so an entry goes as the one output of a response that is packed as
- * Triton does (plugins/packed.h says how): u32 1; u64 bytes of what follows; name and datatype, each behind its u32
- * length; u32 8, i64 length; u64 length, and the entry.
+ * A plug-in may parse what it keeps, as ours do, so an entry is kept as the one output of a response in Triton's
+ * packing (plugins/packed.h): u32 1; u64 bytes of what follows; name and datatype, each after its u32 length; u32 8,
+ * i64 length; u64 length, and the entry.
  */
 struct envelope {
 	uint32_t outputs;
@@ -162,7 +163,7 @@ copy_in(TRITONCACHE_Allocator *allocator, TRITONCACHE_CacheEntry *entry)
 	return NULL;
 }
 
-/* --- Calling, on a worker --- */
+/* --- Calls of the plug-in, on a worker --- */
 
 /* False where there is no memory. */
 static bool
@@ -192,7 +193,7 @@ look_up(struct cache *cache, struct named_key *key)
 		blob_unref(copying.value);
 		return;
 	}
-	key->found = copying.value; /* NULL: it said that it is there, and gave nothing */
+	key->found = copying.value; /* NULL: the plug-in reported a hit, but copied nothing */
 }
 
 static TRITONSERVER_Error *
@@ -212,7 +213,7 @@ store(struct cache *cache, const struct named_key *key, struct blob *value)
 	return error;
 }
 
-/* Only an entry that is no good any more is followed by another one: what is in its place must not stay. */
+/* A key is stored again only when its old entry is not usable any more, so that entry must not stay. */
 static bool
 store_newer(struct cache *cache, const struct named_key *key, struct blob *value)
 {
@@ -447,7 +448,7 @@ triton_insert(struct cache_lane *lane, struct cache_insert *insert)
 	(void)atomic_fetch_add(&cache->insert_bytes, length);
 	call->insert = insert;
 	call->value = blob_ref(insert->value);
-	(void)submit(call, false); /* there is no bound on those */
+	(void)submit(call, false); /* cannot fail: only urgent work is bounded */
 	return false;
 }
 
@@ -489,7 +490,7 @@ triton_attach(struct cache *cache, const struct cache_host *host)
 	return lane;
 }
 
-/* What a worker has in hand is left to it, without anybody to be answered. */
+/* Answers all calls as failed. The workers still finish the calls that they have, without an answer. */
 static void
 give_up(struct cache_lane *lane)
 {
@@ -519,7 +520,7 @@ triton_detach(struct cache_lane *lane)
 	(void)pthread_mutex_lock(&lane->mutex);
 	lane->detached = true;
 	(void)pthread_mutex_unlock(&lane->mutex);
-	triton_catch_up(lane); /* what has ended in between */
+	triton_catch_up(lane); /* calls that ended in between */
 	give_up(lane);
 	lane->host->watch_free(lane->watch);
 	(void)close(lane->wake_fd);
@@ -553,7 +554,7 @@ triton_close(struct cache *cache)
 	TRITONSERVER_Error *error;
 
 	if (cache->workers != NULL && !workers_stop(cache->workers, PATIENCE_MS)) {
-		return; /* the plug-in hangs: what it may still use stays, until the process ends */
+		return; /* the plug-in hangs: all that it may still use stays until the process ends */
 	}
 	if (cache->opened != NULL) {
 		error = cache->plugin.finalize(cache->opened);

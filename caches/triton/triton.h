@@ -1,11 +1,11 @@
 /*
- * A store that is somebody else's plug-in for Triton, libtritoncache_<name>.so: NVIDIA's own caches, and any other. Its
- * calls block for as long as they like, so they are made on threads of the store's own, and a plug-in that is slow or
- * hangs holds no lane: what waits for it is bounded, and past the bound look-ups fail and inserts are dropped.
+ * A store over a Triton cache plug-in, libtritoncache_<name>.so: one of NVIDIA's or any other. Its calls may block for
+ * any time, so the store makes them on its own threads, and a plug-in that is slow or hangs blocks no lane. The calls
+ * that wait for it are bounded; past the bound look-ups fail and inserts are dropped.
  *
- * It keeps our entries, each as the one output of a packed response, under a text made of our key. The interface has no
- * way to remove or replace an entry: there is no purge; and where a plug-in refuses a newer entry because there is one,
- * the key's text is changed for this process, and the older one is not found again.
+ * The plug-in keeps our entries, each as the one output of a packed response, under a text made of our key. The
+ * interface cannot remove or replace an entry. So there is no purge; and where a plug-in refuses a newer entry because
+ * it has an older one, this process changes the key's text and does not find the older one again.
  *
  * A plug-in is code in this process: if it crashes, so does the server.
  */
@@ -14,14 +14,14 @@
 
 #include "caches/cache.h"
 
-/* One option of the plug-in's; we know none of them. */
+/* One option for the plug-in, passed on as it is. */
 struct triton_option {
 	const char *key;
 	const char *value;
 };
 
 /*
- * The table of such a store; nothing is opened yet. `name` and `path` outlive it, the options are copied. To be called
+ * Returns the table of such a store; opens nothing yet. `name` and `path` outlive it, the options are copied. Call it
  * once in a process, before there are threads. NULL where there is no memory.
  */
 const struct cache_ops *cache_triton_ops(const char *name, const char *path, const struct triton_option *options,

@@ -44,7 +44,7 @@ class Identity:
 
 
 class Authority:
-    """A CA. What it signs is made when it is asked for first, and kept."""
+    """A CA. It makes each certificate on first use, and keeps it."""
 
     def __init__(self, folder, name="authority"):
         self.folder, self.name = Path(folder), name
@@ -55,7 +55,7 @@ class Authority:
         (self.folder / "ca.conf").write_text(DATABASE.format(folder=self.folder))
 
     def sign(self, name, names=(), usage="serverAuth", expired=False):
-        """names: DNS names and addresses; the subject's common name is no name of it."""
+        """names: DNS names and addresses; the common name `name` is not one of them."""
         wanted = (name, tuple(names), usage, expired)
         if wanted not in self.made:
             place = self.folder / f"identity{len(self.made)}"
@@ -72,14 +72,14 @@ class Authority:
         return self.made[wanted]
 
     def server(self, *names, expired=False):
-        """For a server of these names; without any, for the ones that this machine has."""
+        """A certificate for a server of these names, by default this machine's."""
         return self.sign("redis", names or (LOCAL, "::1", "localhost"), expired=expired)
 
     def client(self, expired=False):
         return self.sign("client", usage="clientAuth", expired=expired)
 
     def hashed(self):
-        """A folder as OpenSSL looks CAs up in: each under its hash."""
+        """A folder in which OpenSSL finds the CA, by its hash."""
         place = self.folder / "hashed"
         if not place.exists():
             place.mkdir()

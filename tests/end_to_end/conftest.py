@@ -49,7 +49,7 @@ def repository(tmp_path, models):
 
 
 def started(servers, repository, arguments, **options):
-    """A server that is on its way; reading its port waits until it listens."""
+    """Starts a server; reading its port waits until it listens."""
     path = getattr(repository, "path", repository)
     server = Server(f"--model-repository={path}", "--http-address=127.0.0.1", "--http-port=0", "--metrics-port=0",
                     *arguments, **options)
@@ -72,7 +72,8 @@ def stop_all(servers):
 
 @pytest.fixture
 def start():
-    """start(repository, *arguments): a server that need not come up. All end with the test, with exit code 0."""
+    """start(repository, *arguments): a server that may fail to come up. Those still running are stopped after the test,
+    and must exit with 0."""
     servers = []
     yield lambda repository, *arguments, **options: started(servers, repository, arguments, **options)
     stop_all(servers)
@@ -101,7 +102,7 @@ def server(tmp_path_factory, models):
 
 
 def owner(tmp_path, name, kind):
-    """make(...): things of a kind, each in a folder of its own, which stop in the order opposite to their start."""
+    """make(...): makes instances of `kind`, each in a folder of its own; they stop in the reverse order."""
     made = []
 
     def make(*arguments, **options):
@@ -117,7 +118,7 @@ def owner(tmp_path, name, kind):
 
 @pytest.fixture
 def program():
-    """What a test's Redis is; tests marked with either_program run with each."""
+    """The program of a test's Redis; tests marked with either_program run with Redis and with Valkey."""
     return REDIS
 
 
@@ -181,13 +182,13 @@ def cluster(tmp_path, program):
 
 @pytest.fixture
 def cluster_tls(tmp_path, authority, program):
-    """cluster_tls(*names): a cluster whose nodes are reached over TLS; names: those in their certificate."""
+    """cluster_tls(*names): a cluster whose nodes are reached over TLS; names: the names in their certificate."""
     yield from owner(tmp_path, "cluster", lambda folder, *names: ClusterTls(folder, authority, names, program))
 
 
 @pytest.fixture
 def place(tmp_path, authority, where):
-    """A Redis, or several, of the kind that the test's parameter `where` names; see trouble.PLACES."""
+    """The place (see trouble.PLACES) that the test's parameter `where` names: one Redis or several."""
     folder = tmp_path / "place"
     folder.mkdir()
     try:
@@ -200,7 +201,7 @@ def place(tmp_path, authority, where):
 
 @pytest.fixture
 def proxy():
-    """proxy(port): a Proxy in front of it."""
+    """proxy(port): a Proxy in front of that port."""
     made = []
 
     def make(port):
@@ -213,7 +214,7 @@ def proxy():
 
 
 def shared_server(servers, folder, models, arguments):
-    """A server that many tests share, one after the other; each brings models of its own."""
+    """A server that many tests use one after another, each with models of its own."""
     repository = Repository(folder, models)
     server = started(servers, repository, ["--model-control-mode=explicit", "--threads=1", *arguments])
     server.repository = repository
@@ -277,7 +278,7 @@ def deploy(local_server, repository):
 
 @pytest.fixture
 def deploy_on_either(either_server, repository):
-    """As deploy, once on a server with each store: local, Redis, and both; its attribute `store` says which."""
+    """As deploy, once with each store: local, Redis, and both. The server's attribute `store` names it."""
     yield from deployment(either_server, repository)
 
 

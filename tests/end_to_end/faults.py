@@ -9,11 +9,11 @@ from support import LOCAL, PATIENCE, free_port
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 REMEMBERED = 1 << 20  # bytes
-LONG = 300  # bytes of a reply: more than those of a login, less than one with an entry
+LONG = 300  # bytes: longer than a reply to a login, shorter than a reply with an entry
 
 
 def reset(connection):
-    """Closes with a TCP reset; wakes the threads that read there."""
+    """Closes a connection with a TCP reset, and wakes the threads that read from it."""
     try:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         connection.shutdown(socket.SHUT_RD)
@@ -23,10 +23,10 @@ def reset(connection):
 
 
 class Proxy:
-    """Passes bytes on between its port and another one, until told otherwise. What it is told holds at once, for the
-    connections that there are and for new ones.
+    """Forwards bytes between its port and another one, unless told otherwise. An order takes effect at once, on open
+    connections and on new ones.
 
-    Attributes: `accepted` counts connections; `sent` is what clients sent, its first megabyte."""
+    Attributes: `accepted` counts connections; `sent` is the first megabyte of what clients sent."""
 
     def __init__(self, target, address=LOCAL, port=None):
         self.target, self.address, self.port = target, address, port or free_port()
@@ -38,10 +38,10 @@ class Proxy:
         self.listener = None
         self._listen()
 
-    # What it can be told
+    # Orders
 
     def flow(self):
-        """All well again. What was held back goes on its way; connections that were reset stay so."""
+        """Ends all faults. Bytes that were held back are forwarded; connections that were reset stay closed."""
         with self.changed:
             self.stalled, self.pause, self.left, self.torn = False, 0, None, None
             self.changed.notify_all()
@@ -49,30 +49,30 @@ class Proxy:
             self._listen()
 
     def swallow(self):
-        """A black hole: connections open, and no byte comes through, in no direction. As with a real one nothing is
-        lost; flow() lets it pass."""
+        """A black hole: connections open, but no byte passes in either direction. As with TCP in a real one, nothing is
+        lost: flow() forwards the bytes."""
         with self.changed:
             self.stalled = True
 
     def delay(self, milliseconds):
-        """Each piece waits, in each direction."""
+        """Delays each piece, in both directions."""
         with self.changed:
             self.pause = milliseconds / 1000
 
     def cut(self, count):
-        """Resets the connection after so many more bytes of replies, and each later one at its first reply, until
-        flow() is called."""
+        """Resets the connection after `count` more bytes of replies, and each later connection at its first reply,
+        until flow() is called."""
         with self.changed:
             self.left = count
 
     def tear(self, end):
-        """Of each long reply one half comes through, then the connection is reset (end is "reset") or says no more
-        until flow() is called (end is "silence")."""
+        """Forwards half of each long reply; then resets the connection (end is "reset") or forwards no more until
+        flow() is called (end is "silence")."""
         with self.changed:
             self.torn = end
 
     def refuse(self):
-        """No one listens any more, and what was open is reset."""
+        """Stops listening, and resets open connections."""
         listener, self.listener = self.listener, None
         if listener:
             listener.shutdown(socket.SHUT_RDWR)
@@ -88,11 +88,11 @@ class Proxy:
             reset(connection)
 
     def lapse(self, seconds, tokens):
-        """Resets the connections on which nobody has logged in for so long, as a server does whose tokens last no
-        longer, and counts logins with these from now on. Of plain TCP only. How many there were."""
+        """Resets the connections without a login in the last `seconds`, as a server does when tokens expire, and
+        returns their number. From now on, requests that contain one of `tokens` count as logins. For plain TCP only."""
         with self.changed:
             now = time.monotonic()
-            if not self.tokens:  # from now on
+            if not self.tokens:  # the first call: count from now on
                 self.logins = dict.fromkeys(self.logins, now)
             self.tokens = tokens
             late = [client for client, at in self.logins.items() if client in self.connections and now - at > seconds]
@@ -107,7 +107,7 @@ class Proxy:
             self.changed.notify_all()
         self.refuse()
 
-    # How it does it
+    # Implementation
 
     def _listen(self):
         self.listener = socket.create_server((self.address, self.port))
@@ -144,7 +144,7 @@ class Proxy:
                     break
             else:
                 with self.changed:
-                    if source in self.connections:  # an orderly end stays one
+                    if source in self.connections:  # forward an orderly end as one
                         sink.shutdown(socket.SHUT_WR)
                 return
         except OSError:
@@ -155,7 +155,7 @@ class Proxy:
         reset(sink)
 
     def _let_through(self, data, sink, replies):
-        """Whether the connection goes on."""
+        """Forwards data as ordered; returns whether the connection goes on."""
         with self.changed:
             if not replies and len(self.sent) < REMEMBERED:
                 self.sent += data
@@ -178,7 +178,7 @@ class Proxy:
         return not cut
 
     def _well_again(self):
-        """Waits for flow(); whether it came before the end."""
+        """Waits for flow(); returns False if stop() came first."""
         with self.changed:
             self.changed.wait_for(lambda: self.stopped or not self.torn)
             return not self.stopped

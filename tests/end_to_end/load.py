@@ -1,4 +1,4 @@
-"""Questions to `simple` whose answers are checked, and load that goes on while something breaks."""
+"""Checked questions to the model `simple`, and load that goes on while something breaks."""
 
 import threading
 
@@ -7,7 +7,7 @@ from traffic import is_hit, put
 
 
 def ask(server, first=1):
-    """Whether the answer, which has to be right, came from the cache."""
+    """Asks and checks the answer; returns whether it came from the cache."""
     inputs, expected = sums(first)
     reply = put(server, "simple", inputs)
     answer = decode(reply)
@@ -27,20 +27,20 @@ def wait_hits(server, firsts=(1,), what="hits", patience=PATIENCE):
 
 
 def complaints(server, pattern=""):
-    """What the log has against Redis."""
+    """The log's warnings and errors about Redis."""
     return server.lines(rf"^[EW].*cache 'redis'.*{pattern}")
 
 
 def wait_complaint(server, pattern):
-    """The one line that says what is wrong."""
+    """Waits for the one line of the log that says what is wrong."""
     server.wait_log(rf"^[EW].*cache 'redis'.*{pattern}")
     (line,) = complaints(server, pattern)
     return line
 
 
 class Load:
-    """Within it, threads ask questions, by check(server, first), which fails where the answer is wrong; when it ends, none
-    has failed, and none was answered wrongly."""
+    """Context manager: threads ask questions by check(server, first), which raises if an answer is wrong. The first
+    failure is raised by go_on() or at the exit."""
 
     def __init__(self, server, questions=40, threads=3, check=ask):
         self.server, self.questions, self.check = server, questions, check
@@ -52,7 +52,7 @@ class Load:
         while not self.over:
             try:
                 self.check(self.server, position % self.questions)
-            except BaseException as failure:  # for the test's thread
+            except BaseException as failure:  # raised in the test's thread
                 with self.changed:
                     self.failures.append(failure)
                     self.changed.notify_all()
@@ -69,7 +69,7 @@ class Load:
         return self
 
     def go_on(self, count=50):
-        """Waits for so many more answers."""
+        """Waits for `count` more answers."""
         with self.changed:
             goal = self.answered + count
             came = self.changed.wait_for(lambda: self.failures or self.answered >= goal, PATIENCE)

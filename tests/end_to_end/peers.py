@@ -1,4 +1,4 @@
-"""Servers that say they are Redis: what no real one does, said on purpose."""
+"""Fake Redis servers, which reply as no real one does."""
 
 import socket
 import threading
@@ -27,17 +27,18 @@ def number(value):
 
 
 def slots(*ranges):
-    """CLUSTER SLOTS, of (first, last, host, port)."""
+    """A reply to CLUSTER SLOTS, of (first, last, host, port)."""
     return array(*(array(number(first), number(last), array(bulk(host.encode()), number(port), bulk(b"0" * 40)))
                    for first, last, host, port in ranges))
 
 
 class Peer:
-    """A Redis that keeps strings, and which a function may keep from answering as one does.
+    """A fake Redis that stores strings; a function may answer commands in its place.
 
-    says(peer, words, send): of each command, whether it has dealt with it; words are bytes, and send(bytes) fails by
-    OSError once the client has gone. Attributes: `says`, to be changed at any time; `kept`, the strings; `accepted`
-    counts connections and `asked` commands, by name; `pause`, seconds between the pieces in which it reads strings."""
+    says(peer, words, send) is called for each command, and returns whether it has dealt with it. `words` are bytes;
+    send(bytes) raises OSError once the client has gone. Attributes: `says`, which may be changed at any time; `kept`,
+    the strings; `accepted` counts connections, and `asked` commands, by name; `pause`, seconds between the pieces in
+    which long strings are read."""
 
     def __init__(self, says=None):
         self.says, self.kept = says, {}
@@ -102,13 +103,13 @@ class Peer:
                 if self.says is None or not self.says(self, words, connection.sendall):
                     connection.sendall(self.answer(words))
         except (OSError, ValueError):
-            pass  # it has gone
+            pass  # the client has gone
         with self.lock:
             self.connections.discard(connection)
         reset(connection)
 
     def answer(self, words):
-        """As Redis does, without pushes."""
+        """The reply of a real Redis, without pushes."""
         name, *rest = words[0].upper(), *words[1:]
         if name == b"HELLO":
             return b"%3\r\n$6\r\nserver\r\n$5\r\nredis\r\n$5\r\nproto\r\n:3\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n"

@@ -1,5 +1,6 @@
-"""private_host.py LIBTRITONSERVER CACHES NAME CONFIG: a program that opens Triton's library for itself alone, as Python's
-and Java's in-process APIs do, and makes a server with a cache. CONFIG is JSON. Prints the server's metric families as JSON."""
+"""private_host.py LIBTRITONSERVER CACHES NAME CONFIG: opens Triton's library privately (RTLD_LOCAL), as Python's and
+Java's in-process APIs do, and makes a server with a cache. CONFIG and the output, the server's metric families, are
+JSON."""
 
 import ctypes
 import json

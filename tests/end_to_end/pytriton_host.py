@@ -1,6 +1,5 @@
-"""pytriton_host.py CACHES [NAME,KEY=VALUE]...: PyTriton as the host of a cache, with one model, which is asked the same
-until the answer comes from the cache. Prints what its statistics and metrics say then, as JSON, in
-the last line.
+"""pytriton_host.py CACHES [NAME,KEY=VALUE]...: runs PyTriton with a cache and one model, and repeats a question until
+the answer comes from the cache. The last line printed has the model's statistics and the metric families, as JSON.
 
 Triton's Python stub was built for NumPy 1 and misreads arrays of NumPy 2, so tensors go to and from it by DLPack."""
 

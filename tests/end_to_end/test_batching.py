@@ -148,7 +148,7 @@ def test_strings_are_cut_rightly(deploy, repository):
 
 
 def test_random_requests_under_load(deploy, repository):
-    """However they meet, each has its own answer."""
+    """However requests are batched, each gets its own answer."""
     repository.scale("scale", {1: 3.0}, extra=ONE_INSTANCE + batching(delay_us=10_000))
     server = deploy(repository)
 
@@ -169,7 +169,7 @@ def test_random_requests_under_load(deploy, repository):
 
 
 def test_preserve_ordering(deploy, repository):
-    """Two instances; the request that is done first waits for the other, unless the model is `free`."""
+    """With two instances, a reply that is ready first waits for the other, except in the model `free`."""
     two = "instance_group [ { kind: KIND_CPU count: 2 } ]\n"
     echo(repository, rows=8, extra=two + batching(extra="preserve_ordering: true"))
     echo(repository, "free", rows=8, extra=two + batching())
@@ -185,7 +185,7 @@ def test_preserve_ordering(deploy, repository):
 
 
 def test_order_is_kept_when_batches_fail(deploy, repository):
-    """From all loops at once; a failed run is told to requests that wait for their turn on others."""
+    """Requests come on all loops; a failed run also answers requests that wait for their turn on other loops."""
     two = "instance_group [ { kind: KIND_CPU count: 2 } ]\n"
     echo(repository, rows=8, extra=two + batching(delay_us=200, extra="preserve_ordering: true"))
     server = deploy(repository)
@@ -206,7 +206,7 @@ def test_order_is_kept_when_batches_fail(deploy, repository):
 
 
 def test_priorities(echoing):
-    """1 goes first; 0, too large a number and none are the default."""
+    """Priority 1 goes first; 0, too large a number, and no priority mean the default."""
     server = echoing(batching(extra="priority_levels: 3 default_priority_level: 2"))
     held = hold(server)
     levels = [3, 99, 2, 0, None, 1]
@@ -399,7 +399,7 @@ def test_what_runs_already_is_finished_and_stored(deploy, repository):
 
 
 def test_reload_with_requests_in_the_queue(serve, repository):
-    """They would have waited for more of them; now there will be none."""
+    """Requests that wait for a full batch run at the reload, since no more will join them."""
     echo(repository, rows=8, extra=batching(preferred=[8], delay_us=HOUR))
     server = serve(repository, ONE_THREAD, EXPLICIT, "--load-model=echo")
     values = [[[i]] for i in range(6)]

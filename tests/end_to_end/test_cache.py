@@ -15,12 +15,12 @@ pytestmark = pytest.mark.threads
 
 @pytest.fixture
 def simple(serve, repository):
-    """A server with the local cache, as one gets it without saying anything of caches."""
+    """A server without any cache option, and so with the local cache."""
     return serve(repository.add("simple"))
 
 
 def hits_after(server, model, first, second, version=1):
-    """Asks one question, then another; whether the second was a hit. Each asks and checks its answer by itself."""
+    """Calls first() and second(), which ask and check their answers; returns whether the second was a hit."""
     before = server.statistics(model, version)
     first()
     server.expect(model, version, cache_miss=before["cache_miss"] + 1)
@@ -137,7 +137,7 @@ def test_every_kind_of_answer_is_kept(serve, repository, model, array):
 
 
 def test_batches(simple):
-    """However rows are kept, batches are answered right, and an equal batch runs nothing."""
+    """However rows are cached, batches are answered correctly, and an equal batch runs nothing."""
     for rows, first in ((4, 0), (4, 0), (8, 0), (2, 16), (8, 100)):
         inputs, expected = sums(first, 3, rows)
         answer = infer_binary(simple, "simple", inputs)
@@ -240,7 +240,7 @@ def test_versions_do_not_share(serve, repository):
         for _ in range(2):
             assert ask_scale(server, factor, version=version).document["model_version"] == str(version)
             server.expect("scale", version, execution_count=1)
-    ask_scale(server, 5)  # no version is the newest, and that question is known
+    ask_scale(server, 5)  # without a version the newest answers, which knows this question
     server.expect("scale", 12, execution_count=1, cache_hit=2)
 
 
@@ -398,7 +398,7 @@ def test_when_the_one_that_runs_fails(serve, repository):
 
 
 def test_when_the_client_of_the_one_that_runs_vanishes(serve, repository):
-    """Whenever it does, before the run or in it: one run for each question."""
+    """Whether it vanishes before the run or during it, each question runs once."""
     server = serve(repository.add("delay"))
     for value in range(25):
         body, headers = encode({"INPUT0": tensor([value], "INT32")}, parameters={"delay_ms": 20})
@@ -440,7 +440,7 @@ def test_namespaces_on_one_redis(serve, repository, redis_server, names, shared)
 
 
 def test_an_answer_that_the_local_store_cannot_hold(serve, repository):
-    """It is not said to be stored."""
+    """The reply does not claim that it was stored."""
     repository.copy("identity", cached=True)
     server = serve(repository, "--cache-config=local,size=4MB")
     array = np.zeros(2_000_000, dtype=np.float32)

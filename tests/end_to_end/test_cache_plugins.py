@@ -1,5 +1,5 @@
-"""Other people's plug-ins for Triton's cache interface, in ours: NVIDIA's local cache, our own, and one that misbehaves as
-it is told."""
+"""Plug-ins for Triton's cache interface in our server: NVIDIA's local cache, ours, and one that misbehaves on
+demand."""
 
 import signal
 import subprocess
@@ -18,7 +18,7 @@ CONFORMANCE = "tools/conformance/cache_conformance"
 
 @pytest.fixture
 def odd(tmp_path):
-    """--cache-dir with the plug-in that misbehaves, and its mode."""
+    """odd(mode, *options): arguments for a server with the misbehaving plug-in."""
     path = ROOT / BUILD / "tests" / "libtritoncache_odd.so"
     folder = cache_folder(tmp_path / "caches", odd=path)
     return lambda mode, *options: [f"--cache-dir={folder}", f"--cache-config=odd,mode={mode}",
@@ -32,7 +32,7 @@ def asks_until_hit(server, first=1, **options):
 
 
 def test_nvidias_local_cache(serve, repository):
-    """In the release build: what it brings along, Triton's library, upsets the sanitizers."""
+    """In the release build, since Triton's library, which it loads, upsets the sanitizers."""
     server = serve(repository.add("simple", "identity"), f"--cache-dir={NVIDIA_LOCAL.parent.parent}",
                    "--cache-config=local,size=1048576", program=RELEASE / "hippocamp")
     for first in range(50):
@@ -47,7 +47,7 @@ def test_nvidias_local_cache(serve, repository):
 
 @pytest.mark.parametrize("name", ["local", "redis", "tiered"])
 def test_our_own(serve, repository, tmp_path, redis_server, name):
-    """Not that anybody should: the built-in ones do more. But they are plug-ins like others."""
+    """Our plug-ins work in our server like any other, though the built-in caches do more."""
     folder = cache_folder(tmp_path / "caches", **{name: plugin(name, ROOT / BUILD)})
     prefix = "redis." if name == "tiered" else ""
     options = ["size=1MB"] if name == "local" else [f"{prefix}host={LOCAL}", f"{prefix}port={redis_server().port}"]
@@ -69,7 +69,7 @@ def test_a_folder_from_which_nothing_is_taken(serve, repository, settings, words
 
 
 def test_good(serve, repository, odd):
-    """Rows, options of ours beside those of the plug-in, and its end."""
+    """Rows, our options beside the plug-in's own, and its finalization."""
     server = serve(repository.add("simple"), *odd("good", "ttl=100", "foo=bar", "plugin.ttl=7", "foo=baz"), "--threads=1")
     assert server.lines(r"mode\W+good\W+foo\W+baz\W+ttl\W+7\W+$")
     asks_until_hit(server)
@@ -111,7 +111,7 @@ def test_it_cannot_be_loaded(start, repository, tmp_path):
 
 @pytest.mark.parametrize("mode", ["lie", "torn", "mixed", "full"])
 def test_it_gives_wrong_things(serve, repository, odd, mode):
-    """Every answer is right; what is no good is a miss."""
+    """Every answer is right; a bad entry is a miss."""
     server = serve(repository.add("simple", "identity"), *odd(mode))
     for _ in range(3):
         for first in range(20):
@@ -123,7 +123,7 @@ def test_it_gives_wrong_things(serve, repository, odd, mode):
 
 
 def test_entries_that_it_does_not_replace(serve, repository, odd):
-    """An expired entry makes way for a newer one, although the plug-in would not let it go."""
+    """A newer entry takes the place of an expired one, although the plug-in replaces none."""
     server = serve(repository.add("simple"), *odd("stubborn", "ttl=1"))
     asks_until_hit(server)
     inputs = {"INPUT0": np.arange(1, 17, dtype=np.int32).reshape(1, 16), "INPUT1": np.ones((1, 16), dtype=np.int32)}
@@ -133,7 +133,8 @@ def test_entries_that_it_does_not_replace(serve, repository, odd):
 
 @pytest.mark.parametrize("mode", ["slow", "hang"])
 def test_it_holds_up_nobody(serve, repository, odd, mode):
-    """Other requests of the same loop go on while calls are under way, and those that wait for them run the model."""
+    """Other requests of the same loop go on while the plug-in's calls take their time; requests that wait for a call
+    run the model."""
     server = serve(repository.add("simple").add("identity"), *odd(mode), "--threads=1", "--exit-timeout-secs=3")
     at_once(40, lambda i: ask_simple(server, 1000 + i))
     for _ in range(20):
@@ -158,7 +159,7 @@ def conformance(library, *options, build=RELEASE):
 @pytest.mark.parametrize("name", ["local", "redis", "tiered"])
 @pytest.mark.parametrize("build", [ROOT / BUILD, RELEASE], ids=["sanitized", "release"])
 def test_ours_conform(redis_server, name, build):
-    """In every respect, under the sanitizers, too."""
+    """In every respect, also under the sanitizers."""
     prefix = "redis." if name == "tiered" else ""
     options = ["size=16MiB"] if name == "local" else [f"{prefix}host={LOCAL}", f"{prefix}port={redis_server().port}",
                                                      "lookup_timeout=1000"]
@@ -167,7 +168,7 @@ def test_ours_conform(redis_server, name, build):
 
 
 def test_nvidias_local_conforms(tmp_path):
-    """It does what the interface requires; what Triton's core makes advisable it does not."""
+    """It meets the interface's requirements, but not all that Triton's core makes advisable."""
     code, said = conformance(NVIDIA_LOCAL, "size=16777216")
     assert code == 0 and "17 passed and 0 failed; 3 gave advice" in said, said
 

@@ -1,4 +1,4 @@
-"""What people run: NVIDIA's Python clients and perf_analyzer."""
+"""Common clients: NVIDIA's Python clients and perf_analyzer."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Redis as a cluster: keys lie where they belong, and are found again when that changes."""
+"""Redis as a cluster: keys are stored on the right nodes, and found again when slots move."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_entries_lie_on_all_primaries(simple, cluster):
 
 
 def test_servers_share(simple, cluster):
-    """Whichever node they are told of."""
+    """Servers share entries, whichever node each is told of."""
     nodes = cluster()
     servers = [simple(*nodes.cache(port=node.port)) for node in (nodes.nodes[0], nodes.nodes[4])]
     wait_hits(servers[0], QUESTIONS)
@@ -52,7 +52,7 @@ def test_primary_is_killed(simple, cluster):
 
 
 def test_primary_hangs(simple, cluster):
-    """Keys of the others are found meanwhile."""
+    """Requests go on, and hits come back once a replica has taken over."""
     nodes = cluster()
     server = simple(*nodes.cache(lookup_timeout=None))
     wait_hits(server, QUESTIONS)
@@ -71,7 +71,7 @@ def test_primary_hangs(simple, cluster):
 
 
 def test_primary_and_replica_change_places(simple, cluster):
-    """The old one lives on, and answers MOVED."""
+    """The old primary lives on, and answers MOVED."""
     nodes = cluster()
     server = simple(*nodes.cache(lookup_timeout=None))
     wait_hits(server, QUESTIONS)
@@ -84,7 +84,7 @@ def test_primary_and_replica_change_places(simple, cluster):
 
 @either_program
 def test_slots_move(simple, cluster):
-    """To a node that was not there when the server was started, and with them those of the keys that are asked for."""
+    """Slots move, with the keys of the questions, to a node that joined after the server's start."""
     nodes = cluster()
     server = simple(*nodes.cache(lookup_timeout=None))
     wait_hits(server, QUESTIONS)
@@ -99,7 +99,7 @@ def test_slots_move(simple, cluster):
 
 
 def test_slot_on_its_way(simple, cluster):
-    """While a slot moves, some keys are here, some there: ASK."""
+    """While a slot moves, its keys are on both nodes, and the old one answers ASK."""
     nodes = cluster()
     server = simple(*nodes.cache())
     wait_hits(server, [1])
@@ -163,7 +163,7 @@ def test_cluster_comes_later(simple, cluster):
 
 
 def test_one_node_without_replica_is_lost(simple, cluster):
-    """A third of the keys is; the others are found."""
+    """A third of the keys is lost with the node; the others are found."""
     nodes = cluster()
     server = simple(*nodes.cache())
     wait_hits(server, QUESTIONS)
@@ -187,7 +187,7 @@ def test_connections_are_dropped(simple, cluster):
 
 
 def test_flushed(simple, cluster):
-    """The deployment's secret is lost, too, on the one node that had it."""
+    """The deployment's secret is lost, too, from the one node that has it."""
     nodes = cluster()
     servers = [simple(*nodes.cache()) for _ in range(2)]
     for server in servers:
@@ -198,7 +198,7 @@ def test_flushed(simple, cluster):
 
 
 def test_purge(simple, cluster):
-    """On all nodes, and nothing of others."""
+    """A purge covers all nodes, and leaves other programs' keys alone."""
     nodes = cluster()
     server = simple(*nodes.cache())
     wait_hits(server, QUESTIONS)
@@ -216,7 +216,7 @@ def test_purge(simple, cluster):
 
 @either_program
 def test_tls(simple, cluster_tls):
-    """The nodes say themselves which ports those of TLS are, at first and when another one has taken over."""
+    """The nodes announce their TLS ports themselves, at first and after a failover."""
     nodes = cluster_tls()
     server = simple(*nodes.cache(lookup_timeout=None))
     wait_hits(server, QUESTIONS)
@@ -229,7 +229,7 @@ def test_tls(simple, cluster_tls):
 
 
 def test_tls_with_other_names(simple, cluster_tls):
-    """One has to do without them, then."""
+    """Such certificates are refused, unless tls_verify=ca ignores names."""
     nodes = cluster_tls("other.example")
     server = simple(*nodes.cache())
     wait_complaint(server, r"\bsni\b")
@@ -240,7 +240,7 @@ def test_tls_with_other_names(simple, cluster_tls):
     assert not complaints(server)
 
 
-# --- The option ---
+# --- The option `cluster` ---
 
 
 def test_cluster_that_is_none(simple, redis_server):
@@ -251,7 +251,7 @@ def test_cluster_that_is_none(simple, redis_server):
 
 
 def test_cluster_without_the_option(simple, cluster):
-    """That it is one is found out."""
+    """The server detects the cluster."""
     group = cluster()
     server = simple(*group.cache(cluster=None))
     wait_hits(server, range(20))

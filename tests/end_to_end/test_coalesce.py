@@ -1,4 +1,4 @@
-"""Equal questions at a time to servers that share a store, and how long a look-up may take."""
+"""Equal questions at one time to servers that share a store, and how long a look-up may take."""
 
 import random
 import signal
@@ -37,7 +37,7 @@ def runs(server, model="slow"):
 
 
 def measured(server, model="slow", values=None):
-    """The server has its connection to Redis, and has run the model once, so that it knows what that costs."""
+    """Waits for the server's connection to Redis, and makes it run the model once, so that it knows the cost."""
     value = [random.random()]
 
     def warm():
@@ -52,7 +52,7 @@ def measured(server, model="slow", values=None):
 
 @pytest.fixture
 def fleet(serve, repository, redis_server):
-    """fleet(count, *options): servers of `slow`, which answers its rows, on one Redis, the fleet's `redis`."""
+    """fleet(count, *options): servers of the model `slow`, an echo, on one Redis, which is fleet.redis."""
     repository.copy("identity", "warm", cached=True)
 
     def start(count, *options, delay_ms=COST * 1000, extra=ONE_INSTANCE, threads=1):
@@ -69,7 +69,7 @@ def fleet(serve, repository, redis_server):
 
 @pytest.fixture
 def behind():
-    """behind(redis): a proxy in front of it, which can be slow; its `cache` is for a server that goes through it."""
+    """behind(redis): a proxy in front of a Redis; its cache() gives arguments for a server that connects through it."""
     proxies = []
 
     def start(redis):
@@ -88,14 +88,14 @@ def wait_leased(redis, count=1):
 
 
 def led(fleet, server, values=((7,),), **options):
-    """A request whose run the server has leased."""
+    """Sends a request, and waits until its run is leased."""
     connection = sent_echo(server, values, "slow", **options)
     wait_leased(fleet.redis)
     return connection
 
 
 def waiting(server, values=((7,),), count=1, **options):
-    """A request that waits for another server."""
+    """Sends a request, and waits until it waits for another server."""
     connection = sent_echo(server, values, "slow", **options)
     wait_leases(server, held=count)
     return connection
@@ -131,7 +131,7 @@ def test_equal_requests_run_once_in_all_servers(fleet):
 
 @pytest.mark.parametrize("program", NEWER)
 def test_leases_are_let_go_exactly(fleet, program):
-    """Where the server can remove a key only as long as it holds a value; Redis can since 8.4."""
+    """Valkey 9 removes a lease only if it is still the holder's own (DELIFEQ); Redis can since 8.4 (DELEX)."""
     servers = fleet(2)
     at_once(4, lambda i: ask_identity(servers[i % 2], [[5]], "slow", "INT32"))
     wait_leased(fleet.redis, 0)
@@ -341,7 +341,7 @@ def test_store_that_servers_do_not_share(start, repository):
 
 @pytest.mark.parametrize("timeout, ran", [("auto", 0), ("5", 1)])
 def test_slow_look_up(serve, repository, redis_server, behind, timeout, ran):
-    """What Redis answers late is taken all the same; with auto, the model is not run for it."""
+    """A late answer from Redis is still used; with auto, the model does not run meanwhile."""
     redis = redis_server()
     proxy = behind(redis)
     repository.copy("identity", "warm", cached=True)

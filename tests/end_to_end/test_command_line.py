@@ -18,7 +18,7 @@ from traffic import EXPLICIT, cache_status, ensemble, put, step
 
 
 def refuses(repository, *arguments):
-    """The text of a start that fails at once."""
+    """The error text of a start, which must fail at once."""
     done = run_program("serve", f"--model-repository={repository.path}", "--http-address=127.0.0.1", "--http-port=0",
                        "--metrics-port=0", *arguments)
     assert done.returncode == 1, done.stderr
@@ -354,11 +354,11 @@ def test_two_servers_side_by_side(serve, repository):
     one, two = (serve(repository.path if i else repository.add("simple")) for i in range(2))
     ask_simple(one)
     ask_simple(two)
-    two.expect("simple", cache_hit=0)  # local caches are their own
+    two.expect("simple", cache_hit=0)  # each has a local cache of its own
 
 
 def test_threads_are_as_many_as_the_processors_that_may_be_used(serve, repository):
-    """ONNX Runtime does not try to bind its threads to others, either."""
+    """Nor does ONNX Runtime try to bind its threads to other processors."""
     processor = min(os.sched_getaffinity(0))
     server = serve(repository.add("simple"), wrapper=["taskset", "--cpu-list", str(processor)])
     server.wait_log(r"is ready .* 1 threads")
@@ -461,7 +461,7 @@ def over_unix(path, request=b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\
 
 @pytest.fixture
 def short(tmp_path):
-    """A short path, as those of Unix sockets have to be."""
+    """A path short enough for a Unix socket."""
     with tempfile.TemporaryDirectory(prefix="hc") as folder:
         yield Path(folder, "http.sock")
 
@@ -473,7 +473,7 @@ def unix_server(repository, path, *arguments):
 
 def test_a_unix_socket(repository, short):
     repository.add("simple")
-    for _ in range(2):  # the second finds what the first, which is killed, has left
+    for _ in range(2):  # the second server finds the socket that the first, which is killed, left
         server = unix_server(repository, short)
         assert server.wait_log(r"Started HTTPService at unix:\S+http.sock") and server.wait_log(r"Metrics Service at 127.0.0.1:")
         for _ in range(20):

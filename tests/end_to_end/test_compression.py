@@ -1,4 +1,4 @@
-"""Values that are packed before they go to Redis: smaller there, read by everybody, and never trusted."""
+"""Values that are packed before they go to Redis: smaller there, readable by every server, and never trusted."""
 
 import random
 
@@ -18,7 +18,7 @@ rng = np.random.default_rng()
 
 @pytest.fixture
 def identity(serve, repository):
-    """identity(redis, *options): a server of the model `identity` that has its connection."""
+    """identity(redis, *options): a server of the model `identity` that is connected to Redis."""
     repository.copy("identity", cached=True)
 
     def start(redis, *options):
@@ -51,14 +51,14 @@ def noise():
 
 
 def ask(server, array):
-    """Whether the answer, which has to be right, came from the cache."""
+    """Asks and checks the answer; returns whether it came from the cache."""
     reply = put(server, "identity", {"INPUT0": array}, binary_in=True, binary_out=True)
     same(decode(reply)["OUTPUT0"], array)
-    return is_hit(reply) and cache_status(reply).get("detail") != "joined"  # by one that is being stored
+    return is_hit(reply) and cache_status(reply).get("detail") != "joined"  # joined: with an entry still being stored
 
 
 def stored(server, redis, array):
-    """The key and the length of what Redis has of a new one."""
+    """Asks a new question; returns the key and the length of its entry in Redis."""
     before = set(redis.entries("identity"))
     assert not ask(server, array)
     (key,) = eventually(lambda: set(redis.entries("identity")) - before, "the entry in Redis")
@@ -87,7 +87,7 @@ def test_smaller(identity, redis_server, codec):
 
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
 def test_large_ones(caching_rows, redis_server, codec):
-    """They are packed and unpacked beside the loop: several of a batch, and damaged ones."""
+    """Large values are packed and unpacked outside the loop: several of a batch, and damaged ones."""
     redis = redis_server()
     server = caching_rows(redis, f"compression={codec}")
     large = np.float32(np.arange(300_000) % 1000)
@@ -111,7 +111,7 @@ def test_large_ones(caching_rows, redis_server, codec):
 
 
 def test_what_is_packed_may_be_longer_than_what_is_on_its_way(caching_rows, redis_server):
-    """write_behind_size bounds what goes to Redis, which is short."""
+    """write_behind_size bounds the packed bytes, which are few."""
     redis = redis_server()
     server = caching_rows(redis, "compression=zstd", "write_behind_size=500KB")
     array = np.float32(np.arange(300_000) % 1000)[None]
@@ -194,7 +194,7 @@ def memory(server):
 
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
 def test_damaged(identity, redis_server, codec):
-    """Each is a miss, is counted, and is overwritten."""
+    """Each damaged value is a miss, is counted, and is overwritten."""
     redis = redis_server()
     server = identity(redis, f"compression={codec}")
     array = repetitive(1)

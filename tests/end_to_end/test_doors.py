@@ -81,13 +81,13 @@ def test_bodies_in_flight_have_a_budget(serve, repository, framing):
         start = head(infer_path("identity"), b"Host: h", *fields, b"Transfer-Encoding: chunked")
         part = b"%x\r\n%s\r\n" % (3 * MEGABYTE, body[:3 * MEGABYTE])
     connections = [server.connect() for _ in range(60)]
-    for connection in connections:  # none comes to its end
+    for connection in connections:  # none is ever complete
         connection.send(start + part)
     eventually(lambda: len(answered(connections)) == 57, "as many refusals as do not fit")
     for connection in answered(connections):
         reply = connection.reply()
         assert reply.status == 503 and "--http-max-inflight-bytes" in reply.error
-    # 180 MB were sent; blocks lie idle for some seconds.
+    # 180 MB were sent; idle blocks are kept for some seconds.
     eventually(lambda: resident(server) - before < 3 * budget, "no more memory than the budget and what is around it")
     ask_identity(server, [1, 2, 3])  # small ones are not counted
     for connection in connections:
@@ -107,7 +107,7 @@ def test_what_unpacks_counts_too(serve, repository):
     reply = server.post(infer_path("identity"), gzip.compress(body), headers)
     assert reply.status == 200  # 400 KB, and as much packed
     text, headers = encode({"INPUT0": np.zeros(200_000, np.float32)})
-    assert len(text) < 1_100_000  # but as a document it is more than that
+    assert len(text) < 1_100_000  # but parsed it takes more
     reply = server.post(infer_path("identity"), text, headers)
     assert reply.status == 503 and "--http-max-inflight-bytes" in reply.error
 
@@ -144,7 +144,7 @@ def test_texts_have_a_limit(serve, repository):
 
 @pytest.mark.parametrize("coding, pack", [("gzip", gzip.compress), ("deflate", zlib.compress)])
 def test_small_bodies_that_unpack_to_much(serve, repository, coding, pack):
-    """What lay behind the head is not taken for the next request."""
+    """Packed bytes that came with the head are not taken for the next request."""
     server = serve(repository.add("identity"))
     x = np.zeros(40_000, np.float32)
     body, headers = encode({"INPUT0": x}, binary_in=True, binary_out=True)
@@ -169,13 +169,13 @@ def test_transfer_codings_that_are_not_known(serve, repository):
 
 def test_bombs(serve, repository):
     server = serve(repository.add("identity"))
-    mask = np.ones(4 * MEGABYTE // 4, np.float32)  # as empty as that, but nobody's bomb
+    mask = np.ones(4 * MEGABYTE // 4, np.float32)  # packs as well as a bomb, but is none
     body, headers = encode({"INPUT0": mask}, binary_in=True, binary_out=True)
     assert server.post(infer_path("identity"), gzip.compress(body), {**headers, "Content-Encoding": "gzip"}).status == 200
     for data in (bytes(60 * MEGABYTE), b"[" * (60 * MEGABYTE)):
         reply = server.post(infer_path("identity"), gzip.compress(data), {"Content-Encoding": "gzip"})
         assert reply.status == 400 and "times its size" in reply.error
-    small = json.dumps({"inputs": []}).encode() + b" " * 500_000  # nobody is hurt by so little
+    small = json.dumps({"inputs": []}).encode() + b" " * 500_000  # too small to do harm
     reply = server.post(infer_path("identity"), gzip.compress(small), {"Content-Encoding": "gzip"})
     assert reply.status == 400 and "times its size" not in reply.error
 
@@ -184,7 +184,7 @@ def test_bombs(serve, repository):
 
 
 def test_long_requests_are_answered_rightly(serve, repository):
-    """Those that go to another thread: JSON, packed, with a reply that is text, packed, classified."""
+    """Requests that go to another thread: with JSON or a packed body, or a JSON or packed reply."""
     server = serve(repository.add("identity"), "--threads=1")
     x = np.random.default_rng(1).random(300_000, np.float32)
     for options in ({}, {"binary_in": True}, {"binary_out": True}, {"binary_in": True, "binary_out": True}):
@@ -236,7 +236,7 @@ PLACES = {"label_filename": lambda path: {"output": [{**CONFIG["output"][0], "la
 @pytest.mark.parametrize("path", ["../../../../../../../etc/passwd", "/etc/passwd", "a/../../x", "..", "./x", "pipe"])
 @pytest.mark.parametrize("place", PLACES)
 def test_files_of_a_model_lie_in_its_folder(serve, repository, place, path):
-    """Whoever may load a model chooses its config, and so these names."""
+    """Whoever may load a model chooses its config, and with it these file names."""
     server = serve(repository.add("simple"), "--model-control-mode=explicit")
     folder = repository.path / "simple"
     for pipe in (folder / "pipe", folder / "1" / "pipe", folder / "warmup" / "pipe"):
@@ -265,7 +265,7 @@ def test_host(serve, repository, fields, status):
 
 
 def test_both_lengths(serve, repository):
-    """Read by the transfer coding; what follows on the connection is not taken for a request."""
+    """The transfer coding decides; what follows on the connection is not taken for a request."""
     server = serve(repository.add("simple"))
     body, headers = encode({"INPUT0": tensor([[1] * 16], "INT32"), "INPUT1": tensor([[1] * 16], "INT32")})
     fields = [f"{name}: {value}".encode() for name, value in headers.items() if name.lower() != "content-length"]
@@ -340,7 +340,7 @@ def test_sighup_reopens_the_log(serve, repository, tmp_path):
         server.signal(signal.SIGHUP)
         eventually(lambda: path.exists() and "opened again" in path.read_text(), "a new log file")
         path.rename(tmp_path / "log.2")
-        path.mkdir()  # cannot be opened: the file of before stays
+        path.mkdir()  # cannot be opened: the previous file stays in use
         server.signal(signal.SIGHUP)
         eventually(lambda: "cannot open log file" in (tmp_path / "log.2").read_text(), "the failure")
         server.check_alive()

@@ -42,7 +42,7 @@ def chain(repository, cached=False, of_members=False, **options):
 
 
 def ask(server, *values, model="chain", factor=6.0, **options):
-    """The reply to rows of one number, which has to be right."""
+    """Asks rows of one number each, checks the answer, and returns the reply."""
     array = tensor([[value] for value in values])
     reply = put(server, model, {"IN": array}, **options)
     same(decode(reply)["OUT"], array * np.float32(factor))
@@ -197,7 +197,7 @@ def test_caches_of_the_steps(deploy, repository):
     chain(repository, of_members=True)
     server = deploy(repository)
     for _ in range(3):
-        assert "cache-status" not in ask(server, 1, 2).headers  # it is the ensemble's, which has none
+        assert "cache-status" not in ask(server, 1, 2).headers  # the header is the ensemble's, which has no cache
     server.expect("double", success=3, cache_hit=2, inference_count=2)
     server.expect("triple", success=3, cache_hit=2, inference_count=2)
     array = tensor([[1], [9]])
@@ -259,7 +259,7 @@ def test_in_either_store(deploy_on_either, repository):
 
 
 def test_an_answer_is_as_old_as_its_oldest_part(caching, repository):
-    """The ensemble's own answers have no end, but those of its step do."""
+    """The ensemble's own answers never expire, but those of its step do."""
     repository.copy("noise", cached=True, extra=cache_parameters(ttl=2))
     ensemble(repository, "noisy", {"IN": "FP32"}, {"OUT": "FP32"}, [step("noise", {"INPUT0": "IN"}, {"OUTPUT0": "OUT"})], cached=True)
     server = caching(repository)
@@ -285,7 +285,7 @@ def test_an_answer_expires_with_a_part_inside_a_part(caching, repository):
 
 @pytest.fixture
 def short_lived(caching, repository):
-    """short_lived(**parameters): a server of an ensemble with a TTL of 1 s, of a step that is cached for ever."""
+    """short_lived(**parameters): a server of an ensemble with a TTL of 1 s, one of whose steps is cached for ever."""
     def start(**parameters):
         repository.copy("noise", cached=True)
         echo(repository, rows=8, datatype="FP32", delay_ms=50)
@@ -381,7 +381,7 @@ def test_a_step_with_batches_in_an_ensemble_without(deploy, repository):
 
 
 def test_other_weights_of_a_step_under_the_same_version(serve, repository, redis_server, tmp_path, models):
-    """Two servers share a Redis; what the ensemble answers with one member is nothing to an ensemble with another."""
+    """Servers that share a Redis do not share answers of ensembles whose members differ."""
     redis, other = redis_server(), Repository(tmp_path / "other", models)
     for place, factor in ((repository, 2.0), (other, 5.0)):
         place.scale("double", {1: factor})
@@ -550,7 +550,7 @@ def test_an_error_does_not_wait_for_the_other_steps(deploy, repository):
 
 @pytest.mark.parametrize("of_members", [False, True])
 def test_reload_of_a_member(serve, repository, of_members):
-    """The ensemble uses the new one, and none of its answers by the old one."""
+    """The ensemble uses the new member, and serves no answers of the old one."""
     chain(repository, cached=True, of_members=of_members)
     server = serve(repository, EXPLICIT, "--load-model=*")
     for factor in (2.0, 5.0, 2.0):
@@ -666,7 +666,7 @@ def test_an_ensemble_comes_back_with_its_member(serve, repository):
     server.unload("chain")
     server.unload("triple")
     server.load("triple")
-    assert not server.ready("chain")  # it was unloaded for its own sake
+    assert not server.ready("chain")  # it was itself unloaded by request
 
 
 def test_a_load_of_an_ensemble_takes_changed_members(serve, repository):
@@ -707,7 +707,7 @@ def test_unload_of_an_ensemble_leaves_its_members(serve, repository):
 
 
 def test_load_of_an_ensemble_whose_members_are_not(serve, repository):
-    """It takes them along, as Triton does, or says who is missing."""
+    """The load takes its members along, as Triton does, or names the missing ones."""
     chain(repository)
     server = serve(repository, EXPLICIT)
     reply = server.post("/v2/repository/models/chain/load")

@@ -125,7 +125,7 @@ def test_many_ways_to_one_member(serve, repository):
 
 
 def test_a_load_that_fails_changes_nothing(serve, repository):
-    """Not even the members that it would have needed."""
+    """Nor does it replace the members that it needed."""
     members(repository, "double")
     ensemble(repository, "t", *FP32, [GOOD])
     ensemble(repository, "above", *FP32, [around("t")])
@@ -157,7 +157,7 @@ def test_an_ensemble_that_does_not_fit_its_new_member_goes(serve, repository):
 
 
 def test_no_ensemble_around_what_was_never_in_service(serve, repository):
-    """m is to use l, which cannot be had with the new double; x uses m."""
+    """The new m uses l, which cannot be loaded with the new double; x uses m."""
     members(repository, "double", "triple")
     ensemble(repository, "l", *FP32, [GOOD])
     ensemble(repository, "m", *FP32, [step("triple", {"INPUT0": "IN"}, {"OUTPUT0": "OUT"})])
@@ -267,7 +267,7 @@ def test_an_ensemble_without_its_members(serve, repository):
     assert not server.ready()
     assert {"name": "e"} in server.post("/v2/repository/index").json
     repository.scale("late", {1: 4.0})
-    server.load("late")  # e was asked for, and can be had now
+    server.load("late")  # e was asked for, and can be loaded now
     ask(server, 1, model="e", factor=4)
     assert server.ready()
     server.unload("e")

@@ -34,7 +34,7 @@ def missing(name):
 
 
 def fails(server, reply, status, text):
-    """The reply has the status and the text, exactly or, where it is a pattern, in a part."""
+    """Asserts the reply's status, and its text: equal to a string, or containing a match of a pattern."""
     assert reply.status == status, reply.body
     if isinstance(text, re.Pattern):
         assert text.search(reply.error), reply.error
@@ -185,7 +185,7 @@ def test_batch_of_no_rows(server):
 
 @pytest.mark.parametrize("shape", [[2**31, 2**31, 4], [2**63 - 1, 2], [2**64, 1], [2**62, 2]])
 def test_shape_too_large_for_any_memory(server, shape):
-    """2.51 has no check; 2.73 answers 400 with a text of its own."""
+    """Triton 2.51 has no check; 2.73 answers 400 with a text of its own."""
     for model in ("identity_FP32", "identity"):
         document = {"inputs": [member(datatype="FP32", shape=shape, data=[1.0])]}
         assert server.post(infer_path(model), document).status in (400, 500)
@@ -274,7 +274,7 @@ def test_classification_of_strings(server):
 def test_output_asked_for_twice(server):
     body, headers = encode(sums()[0], ["OUTPUT0", "OUTPUT0"])
     reply = server.post(infer_path("simple"), body, headers)
-    assert reply.status == 400  # since 2.73; older ones answer it once
+    assert reply.status == 400  # as Triton since 2.73; older ones answer the output once
     assert "OUTPUT0" in reply.error
 
 

@@ -11,7 +11,7 @@ SHORT = [("single", name) for name in ("killed", "stopped", "swallowed", "torn",
                                        "loading", "busy", "rotated", "corrupt")]
 SHORT += [("named", "name_unknown"), ("named", "no_name_server")]
 QUESTIONS = range(40)
-LINES = 20  # of the log, for a trouble with its beginning and its end
+LINES = 20  # of the log, for a trouble's beginning and end
 
 
 @pytest.mark.parametrize("where, name", SHORT)

@@ -27,7 +27,7 @@ def model_metric(server, name, model="noise"):
 
 @pytest.fixture
 def noisy(caching, repository):
-    """noisy(*settings, **parameters of the model): a server of `noise` on either store."""
+    """noisy(*settings, **parameters of the model): a server of `noise`, with each store."""
     def start(*settings, **parameters):
         repository.copy("noise", cached=True, extra=cache_parameters(**parameters))
         return caching(repository, *settings)
@@ -69,7 +69,7 @@ def test_expired_answers_are_run_again(noisy):
     server = noisy("ttl=1")
     first = drawn(ask(server))
     reply = asked_until(lambda: ask(server), lambda status: "fwd" in status, "the end of an entry's life")
-    assert cache_status(reply)["fwd"] in ("stale", "miss")  # whether the store still remembers it
+    assert cache_status(reply)["fwd"] in ("stale", "miss")  # stale if the store still has it
     assert "stored" in cache_status(reply)
     assert drawn(reply) != first
     eventually(lambda: drawn(ask(server)) == drawn(reply), "a hit on the new answer", patience=5)
@@ -79,7 +79,7 @@ def test_expired_answers_are_run_again(noisy):
 
 
 def test_stale_while_revalidate(noisy):
-    """At once from the old entry, and then, without being asked, the new one."""
+    """The old entry answers at once; the server then renews it without being asked."""
     server = noisy("ttl=1", "stale_while_revalidate=60")
     first = drawn(ask(server))
     reply = asked_until(lambda: ask(server), stale, "a stale answer")
@@ -116,7 +116,7 @@ def test_one_renewal_for_all_who_ask(serve, repository):
 
 
 def test_clients_that_take_stale_answers(noisy):
-    """max-stale reaches as far as entries are kept, and needs no renewal."""
+    """max-stale allows any entry that is kept, and causes no renewal."""
     server = noisy("ttl=1", "stale_if_error=60")
     first = drawn(ask(server))
     reply = asked_until(lambda: ask(server, control="max-stale=50"), stale, "a stale answer")
@@ -127,7 +127,7 @@ def test_clients_that_take_stale_answers(noisy):
 
 
 def test_stale_if_error(serve, repository):
-    """The queue is full when the entry has expired: 503, were it not for the old answer."""
+    """When the queue is full, the expired entry answers in place of a 503."""
     echo(repository, rows=8, cached=True, extra=ONE_INSTANCE + batching(policy="max_queue_size: 1")
          + cache_parameters(ttl=1, stale_if_error=60))
     server = serve(repository, ONE_THREAD)
@@ -156,7 +156,7 @@ def test_no_stale_answer_in_place_of_the_clients_own_error(serve, repository):
 
 
 def test_refresh_ahead(caching, repository):
-    """With so large a factor every hit is close enough to the end."""
+    """With so large a factor every hit causes a renewal."""
     echo(repository, rows=8, delay_ms=20, cached=True)
     server = caching(repository, "ttl=60", "refresh_ahead=1000000")
     question = {"INPUT0": tensor([[1]], "INT32")}
@@ -225,7 +225,7 @@ def test_admission_of_what_is_worth_it(caching, repository):
 
 @pytest.mark.parametrize("settings, of_model", [(["admission=auto"], {}), ([], {"admission": "auto"})], ids=["cache", "model"])
 def test_admission_leaves_out_what_is_cheap(serve, repository, redis_server, settings, of_model):
-    """To ask Redis takes longer than a model that does nothing."""
+    """A look-up in Redis takes longer than a model that does nothing."""
     repository.copy("identity", cached=True, extra=cache_parameters(**of_model))
     server = serve(repository, *redis_server().cache("lookup_timeout=5000", *settings), "--threads=1")
     number = iter(range(1_000_000))
@@ -282,7 +282,8 @@ def test_wrong_parameters_of_models(start, repository):
 
 
 def test_others_do_not_get_what_one_allows(serve, repository, redis_server):
-    """An expired entry is kept for errors; who allows stale answers gets it, who joins that one's look-up does not."""
+    """An expired entry kept for errors goes to a client that allows stale answers, not to one that joins its
+    look-up."""
     redis = redis_server()
     repository.copy("noise", cached=True)
     server = serve(repository, *redis.cache("lookup_timeout=5000", "ttl=1", "stale_if_error=100"))
@@ -306,7 +307,7 @@ def test_who_may_not_store_does_not_renew(noisy, directive):
 
 
 def test_clock_of_another_machine_that_is_ahead(serve, repository, redis_server):
-    """What it stores has no known age: it is used only where nobody needs to know it."""
+    """The other machine's entries have no known age: they are used only where it does not matter."""
     repository.copy("noise", cached=True)
     repository.copy("noise", "short", cached=True, extra=cache_parameters(ttl=600))
     ports = {"INPUT0": "FP32"}, {"OUTPUT0": "FP32"}

@@ -14,7 +14,7 @@ from traffic import echo
 from trouble import PASSWORD, PLACES, USER, NotHere, troubles_of
 
 
-UNKNOWN = "self-signed certificate in certificate chain|local issuer"  # Redis sends the CA, too, where it knows it
+UNKNOWN = "self-signed certificate in certificate chain|local issuer"  # Redis sends the CA, too, if it knows it
 
 
 def shake_hands(port, authority, name=LOCAL, client=None):
@@ -274,7 +274,7 @@ def test_troubles(tmp_path, authority, name, program, repository):
 
 
 def test_load(redis_server, proxy, serve, repository):
-    """With a Hippocamp as it is, over plain TCP."""
+    """With a real Hippocamp, over plain TCP."""
     redis = redis_server()
     way = proxy(redis.port)
     server = serve(repository.add("simple"), "--cache-config=redis,host=127.0.0.1",

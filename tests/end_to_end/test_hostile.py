@@ -110,7 +110,7 @@ def test_names_that_are_none(serve, repository):
 
 
 class LyingRedis:
-    """Keeps strings like Redis, and slips one reply in between: every later answer belongs to another question."""
+    """A fake Redis: once `slip` is set, each reply to a look-up is that of the look-up before."""
 
     def __init__(self):
         self.store, self.lock, self.slip = {}, threading.Lock(), threading.Event()

@@ -266,7 +266,7 @@ def test_json_larger_than_the_limit(serve, repository):
 
 @pytest.mark.parametrize("length", [2**63 - 1, 2**40])
 def test_content_length_beyond_reason(server, length):
-    """Announcing much is answered or waited for, but costs no memory and harms nobody."""
+    """A body announced as huge is refused or waited for, but costs no memory and harms nobody."""
     with server.connect() as connection:
         connection.send(b"POST %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n{}" % (PATH.encode(), length))
         ask_simple(server)
@@ -336,7 +336,7 @@ def test_gzip_bomb(server):
     ask_simple(server)
 
 
-# --- What is no HTTP ---
+# --- Malformed HTTP ---
 
 
 @pytest.mark.parametrize("data", [
@@ -357,7 +357,7 @@ def test_malformed_head(server, data):
     "Content-Length: 4\r\nContent-Length: 5", "Content-Length: 4\r\nTransfer-Encoding: chunked",
     "Transfer-Encoding: chunked, gzip"])
 def test_ambiguous_length(server, field):
-    """What two parsers could cut differently is refused (request smuggling)."""
+    """A request that two parsers could split differently is refused (request smuggling)."""
     with server.connect() as connection:
         connection.send(f"POST {PATH} HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n0\r\n\r\n".encode())
         assert connection.reply().status in (400, 501)

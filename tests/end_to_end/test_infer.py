@@ -1,4 +1,4 @@
-"""Inference over HTTP: every way to say a tensor, in and out, checked against numpy."""
+"""Inference over HTTP: every form of a tensor, in and out, checked against numpy."""
 
 import json
 

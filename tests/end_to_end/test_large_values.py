@@ -1,4 +1,4 @@
-"""Values of very different sizes: large ones have a connection of their own, and what is on its way is bounded."""
+"""Values of very different sizes: large ones have connections of their own, and the bytes in flight are bounded."""
 
 import threading
 
@@ -13,7 +13,7 @@ SMALL, LARGE = 10, 50_000  # numbers of 4 bytes
 
 @pytest.fixture
 def identities(serve, repository):
-    """A server of two models of which one answers much, as sizes are learnt for each model."""
+    """A server of two models, one with small and one with large answers, as sizes are learnt per model."""
     for name in ("small", "large"):
         repository.copy("identity", name, cached=True)
     return lambda redis, *options, threads=1: serve(repository, *redis.cache("lookup_timeout=5000", *options),
@@ -32,14 +32,14 @@ def wait_hit(server, model, seed=1):
 
 
 def connections(redis):
-    """{id: what CLIENT LIST says} of the server's."""
+    """{id: fields of CLIENT LIST} of the server's connections."""
     lines = redis.command("CLIENT", "LIST").decode().splitlines()
     found = [dict(word.partition("=")[::2] for word in line.split()) for line in lines]
     return {each["id"]: each for each in found if each["name"] == "hippocamp"}
 
 
 def test_a_connection_of_their_own(identities, redis_server):
-    """It is made when it is first wanted."""
+    """Large values get a connection when they first need one."""
     redis = redis_server()
     server = identities(redis)
     wait_hit(server, "small")
@@ -53,7 +53,7 @@ def test_a_connection_of_their_own(identities, redis_server):
 
 
 def test_small_ones_do_not_wait_behind_large_ones_that_are_stored(serve, repository, peer):
-    """Nor do leases, which go the same way: here to a Redis that takes a large value as slowly as can be."""
+    """The Redis here takes a large value as slowly as it can."""
     for name in ("small", "large"):
         repository.copy("identity", name, cached=True)
     redis = peer()
@@ -82,7 +82,8 @@ def test_pool(identities, redis_server):
 
 
 def test_what_is_asked_for_is_bounded(identities, redis_server):
-    """Beyond it look-ups are misses, at once; the others are not concerned, and one alone is asked for, however large."""
+    """Beyond in_flight_size, look-ups are misses at once. Other look-ups are not affected, and a single one is made
+    however large its value is."""
     redis = redis_server()
     server = identities(redis, f"in_flight_size={LARGE}", "socket_timeout=60000", "wait_timeout=60000")
     for seed in range(2):
@@ -114,7 +115,7 @@ def test_what_is_stored_is_bounded(identities, redis_server):
 
 
 def test_the_connection_for_large_ones_ends(identities, redis_server):
-    """Which small ones do not notice."""
+    """Look-ups of small values go on."""
     redis = redis_server()
     server = identities(redis)
     wait_hit(server, "small")

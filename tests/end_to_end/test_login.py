@@ -1,4 +1,4 @@
-"""Users and passwords: from where they come, that they may change, and that no log has them."""
+"""Users and passwords: where they come from, that they may change, and that no log shows them."""
 
 import os
 import re
@@ -15,7 +15,8 @@ FIRST, SECOND = "hush-the-first", "hush-the-second"
 
 @pytest.fixture
 def simple(serve, repository):
-    """simple(*arguments): a server of `simple` with one thread that says much; no password is in what it says."""
+    """simple(*arguments): a server of `simple` with one thread and a verbose log. No password may be in its log or in
+    /v2/cache."""
     servers = []
     repository.add("simple")
 
@@ -31,7 +32,7 @@ def simple(serve, repository):
 
 @pytest.fixture
 def locked(redis_server):
-    """A Redis that wants the first password."""
+    """A Redis that requires the first password."""
     redis = redis_server("--requirepass", FIRST)
     redis.password = FIRST
     return redis
@@ -42,7 +43,7 @@ def options_of(redis, **options):
 
 
 def rotate(redis, password=SECOND):
-    """Another password holds, and who came in by the old one has to come again."""
+    """Changes the password, and ends the connections that used the old one."""
     redis.command("CONFIG", "SET", "requirepass", password)
     redis.password = password
     drop_clients(redis)
@@ -55,7 +56,7 @@ def program(path, text):
 
 
 def children(server):
-    """The processes of commands, those that no one has waited for included."""
+    """The server's child processes, which run commands; zombies are included."""
     tasks = Path(f"/proc/{server.process.pid}/task").iterdir()
     return [child for task in tasks for child in (task / "children").read_text().split()]
 
@@ -88,7 +89,7 @@ def test_user(simple, redis_server, way):
 
 
 def test_user_who_may_not_do_all(simple, redis_server):
-    """Rights that come later heal it."""
+    """The cache works as soon as the user has all rights."""
     redis = redis_server()
     add_user(redis, "hippo", FIRST, "-set")
     server = simple(*options_of(redis, user="hippo", password=FIRST))
@@ -124,7 +125,7 @@ def test_how_it_introduces_itself(simple, redis_server, proxy):
 
 @pytest.mark.parametrize("password", [None, FIRST])
 def test_redis_without_hello(simple, redis_server, password):
-    """As Redis was before version 6."""
+    """Redis before version 6 has no HELLO."""
     redis = redis_server("--rename-command", "HELLO", "", *(["--requirepass", password] if password else []))
     redis.password = password
     server = simple(*options_of(redis, **({"password": password} if password else {})))

@@ -16,7 +16,7 @@ CONTROLS = [None, None, None, "no-cache", "no-store", "max-age=1", "only-if-cach
 
 
 class Watcher:
-    """Reads the metrics again and again on a thread of its own; they have to add up whenever it looks."""
+    """Reads the metrics repeatedly on a thread of its own, and asserts that they add up each time."""
 
     def __init__(self, servers, model):
         self.servers, self.model, self.over, self.failure, self.looks = servers, model, threading.Event(), None, 0
@@ -44,7 +44,8 @@ class Watcher:
 
 
 def work(server, seed, count, good=0, bad=0):
-    """Random batches of `embedding`, some of them bad, steered at random; {outcome: requests and rows}."""
+    """Asks random batches of `embedding`: with bad rows if `bad`, steered at random unless `good`. Returns counts of
+    rows and of each outcome."""
     random = np.random.default_rng(seed)
     outcomes = {"rows": 0, 200: 0, 504: 0, "failed": 0}
     for _ in range(count):
@@ -223,7 +224,7 @@ def test_without_redis_every_row_is_an_error(serve, repository):
 
 
 def test_of_ensembles(deploy, repository):
-    """Ensemble and step count each for themselves."""
+    """An ensemble and its steps are counted separately."""
     for name, factor in (("double", 2.0), ("triple", 3.0)):
         repository.scale(name, {1: factor}, cached=True)
     steps = [step("double", {"INPUT0": "IN"}, {"OUTPUT0": "x"}), step("triple", {"INPUT0": "x"}, {"OUTPUT0": "OUT"})]
@@ -261,7 +262,7 @@ def test_reloads_keep_the_sums_right(serve, repository):
 
 
 def buckets(server, name, model):
-    """(bound, count) of a histogram, its sum and its count; which have to fit together."""
+    """A histogram's (bound, count) pairs, sum and count; asserts that they agree."""
     metrics = server.metrics()
     own = dict(label(model))
     found = [(float(dict(labels)["le"]), value) for (metric_name, labels), value in metrics.items()

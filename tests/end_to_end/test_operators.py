@@ -1,4 +1,4 @@
-"""Redis as people operate it: names that move, passwords and certificates that rotate, writes held back, dumps that return."""
+"""Redis in operation: names that move, passwords and certificates that rotate, writes held back, dumps restored."""
 
 import shutil
 import signal
@@ -115,14 +115,14 @@ def test_idle_connections_that_are_closed(simple, redis_server):
     wait_hits(server)
     before = len(complaints(server))
     for _ in range(4):
-        time.sleep(1.5)  # what this is about
+        time.sleep(1.5)  # longer than Redis's timeout
         assert ask(server)
     assert len(complaints(server)) == before
 
 
 @pytest.mark.parametrize("hated", [(b"HELLO",), (b"HELLO", b"CLIENT", b"INFO")], ids=["hello", "all"])
 def test_peers_that_hang_up(simple, peer, hated):
-    """Proxies end a connection at what they do not know."""
+    """Some proxies end a connection at a command that they do not know."""
     def says(peer, words, send):
         if words[0].upper() in hated:
             raise OSError("hang up")
@@ -133,7 +133,7 @@ def test_peers_that_hang_up(simple, peer, hated):
 
 
 def test_an_error_in_the_place_of_a_key(serve, repository, peer):
-    """Of a batch, only that row is not known; and the connection stays."""
+    """Only that row of a batch is a miss, and the connection stays open."""
     repository.scale("scale", {1: 2.0}, cached=True)
     broken = set()
 
@@ -167,7 +167,7 @@ def test_strings_of_the_other_kind(simple, peer):
 
 
 def test_unknown_errors_open_the_breaker(simple, peer):
-    """A proxy whose servers are away answers, but with nothing that is of use."""
+    """A proxy whose servers are away answers every command with an error."""
     one = peer()
     server = simple(*one.cache())
     wait_hits(server)
@@ -311,7 +311,7 @@ def test_a_stop_while_a_token_program_runs(simple, redis_server, tmp_path):
 
 
 def test_a_storm_of_reconnections(serve, repository, redis_server):
-    """Redis dies under sixteen servers and comes back: they do not all come at once, again and again."""
+    """Redis dies under sixteen servers and comes back: they do not all reconnect again and again."""
     redis = redis_server()
     repository.add("simple")
     servers = [serve(repository, *redis.cache("lookup_timeout=1000"), "--threads=1", program=RELEASE / "hippocamp")

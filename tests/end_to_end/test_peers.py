@@ -1,4 +1,4 @@
-"""Peers that are not quite Redis: never a wrong answer, never a failed request, and bounds on memory and words."""
+"""Peers that are not quite Redis: never a wrong answer, never a failed request, and bounded memory and log."""
 
 import itertools
 import re
@@ -17,7 +17,7 @@ QUESTIONS = range(20)
 FEW = 20  # lines of the log
 MIB = 1 << 20
 PASSWORD = "hush-the-first"
-ENOUGH = 1500 * MIB  # a sanitizer makes much of small objects, and keeps what was freed
+ENOUGH = 1500 * MIB  # a sanitizer enlarges small objects, and keeps freed ones
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def is_lookup(words):
 
 
 def to_lookups(reply):
-    """Look-ups, and nothing else, are answered so."""
+    """Answers look-ups, and nothing else, with `reply`."""
     def says(peer, words, send):
         if is_lookup(words):
             send(reply(peer) if callable(reply) else reply)
@@ -41,13 +41,13 @@ def to_lookups(reply):
 
 
 def memory(server):
-    """Bytes, at most ever."""
+    """The server's peak memory, in bytes."""
     with open(f"/proc/{server.process.pid}/status") as status:
         return int(re.search(r"VmHWM:\s*(\d+) kB", status.read())[1]) * 1024
 
 
 def misbehave(server, peer, says, count=60):
-    """Right answers while the peer says odd things, few words about it, and hits when it has come to reason."""
+    """Checks for right answers while the peer misbehaves, a short log, and hits when it behaves again."""
     wait_hits(server, QUESTIONS)
     peer.says = says
     with Load(server, len(QUESTIONS), 2) as load:
@@ -58,7 +58,7 @@ def misbehave(server, peer, says, count=60):
     assert len(complaints(server)) <= FEW, complaints(server)
 
 
-# --- Sane ones ---
+# --- Correct peers ---
 
 
 def test_a_peer(simple, peer):
@@ -69,7 +69,7 @@ def test_a_peer(simple, peer):
 
 
 def test_no_hello(simple, peer):
-    """Before Redis 6."""
+    """As Redis before version 6."""
     def old(peer, words, send):
         if words[0] == b"HELLO":
             send(error("ERR unknown command 'HELLO'"))
@@ -85,7 +85,7 @@ def test_no_hello(simple, peer):
 
 
 def test_slow_but_steady(serve, repository, peer):
-    """A large value is on its way for longer than socket_timeout, and there is never that long without a byte."""
+    """A large value takes longer than socket_timeout, but no pause between its bytes does."""
     repository.copy("identity", cached=True)
     one = peer()
     server = serve(repository, *one.cache(socket_timeout=300, lookup_timeout=5000), "--threads=1")
@@ -185,7 +185,7 @@ def test_value_of_another_key(simple, peer):
 @pytest.mark.parametrize("extra", [number(1), b"_\r\n", bulk(b"abc"), array(bulk(b"a"), bulk(b"b"))],
                          ids=["integer", "none", "string", "array"])
 def test_replies_out_of_nowhere(simple, peer, extra):
-    """Each later reply is taken for that to the command before it."""
+    """Each later reply is taken for that to the next command."""
     def says(peer, words, send):
         send(extra + peer.answer(words) if is_lookup(words) else peer.answer(words))
         return True
@@ -237,7 +237,7 @@ def test_pushes_that_nobody_asked_for(simple, peer, push):
 
 
 def pour(piece, begin):
-    """Each look-up is answered by as much as the client takes."""
+    """Answers each look-up with `begin`, and then with `piece` without end."""
     def says(peer, words, send):
         if is_lookup(words):
             send(begin)
@@ -316,7 +316,7 @@ def test_a_refusal_that_quotes_the_password(simple, peer, hello):
 
 def test_stopped_before_the_secret_is_known(simple, peer):
     def says(peer, words, send):
-        return words[0] == b"SET" and words[1].endswith(b":key_secret")  # and nothing is said
+        return words[0] == b"SET" and words[1].endswith(b":key_secret")  # which gets no reply
 
     one = peer(says)
     server = simple(*one.cache(pool_size=4, socket_timeout=60000))
@@ -339,7 +339,7 @@ def test_closed_at_once(simple, peer):
 
 
 def in_cluster(reply, told=None):
-    """Look-ups are answered so, and CLUSTER SLOTS as is told, else that all are here."""
+    """Answers look-ups with `reply`, and CLUSTER SLOTS with `told`, by default that this peer has all slots."""
     def says(peer, words, send):
         if words[0] == b"CLUSTER":
             send(told if told is not None else slots((0, 16383, LOCAL, peer.port)))
@@ -387,7 +387,7 @@ def test_redirections(simple, peer, reply, cluster):
 
 
 def test_scan_is_not_redirected(simple, peer):
-    """It asks one node for what that one has; the purge fails, and the next one does not."""
+    """SCAN asks each node for its own keys: if one redirects, the purge fails, and the next one does not."""
     def says(peer, words, send):
         if words[0] == b"SCAN" and peer is one and moves:
             send(error(f"MOVED 1 {LOCAL}:{other.port}"))
@@ -441,7 +441,7 @@ SLOTS = {
 
 @pytest.mark.parametrize("told", SLOTS.values(), ids=SLOTS)
 def test_odd_slots(simple, peer, told):
-    """At first; when they are told right, there are hits."""
+    """The slots are odd at first; once they are right, there are hits."""
     one = peer(in_cluster(None, told))
     server = simple(*one.cache(cluster="true"))
     with Load(server, len(QUESTIONS), 2) as load:
@@ -456,7 +456,7 @@ def test_odd_slots(simple, peer, told):
 
 
 def watching(reply, after=b""):
-    """A sentinel that answers so, and says this to those who subscribe."""
+    """A sentinel that answers questions with `reply`, and sends `after` to subscribers."""
     def says(peer, words, send):
         if words[0] == b"SENTINEL":
             send(reply)
@@ -539,7 +539,7 @@ def test_odd_messages_of_sentinels(simple, peer, said):
 
 
 def test_read_only_without_a_word_of_sentinels(simple, peer):
-    """The primary's refusals are enough to ask a sentinel again."""
+    """The primary's refusals alone make the server ask a sentinel again."""
     def read_only(peer, words, send):
         if words[0] == b"SET":
             send(error("READONLY You can't write against a read only replica."))
@@ -549,7 +549,7 @@ def test_read_only_without_a_word_of_sentinels(simple, peer):
     sentinel.says = watching(the_master(old))
     server = simple(*by_sentinel(sentinel))
     wait_hits(server, QUESTIONS)
-    time.sleep(1)  # a question that is due since the start has been asked then
+    time.sleep(1)  # until the question that is due from the start has been asked
     sentinel.says = watching(the_master(new))
     asked = sentinel.asked[b"SENTINEL"]
     assert ask(server) and not new.accepted

@@ -30,7 +30,7 @@ def shown(server, port=None):
 
 
 def ask(server, model, *values, version=None):
-    """Whether all was known; the answer has to be right."""
+    """Asks and checks the answer; returns whether it was a hit."""
     array = tensor([[value] for value in values])
     reply = put(server, model, {"INPUT0": array}, version=version)
     factor = {("double", None): 2, ("double", 2): 2, ("double", 1): 5, ("triple", None): 3}[model, version]
@@ -56,7 +56,7 @@ def known(server):
     return [ask(server, "double", 1, 2, version=1), ask(server, "double", 1, 2, 3), ask(server, "triple", 1)]
 
 
-PURGES = [  # what, how many entries, and what is still known then
+PURGES = [  # body, entries purged, what is still known then
     (b"", 6, [False, False, False]), ({}, 6, [False, False, False]), ({"model": "double"}, 5, [False, False, True]),
     ({"model": "double", "version": "1"}, 2, [False, True, True]), ({"model": "double", "version": "2"}, 3, [True, False, True]),
     ({"model": "triple", "version": "1"}, 1, [True, True, False]), ({"model": "triple", "version": "7"}, 0, [True, True, True])]
@@ -92,7 +92,7 @@ def test_purge_of_an_empty_cache(caching, repository):
 
 
 def test_models_whose_names_are_patterns(caching, repository):
-    """What is special to a store's way of finding keys is not special in a name."""
+    """Characters that are special in a store's key patterns are not special in a name."""
     for name in ("a[b]", "ab", "a?", "a:1", "a"):
         repository.copy("identity", name, cached=True)
     server = caching(repository)
@@ -133,7 +133,7 @@ def test_only_post_purges_and_get_shows(purged_by_nobody):
     assert ask(purged_by_nobody, "triple", 1)
 
 
-# --- Where ---
+# --- Who may purge ---
 
 
 EVERYWHERE = ("--http-address=0.0.0.0",)
@@ -160,7 +160,7 @@ def test_not_by_those_who_may_not(filled, options, seen):
         reply = server.request("POST", PURGE, b"{}", port=getattr(server, which))
         assert reply.status == 403 and "--allow-cache-admin" in reply.error
     assert server.get("/v2/cache").status == 403
-    assert server.get("/v2/cache", port=server.metrics_port).status == seen  # the metrics are as open
+    assert server.get("/v2/cache", port=server.metrics_port).status == seen  # as open as the metrics
     reply = server.request("GET", "/v2/cache", headers={"Origin": "http://evil.example"}, port=server.metrics_port)
     assert reply.status == 403
     assert known(server) == [True, True, True]
@@ -183,7 +183,7 @@ def test_not_by_web_pages(serve, repository, flags):
         own = f"localhost:{getattr(server, which)}"
         assert purge_status(server, which, Origin="http://evil.example") == 403
         assert purge_status(server, which, Origin="null") == 403
-        assert purge_status(server, which, Host="evil.example", Origin="http://evil.example") == 403  # rebound
+        assert purge_status(server, which, Host="evil.example", Origin="http://evil.example") == 403  # DNS rebinding
         assert purge_status(server, which, Host=own, Origin="http://localhost:1") == 403
         assert purge_status(server, which, Host=own, Origin=f"http://{own}") == 200  # a page of its own
         assert purge_status(server, which, Host="evil.example") == (200 if flags else 403)
@@ -261,7 +261,7 @@ def test_without_a_cache(serve, repository):
 
 
 def test_purges_under_load(caching, repository):
-    """However often: answers are right, and numbers add up."""
+    """However often the cache is purged, answers are right, and counts add up."""
     repository.scale("triple", {1: 3.0}, cached=True)
     server = caching(repository)
     over = threading.Event()
@@ -334,7 +334,7 @@ def test_a_purge_leaves_alone_what_is_not_ours(two, repository):
 
 
 def test_a_purge_of_many(two, repository):
-    """More keys than one answer of Redis lists."""
+    """More keys than one reply to SCAN lists."""
     repository.copy("identity_FP32", cached=True)
     redis, one, other = two(repository)
     for first in range(0, 1600, 8):
@@ -345,7 +345,7 @@ def test_a_purge_of_many(two, repository):
 
 
 def test_purge_while_redis_is_away(two, repository):
-    """An error, not a purge of nothing; and the server goes on."""
+    """The purge fails, rather than purge nothing; and the server goes on."""
     repository.scale("triple", {1: 3.0}, cached=True)
     redis, one, _ = two(repository)
     redis.stop()
@@ -379,7 +379,7 @@ def test_new_weights_under_an_old_version(two, repository):
 
 
 def test_reloads_under_load_on_one_redis(two, repository):
-    """No answer of weights that a server has no longer, or not yet."""
+    """No answer comes from weights that the server no longer has, or does not have yet."""
     repository.scale("scale", {1: 2.0}, cached=True)
     _, one, other = two(repository, arguments=[EXPLICIT, "--load-model=scale"])
     over, failed = threading.Event(), []

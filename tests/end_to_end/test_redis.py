@@ -30,8 +30,8 @@ def asked_until_hit(server, first=1, what="a hit"):
 
 @pytest.fixture
 def joined(serve, repository):
-    """joined(redis, *options): a server of `simple` (and of what else lies in the repository) that has its connection
-    to Redis: until then, questions are answered without the cache. One thread, as each has a connection of its own."""
+    """joined(redis, *options): a server of `simple` (and of the repository's other models) that is connected to Redis:
+    until then, questions are answered without the cache. One thread, as each has a connection of its own."""
     repository.add("simple").copy("identity", "warm", cached=True)
 
     def start(redis, *options, repository=repository, **more):

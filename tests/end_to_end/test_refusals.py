@@ -1,4 +1,4 @@
-"""A Redis that refuses: no request fails, each refusal is counted by its name, and few words are made of it."""
+"""A Redis that refuses: no request fails, each refusal is counted by its reason, and the log stays short."""
 
 import socket
 import threading
@@ -30,7 +30,7 @@ def check_log(server, few=FEW):
 
 
 def wait_refused(server, reason, load, first=1000):
-    """Asks what has to be stored, too, until it is refused."""
+    """Asks new questions, whose answers are to be stored, until Redis refuses."""
     new = iter(range(first, first + 100_000))
 
     def refused():
@@ -46,7 +46,7 @@ def wait_refused(server, reason, load, first=1000):
 
 @either_program
 def test_full(simple, redis_server):
-    """What is there is found on."""
+    """Entries that are there are still found."""
     redis = redis_server("--maxmemory-policy", "noeviction")
     server = simple(*redis.cache("lookup_timeout=5000"))
     wait_hits(server, QUESTIONS)
@@ -72,7 +72,7 @@ def test_full_from_the_start(simple, redis_server):
 
 
 def test_read_only(simple, redis_server):
-    """It has become another one's replica."""
+    """The Redis has become a replica of another."""
     redis, other = redis_server(), redis_server()
     server = simple(*redis.cache("lookup_timeout=5000"))
     wait_hits(server, QUESTIONS)
@@ -114,7 +114,7 @@ def test_too_few_replicas(simple, redis_server):
 
 
 def test_cannot_save(simple, redis_server):
-    """Its folder is gone, and so it takes no writes."""
+    """The Redis's folder is gone, so that it takes no writes."""
     redis = redis_server("--save", "3600 1000000", "--stop-writes-on-bgsave-error", "yes",
                          "--enable-protected-configs", "yes")
     server = simple(*redis.cache("lookup_timeout=5000"))
@@ -133,7 +133,7 @@ def test_cannot_save(simple, redis_server):
     check_log(server)
 
 
-# --- All commands are ---
+# --- All commands are refused ---
 
 
 def test_busy(simple, redis_server):
@@ -150,7 +150,7 @@ def test_busy(simple, redis_server):
 
 
 def test_loading(simple, redis_server):
-    """It was restarted and reads, slowly, what it had saved."""
+    """The Redis was restarted, and slowly loads its saved data."""
     redis = redis_server("--save", "3600 1000000", "--loading-process-events-interval-bytes", "1024",
                          "--rdbcompression", "no")
     server = simple(*redis.cache("lookup_timeout=5000"))
@@ -213,7 +213,7 @@ def test_too_many_clients(simple, redis_server):
 
 
 def test_password_is_changed(simple, redis_server):
-    """And changed back, as the server's is fixed."""
+    """The password is changed back later, as the server's is fixed."""
     redis = redis_server("--requirepass", PASSWORD)
     redis.password = PASSWORD
     server = simple(*redis.cache("lookup_timeout=5000", f"password={PASSWORD}"))

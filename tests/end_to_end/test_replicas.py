@@ -40,7 +40,7 @@ def shares(server, primaries, replicas):
 
 
 def wait_shares(server, primaries, replicas, of_replicas):
-    """All questions go to the replicas, or none: at once or soon, as connections to replicas come later."""
+    """Waits until all questions go to replicas, or none: connections to replicas come later than others."""
     def so():
         by_primaries, by_replicas = shares(server, primaries, replicas)
         few, many = (by_primaries, by_replicas) if of_replicas else (by_replicas, by_primaries)
@@ -51,7 +51,7 @@ def wait_shares(server, primaries, replicas, of_replicas):
 
 
 def check_writes(server):
-    """None of them ever went to a replica, which would have refused it."""
+    """Asserts that no write went to a replica, which would have refused it."""
     assert metric(server, "hippocamp_cache_inserts_total") >= len(QUESTIONS)
     for reason in ("read_only", "moved"):
         assert metric(server, "hippocamp_cache_refusals_total", reason=reason) == 0
@@ -81,7 +81,7 @@ def test_sentinels(simple, sentinels, read_from):
 
 @pytest.mark.parametrize("slow", ["primaries", "replicas"])
 def test_nearest(simple, cluster, proxy, slow):
-    """Whoever answers sooner: the others are behind a slow network."""
+    """The nodes that answer sooner are asked: the others are behind a slow network."""
     nodes = cluster()
     primaries, replicas = nodes.primaries(), nodes.replicas()
     for node in primaries if slow == "primaries" else replicas:
@@ -148,7 +148,7 @@ def test_only_replicas_and_they_are_lost(simple, cluster):
 
 
 def test_the_replica_becomes_the_master(simple, sentinels):
-    """And the old master, when it is back, the replica."""
+    """The old master, when it is back, becomes the replica."""
     group = sentinels()
     server = simple(*group.cache(read_from="prefer_replica", lookup_timeout=None))
     wait_hits(server, QUESTIONS)
@@ -189,7 +189,7 @@ def test_nearest_is_in_the_zone(simple, cluster, zone):
 
 @pytest.mark.parametrize("program", [VALKEY])
 def test_the_replica_in_the_zone(simple, cluster):
-    """Of two; when it is lost, the other one."""
+    """Of two replicas, the one in the zone is asked; when it is lost, the other."""
     nodes = cluster()
     far = nodes.replicas()
     near = [nodes.add_replica(primary) for primary in nodes.primaries()]

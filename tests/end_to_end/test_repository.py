@@ -70,7 +70,7 @@ def test_load_and_unload(serve, repository):
 def test_load_takes_an_empty_body(serve, repository, body):
     server = serve(repository.add("identity"), EXPLICIT)
     assert server.post("/v2/repository/models/identity/load", body).status == 200
-    assert server.post("/v2/repository/models/identity/load", body).status == 200  # once more does nothing
+    assert server.post("/v2/repository/models/identity/load", body).status == 200  # a second load does nothing
     assert server.post("/v2/repository/models/identity/unload", b'{"parameters":{"unload_dependents":true}}').status == 200
     assert server.post("/v2/repository/models/nope/unload", body).status == 200
 
@@ -235,7 +235,7 @@ def test_config_given_by_the_client(serve, repository):
     assert [entry["name"] for entry in config["input"]] == ["INPUT0", "INPUT1"]
     ask_simple(server)
     server.load("simple")
-    assert server.get("/v2/models/simple/config").json["max_batch_size"] == 16  # it sticks
+    assert server.get("/v2/models/simple/config").json["max_batch_size"] == 16  # the given config stays in force
     server.unload("simple")
     server.load("simple")
     assert server.get("/v2/models/simple/config").json["max_batch_size"] == 8
@@ -492,7 +492,7 @@ def test_repository_agents_are_refused(serve, repository):
 
 
 def zip_map(place, config=None):
-    """What scikit-learn's converters make of a classifier: labels, and probabilities as a sequence of maps."""
+    """Writes what scikit-learn's converters make of a classifier: labels, and probabilities as a sequence of maps."""
     classifier = helper.make_node("LinearClassifier", ["x"], ["label", "scores"], domain="ai.onnx.ml", classlabels_ints=[0, 1],
                                   coefficients=[1.0, 0.0, 0.0, 1.0], intercepts=[0.0, 0.0], multi_class=0, post_transform="NONE")
     zipped = helper.make_node("ZipMap", ["scores"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])

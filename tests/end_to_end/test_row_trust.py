@@ -1,4 +1,5 @@
-"""Rows are told apart only where a config says so, and what it says is audited. Truth is numpy's, of the whole request."""
+"""Rows are told apart only where a config promises it, and the promise is audited. The expected answer is numpy's for
+the whole request."""
 
 import os
 import shutil
@@ -88,7 +89,7 @@ def batch(*numbers):
 
 
 def ask(server, model, x, kind=None, **options):
-    """The reply, whose answer has to be the model's for this very request."""
+    """Asks, checks that the answer is the model's for this very request, and returns the reply."""
     reply = put(server, model, {"x": x}, **options)
     expected = TRUTH[kind or model](x)
     answer = decode(reply)["y"]
@@ -98,7 +99,7 @@ def ask(server, model, x, kind=None, **options):
 
 
 def mixed(server, models, clients=4, questions=24):
-    """Clients that ask questions with rows in common, all models at a time."""
+    """Clients ask all models, at the same time, questions that have rows in common."""
     def client(number):
         random = np.random.default_rng(number)
         for _ in range(questions):
@@ -119,7 +120,7 @@ def store(request, redis_server):
 
 
 def standing(server, model):
-    """How /v2/cache says that it is cached, and why."""
+    """The model's granularity in /v2/cache, and the reason for it."""
     models = server.get("/v2/cache", port=server.metrics_port).json["models"]
     (found,) = [entry for entry in models if entry["name"] == model]
     return found["granularity"], found["rows"]
@@ -218,7 +219,7 @@ def test_every_row_of_the_first_answers_is_audited(serve, repository):
 
 
 def test_a_row_that_does_not_run_alone(serve, repository):
-    """Without a verdict nothing is put together."""
+    """Without an audit's verdict, rows are not put together."""
     write(repository, "refuses", config="max_batch_size: 8\n" + CACHE)
     server = serve(repository, "--cache-config=local,size=64MB")
     for numbers in ((0, 1, 2), (2, 1), (0, 2), (3, 0)):
@@ -240,7 +241,7 @@ def test_only_if_cached_is_audited(serve, repository):
 
 @pytest.mark.parametrize("first, second", [((0, 1), (1,)), ((0, 0, 1), (0, 1)), ((0,), (1, 0)), ((0, 1), (1, 0))])
 def test_the_second_question_already(serve, repository, first, second):
-    """Rows from a batch, asked for alone, and rows that ran alone, put together."""
+    """Rows that ran in a batch are asked for alone, and rows that ran alone are asked for together."""
     write(repository, "reduces", config="max_batch_size: 8\n" + CACHE)
     server = serve(repository, "--cache-config=local,size=64MB")
     for numbers in (first, (1,), second, first):
@@ -248,7 +249,7 @@ def test_the_second_question_already(serve, repository, first, second):
 
 
 def test_row_entries_of_a_broken_promise_go(serve, repository, redis_server):
-    """Nobody finds them, this server or another that has not found out yet."""
+    """No server finds them, even one that has not yet found the promise broken."""
     write(repository, "reduces", config="max_batch_size: 8\n" + CACHE)
     redis = redis_server()
     server = serve(repository, *redis.cache())
@@ -305,7 +306,7 @@ def test_audits_can_be_turned_off(serve, repository):
 
 
 def test_tolerance(serve, repository):
-    """A quantized model is some percent off: allowed where its owner says so."""
+    """A quantized model is some percent off, which its owner may allow."""
     write(repository, "quantizes", config="max_batch_size: 8\n" + CACHE + cache_parameters(audit_tolerance=0.5, audit=100))
     server = serve(repository, "--cache-config=local,size=64MB")
     for numbers in ((0, 1), (1, 2), (3, 4)):
@@ -358,7 +359,7 @@ def touch(repository, name):
 
 @pytest.mark.parametrize("reload", ["", "member", "both", "version"])
 def test_whole_answers_of_an_ensemble_go_with_its_members_trust(serve, repository, reload):
-    """A member whose owner promised rows, found out after its first audit, has spoilt what the ensemble keeps."""
+    """A member that breaks its promise only after its one audit has spoilt the ensemble's cached answers."""
     write_quiet(repository, "member")
     ensemble(repository, "whole", {"x": ("FP32", [2])}, {"y": ("FP32", [2])}, [step("member", {"x": "x"}, {"y": "y"})],
              cached=True, extra=cache_parameters(granularity="request"))
@@ -393,7 +394,7 @@ def test_whole_answers_of_an_ensemble_go_with_its_members_trust(serve, repositor
 
 
 def test_an_ensemble_of_an_ensemble_that_lost_its_trust(serve, repository):
-    """The inner one is found out by itself, over a model that has not been."""
+    """The inner ensemble is found to break its promise; the model in it has not been."""
     write_quiet(repository, "leaf")
     config = repository.path / "leaf" / "config.pbtxt"
     config.write_text(config.read_text().replace(CACHE, ""))
@@ -423,7 +424,7 @@ def test_an_ensemble_of_an_ensemble_that_lost_its_trust(serve, repository):
 
 
 def test_an_ensemble_that_is_found_out_takes_the_trust_from_its_models(serve, repository):
-    """The member has used up its audits before rows were mixed; what it keeps is wrong, too."""
+    """The member has used up its audits before its rows depend on each other; its cached rows are wrong, too."""
     write_quiet(repository, "member")
     ensemble(repository, "ens", {"x": ("FP32", [2])}, {"y": ("FP32", [2])}, [step("member", {"x": "x"}, {"y": "y"})], cached=True)
     server = serve(repository, "--cache-config=local,size=64MB")
@@ -445,7 +446,7 @@ def test_an_ensemble_that_is_found_out_takes_the_trust_from_its_models(serve, re
 
 
 def write_slow(repository, name, config):
-    """What `reduces` is, after some hundred milliseconds."""
+    """A model that answers as `reduces`, after some hundred milliseconds."""
     def value(name, kind, shape):
         return helper.make_tensor_value_info(name, kind, shape)
 
@@ -466,7 +467,7 @@ def write_slow(repository, name, config):
 
 
 def test_joined_rows_that_run_again_are_audited(serve, repository):
-    """Both are under way for others, and too old for who joins, so each of them runs by itself."""
+    """Both rows are running for others, but are too old for the request that joins (max-age=0), so each runs again."""
     write_slow(repository, "slow", "")
     server = serve(repository, "--cache-config=local,size=64MB", "--threads=1")
     first, second = (sent(server, "slow", {"x": batch(number)}) for number in (0, 1))
@@ -490,7 +491,7 @@ def test_stale_rows_without_time_for_an_audit_are_no_answer(serve, repository):
 
 
 def test_the_time_to_wait_is_over_when_a_request_has_run(serve, repository):
-    """What runs once more does not fail for it."""
+    """A second run does not fail by the queue's time-out."""
     write_slow(repository, "slow", batching(policy="timeout_action: REJECT default_timeout_microseconds: 20000"))
     server = serve(repository, "--cache-config=local,size=64MB")
     np.testing.assert_allclose(decode(put(server, "slow", {"x": batch(0, 1)}))["y"], TRUTH["reduces"](batch(0, 1)), atol=1e-3)
@@ -498,7 +499,7 @@ def test_the_time_to_wait_is_over_when_a_request_has_run(serve, repository):
 
 
 def test_a_second_run_is_let_into_a_full_queue(serve, repository):
-    """It is a part of what was let in."""
+    """The run belongs to a request that was let in."""
     write_slow(repository, "slow", batching(policy="max_queue_size: 1"))
     server = serve(repository, "--cache-config=local,size=64MB", "--threads=1")
     for number in (0, 1):

@@ -1,4 +1,4 @@
-"""Rows are cached one by one: what runs, what is counted, and that every answer is the model's. Truth is numpy's."""
+"""Rows are cached one by one: what runs, what is counted, and that every answer is what numpy computes."""
 
 import shutil
 
@@ -17,7 +17,7 @@ BY_REQUEST = cache_parameters(granularity="request")
 
 
 def pairs(*numbers):
-    """Rows of `simple`, each known by its number, and their answers."""
+    """Rows of `simple`, each made from a number, and their answers."""
     a = np.array([np.arange(16) + number for number in numbers], dtype=np.int32)
     b = np.array([[number] * 16 for number in numbers], dtype=np.int32)
     return {"INPUT0": a, "INPUT1": b}, {"OUTPUT0": a + b, "OUTPUT1": a - b}
@@ -167,7 +167,7 @@ def test_models_without_batches_are_cached_by_request(deploy, repository):
 
 
 def test_granularities_share_nothing(serve, repository):
-    """A row that any request may have is another entry than a request of one row, whose answer may be of any shape."""
+    """A row and a request of one row have different entries, since a request's answer may be of any shape."""
     server = serve(repository, EXPLICIT)
     for extra, hits in (("", [False, False, True, True]), (BY_REQUEST, [False, False, False, True]), ("", [True] * 4)):
         repository.scale("scale", {1: 2.0}, cached=True, extra=extra)
@@ -180,7 +180,7 @@ def test_granularities_share_nothing(serve, repository):
 
 
 def test_rows_of_a_model_with_another_number_of_rows(start, repository):
-    """What is no batch cannot be cut into rows: an error, or the model's answer; never some rows of it."""
+    """An output that is no batch cannot be cut into rows: the reply is an error or the model's whole answer."""
     write_config(repository, "positive", """\
 name: "positive"
 platform: "onnxruntime_onnx"
@@ -251,14 +251,14 @@ KINDS = {  # model: its inputs, its outputs by numpy
 
 
 def row_keys(inputs):
-    """What tells the rows of one request apart, shape included."""
+    """A key for each row of a request: its inputs' names, shapes and values."""
     rows = len(next(iter(inputs.values())))
     return [tuple((name, array.shape[1:], repr(array[i].tolist())) for name, array in sorted(inputs.items()))
             for i in range(rows)]
 
 
 def ask_random(server, model, random, most=8):
-    """One random batch, which has to be answered as numpy says; the keys of its rows."""
+    """Asks one random batch, compares the answer with numpy's, and returns the keys of its rows."""
     question, truths = KINDS[model]
     inputs = question(random, int(random.integers(1, most + 1)))
     outputs = list(truths) if random.random() < 0.7 else [str(random.choice(list(truths)))]
@@ -296,7 +296,7 @@ def test_random_batches(deploy, repository, model):
 
 @pytest.mark.parametrize("model", ["simple", "identity_BYTES", "embedding"])
 def test_random_batches_at_once(serve, repository, model):
-    """Whoever meets whom: answers are right, and a row that somebody knows or runs is not run again."""
+    """However requests overlap, answers are right, and a row that is cached or running is not run again."""
     add_kind(repository, model, batching(delay_us=1000))
     server = serve(repository, "--threads=2")
     seen = at_once(6, lambda i: [ask_random(server, model, np.random.default_rng(i)) for _ in range(20)])
@@ -495,7 +495,7 @@ def test_servers_share_rows(serve, repository, redis_server):
 
 @pytest.mark.parametrize("key_hash", ["ghash", "sha256"])
 def test_keys_that_workers_make(caching, repository, key_hash):
-    """Those of inputs too long for a loop: the same as a loop makes."""
+    """Keys of inputs too long for a loop equal those that a loop makes."""
     echo(repository, rows=8, cached=True)
     server = caching(repository, f"key_hash={key_hash}")
     rows = np.arange(3 * 700_000, dtype=np.int32).reshape(3, -1)  # 2.8 MB each: long for a loop with one hash only

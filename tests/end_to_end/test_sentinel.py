@@ -47,7 +47,7 @@ def test_first_sentinel_hangs(simple, sentinels):
 
 
 def test_first_sentinel_knows_no_such_master(simple, sentinels):
-    """One that was set up anew and is told later whom to watch."""
+    """This sentinel was set up anew, and is told later what to watch."""
     group = sentinels()
     group.sentinels[0].command("SENTINEL", "REMOVE", group.name)
     wait_hits(simple(*group.cache()), range(5))
@@ -70,7 +70,7 @@ def test_master_is_killed(simple, sentinels):
 
 
 def test_master_hangs(simple, sentinels):
-    """It wakes up in the belief of being the master, and is told otherwise."""
+    """The old master wakes up as a master, and is then demoted."""
     group = sentinels()
     server = simple(*group.cache(lookup_timeout=None))
     wait_hits(server)
@@ -88,7 +88,7 @@ def test_master_hangs(simple, sentinels):
 
 
 def test_master_and_replica_change_places(simple, sentinels):
-    """The old master lives on and takes connections, and refuses to be written to."""
+    """The old master lives on, takes connections, and refuses writes."""
     group = sentinels()
     server = simple(*group.cache(lookup_timeout=None))
     wait_hits(server)
@@ -115,7 +115,7 @@ def test_replica_made_by_hand(simple, sentinels):
 
 
 def test_all_sentinels_end(simple, sentinels):
-    """The connection to the master needs none; another one does."""
+    """The open connection to the master needs no sentinel; a new one does."""
     group = sentinels()
     server = simple(*group.cache())
     wait_hits(server)
@@ -178,7 +178,7 @@ def test_wrong_password_of_sentinels(simple, sentinels, options):
 
 
 def test_sentinel_asked_for_redis(simple, sentinels):
-    """The port of a sentinel where Redis's belongs."""
+    """A sentinel's port is given as Redis's."""
     group = sentinels()
     server = simple(*cache_options(host=LOCAL, port=group.sentinels[0].port))
     wait_complaint(server, r"\bsentinels\b")

@@ -36,7 +36,7 @@ def test_shared_and_purged(simple, redis_server):
 
 @ALL
 def test_told_of_purges(simple, redis_server):
-    """What is kept in front goes at once: the server tells of it (CLIENT TRACKING)."""
+    """A purge empties the other server's local tier at once: Redis tells it (CLIENT TRACKING)."""
     redis = redis_server()
     one, two = simple(*tiers(redis)), simple(*tiers(redis))
     for server in (one, two):

@@ -110,7 +110,7 @@ def test_url(simple, redis_server, form, db):
 
 
 def test_url_and_other_options(simple, redis_server, tmp_path):
-    """What the URL does not say may stand beside it."""
+    """Options that the URL does not set may be given beside it."""
     redis = redis_server("--requirepass", SECRET)
     redis.password = SECRET
     file = tmp_path / "password"

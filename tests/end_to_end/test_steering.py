@@ -11,7 +11,7 @@ from traffic import ONE_THREAD, asked_until, cache_status, echo, hold, is_hit, p
 
 
 def ask(server, values=((1.0,),), control=None, model="noise", **options):
-    """`noise` answers other numbers on every run, so that one sees which run an answer is from."""
+    """Asks `noise`, which answers other numbers on every run, so that an answer tells its run."""
     headers = {} if control is None else {"Cache-Control": control}
     return put(server, model, {"INPUT0": tensor(values)}, headers, **options)
 
@@ -22,14 +22,14 @@ def drawn(reply):
 
 @pytest.fixture
 def noisy(deploy_on_either, repository):
-    """A server of `noise` on either store."""
+    """A server of `noise`, with each store."""
     repository.copy("noise", cached=True)
     return deploy_on_either(repository)
 
 
 @pytest.fixture
 def known(noisy):
-    """A server, and its answer to the question that it knows."""
+    """A server, and its cached answer to the default question."""
     server = noisy
     first = ask(server)
     assert cache_status(first) == {"fwd": "miss", "stored": True}
@@ -37,7 +37,7 @@ def known(noisy):
     return server, drawn(first)
 
 
-# --- What is told ---
+# --- Cache-Status and Age ---
 
 
 def test_miss_and_hit(noisy):
@@ -262,7 +262,7 @@ def test_no_cache_and_no_store(known):
 
 
 def test_max_age(known):
-    """Known for no longer than that, else run again."""
+    """An entry that is older is run again."""
     server, first = known
     reply = ask(server, control="max-age=600")
     assert is_hit(reply) and drawn(reply) == first
@@ -303,7 +303,7 @@ def test_max_age_of_any_size(known):
     assert is_hit(ask(server, control="max-age=99999999999999999999"))
 
 
-# --- Who may not ---
+# --- --allow-cache-control ---
 
 
 def test_clients_that_may_not_steer(caching, repository):

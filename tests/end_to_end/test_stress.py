@@ -105,7 +105,7 @@ class Stress:
 
 
 class Client:
-    """One connection that is mostly kept."""
+    """A client that keeps its connection while it can."""
 
     def __init__(self, server):
         self.server, self.connection = server, None
@@ -137,7 +137,7 @@ class Client:
 
 
 def steer(choice):
-    """(headers, parameters, the cache's part): "" for any, "only" where 504 is right too, "bad" where 400 is."""
+    """(headers, parameters, kind): kind is "only" if 504 is right, too, "bad" if 400 is right, else ""."""
     headers, parameters, kind = {}, {}, ""
     if choice.random() < 0.3:
         headers["Cache-Control"] = choice.choice(CONTROLS)
@@ -151,7 +151,7 @@ def steer(choice):
 
 
 def ask_steered(stress, client, choice, model, inputs, rows=1, fails=False):
-    """The answer, or None where none was due; counts the request by what came of it."""
+    """Asks with random steering, checks the reply, counts its outcome; returns the answer, or None if none was due."""
     headers, parameters, kind = steer(choice)
     members = {"parameters": parameters} if parameters else {}
     body, fields = encode(inputs, binary_in=choice.random() < 0.5, binary_out=choice.random() < 0.5, **members)
@@ -322,7 +322,7 @@ def bursts(stress):
 
 
 def leaves(stress):
-    """Goes away somewhere in its request, or before the answer, politely or not."""
+    """Goes away during its request or before the answer, by an orderly close or a reset."""
     def ask(client, choice):
         model = choice.choice(SLOW)
         with stress.server.connect() as connection:
@@ -413,7 +413,7 @@ def check_lookups(metrics):
 
 
 def check_counts(stress, model, rows):
-    """The server's counts are those of the clients; of a client that went away nobody knows."""
+    """Waits until the server's counts agree with the clients'; one that went away may be counted as either."""
     answered, failed, only, gone = (stress[model, what] for what in ("answered", "failed", "only", "gone"))
     label = frozenset({"model": model, "version": "1"}.items())
 
@@ -497,7 +497,7 @@ def test_everything_at_once(serve, repository, redis_server, store):
         assert stress[model, "answered"], f"nobody asked {model}"
     assert weights.loaded > 2, "no reloads"
 
-    # It is as good as new.
+    # The server still works.
     weights.ask(client := Client(server), random.Random(SEED))
     client.close()
     server.load("flip")

@@ -1,4 +1,4 @@
-"""The local store in front of Redis: who answers, what comes to the front, and what a purge leaves."""
+"""The local store in front of Redis: which tier answers, what is promoted, and what a purge leaves."""
 
 import threading
 
@@ -37,7 +37,7 @@ def tier_hits(server):
 
 
 def promote(server, redis, *values):
-    """Stored, which is one time, and found in Redis, which is another."""
+    """Promotes entries: the first time each is stored, the second time found in Redis."""
     for value in values:
         assert not ask(server, "triple", value)
     eventually(lambda: len(redis.entries("triple")) >= len(values), "entries in Redis")
@@ -136,7 +136,7 @@ def test_a_scan_flushes_nothing(identity, redis_server):
 
 
 def test_the_window(identity, redis_server):
-    """The same questions again and again, but always with more of others between than the window remembers."""
+    """Questions repeat, but with more others in between than the window remembers."""
     redis = redis_server()
     server = identity(redis, "promotion_window=16")
     for _ in range(3):
@@ -212,7 +212,7 @@ def test_a_purge_empties_both(tiered, redis_server):
 
 
 def test_a_purge_while_redis_is_away(tiered, redis_server):
-    """An error, but the local store is empty."""
+    """The purge fails, but the local store is emptied."""
     redis = redis_server()
     server = tiered(redis)
     promote(server, redis, 1, 2)
@@ -236,7 +236,7 @@ def test_a_purge_of_another_server_is_seen(tiered, redis_server):
 
 
 def test_a_purge_is_seen_after_redis_has_lost_all(tiered, redis_server):
-    """And with all its own record of the purges: that of the second one must differ from that of the first."""
+    """Redis also lost its record of the purges: that of the second must differ from that of the first."""
     redis = redis_server()
     one, other = tiered(redis, SECRET), tiered(redis, SECRET)
     purge(one)

@@ -6,7 +6,7 @@ from load import Load, ask, complaints, wait_complaint, wait_hits
 from support import LOCAL, ask_identity, eventually, run_program
 from topology import cache_options, drop_clients, either_program
 
-# What is wrong, and the option that the log has to name.
+# For each fault, what the log must name.
 UNTRUSTED = r"\bcacert\b"
 WRONG_NAME = r"\bsni\b"
 EXPIRED = r"(?i:expired)"
@@ -79,7 +79,7 @@ def test_answers_of_any_size(redis_tls, serve, repository):
             eventually(hit, f"a hit of {count} values")
 
 
-# --- Someone is not whom one trusts ---
+# --- Peers that are not trusted ---
 
 
 PRESENTED = {
@@ -123,7 +123,7 @@ def test_client_certificate_refused(redis_tls, simple, proxy, authority, strange
 
 
 def test_no_authority_given(redis_tls, simple):
-    """The machine's own authorities are asked, and do not know ours."""
+    """The machine's own authorities are used, and ours is not among them."""
     server = simple(*redis_tls().cache(cacert=None))
     wait_complaint(server, UNTRUSTED)
     assert not ask(server)
@@ -155,7 +155,7 @@ def test_plain_to_a_tls_port(redis_tls, simple):
     assert not ask(server)
 
 
-# --- Options that cannot be meant ---
+# --- Invalid options ---
 
 
 @pytest.mark.parametrize("options, named", [

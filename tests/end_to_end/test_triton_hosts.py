@@ -28,7 +28,7 @@ def options_of(name, redis_server):
 
 
 def run(script, *arguments):
-    """What a host prints at last, and its log."""
+    """Runs a host; returns the JSON in its last line, and its log."""
     done = subprocess.run(
         [ROOT / ".deps" / "venv" / "bin" / "python", HERE / script, *map(str, arguments)], capture_output=True, text=True,
         timeout=55, env={**os.environ, "PYTHONPATH": str(WHEEL), "LD_LIBRARY_PATH": str(LIBRARIES),
@@ -56,7 +56,7 @@ def test_a_private_library(caches, redis_server, name):
 
 
 def test_a_number_in_the_configuration(caches):
-    """As Triton makes it of --response-cache-byte-size."""
+    """Triton passes a number for --response-cache-byte-size."""
     (library,) = LIBRARIES.glob("libtritonserver-*.so")
     _, log = run("private_host.py", library, caches, "local", '{"size": 1048576}')
     assert "local, 1048576 bytes" in log

@@ -16,7 +16,7 @@ from trouble import TROUBLES
 
 NAMES = ["local", "redis", "tiered"]
 QUESTIONS = range(40)
-LINES = 20  # of the log, for a trouble with its beginning and its end
+LINES = 20  # of the log, for a trouble's beginning and end
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_miss_and_hit(triton, redis_server, name):
 
 
 def test_the_commands_of_nvidias_redis_cache(triton, redis_server):
-    """Those of its README, with user and password in the environment."""
+    """The commands of its README, with user and password in the environment."""
     redis = redis_server("--requirepass", "hush")
     redis.password = "hush"
     server = triton(f"--cache-config=redis,host={LOCAL}", f"--cache-config=redis,port={redis.port}",
@@ -156,7 +156,7 @@ def test_wrong_options(triton, options, words):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_errors_are_not_cached(triton, redis_server, name):
-    """Triton gives a cache its errors, as responses without outputs, and would answer from them with 200."""
+    """Triton stores errors, as responses without outputs, and would answer 200 from such an entry."""
     redis = redis_server() if name != "local" else None
     server = triton(*arguments_of(name, redis), models=("picky",))
     for _ in range(4):
@@ -169,7 +169,7 @@ def test_errors_are_not_cached(triton, redis_server, name):
 
 
 def test_grpc(triton, redis_server):
-    """The other front end has an allocator of its own."""
+    """Triton's gRPC front end has an allocator of its own."""
     redis = redis_server()
     server = triton(*arguments_of("redis", redis), models=("simple", "blow"))
 
@@ -221,7 +221,7 @@ def test_entries_survive_a_restart(triton, redis_server):
     server = triton(*arguments_of("redis", redis))
     for first in QUESTIONS:
         ask_simple(server, first)
-    server.stop()  # what was still to be stored is
+    server.stop()  # which stores what is pending
     redis.wait_entries(len(QUESTIONS), "triton")
     server = triton(*arguments_of("redis", redis))
     wait_all_hit(server, QUESTIONS)
@@ -249,7 +249,7 @@ def test_ttl(triton, redis_server):
 
 
 def test_entries_are_not_replaced(triton, redis_server):
-    """Equal requests that come at a time all run, in a Triton, and all are stored; the first one stays."""
+    """Triton runs all equal requests that come at once, and stores every answer; the first one stays."""
     redis = redis_server()
     server = triton(*arguments_of("redis", redis))
     ask_simple(server)
@@ -257,7 +257,7 @@ def test_entries_are_not_replaced(triton, redis_server):
     value = redis.command("GET", key)
     redis.command("SET", key, value[:-1] + bytes([value[-1] ^ 1]))
     ask_simple(server)
-    server.expect("simple", execution_count=2)  # damaged: it goes, and comes again
+    server.expect("simple", execution_count=2)  # damaged: removed, and stored again
     wait_all_hit(server, [1])
     server.wait_figure("hippocamp_cache_corrupt_total", 1)
     assert redis.command("GET", key)[64:] == value[64:]
@@ -271,7 +271,7 @@ def test_entries_are_not_replaced(triton, redis_server):
 
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
 def test_compression(triton, redis_server, codec):
-    """With the host's own LZ4 and zstd, perhaps, of whatever version; what cannot be unpacked goes, and comes again."""
+    """LZ4 and zstd may be the host's, of any version; an entry that cannot be unpacked is removed and stored again."""
     redis = redis_server()
     server = triton(*arguments_of("redis", redis, compression=codec, compression_min_size=64), models=("blow",))
     ask_blow(server, 100_000, 3)
@@ -294,7 +294,7 @@ def test_compression(triton, redis_server, codec):
 
 
 def test_a_redis_that_is_always_late(triton, redis_server, proxy):
-    """Look-ups are given up before long, one line says so, and they come back by themselves."""
+    """Look-ups are soon skipped, one log line says so, and they resume by themselves."""
     redis = redis_server()
     way = proxy(redis.port)
     server = triton(f"--cache-config=redis,host={LOCAL}", f"--cache-config=redis,port={way.port}")
@@ -311,7 +311,7 @@ def test_a_redis_that_is_always_late(triton, redis_server, proxy):
 
 
 def test_a_large_value_among_small_ones(triton, redis_server):
-    """One that takes longer than a look-up may is asked for once, not by each request anew."""
+    """A value that takes longer than lookup_timeout is asked for once, not again by each request."""
     redis = redis_server("--maxmemory", "0")
     server = triton(f"--cache-config=redis,host={LOCAL}", f"--cache-config=redis,port={redis.port}",
                     "--cache-config=redis,lookup_timeout=1", models=("simple", "blow"))
@@ -325,7 +325,7 @@ def test_a_large_value_among_small_ones(triton, redis_server):
 
 
 def test_changed_models(triton, redis_server, tmp_path):
-    """A reload changes neither Triton's key nor ours, until the generation says so."""
+    """A reload changes neither Triton's key nor ours; a new generation changes ours."""
     file = tmp_path / "generation"
     file.write_text("1")
     server = triton("--model-control-mode=explicit", "--load-model=picky",
@@ -395,7 +395,7 @@ def test_trouble_behind_a_local_tier(triton, place, where, name):
 
 
 def test_a_redis_that_hangs_holds_nobody(triton, redis_server):
-    """Look-ups end with their time, and stopping does not wait for Redis."""
+    """Look-ups end at their time-out, and a stop does not wait for Redis."""
     redis = redis_server()
     server = triton(f"--cache-config=redis,host={LOCAL}", f"--cache-config=redis,port={redis.port}")
     ask_simple(server)
@@ -413,8 +413,8 @@ def test_a_redis_that_hangs_holds_nobody(triton, redis_server):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_plugin_needs_and_shows(name):
-    """Nothing but what Ubuntu 22.04 and 24.04 have where Triton's containers run, in versions that both have, if it was built
-    where docs/triton.md says: a newer glibc than Debian 12's makes files that need it."""
+    """A plug-in needs only what Ubuntu 22.04 and 24.04, the bases of Triton's containers, have, in versions that both
+    have, if it was built as docs/triton.md says: a glibc newer than Debian 12's makes files that need it."""
     path = plugin(name)
 
     def shows(name, *options):

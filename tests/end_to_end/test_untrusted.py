@@ -1,4 +1,4 @@
-"""What lies in Redis under a server's keys and is not the server's: misses, right answers, and it is overwritten."""
+"""Foreign values in Redis under a server's keys are misses, are overwritten, and cause no wrong answers."""
 
 import numpy as np
 import pytest
@@ -12,18 +12,18 @@ ROWS = 5
 
 @pytest.fixture
 def triple(serve, repository):
-    """triple(*arguments): a server of two models, each of rows."""
+    """triple(*arguments): a server of two models, both cached by row."""
     repository.scale(MODEL, {1: 3.0}, cached=True)
     repository.scale("double", {1: 2.0}, cached=True)
     return lambda *arguments: serve(repository, *arguments, "--threads=1")
 
 
 def ask(server, *values, model=MODEL, factor=3):
-    """Whether all rows, which have to be right, came from the cache."""
+    """Asks and checks the rows; returns whether all came from the cache."""
     array = np.float32([[value] for value in values])
     reply = put(server, model, {"INPUT0": array})
     same(decode(reply)["OUTPUT0"], array * np.float32(factor))
-    return is_hit(reply) and cache_status(reply).get("detail") != "joined"  # by one that is being stored
+    return is_hit(reply) and cache_status(reply).get("detail") != "joined"  # joined: with an entry still being stored
 
 
 def wait_hit(server, *values, **options):
@@ -35,7 +35,7 @@ def corrupt(server):
 
 
 def entry(redis, server, value, model=MODEL, factor=3):
-    """The key of one that was not known yet, and what it holds."""
+    """Asks a new row; returns the key and the value of its entry."""
     wait_hit(server, 1000, model=model, factor=factor)
     before = set(redis.entries(model))
     assert not ask(server, value, model=model, factor=factor)
@@ -118,7 +118,7 @@ SAID = r"^W.*(secret|WRONGTYPE)"
 
 @pytest.mark.parametrize("what", ["text", "short", "list"])
 def test_secret_that_is_none(triple, redis_server, what):
-    """Said once; when it is gone, the servers agree on another one."""
+    """The log says so once; when the bad secret is gone, servers agree on another."""
     redis = redis_server()
     if what == "list":
         redis.command("RPUSH", "hippocamp:key_secret", "x")
@@ -133,7 +133,7 @@ def test_secret_that_is_none(triple, redis_server, what):
     assert len(server.lines(SAID)) == 1
 
 
-# --- Whoever can write to Redis, but has not the secret ---
+# --- Writers to Redis that do not have the secret ---
 
 
 def wrong_macs(server):

@@ -1,4 +1,4 @@
-"""model_warmup: runs before a model is ready, which count, and whose failure is the load's."""
+"""model_warmup: runs before a model is ready, which are counted, and whose failure fails the load."""
 
 import re
 import struct
@@ -89,7 +89,7 @@ def test_every_version_is_warmed_up(deploy, repository):
 
 
 def test_answers_of_a_warm_up_are_not_clients_answers(deploy, repository):
-    """It asks with zeros; who asks so afterwards gets the right answer."""
+    """The warm-up asks with zeros; a client that does so later gets the right answer."""
     repository.scale("scale", {1: 2.0}, cached=True, extra=ONE_INSTANCE + sample("zero_data: true", size=2))
     server = deploy(repository)
     assert batches(server, "scale") == {2: 1}
@@ -158,7 +158,7 @@ def test_wrong_samples(serve, repository):
 
 
 def test_nothing_is_answered_before(serve, repository):
-    """The load is done when the warm-up is; until then the model is not there."""
+    """The load ends when the warm-up does; until then the model is not ready."""
     echo(repository, delay_ms=300, extra=ONE_INSTANCE + sample("zero_data: true", datatype="INT32", count=2))
     server = serve(repository, EXPLICIT)
     with server.connect() as connection:

@@ -1,4 +1,4 @@
-"""A model that is served is what was loaded, whatever becomes of its files; and what lies beside them does no harm."""
+"""A served model stays what was loaded, whatever becomes of its files; and other files beside them do no harm."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ output [ { name: "y", data_type: TYPE_FP32, dims: [ -1 ] } ]
 
 
 def outside(tensor, location, offset=0, length=None):
-    """The tensor with its data elsewhere."""
+    """The tensor, with its data in an external file."""
     length = len(tensor.raw_data) if length is None else length
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
@@ -100,7 +100,7 @@ def test_the_model_file_itself(serve, repository):
 
 
 def test_weights_are_in_the_fingerprint(serve, repository):
-    """Also those outside of the model's file, also where the version stays the same."""
+    """External weights are in it, too, also if the version stays the same."""
     file = gather(repository)
     server = serve(repository, EXPLICIT, "--load-model=m", "--cache-config=local,size=64MB")
     ask(server, 1)
@@ -137,7 +137,7 @@ def test_in_a_folder_and_at_an_offset(serve, repository):
 
 
 def test_in_bodies_and_attributes(serve, repository, tmp_path):
-    """ONNX Runtime would take these from the process's working directory, whoever put them there."""
+    """ONNX Runtime would read these files from the process's working directory, whoever put them there."""
     def body(name, location):
         constant = outside(numpy_helper.from_array(weights(0), "c_" + name), location)
         return helper.make_graph([helper.make_node("Identity", ["c_" + name], ["o_" + name])], name, [],
@@ -195,7 +195,7 @@ def test_files_of_a_load_request(serve, repository):
         ask(server, value, model="n")
 
 
-# --- What lies beside ---
+# --- Other files beside the model ---
 
 
 def strangers(place):

@@ -1,6 +1,6 @@
-"""Ways in which Redis is set up: with TLS, on a Unix socket, with users, behind sentinels, as a cluster.
+"""Deployments of Redis: with TLS, on a Unix socket, with users, behind sentinels, as a cluster.
 
-Each keeps a plain port for the tests' own questions, and cache() says how a server gets there the other way."""
+Each keeps a plain port for the tests' own commands; cache() gives the options by which a server connects to it."""
 
 import itertools
 import subprocess
@@ -12,12 +12,12 @@ import pytest
 
 from support import LOCAL, NEWER, PATIENCE, REDIS, VALKEY, Redis, RedisError, eventually, free_port, redis_program
 
-# For tests that hold for both; the others run with Redis.
+# For tests that run with both programs; the others run with Redis.
 either_program = pytest.mark.parametrize("program", [REDIS, VALKEY])
 
 
 def cache_options(**options):
-    """Command-line arguments: cache_options(host="a") is --cache-config=redis,host=a. What is None is left out."""
+    """Command-line arguments: cache_options(host="a") is --cache-config=redis,host=a. None leaves an option out."""
     return [f"--cache-config=redis,{name}={value}" for name, value in options.items() if value is not None]
 
 
@@ -27,12 +27,12 @@ def add_user(redis, name, password, *rules):
 
 
 def drop_clients(redis):
-    """Every connection but that of the test is ended by Redis."""
+    """Makes Redis end every connection but the test's."""
     redis.command("CLIENT", "KILL", "TYPE", "normal")
 
 
 class RedisTls(Redis):
-    """A Redis with a TLS port. clients: whether it wants certificates of its clients."""
+    """A Redis with a TLS port. clients: whether it requires client certificates."""
 
     def __init__(self, folder, authority, identity, clients=False, options=(), program=REDIS):
         self.authority, self.tls_port = authority, free_port()
@@ -41,20 +41,20 @@ class RedisTls(Redis):
             "--tls-key-file", identity.key, "--tls-auth-clients", "yes" if clients else "no", *options], program)
 
     def present(self, identity):
-        """From now on, another certificate."""
+        """Presents another certificate from now on."""
         self.command("CONFIG", "SET", "tls-cert-file", identity.cert, "tls-key-file", identity.key)
 
     def want_certificates(self, wanted):
         self.command("CONFIG", "SET", "tls-auth-clients", "yes" if wanted else "no")
 
     def cache(self, port=None, **options):
-        """As of Redis, trusting the authority; options replace what is said so, and None takes it away."""
+        """As Redis.cache(), trusting the authority; options override the defaults, and None removes one."""
         return cache_options(**{"host": LOCAL, "port": port or self.tls_port, "tls_enabled": "true",
                                 "cacert": self.authority.cert, "lookup_timeout": 5000, **options})
 
 
 class RedisSocket(Redis):
-    """A Redis on a Unix socket, in a folder with a short name: a path has room for 107 bytes."""
+    """A Redis on a Unix socket, in a folder with a short name: a socket's path is at most 107 bytes."""
 
     def __init__(self, folder, *options, program=REDIS):
         self.place = tempfile.TemporaryDirectory(prefix="hc")
@@ -80,7 +80,7 @@ sentinel failover-timeout {name} 1500
 
 
 def when_loaded(check):
-    """What check() says; not yet, if a Redis that was started again is still reading its data."""
+    """Returns check(), or False while a restarted Redis still loads its data."""
     try:
         return check()
     except RedisError as refusal:
@@ -88,12 +88,12 @@ def when_loaded(check):
         return False
 
 
-# Milliseconds. A sentinel that the machine let wait does nothing in its TILT mode; as preset, for 30 s.
+# Milliseconds. A sentinel that was not scheduled in time enters TILT mode and does nothing, by default for 30 s.
 HASTE = ["info-period", 200, "ping-period", 100, "publish-period", 200, "tilt-period", 500]
 
 
 class Sentinel(Redis):
-    """One sentinel. It writes what it learns into its configuration."""
+    """One sentinel. It writes what it learns into its configuration file."""
 
     def __init__(self, folder, name, master, extra, password, program):
         folder.mkdir()
@@ -113,8 +113,8 @@ class Sentinel(Redis):
 
 
 class Sentinels:
-    """A master, a replica, and three sentinels that watch them. name: what the master is called; sentinel_lines: more
-    of the sentinels' configuration; password: what they want of clients; options: of master and replica."""
+    """A master, a replica, and three sentinels that watch them. name: the master's name; sentinel_lines: further lines
+    of the sentinels' configuration; password: the sentinels' password; options: arguments of master and replica."""
 
     def __init__(self, folder, name="prime", sentinel_lines="", password=None, options=(), program=REDIS):
         self.name, self.sentinels, self.redis = name, [], []
@@ -143,30 +143,31 @@ class Sentinels:
         return dict(zip(words[::2], words[1::2]))
 
     def master(self):
-        """The Redis that the sentinels take for the master."""
+        """The Redis that the first sentinel names as the master."""
         _, port = self.sentinels[0].command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name)
         return next(redis for redis in self.redis if redis.port == int(port))
 
     def replica(self):
-        master = self.master()  # once: it may be another one the next time
+        master = self.master()  # ask once: the next answer may differ
         return next(redis for redis in self.redis if redis is not master)
 
     def kill_master(self):
-        """The master that is no more; the other one is the master now."""
+        """Kills the master, waits until the replica has taken over, and returns the old master."""
         old = self.master()
         old.stop()
         self.wait_master(self.redis[1 - self.redis.index(old)])
         return old
 
     def hand_over(self):
-        """Master and replica change places, and both live."""
+        """Makes master and replica change places; both stay alive."""
         old, new = self.master(), self.replica()
         eventually(lambda: self._hands_over(new), "another master by the sentinels' word")
         self.wait_master(new)
         eventually(lambda: old.command("ROLE")[0] == b"slave", "the old master as a replica")
 
     def _hands_over(self, new):
-        """Asked for again where the sentinels give a failover up; not sooner, or they would go back."""
+        """Asks for a failover, and returns whether it succeeded. The next one is asked for only after that, or it would
+        go back."""
         if self.master() is new:
             return True
         try:
@@ -195,7 +196,7 @@ class Sentinels:
 
 
 def client_of(program, *arguments):
-    """redis-cli or valkey-cli."""
+    """Runs redis-cli or valkey-cli."""
     client = redis_program("redis-cli" if program in NEWER else program.replace("-server", "-cli"))
     done = subprocess.run([client, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=PATIENCE)
@@ -212,7 +213,7 @@ class Node(Redis):
         super().__init__(folder, free_port(), [
             "--cluster-enabled", "yes", "--cluster-port", str(self.bus), "--cluster-node-timeout", "1000",
             "--cluster-replica-validity-factor", "0", "--cluster-require-full-coverage", "no",
-            "--cluster-allow-replica-migration", "no",  # a primary without slots stays one
+            "--cluster-allow-replica-migration", "no",  # a primary without slots stays a primary
             "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", *options], program)
 
     def answers(self):
@@ -222,12 +223,12 @@ class Node(Redis):
         return self.id
 
     def client_port(self):
-        """Where the servers come in."""
+        """The port to which servers connect."""
         return self.port
 
 
 class NodeTls(Node):
-    """One that servers reach over TLS only, and the other nodes, too. The plain port is for the tests' questions."""
+    """A node that servers and other nodes reach over TLS only. The plain port is for the tests' commands."""
 
     def __init__(self, folder, authority, identity, options, program):
         self.tls_port = free_port()
@@ -260,7 +261,7 @@ class Cluster:
         return [node for node in self.nodes if node.process.poll() is None]
 
     def view(self, node=None):
-        """What a node, else the first that lives, knows: {node: (flags, id of its primary, slots)}."""
+        """The cluster as a node, by default the first alive, sees it: {node: (flags, id of its primary, slots)}."""
         by_id = {each.id: each for each in self.nodes}
         found = {}
         for line in (node or self.alive()[0]).command("CLUSTER", "NODES").splitlines():
@@ -268,7 +269,7 @@ class Cluster:
             if name in by_id:
                 slots = set()
                 for part in rest[4:]:
-                    if not part.startswith(b"["):  # one that moves
+                    if not part.startswith(b"["):  # a slot that moves
                         first, _, last = part.partition(b"-")
                         slots |= set(range(int(first), int(last or first) + 1))
                 found[by_id[name]] = set(flags.split(b",")) - {b"myself"}, primary, slots
@@ -279,7 +280,7 @@ class Cluster:
         return {slot: each for each, (_, _, slots) in self.view(node).items() for slot in slots}
 
     def agreed(self):
-        """All slots have an owner that lives, and all nodes that live say the same."""
+        """Whether all slots have a live owner, and all live nodes agree."""
         return when_loaded(self._all_agree)
 
     def _all_agree(self):
@@ -296,12 +297,12 @@ class Cluster:
         return True
 
     def serves(self, node, view_of=None):
-        """Is it an owner of slots, or a replica of one?"""
+        """Whether the node owns slots, or is a replica."""
         _, primary, slots = self.view(view_of)[node]
         return bool(slots) or primary != b"-"
 
     def told(self, node):
-        """Those that clients of the node hear of; a replica only once it has data."""
+        """The nodes in its CLUSTER SLOTS: a replica is there only once it has data."""
         by_id = {each.id: each for each in self.nodes}
         return {by_id[member[2]] for part in node.command("CLUSTER", "SLOTS") for member in part[2:]
                 if member[2] in by_id}
@@ -320,14 +321,14 @@ class Cluster:
         return sorted(key for node in self.primaries() for key in node.entries(model))
 
     def kill_primary(self, which=0):
-        """One primary is lost, and its replica has taken its place when this returns."""
+        """Kills a primary, waits until its replica has taken over, and returns the old primary."""
         lost = self.primaries()[which]
         lost.stop()
         eventually(self.agreed, "a replica in the place of the primary")
         return lost
 
     def fail_over(self, which=0):
-        """A primary and its replica change places, and both live."""
+        """Makes a primary and its replica change places; both stay alive."""
         primary = self.primaries()[which]
         replica = eventually(lambda: next((node for node, (_, of, _) in self.view().items() if of == primary.id), None),
                              "the primary's replica")
@@ -344,7 +345,7 @@ class Cluster:
         return primary
 
     def add_node(self):
-        """A primary more, without any slots yet."""
+        """Adds a primary without slots."""
         known, node = self.alive()[0], self._new_node()
         self.nodes.append(node)
         node.command("CLUSTER", "MEET", LOCAL, known.port, known.bus)
@@ -352,7 +353,7 @@ class Cluster:
         return node
 
     def add_replica(self, primary):
-        """One more, which has all that the primary has."""
+        """Adds a replica, and waits until it follows the primary."""
         known, node = self.alive()[0], self._new_node()
         self.nodes.append(node)
         node.command("CLUSTER", "MEET", LOCAL, known.port, known.bus)
@@ -362,21 +363,21 @@ class Cluster:
         return node
 
     def announce(self, node, port):
-        """From now on the cluster says that the node has this port."""
+        """Makes the node announce this port to the cluster."""
         node.command("CONFIG", "SET", "cluster-announce-port", port)
         said = f":{port}@".encode()
         eventually(lambda: all(said in each.command("CLUSTER", "NODES") for each in self.alive()), "another port")
         eventually(self.agreed, "links by way of the other port")
 
     def begin_move(self, slot, target):
-        """From now on, the owner answers ASK for keys of the slot that it has not."""
+        """Begins a move: the slot's owner, which is returned, then answers ASK for keys that it does not have."""
         source = self.owners()[slot]
         target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
         source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
         return source
 
     def finish_move(self, slot, source, target):
-        """Carries the slot's keys over; from now on, the old owner answers MOVED."""
+        """Moves the slot's keys and ends the move: the old owner then answers MOVED."""
         while keys := source.command("CLUSTER", "GETKEYSINSLOT", slot, 100):
             source.command("MIGRATE", LOCAL, target.port, "", 0, 5000, "REPLACE", "KEYS", *keys)
         target.command("CLUSTER", "SETSLOT", slot, "NODE", target.id)
@@ -386,7 +387,7 @@ class Cluster:
             assert "only with masters" in str(refusal), refusal
 
     def move(self, slots, target):
-        """Slots move to another primary, keys and all."""
+        """Moves slots and their keys to another primary."""
         for slot in slots:
             self.finish_move(slot, self.begin_move(slot, target), target)
         eventually(self.agreed, "nodes that know of the move")
@@ -401,7 +402,7 @@ class Cluster:
 
 
 class ClusterTls(Cluster):
-    """As Cluster, and servers come in over TLS only. names: those in the certificate; without any, the right ones."""
+    """A Cluster that servers reach over TLS only. names: those in the certificate, by default the right ones."""
 
     def __init__(self, folder, authority, names=(), program=REDIS):
         self.authority = authority

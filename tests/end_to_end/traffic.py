@@ -84,7 +84,8 @@ def put(server, model, inputs, headers=None, version=None, **options):
 
 
 def sent(server, model, inputs, headers=None, **options):
-    """A connection whose reply was not waited for; the server, if it has one loop thread, has seen the request."""
+    """Sends a request, and returns its connection without waiting for the reply. A server with one loop thread has read
+    the request by then."""
     body, fields = encode(inputs, **options)
     connection = server.connect()
     connection.request("GET", "/v2/health/live")  # it is accepted now
@@ -98,7 +99,7 @@ def sent_echo(server, values, model="echo", datatype="INT32", **options):
 
 
 def hold(server, model="echo", milliseconds=400, values=((-1,),), datatype="INT32"):
-    """A request that occupies the model's only instance; nothing is put together with it."""
+    """Sends a request that occupies the model's only instance; no other is batched with it."""
     held = sent_echo(server, values, model, datatype, parameters={"delay_ms": milliseconds, "hold": True})
     wait_queued(server, model, 0)
     return held
@@ -126,7 +127,7 @@ def in_order(connections):
 
 
 def order_of(connections):
-    """The positions as the replies came, which all have to be good."""
+    """The positions in the order of the replies, all of which must be good."""
     order = []
     for position, reply in in_order(connections):
         assert reply.status == 200, reply.body
@@ -135,7 +136,7 @@ def order_of(connections):
 
 
 def first_ready(connections, patience=PATIENCE):
-    """The positions of those that are answered at the time when one is."""
+    """Waits for a reply; returns the positions of all connections that have one by then."""
     with selectors.DefaultSelector() as selector:
         for position, connection in enumerate(connections):
             selector.register(connection.socket, selectors.EVENT_READ, position)
@@ -147,7 +148,7 @@ def answers(connections):
 
 
 def many(count, work, threads=8):
-    """work(0) ... work(count - 1), a few at a time; any failure is the test's."""
+    """Results of work(0) ... work(count - 1), run `threads` at a time; a failure is raised."""
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, range(count)))
 
@@ -164,12 +165,12 @@ def metric(server, name, **labels):
 
 
 def wait_connected(server, count=1):
-    """So many connections to Redis are there, at least."""
+    """Waits for at least `count` connections to Redis."""
     eventually(lambda: metric(server, "hippocamp_cache_connections") >= count, "Redis's connection")
 
 
 def wait_metric(server, name, value, **labels):
-    """Waits until a metric has a value, or one that a function likes."""
+    """Waits until a metric has a value, or one for which a function is true."""
     wanted = value if callable(value) else lambda now: now == value
 
     def as_expected():
@@ -181,7 +182,7 @@ def wait_metric(server, name, value, **labels):
 
 
 def batches(server, model, version=1):
-    """{size: how often} of the batches that ran."""
+    """{size: count} of the batches that ran."""
     (entry,) = server.get(f"/v2/models/{model}/versions/{version}/stats").json["model_stats"]
     return {batch["batch_size"]: batch["compute_infer"]["count"] for batch in entry["batch_stats"]}
 
@@ -199,7 +200,7 @@ ROW_COUNTS = ["lookups", "hits", "misses", "joined", "bypassed", "errors"]
 
 
 def rows_counted(server, model, version=1, metrics=None):
-    """hippocamp_cache_*_total of a model; they have to add up, whenever one looks."""
+    """hippocamp_cache_*_total of a model; asserts that they add up, as they must at any time."""
     metrics = metrics or server.metrics()
     counts = {name: metrics[(f"hippocamp_cache_{name}_total", label(model, version))] for name in ROW_COUNTS}
     assert counts["lookups"] == sum(counts[name] for name in ROW_COUNTS[1:]), counts
@@ -207,7 +208,7 @@ def rows_counted(server, model, version=1, metrics=None):
 
 
 def wait_rows(server, model, version=1, **expected):
-    """Waits until the rows are counted so: counts may lag behind the reply."""
+    """Waits until the rows have these counts: they may lag behind the reply."""
     def as_expected():
         now = rows_counted(server, model, version)
         assert all(now[name] == count for name, count in expected.items()), f"{now}, expected {expected}"
@@ -217,7 +218,7 @@ def wait_rows(server, model, version=1, **expected):
 
 
 def wait_stored(server, count):
-    """Storing is behind the reply."""
+    """Waits for `count` inserts: entries are stored after the reply."""
     before = getattr(server, "inserts_before", 0)  # of a server that is shared
     wait_metric(server, "hippocamp_cache_inserts_total", lambda now: now - before >= count)
 
@@ -228,7 +229,7 @@ PIECE = re.compile(r'; (?:(hit|stored)|(fwd|ttl|detail)=("[^"]*"|[^;" ]+))')
 
 
 def cache_status(reply):
-    """What a reply says of the cache: `hippocamp; hit; ttl=59` is {"hit": True, "ttl": 59}."""
+    """A reply's Cache-Status, parsed: `hippocamp; hit; ttl=59` is {"hit": True, "ttl": 59}."""
     text = reply if isinstance(reply, str) else reply.headers["cache-status"]
     assert text.startswith("hippocamp; ") and PIECE.sub("", text) == "hippocamp", text
     found = {flag or name: True if flag else value.strip('"') for flag, name, value in PIECE.findall(text)}
@@ -244,7 +245,7 @@ def is_hit(reply):
 
 
 def asked_until(ask, wanted, what, patience=PATIENCE):
-    """Asks again and again; the first reply whose Cache-Status is as wanted."""
+    """Repeats ask(); returns the first reply whose Cache-Status is as wanted."""
     def once():
         reply = ask()
         assert reply.status == 200, f"{reply.status}: {reply.body[:300]!r}"

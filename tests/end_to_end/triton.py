@@ -1,4 +1,4 @@
-"""The real tritonserver, of PyPI's nvidia-pytriton, as a host of our plug-ins. Its models run in its python backend."""
+"""The real tritonserver, from PyPI's nvidia-pytriton, hosting our plug-ins. Its models run in its python backend."""
 
 import importlib.util
 import os
@@ -117,7 +117,7 @@ def backends(folder):
 
 
 class Triton(Server):
-    """A running tritonserver; what support.Server can be asked, it can be asked, too."""
+    """A running tritonserver, with the methods of support.Server."""
 
     def __init__(self, folder, models, *arguments, environment=None):
         self.log, self.ended, self.changed = [], False, threading.Condition()
@@ -158,7 +158,7 @@ class Triton(Server):
         return self.metrics().get((name, frozenset(labels.items())))
 
     def wait_figure(self, name, value, **labels):
-        """Figures are told once a second."""
+        """Waits for a figure, which Triton updates once a second."""
         def told():
             now = self.figure(name, **labels)
             assert now == value, f"{name} is {now}, expected {value}"
@@ -170,7 +170,7 @@ class Triton(Server):
         return self.statistics(model)["execution_count"]
 
     def stop(self):
-        """As an operator ends it; what is left of it goes, too."""
+        """Ends it by SIGTERM, and kills what is left of it."""
         try:
             if self.process.poll() is None:
                 self.signal(signal.SIGTERM)
@@ -186,12 +186,12 @@ class Triton(Server):
         self.reader.join(PATIENCE)
 
     def errors(self):
-        """Lines of the log that say that something is wrong, but for what every tritonserver without a GPU says."""
+        """The log's errors, except those of every tritonserver without a GPU."""
         return [line for line in self.lines(r"^E") if not re.search(r"CUDA|CudaDriverHelper", line)]
 
 
 def all_hit(server, firsts):
-    """Whether all of these questions to `simple` were hits, and none ran the model; each answer is right."""
+    """Asks `simple` and checks each answer; returns whether all were hits and none ran the model."""
     before = server.statistics("simple")
     for first in firsts:
         ask_simple(server, first)

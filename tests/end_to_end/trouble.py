@@ -1,4 +1,4 @@
-"""What befalls a Redis, in each way in which it may be set up: how the trouble begins, and how it ends."""
+"""Troubles of Redis in each kind of deployment: how each begins, and how it ends."""
 
 import contextlib
 import random
@@ -21,7 +21,7 @@ from topology import Cluster, RedisTls, Sentinels, cache_options
 
 USER, PASSWORD, OTHER = "hippo", "hush-the-first", "hush-the-second"
 LOGIN = ["--user", USER, "on", f">{PASSWORD}", "~*", "&*", "+@all"]
-# A Redis that loads listens to its clients after each KiB; its file is as long as what is in it.
+# While Redis loads, it serves its clients after each KiB; uncompressed, its file is as long as its data.
 OPTIONS = [*LOGIN, "--loading-process-events-interval-bytes", "1024", "--rdbcompression", "no"]
 NAME = "redis.test"
 
@@ -30,15 +30,15 @@ NAME = "redis.test"
 
 
 class Place:
-    """Where entries are kept. way: the proxy before it, if one can be there; wrapper: what a server of it is started
-    by, so that it finds the Redis's name; values: how many INT32s an entry of it has. repository and renewing are given
-    by who tries its troubles: a model repository, and messages that make a server of it store entries anew."""
+    """A deployment of one Redis or several. way: the proxy in front of it, if any; wrapper: the command that starts a
+    server, so that the server can resolve the Redis's name; values: the number of INT32s in an entry. Whoever runs its
+    troubles sets repository, a model repository, and renewing, requests that make a server store its entries again."""
 
     way, wrapper, values, program = None, (), 1000, REDIS
     repository, renewing = None, ()
 
     def cache(self, **options):
-        """Arguments of a server."""
+        """Command-line arguments for a server."""
         return cache_options(user=USER, password=PASSWORD, **options)
 
     def everyone(self):
@@ -46,11 +46,11 @@ class Place:
         return [self.redis]
 
     def masters(self):
-        """Those that are written to."""
+        """Each Redis that is written to."""
         return self.everyone()
 
     def whole(self):
-        """Returns when all is in order."""
+        """Waits until all is in order."""
 
     def server(self, threads=1, **options):
         return Server(f"--model-repository={self.repository}", f"--http-address={LOCAL}", "--http-port=0",
@@ -58,7 +58,7 @@ class Place:
 
     @contextlib.contextmanager
     def others(self, count, **options):
-        """So many servers more, which are connected."""
+        """Context manager: `count` more servers, all connected."""
         servers = []
         try:
             for _ in range(count):
@@ -92,7 +92,7 @@ class Large(Single):
 
 
 class Identity(Single):
-    """Whoever logs in has a token out of a file, and logs in again each second."""
+    """A Redis whose clients log in with a token from a file, and again each second."""
 
     def __init__(self, folder, authority, program=REDIS):
         super().__init__(folder, authority, program)
@@ -120,8 +120,8 @@ class Tls(Place):
 
 
 class Named(Single):
-    """A Redis that is known by its name, in a network with a name server of the test's own: the machine's is hidden
-    from the server by a mount."""
+    """A Redis that is reached by its name, through a name server of the test's own: a mount replaces /etc/resolv.conf
+    for the server."""
 
     def __init__(self, folder, authority, program=REDIS):
         super().__init__(folder, authority, program)
@@ -139,7 +139,7 @@ class Named(Single):
 
 
 class Watched(Place):
-    """Behind sentinels."""
+    """A master and a replica behind sentinels."""
 
     def __init__(self, folder, authority, program=REDIS):
         self.group = Sentinels(folder, options=OPTIONS, program=program)
@@ -183,7 +183,7 @@ class Spread(Place):
 
 
 class Spread9(Spread):
-    """One of Valkey 9."""
+    """A cluster of Valkey 9."""
 
     def __init__(self, folder, authority, program=None):
         super().__init__(folder, authority, "valkey-server-9")
@@ -197,11 +197,11 @@ PLACES = {"single": Single, "large": Large, "identity": Identity, "tls": Tls, "n
 
 
 class NotHere(Exception):
-    """This machine does not allow it."""
+    """This machine does not allow what a place needs."""
 
 
 def apart():
-    """A command that runs another with mounts of its own."""
+    """A command that runs another in a mount namespace of its own."""
     for options in (["-m"], ["-rm"]):
         command = [shutil.which("unshare") or "unshare", *options]
         with contextlib.suppress(OSError):
@@ -211,7 +211,7 @@ def apart():
 
 
 class NameServer:
-    """Knows one name. answer is "address" (then address is that), "unknown" or "silence"."""
+    """A name server for one name. answer: "address" (it replies with `address`), "unknown" or "silence"."""
 
     def __init__(self):
         self.answer, self.address, self.port = "address", LOCAL, free_port()
@@ -245,7 +245,7 @@ class NameServer:
 
 @dataclass
 class Trouble:
-    """befall(place): a context; within it, the trouble is there, and when it ends, all is well again."""
+    """befall(place): a context manager; the trouble begins at its entry, and is over at its exit."""
 
     name: str
     words: str
@@ -273,7 +273,7 @@ def troubles_of(place):
 
 @contextlib.contextmanager
 def again_and_again(seconds, work):
-    """work(), until the context ends, or fails with what work() failed with."""
+    """Context manager: calls work() every `seconds`; the exit raises what work() raised."""
     over = threading.Event()
 
     def go_on():
@@ -458,7 +458,7 @@ def busy(place):
 
 
 def change_password(place, password):
-    """For who comes from now on; and all have to come again."""
+    """Changes the password, and ends all connections, so that clients log in again."""
     for redis in place.everyone():
         redis.commands([("ACL", "SETUSER", USER, "resetpass", f">{password}"), ("CLIENT", "KILL", "USER", USER)])
 
@@ -478,14 +478,13 @@ DAMAGE = [
     lambda value: value + value,
     lambda value: value[: len(value) // 2] + bytes([value[len(value) // 2] ^ 4]) + value[len(value) // 2 + 1 :],
     lambda value: value[:8] + b"\xff" * 48 + value[56:],
-    lambda value: value[:64] + b"\x1f\0\1\0" + b"\xff" * 20_000,  # LZ4's form of 5 MB that are all equal
-    lambda value: value[:64] + b"\x28\xb5\x2f\xfd\xa0\0\0\0\x7f" + b"\x03\0\x10\0" * 1000,  # zstd's, of 2 GB
+    lambda value: value[:64] + b"\x1f\0\1\0" + b"\xff" * 20_000,  # 5 MB of equal bytes in LZ4
+    lambda value: value[:64] + b"\x28\xb5\x2f\xfd\xa0\0\0\0\x7f" + b"\x03\0\x10\0" * 1000,  # 2 GB in zstd
 ]
 
 
 def spoil(redis, spoiled):
-    """Every entry becomes something else. spoiled: {key: when it expires} of those that already did; who stores one
-    again sets another time."""
+    """Damages every entry. spoiled: {key: expiry} of those already damaged; storing one again changes its expiry."""
     keys = redis.command("KEYS", "hippocamp:*:????????:*")
     ends = redis.commands([("PEXPIRETIME", key) for key in keys])
     fresh = {key: end for key, end in zip(keys, ends) if spoiled.get(key) != end}
@@ -579,7 +578,7 @@ def tokens(place):
 
 
 def renew_entries(server, place):
-    """It stores all that is known once more."""
+    """Makes the server store all known entries again."""
     with Connection(server.port) as connection:
         for message in place.renewing:
             connection.send(message)

@@ -1,4 +1,4 @@
-/* config.pbtxt, and the JSON that load requests carry; what was read is printed and read again. */
+/* Parses config.pbtxt or the JSON of a load request, prints the result as JSON, and parses that again. */
 #include "wire/model_config.h"
 
 #include <stdlib.h>

@@ -1,4 +1,7 @@
-/* A value from Redis. Its MAC is made right first, since no fuzzer guesses one: what lies behind it must hold. */
+/*
+ * Checks a value from Redis, then seals it, since no fuzzer guesses a MAC, checks it again, and reads the outputs of a
+ * good one.
+ */
 #include "inference/cache/entry.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* A stream of HTTP requests: heads, bodies of both kinds, compression, and inference bodies in JSON and binary. */
+/* Parses a stream of HTTP requests: heads, sized and chunked bodies, compression, and JSON and binary tensors. */
 #include "wire/compress.h"
 #include "wire/http1.h"
 #include "wire/infer_body.h"
@@ -58,7 +58,7 @@ unpack(const struct http1_request *request, struct bytes body)
 	buf_fini(&plain);
 }
 
-/* One request off the front; false where there is none. */
+/* Takes one request off the stream's front; returns false if there is none. */
 static bool
 take_request(struct http1_parser *parser, struct bytes *stream)
 {

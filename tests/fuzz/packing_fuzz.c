@@ -1,6 +1,6 @@
 /*
- * A packed value from Redis, with its checksum made right first, since no fuzzer guesses one; then the same bytes as a
- * value of our own, which must come back as they were from every codec.
+ * Unpacks a packed value from Redis, its checksum corrected first, since no fuzzer guesses one. Then packs the same
+ * bytes with every codec and unpacks them, which must restore them.
  */
 #include "caches/redis/packing.h"
 

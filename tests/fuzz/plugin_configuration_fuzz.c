@@ -1,4 +1,4 @@
-/* The configuration that a host gives a plug-in. */
+/* Parses the configuration that a host passes to a plug-in. */
 #include "plugins/json_config.h"
 
 #include <stdint.h>

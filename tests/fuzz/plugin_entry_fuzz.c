@@ -1,5 +1,5 @@
 /*
- * What a plug-in finds in Redis: the bytes as they are, and once more sealed as by somebody who knows how, since no
+ * Checks an entry that a plug-in finds in Redis: first the bytes as they are, then behind a valid header, since no
  * fuzzer guesses a checksum.
  */
 #include "plugins/entry.h"

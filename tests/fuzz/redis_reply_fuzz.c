@@ -1,6 +1,6 @@
 /*
- * A server's replies, as they come from the socket: through the bulk_reader and libvalkey's reader, and then to all
- * that reads texts and arrays of servers. The first byte says how many bytes are read at once.
+ * Reads a server's replies, as a socket delivers them, with the bulk reader and libvalkey's reader, and passes them to
+ * every parser of a server's texts and arrays. The first byte sets the most bytes that one read returns.
  */
 #include "caches/redis/connection/address.h"
 #include "caches/redis/connection/bulk_reader.h"
@@ -10,8 +10,8 @@
 
 #include <stdlib.h>
 
-#define ROOM ((size_t)16 << 10) /* of libvalkey's buffer */
-#define NESTED_MAX 16		/* libvalkey reads less deep */
+#define ROOM ((size_t)16 << 10) /* bytes in libvalkey's read buffer */
+#define NESTED_MAX 16		/* beyond libvalkey's limit */
 
 static const struct redis_address asked = {.host = "127.0.0.1", .port = 6379};
 
@@ -82,7 +82,7 @@ read_slots(const valkeyReply *reply)
 	redis_slots_fini(&slots);
 }
 
-/* Texts at any depth; a string is what its blob holds. */
+/* Parses the texts at any depth, and checks that each string is its blob's content. */
 static void
 read_texts(const valkeyReply *reply, unsigned depth)
 {
@@ -99,7 +99,7 @@ read_texts(const valkeyReply *reply, unsigned depth)
 	}
 }
 
-/* The next whole reply; NULL where there is none. */
+/* Returns the next whole reply, or NULL if there is none. */
 static valkeyReply *
 next_reply(struct line *line)
 {

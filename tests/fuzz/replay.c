@@ -1,4 +1,4 @@
-/* Runs a fuzz target once over each file of the folders given: old findings stay found, without a fuzzer. */
+/* Runs a fuzz target once on each file of the given folders: old findings are tested again without a fuzzer. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

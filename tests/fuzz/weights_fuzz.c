@@ -1,10 +1,10 @@
-/* A model's file, as a load request may bring one: walked, and its external data found, in a file of 64 bytes. */
+/* Reads an ONNX model, as a load request may bring one, and takes its external data from a file of 64 bytes. */
 #include "backends/onnxruntime/weights.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct fuzz_files {
-	struct backend_files files; /* first */
+	struct backend_files files; /* must be first: read_file() casts it */
 	struct bytes model;
 	bool given;
 };
@@ -38,7 +38,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct weights *weights = weights_read(&files.files, "model.onnx", &error);
 
 	if (weights != NULL && weights_model(weights).length > size * (64 + 16)) {
-		__builtin_trap(); /* a tensor takes a byte at least, has at most the file's 64, and a head of its own */
+		__builtin_trap(); /* an input byte adds at most one tensor: 64 bytes of data and a header of 16 */
 	}
 	weights_free(weights);
 	return 0;

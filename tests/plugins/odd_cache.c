@@ -1,18 +1,19 @@
 /*
- * libtritoncache_odd.so: a plug-in for Triton's cache interface that misbehaves as it is told, for tests of hosts. It
- * keeps one entry for each of a few keys. Configuration: {"mode":"…"} with
+ * libtritoncache_odd.so: a plug-in for Triton's cache interface that misbehaves on demand, for tests of hosts. It keeps
+ * one entry for each of at most 256 keys. Configuration: {"mode":"…"} with
  *
- *     good      nothing odd
- *     refuse    does not start        nothing   starts, and leaves no cache
+ *     good      works correctly
+ *     refuse    fails to initialize
+ *     nothing   initializes without an error, but makes no cache
  *     slow      each call takes 300 ms
  *     hang      each look-up hangs until the process ends
- *     lie       says that everything is there, and gives nothing
- *     torn      gives half of what was stored
- *     mixed     gives what was stored last, whatever is asked for
- *     stubborn  an entry that is there is never replaced (ALREADY_EXISTS)
- *     full      stores nothing, and says so
+ *     lie       reports each look-up as a hit, but gives no buffer
+ *     torn      gives half of each entry
+ *     mixed     for an unknown key, gives the entry of the newest key
+ *     stubborn  never replaces an entry (ALREADY_EXISTS)
+ *     full      refuses to store anything
  *
- * Linked with libtritonserver.so, as plug-ins that are built beside Triton are.
+ * It is linked with libtritonserver.so, as plug-ins are that are built with Triton.
  */
 #include "include/hippocamp/tritoncache.h"
 

@@ -5,7 +5,7 @@
 
 #define PORT_MAX 65535
 
-/* True where all is printable ASCII and nothing is of `refused`. */
+/* Whether the text is not empty and all of it is printable ASCII, without blanks and the characters of `refused`. */
 static bool
 is_plain(struct bytes text, const char *refused)
 {
@@ -46,7 +46,7 @@ find(struct bytes text, uint8_t wanted)
 	return at;
 }
 
-/* Where the last one is; text.length where there is none. */
+/* Returns where the last `wanted` is, or text.length if there is none. */
 static size_t
 find_last(struct bytes text, uint8_t wanted)
 {
@@ -58,7 +58,7 @@ find_last(struct bytes text, uint8_t wanted)
 	return text.length;
 }
 
-/* Takes what is before the first `separator` off the text, and the separator with it; all where there is none. */
+/* Removes the part of the text before the first `separator`, or all of it, and the separator. Returns that part. */
 static struct bytes
 take(struct bytes *text, uint8_t separator)
 {

@@ -1,9 +1,9 @@
 /*
- * Where a Redis server is: as people write it, and as Redis names it in redirections and messages.
+ * Addresses of Redis servers, as people write them and as Redis names them in redirections and messages.
  *
- * Whatever makes an address here checks it: a host of a network is one to 255 printable ASCII characters without '/',
- * '[' and ']', its port is 1 to 65535. Nothing that a server sends thus becomes the path of a socket. Where a function
- * returns false, it has changed nothing.
+ * Every function that makes an address checks it: a network host is 1 to 255 printable ASCII characters without blanks,
+ * '/', '[' and ']'; its port is 1 to 65535. Nothing that a server sends can thus become the path of a socket. A
+ * function that returns false has changed nothing.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_CONNECTION_ADDRESS_H
 #define HIPPOCAMP_CACHES_REDIS_CONNECTION_ADDRESS_H
@@ -14,7 +14,7 @@
 #define REDIS_ADDRESS_TEXT_SIZE 272 /* holds whatever redis_address_print writes */
 
 struct redis_address {
-	char host[256]; /* a name, an IP literal without brackets, or, from '/' on, the path of a Unix socket */
+	char host[256]; /* a name, an IP literal without brackets, or the path of a Unix socket, from '/' on */
 	uint16_t port;	/* 0: a Unix socket */
 };
 
@@ -30,17 +30,17 @@ redis_address_is_path(const struct redis_address *address)
 	return address->host[0] == '/';
 }
 
-/* A host of the network and its port: as a number, and as Redis writes it in bulk strings. */
+/* Makes an address of a network host and its port: a number, or a text, as Redis writes it in bulk strings. */
 bool redis_address_make(struct bytes host, int64_t port, struct redis_address *address);
 bool redis_address_make_text(struct bytes host, struct bytes port, struct redis_address *address);
 
 /*
- * "host", "host:port", "[::1]:6379", "[::1]", or "::1" (with more than one colon and no bracket, all is host). What
- * begins with '/' is the path of a Unix socket, as long as the system takes one (107 bytes).
+ * Reads "host", "host:port", "[::1]:6379", "[::1]", or "::1" (with more than one colon and no bracket, all is host), or
+ * the absolute path of a Unix socket, as long as the system allows (107 bytes).
  */
 bool redis_address_read(struct bytes text, uint16_t default_port, struct redis_address *address);
 
-/* "host:port", "[v6]:port" or the path: what redis_address_read takes. */
+/* Writes "host:port", "[v6]:port" or the path, which redis_address_read can read. */
 void redis_address_print(const struct redis_address *address, char *text, size_t size);
 
 enum redis_redirect {
@@ -49,15 +49,15 @@ enum redis_redirect {
 };
 
 /*
- * The error "MOVED 3999 127.0.0.1:6381" or "ASK …". An empty host is the one that was `asked`; a host that Redis does
- * not know itself ("?") is no redirection.
+ * Reads the error "MOVED 3999 127.0.0.1:6381" or "ASK …". An empty host stands for the one that was `asked`. Returns
+ * false for another text, or if Redis does not know the host itself ("?").
  */
 bool redis_redirect_read(struct bytes error_text, enum redis_redirect *kind, uint16_t *slot,
 			 struct redis_address *address, const struct redis_address *asked);
 
 /*
- * What Sentinel publishes as "+switch-master": "<name> <old ip> <old port> <new ip> <new port>". False for the messages
- * about other masters, too.
+ * Reads a message that Sentinel publishes as "+switch-master": "<name> <old ip> <old port> <new ip> <new port>".
+ * Returns false for messages about other masters, too.
  */
 bool redis_switch_master_read(struct bytes message, struct bytes name, struct redis_address *now);
 

@@ -5,7 +5,7 @@
 
 #define NOW (UINT64_C(7000) * NS_PER_MS)
 
-/* Fails it until it opens; how many failures that took. */
+/* Fails until the breaker opens. Returns how many failures that took. */
 static unsigned int
 fail_until_open(struct breaker *breaker, uint32_t random)
 {
@@ -56,7 +56,7 @@ test_failures_in_a_row(void **state)
 	assert_int_equal(fail_until_open(&breaker, 0), 5);
 }
 
-/* Fail and succeed in turn: half of them fail, which says something from the twentieth on. */
+/* Successes and failures in turn: half fail, which counts from the twentieth outcome on. */
 static void
 test_half_fail(void **state)
 {
@@ -86,7 +86,7 @@ test_less_than_half_fail(void **state)
 	assert_true(breaker_allows(&breaker));
 }
 
-/* A long good past is forgotten: after 64 outcomes only these count. */
+/* Old successes are forgotten: only the last 64 outcomes count. */
 static void
 test_window(void **state)
 {
@@ -169,7 +169,7 @@ test_backoff_starts_anew(void **state)
 	assert_int_equal(breaker_probe_at(&breaker), NOW + 25 * NS_PER_MS);
 }
 
-/* What failed before the opening is not counted again after the closing. */
+/* Failures before the opening do not count after the closing. */
 static void
 test_closing_forgets(void **state)
 {

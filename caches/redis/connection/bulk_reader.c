@@ -2,12 +2,12 @@
 
 #define DIRECT_MIN ((size_t)48 << 10)
 #define DIRECT_MAX ((size_t)512 << 20) /* Redis's longest string */
-#define READ_MAX ((size_t)64 << 10)    /* at once, into libvalkey's buffer */
+#define READ_MAX ((size_t)64 << 10)    /* per read into libvalkey's buffer */
 #define LENGTH_DIGITS_MAX 9
 
 static const char stand_in[] = "0\r\n\r\n";
 
-/* The length of the bulk string that the parser waits for, and where its bytes begin; 0: it waits for no long one. */
+/* Returns the length of the long bulk string that the parser waits for, and where it begins; 0: it waits for none. */
 static size_t
 awaited_length(const valkeyReader *reader, size_t *begin)
 {
@@ -80,7 +80,7 @@ on_read(valkeyContext *context, char *buffer, size_t room)
 	}
 	if (bulk_reader->blob != NULL) {
 		got = read_string(bulk_reader, context, buffer);
-		bulk_reader->more = false; /* what is behind it comes with the next event */
+		bulk_reader->more = false; /* the bytes behind it come with the next event */
 		return got;
 	}
 	got = bulk_reader->below->read(context, buffer, asked);

@@ -10,7 +10,7 @@
 #define DIRECT_MIN ((size_t)48 << 10) /* as in bulk_reader.c */
 #define LARGE ((size_t)300000)
 
-/* A connection that gives out `wire`, at most `piece` bytes at once. */
+/* A connection that delivers `wire`, at most `piece` bytes per read. */
 struct line {
 	const uint8_t *wire;
 	size_t length;
@@ -59,7 +59,7 @@ line_fini(struct line *line)
 	valkeyReaderFree(line->context.reader);
 }
 
-/* As libvalkey does; NULL where the connection or the reader fails first. */
+/* Reads a reply as libvalkey does. Returns NULL if the connection or the reader fails first. */
 static struct redis_reply *
 next_reply(struct line *line)
 {
@@ -117,7 +117,7 @@ check_string(const valkeyReply *base, size_t length)
 
 static const size_t pieces[] = {1, 7, 1000, 4096, 16 << 10, 64 << 10, SIZE_MAX};
 
-/* Strings of every size around the bound, a short reply behind each, however the bytes come. */
+/* Strings of all sizes around the limit, each followed by a short reply, in pieces of all sizes. */
 static void
 test_strings(void **state)
 {
@@ -148,7 +148,7 @@ test_strings(void **state)
 	}
 }
 
-/* What an MGET answers: large ones, a nil, an empty one (which no blob stands behind), a small one. */
+/* The reply to an MGET: large strings, a nil, an empty string (for which there is no blob), a small string. */
 static void
 test_several(void **state)
 {
@@ -181,7 +181,7 @@ test_several(void **state)
 	}
 }
 
-/* The rest of a large string takes one read, where it has come, and not one for each buffer of libvalkey's. */
+/* The rest of a large string takes one read if it has come, not one for each buffer of libvalkey's. */
 static void
 test_few_reads(void **state)
 {
@@ -201,7 +201,7 @@ test_few_reads(void **state)
 	buf_fini(&wire);
 }
 
-/* A string that nobody asked for goes the reader's own way: its bounds hold for it. */
+/* A string that no command asked for is read by libvalkey alone, whose limits then hold. */
 static void
 test_unasked(void **state)
 {

@@ -16,7 +16,7 @@
 #define REPLY_MAX ((size_t)513 << 20) /* Redis's longest string, and its frame */
 #define STRING_MAX (512LL << 20)
 #define PUSH_MAX ((size_t)16 << 20)
-#define READS_MAX 16 /* at once, of one connection */
+#define READS_MAX 16 /* per event, of one connection */
 #define LINE_MAX_LENGTH ((size_t)65536)
 
 enum connection_state { CONNECTION_NEW, CONNECTION_RESOLVING, CONNECTION_OPENING, CONNECTION_READY };
@@ -24,9 +24,9 @@ enum connection_state { CONNECTION_NEW, CONNECTION_RESOLVING, CONNECTION_OPENING
 struct redis_connection {
 	struct redis_connection_options options;
 	enum connection_state state;
-	bool abandoned;	 /* its owner knows it no more */
-	bool ended;	 /* … and libvalkey neither */
-	unsigned inside; /* calls of libvalkey that we are in, and that look at this struct afterwards */
+	bool abandoned;	 /* its owner has freed it */
+	bool ended;	 /* libvalkey no longer refers to it */
+	unsigned inside; /* calls of libvalkey in progress, after which this struct is used */
 	struct redis_credentials_wish wish;
 	struct redis_login *login;
 	valkeyAsyncContext *valkey;
@@ -35,15 +35,15 @@ struct redis_connection {
 	void *watch;
 	unsigned events;
 	void *timer;	      /* the deadline of opening, or the check for silence */
-	uint64_t progress_ns; /* when bytes came last */
+	uint64_t progress_ns; /* when bytes last came, or were last taken by the server */
 	bool heard;	      /* a reply came */
-	bool blocked;	      /* there was no room to write all */
-	int kept;	      /* by the system, of what was written; bytes */
+	bool blocked;	      /* the last write had no room for all */
+	int kept;	      /* bytes in the socket's send queue, when last asked */
 	bool resp3;
 	TAILQ_HEAD(, redis_request) pending; /* oldest first */
 	TAILQ_ENTRY(redis_connection) corked;
 	bool due;	/* in the cork's list */
-	bool due_alone; /* … and nothing else is on its way */
+	bool due_alone; /* no other command was in flight */
 	char failure[512];
 	struct sockaddr_storage resolved;
 };
@@ -67,7 +67,7 @@ free_timer(struct redis_connection *connection)
 	}
 }
 
-/* Nothing refers to the connection but its owner. */
+/* Reports the end to the owner and frees the connection, to which nothing else refers. */
 static void
 finish(struct redis_connection *connection)
 {
@@ -88,7 +88,7 @@ end(struct redis_connection *connection)
 	}
 }
 
-/* Ends what there is of it; afterwards it may be gone. */
+/* Ends the connection, whatever its state; it may be freed afterwards. */
 static void
 give_up(struct redis_connection *connection)
 {
@@ -153,7 +153,7 @@ remove_read(void *argument)
 	update_watch(connection, connection->events & ~CACHE_READ);
 }
 
-/* Commands are written when the socket says so, or sooner: see struct redis_cork. */
+/* Commands are written when the socket is writable, or sooner: see struct redis_cork. */
 static void
 add_write(void *argument)
 {
@@ -186,7 +186,7 @@ leave_cork(struct redis_connection *connection)
 	}
 }
 
-/* A failure to write is left for libvalkey to find, when the socket is next said to be writable. */
+/* A write error is left for libvalkey to find when the socket is next writable. */
 static void
 write_now(struct redis_connection *connection)
 {
@@ -196,7 +196,7 @@ write_now(struct redis_connection *connection)
 	    done == 0) {
 		update_watch(connection, connection->events | CACHE_WRITE);
 	}
-	connection->kept = 0; /* what there is now is not known */
+	connection->kept = 0; /* the send queue is not known now */
 }
 
 void
@@ -218,7 +218,7 @@ redis_cork_release(struct redis_cork *cork)
 	cork->answers = false;
 }
 
-/* A server that ends, or leaves, a connection before it has said a word may be waiting for TLS, or not know it. */
+/* Advice if a server closed the connection, or timed out, before any reply: it may expect TLS, or not support it. */
 static const char *
 remedy_of_silence(const struct redis_connection *connection)
 {
@@ -229,7 +229,7 @@ remedy_of_silence(const struct redis_connection *connection)
 					       : " (if it expects no TLS, set tls_enabled=false)";
 }
 
-/* The one place where an open connection ends, whatever ended it; its callbacks have all been called. */
+/* The one place where an open connection ends, whatever the cause; its requests have all been answered. */
 static void
 on_cleanup(void *argument)
 {
@@ -259,8 +259,8 @@ on_cleanup(void *argument)
 }
 
 /*
- * A line has an end soon; what is not whole though it has one is a string, behind its length, which Redis bounds. Else
- * what comes would be kept, and searched again and again.
+ * Whether an incomplete reply can still end. A line must end within LINE_MAX_LENGTH; behind a whole line comes a
+ * string, whose length Redis limits. Otherwise the reader would keep the bytes and search them again and again.
  */
 static bool
 may_end(const char *unread, size_t length)
@@ -273,7 +273,7 @@ may_end(const char *unread, size_t length)
 	return strtoll(unread, NULL, 10) <= STRING_MAX;
 }
 
-/* What has been read and is no whole reply yet must belong to a command or be a push, and have an end. */
+/* An incomplete reply must belong to a command or be a push, and must be able to end. */
 static void
 check_unread(struct redis_connection *connection)
 {
@@ -289,7 +289,10 @@ check_unread(struct redis_connection *connection)
 	}
 }
 
-/* Around calls of libvalkey: what they call may end the connection, and sends what is written together afterwards. */
+/*
+ * Enclose calls of libvalkey: their callbacks may end the connection, and the commands that these send are written
+ * together at the end.
+ */
 static void
 enter_valkey(struct redis_connection *connection)
 {
@@ -307,7 +310,7 @@ leave_valkey(struct redis_connection *connection)
 	}
 }
 
-/* What has come is read at once, but not for so long that others have to wait. */
+/* Reads what has arrived, but not for so long that other connections have to wait. */
 static void
 handle_read(struct redis_connection *connection)
 {
@@ -324,7 +327,7 @@ handle_read(struct redis_connection *connection)
 	}
 }
 
-/* Has the server taken some of what the system still keeps for it, since this was asked last? */
+/* Whether the send queue has become shorter since the last call: the server is taking bytes. */
 static bool
 drains(struct redis_connection *connection)
 {
@@ -336,7 +339,7 @@ drains(struct redis_connection *connection)
 	return connection->kept < kept;
 }
 
-/* Where there was no room, there is some now: the server takes what is sent, however slowly. */
+/* If the last write had no room, there is some now: the server takes bytes, however slowly. */
 static void
 handle_write(struct redis_connection *connection)
 {
@@ -345,7 +348,7 @@ handle_write(struct redis_connection *connection)
 	}
 	valkeyAsyncHandleWrite(connection->valkey);
 	connection->blocked = (connection->events & CACHE_WRITE) != 0;
-	(void)drains(connection); /* notes how much there is now */
+	(void)drains(connection); /* updates `kept` */
 }
 
 static void
@@ -355,7 +358,7 @@ on_events(void *argument, unsigned events)
 
 	enter_valkey(connection);
 	if ((events & CACHE_READ) != 0 && connection->valkey != NULL) {
-		connection->progress_ns = clock_now_ns(); /* there are bytes, as there need not be when catching up */
+		connection->progress_ns = clock_now_ns(); /* bytes have come, which catching up does not know */
 		handle_read(connection);
 	}
 	/* Reading may have ended the connection. */
@@ -439,7 +442,7 @@ redis_connection_waited_ms(const struct redis_connection *connection)
 	return oldest == NULL ? 0 : (clock_now_ns() - oldest->sent_ns) / NS_PER_MS;
 }
 
-/* How long an answer has been due without a byte of any: a large one may take its time. */
+/* How long an answer has been due without any byte coming: a large one may take its time. */
 static uint64_t
 silent_ms(const struct redis_connection *connection)
 {
@@ -470,7 +473,7 @@ on_logged_in(struct redis_connection *connection, const struct redis_greeting *g
 	connection->options.ready(connection->options.context, greeting);
 }
 
-/* The password is not obtained before there is somebody to log in to: it may cost something. */
+/* The password is obtained only once the server is connected, since that may be expensive. */
 static void
 on_credentials(void *argument, const char *user, const char *password, const char *failure)
 {
@@ -497,7 +500,7 @@ get_credentials(struct redis_connection *connection)
 			       settings->sentinel_password == NULL ? "" : settings->sentinel_password, NULL);
 		return;
 	}
-	/* What obtains it has a limit of its own, of the same length. */
+	/* Obtaining the password has a time-out of its own, of the same length. */
 	connection->options.host->timer_set(connection->timer, 2 * (uint64_t)settings->connect_timeout_ms);
 	connection->wish.done = on_credentials;
 	connection->wish.argument = connection;
@@ -571,7 +574,7 @@ open_connection(struct redis_connection *connection)
 	valkey->ev.delWrite = remove_write;
 	valkey->ev.cleanup = on_cleanup;
 	(void)valkeyAsyncSetPushCallback(valkey, on_push);
-	(void)valkeyAsyncSetConnectCallback(valkey, on_connected); /* asks for writability, the sign of connection */
+	(void)valkeyAsyncSetConnectCallback(valkey, on_connected); /* watches for writability: connected */
 }
 
 static void
@@ -605,7 +608,7 @@ start(struct redis_connection *connection)
 	}
 }
 
-/* The name is still being looked up, which cannot be called off: the owner is told, and on_resolved frees the rest. */
+/* Resolving cannot be cancelled: tells the owner now and leaves the rest to on_resolved. */
 static void
 leave_resolving(struct redis_connection *connection)
 {
@@ -677,6 +680,6 @@ redis_connection_new(const struct redis_connection_options *options)
 	TAILQ_INIT(&connection->pending);
 	connection->timer = options->host->timer_new(options->host->context, on_timer, connection);
 	options->host->timer_set(connection->timer,
-				 0); /* started from there, so that nothing is called back from here */
+				 0); /* on_timer starts it, so that nothing calls back before this returns */
 	return connection;
 }

@@ -1,9 +1,9 @@
 /*
- * One connection to one server, from the resolving of its name to its end: resolve, connect, TLS, log in, then
- * pipelined commands. It is not made again; whoever wants another one makes it.
+ * One connection to one server: resolve its name, connect, TLS, log in, then pipelined commands, end. A connection is
+ * not reopened; the caller makes a new one.
  *
- * Everything happens on the lane's thread. A connection may outlive the call that frees it, while a name is being
- * resolved or from inside its own callbacks, but calls nobody any more.
+ * Everything happens on the lane's thread. A connection that is freed while a name is being resolved, or from inside
+ * its own callbacks, lives on for a while but calls `ready`, `lost` and `pushed` no more.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_CONNECTION_CONNECTION_H
 #define HIPPOCAMP_CACHES_REDIS_CONNECTION_CONNECTION_H
@@ -22,63 +22,68 @@
 struct redis_connection;
 
 /*
- * Of a lane. While it is held, commands are not written, so that those that belong together are: the ones of a look-up,
- * and those that a batch of answers brings about. A connection on which nothing is under way is then written to at
- * once, which saves waiting for the loop's next turn; where answers are due anyway, that turn writes for all that come
- * in this.
+ * One per lane. While it is held, commands are not written, so that commands that belong together are written together:
+ * those of a look-up, or those that a batch of answers causes. On release, a connection with no command in flight is
+ * written to at once, which saves waiting for the next turn of the loop, and so are all after a batch of answers. The
+ * others are written to in the next turn, with all commands that come in this one.
  */
 struct redis_cork {
 	unsigned held;
-	bool answers; /* … while they are handed out */
+	bool answers; /* held while answers are handed out */
 	TAILQ_HEAD(, redis_connection) due;
 };
 
-/* Undoes one `held++`. Calls nobody back. */
+/* Undoes one `held++`. Makes no callbacks. */
 void redis_cork_release(struct redis_cork *cork);
 
 struct redis_connection_options {
-	const struct redis_settings *settings; /* outlives the connection, as all pointers here do */
+	const struct redis_settings *settings; /* must outlive the connection, as must all pointers here */
 	const struct cache_host *host;
 	struct redis_tls *tls;		   /* NULL: plain */
 	struct redis_tls_session *session; /* NULL: none to resume */
 	struct redis_credentials *credentials;
 	struct redis_cork *cork;
 	struct redis_address address;
-	unsigned attempt;  /* which of a name's several addresses, counted round */
-	bool sentinel;	   /* no data is kept there: no database, no keys */
-	bool read_only;	   /* to a cluster's node that may be a replica */
-	unsigned plain;	   /* what is left out of the log-in; see struct redis_node */
+	unsigned attempt;  /* which of a name's addresses, modulo their number */
+	bool sentinel;	   /* the server is a sentinel: no database, no keys */
+	bool read_only;	   /* sends READONLY: the server may be a cluster's replica */
+	unsigned plain;	   /* what to leave out of the log-in; see struct redis_node */
 	counter *refusals; /* at log-in, by enum redis_refusal; NULL: not counted */
 	void *context;
-	/* Logged in, and found to serve. */
+	/* The connection has logged in, and the server was found to serve. */
 	void (*ready)(void *context, const struct redis_greeting *greeting);
-	/* It ended, or never came to be; its last call. All its requests have been answered. */
+	/* The connection ended or could not be opened; its last call. All its requests have been answered. */
 	void (*lost)(void *context, const char *why);
 	/* A subscribed message, or a push such as an invalidation. May be NULL. Must not free the connection. */
 	void (*pushed)(void *context, const struct redis_reply *reply);
 };
 
-/* NULL without memory. Never calls back before it returns. */
+/* Returns NULL if memory runs out. Makes no callback before it returns. */
 struct redis_connection *redis_connection_new(const struct redis_connection_options *options);
 
-/* Its requests are answered with NULL, now or when the callback that this is called from returns. `lost` is not called.
+/*
+ * Frees a connection. Its requests are answered with NULL, at once or, inside a callback, when that returns. `lost` is
+ * not called.
  */
 void redis_connection_free(struct redis_connection *connection);
 
-/* Gives the connection up, because of `why`; `lost` follows, perhaps before this returns. */
+/* Closes the connection for the reason given; `lost` follows, perhaps before this returns. */
 void redis_connection_fail(struct redis_connection *connection, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* Sends commands in RESP; `text` holds one. False if it could not be; then `done` is not called. */
+/* Sends one command in RESP. Returns false if it could not be sent; `done` is then not called. */
 bool redis_connection_send(struct redis_connection *connection, struct redis_request *request, struct bytes text);
 
-/* From now on messages of this channel are pushed. */
+/* Subscribes to a channel, whose messages go to `pushed`. Returns false if that could not be sent. */
 bool redis_connection_subscribe(struct redis_connection *connection, const char *channel);
 
-/* How long the oldest command has been waiting for its answer. */
+/* How long the oldest command has been waiting for its answer; 0: none is. */
 uint64_t redis_connection_waited_ms(const struct redis_connection *connection);
 
-/* Takes what has arrived; requests are answered from inside. Not from a callback of this connection. */
+/*
+ * Reads what has arrived; requests are answered before this returns. Must not be called from a callback of this
+ * connection.
+ */
 void redis_connection_catch_up(struct redis_connection *connection);
 
 #endif

@@ -16,7 +16,7 @@
 #define FRESH_MS 1000U
 #define REAP_FIRST_MS 1U
 #define REAP_MAX_MS 50U
-#define SHARE_MS 10U /* between looks at what another lane's run gives */
+#define SHARE_MS 10U /* between looks for another lane's result */
 
 struct redis_credentials {
 	const struct cache_host *host;
@@ -26,18 +26,18 @@ struct redis_credentials {
 	char *command;
 	uint64_t timeout_ms;
 	struct password_share *share;
-	bool runs;				     /* the command, for all lanes */
-	TAILQ_HEAD(, redis_credentials_wish) wishes; /* for the end of the command */
+	bool runs;				     /* runs the command for all lanes */
+	TAILQ_HEAD(, redis_credentials_wish) wishes; /* waiting for the command */
 	void *timer;				     /* the command's deadline, its exit, or the result's age */
 	pid_t child;				     /* the command and its process group; 0: none runs */
 	int output;				     /* what it prints; -1: closed */
 	void *watch;
 	uint64_t started_ns;
-	uint64_t reap_ms; /* until it is next asked for its exit status */
-	bool fresh;	  /* `text` or `failure` is what came of the last run, and answers whoever asks */
+	uint64_t reap_ms; /* delay before the next look for its exit status */
+	bool fresh;	  /* `text` or `failure` is the last result, and still counts */
 	char failure[PASSWORD_FAILURE_SIZE];
 	size_t length;
-	char text[PASSWORD_MAX + 1]; /* one more than a password may have */
+	char text[PASSWORD_MAX + 1]; /* one byte more than a password may have */
 };
 
 static void __attribute__((format(printf, 2, 3)))
@@ -61,8 +61,7 @@ wipe(struct redis_credentials *credentials)
 	credentials->fresh = false;
 }
 
-/* Makes the first line of what was read a password, or finds that it is none; `option` and `path` say where it is from.
- */
+/* Makes the first line of what was read the password, or sets the failure; `option` and `path` name the source. */
 static void
 complete(struct redis_credentials *credentials, const char *option, const char *path)
 {
@@ -89,7 +88,7 @@ complete(struct redis_credentials *credentials, const char *option, const char *
 	}
 }
 
-/* Reads on until the end (0), until there is nothing yet (EAGAIN), or it fails (errno). */
+/* Reads to the end, or until the text is too long. Returns 0, EAGAIN if nothing more is there yet, or another errno. */
 static int
 read_on(struct redis_credentials *credentials, int fd)
 {
@@ -115,7 +114,7 @@ answer(struct redis_credentials *credentials, struct redis_credentials_wish *wis
 
 /* --- A file --- */
 
-/* Only what is read without waiting: a pipe without a writer would stop the thread. */
+/* Reads regular files only: a pipe without a writer would block the thread. */
 static void
 read_file(struct redis_credentials *credentials)
 {
@@ -154,7 +153,7 @@ prepare_spawn(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attributes
 	failed |= posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 	failed |= posix_spawn_file_actions_addopen(actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
 	failed |= posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1);
-	/* A group of its own, to be killed as one; the server's mask and ignored signals are not for others. */
+	/* A process group of its own, to be killed as one. The command starts with no signal blocked or ignored. */
 	failed |= posix_spawnattr_setflags(attributes,
 					   POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	failed |= posix_spawnattr_setpgroup(attributes, 0);
@@ -163,7 +162,7 @@ prepare_spawn(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attributes
 	return failed != 0 ? ENOMEM : 0;
 }
 
-/* 0, or errno's value. */
+/* Returns 0 or an errno. */
 static int
 spawn(char *path, int output, pid_t *child)
 {
@@ -199,7 +198,7 @@ close_output(struct redis_credentials *credentials)
 	}
 }
 
-/* The result counts for all who wait, and is kept for those who come right after. */
+/* Answers all waiting wishes; the result is kept for those that come right after. */
 static void
 answer_all(struct redis_credentials *credentials)
 {
@@ -235,7 +234,7 @@ judge(struct redis_credentials *credentials, int status)
 	}
 }
 
-/* Takes the exit status if there is one already; else asks again, ever later. */
+/* Takes the exit status if the command has ended; else looks again, ever later. */
 static void
 reap(struct redis_credentials *credentials)
 {
@@ -247,7 +246,7 @@ reap(struct redis_credentials *credentials)
 		credentials->reap_ms = credentials->reap_ms * 2 > REAP_MAX_MS ? REAP_MAX_MS : credentials->reap_ms * 2;
 		return;
 	}
-	/* Where this process ignores SIGCHLD there is no status, and what was printed must do. */
+	/* If this process ignores SIGCHLD there is no status, and the output alone decides. */
 	credentials->child = 0;
 	if (!credentials->fresh) {
 		judge(credentials, ended < 0 ? 0 : status);
@@ -288,7 +287,7 @@ on_output(void *argument, unsigned events)
 
 static void obtain(struct redis_credentials *credentials);
 
-/* A process that cannot be killed at once must not keep the askers waiting. */
+/* At the deadline wishes are answered first: the killed process may take long to end. */
 static void
 on_timer(void *argument)
 {
@@ -367,7 +366,7 @@ start_command(struct redis_credentials *credentials)
 	host->timer_set(credentials->timer, credentials->timeout_ms);
 }
 
-/* From another lane's run, or from one of ours. */
+/* Obtains the password from another lane's run, or by running the command. */
 static void
 obtain(struct redis_credentials *credentials)
 {
@@ -426,7 +425,7 @@ redis_credentials_new(const struct redis_credentials_options *options, const str
 	return credentials;
 }
 
-/* Waits for a killed command, which is at once but for one that the kernel holds, so that none is left unreaped. */
+/* Kills the command and waits for it, so that no zombie is left. Only a process that the kernel holds takes long. */
 static void
 end_command(struct redis_credentials *credentials)
 {

@@ -1,12 +1,12 @@
 /*
- * The user and the password that the connections of one lane log in with. Each connection asks anew, so that a password
- * that was changed, or a token that lives for minutes, is the one of today.
+ * The user and the password with which the connections of one lane log in. Each connection asks again, so that a
+ * changed password, or a token that lives for minutes, is up to date.
  *
- * The password comes from `password_command` where that is given, else from `password_file`, else it is `password`. The
- * command is a path without arguments; it is run without a shell, its standard input is empty, its environment is the
- * server's, and what it says on standard error, which may be about the password, is not kept. Of a file and of a
- * command's output the first line counts. The lane's thread never waits: connections that ask while the command runs
- * share that run, those of other lanes too, and what came of it is used for one second more.
+ * The password comes from `password_command` if that is given, else from `password_file`, else it is `password`. The
+ * command is a path without arguments. It runs without a shell, with an empty standard input and this process's
+ * environment; its standard error, which may reveal the password, is discarded. Only the first line of the file, or of
+ * the command's output, counts. The lane's thread does not wait for the command: connections that ask while it runs,
+ * also those of other lanes, share the run, and its result is used for about one second more.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_CONNECTION_CREDENTIALS_H
 #define HIPPOCAMP_CACHES_REDIS_CONNECTION_CREDENTIALS_H
@@ -24,31 +24,35 @@ struct redis_credentials_options {
 	const char *password;
 	const char *password_file;
 	const char *password_command;
-	uint64_t timeout_ms;	      /* a command that runs for longer is killed, with what it started */
-	struct password_share *share; /* of all lanes; NULL: this one is alone */
+	uint64_t timeout_ms;	      /* a command that runs longer is killed, with its process group */
+	struct password_share *share; /* shared by all lanes; NULL: not shared */
 };
 
-/* The asker's, from redis_credentials_get to `done`, which is called exactly once unless the wish is forgotten. */
+/*
+ * A request for credentials. The caller owns it and keeps it from redis_credentials_get to `done`, which is called
+ * exactly once unless the wish is forgotten.
+ */
 struct redis_credentials_wish {
 	/*
-	 * `user` NULL: none is given; `password` "": none is needed; `password` NULL: there is none, `failure` says why
-	 * and what to look at. Valid during the call, which neither asks again nor frees the credentials.
+	 * `user` NULL: not given. `password` "": none is needed; NULL: there is none, and `failure` says why and what
+	 * to check. The texts are valid during the call, which must neither call redis_credentials_get nor free the
+	 * credentials.
 	 */
 	void (*done)(void *argument, const char *user, const char *password, const char *failure);
 	void *argument;
-	TAILQ_ENTRY(redis_credentials_wish) queue; /* from here on the credentials' */
+	TAILQ_ENTRY(redis_credentials_wish) queue; /* private to credentials.c, as is what follows */
 	bool waiting;
 };
 
-/* Copies `options`; `host` outlives it. NULL: no memory. */
+/* Copies `options`; `host` and `options->share` must outlive the credentials. Returns NULL if memory runs out. */
 struct redis_credentials *redis_credentials_new(const struct redis_credentials_options *options,
 						const struct cache_host *host);
-/* Ends a command that runs; wishes that wait are not answered any more. */
+/* Kills a running command; waiting wishes are not answered any more. */
 void redis_credentials_free(struct redis_credentials *credentials);
 
 /* `done` may be called before this returns. */
 void redis_credentials_get(struct redis_credentials *credentials, struct redis_credentials_wish *wish);
-/* Not answered any more; may be called at any time. */
+/* Cancels a wish, which is then not answered; may be called at any time. */
 void redis_credentials_forget(struct redis_credentials *credentials, struct redis_credentials_wish *wish);
 
 #endif

@@ -89,7 +89,7 @@ fire_timer(void)
 	host_state.on_timer(host_state.timed);
 }
 
-/* Waits for whatever comes first. */
+/* Waits for the watch or the timer, whichever comes first. */
 static void
 turn(void)
 {
@@ -290,7 +290,7 @@ test_bad_files(void **state)
 	redis_credentials_free(credentials);
 }
 
-/* All who ask meanwhile share one run, and those who ask right after it use what it gave. */
+/* Wishes made during a run share it; those made right after use its result. */
 static void
 test_command_is_shared(void **state)
 {
@@ -351,13 +351,13 @@ test_bad_commands(void **state)
 	assert_command_fails("#!/bin/sh\nexec cat /dev/zero\n", 10000, "more than 65536 bytes");
 	assert_command_fails("#!/nowhere/sh\n", 10000, "No such file or directory");
 	assert_command_fails("secret\n", 10000, "Exec format error");
-	/* What it started holds the output, and ends with it. */
+	/* A child of the command holds the output open, and is killed with the command. */
 	assert_command_fails("#!/bin/sh\necho secret\ncat /dev/zero >/dev/null &\nwait\n", 30, "within 30 ms");
-	/* It prints all, but does not end. */
+	/* The command prints the password, but does not end. */
 	assert_command_fails("#!/bin/sh\necho secret\nexec cat /dev/zero >/dev/null\n", 30, "within 30 ms");
 }
 
-/* The server ignores SIGPIPE and may block signals; a command must find them as ever. */
+/* The server ignores SIGPIPE and may block signals; a command must start with the defaults. */
 static void
 test_signals_are_default(void **state)
 {
@@ -386,7 +386,7 @@ test_free_ends_the_command(void **state)
 	assert_no_child();
 }
 
-/* Where nobody is told of ended children, what was printed counts. */
+/* If SIGCHLD is ignored, the output alone decides. */
 static void
 test_ignored_children(void **state)
 {

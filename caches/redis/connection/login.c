@@ -23,7 +23,7 @@ struct redis_login {
 	struct redis_login_options options;
 	char *user;
 	char *password;
-	unsigned round; /* 1: HELLO; 2: as before there was HELLO */
+	unsigned round; /* 1: with HELLO; 2: without */
 	struct redis_greeting greeting;
 	bool is_sentinel;
 };
@@ -119,7 +119,7 @@ refuse(struct redis_login *login, const char *what, const struct redis_reply *re
 	fail(login, "%s was refused (%.*s): %s", what, (int)text.length, (const char *)text.at, remedy);
 }
 
-/* "9.0.1" */
+/* Reads "9.0.1" as 900. 0: not known. */
 static unsigned
 version_of(struct bytes text)
 {
@@ -131,7 +131,7 @@ version_of(struct bytes text)
 	return sscanf(copy, "%u.%u", &major, &minor) == 2 && minor < 100 ? 100 * major + minor : 0;
 }
 
-/* A map (RESP3), or names and values in turn. */
+/* Reads the reply to HELLO: a map (RESP3), or alternating names and values. */
 static void
 read_greeting(struct redis_login *login, const struct redis_reply *reply)
 {
@@ -166,8 +166,8 @@ read_zone(struct redis_login *login, const struct redis_reply *reply)
 }
 
 /*
- * Older servers, and proxies, do not know HELLO, or this protocol, or the user may not say it. Their text is not passed
- * on: it may quote what they were sent, the password included.
+ * Older servers, and proxies, may not know HELLO or RESP3, or the user may lack the permission: log in without HELLO.
+ * The text of such an error is not passed on, since it may quote the password.
  */
 static void
 on_hello_refused(struct redis_login *login, const struct redis_reply *reply)
@@ -188,13 +188,13 @@ on_hello_refused(struct redis_login *login, const struct redis_reply *reply)
 	}
 }
 
-/* Whether it serves: any answer, or, in a cluster, that another node has the key. */
+/* The server serves if it answers without an error or, in a cluster, that the key is elsewhere. */
 static void
 on_probed(struct redis_login *login, const struct redis_reply *reply)
 {
 	enum redis_refusal refusal = is_error(reply) ? redis_refusal_of(text_of(&reply->base)) : REDIS_REFUSAL_OTHER;
 
-	/* A key of another kind is another's, and no failure to serve; whoever needs it complains. */
+	/* A key of another type is no failure to serve; secret.c reports it. */
 	if (is_error(reply) && bytes_starts_with(text_of(&reply->base), "WRONGTYPE")) {
 		login->options.done(login->options.connection, &login->greeting);
 	} else if (login->is_sentinel && !login->options.sentinel) {
@@ -239,7 +239,7 @@ on_step(struct redis_login *login, enum step_kind kind, const struct redis_reply
 	case STEP_PROBE:
 		on_probed(login, reply);
 		break;
-	case STEP_READ_ONLY: /* a server that is no cluster's refuses it, and needs it not */
+	case STEP_READ_ONLY: /* refused outside a cluster, where it is not needed */
 	case STEP_IGNORED:
 		break;
 	}
@@ -282,7 +282,7 @@ say(struct redis_login *login, enum step_kind kind, size_t count, const char *co
 	sent = step != NULL && buf_ok(&text) &&
 	       login->options.send(login->options.connection, &step->request, buf_bytes(&text));
 	if (text.at != NULL) {
-		explicit_bzero(text.at, text.length); /* it may be the password */
+		explicit_bzero(text.at, text.length); /* it may hold the password */
 	}
 	buf_fini(&text);
 	if (!sent) {
@@ -319,7 +319,7 @@ say_auth(struct redis_login *login)
 	}
 }
 
-/* All steps go out in one pipeline; the last reply decides, unless an earlier one refused. */
+/* Sends all steps in one pipeline. The last reply decides, unless an earlier step was refused. */
 static void
 say_all(struct redis_login *login)
 {

@@ -1,6 +1,6 @@
 /*
- * Logging in: HELLO 3 with the user's name and password, or, where the server does not know it, AUTH; the connection's
- * name, the database, and a first question that shows whether the server serves. Belongs to one connection.
+ * Logging in: HELLO 3 with the user's name and password, or AUTH if the server does not know HELLO; then the
+ * connection's name, the database, and a first query that shows whether the server serves. Belongs to one connection.
  *
  * https://redis.io/docs/latest/commands/hello/ and client-setinfo/
  */
@@ -16,12 +16,12 @@
 struct redis_connection;
 struct redis_login;
 
-/* A command on its way; the caller's, until `done` is called. */
+/* A command in flight. The caller owns it and keeps it until `done` is called. */
 struct redis_request {
 	TAILQ_ENTRY(redis_request) queue;
 	struct redis_connection *connection;
 	uint64_t sent_ns;
-	/* Exactly once. The reply is valid during the call; NULL where the connection was lost first. */
+	/* Called exactly once. The reply is valid during the call; NULL: the connection was lost first. */
 	void (*done)(struct redis_request *request, const struct redis_reply *reply);
 };
 
@@ -30,7 +30,7 @@ struct redis_greeting {
 	bool resp3;
 	bool cluster;
 	bool replica;
-	bool valkey;	  /* else Redis, or whoever takes its name */
+	bool valkey;	  /* else Redis, or a server that claims to be it */
 	unsigned version; /* 100 * major + minor; 0: not known */
 	char zone[64];	  /* availability zone, if asked for */
 };
@@ -39,11 +39,11 @@ struct redis_login_options {
 	const struct redis_settings *settings;
 	bool sentinel;
 	bool read_only;
-	unsigned plain;	   /* by 1 no HELLO, by 2 no CLIENT either, for servers that hang up at them */
+	unsigned plain;	   /* 1: no HELLO; 2: no CLIENT and INFO either, for servers that hang up on them */
 	counter *refusals; /* by enum redis_refusal; NULL: not counted */
 	struct redis_connection *connection;
 	bool (*send)(struct redis_connection *connection, struct redis_request *request, struct bytes text);
-	/* One of the two, once. */
+	/* At most one of the two is called, once. */
 	void (*done)(struct redis_connection *connection, const struct redis_greeting *greeting);
 	void (*failed)(struct redis_connection *connection, const char *why);
 };
@@ -51,7 +51,7 @@ struct redis_login_options {
 struct redis_login *redis_login_new(const struct redis_login_options *options);
 void redis_login_free(struct redis_login *login); /* after its requests are answered */
 
-/* What is to be said; "" or NULL: nothing. False without memory. */
+/* Sets the credentials. `user` NULL or "", `password` "": none. Returns false if memory runs out. */
 bool redis_login_credentials(struct redis_login *login, const char *user, const char *password);
 
 void redis_login_start(struct redis_login *login);

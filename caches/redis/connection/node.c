@@ -20,13 +20,13 @@
 #define PLAIN_MAX 2
 #define PLAIN_FOR_NS UINT64_C(30000000000)
 #define PLAIN_FOR_MAX_NS UINT64_C(3600000000000)
-#define SPECIAL_LINKS REDIS_WRITE_LARGE /* one of each use but the first */
+#define SPECIAL_LINKS REDIS_WRITE_LARGE /* one of each use but the first, REDIS_SMALL */
 #define ANNOUNCEMENTS_AT_ONCE 4
 #define ANNOUNCEMENTS_OF_ALL 16
 #define ANNOUNCEMENT_INTERVAL_NS UINT64_C(60000000000)
 #define WELL_NS UINT64_C(10000000000)
 
-/* --- What people are told --- */
+/* --- Logging --- */
 
 static void __attribute__((format(printf, 3, 4)))
 announce(struct redis_node *node, enum log_level level, const char *format, ...)
@@ -42,8 +42,10 @@ announce(struct redis_node *node, enum log_level level, const char *format, ...)
 	}
 }
 
-/* Few lines, however often a server comes and goes: some at once, then one a minute, until it has been well for a
- * while. */
+/*
+ * Limits the lines about a node that comes and goes: some at once, then one a minute, until it has been well for a
+ * while.
+ */
 static bool
 may_announce(struct redis_node *node, uint64_t now)
 {
@@ -57,7 +59,7 @@ count_announcement(struct redis_node *node, uint64_t now)
 	node->announced_ns = now;
 }
 
-/* Of all nodes together, as a cluster may name any number that are not there. */
+/* Limits the lines about all nodes together, as a cluster may name any number that do not exist. */
 static bool
 may_tell(struct redis_nodes *shared, uint64_t now)
 {
@@ -72,7 +74,7 @@ may_tell(struct redis_nodes *shared, uint64_t now)
 	return true;
 }
 
-/* That a connection ended, and not why: news only while nothing better is known. */
+/* Whether `why` tells only that a connection ended: logged only while no better reason is known. */
 static bool
 says_little(const char *why)
 {
@@ -155,7 +157,7 @@ on_opened(struct redis_node *node, const char *why)
 	go_down(node);
 }
 
-/* While a probe is out only its outcome counts; others are late, of commands sent before. */
+/* While a probe is in flight only its outcome counts; others are late, of commands sent earlier. */
 static bool
 counts(const struct redis_node *node, const struct redis_request *request)
 {
@@ -173,7 +175,7 @@ link_of(struct redis_node *node, const struct redis_request *request)
 	return NULL;
 }
 
-/* A server that holds writes back still answers look-ups, so that these alone tell whether it serves. */
+/* Failed writes do not open the breaker: a server that holds writes back still answers look-ups. */
 void
 redis_node_failed(struct redis_node *node, const struct redis_request *request)
 {
@@ -198,7 +200,7 @@ redis_node_refused(struct redis_node *node, const char *why)
 	}
 }
 
-/* Only an answered command proves a connection: then back-offs start anew, and an announced failure is over. */
+/* Only an answered command proves a connection: it resets the back-off and ends a logged failure. */
 void
 redis_node_succeeded(struct redis_node *node, const struct redis_request *request)
 {
@@ -224,7 +226,7 @@ redis_node_succeeded(struct redis_node *node, const struct redis_request *reques
 	}
 }
 
-/* An error that is not known and not about the key: a proxy's, whose server is away. */
+/* Whether an error is unknown and not about the key, as from a proxy that cannot reach its server. */
 static bool
 is_no_answer(const struct redis_reply *reply, enum redis_refusal refusal)
 {
@@ -263,7 +265,7 @@ on_probed(struct redis_request *request, const struct redis_reply *reply)
 	}
 }
 
-/* A question that costs next to nothing, but is refused as look-ups are. */
+/* Sends a cheap query that is refused whenever look-ups are. */
 static bool
 send_question(struct redis_link *link, struct redis_request *request)
 {
@@ -308,7 +310,7 @@ static void
 keep_alive(struct redis_node *node, uint64_t now)
 {
 	if (node->beat_ms < HEARTBEAT_MS && now - node->idled_ns > BEAT_SHORT_NS) {
-		node->beat_ms = HEARTBEAT_MS; /* nobody closes them any more */
+		node->beat_ms = HEARTBEAT_MS; /* idle connections are not closed any more */
 	}
 	for (size_t i = 0; i < node->link_count; i++) {
 		struct redis_link *link = &node->links[i];
@@ -322,8 +324,8 @@ keep_alive(struct redis_node *node, uint64_t now)
 }
 
 /*
- * What hung up may have been somebody else: a proxy whose server was away, say. After a while the connections are made
- * anew with all there is to ask, ever less often where that goes wrong.
+ * What hung up may have been a proxy that could not reach its server. After a while a connection is opened again and
+ * logs in with all commands; each attempt makes the next one later.
  */
 static void
 ask_all_again(struct redis_node *node, uint64_t now)
@@ -338,12 +340,12 @@ ask_all_again(struct redis_node *node, uint64_t now)
 		if (node->links[i].ready && node->links[i].plain > 0) {
 			node->links[i].asks_again = true;
 			redis_connection_fail(node->links[i].connection, "it is to log in with HELLO again");
-			return; /* the others follow if it does */
+			return; /* one is enough to try; the others do so when they reconnect */
 		}
 	}
 }
 
-/* Looks after a server that is not to be used, and after one that nobody has used for a while. */
+/* Probes a node whose breaker is open, or that has been idle for a while. */
 static void
 on_timer(void *argument)
 {
@@ -422,8 +424,8 @@ try_later(struct redis_link *link)
 }
 
 /*
- * Closed by whoever thinks that it was idle for too long: it is made anew and asked more often from now on, or, where
- * it need not be there, made when it is next wanted.
+ * The connection was closed because it was idle for too long. One for small look-ups is reopened, the others when next
+ * needed; idle connections are sent queries more often from now on.
  */
 static void
 after_idleness(struct redis_link *link)
@@ -431,7 +433,7 @@ after_idleness(struct redis_link *link)
 	struct redis_node *node = link->node;
 	uint64_t idle_ms = (clock_now_ns() - link->used_ns) / NS_PER_MS;
 
-	/* Closed soon after it was used, it was not for idleness. */
+	/* If it was closed soon after use, idleness was not the cause. */
 	if (idle_ms >= node->beat_ms / 2 && node->beat_ms > BEAT_MIN_MS) {
 		node->beat_ms = node->beat_ms / 2 < BEAT_MIN_MS ? BEAT_MIN_MS : node->beat_ms / 2;
 		node->shared->host->timer_set(node->timer, node->beat_ms);
@@ -530,7 +532,7 @@ answers(const struct redis_link *link)
 	       redis_connection_waited_ms(link->connection) <= (uint64_t)link->node->shared->settings->wait_timeout_ms;
 }
 
-/* What is sent there waits, as the server holds it back, or seems to. */
+/* Whether commands would wait there, because the server holds them back or seems to. */
 static bool
 holds_back(const struct redis_link *link)
 {
@@ -551,14 +553,14 @@ redis_node_usable(const struct redis_node *node)
 	return false;
 }
 
-/* The one connection of a use but REDIS_SMALL lies behind those. */
+/* The index of the one connection of a use other than REDIS_SMALL; these lie behind the REDIS_SMALL ones. */
 static size_t
 special_index(const struct redis_node *node, enum redis_use use)
 {
 	return node->link_count - SPECIAL_LINKS + use - REDIS_LARGE;
 }
 
-/* It is made when it is first asked for. */
+/* Returns the connection of a use, which is opened on the first call. */
 static struct redis_link *
 special_link(struct redis_node *node, enum redis_use use)
 {
@@ -570,7 +572,7 @@ special_link(struct redis_node *node, enum redis_use use)
 	return link;
 }
 
-/* Where the one is not there yet, the other. */
+/* Returns the connection of this use, or the other one for writes if only that is open. */
 static struct redis_link *
 writing_link(struct redis_node *node, enum redis_use use)
 {
@@ -593,7 +595,7 @@ redis_node_pick(struct redis_node *node, enum redis_use use)
 	if (redis_use_writes(use)) {
 		link = writing_link(node, use);
 		if (holds_back(link)) {
-			return NULL; /* and would hold back what is behind it elsewhere, too */
+			return NULL; /* writes would be held back on others, too */
 		}
 		link = answers(link) ? link : NULL;
 	} else if (use == REDIS_LARGE) {
@@ -612,7 +614,7 @@ redis_node_takes_writes(const struct redis_node *node)
 {
 	const struct redis_link *link = &node->links[special_index(node, REDIS_WRITE)];
 
-	if (!link->ready && !link->suspect) { /* then the other takes all, if it is there */
+	if (!link->ready && !link->suspect) { /* then writes use the other one */
 		link = &node->links[special_index(node, REDIS_WRITE_LARGE)];
 	}
 	return redis_node_usable(node) && !holds_back(link);
@@ -633,7 +635,7 @@ struct renewal {
 	struct redis_node *node;
 };
 
-/* The reply may quote what was sent, so that it is not told. */
+/* The reply is not logged, since it may quote the password. */
 static void
 on_logged_in_again(struct redis_request *request, const struct redis_reply *reply)
 {
@@ -705,7 +707,7 @@ redis_node_catch_up(struct redis_node *node)
 	}
 }
 
-/* --- From first to last --- */
+/* --- Creating and freeing --- */
 
 struct redis_node *
 redis_node_new(struct redis_nodes *shared, const struct redis_address *address)

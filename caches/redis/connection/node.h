@@ -1,15 +1,15 @@
 /*
- * One server as one lane sees it: its address, the lane's connections to it, which are made again whenever they end,
- * and the circuit breaker that keeps work away from it while it does not serve.
+ * One server as one lane sees it: its address, the lane's connections to it, which are reopened whenever they end, and
+ * the circuit breaker that keeps work away from it while it does not serve.
  *
- * `pool_size` connections carry look-ups that are expected to be small. One more is for look-ups that are expected to
- * be large, since a large value on its way delays everything behind it. One is for what is written, which a server may
- * hold back for seconds (CLIENT PAUSE WRITE, as in a failover) and then serves nothing else on that connection; another
- * is for what is written and large, so that leases and small values do not wait behind it. These three are made when
- * they are first wanted; until then what is written goes over the other one of the two, or else over one for look-ups.
+ * `pool_size` connections carry look-ups that are expected to be small. One more carries look-ups that are expected to
+ * be large, since a large value in flight delays everything behind it. One carries writes: a server may hold writes
+ * back for seconds (CLIENT PAUSE WRITE, as in a failover), and then serves nothing else on that connection. Another
+ * carries large writes, so that leases and small values do not wait behind them. These three are opened when first
+ * needed. Until one for writes is open, its commands use the other one, or else a connection for look-ups.
  *
- * A connection that is idle is asked something from time to time, so that nobody on the way takes it for dead. One that
- * is closed while it was idle is no failure.
+ * An idle connection is sent a query from time to time, so that nothing on the path takes it for dead. If an idle
+ * connection is closed, that does not count as a failure.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_CONNECTION_NODE_H
 #define HIPPOCAMP_CACHES_REDIS_CONNECTION_NODE_H
@@ -28,20 +28,20 @@ struct redis_nodes {
 	struct redis_tls *tls; /* NULL: plain */
 	struct redis_credentials *credentials;
 	struct redis_cork *cork;
-	bool announces; /* log changes of state; one lane of all does */
+	bool announces; /* log changes of state: true for one lane of the store */
 	bool read_only; /* see struct redis_connection_options */
 	unsigned failures_told;
 	uint64_t failure_told_ns;
 	counter *breakings;
 	counter *refusals; /* by enum redis_refusal */
 	void *context;
-	/* One connection more (1), or one less (-1). */
+	/* A connection has opened (1) or ended (-1). */
 	void (*connected)(void *context, int change);
-	/* A connection for small values is there. */
+	/* A connection for small look-ups is ready. */
 	void (*linked)(void *context, struct redis_link *link, const struct redis_greeting *greeting);
-	/* It serves, for the first time or again. */
+	/* The node serves, for the first time or again. */
 	void (*up)(void *context, struct redis_node *node);
-	/* It serves no more. */
+	/* The node serves no more. */
 	void (*down)(void *context, struct redis_node *node);
 	void (*pushed)(void *context, const struct redis_reply *reply);
 };
@@ -62,12 +62,12 @@ struct redis_link {
 	bool ready;
 	bool proved;		   /* a command was answered since it became ready */
 	bool failed;		   /* the last command was not answered, or not usefully */
-	unsigned plain;		   /* of the node, when it was made */
-	bool asks_again;	   /* it was ended to be made with all there is to ask */
-	bool suspect;		   /* it ended with commands on it, and none has been answered since */
-	struct redis_request beat; /* the question that an idle connection is asked */
+	unsigned plain;		   /* that of the node when this connection was made */
+	bool asks_again;	   /* closed in order to log in with all commands again */
+	bool suspect;		   /* the last one ended after a failed command; none answered since */
+	struct redis_request beat; /* the query that an idle connection is sent */
 	bool beating;
-	uint64_t used_ns; /* when a command was sent or answered last */
+	uint64_t used_ns; /* when it became ready or a command was answered */
 	void *timer;
 	unsigned attempts;
 	uint64_t backoff_ms;
@@ -79,18 +79,20 @@ struct redis_node {
 	bool inspected;		      /* the owner's */
 	struct redis_nodes *shared;
 	struct redis_address address;
-	char name[300]; /* of the address, for people */
+	char name[300]; /* the address, for people */
 	char zone[64];
-	bool is_cluster; /* by its own word */
-	/* How a key is removed only as long as it holds a value: Valkey has DELIFEQ since 9.0, Redis DELEX since 8.4.
+	bool is_cluster; /* as the server says */
+	/*
+	 * The command that removes a key only if it holds a given value: Valkey has DELIFEQ since 9.0, Redis DELEX
+	 * since 8.4.
 	 */
 	enum { REDIS_DEL, REDIS_DELIFEQ, REDIS_DELEX } exact_removal;
-	/* What it is not asked, as it hangs up then: by 1 HELLO, by 2 CLIENT and INFO, too. */
+	/* What to leave out because the server hangs up on it. 1: HELLO; 2: CLIENT and INFO, too. */
 	unsigned plain;
-	uint64_t plain_ns;     /* since when */
-	uint64_t plain_for_ns; /* until it is asked all again */
+	uint64_t plain_ns;     /* when `plain` changed last */
+	uint64_t plain_for_ns; /* how long until everything is tried again */
 	uint64_t idled_ns;     /* when an idle connection was closed last */
-	uint64_t beat_ms;      /* after how much idleness a connection is asked something */
+	uint64_t beat_ms;      /* how long a connection is idle before it is sent a query */
 	uint64_t renewed_ns;   /* see redis_node_renew */
 	uint64_t renew_after_ns;
 	struct breaker breaker;
@@ -100,49 +102,52 @@ struct redis_node {
 	void *timer;
 	uint64_t answered_ns;
 	uint64_t latency_ns; /* of answers; moving average, 0: not known yet */
-	size_t pending;	     /* commands of the owner's on their way */
+	size_t pending;	     /* the owner's commands in flight */
 	size_t next;	     /* round robin */
-	size_t ready;	     /* connections for small values */
+	size_t ready;	     /* ready connections for small look-ups */
 	bool was_ready;
 	char announced[512];	/* the failure that was logged last; empty while all is well */
-	unsigned announcements; /* since it was well for a while */
+	unsigned announcements; /* lines logged since it was well for a while */
 	uint64_t announced_ns;
 	uint64_t failed_ns;
 	size_t link_count;
-	struct redis_link links[]; /* pool_size of REDIS_SMALL, and one of each other use in their order */
+	struct redis_link links[]; /* pool_size of REDIS_SMALL, then one of each other use, in order */
 };
 
-/* NULL without memory. Connects by itself. */
+/* Returns NULL if memory runs out. The node connects by itself. */
 struct redis_node *redis_node_new(struct redis_nodes *shared, const struct redis_address *address);
 
-/* Not from a callback of one of its connections: its commands are answered before this returns. */
+/* Must not be called from a callback of its connections. Its commands are answered before this returns. */
 void redis_node_free(struct redis_node *node);
 
-/* May it be given work? Its breaker is closed, and no answer is overdue by more than wait_timeout. */
+/*
+ * Whether the node may be given work: its breaker is closed, and on some connection for small look-ups no answer is
+ * overdue by wait_timeout.
+ */
 bool redis_node_usable(const struct redis_node *node);
 
-/* The connection for a command, or NULL where the node may not be given work. */
+/* Returns the connection for a command, or NULL if the node may not be given work. */
 struct redis_link *redis_node_pick(struct redis_node *node, enum redis_use use);
 
-/* Would a value that is to be stored now be sent? */
+/* Whether a value that is stored now would be sent. */
 bool redis_node_takes_writes(const struct redis_node *node);
 
-/* What became of a command: the breaker's business, and the owner's to tell, once for each. */
+/* Report the outcome of a command to the breaker; the owner calls one of these once for each command. */
 void redis_node_succeeded(struct redis_node *node, const struct redis_request *request);
 void redis_node_failed(struct redis_node *node, const struct redis_request *request);
-/* It refuses everything, for now. */
+/* The node refuses everything for now, because of `why`. */
 void redis_node_refused(struct redis_node *node, const char *why);
 
-/* Gives all its connections up, because of `why`, and makes them again. */
+/* Closes all open connections, because of `why`, and opens them again. */
 void redis_node_reset(struct redis_node *node, const char *why);
 
 /*
- * The address may lead to another server by now, because of `why`: it is looked up and connected to anew, at once and
- * then ever less often while that changes nothing.
+ * Resolves the address and connects again, since it may lead to another server by now, because of `why`. The first call
+ * acts at once, later calls ever less often while that changes nothing.
  */
 void redis_node_renew(struct redis_node *node, const char *why);
 
-/* Connections that are there log in again. `user` may be NULL. */
+/* Logs in again on all open connections. `user` may be NULL. */
 void redis_node_log_in(struct redis_node *node, const char *user, const char *password);
 
 void redis_node_catch_up(struct redis_node *node);

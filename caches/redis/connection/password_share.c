@@ -31,7 +31,7 @@ password_share_take(struct password_share *share, uint64_t now_ns, uint64_t fres
 	enum password_share_turn turn = PASSWORD_SHARE_RUN;
 
 	(void)pthread_mutex_lock(&share->lock);
-	/* Threads read the clock in another order than they come here: a result may be of the future. */
+	/* Threads may read the clock and take the lock in different orders: the result may be newer than `now_ns`. */
 	if (share->came_ns != 0 && (int64_t)(now_ns - share->came_ns) <= (int64_t)fresh_ns) {
 		memcpy(text, share->text, strlen(share->text) + 1);
 		memcpy(failure, share->failure, sizeof(share->failure));

@@ -1,6 +1,7 @@
 /*
- * What came of the last run of password_command, for all lanes of a store: one runs it at a time, and the others take
- * what it gave. A token service counts its requests, and a program may cost half a second of processor. Any thread.
+ * The result of the last run of password_command, shared by all lanes of a store. One lane runs the command at a time
+ * and the others use its result: a token service counts its requests, and a run may cost half a second of CPU time. Any
+ * thread.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_CONNECTION_PASSWORD_SHARE_H
 #define HIPPOCAMP_CACHES_REDIS_CONNECTION_PASSWORD_SHARE_H
@@ -15,26 +16,29 @@
 
 struct password_share {
 	pthread_mutex_t lock;
-	bool running;			     /* somebody runs it */
+	bool running;			     /* a lane runs the command */
 	uint64_t came_ns;		     /* when the result came; 0: there is none */
-	char failure[PASSWORD_FAILURE_SIZE]; /* why there is no password; empty: there is */
+	char failure[PASSWORD_FAILURE_SIZE]; /* why there is no password; empty: there is one */
 	char text[PASSWORD_MAX + 1];
 };
 
-struct password_share *password_share_new(void); /* NULL without memory */
+struct password_share *password_share_new(void); /* NULL if memory runs out */
 void password_share_free(struct password_share *share);
 
 enum password_share_turn {
 	PASSWORD_SHARE_RESULT, /* `text` and `failure` are filled */
-	PASSWORD_SHARE_WAIT,   /* somebody else runs it: ask again soon */
-	PASSWORD_SHARE_RUN,    /* it is the caller's to run it, and to call password_share_end */
+	PASSWORD_SHARE_WAIT,   /* another lane runs the command: ask again soon */
+	PASSWORD_SHARE_RUN,    /* the caller must run it and call password_share_end */
 };
 
-/* A result of up to `fresh_ns` before counts. `text` has room for PASSWORD_MAX + 1, `failure` for its size. */
+/*
+ * A result counts if it is at most `fresh_ns` old. `text` has room for PASSWORD_MAX + 1 bytes, `failure` for
+ * PASSWORD_FAILURE_SIZE.
+ */
 enum password_share_turn password_share_take(struct password_share *share, uint64_t now_ns, uint64_t fresh_ns,
 					     char *text, char *failure);
 
-/* What came of the run; both NULL: nothing, and another may run it. */
+/* Reports the result of the run. Both NULL: there is none, and another lane may run the command. */
 void password_share_end(struct password_share *share, uint64_t now_ns, const char *text, const char *failure);
 
 #endif

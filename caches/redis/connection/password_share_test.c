@@ -27,7 +27,7 @@ test_one_runs_and_all_take(void **state)
 	password_share_free(share);
 }
 
-/* A lane that goes while it runs the command leaves that to another. */
+/* If a lane goes while it runs the command, another lane may run it. */
 static void
 test_given_up(void **state)
 {

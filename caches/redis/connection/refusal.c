@@ -1,7 +1,7 @@
 #include "caches/redis/connection/refusal.h"
 
 struct kind {
-	const char *word; /* what the error begins with; NULL: the word does not tell */
+	const char *word; /* the first word of the error; NULL: the word does not tell */
 	const char *name;
 	const char *remedy;
 	bool of_node;
@@ -45,7 +45,7 @@ redis_refusal_of(struct bytes text)
 {
 	struct bytes word = text;
 
-	/* A cluster counts its own connections, too, and says so behind this. */
+	/* In a cluster the text goes on with "+ cluster connections reached". */
 	if (bytes_starts_with(text, "ERR max number of clients")) {
 		return REDIS_REFUSAL_MAXCLIENTS;
 	}

@@ -1,5 +1,5 @@
 /*
- * Why Redis refused a command: told by the first word of the error, as the words behind it differ between versions.
+ * Why Redis refused a command. The first word of the error tells, since the words behind it differ between versions.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_CONNECTION_REFUSAL_H
 #define HIPPOCAMP_CACHES_REDIS_CONNECTION_REFUSAL_H
@@ -13,7 +13,7 @@ enum redis_refusal {
 	REDIS_REFUSAL_BUSY,
 	REDIS_REFUSAL_MISCONF,
 	REDIS_REFUSAL_CLUSTERDOWN,
-	REDIS_REFUSAL_UNSERVED, /* CLUSTERDOWN, but of one slot only */
+	REDIS_REFUSAL_UNSERVED, /* CLUSTERDOWN, but for one slot only */
 	REDIS_REFUSAL_MASTERDOWN,
 	REDIS_REFUSAL_NOREPLICAS,
 	REDIS_REFUSAL_MAXCLIENTS,
@@ -28,19 +28,19 @@ enum redis_refusal {
 	REDIS_REFUSAL_COUNT,
 };
 
-/* Of an error's text, without the '-' that it has on the wire. */
+/* Classifies an error's text, given without the '-' that it has on the wire. */
 enum redis_refusal redis_refusal_of(struct bytes text);
 
 /* A label for metrics: "oom", "max_clients", … */
 const char *redis_refusal_name(enum redis_refusal refusal);
 
 /*
- * True where the whole node cannot serve now, look-ups included. The others refuse only writes (OOM, READONLY, MISCONF,
- * NOREPLICAS) or only this command.
+ * Whether the whole node cannot serve now, look-ups included. The other refusals concern only writes (OOM, READONLY,
+ * MISCONF, NOREPLICAS) or only this command.
  */
 bool redis_refusal_of_node(enum redis_refusal refusal);
 
-/* What to do about it, for people: "raise maxmemory, or …". NULL where it passes by itself or nothing is known. */
+/* Advice for people: "raise maxmemory, or …". NULL if the refusal passes by itself or no remedy is known. */
 const char *redis_refusal_remedy(enum redis_refusal refusal);
 
 #endif

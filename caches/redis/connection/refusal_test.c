@@ -48,7 +48,7 @@ test_words(void **state)
 	assert_int_equal(redis_refusal_of(bytes_make("OOM\0 x", 6)), REDIS_REFUSAL_OTHER);
 }
 
-/* Every kind has a label of its own that Prometheus takes. */
+/* Every kind has a label of its own that is valid in Prometheus. */
 static void
 test_names(void **state)
 {

@@ -6,10 +6,10 @@
 
 #define ELEMENTS_MAX (1 << 20) /* SCAN may answer with somewhat more keys than it was asked for */
 
-#define OBJECT_COST 512 /* more than one takes, so that there are few */
+#define OBJECT_COST 512 /* more than one object takes, which bounds their number */
 #define REPLY_COST_MAX ((size_t)640 << 20)
 
-/* What one reply takes in all is bounded, however it is nested. */
+/* Bounds the memory that one reply takes, however it is nested. */
 static bool
 afford(const valkeyReadTask *task, size_t size)
 {
@@ -22,7 +22,7 @@ afford(const valkeyReadTask *task, size_t size)
 	return bulk_reader->spent <= REPLY_COST_MAX;
 }
 
-/* A reply inside an array hangs on it from the start, so that freeing the outermost frees all. */
+/* A reply inside an array is linked to it from the start, so that freeing the outermost frees all. */
 static struct redis_reply *
 new_reply(const valkeyReadTask *task)
 {
@@ -129,7 +129,7 @@ create_double(const valkeyReadTask *task, double value, char *text, size_t lengt
 	return reply;
 }
 
-/* A bulk string of length -1 is a nil, too, so the task's type does not tell. */
+/* The task's type does not tell: a bulk string of length -1 is a nil, too. */
 static void *
 create_nil(const valkeyReadTask *task)
 {

@@ -2,7 +2,7 @@
 
 #include "base/unit_test.h"
 
-/* The reply to `text`, fed a byte at a time; NULL where the reader refuses it. */
+/* Parses `text`, fed a byte at a time. Returns NULL if the reader refuses it. */
 static struct redis_reply *
 read_reply(const char *text, size_t length)
 {
@@ -38,7 +38,7 @@ test_values(void **state)
 	redis_reply_functions.freeObject(reply);
 }
 
-/* Both forms of nil are no string: a look-up must not take them for a value. */
+/* No form of nil is a string: a look-up must not take it for a value. */
 static void
 test_nothing(void **state)
 {

@@ -194,7 +194,7 @@ static const struct option options[] = {
 
 const struct option_table redis_options = {options, sizeof(options) / sizeof(*options)};
 
-/* Texts in the table above, so that one knows whether they were given beside a URL; in the order of take_given. */
+/* Options that are texts above, to tell whether they were given beside a URL; in the order of take_given. */
 static const struct option given[] = {
 	{.name = "port", .kind = OPTION_INTEGER, .offset = AT(port), .minimum = 1, .maximum = UINT16_MAX},
 	{.name = "db", .kind = OPTION_INTEGER, .offset = AT(db), .minimum = 0, .maximum = INT32_MAX},
@@ -223,7 +223,7 @@ no_memory(struct error *error)
 	return error_set(error, STATUS_UNAVAILABLE, "no memory for the settings of cache 'redis'");
 }
 
-/* The number behind a text of `given`; left alone where there is none. */
+/* Parses the texts of `given`; a field keeps its value if its option was not given. */
 static enum status
 take_given(struct redis_settings *settings, struct error *error)
 {
@@ -274,7 +274,7 @@ check_beside_url(const struct redis_settings *settings, const struct redis_url *
 	return STATUS_OK;
 }
 
-/* The URL's texts, where it has any, become the settings'. */
+/* Moves a text of the URL, if it has one, to the settings. */
 static void
 move_text(char **to, char **from)
 {
@@ -402,7 +402,7 @@ take_places(struct redis_settings *settings, struct error *error)
 	return settings->sentinels != NULL ? take_sentinels(settings, error) : take_host(settings, error);
 }
 
-/* --- What has to go together --- */
+/* --- Options that depend on each other --- */
 
 static enum status
 check_sentinels(const struct redis_settings *settings, struct error *error)
@@ -427,7 +427,7 @@ check_sentinels(const struct redis_settings *settings, struct error *error)
 	return STATUS_OK;
 }
 
-/* The option `cluster` decides what the places left open. */
+/* The option `cluster` decides what the host or the URL left open. */
 static enum status
 check_cluster(struct redis_settings *settings, struct error *error)
 {
@@ -472,7 +472,7 @@ is_said(const char *text)
 	return text != NULL && *text != '\0';
 }
 
-/* Without TLS, what is said of it would protect nothing; who turns it off by name may keep the rest. */
+/* Refuses TLS options without TLS, as they would protect nothing. Given tls_enabled=false, they may stay. */
 static enum status
 check_tls(const struct redis_settings *settings, struct error *error)
 {
@@ -516,7 +516,7 @@ check_together(struct redis_settings *settings, struct error *error)
 	return status == STATUS_OK ? check_tls(settings, error) : status;
 }
 
-/* --- The whole --- */
+/* --- Completing the settings --- */
 
 static bool
 from_environment(char **text, const char *name)

@@ -1,7 +1,7 @@
 /*
- * What `--cache-config redis,…` sets. Names that NVIDIA's Redis cache has mean what they mean there, except that no
- * time-out is ever infinite. One URL may say what else takes several options; beside it, an option may add what it
- * leaves out, and not contradict it.
+ * The settings that `--cache-config redis,…` gives. Options that NVIDIA's Redis cache also has mean the same here,
+ * except that no time-out is ever infinite. A URL may replace several options; an option beside it may add what the URL
+ * leaves out, but must not contradict it.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_CONNECTION_SETTINGS_H
 #define HIPPOCAMP_CACHES_REDIS_CONNECTION_SETTINGS_H
@@ -10,7 +10,7 @@
 #include "caches/redis/connection/url.h"
 
 enum redis_cluster_choice {
-	REDIS_CLUSTER_AUTO, /* found out by itself */
+	REDIS_CLUSTER_AUTO, /* detected */
 	REDIS_CLUSTER_TRUE,
 	REDIS_CLUSTER_FALSE,
 };
@@ -29,9 +29,9 @@ enum redis_compression {
 	REDIS_COMPRESSION_AUTO,
 };
 
-/* Texts are NULL where nobody says anything. */
+/* Texts are NULL if they are not given. */
 struct redis_settings {
-	/* As given; what comes of them is below. */
+	/* As given; the fields at the end are derived from these. */
 	char *url;
 	char *host;
 	char *given_port;
@@ -79,15 +79,15 @@ struct redis_settings {
 extern const struct option_table redis_options;
 
 /*
- * Checks what was given, reads the URL, and fills user and password from the environment where nothing else says them.
- * No file is opened.
+ * Checks the options, reads the URL, and takes user and password from the environment if nothing else gives them. Opens
+ * no file.
  */
 enum status redis_settings_complete(struct redis_settings *settings, struct error *error);
 
-/* Frees settings from malloc with all that is theirs; no password is left in memory. */
+/* Frees settings from malloc with all they own, and wipes the passwords. */
 void redis_settings_free(struct redis_settings *settings);
 
-/* The key <key_prefix>:<name>, in `room`, which has REDIS_KEY_ROOM bytes; a prefix that is too long is cut. */
+/* Writes the key <key_prefix>:<name> to `room`, which has REDIS_KEY_ROOM bytes; a key that is too long is cut. */
 #define REDIS_KEY_ROOM 1024
 struct bytes redis_settings_key(const struct redis_settings *settings, const char *name, char *room);
 

@@ -8,7 +8,7 @@
 #define SETTINGS(...) settings_of((const char *const[]){__VA_ARGS__, NULL})
 #define REFUSED(...) refused((const char *const[]){__VA_ARGS__, NULL})
 
-/* As long as the path of a socket can be: 107 bytes. */
+/* The longest path that a socket can have: 107 bytes. */
 #define TEN "xxxxxxxxxx"
 #define LONGEST_PATH "/" TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN "xxxxxx"
 
@@ -49,7 +49,7 @@ settings_of(const char *const *options)
 	return settings;
 }
 
-/* The message, in which no "hush" is. */
+/* Returns the error message, which must not contain the secret "hush". */
 static const char *
 refused(const char *const *options)
 {

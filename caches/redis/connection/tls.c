@@ -24,18 +24,18 @@ struct redis_tls {
 	char *sni;	    /* NULL: the host's name */
 	enum redis_tls_verify verify;
 
-	pthread_mutex_t lock;	  /* of what follows */
-	SSL_CTX *context;	  /* of files that were good */
+	pthread_mutex_t lock;	  /* guards what follows */
+	SSL_CTX *context;	  /* made of the last valid files */
 	uint64_t generation;	  /* counts contexts */
-	uint64_t stamp;		  /* of the files when they were read last, good or not */
-	uint64_t broken_ns;	  /* when the files were read and were no good; 0: they are good */
-	enum redis_tls_news news; /* not told yet */
+	uint64_t stamp;		  /* of the files when last read, valid or not */
+	uint64_t broken_ns;	  /* when the files were last read and not valid; 0: they are valid */
+	enum redis_tls_news news; /* not yet reported */
 	char news_text[512];
 };
 
 struct redis_tls_session {
 	SSL_SESSION *newest; /* NULL: none */
-	uint64_t generation; /* of the context that it was agreed on with */
+	uint64_t generation; /* of the context with which it was agreed on */
 	char name[REDIS_TLS_NAME_SIZE];
 };
 
@@ -53,7 +53,7 @@ reason_text(unsigned long code)
 	return text == NULL ? "no reason given" : text;
 }
 
-/* --- The store's part --- */
+/* --- The store's SSL_CTX --- */
 
 /* Without this, OpenSSL asks for the password on the terminal. */
 static int
@@ -157,7 +157,7 @@ load_authorities(SSL_CTX *context, const struct redis_tls_options *options, stru
 	return STATUS_OK;
 }
 
-/* On the connection's thread, which is the session's; true keeps the reference. */
+/* Called on the connection's thread, which is the session's. Returning 1 keeps the reference. */
 static int
 keep_session(SSL *ssl, SSL_SESSION *newest)
 {
@@ -204,7 +204,7 @@ new_context(const struct redis_tls *tls, struct error *error)
 	return context;
 }
 
-/* A number that changes when a file is written or another takes its name. */
+/* Returns a number that changes when a file is written or replaced. */
 static uint64_t
 stamp_files(const struct redis_tls *tls)
 {
@@ -273,7 +273,7 @@ redis_tls_free(struct redis_tls *tls)
 	}
 }
 
-/* Files that changed are read again; while they are not good those of before stay in use. A reference. */
+/* Reads changed files again; while they are not valid, the former context stays in use. Returns a reference. */
 static SSL_CTX *
 current_context(struct redis_tls *tls, uint64_t *generation)
 {
@@ -284,7 +284,7 @@ current_context(struct redis_tls *tls, uint64_t *generation)
 
 	(void)pthread_mutex_lock(&tls->lock);
 	stamp = stamp_files(tls);
-	/* What could not be read may have been for want of descriptors, say. */
+	/* Also retries after a failure, which may have been temporary, such as a lack of descriptors. */
 	if (stamp != tls->stamp || (tls->broken_ns != 0 && now - tls->broken_ns > BROKEN_NS)) {
 		tls->stamp = stamp;
 		tls->broken_ns = 0;
@@ -449,7 +449,7 @@ explain_certificate(const struct redis_tls_connection *connection, long verified
 	}
 }
 
-/* SSL_is_init_finished does not tell: it is false again after an alert. */
+/* Whether the handshake was completed. SSL_is_init_finished does not tell: it is false again after an alert. */
 static bool
 agreed(const SSL *ssl)
 {
@@ -502,7 +502,7 @@ is_address(const char *name)
 	return address != NULL;
 }
 
-/* As certificates write it: without the dot that ends an absolute name. */
+/* Sets the name as certificates write it: without the dot that ends an absolute name. */
 static bool
 set_name(struct redis_tls_connection *connection, const char *name)
 {

@@ -28,7 +28,7 @@ struct identity {
 static struct identity authority;
 static struct identity other_authority;
 static struct identity server;	/* for redis.test and 127.0.0.1 */
-static struct identity expired; /* the same, but of the past */
+static struct identity expired; /* the same, but expired */
 static struct identity client;
 
 static void
@@ -41,7 +41,7 @@ add_extension(X509 *certificate, int kind, const char *value)
 	X509_EXTENSION_free(extension);
 }
 
-/* `issuer` NULL: it is an authority. */
+/* Makes a certificate and its key; `issuer` NULL: those of an authority. */
 static struct identity
 make_identity(const char *name, const struct identity *issuer, long ends)
 {
@@ -217,7 +217,7 @@ close_pair(struct pair *pair)
 	(void)close(pair->fd);
 }
 
-/* Answers each command that ends here; no command of these tests holds a line's end before its own. */
+/* Answers a PING that ends what was read; the tests send nothing else that ends so. */
 static void
 serve(struct pair *pair)
 {
@@ -250,7 +250,7 @@ turn_client(struct pair *pair)
 	}
 }
 
-/* Until there are `replies`, or the connection is gone, or nothing comes any more. */
+/* Runs until there are `replies`, the connection is gone, or nothing comes any more. */
 static void
 run(struct pair *pair, unsigned replies)
 {
@@ -292,7 +292,7 @@ assert_names(const char *text, const char *part)
 	}
 }
 
-/* `failure` NULL: it goes well; else a part of what is said. */
+/* Connects. `failure` NULL: that succeeds; else it fails with a text that contains `failure`. */
 static void
 check(SSL_CTX *context, const struct redis_tls_options *options, const char *host, const char *failure)
 {
@@ -388,7 +388,7 @@ test_old_versions_are_refused(void **state)
 	SSL_CTX_free(context);
 }
 
-/* What has arrived before TLS begins is seen inside redis_tls_start. */
+/* redis_tls_start sees bytes that arrived before TLS began. */
 static void
 test_plain_server(void **state)
 {
@@ -412,7 +412,7 @@ test_plain_server(void **state)
 	redis_tls_free(tls);
 }
 
-/* A connection that breaks later is not TLS's fault. */
+/* A connection that breaks after the handshake is not reported as a failure of TLS. */
 static void
 test_later_end(void **state)
 {
@@ -496,7 +496,7 @@ test_sni(void **state)
 	SSL_CTX_free(context);
 }
 
-/* A read that found no whole record, then a write for which there is no room: libvalkey would wait for bytes only. */
+/* After a read that found no whole record, a write has no room: libvalkey would wait for bytes only. */
 static void
 test_large_write_goes_on(void **state)
 {

@@ -8,7 +8,7 @@
 #define DB_MAX_DIGITS 9
 #define NAME_SHOWN_MAX 32
 
-/* A URL taken apart, with nothing decoded. */
+/* The parts of a URL, not decoded. */
 struct parts {
 	struct bytes user_info; /* without the @ */
 	struct bytes hosts;
@@ -38,7 +38,7 @@ redis_url_fini(struct redis_url *url)
 	*url = (struct redis_url){.db = -1};
 }
 
-/* What comes before the first of `ends`, and takes it off `text`, which then begins with that byte. */
+/* Removes and returns the part of `text` before the first byte of `ends`. `text` then begins with that byte. */
 static struct bytes
 cut(struct bytes *text, const char *ends)
 {
@@ -110,7 +110,7 @@ hex_digit(uint8_t c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* A text from malloc, or NULL. What is decoded to a zero byte is refused, since it would cut the text. */
+/* Returns a text from malloc, or NULL. An encoded zero byte is refused, since it would cut the text. */
 static char *
 decode(struct bytes text, bool plus_is_blank, struct error *error)
 {
@@ -145,7 +145,7 @@ decode(struct bytes text, bool plus_is_blank, struct error *error)
 	return out;
 }
 
-/* Sets *text, which has to be NULL; "" leaves it so. */
+/* Decodes to *text, which must be NULL and stays so if `encoded` is empty. */
 static enum status
 take_text(struct bytes encoded, bool plus_is_blank, char **text, struct error *error)
 {
@@ -177,7 +177,7 @@ take_db(struct bytes text, struct redis_url *url, struct error *error)
 	return STATUS_OK;
 }
 
-/* --- Taking apart --- */
+/* --- Parsing --- */
 
 static bool
 take_prefix(struct bytes *text, const char *prefix)
@@ -237,7 +237,7 @@ no_scheme(struct bytes scheme, bool ends, struct error *error)
 			 shown ? (int)scheme.length : 0, (const char *)scheme.at, shown ? "://'" : "");
 }
 
-/* `text` comes after the scheme. */
+/* Splits `text`, which is the URL after its scheme. */
 static enum status
 take_apart(struct bytes text, struct parts *parts, struct error *error)
 {

@@ -1,14 +1,14 @@
 /*
- * What one URL says of a Redis:
+ * URLs that say where a Redis is:
  *
  *	redis://[USER:PASSWORD@]HOST[:PORT][/DB]
  *	unix://[USER:PASSWORD@]/PATH[?db=DB], redis+unix://
  *	redis+sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST…]/MASTER[/DB][?sentinel_username=…&sentinel_password=…]
  *	redis+cluster://[USER:PASSWORD@]HOST[:PORT][,HOST…][/DB]
  *
- * `valkey` stands for `redis` as well; with an `s` behind (rediss, valkeys) it is TLS; `?db=DB` works with all.
- * Names and passwords are percent-encoded, the query's values may have + for a blank. A name without colon before the @
- * is the user. Messages show nothing that may be part of a password.
+ * `valkey` may replace `redis`; with an `s` appended (rediss, valkeys) the URL means TLS; `?db=DB` works with all.
+ * Names and passwords are percent-encoded; values in the query may have + for a blank. A name without a colon before
+ * the @ is the user. Error messages show nothing that may be part of a password.
  */
 #ifndef HIPPOCAMP_CACHES_REDIS_CONNECTION_URL_H
 #define HIPPOCAMP_CACHES_REDIS_CONNECTION_URL_H
@@ -32,30 +32,30 @@ struct redis_seeds {
 	size_t count;
 };
 
-/* Texts are NULL where the URL says nothing, or nothing but "". */
+/* Texts are NULL if the URL gives none, or "". */
 struct redis_url {
 	enum redis_topology topology;
 	bool tls;
 	char *user;
 	char *password;
-	int64_t db; /* -1: not said */
+	int64_t db; /* -1: not given */
 	struct redis_seeds seeds;
-	char *master; /* name of what the sentinels watch */
+	char *master; /* the name by which the sentinels know the master */
 	char *sentinel_user;
 	char *sentinel_password;
 };
 
-/* `url` needs redis_url_fini afterwards in any case. */
+/* Call redis_url_fini afterwards, even on failure. */
 enum status redis_url_read(const char *text, struct redis_url *url, struct error *error);
 void redis_url_fini(struct redis_url *url);
 
-/* Reads HOST[:PORT], several with ; or , between them. False where one is none, or memory is short. */
+/* Reads HOST[:PORT], several with ; or , between them. Returns false if one is invalid or memory runs out. */
 bool redis_seeds_read(struct bytes text, uint16_t default_port, struct redis_seeds *seeds);
 
-/* The one seed that is a Unix socket. False where `path` is not absolute, or too long for a socket. */
+/* Adds the path of a Unix socket as a seed. Returns false if it is not absolute or too long, or memory runs out. */
 bool redis_seeds_socket(const char *path, struct redis_seeds *seeds);
 
-/* Overwrites a secret before it is freed; NULL is none. */
+/* Overwrites a secret and frees it; NULL is allowed. */
 void redis_secret_free(char *secret);
 
 #endif

@@ -1,9 +1,9 @@
-/* Redis Cluster: CLUSTER SLOTS tells who serves which keys. https://redis.io/docs/latest/commands/cluster-slots/ */
+/* Redis Cluster: CLUSTER SLOTS maps slots to nodes. https://redis.io/docs/latest/commands/cluster-slots/ */
 #include "base/clock.h"
 #include "base/container_of.h"
 #include "caches/redis/topology/lane.h"
 
-#define DROP_INTERVAL_NS UINT64_C(2000000000) /* where all refuse, they are not made again all the time */
+#define DROP_INTERVAL_NS UINT64_C(2000000000) /* if all nodes refuse, do not recreate them all the time */
 
 static void
 on_refused(struct cache_lane *lane, const struct redis_node *node, const struct redis_reply *reply)
@@ -22,7 +22,7 @@ may_drop(const struct cache_lane *lane)
 	return lane->dropped_ns == 0 || clock_now_ns() - lane->dropped_ns >= DROP_INTERVAL_NS;
 }
 
-/* "ERR This instance has cluster support disabled": a refusal for a while, or for this user, says nothing. */
+/* Whether the reply is "ERR This instance has cluster support disabled"; other refusals do not tell. */
 static bool
 is_no_cluster(const struct redis_reply *reply)
 {
@@ -49,7 +49,7 @@ on_slots(struct redis_request *request, const struct redis_reply *reply)
 
 	lane->slots_node = NULL;
 	if (is_no_cluster(reply) && lane->shard_of != NULL && may_drop(lane)) {
-		/* Its address belongs to a server of another kind by now: others are asked, or those to start from. */
+		/* The address now belongs to a server outside the cluster: ask other nodes, or the seeds. */
 		lane->dropped_ns = clock_now_ns();
 		topology_drop(lane, node);
 		if (lane->cache->settings->topology != REDIS_CLUSTER && !has_primary(lane)) {

@@ -1,4 +1,4 @@
-/* Commands on their way: which server, what its answer means for it, and where a redirection leads. */
+/* Sending commands: choosing the server, judging its answer, following redirections. */
 #include "base/clock.h"
 #include "caches/redis/connection/command.h"
 #include "caches/redis/topology/lane.h"
@@ -17,7 +17,7 @@ route_slot(const struct cache_lane *lane, struct bytes key)
 	return lane->cluster ? redis_slot(key) : 0;
 }
 
-/* Counted by name, and said at most once a minute for each name. */
+/* Counts a refusal by its name, and logs it at most once a minute for each name. */
 static void
 account_refusal(const struct redis_command *command, enum redis_refusal refusal, const char *text)
 {
@@ -50,8 +50,7 @@ on_asking(struct redis_request *request, const struct redis_reply *reply)
 	free(request);
 }
 
-/* What a slot that is being moved needs: the command behind it, on this connection, is for a key that has come already.
- */
+/* Sends ASKING: the next command on this connection is for a key that has moved here before its slot has. */
 static bool
 send_asking(struct redis_link *link)
 {
@@ -79,7 +78,7 @@ use_of(const struct redis_command *command)
 	return command->large ? REDIS_LARGE : REDIS_SMALL;
 }
 
-/* False: it leads nowhere. */
+/* Follows a redirection. Returns false if it leads nowhere. */
 static bool
 follow(struct redis_command *command, const struct redis_reply *reply)
 {
@@ -130,7 +129,7 @@ judge_error(struct redis_command *command, const struct redis_reply *reply)
 	if (redis_refusal_of_node(refusal)) {
 		redis_node_refused(command->node, reply->base.str);
 	} else if (refusal == REDIS_REFUSAL_OTHER && !command->quiet && !is_about_key(reply)) {
-		redis_node_failed(command->node, &command->request); /* of a proxy, say, whose server is away */
+		redis_node_failed(command->node, &command->request); /* from a proxy, say, without its server */
 	} else {
 		redis_node_succeeded(command->node, &command->request);
 	}
@@ -258,7 +257,10 @@ new_words(struct cache_lane *lane, size_t count, const struct bytes *words)
 	return new;
 }
 
-/* Of a primary, as what replicas know may be old; but nothing that a server would hold back. */
+/*
+ * Commands that only read. They go to the primary, as replicas may lag, but not over the connection for writes, which a
+ * server may hold back.
+ */
 static bool
 reads_only(struct bytes name)
 {

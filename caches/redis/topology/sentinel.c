@@ -1,6 +1,6 @@
 /*
- * Redis Sentinel: tells which server is the primary, and of failovers as they happen. One sentinel at a time is asked;
- * when it does not answer, the next. https://redis.io/docs/latest/develop/reference/sentinel-clients/
+ * Redis Sentinel tells which server is the primary, and announces failovers. One sentinel is asked at a time; if it
+ * does not answer, the next one. https://redis.io/docs/latest/develop/reference/sentinel-clients/
  */
 #include "base/clock.h"
 #include "base/container_of.h"
@@ -12,17 +12,17 @@
 
 #define RETRY_FIRST_MS 100U
 #define RETRY_MAX_MS 1000U
-#define STEADY_NS NS_PER_S /* a connection that lasts for longer is none that fails again and again */
+#define STEADY_NS NS_PER_S /* a connection that lasted longer resets the back-off */
 #define CHANNEL "+switch-master"
 
 struct redis_sentinel {
 	struct cache_lane *lane;
 	struct redis_connection *connection;
 	struct redis_tls_session *session;
-	size_t turn;	 /* whose it is */
+	size_t turn;	 /* which sentinel, modulo seed_count */
 	size_t failures; /* in a row */
 	uint64_t retry_ms;
-	bool answered; /* this connection */
+	bool answered; /* on this connection */
 	uint64_t answered_ns;
 	void *timer;
 	struct redis_request request;
@@ -64,7 +64,7 @@ ask(struct redis_sentinel *sentinel, const char *what, void (*done)(struct redis
 
 /* --- Answers --- */
 
-/* The primary is known; from here on the sentinel speaks when that changes. */
+/* Applies the primary and its replicas, and subscribes to failovers. */
 static void
 conclude(struct redis_sentinel *sentinel, const struct redis_address *replicas, size_t count)
 {
@@ -89,7 +89,7 @@ field(const valkeyReply *map, const char *name)
 	return bytes_make("", 0);
 }
 
-/* One that is up, and that has what the primary has. */
+/* Whether a replica is up and linked to its primary. */
 static bool
 serves(const valkeyReply *replica)
 {
@@ -150,7 +150,7 @@ on_primary(struct redis_request *request, const struct redis_reply *reply)
 	}
 }
 
-/* --- Its connection --- */
+/* --- The connection to the sentinel --- */
 
 static void
 on_ready(void *context, const struct redis_greeting *greeting)
@@ -181,7 +181,7 @@ on_lost(void *context, const char *why)
 	sentinel->retry_ms = sentinel->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : sentinel->retry_ms * 2;
 }
 
-/* A failover: what the message says is known at once; the rest is asked for anew. */
+/* Handles a failover: takes the new primary from the message at once and asks for the rest. */
 static void
 on_pushed(void *context, const struct redis_reply *reply)
 {
@@ -232,7 +232,7 @@ on_timer(void *argument)
 	}
 }
 
-/* Anew, on a new connection: on one that is subscribed, older servers take no other commands. */
+/* Asks on a new connection: older servers take no other commands on a subscribed one. */
 void
 redis_sentinel_ask(struct redis_sentinel *sentinel)
 {

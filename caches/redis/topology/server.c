@@ -1,4 +1,4 @@
-/* How a server is set up: a cache needs a bound on its memory, and a policy that makes room. */
+/* Checks a server's configuration: a cache needs a memory limit and an eviction policy. */
 #include "caches/redis/topology/lane.h"
 
 #include <stdio.h>

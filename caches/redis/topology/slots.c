@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 /*
- * CRC16/XMODEM: polynomial 0x1021, begun with 0, highest bit first. A CRC is linear, so that the entry of a byte is the
- * exclusive or of those of its bits.
+ * CRC16/XMODEM: polynomial 0x1021, initial value 0, highest bit first. A CRC is linear, so the entry of a byte is the
+ * exclusive or of the entries of its bits.
  */
 #define BIT(byte, bit, entry) (((byte) & (bit)) != 0 ? (entry) : 0)
 #define ENTRY(byte)                                                                                                    \
@@ -63,8 +63,10 @@ text_of(const valkeyReply *reply)
 	return reply != NULL && redis_reply_is_text(reply) ? bytes_make(reply->str, reply->len) : bytes_make(NULL, 0);
 }
 
-/* Of the fourth element of a node: a map, or in RESP2 an array of names and values in turn. Empty where it is not
- * there. */
+/*
+ * Returns a value from the fourth element of a node: a map, or in RESP2 an array of alternating names and values. Empty
+ * if it is missing.
+ */
 static struct bytes
 metadata(const valkeyReply *node, const char *name)
 {
@@ -80,7 +82,10 @@ metadata(const valkeyReply *node, const char *name)
 	return bytes_make(NULL, 0);
 }
 
-/* A node that does not know its own host is where we reached it; one that has no name ("?") may have an IP. */
+/*
+ * A node that does not know its host is at the one that we asked. If it has no name ("?"), or we asked over a Unix
+ * socket, its metadata may hold an IP.
+ */
 static struct bytes
 host_of(const valkeyReply *node, const struct redis_address *asked)
 {
@@ -95,7 +100,7 @@ host_of(const valkeyReply *node, const struct redis_address *asked)
 	return unknown || bytes_equal_text(host, "?") ? metadata(node, "ip") : host;
 }
 
-/* False where the node is to be left out. */
+/* Returns false if the node must be left out. */
 static bool
 read_node(const valkeyReply *reply, const struct redis_address *asked, struct redis_slots_node *node)
 {
@@ -114,7 +119,7 @@ read_node(const valkeyReply *reply, const struct redis_address *asked, struct re
 	return true;
 }
 
-/* The shard with this primary, made where there is none yet; NULL where there is no room for it. */
+/* Returns the shard with this primary, which is created if needed. NULL if there are too many or memory runs out. */
 static struct redis_slots_shard *
 shard_with(struct redis_slots *slots, const struct redis_slots_node *primary)
 {

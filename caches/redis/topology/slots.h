@@ -30,15 +30,16 @@ struct redis_slots {
 	uint16_t shard_of[REDIS_SLOT_COUNT]; /* index into shards; REDIS_NO_SHARD where nobody serves the slot */
 };
 
-/* Of the part in the first pair of braces, where there is one and it is not empty, else of the whole key. */
+/* Returns the slot of a key: that of the part in the first pair of braces if it is not empty, else of the whole key. */
 uint16_t redis_slot(struct bytes key);
 
 /*
- * Reads the reply to CLUSTER SLOTS of a server that was reached at `asked`. Ranges with the same primary are one shard.
+ * Reads the reply to CLUSTER SLOTS of a server that was reached at `asked`. Ranges with the same primary form one
+ * shard.
  *
- * The reply is not trusted. A node that has no usable address is left out, and with a primary its range: nobody serves
- * it. False where the reply is not made as it should be, a slot is given twice, there are more than REDIS_SHARD_MAX
- * shards, nobody serves any slot, or memory is short; then there is nothing to release.
+ * The reply is not trusted. A node without a usable address is left out; if it is a primary, nobody serves its range.
+ * Returns false if the reply is malformed, a slot occurs twice, there are more than REDIS_SHARD_MAX shards, nobody
+ * serves any slot, or memory runs out; there is then nothing to release.
  */
 bool redis_slots_read(const valkeyReply *reply, const struct redis_address *asked, struct redis_slots *slots);
 

@@ -12,7 +12,7 @@
 
 static const struct redis_address asked = {.host = "asked", .port = 7000};
 
-/* What CLUSTER SLOTS answers with, in RESP2 and RESP3: three ranges, the first and the last of one primary. */
+/* The reply to CLUSTER SLOTS, the same in RESP2 and RESP3: three ranges, the first and the last of one primary. */
 static const char three_ranges[] = "*3\r\n*4\r\n:0\r\n:99\r\n"
 				   "*3\r\n$1\r\na\r\n:1\r\n$2\r\nid\r\n*3\r\n$1\r\nb\r\n:2\r\n$2\r\nid\r\n"
 				   "*3\r\n:100\r\n:199\r\n"
@@ -28,7 +28,7 @@ static const char with_metadata[] =
 	"*4\r\n$1\r\nb\r\n:2\r\n$2\r\nid\r\n%1\r\n$17\r\navailability-zone\r\n$3\r\neu2\r\n"
 	"*4\r\n$1\r\nc\r\n:3\r\n$2\r\nid\r\n%0\r\n";
 
-/* The reply to `text`, NULL where libvalkey's reader refuses it or there is more to come. */
+/* Parses `text`. Returns NULL if libvalkey's reader refuses it or needs more bytes. */
 static struct redis_reply *
 read_reply(const char *text, size_t length)
 {
@@ -142,7 +142,7 @@ test_metadata(void **state)
 	redis_slots_fini(&slots);
 }
 
-/* Where a node does not know its host, it is where we asked; over a Unix socket only its IP can tell. */
+/* A node that does not know its host is at the host that we asked; over a Unix socket only its IP helps. */
 static void
 test_unknown_endpoints(void **state)
 {
@@ -167,7 +167,7 @@ test_unknown_endpoints(void **state)
 	}
 }
 
-/* Nodes that cannot be used are left out; with a primary goes its range, and the others stay. */
+/* Unusable nodes are left out. If a primary is left out, so is its range; the other ranges stay. */
 static void
 test_nodes_left_out(void **state)
 {
@@ -331,7 +331,7 @@ next_random(uint32_t *seed)
 	return *seed;
 }
 
-/* Damaged in a few places, whatever the reader still takes: what is read of it keeps its promises. */
+/* Damages a reply in a few places. If the reader still accepts it, the slots read from it must be consistent. */
 static void
 damage(const char *original, size_t length, uint32_t *seed)
 {

@@ -78,9 +78,9 @@ topology_drop(struct cache_lane *lane, struct redis_node *node)
 	topology_suspect(lane);
 }
 
-/* --- Which node --- */
+/* --- Choosing a node --- */
 
-/* Of a server alone no replicas are known: nobody says who they are. */
+/* The replicas of a single server are unknown: only clusters and sentinels name them. */
 static bool
 reads_replicas(const struct cache_lane *lane)
 {
@@ -109,8 +109,10 @@ is_near(const struct cache_lane *lane, const struct redis_node *node)
 	return zone == NULL || strcmp(node->zone, zone) == 0;
 }
 
-/* Is `node` the better one to read from? In our zone rather than not, then, if that is asked for, by how fast it
- * answers. */
+/*
+ * Whether `node` is the better one to read from: one in our zone, then, with read_from=nearest, the one that answers
+ * faster.
+ */
 static bool
 is_better(const struct cache_lane *lane, const struct redis_node *node, const struct redis_node *than)
 {
@@ -168,7 +170,7 @@ topology_primary(struct cache_lane *lane, size_t shard)
 	return usable(lane->shards[shard].primary);
 }
 
-/* --- What is learnt --- */
+/* --- Applying what was learnt --- */
 
 static struct redis_shard *
 new_shards(struct cache_lane *lane, size_t count)
@@ -184,7 +186,7 @@ new_shards(struct cache_lane *lane, size_t count)
 	return shards;
 }
 
-/* What goes by the topology is done soon, and not from inside a callback. */
+/* Defer topology work to the timer: a callback must not free nodes. */
 static void
 news(struct cache_lane *lane)
 {
@@ -241,7 +243,7 @@ topology_move_slot(struct cache_lane *lane, uint16_t slot, struct redis_node *no
 
 	lane->map_version++;
 	if (lane->shard_of == NULL) {
-		lane->cluster = true; /* which was not known; the map comes */
+		lane->cluster = true; /* learnt from MOVED; the slots follow */
 		return;
 	}
 	while (index < lane->shard_count && lane->shards[index].primary != node) {
@@ -310,7 +312,7 @@ topology_leave_cluster(struct cache_lane *lane)
 	topology_set_server(lane, &lane->cache->settings->seeds[0], NULL, 0);
 }
 
-/* --- Looking at it --- */
+/* --- The state of the topology --- */
 
 struct redis_node *
 topology_some_node(struct cache_lane *lane)
@@ -357,7 +359,7 @@ topology_suspect(struct cache_lane *lane)
 {
 	lane->suspects = true;
 	if (clock_now_ns() - lane->asked_ns >= LANE_ASK_INTERVAL_NS) {
-		lane->host->timer_set(lane->timer, 0); /* not from inside a callback */
+		lane->host->timer_set(lane->timer, 0); /* the timer asks: this may be a callback */
 	}
 }
 
@@ -366,7 +368,7 @@ topology_fini(struct cache_lane *lane)
 {
 	struct redis_node *node;
 
-	/* First the ways that lead to nodes, as the commands that these answer now may be followed by others. */
+	/* Forget the shards first: commands that end while nodes are freed may lead to new ones. */
 	lane->shard_count = 0;
 	free(lane->shards);
 	lane->shards = NULL;
