@@ -1,4 +1,4 @@
-/* What is made of the answers to a request's slices: second tries, the answer itself, and what the cache did for it. */
+/* Completing a request: retrying its slices, assembling and auditing the answer, and delivering it. */
 #include "base/clock.h"
 #include "base/container_of.h"
 #include "inference/engine_internal.h"
@@ -16,7 +16,7 @@ drop_slices(const struct slice *slices, size_t count)
 	}
 }
 
-/* There is no time for an audit any more, which the first answers that are put together need. */
+/* Was the request withdrawn while its assembled answer still needs an audit? The first such answers must have one. */
 static bool
 is_too_late_to_audit(const struct inference_request *request)
 {
@@ -24,7 +24,7 @@ is_too_late_to_audit(const struct inference_request *request)
 	       row_trust_is_new(&request->model->rows);
 }
 
-/* An expired row is better than none where the model failed. */
+/* Uses stale entries where the model failed (stale-if-error). */
 static void
 use_stale(struct inference_request *request)
 {
@@ -45,7 +45,7 @@ use_stale(struct inference_request *request)
 	}
 }
 
-/* The first of the request's own, or else of those that a second try might have mended. */
+/* Returns the first failure that no retry could repair (RETRY_NOT), else the first failure; NULL if there is none. */
 static const struct error *
 first_failure(const struct inference_request *request)
 {
@@ -71,7 +71,7 @@ hand_out(struct inference_request *request)
 
 	request->answered = true;
 	if (request->starting) {
-		return; /* engine_infer's return value tells */
+		return; /* engine_infer reports it by its return value */
 	}
 	request->done(request);
 	if (pending) {
@@ -86,7 +86,7 @@ on_turn(struct loop_mail *mail)
 	hand_out(container_of(mail, struct inference_request, mail));
 }
 
-/* Those whose turn it is are told on their own loops. */
+/* Delivers every answer whose turn has come, each on its own loop. */
 static void
 hand_out_in_order(struct inference_request *request)
 {
@@ -129,14 +129,14 @@ fail(struct inference_request *request, const struct error *failure)
 	struct bytes id = request->id.length > 0 ? request->id : bytes_text("<id_unknown>");
 
 	*request->error = *failure;
-	if (failure->status == STATUS_QUEUE_FULL) { /* Triton names the request here */
+	if (failure->status == STATUS_QUEUE_FULL) { /* as in Triton, with the request id in front */
 		request->error->status = STATUS_UNAVAILABLE;
 		(void)error_prefix(request->error, "[request id: %.*s] ", BYTES_ARGS(id));
 	}
 	request->status = request->error->status;
 }
 
-/* --- Waiting, and leaving before there is an answer --- */
+/* --- Queue timeouts and withdrawal --- */
 
 void
 request_withdraw(struct inference_request *request, enum status status, const char *text)
@@ -169,7 +169,7 @@ on_timeout(void *argument)
 	time_out(request);
 }
 
-/* What comes of a request that waits too long: the queue delays it, or it is rejected here. */
+/* Sets the queue timeout: when it expires, the queue delays the job, or this loop rejects the request. */
 static void
 set_timeout(struct inference_request *request)
 {
@@ -192,7 +192,7 @@ request_become_pending(struct inference_request *request)
 	set_timeout(request);
 }
 
-/* A second try waits no longer than the request may. */
+/* Sends a slice again. A timeout that has expired still applies. */
 static void
 start_again(struct slice *slice, struct fetch_mode mode)
 {
@@ -206,7 +206,7 @@ start_again(struct slice *slice, struct fetch_mode mode)
 	request_release(request);
 }
 
-/* The time that a request may wait was over when it ran first. */
+/* Starts another run, free of the queue timeout of the first. */
 static void
 start_slice(struct slice *slice, struct fetch_mode mode)
 {
@@ -223,8 +223,8 @@ start_slice(struct slice *slice, struct fetch_mode mode)
 }
 
 /*
- * What rows, or requests that ran together, have brought cannot be used: the request runs as a whole by itself. That
- * comes no more often than a model of it loses its trust.
+ * Runs the whole request once more by itself when results of its rows, or of a shared batch, are unusable: at most once
+ * for each loss of row trust. Returns false if it may not run.
  */
 static bool
 start_over_whole(struct inference_request *request)
@@ -273,9 +273,9 @@ finish_whole(struct inference_request *request)
 				    "the rows of the answer cannot be put together");
 }
 
-/* --- Audit of an answer out of rows that did not run together: the request runs once more as a whole --- */
+/* --- Auditing an answer assembled from rows of several runs: the whole request runs once more --- */
 
-/* Did its rows not run together? One row alone may have run beside others once. */
+/* Does the answer combine rows of several runs? A single cached row counts: it may have run in a batch. */
 static bool
 is_put_together(const struct inference_request *request)
 {
@@ -287,7 +287,10 @@ is_put_together(const struct inference_request *request)
 	return known;
 }
 
-/* Of the first ones, or by chance. What is asked for one row is decided by lot, so that hits share no count. */
+/*
+ * The first answers are always audited, later ones by sampling. Single rows are sampled at random, so that hits share
+ * no counter.
+ */
 static bool
 is_to_be_audited(struct inference_request *request)
 {
@@ -332,8 +335,9 @@ drop_answer(struct inference_request *request)
 }
 
 /*
- * What the model says of the whole is the answer where it is another one. Where it says nothing, what was put together
- * may only be given out if nobody asked for a verdict: else the request fails as it would have without a cache.
+ * The model's answer to the whole request replaces an assembled answer that differs. If the audit run failed, the
+ * assembled answer is used only if the audit was optional and row trust holds; otherwise the request fails, as without
+ * a cache.
  */
 static void
 finish_audit(struct inference_request *request)
@@ -361,9 +365,11 @@ finish_audit(struct inference_request *request)
 	lane_purge_rows(request->lane, request->model);
 }
 
-/* --- The end --- */
+/* --- Finishing --- */
 
-/* Has a model that it asks lost its trust since its keys were made? What it got may come of rows of before. */
+/*
+ * Has the model, or a member of the ensemble, lost row trust since the keys were made? The results may then be wrong.
+ */
 static bool
 is_spoilt(struct inference_request *request)
 {
@@ -371,7 +377,7 @@ is_spoilt(struct inference_request *request)
 				    (request->by_row && !model_by_row(request->model)));
 }
 
-/* A failure of rows may come of that, but not one of the whole. */
+/* A failed row may succeed in a run of the whole; a failed whole is final. */
 static bool
 is_worth_another_run(const struct inference_request *request)
 {
@@ -413,7 +419,7 @@ request_finish(struct inference_request *request)
 	request_conclude(request);
 }
 
-/* Has any slice failed for good? Only of resolved slices: the others may be written by another loop just now. */
+/* Has any slice finally failed? Reads resolved slices only: another loop may be writing the others. */
 static bool
 has_failed(const struct inference_request *request)
 {
@@ -425,7 +431,7 @@ has_failed(const struct inference_request *request)
 	return false;
 }
 
-/* A joined answer may be good enough for the request that it was for, but too old for this one. */
+/* Is the answer fresh enough for this request? A joined answer was judged for another request only. */
 static bool
 suits(const struct slice *slice)
 {
@@ -492,7 +498,7 @@ on_slice_done(struct slice *slice)
 	request_release(slice->request);
 }
 
-/* --- Sending off --- */
+/* --- Sending slices --- */
 
 void
 request_hold(struct inference_request *request)

@@ -1,4 +1,4 @@
-/* What an answer tells of itself: what the cache did for it, how old it is, and what its runs took. */
+/* What a request reports beside its answer: what the cache did, the answer's age, and how long its runs took. */
 #include "base/clock.h"
 #include "inference/engine_internal.h"
 #include "inference/cache/entry.h"
@@ -15,7 +15,7 @@ report_age(struct inference_request *request)
 		int64_t left = ((int64_t)freshness.lifetime_ms - (int64_t)age);
 
 		if (freshness_is_ahead(&freshness, now)) {
-			continue; /* nobody knows */
+			continue; /* the age is unknown */
 		}
 		report->age_s = age / 1000 > report->age_s ? age / 1000 : report->age_s;
 		left = left <= 0 ? (left - 1000) / 1000 : left / 1000; /* expired: below 0 */
@@ -52,7 +52,7 @@ write_report(struct inference_request *request)
 		report->stored = report->trouble == NULL;
 	}
 	report->joined = joined == report->rows;
-	if (report->known > 0 && request->pending) { /* what it waited for is younger than its look-up */
+	if (report->known > 0 && request->pending) { /* entries that it waited for are younger than wall_ms */
 		request->wall_ms = clock_wall_ms();
 	}
 	if (report->known == report->rows) {
@@ -90,7 +90,7 @@ write_times(struct inference_request *request)
 	}
 }
 
-/* How long another answer may be used that is made of this one. */
+/* Dates for an answer made from this one: earliest creation, earliest expiry. */
 static void
 write_dates(struct inference_request *request)
 {
@@ -99,7 +99,7 @@ write_dates(struct inference_request *request)
 	for (size_t i = 0; i < request->slice_count && request->status == STATUS_OK; i++) {
 		struct freshness_entry freshness = entry_freshness(request->slices[i].entry);
 		uint64_t created =
-			freshness_is_ahead(&freshness, now) ? 1 : freshness.created_ms; /* as old as can be */
+			freshness_is_ahead(&freshness, now) ? 1 : freshness.created_ms; /* unknown: the oldest date */
 		uint64_t expires = created + freshness.lifetime_ms;
 
 		if (request->created_ms == 0 || created < request->created_ms) {

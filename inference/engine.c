@@ -4,7 +4,7 @@
 #include "inference/prepare.h"
 #include "inference/rows.h"
 
-/* Takes what the store told at once for a slice: true where that is its answer. */
+/* Takes a value that the store returned at once. Returns true if it is the slice's answer. */
 static bool
 take_value(struct slice *slice, struct blob *value)
 {
@@ -43,7 +43,7 @@ take_value(struct slice *slice, struct blob *value)
 	return true;
 }
 
-/* What a store can tell at once is asked for before anything is allocated: this is the path of a hit. */
+/* The fast path of a hit: asks for what the store can return at once, before a fetch is allocated. */
 static void
 look_at_once(struct inference_request *request)
 {
@@ -80,7 +80,7 @@ look_at_once(struct inference_request *request)
 			(void)take_value(&request->slices[i], lookup.values[i]);
 		}
 	}
-	if (request->unresolved > 0) { /* where all is known the whole request counts, up to its end */
+	if (request->unresolved > 0) { /* a full hit is timed to the end of the request instead */
 		request->lookup_ns = clock_now_ns() - request->keyed_ns;
 	}
 }
@@ -95,7 +95,7 @@ set_results(struct inference_request *request, enum slice_result result)
 	}
 }
 
-/* Gives every slice a key; without one the request runs as if there were no cache. */
+/* Gives every slice a key. If that fails, the request runs as if there were no cache. */
 static bool
 make_keys(struct inference_request *request)
 {
@@ -127,7 +127,7 @@ list_slices(const struct inference_request *request, struct slice **list, bool r
 	return count;
 }
 
-/* Sends off what has no answer yet, and what is to be renewed. */
+/* Sends the slices that have no answer yet, and those to be renewed. */
 static void
 send_off(struct inference_request *request, struct fetch_mode mode)
 {
@@ -157,7 +157,7 @@ send_off(struct inference_request *request, struct fetch_mode mode)
 	request_send(request, list, count, mode);
 }
 
-/* Through the cache. False: it cannot have a key, or the cache is not to be asked. */
+/* Answers through the cache. Returns false if the request can have no key, or does not ask the cache. */
 static bool
 infer_cached(struct inference_request *request)
 {
@@ -187,7 +187,7 @@ infer_cached(struct inference_request *request)
 		bool all = lane->cache->ops->synchronous;
 
 		look_at_once(request);
-		if (timed && (all || request->unresolved == 0)) { /* else the fetch's look-up is what it costs */
+		if (timed && (all || request->unresolved == 0)) { /* else the fetch times its look-up */
 			account_lookup_cost(request->model, clock_now_ns() - start + request_key_ns(request),
 					    request->slice_count);
 		}
@@ -212,7 +212,7 @@ infer_valid(struct inference_request *request)
 		by_row = model_by_row(model);
 		lane_purge_rows(lane, model);
 	}
-	request->row_losses = model_row_losses(model); /* after the above: rows not kept apart are counted here */
+	request->row_losses = model_row_losses(model); /* after model_by_row, to count a loss that it saw */
 	if (!request_is_cut(request, by_row) && !rows_cut(request, by_row)) {
 		request->status = error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request");
 		request->slice_count = 0;

@@ -1,6 +1,6 @@
 /*
- * What the files of the engine share. Room-private. Each calls those below it only: engine_lane, ensemble_run, engine,
- * answer, prepare, answer_report, waiting, rows.
+ * Shared by the files of the engine. Room-private. Each file calls only files after it in this list: engine_lane,
+ * ensemble_run, engine, answer, prepare, answer_report, waiting, rows.
  */
 #ifndef HIPPOCAMP_INFERENCE_ENGINE_INTERNAL_H
 #define HIPPOCAMP_INFERENCE_ENGINE_INTERNAL_H
@@ -13,36 +13,36 @@
 
 void request_set_level(struct inference_request *request);
 
-/* How long it may wait before its run begins, in µs; 0: for ever. */
+/* How long the request may wait for its run to begin, in µs; 0: for ever. */
 uint64_t request_queue_timeout(const struct inference_request *request);
 
 /* --- answer_report.c --- */
 
-/* Writes what an answer tells of itself: dates, the cache's part, what runs took. */
+/* Fills in what the request reports beside its answer: dates, the cache's part, how long its runs took. */
 void request_report(struct inference_request *request);
 
 /* --- answer.c --- */
 
-/* Sends slices of the request on their way. It may be answered and gone afterwards, if it is not held. */
+/* Sends slices of the request. The request may be answered and gone afterwards, unless it is held. */
 void request_send(struct inference_request *request, struct slice *const *slices, size_t count, struct fetch_mode mode);
 
-/* Held, a request is not answered: it counts one unresolved slice more. */
+/* While held, a request is not answered: a hold counts as one more unresolved slice. */
 void request_hold(struct inference_request *request);
 void request_release(struct inference_request *request);
 
 /*
- * Nobody waits for it any more: where no run of it has begun it leaves the queues that it waits in, and this failure is
- * its answer. It may be gone afterwards.
+ * Withdraws a request that nobody waits for: if any of its slices waits for a run that has not begun, the request
+ * leaves all queues and is answered with this failure. It may be gone afterwards.
  */
 void request_withdraw(struct inference_request *request, enum status status, const char *text);
 
-/* It is not answered at once: from here on it holds its model and its lane, and its queue timeout runs. */
+/* Marks a request that is not answered at once: it now holds its model and its lane, and its queue timeout runs. */
 void request_become_pending(struct inference_request *request);
 
-/* All slices have their answers. */
+/* Finishes a request whose slices all have answers. */
 void request_finish(struct inference_request *request);
 
-/* Counts and hands out what request->status says. */
+/* Counts the request and delivers its answer: request->status. */
 void request_conclude(struct inference_request *request);
 
 #endif

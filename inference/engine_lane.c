@@ -1,4 +1,4 @@
-/* The life of the engine and of its lanes. */
+/* Making and freeing the engine and its lanes. */
 #include "base/clock.h"
 #include "base/memory.h"
 #include "inference/cache/cache_host.h"
@@ -9,12 +9,12 @@
 
 #include <stdlib.h>
 
-#define HEARD_AFTER_MS 10000 /* of a purge, at most: stores that do not tell are asked every five seconds */
+#define HEARD_AFTER_MS 10000 /* oldest plausible news of a purge: stores that do not push are polled every 5 s */
 
 /*
- * Another server purged this. Its clock may be wrong, and ours: a time that is yet to come, or long past, counts as
- * now. What is made after a purge is heard of is never purged by it. That the store has lost the word of it says
- * nothing of what is in the store now.
+ * Another server made a purge. Its clock or ours may be wrong, so a time in the future, or long past, counts as now. A
+ * purge never affects entries that are made after it was heard of. A time of 0 means that the store lost its record of
+ * purges, which says nothing about its entries.
  */
 static void
 on_purged_elsewhere(void *listener, struct bytes model, struct bytes version, uint64_t at_ms)
@@ -75,7 +75,7 @@ engine_lane_new(struct engine *engine, struct loop *loop, struct offload *offloa
 	if (engine->cache != NULL) {
 		lane->store = engine->cache->ops->attach(engine->cache->store, &lane->host);
 		buf_init(&lane->scratch, KEY_SCRATCH_MAX);
-		/* Without memory for these the loop serves uncached. */
+		/* If attaching the store fails, this loop serves without a cache. */
 		lane->cache = lane->store != NULL ? engine->cache : NULL;
 	}
 	if (lane->cache != NULL && lane->cache->has_secret) {

@@ -1,6 +1,6 @@
 /*
- * Requests from their question to their answer, over a store, an executor and a clock of the test's own: what is asked
- * once, what is waited for, what is run again, and what must never be given out.
+ * Tests of the engine over a fake store, executor and clock: which requests run once, wait, or run again, and which
+ * answers must never be given out.
  */
 #include "inference/engine.h"
 
@@ -19,7 +19,7 @@
 #define ROWS_MAX 4
 #define LOOKUP_TIMEOUT_MS 10
 
-/* --- The clock: everybody's in this program, and only the tests turn it --- */
+/* --- The clock of this program, turned by the tests only --- */
 
 static uint64_t now_ns = UINT64_C(1000000000000);
 
@@ -175,14 +175,14 @@ static const struct cache_ops store_ops = {
 	.release = store_release,
 };
 
-/* --- The executor: jobs wait until a test has them finished --- */
+/* --- The executor: jobs wait until a test finishes them --- */
 
 static struct {
 	struct job *jobs[JOBS_MAX];
 	size_t count;
 	size_t withdrawn;
 	bool full;
-	int32_t added; /* to twice the input: which run an answer is of */
+	int32_t added; /* added to twice the input, to tell runs apart */
 } executor;
 
 static bool
@@ -236,7 +236,7 @@ compute(const struct job *job, const struct job_part *part)
 	return entry;
 }
 
-/* What becomes of the job that was submitted as the index-th. */
+/* Finishes the job that was submitted as number `index`. */
 static void
 finish(size_t index, enum status status)
 {
@@ -276,7 +276,7 @@ on_stop(struct loop_mail *mail)
 	loop_stop(this.loop);
 }
 
-/* Lets the loop do what is due: what it delivers may post more. */
+/* Runs the loop several times, since what it delivers may post more. */
 static void
 settle(void)
 {
@@ -357,7 +357,7 @@ on_drained(void *argument)
 	*(bool *)argument = true;
 }
 
-/* Whatever a test does, nothing is left under way. */
+/* Nothing may be left under way after a test. */
 static int
 teardown(void **state)
 {
@@ -379,7 +379,7 @@ teardown(void **state)
 	return 0;
 }
 
-/* --- Those who ask --- */
+/* --- Requests --- */
 
 struct asker {
 	struct inference_request request; /* first */
@@ -439,7 +439,7 @@ forget(struct asker *asker)
 	arena_fini(&asker->arena);
 }
 
-/* Its answer is twice what it asked, and `added`. */
+/* Each output must be twice its input, plus `added`. */
 static void
 assert_answered(struct asker *asker, int32_t added)
 {
@@ -466,7 +466,7 @@ assert_failed(struct asker *asker, enum status status)
 	forget(asker);
 }
 
-/* What the model says of these from now on is in the store. */
+/* Asks for these values, so that the store has their answers. */
 #define STORE(...)                                                                                                     \
 	do {                                                                                                           \
 		struct asker first_;                                                                                   \
@@ -477,7 +477,7 @@ assert_failed(struct asker *asker, enum status status)
 		executor.count = 0;                                                                                    \
 	} while (0)
 
-/* --- Known, and under way --- */
+/* --- Hits, and requests under way --- */
 
 static void
 test_what_is_known_does_not_run(void **state)
@@ -530,7 +530,7 @@ test_only_unknown_rows_run(void **state)
 	STORE(1, 3);
 	ASK(&asker, 1, 2, 3, 2);
 	assert_int_equal(executor.count, 1);
-	assert_int_equal(executor.jobs[0]->part_count, 1); /* 2, once */
+	assert_int_equal(executor.jobs[0]->part_count, 1); /* the value 2, once */
 	finish(0, STATUS_OK);
 	settle();
 	assert_int_equal(asker.request.report.forward, FORWARD_PARTIAL);
@@ -804,7 +804,7 @@ test_a_failure_is_not_stored(void **state)
 	assert_answered(&asker, 0);
 }
 
-/* --- How long an answer is good --- */
+/* --- Freshness --- */
 
 static void
 keep_for(uint64_t ttl_s, uint64_t revalidate_s, uint64_t on_error_s)
@@ -848,7 +848,7 @@ test_what_is_stale_serves_where_the_model_fails(void **state)
 	finish(0, STATUS_INTERNAL);
 	settle();
 	assert_answered(&asker, 0);
-	pass(60000); /* too old for that, too */
+	pass(60000); /* too old even for stale-if-error */
 	executor.count = 0;
 	ASK(&asker, 7);
 	finish(0, STATUS_INTERNAL);
@@ -893,7 +893,7 @@ test_an_age_that_will_not_do(void **state)
 	store.slow = true;
 	ASK(&asker, 7);
 	ask_with(&joined, &wish, 1, (int32_t[]){7});
-	answer_lookups(); /* good enough for the first, of which the second waits for the answer */
+	answer_lookups(); /* fresh enough for the first, but not for the one that joined it */
 	assert_answered(&asker, 0);
 	assert_false(joined.done);
 	assert_int_equal(executor.count, 1);
@@ -919,7 +919,7 @@ test_what_is_purged_while_it_is_fetched(void **state)
 	pass(5);
 	assert_true(engine_purge(this.lane, &purge));
 	assert_int_equal(purge.removed, 1);
-	put(&key, value); /* the store has lost the purge, or it was on its way */
+	put(&key, value); /* the store lost the purge, or an insert was under way */
 	blob_unref(value);
 	executor.added = 100;
 	ASK(&asker, 7);
@@ -931,7 +931,7 @@ test_what_is_purged_while_it_is_fetched(void **state)
 	assert_answered(&asker, 100);
 }
 
-/* --- Values that are not to be trusted --- */
+/* --- Untrusted values --- */
 
 static void
 test_an_answer_to_another_question(void **state)
@@ -970,7 +970,7 @@ test_a_damaged_entry(void **state)
 	assert_answered(&asker, 0);
 }
 
-/* --- Rows that are not kept apart --- */
+/* --- Dependent rows --- */
 
 static void
 test_trust_that_is_lost_meanwhile(void **state)
@@ -986,7 +986,7 @@ test_trust_that_is_lost_meanwhile(void **state)
 	assert_false(asker.done);
 	executor.added = 100;
 	assert_int_equal(executor.count, 2);
-	assert_int_equal(executor.jobs[1]->part_count, 1); /* the whole, by itself */
+	assert_int_equal(executor.jobs[1]->part_count, 1); /* the whole request, by itself */
 	assert_int_equal(executor.jobs[1]->rows, 2);
 	finish(1, STATUS_OK);
 	settle();
@@ -1009,7 +1009,7 @@ test_what_ran_before_the_loss_is_not_stored(void **state)
 	assert_answered(&asker, 0);
 }
 
-/* --- What is prepared on another thread --- */
+/* --- Requests prepared on another thread --- */
 
 static void
 prepare(struct asker *asker, int32_t one, int32_t two)
@@ -1032,7 +1032,7 @@ test_prepared_requests(void **state)
 	assert_answered(&asker, 0);
 }
 
-/* Keys of before a loss would find what was stored before it. */
+/* Keys made before a loss would find entries stored before it. */
 static void
 test_losses_after_the_preparation(void **state)
 {
@@ -1051,7 +1051,7 @@ test_losses_after_the_preparation(void **state)
 	assert_answered(&asker, 100);
 }
 
-/* The trust in rows may go at any time; here before it is counted, so that only the standing tells. */
+/* Row trust may be lost at any time; here the loss is not counted yet, so only the standing shows it. */
 static void
 test_trust_that_is_lost_after_the_preparation(void **state)
 {

@@ -17,7 +17,7 @@ struct value {
 	bool absent;   /* an optional input that the request left out */
 	bool has_rows; /* its first dimension is that of the batch */
 	struct tensor tensor;
-	struct blob *block; /* that the data lie in, or NULL; the answer of a step is a reference */
+	struct blob *block; /* holds the data, or NULL; a reference if a step made it */
 };
 
 struct step_run {
@@ -29,12 +29,12 @@ struct step_run {
 };
 
 struct ensemble_run {
-	atomic_size_t references; /* the job's, and that of the mail on its way */
+	atomic_size_t references; /* held by the job and by mail under way */
 	struct loop_mail withdraw_mail;
 	atomic_bool withdrawing;
 	struct model *model;
 	struct job *job;
-	struct job_list jobs; /* that one */
+	struct job_list jobs; /* only `job` */
 	struct job_origin origin;
 	struct batch batch;
 	struct arena arena;
@@ -48,7 +48,7 @@ struct ensemble_run {
 	struct error error;
 };
 
-/* --- Shapes: a tensor with rows given to a model that has none, or the other way round, as Triton does it --- */
+/* --- Shapes: adding or removing the batch dimension between models, as Triton does --- */
 
 static bool
 dims_fit(const struct model_dims *dims, const int64_t *shape, size_t rank)
@@ -64,7 +64,10 @@ dims_fit(const struct model_dims *dims, const int64_t *shape, size_t rank)
 	return true;
 }
 
-/* Writes the shape that the tensor gets; returns its rank. Room for TENSOR_RANK_MAX: a config's dims are fewer. */
+/*
+ * Writes the shape in which the tensor is passed on; returns its rank. TENSOR_RANK_MAX is room enough: a config's dims
+ * are fewer.
+ */
 static size_t
 convert_shape(const struct value *value, const struct model_dims *dims, bool wants_rows, int64_t *shape)
 {
@@ -78,7 +81,7 @@ convert_shape(const struct value *value, const struct model_dims *dims, bool wan
 	return tensor->rank - skip + lead;
 }
 
-/* --- The end --- */
+/* --- Finishing --- */
 
 static enum status
 write_outputs(struct ensemble_run *run, struct error *error)
@@ -110,7 +113,7 @@ write_outputs(struct ensemble_run *run, struct error *error)
 	return status;
 }
 
-/* What the run needs no longer once it has ended. */
+/* Frees what an ended run no longer needs. */
 static void
 drop_values(struct ensemble_run *run)
 {
@@ -165,7 +168,7 @@ cancel_steps(struct ensemble_run *run)
 	run->underway--;
 }
 
-/* The first failure counts; the others are not waited for longer than they must. */
+/* Records the first failure, and cancels the other steps. */
 static void
 fail(struct ensemble_run *run, const struct error *error)
 {
@@ -204,7 +207,7 @@ keep_dates(struct ensemble_run *run, const struct inference_request *request)
 	}
 }
 
-/* Every output of the step is a value that holds the whole answer. */
+/* Makes every output of the step a value, with a reference to the whole answer. */
 static void
 take_answer(struct step_run *step)
 {
@@ -253,7 +256,7 @@ on_step_done(struct inference_request *request)
 	advance(run);
 }
 
-/* Whatever the step's inputs lie in together is its body, so that they need not be copied. */
+/* Sets the inputs. The block of the last one becomes the body: inputs that all lie in it are not copied. */
 static bool
 fill_inputs(struct step_run *step)
 {
@@ -317,7 +320,7 @@ start_step(struct step_run *step)
 	}
 }
 
-/* Starts what can be started; an answer that is there at once may make more of it. */
+/* Starts all steps that are due; a step that is answered at once may make more due. */
 static void
 advance(struct ensemble_run *run)
 {
@@ -337,7 +340,7 @@ advance(struct ensemble_run *run)
 	}
 }
 
-/* --- The beginning --- */
+/* --- Starting --- */
 
 static void
 set_inputs(struct ensemble_run *run)
@@ -419,7 +422,7 @@ cancel(struct ensemble_run *run)
 	}
 }
 
-/* --- The executor: everything happens on the lane's loop, so what comes from elsewhere comes by mail --- */
+/* --- The executor: runs on the lane's loop; calls from other threads arrive by mail --- */
 
 static bool
 submit(struct model *model, struct job *job, const struct job_origin *origin)

@@ -6,11 +6,11 @@
 
 #include <string.h>
 
-/* Hashing so much takes about half a millisecond (bench/keyed_hash). */
+/* Hashing so many bytes takes about half a millisecond (bench/keyed_hash). */
 #define LONG_GHASH ((size_t)4 << 20)
 #define LONG_SHA256 ((size_t)256 << 10)
 
-/* What a worker made of a request ahead, and for what: by the time it is used things may have changed. */
+/* What a worker prepared for a request, and for which state, which may have changed by the time of use. */
 struct preparation {
 	struct keyed_hash_key key;
 	enum keyed_hash_kind kind;
@@ -22,7 +22,7 @@ struct preparation {
 	enum status status;	    /* of its inputs */
 	const struct slice *slices; /* that were made; NULL: none */
 	bool keyed;
-	uint64_t key_ns; /* what that took */
+	uint64_t key_ns; /* time taken to make the keys */
 };
 
 static bool
@@ -143,7 +143,7 @@ request_asks_cache(const struct inference_request *request)
 	return !wish->bypass && (wish->only || wish->refresh || is_admitted(request));
 }
 
-/* The slices are not those any more where a request begins anew. */
+/* A request that starts over has other slices than the prepared ones. */
 bool
 request_is_cut(const struct inference_request *request, bool by_row)
 {

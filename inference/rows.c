@@ -71,7 +71,7 @@ rows_whole(struct inference_request *request)
 
 /* --- Keys --- */
 
-/* The tensors as one slice has them, in byte order of their names. */
+/* The tensors of one slice, in byte order of their names. */
 static void
 slice_tensors(const struct slice *slice, struct tensor *tensors, int64_t (*shapes)[TENSOR_RANK_MAX + 1],
 	      const struct tensor **sorted)

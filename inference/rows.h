@@ -1,6 +1,5 @@
 /*
- * A request cut into the slices that are cached, their keys, and the answers of all slices put together again.
- * Room-private.
+ * Cutting a request into slices, making their keys, and assembling the answer from those of the slices. Room-private.
  */
 #ifndef HIPPOCAMP_INFERENCE_ROWS_H
 #define HIPPOCAMP_INFERENCE_ROWS_H
@@ -8,21 +7,23 @@
 #include "base/buf.h"
 #include "inference/fetch/flight.h"
 
-/* Fills request->slices: one for each row, or one for all of it. Needs `ordered`. False without memory. */
+/*
+ * Fills request->slices: one for each row, or one for the whole. Needs `ordered`. Returns false when memory runs out.
+ */
 bool rows_cut(struct inference_request *request, bool by_row);
 
-/* One slice for the whole request, apart from its slices. NULL without memory. */
+/* Makes a slice of the whole request, beside request->slices. Returns NULL when memory runs out. */
 struct slice *rows_whole(struct inference_request *request);
 
-/* What `scratch` may grow to. */
+/* The limit of `scratch`, in bytes. */
 #define KEY_SCRATCH_MAX ((size_t)256 << 20)
 
-/* The keys of all slices. False without memory, or where the request cannot have any. */
+/* Makes the keys of all slices. Returns false when memory runs out, or if the request can have no keys. */
 bool rows_make_keys(struct inference_request *request, struct keyed_hash *hash, struct buf *scratch);
 
 /*
- * The answer out of the entries of all slices, in their order; more than one. NULL without memory, or where *fit is
- * false: entries do not have the rows of their slices, or rows of this model do not have the same shape.
+ * Assembles the answer from the entries of all slices, in order; there must be more than one. Returns NULL when memory
+ * runs out, or with *fit false: an entry does not have the rows of its slice, or the shapes of rows differ.
  */
 struct blob *rows_assemble(const struct inference_request *request, bool *fit);
 

@@ -1,9 +1,9 @@
-/* How long a request waits for its run. */
+/* The priority and the queue timeout of a request. */
 #include "inference/engine_internal.h"
 
 #define TIMEOUT_MAX_US ((uint64_t)1000000000000) /* eleven days */
 
-/* --- Priority and timeout, as dynamic_batching has them --- */
+/* --- Priority and timeout, as in dynamic_batching --- */
 
 static bool
 read_unsigned(const struct inference_request *request, const char *name, uint64_t *number)
@@ -18,7 +18,7 @@ read_unsigned(const struct inference_request *request, const char *name, uint64_
 	return true;
 }
 
-/* The steps of an ensemble wait by the priority and timeout of whoever leads, so these have to be the same for all. */
+/* The steps of an ensemble queue with the leader's priority and timeout, so these must be equal for all that join. */
 static struct queue_class
 queue_class(const struct inference_request *request)
 {

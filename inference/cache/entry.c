@@ -9,7 +9,7 @@ struct header {
 	uint32_t magic;
 	uint16_t version;
 	uint16_t codec;
-	uint8_t mac[MAC_SIZE]; /* of all bytes behind this field */
+	uint8_t mac[MAC_SIZE]; /* of all bytes after this field */
 	uint64_t length;       /* of the whole block */
 	uint64_t created_ms;
 	uint64_t lifetime_ms;

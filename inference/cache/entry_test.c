@@ -62,7 +62,7 @@ test_round_trip(void **state)
 	blob_unref(entry);
 }
 
-/* No bit may flip and no byte may be missing or added without being noticed. */
+/* No flipped bit and no missing or added byte may go unnoticed. */
 static void
 test_damage_is_noticed(void **state)
 {
@@ -86,7 +86,7 @@ test_damage_is_noticed(void **state)
 	blob_unref(entry);
 }
 
-/* Somebody who has the secret may lie: every field that does is refused by itself. */
+/* An entry with a valid MAC may still be malformed: each wrong field must be rejected, or be safe to read. */
 static void
 test_lies_are_noticed(void **state)
 {

@@ -3,7 +3,7 @@
 #include <math.h>
 
 #define JITTER 0.1
-#define AHEAD_MAX_MS 1000 /* by so much clocks may be apart */
+#define AHEAD_MAX_MS 1000 /* tolerated difference between clocks */
 
 static uint64_t
 age_ms(const struct freshness_entry *entry, uint64_t now_ms)
@@ -34,7 +34,7 @@ freshness_judge(const struct freshness_policy *policy, const struct cache_direct
 
 	*on_error = false;
 	if (freshness_is_ahead(entry, now_ms) && (entry->lifetime_ms > 0 || directives->has_max_age)) {
-		return FRESHNESS_TOO_OLD; /* nobody knows how old it is */
+		return FRESHNESS_TOO_OLD; /* its age is unknown */
 	}
 	if (directives->has_max_age && age / 1000 >= directives->max_age_s &&
 	    (age / 1000 > directives->max_age_s || directives->max_age_s == 0)) {

@@ -1,9 +1,9 @@
 /*
- * How long an answer is good for. An entry is fresh for its lifetime (its TTL, varied by a tenth so that entries stored
+ * How long an answer may be used. An entry is fresh for its lifetime (its TTL, varied by a tenth so that entries stored
  * together do not expire together); then it is stale, and may be used within the windows of RFC 5861 (stale while
- * revalidate, stale if error) and where the request allows it (RFC 9111, section 5.2.1). Before that it may be
- * refreshed ahead of its expiry: XFetch (Vattani, Chierichetti, Lowenstein: "Optimal Probabilistic Cache Stampede
- * Prevention", VLDB 2015), where the chance grows with what the answer cost to compute.
+ * revalidate, stale if error) and where the request allows it (RFC 9111, section 5.2.1). While fresh, it may be
+ * refreshed ahead of its expiry by XFetch (Vattani, Chierichetti, Lowenstein: "Optimal Probabilistic Cache Stampede
+ * Prevention", VLDB 2015), with a chance that grows with the cost of computing the answer.
  */
 #ifndef HIPPOCAMP_INFERENCE_CACHE_FRESHNESS_H
 #define HIPPOCAMP_INFERENCE_CACHE_FRESHNESS_H
@@ -18,19 +18,19 @@ struct freshness_policy {
 	double refresh_ahead;	/* XFetch's beta; 0: off */
 };
 
-/* What a request wants of the cache. */
+/* The cache directives of a request. */
 struct cache_directives {
 	bool bypass;	    /* neither look up nor store */
-	bool refresh;	    /* do not look up, store */
-	bool no_store;	    /* look up, do not store */
+	bool refresh;	    /* do not look up, but store */
+	bool no_store;	    /* look up, but do not store */
 	bool only;	    /* never run the model */
-	bool has_max_age;   /* an answer older than max_age_s will not do */
-	bool has_max_stale; /* an answer that is stale for up to max_stale_s will do */
+	bool has_max_age;   /* reject answers older than max_age_s */
+	bool has_max_stale; /* accept answers that are stale for up to max_stale_s */
 	uint64_t max_age_s;
 	uint64_t max_stale_s;
 };
 
-/* May the model run behind such a request's back? */
+/* May a background run renew what such a request found? */
 static inline bool
 cache_directives_renew(const struct cache_directives *directives)
 {
@@ -45,12 +45,12 @@ struct freshness_entry {
 
 enum freshness {
 	FRESHNESS_USE,
-	FRESHNESS_REVALIDATE, /* use it, and run the model behind the client's back */
+	FRESHNESS_REVALIDATE, /* use it, and run the model in the background */
 	FRESHNESS_STALE,      /* run the model */
-	FRESHNESS_TOO_OLD,    /* for this request: run the model */
+	FRESHNESS_TOO_OLD,    /* too old for this request: run the model */
 };
 
-/* `chance` is uniform in (0, 1]. *on_error: may it be used if the run fails? */
+/* `chance` is uniform in (0, 1]. Sets *on_error: may the entry be used if the run fails? */
 enum freshness freshness_judge(const struct freshness_policy *policy, const struct cache_directives *directives,
 			       const struct freshness_entry *entry, uint64_t now_ms, double chance, bool *on_error);
 
@@ -58,18 +58,21 @@ enum freshness freshness_judge(const struct freshness_policy *policy, const stru
 uint64_t freshness_lifetime_ms(const struct freshness_policy *policy, double chance);
 
 /*
- * Is it dated so far ahead that the clock of who made it must be wrong, or ours? Its age is not known then, and is not
- * taken for 0, which would give it more than its lifetime: it is too old wherever that matters. That a store still has
- * it proves nothing, since it may keep the time by that same clock, before and after it is set right.
+ * Is the entry dated so far ahead that its maker's clock or ours must be wrong? Its age is then unknown, and it is too
+ * old wherever age matters; an age of 0 would extend its lifetime. That a store still has the entry proves nothing,
+ * since the store may go by the same wrong clock.
  */
 bool freshness_is_ahead(const struct freshness_entry *entry, uint64_t now_ms);
 
 bool freshness_is_fresh(const struct freshness_entry *entry, uint64_t now_ms);
 
-/* What is left of a span that began when the entry was created, at least 1; 0: no end, as the span. */
+/*
+ * Returns the rest, in ms, of a span that began when the entry was created: at least 1, or 0 if `span_ms` is 0 (no
+ * end).
+ */
 uint64_t freshness_left_ms(const struct freshness_entry *entry, uint64_t span_ms, uint64_t now_ms);
 
-/* How long a store has to keep an entry of that lifetime; 0: no end. */
+/* How long, in ms, a store must keep an entry of this lifetime; 0: no end. */
 uint64_t freshness_keep_ms(const struct freshness_policy *policy, uint64_t lifetime_ms);
 
 #endif

@@ -47,14 +47,14 @@ test_directives(void **state)
 	wish = (struct cache_directives){.has_max_stale = true, .max_stale_s = 3};
 	assert_int_equal(freshness_judge(&policy, &wish, &entry, 13000, 0.5, &on_error), FRESHNESS_USE);
 	assert_int_equal(freshness_judge(&policy, &wish, &entry, 14000, 0.5, &on_error), FRESHNESS_STALE);
-	/* A clock that went back makes nothing old. */
+	/* A clock that was set back does not make an entry old. */
 	assert_int_equal(freshness_judge(&policy, &no_wish,
 					 &(struct freshness_entry){.created_ms = 99, .lifetime_ms = 1}, 0, 0.5,
 					 &on_error),
 			 FRESHNESS_USE);
 }
 
-/* XFetch: near the end of life, by chance and cost; never for what cost nothing. */
+/* XFetch refreshes near the end of the lifetime, by chance and cost; never an entry that cost nothing. */
 static void
 test_refresh_ahead(void **state)
 {
@@ -81,7 +81,7 @@ test_jitter(void **state)
 	assert_int_equal(freshness_lifetime_ms(&(struct freshness_policy){0}, 1), 0);
 }
 
-/* A date in the future is no age of 0, which would give it more than its lifetime. */
+/* An entry dated in the future does not count as new, which would extend its lifetime. */
 static void
 test_clocks_apart(void **state)
 {

@@ -1,6 +1,6 @@
 #include "inference/cache/key.h"
 
-/* Larger tensors are hashed where they are; smaller ones are gathered first, so that most keys are one call. */
+/* In bytes: larger tensors are hashed in place; smaller ones are gathered first, so that most keys take one call. */
 #define GATHER_MAX ((size_t)1024)
 #define PARAMETERS_MAX 64
 #define PREFIX_MAX 65536
@@ -141,7 +141,7 @@ put_parameter(struct encoder *encoder, const struct parameter *parameter)
 	}
 }
 
-/* Those that are in the key, in byte order of their names. False: too many. */
+/* Sorts the key's parameters by name, in byte order. Returns false if there are too many. */
 static bool
 sort_parameters(const struct key_question *question, const struct parameter **sorted, size_t *count)
 {
@@ -174,7 +174,7 @@ key_make(struct keyed_hash *hash, const struct key_question *question, struct bu
 	const struct parameter *parameters[PARAMETERS_MAX];
 	size_t count;
 
-	if (!sort_parameters(question, parameters, &count)) { /* before the inputs, which take long */
+	if (!sort_parameters(question, parameters, &count)) { /* before the inputs, whose hashing takes long */
 		return false;
 	}
 	buf_clear(scratch);

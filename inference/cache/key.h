@@ -2,21 +2,21 @@
  * The cache key of a request: a keyed hash, under the deployment's secret, of a canonical encoding of everything that
  * may change its answer. Two requests share a key exactly when they ask the same question of the same model.
  *
- * The encoding, version 3 (all numbers little-endian, every text behind its length as u32):
+ * The encoding, version 3 (all numbers little-endian, every text preceded by its length as u32):
  *
  *   32 bytes, the same for every request to one model version: the SHA-256 of
  *       "hippocamp key 3", name of the hash, namespace, model name, i64 version, 32 bytes of the model's fingerprint,
  *   u8 granularity (1: one row, as a part of any request; 0: a whole request),
- *   u64 how often the trust in the model's rows was lost (inference/models/row_trust.h),
+ *   u64 number of losses of row trust (inference/models/row_trust.h),
  *   u32 count of inputs, then for each input in byte order of its name:
  *       name, u8 datatype, u8 rank, i64 per dimension, u64 length of the data, the data,
  *   u32 count of parameters, then for each in byte order of its name:
- *       name, u8 kind, the value (text behind its length as u64; numbers as 8 bytes; a boolean as 1)
+ *       name, u8 kind, the value (text preceded by its length as u64; numbers as 8 bytes; a boolean as 1)
  *
- * Parameters that only say how the request is handled (priority, timeout, cache, the sequence ones) are left out.
- * Requested outputs are not in it: an entry holds all outputs, and any subset is answered from it. The granularity is,
- * since a model that does not keep rows apart may have answered a request of one row with outputs of any shape. With
- * the count of losses nothing is found again that was stored before the last one.
+ * Parameters that only say how the request is handled are left out (key_leaves_out). So are the requested outputs: an
+ * entry holds all outputs, and any subset is answered from it. The granularity is part of the key, since a model whose
+ * rows depend on each other may have answered a request of one row with outputs of any shape. The number of losses
+ * makes all entries unreachable that were stored before the last loss.
  */
 #ifndef HIPPOCAMP_INFERENCE_CACHE_KEY_H
 #define HIPPOCAMP_INFERENCE_CACHE_KEY_H
@@ -26,13 +26,13 @@
 #include "base/parameter.h"
 #include "base/tensor.h"
 
-/* The part that is the same for every request to one model version: built once. False without memory. */
+/* Appends the part of the key that is the same for all requests to one model version. False when memory runs out. */
 bool key_write_prefix(struct buf *out, enum keyed_hash_kind kind, struct bytes name_space, struct bytes model,
 		      int64_t version, const struct digest_value *fingerprint);
 
 enum key_granularity { KEY_OF_REQUEST, KEY_OF_ROW };
 
-/* What is asked. `inputs` are in byte order of their names; NULLs (missing optional inputs) are skipped. */
+/* What a key is made from. `inputs` are in byte order of their names; NULLs (missing optional inputs) are skipped. */
 struct key_question {
 	struct bytes prefix;
 	enum key_granularity granularity;
@@ -43,7 +43,9 @@ struct key_question {
 	size_t parameter_count;
 };
 
-/* `scratch` is the caller's for reuse. False where there is no memory; then the question has no key. */
+/*
+ * `scratch` is the caller's, for reuse. Returns false (no key) when memory runs out or there are too many parameters.
+ */
 bool key_make(struct keyed_hash *hash, const struct key_question *question, struct buf *scratch,
 	      struct digest_value *key);
 

@@ -2,7 +2,7 @@
 
 #include "base/unit_test.h"
 
-/* A question: everything that may make its key another one. */
+/* A question: everything that its key depends on. */
 struct question {
 	const char *secret;
 	const char *name_space;
@@ -76,10 +76,10 @@ key_of(const struct question *question, enum keyed_hash_kind kind)
 	return key;
 }
 
-/* BASE, and then what differs from it. */
+/* The cases override some fields of BASE. */
 #pragma GCC diagnostic ignored "-Woverride-init"
 
-/* Each differs from every other in one thing that may change an answer; none may share a key. */
+/* Each differs from all others in something that may change an answer; no two may share a key. */
 static const struct question different[] = {
 	{BASE},
 	{BASE, .secret = "t"},

@@ -8,7 +8,7 @@
 
 struct purge_mark_entry {
 	char *model;
-	char *version; /* "": all of the model's */
+	char *version; /* "": all versions */
 	uint64_t at_ms;
 };
 
@@ -23,7 +23,7 @@ static void
 forget(struct purge_marks *marks)
 {
 	for (size_t i = 0; i < marks->count; i++) {
-		if (marks->entries[i].at_ms > marks->everything_ms) { /* rather too much purged than too little */
+		if (marks->entries[i].at_ms > marks->everything_ms) { /* purging too much does no harm */
 			marks->everything_ms = marks->entries[i].at_ms;
 		}
 		free(marks->entries[i].model);
@@ -112,7 +112,7 @@ purge_marks_look(struct purge_marks *marks, struct purge_marks_seen *seen, struc
 	now = atomic_load_explicit(&marks->version, memory_order_relaxed);
 	found = latest(marks, model, text);
 	(void)pthread_mutex_unlock(&marks->lock);
-	/* Times only grow, so that whoever looked earlier and comes later changes nothing. */
+	/* Times only grow: a thread that read an earlier time but stores it later changes nothing. */
 	while (before < found && !atomic_compare_exchange_weak_explicit(&seen->purged_ms, &before, found,
 									memory_order_relaxed, memory_order_relaxed)) {
 	}

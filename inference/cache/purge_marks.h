@@ -1,11 +1,11 @@
 /*
- * When what was purged, for as long as this process lives. A store outside may bring back what it has lost already:
- * Redis starts again from an older dump, or a replica that lagged becomes the primary. An entry carries its date, and
- * one that is not newer than a purge of its model is not used, whoever still has it.
+ * The times of purges, kept for the life of the process. An external store may bring back entries that were purged:
+ * Redis restarts from an older dump, or a lagging replica becomes the primary. An entry carries its date, and one that
+ * is older than a purge of its model is not used, wherever it comes from.
  *
- * Dates are those of the servers that made the entries, so clocks that are apart move the line by as much, as far as
- * that is not seen: an entry dated ahead counts as purged, and a purge that was heard of much later than it was made
- * counts from then on.
+ * The dates come from the servers that made the entries, so clocks that differ move the limit by as much, unless the
+ * difference shows: an entry dated ahead counts as purged, and a purge dated ahead, or heard of late, counts as made
+ * when it was heard of.
  */
 #ifndef HIPPOCAMP_INFERENCE_CACHE_PURGE_MARKS_H
 #define HIPPOCAMP_INFERENCE_CACHE_PURGE_MARKS_H
@@ -15,7 +15,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* More are put together, into one of everything. */
+/* Further marks turn all marks into one of everything. */
 #define PURGE_MARKS_MAX 256
 
 struct purge_mark_entry;
@@ -28,7 +28,7 @@ struct purge_marks {
 	uint64_t everything_ms; /* 0: never */
 };
 
-/* What a model knows of them. Zeroed at first; any thread. */
+/* What a model has seen of the marks. Zero it first. Any thread. */
 struct purge_marks_seen {
 	_Atomic uint64_t version;
 	_Atomic uint64_t purged_ms;
@@ -37,14 +37,19 @@ struct purge_marks_seen {
 void purge_marks_init(struct purge_marks *marks);
 void purge_marks_fini(struct purge_marks *marks);
 
-/* A model and version as in struct cache_purge: "" stands for all. `now_ms` since 1970. Any thread. */
+/*
+ * Marks a purge of a model and version as in struct cache_purge, where "" means all. `now_ms` is since 1970. Any
+ * thread.
+ */
 void purge_marks_add(struct purge_marks *marks, struct bytes model, struct bytes version, uint64_t now_ms);
 
-/* For purge_marks_covers. */
+/* Updates `seen`, for purge_marks_covers. */
 void purge_marks_look(struct purge_marks *marks, struct purge_marks_seen *seen, struct bytes model, int64_t version);
 
-/* Was what a model answered at `created_ms` (0: nobody knows when) purged since? Costs two loads but after a purge. Any
- * thread. */
+/*
+ * Was an entry of the model that was made at `created_ms` (0: unknown) purged since? Takes no lock unless there was a
+ * new purge. Any thread.
+ */
 static inline bool
 purge_marks_covers(struct purge_marks *marks, struct purge_marks_seen *seen, struct bytes model, int64_t version,
 		   uint64_t created_ms)

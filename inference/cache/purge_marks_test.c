@@ -32,9 +32,9 @@ test_what_is_covered(void **state)
 	assert_true(covered(&marks, "a", 1, 1999));
 	assert_true(covered(&marks, "a", 2, 1999));
 	assert_false(covered(&marks, "aa", 1, 999));
-	purge_marks_add(&marks, bytes_text("a"), NONE, 1500); /* a clock that was put back: the line stays */
+	purge_marks_add(&marks, bytes_text("a"), NONE, 1500); /* a clock set back: the limit stays */
 	assert_true(covered(&marks, "a", 2, 1999));
-	purge_marks_add(&marks, NONE, NONE, 1800); /* of everything, and earlier: what was known of "a" stays */
+	purge_marks_add(&marks, NONE, NONE, 1800); /* an earlier one of everything: the mark of "a" still counts */
 	assert_true(covered(&marks, "a", 2, 1999));
 	assert_true(covered(&marks, "b", 7, 1799));
 	purge_marks_add(&marks, NONE, NONE, 3000);
@@ -60,7 +60,7 @@ test_a_model_sees_later_marks(void **state)
 	purge_marks_fini(&marks);
 }
 
-/* More than are kept: everything counts as purged, rather than something as not. */
+/* Beyond PURGE_MARKS_MAX, everything counts as purged, so that no purge is lost. */
 static void
 test_many(void **state)
 {

@@ -119,7 +119,7 @@ response_cache_keys_derive(struct response_cache_keys *keys, enum keyed_hash_kin
 			  ghash ? "hippocamp cache entry, ghash" : "hippocamp cache entry, sha256");
 }
 
-/* What the owner gives; else the store's, or a random one. */
+/* Finds the configured secret; else the store's, or a random one. */
 static enum status
 find_secret(struct response_cache *cache, struct error *error)
 {
@@ -143,7 +143,7 @@ find_secret(struct response_cache *cache, struct error *error)
 	return STATUS_OK;
 }
 
-/* {"name":"value",…}: what was given, else the preset; of secrets nothing. */
+/* Appends {"name":"value",...: the given values, else the presets, without secrets. */
 static void
 describe_table(struct response_cache *cache, struct option_table table, const struct response_cache_setting *settings,
 	       size_t count)

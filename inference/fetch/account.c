@@ -21,7 +21,7 @@ failure_reason(enum status status)
 static void
 count_slice(struct model_statistics *sums, const struct slice *slice, uint64_t now_ms)
 {
-	/* What went round the cache was not cut into its rows. */
+	/* A request that bypassed the cache is one slice, but all its rows count. */
 	uint64_t rows = slice->rows > 1 && row_trust_by_row(&slice->request->model->rows) ? slice->rows : 1;
 
 	sums->lookups += rows;

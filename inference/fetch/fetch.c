@@ -66,7 +66,7 @@ fetch_let_go(struct flight_claim *one)
 
 	if (one->owned) {
 		one->owned = false;
-		if (clock_now_ns() < one->ends_ns) { /* later it may be another's */
+		if (clock_now_ns() < one->ends_ns) { /* later, another server may hold the lease */
 			lane->cache->ops->release(lane->store, one->lease.key);
 		}
 	}
@@ -115,7 +115,7 @@ fetch_list_add(struct fetch_list *list, struct fetch *fetch, uint64_t deadline_n
 	struct fetch *before = TAILQ_LAST(list, fetch_list);
 
 	fetch->deadline_ns = deadline_ns;
-	while (before != NULL && before->deadline_ns > deadline_ns) { /* rarely: most may wait equally long */
+	while (before != NULL && before->deadline_ns > deadline_ns) { /* rare: most fetches wait equally long */
 		before = TAILQ_PREV(before, fetch_list, deadline);
 	}
 	if (before == NULL) {

@@ -1,4 +1,4 @@
-/* Answers, or a failure, for all who wait for the flights of a fetch. */
+/* Answering all slices that wait for the flights of a fetch. */
 #include "inference/fetch/fetch.h"
 
 static void
@@ -41,13 +41,13 @@ give(const struct flight *flight, struct slice *slice, const struct outcome *out
 		slice->times = job->times;
 		slice->times.queue_ns = job->started_ns - job->queued_ns;
 	}
-	/* Judged by the leader's directives, so it is the leader's only. */
+	/* Judged by the leader's directives, so only the leader may use it. */
 	if (outcome->failure != NULL && flight->stale != NULL && slice->leads && slice->stale == NULL) {
 		slice->stale = blob_ref(flight->stale);
 	}
 }
 
-/* Makes the answer known to those who join from now on, and takes those who wait. */
+/* Publishes the answer to later joiners, and moves the waiting slices to `waiting`. */
 static void
 publish(struct flight *flight, const struct outcome *outcome, struct slice_list *waiting)
 {
@@ -61,7 +61,7 @@ publish(struct flight *flight, const struct outcome *outcome, struct slice_list 
 		slice->flight = NULL;
 		(void)atomic_fetch_sub(&flight->fetch->wanted, 1);
 	}
-	/* A failure is for those who waited; the next asker runs again. A hit needs no storing. */
+	/* A failure is only for the waiting slices; the next request runs again. A hit needs no storing. */
 	if (outcome->failure != NULL || outcome->hit || !flight->fetch->mode.stores) {
 		flight_leave(shard, flight);
 	} else {

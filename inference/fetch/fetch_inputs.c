@@ -1,4 +1,4 @@
-/* The inputs of a fetch, which outlive the request that led it, and the job that is made of them. */
+/* The inputs of a fetch, which outlive the request that leads it, and the job made from them. */
 #include "inference/fetch/fetch.h"
 #include "inference/cache/key.h"
 
@@ -16,7 +16,7 @@ alignment_of(enum datatype datatype)
 	return size == 0 ? 1 : size;
 }
 
-/* Bytes to copy, or 0 where all lies well in the request's body. */
+/* Returns the bytes to copy, or 0 if all data lie aligned in the request's body. */
 static size_t
 measure_copy(const struct fetch *fetch, size_t input_count)
 {
@@ -41,7 +41,7 @@ measure_copy(const struct fetch *fetch, size_t input_count)
 	return in_body && fetch->leader->body != NULL ? 0 : total;
 }
 
-/* One block, and in it the rows of one input behind each other, so that a run finds them in one piece. */
+/* Copies into one block, with the rows of each input adjacent, so that a run need not gather them. */
 static void
 copy_rows(struct fetch *fetch, size_t input_count)
 {
@@ -74,7 +74,7 @@ copy_parameters(struct fetch *fetch)
 	for (size_t i = 0; copies != NULL && i < request->parameter_count; i++) {
 		struct parameter *copy = &copies[count];
 
-		/* What steers a request steers the steps of an ensemble, too. */
+		/* The steps of an ensemble use the parameters that steer a request, too. */
 		if (!fetch->executor->passes_on && key_leaves_out(request->parameters[i].name)) {
 			continue;
 		}
@@ -157,7 +157,7 @@ fetch_keep_inputs(struct fetch *fetch)
 	return fetch->kept;
 }
 
-/* Inputs that the request left out have no place in the job. */
+/* The data of the job's inputs; inputs that the request left out are skipped. */
 static struct bytes *
 present_data(struct fetch *fetch, const struct flight *flight)
 {

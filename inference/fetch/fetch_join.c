@@ -2,7 +2,7 @@
 
 /* --- Joining --- */
 
-/* Joiners of different flights of one fetch meet here. */
+/* Lowers *at; joiners of different flights of one fetch race here. */
 static bool
 lower(atomic_size_t *at, size_t value)
 {
@@ -16,7 +16,7 @@ lower(atomic_size_t *at, size_t value)
 	return false;
 }
 
-/* With the flight's shard locked, where it is in the table. */
+/* With the flight's shard locked, if its fetch has a table. */
 static void
 attach(struct flight *flight, struct slice *slice)
 {
@@ -31,14 +31,14 @@ attach(struct flight *flight, struct slice *slice)
 	}
 }
 
-/* Has some flight left since the store was asked? Perhaps with this slice's answer. With the shard locked. */
+/* Has a flight, perhaps with this slice's answer, left since the store was asked? With the shard locked. */
 static bool
 has_completed(const struct flight_shard *shard, const struct slice *slice)
 {
 	return shard != NULL && slice->completions != atomic_load_explicit(&shard->completions, memory_order_relaxed);
 }
 
-/* True: the slice has its answer now. */
+/* Returns true if the slice has its answer now. */
 static bool
 join_or_lead(struct fetch *fetch, struct slice *slice)
 {
@@ -124,19 +124,19 @@ fetch_request_waits(struct inference_request *request)
 	return waits;
 }
 
-/* Others may wait for what this request leads, so its tensors stay behind. */
+/* Keeps the tensors of a leader that leaves: others may wait for its flights. */
 static void
 hand_over(const struct slice *slice)
 {
 	struct fetch *fetch = slice->flight->fetch;
 
 	if (fetch->leader == slice->request) {
-		(void)fetch_keep_inputs(fetch); /* without memory it fails when it comes to run */
+		(void)fetch_keep_inputs(fetch); /* if memory runs out, the run fails later */
 		fetch->leader = NULL;
 	}
 }
 
-/* False where its answer is on its way here from another loop: until that comes the slice is the sender's. */
+/* Returns false if the answer is under way from another loop, which owns the slice until it arrives. */
 static bool
 leave(struct slice *slice)
 {

@@ -1,9 +1,10 @@
 /*
- * Between the halves of a fetch, where servers share a store: the first of them to ask for a question's lease runs it,
- * the others wait until its answer is in the store. Whatever goes wrong there costs a second run, never an answer.
+ * Leases, between the look-up and the run of a fetch, if servers share a store: the first server to get the lease of a
+ * question runs it, the others wait for its answer in the store. Whatever goes wrong costs a second run, never an
+ * answer.
  *
- * A fetch waits only while all that it lacks is leased to others: with one lease of its own it runs everything at once,
- * so that no two batches ever wait for each other.
+ * A fetch waits only while all its unanswered flights are leased to others: with one lease of its own it runs them all
+ * at once, so that no two batches ever wait for each other.
  */
 #include "base/clock.h"
 #include "base/container_of.h"
@@ -16,9 +17,9 @@
 #define INTERVAL_FIRST_MAX_NS (50 * NS_PER_MS)
 #define INTERVAL_MAX_NS (100 * NS_PER_MS)
 
-/* --- What others have --- */
+/* --- Polled values --- */
 
-/* What a poll found goes the way of the first look-up's values. */
+/* Treats the values of a poll like those of the first look-up. */
 static void
 take_values(struct fetch_claim *claim)
 {
@@ -31,7 +32,7 @@ take_values(struct fetch_claim *claim)
 	fetch_take_values(fetch);
 }
 
-/* Is any of them this fetch's to run, or is it unclear whose? */
+/* Is any unanswered flight not leased to another server, or did the look-up fail? */
 static bool
 may_run(const struct fetch_claim *claim)
 {
@@ -45,7 +46,7 @@ may_run(const struct fetch_claim *claim)
 	return claim->lookup.failed;
 }
 
-/* The end of the wait. */
+/* Ends the wait and runs. */
 static void
 run(struct fetch *fetch)
 {
@@ -84,7 +85,7 @@ lower_of(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-/* A row alone may take as long as a batch does. */
+/* The expected duration: a row alone may take as long as a batch. */
 static uint64_t
 span_ns(const struct fetch *fetch)
 {
@@ -95,8 +96,8 @@ span_ns(const struct fetch *fetch)
 }
 
 /*
- * Twice what the run usually takes is time enough for another server. A little more, so that the lease of one that died
- * has run out by then and somebody takes it over; then this one runs for itself.
+ * Another server gets twice the usual time of the run. The last poll comes a little later, so that the lease of a
+ * server that died has expired and can be taken over; after it, this server runs by itself.
  */
 static void
 begin_to_wait(struct fetch *fetch, uint64_t now)
@@ -121,7 +122,7 @@ wait_for_poll(struct fetch *fetch, uint64_t now)
 	claim->interval_ns = lower_of(2 * claim->interval_ns, INTERVAL_MAX_NS);
 }
 
-/* The store has answered everything, in time. */
+/* Acts on the answers of the store, which came in time. */
 static void
 decide(struct fetch *fetch)
 {
@@ -187,7 +188,7 @@ on_lookup(struct cache_lookup *lookup)
 	on_answer(container_of(lookup, struct fetch_claim, lookup));
 }
 
-/* Long enough for the run and the queue before it. */
+/* The term of a lease: time for the run and the queue before it. */
 static uint64_t
 term_ms(const struct fetch *fetch)
 {
@@ -229,8 +230,8 @@ fill(struct fetch_claim *claim)
 }
 
 /*
- * For the leases, then for the answers: whoever held a lease that is free now has stored before, so that this look-up
- * finds it.
+ * Asks for the leases first, then for the answers: a server stores before it releases its lease, so this look-up finds
+ * the answer of a lease that is free now.
  */
 static void
 ask(struct fetch *fetch)
@@ -292,9 +293,9 @@ fetch_stop_waiting(struct engine_lane *lane)
 	}
 }
 
-/* --- Whether to --- */
+/* --- Whether to lease --- */
 
-/* A lease costs another look-up, and it is of use only where the answer goes into the store. */
+/* A lease costs another look-up, and is useful only if the answer will be stored. */
 static bool
 is_worthwhile(const struct fetch *fetch)
 {

@@ -1,4 +1,4 @@
-/* The first half of a fetch: the store is asked, for as long as a look-up may take. */
+/* The first half of a fetch: asks the store, within the look-up timeout. */
 #include "base/clock.h"
 #include "base/container_of.h"
 #include "base/log.h"
@@ -17,7 +17,7 @@ stop_waiting(struct fetch *fetch)
 	}
 }
 
-/* A failure tells nothing of how quick the store is. */
+/* A failed look-up does not show that the store is quick. */
 static void
 note_lateness(const struct fetch *fetch, bool failed)
 {
@@ -91,7 +91,7 @@ fill_lookup(struct fetch *fetch)
 	for (size_t i = 0; i < fetch->count && keys != NULL; i++) {
 		keys[i] = fetch->flights[i].key;
 	}
-	/* What is told at once has been, when the request came. */
+	/* What the store tells at once was asked for when the request came. */
 	fetch->lookup = (struct cache_lookup){.keys = keys,
 					      .count = fetch->count,
 					      .values = values,

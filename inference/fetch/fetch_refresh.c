@@ -1,8 +1,8 @@
-/* Renewals: the model runs for what is answered already, and what comes of it goes into the store. */
+/* Renewals: the model runs for answered slices, and the results go into the store. */
 #include "inference/fetch/account.h"
 #include "inference/fetch/fetch.h"
 
-/* Under a name of their own: who looks for an answer must find the old one in the store, not wait for this. */
+/* Under a digest of its own: other requests must find the old entry in the store, not join this run. */
 static bool
 enter_refresh(struct fetch *fetch, const struct slice *slice)
 {
@@ -40,6 +40,6 @@ fetch_start_refresh(struct engine_lane *lane, struct slice *const *slices, size_
 		account_refreshes(lane, fetch->model, rows);
 		fetch_run(fetch);
 	}
-	fetch->leader = NULL; /* it does not wait for this */
+	fetch->leader = NULL; /* the leader does not wait for the renewal */
 	fetch_release(fetch);
 }

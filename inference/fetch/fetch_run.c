@@ -1,4 +1,4 @@
-/* The run of what the store did not know, and storing. */
+/* Running the flights that the store did not answer, and storing the results. */
 #include "base/clock.h"
 #include "base/container_of.h"
 #include "inference/fetch/account.h"
@@ -6,7 +6,7 @@
 #include "inference/cache/entry.h"
 #include "inference/models/model_run.h"
 
-/* --- Storing: write-behind, the answer is on its way already. Until it is stored, equal questions find it here. --- */
+/* --- Storing, after the answer: until an entry is stored, equal questions find it in its flight --- */
 
 static void
 on_inserted(struct cache_insert *insert)
@@ -19,7 +19,7 @@ on_inserted(struct cache_insert *insert)
 	fetch_release(flight->fetch);
 }
 
-/* The answer of an ensemble has lived a part of its life already. */
+/* The answer of an ensemble may have used up part of its lifetime already. */
 static void
 fill_insert(struct flight *flight)
 {
@@ -84,7 +84,7 @@ take_entries(struct fetch *fetch)
 	}
 }
 
-/* May the failure come of what only one of those who wait asked for: other rows, or a timeout that steps obey? */
+/* May the failure be due to only one of the waiting requests: to its other rows, or a timeout that steps obey? */
 static enum slice_retry
 retry_of(const struct fetch *fetch)
 {
@@ -108,7 +108,7 @@ on_job_mail(struct loop_mail *mail)
 	if (job->ran && job->status == STATUS_OK && !fetch->mode.audits) {
 		model_run_account(fetch->model, fetch->lane->index, job);
 	}
-	/* Else it may have run beside others. Who waits asks again. */
+	/* If row trust was lost meanwhile, nothing is stored, and requests run again. */
 	fetch->mode.stores = fetch->mode.stores && model_row_losses(fetch->model) == fetch->row_losses;
 	if (job->by_row && (job->rows_inseparable || !model_by_row(fetch->model))) {
 		fetch_fail(fetch, STATUS_INTERNAL, "the rows of the model's outputs cannot be told apart", RETRY_NOT);
@@ -147,7 +147,7 @@ set_lifetimes(struct fetch *fetch)
 	}
 }
 
-/* Hands the job to whoever runs it; false where there is no room. */
+/* Hands the job to its executor. Returns false if there is no room. */
 static bool
 submit(struct fetch *fetch)
 {
@@ -163,16 +163,16 @@ submit(struct fetch *fetch)
 	if (!executor->submit(fetch->model, &fetch->job, &origin)) {
 		return false;
 	}
-	if (executor->promote != NULL && atomic_load(&fetch->level) < level) { /* of who joined in between */
+	if (executor->promote != NULL && atomic_load(&fetch->level) < level) { /* raised by a later joiner */
 		executor->promote(fetch->model, &fetch->job, atomic_load(&fetch->level));
 	}
-	if (atomic_load(&fetch->wanted) == 0 && !fetch->mode.background) { /* all have left in between */
+	if (atomic_load(&fetch->wanted) == 0 && !fetch->mode.background) { /* all have left meanwhile */
 		fetch_withdraw(fetch);
 	}
 	return true;
 }
 
-/* The lane may get another secret while the job is under way, so it takes a copy. */
+/* Copies the key, since the lane may get another secret while the job is under way. */
 static void
 set_entry_key(struct fetch *fetch)
 {
@@ -200,7 +200,7 @@ fetch_run(struct fetch *fetch)
 		fetch_fail(fetch, STATUS_UNAVAILABLE, "no memory for the request's tensors", RETRY_NOT);
 		return;
 	}
-	fetch->leader = NULL; /* from here on it may go */
+	fetch->leader = NULL; /* the leader may go from here on */
 	set_lifetimes(fetch);
 	fetch->state = FETCH_SETTLED;
 	fetch->job.unbatched = fetch->mode.unbatched;

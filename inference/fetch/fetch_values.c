@@ -1,16 +1,16 @@
-/* What the store has said of a fetch's flights, and how long it may take to say it. */
+/* The values that the store returned for a fetch's flights, and how long it may take. */
 #include "base/clock.h"
 #include "inference/fetch/fetch.h"
 #include "inference/cache/entry.h"
 
-/* Of lookup_timeout=auto. */
+/* Bounds of lookup_timeout=auto. */
 #define TIMEOUT_UNMEASURED_NS (5 * NS_PER_MS)
 #define TIMEOUT_MIN_NS NS_PER_MS
 #define TIMEOUT_MAX_NS (100 * NS_PER_MS)
 
 /* --- Values --- */
 
-/* Tells the store that a value of its is whole, if it is still fresh. */
+/* Confirms to the store that its value is good, if it is still fresh. */
 static void
 confirm(struct fetch *fetch, size_t index, const struct freshness_entry *freshness, uint64_t now_ms)
 {
@@ -22,7 +22,7 @@ confirm(struct fetch *fetch, size_t index, const struct freshness_entry *freshne
 	}
 }
 
-/* What the store found for one flight: true where that is the answer. */
+/* Judges the store's value for one flight. Returns true if it is the answer; else drops it. */
 static bool
 judge(struct flight *flight, struct blob **value, struct slice **revalidate)
 {
@@ -100,7 +100,7 @@ fetch_take_values(struct fetch *fetch)
 			}
 		}
 	}
-	/* Before the answers: the request's tensors go with its last one. */
+	/* Before the answers: the last one ends the life of the request's tensors. */
 	if (renewed_count > 0) {
 		fetch_start_refresh(fetch->lane, renewed, renewed_count);
 	}

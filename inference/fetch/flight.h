@@ -1,8 +1,8 @@
 /*
- * A flight: one question on its way to an answer, and all slices that wait for it, of any request, from any loop. The
- * flights that one request leads go together as a fetch (fetch.h), on whose loop all happens but joining and leaving.
+ * A flight: one question under way, with all slices that wait for its answer, of any request, from any loop. The
+ * flights that one request leads form a fetch (fetch.h), on whose loop everything but joining and leaving happens.
  *
- * The table says which flights there are. It is sharded, and a shard's mutex guards its chains and, of each flight in
+ * The table holds the flights under way. It is sharded, and a shard's mutex guards its chains and, of each flight in
  * it, the list of waiting slices (with slice->flight), the answer, and whether there is one. Flights that nobody may
  * join are in no table.
  */
@@ -20,18 +20,18 @@ struct flight {
 	struct fetch *fetch;
 	LIST_ENTRY(flight) chain;
 	bool in_table;
-	struct digest_value digest;	/* in the table */
+	struct digest_value digest;	/* its key in the table */
 	struct queue_class queue_class; /* of the leader */
 	struct cache_key key;
 	struct slice_list waiting;
 	bool answered;
-	bool unknown; /* the store could not tell */
+	bool unknown; /* the look-up failed */
 	bool expired;
 	bool unwanted;
-	bool damaged; /* what the store had */
+	bool damaged; /* the store's value was bad */
 	size_t rows;
 	struct bytes *data;
-	size_t part; /* of the job */
+	size_t part; /* index in job->parts */
 	struct blob *entry;
 	struct blob *stale;
 	struct cache_insert insert;
@@ -41,9 +41,9 @@ struct flight {
 #define FLIGHT_CHAINS 64
 
 struct flight_shard {
-	_Alignas(64) pthread_mutex_t mutex; /* loops meet here for one probe; see above */
+	_Alignas(64) pthread_mutex_t mutex; /* held by a loop for one probe; see above */
 	LIST_HEAD(, flight) chains[FLIGHT_CHAINS];
-	_Atomic uint32_t completions; /* flights that have left; what they brought may be in the store since */
+	_Atomic uint32_t completions; /* flights that have left; their answers may be in the store */
 };
 
 struct flight_table {
@@ -53,11 +53,13 @@ struct flight_table {
 void flight_table_init(struct flight_table *table);
 void flight_table_fini(struct flight_table *table);
 
-/* NULL table: nothing to lock, nothing locked. */
+/* With a NULL table, locks nothing and returns NULL. */
 struct flight_shard *flight_shard_lock(struct flight_table *table, const struct digest_value *digest);
 void flight_shard_unlock(struct flight_shard *shard);
 
-/* Without the lock. While the number stays the same, no flight of that digest's shard has left. */
+/*
+ * The number of flights that have left the digest's shard, read without the lock: while it stays the same, none leaves.
+ */
 uint32_t flight_completions(const struct flight_table *table, const struct digest_value *digest);
 
 /* With the shard locked. */

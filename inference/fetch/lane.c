@@ -1,4 +1,4 @@
-/* One loop's part of the engine: its randomness, its secret, and what it thinks of values and of purges. */
+/* One loop's part of the engine: random numbers, the secret, and checks of values and purges. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #define APART_INTERVAL_NS UINT64_C(600000000000)
-#define SAMPLE_ONE_OF 64 /* requests that a skipped cache is asked for all the same */
+#define SAMPLE_ONE_OF 64 /* one of so many requests asks a skipped cache nevertheless */
 
 void
 lane_less_underway(struct engine_lane *lane)
@@ -74,7 +74,7 @@ fits_model(const struct model *model, const struct blob *value)
 	return true;
 }
 
-/* A value from outside: is it an entry, the answer to this very key, of this model's outputs? */
+/* Is a value from outside an entry, the answer to this key, and of this model's outputs? */
 bool
 value_usable(struct engine_lane *lane, struct model *model, const struct cache_key *key, const struct blob *value,
 	     bool known)
@@ -129,7 +129,7 @@ lane_renews(struct engine_lane *lane, const struct cache_directives *directives,
 	       renewals_begin(&lane->engine->renewals, &key->digest, freshness->created_ms, now_ms);
 }
 
-/* Purged, and back: see purge_marks.h. */
+/* Was this value purged before? See purge_marks.h. */
 bool
 value_purged(struct engine_lane *lane, struct model *model, const struct freshness_entry *freshness, uint64_t now_ms)
 {
@@ -160,7 +160,7 @@ struct rows_purge {
 	struct engine_lane *lane;
 	char *name;
 	char version[24];
-	struct model *model; /* a reference; NULL: it is an ensemble that is made of such a model */
+	struct model *model; /* a reference; NULL for an ensemble that contains the model */
 };
 
 static void
@@ -219,7 +219,7 @@ lane_purge_rows(struct engine_lane *lane, struct model *model)
 	rows->model = model_ref(model);
 	model_each_ensemble_of(model, add_ensemble, rows);
 	for (; rows != NULL; rows = next) {
-		next = rows->next; /* it goes with its end */
+		next = rows->next; /* on_rows_purged frees `rows` */
 		rows->lane = lane;
 		lane->underway++;
 		if (lane_purge(lane, &rows->purge)) {

@@ -1,6 +1,6 @@
 /*
- * A lane: one loop's part of the engine, made and freed by engine_lane.c; and what all files ask of it. Used on its
- * loop's thread only.
+ * A lane: one loop's part of the engine, made and freed by engine_lane.c, and the functions that all files share. Used
+ * on its loop's thread only.
  */
 #ifndef HIPPOCAMP_INFERENCE_FETCH_LANE_H
 #define HIPPOCAMP_INFERENCE_FETCH_LANE_H
@@ -21,7 +21,7 @@ struct engine {
 	struct flight_table flights;
 	struct renewals renewals;
 	struct lateness lateness;	/* of the store */
-	_Atomic uint64_t apart_told_ns; /* that clocks are */
+	_Atomic uint64_t apart_told_ns; /* when a difference of clocks was last logged */
 };
 
 struct engine_lane {
@@ -30,7 +30,7 @@ struct engine_lane {
 	size_t index;
 	struct response_cache *cache; /* NULL: none */
 	struct cache_lane *store;
-	const struct executor_ops *models; /* who runs their jobs */
+	const struct executor_ops *models; /* runs the jobs of models */
 	const struct executor_ops *ensembles;
 	struct cache_host host;
 	struct cache_host_offload host_offload;
@@ -38,7 +38,7 @@ struct engine_lane {
 	struct keyed_hash *entry_mac; /* the same */
 	struct keyed_hash_key lookup_key;
 	struct keyed_hash_key entry_key;
-	uint64_t secret_generation; /* of the one that the store keeps, if it does */
+	uint64_t secret_generation; /* of the secret that the store keeps, if any */
 	struct buf scratch;
 	uint64_t random;
 	struct fetch_list looking; /* by deadline */
@@ -46,60 +46,60 @@ struct engine_lane {
 	struct fetch_list waiting; /* by deadline */
 	struct loop_timer *wait_timer;
 	bool stops_waiting; /* nothing waits for other servers any more */
-	size_t underway;    /* fetches, and requests that have no answer yet */
+	size_t underway;    /* fetches, purges of rows, and unanswered requests */
 	void (*drained)(void *argument);
 	void *drained_argument;
 };
 
 void lane_less_underway(struct engine_lane *lane);
 
-/* Without memory the keys of before stay, or there are none. */
+/* Sets the keys. When memory runs out, the old ones stay, if any. */
 void lane_take_keys(struct engine_lane *lane, const struct response_cache_keys *keys);
 
-/* Can keys be made? Not while a store that keeps the secret has not told it yet. */
+/* Can keys be made? Not until a store that keeps the secret has provided it. */
 bool lane_has_keys(struct engine_lane *lane);
 
-/* Can no key be made, since the store has not told the secret that it keeps? */
+/* Can no key be made, because the store has not provided the secret that it keeps? */
 bool lane_lacks_secret(struct engine_lane *lane);
 
-/* Good enough for lots and jitter, and for nothing that somebody must not foresee. */
+/* A random number for sampling and jitter; not for what must be unpredictable. */
 uint64_t lane_random(struct engine_lane *lane);
 
-/* Who runs jobs of the model. */
+/* The executor of the model's jobs. */
 const struct executor_ops *lane_executor(const struct engine_lane *lane, const struct model *model);
 
 /* Admission: is the cache worth asking for the model's answers? */
 bool lane_admits(struct engine_lane *lane, const struct model *model);
 
-/* May the entry be stored for its size? */
+/* Is the entry small enough to be stored? */
 bool lane_is_small_enough(const struct engine_lane *lane, const struct blob *entry);
 
-/* Uniform in (0, 1]. */
+/* A random number, uniform in (0, 1]. */
 double lane_chance(struct engine_lane *lane);
 
-/* Before fetches are taken for late: the store's answers that this loop was too busy to take. */
+/* Takes the store's answers that this loop was too busy to take, before fetches count as late. */
 void lane_catch_up(struct engine_lane *lane);
 
 /* See engine_purge. */
 bool lane_purge(struct engine_lane *lane, struct cache_purge *purge);
 
-/* Removes what is stored for a model if that is due: see row_trust_taints_store. Nobody waits. */
+/* Purges the model's stored entries if that is due: see row_trust_taints_store. Nobody waits. */
 void lane_purge_rows(struct engine_lane *lane, struct model *model);
 
-/* A failure that many slices may share. */
+/* Makes a failure that many slices may share. */
 struct blob *failure_new(enum status status, const char *text);
 
 /*
- * Takes a value that the store gave for a slice or flight; false where it is not the answer to this key, which is
- * counted unless it is `known` already.
+ * Is a value that the store gave for a slice or flight the answer to this key? If not, it is counted, unless it is
+ * `known` to be bad already.
  */
 bool value_usable(struct engine_lane *lane, struct model *model, const struct cache_key *key, const struct blob *value,
 		  bool known);
 
-/* Tells people where an entry's date shows that clocks are apart. */
+/* Logs a warning if an entry's date shows that clocks differ. */
 void lane_note_date(struct engine_lane *lane, const struct freshness_entry *freshness, uint64_t now_ms);
 
-/* May a stale answer be renewed behind the client's back? Then that is to begin. */
+/* May an answer be renewed in the background? If so, the renewal counts as begun. */
 bool lane_renews(struct engine_lane *lane, const struct cache_directives *directives, const struct cache_key *key,
 		 const struct freshness_entry *freshness, uint64_t now_ms);
 

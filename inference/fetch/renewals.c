@@ -33,7 +33,7 @@ renewals_begin(struct renewals *renewals, const struct digest_value *key, uint64
 	if (found != 0 && found >> (TIME_BITS + STEP_BITS) == tag && (created_ms & TIME_MASK) < begun_ms) {
 		step = found >> TIME_BITS & STEP_MASK;
 		if ((now_ms & TIME_MASK) - begun_ms < WAIT_FIRST_MS << step) {
-			return false; /* what that brought is not there: it runs still, or was not kept */
+			return false; /* its result is not stored: it still runs, or was not kept */
 		}
 		step += step < STEP_MAX;
 	}

@@ -30,7 +30,7 @@ test_ever_less_often(void **state)
 	assert_true(renewals_begin(&renewals, &other, START - 5000, START));
 }
 
-/* What a renewal brought is there, and is stale itself by now: the next one begins at once. */
+/* The result of a renewal is stored, and stale by now: the next renewal begins at once. */
 static void
 test_kept(void **state)
 {

@@ -1,5 +1,5 @@
 /*
- * One inference request on its way through this room, and its answer.
+ * One inference request and its answer.
  *
  * Whoever makes a request owns it and everything it points to until it is answered (see engine.h), then owns the answer
  * too: `entry` is a reference to drop with blob_unref.
@@ -22,11 +22,11 @@ struct model;
 struct preparation;
 struct slice;
 
-/* Why the model had to run, with the words of RFC 9211, section 2.2. */
+/* Why the model had to run, in the terms of RFC 9211, section 2.2. */
 enum cache_forward {
-	FORWARD_NONE, /* it had not */
+	FORWARD_NONE, /* it did not have to */
 	FORWARD_MISS,
-	FORWARD_PARTIAL, /* some rows were known */
+	FORWARD_PARTIAL, /* some rows were hits, or joined */
 	FORWARD_BYPASS,
 	FORWARD_STALE,
 	FORWARD_REQUEST,
@@ -36,17 +36,17 @@ enum cache_forward {
 struct cache_report {
 	bool cached; /* the model's answers are cached at all */
 	enum cache_forward forward;
-	bool joined;	     /* no store was asked for the answer, or it did not have it: it was under way already */
-	bool stored;	     /* it goes into the store */
-	const char *trouble; /* why it does not, where the store is in trouble; NULL: it is not */
+	bool joined;	     /* all rows joined equal ones that were under way */
+	bool stored;	     /* the answer goes into the store */
+	const char *trouble; /* why the store does not keep it; NULL: no trouble */
 	size_t rows;
 	size_t known;
 	bool has_ttl;
-	int64_t ttl_s;	/* until the first row expires; negative: it has */
+	int64_t ttl_s;	/* until the first row expires; negative: it has expired */
 	uint64_t age_s; /* of the oldest row */
 };
 
-/* What makes the run of an ensemble wait otherwise than that of an equal request; these do not join. */
+/* Parameters by which the steps of an ensemble queue; requests that differ in them do not join. */
 struct queue_class {
 	uint64_t priority;
 	uint64_t timeout;
@@ -59,7 +59,7 @@ queue_class_equal(const struct queue_class *a, const struct queue_class *b)
 }
 
 struct inference_request {
-	/* What is asked. */
+	/* The question. */
 	struct model *model;
 	struct bytes id;
 	const struct tensor *inputs;
@@ -67,26 +67,26 @@ struct inference_request {
 	const struct parameter *parameters;
 	size_t parameter_count;
 	struct cache_directives directives;
-	struct blob *body;   /* the block that the inputs' data lie in, or NULL: they are copied for a run */
+	struct blob *body;   /* the block that holds the inputs' data, or NULL: they are copied for a run */
 	struct arena *arena; /* for what has to live as long as the request */
-	bool wants_dates;    /* of the answer */
-	bool audits;	     /* asked to check another answer: from no cache, and counted nowhere */
-	bool splits_rows;    /* the asker tells the rows of the answer apart, whatever this model's own cache does */
+	bool wants_dates;    /* fill in created_ms and expires_ms */
+	bool audits;	     /* checks another answer: uses no cache, is counted nowhere */
+	bool splits_rows;    /* the caller splits the answer by row, however this model is cached */
 	void (*done)(struct inference_request *request);
 
 	/* The answer. */
 	enum status status;
 	struct blob *entry;  /* on success */
-	struct error *error; /* on failure; the asker's room for it, content undefined before that */
+	struct error *error; /* on failure; the caller's memory, undefined before that */
 	struct cache_report report;
 
-	/* For who makes another answer of this one (an ensemble): */
-	struct run_times times; /* of its longest run */
+	/* For a caller that makes another answer from this one (an ensemble): */
+	struct run_times times; /* the longest of all runs, for each phase */
 	uint64_t created_ms;	/* if wants_dates; of its oldest row */
 	uint64_t expires_ms;	/* of the first row to expire; 0: none does */
 
-	/* This room's. */
-	struct loop_mail mail; /* its turn has come */
+	/* Internal to this room. */
+	struct loop_mail mail; /* delivers the answer in its turn */
 	struct order order;
 	struct engine_lane *lane;
 	struct preparation *preparation; /* see prepare.h; NULL: nothing was done ahead */
@@ -94,10 +94,10 @@ struct inference_request {
 	int64_t batch;
 	struct slice *slices;
 	size_t slice_count;
-	bool by_row;	      /* the slices are rows, be it one, that any request may have in common */
-	struct slice *audit;  /* the whole request once more, to see whether its rows were put together rightly */
+	bool by_row;	      /* each slice is a row that other requests may share */
+	struct slice *audit;  /* the whole request once more, to check the assembled rows */
 	bool must_be_audited; /* without a verdict there is no answer */
-	bool scattered;	      /* some row was run again by itself */
+	bool scattered;	      /* some row ran again by itself */
 	uint64_t row_losses;  /* of its model, when its keys were made: see model_row_losses */
 	size_t unresolved;
 	bool starting; /* engine_infer has not returned yet */
@@ -114,7 +114,7 @@ struct inference_request {
 	uint64_t start_ns;
 	uint64_t keyed_ns; /* when its keys were known, or there was nothing to look up */
 	uint64_t lookup_ns;
-	uint64_t wall_ms; /* when what was known of its answer was judged; with what it waited for: its end */
+	uint64_t wall_ms; /* when cached entries were judged; if it waited, when it ended */
 };
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * What a request is cut into: one slice for each row where rows are cached, else one for the whole. A slice that the
- * store does not answer at once waits for a flight (flight.h).
+ * A slice: a part of a request that has a key of its own. A request is one slice for each row where rows are cached,
+ * else one slice. A slice that the store does not answer at once waits for a flight (flight.h).
  */
 #ifndef HIPPOCAMP_INFERENCE_FETCH_SLICE_H
 #define HIPPOCAMP_INFERENCE_FETCH_SLICE_H
@@ -12,36 +12,36 @@ struct flight;
 
 enum slice_result { SLICE_NOT_CACHED, SLICE_HIT, SLICE_MISS, SLICE_JOINED, SLICE_BYPASSED, SLICE_ERROR };
 
-/* A failure may be another request's, of those whose run one joined. */
+/* How to retry after a failure, which may be due to another request of a joined run. */
 enum slice_retry {
 	RETRY_NOT,
-	RETRY_UNBATCHED, /* what it ran with failed: a run of its own */
-	RETRY_JOINED,	 /* whoever it was for has left: the question anew */
+	RETRY_UNBATCHED, /* run it by itself: its batch failed */
+	RETRY_JOINED,	 /* ask again: the request that led the run has left */
 };
 
 struct slice {
-	struct loop_mail mail; /* first; its answer comes from another loop */
+	struct loop_mail mail; /* first; delivers an answer from another loop */
 	struct inference_request *request;
 	void (*done)(
-		struct slice *slice); /* its answer is there; on its request's loop, perhaps before it is sent off */
+		struct slice *slice); /* it has its answer; called on its request's loop, perhaps before it was sent */
 	size_t rows;
 	struct bytes *data; /* by the config's inputs; `at` NULL where one is missing */
 	bool keyed;
 	struct cache_key key;
-	uint32_t completions;  /* in its key's shard of the table, before the store was asked at once */
+	uint32_t completions;  /* of its key's shard, before the store was asked at once */
 	bool shared;	       /* its flight is in the table */
 	struct flight *flight; /* that it waits for */
 	TAILQ_ENTRY(slice) waiting;
 	bool leads;
-	enum slice_retry retry; /* what the failure is worth */
-	bool retried;		/* alone */
+	enum slice_retry retry; /* how to retry after the failure */
+	bool retried;		/* by itself */
 	bool revalidate;	/* answered, and to be renewed */
 	bool resolved;
 
 	/* The answer: an entry, or a failure (a struct error in a block). */
 	enum slice_result result;
-	bool expired;  /* the store had it, but too old */
-	bool unwanted; /* … for this request */
+	bool expired;  /* the store's entry had expired */
+	bool unwanted; /* the store's entry was too old for this request */
 	bool stored;
 	struct run_times times;
 	struct blob *entry;

@@ -30,7 +30,7 @@ matches(const struct model_config *config, const struct backend_ops *backend)
 	if (config->platform.length > 0) {
 		return backend->platform != NULL && bytes_equal_text(config->platform, backend->platform);
 	}
-	/* Neither is given: the kind of model file tells. */
+	/* Neither is given: the name of the model file decides. */
 	return backend->default_model_filename != NULL &&
 	       (config->default_model_filename.length == 0 ||
 		bytes_equal_text(config->default_model_filename, backend->default_model_filename));
@@ -367,7 +367,7 @@ autocomplete_ensemble(struct model_config *config, const char *name, struct erro
 	return status == STATUS_OK ? ensemble_check(config, error) : status;
 }
 
-/* --- From the model's signature --- */
+/* --- Completion from the model's signature --- */
 
 static bool
 can_batch(const struct backend_signature *signature)
@@ -588,7 +588,7 @@ fill_instance_groups(struct model_config *config, const struct backend_ops *back
 	return STATUS_OK;
 }
 
-/* Only now is the maximum complete. */
+/* Runs after max_batch_size is completed. */
 static enum status
 check_preferred(const struct model_config *config, struct error *error)
 {

@@ -12,7 +12,7 @@
 
 /* --- Inputs --- */
 
-/* The bytes of input `index` over all parts: *start where they lie in one piece already, else NULL. */
+/* Returns the size of input `index` over all parts; *start is its data if they are contiguous, else NULL. */
 static size_t
 measure_input(const struct batch *batch, size_t index, const uint8_t **start)
 {
@@ -57,7 +57,7 @@ gather_input(const struct batch *batch, size_t index, uint8_t *to)
 	}
 }
 
-/* Inputs that lie in one piece are passed as they are; the others are copied into one block. */
+/* Contiguous inputs are used in place; the others are copied into one block. */
 static enum status
 gather(struct batch *batch, struct error *error)
 {
@@ -90,7 +90,7 @@ gather(struct batch *batch, struct error *error)
 	return STATUS_OK;
 }
 
-/* Shapes with the rows of the whole batch. */
+/* Sets the shapes to the rows of the whole batch. */
 static void
 set_rows(struct batch *batch)
 {
@@ -178,7 +178,7 @@ batch_allocate(struct batch *batch, const struct backend_output *outputs, uint8_
 	return status;
 }
 
-/* Where the reader of each output stands. */
+/* The outputs, and what is left of each to be split. */
 struct splitting {
 	size_t count;
 	struct tensor *outputs;
@@ -215,7 +215,7 @@ splitting_fini(struct splitting *splitting)
 	free(splitting->data);
 }
 
-/* The first output that does not have so many rows, or -1. */
+/* Index of the first output that does not have `rows` rows, or -1. */
 static ptrdiff_t
 misshapen_output(const struct blob *entry, int64_t rows)
 {
@@ -229,7 +229,7 @@ misshapen_output(const struct blob *entry, int64_t rows)
 	return -1;
 }
 
-/* Does the model keep the rows of the batch apart, as far as shapes tell? Else it is not trusted again. */
+/* Does every output have the rows of the batch? If not, the model loses row trust. */
 static bool
 check_rows(struct batch *batch, const struct blob *entry)
 {
@@ -257,7 +257,7 @@ inseparable(const struct batch *batch, struct error *error)
 			 BYTES_ARGS(batch->model->config.name));
 }
 
-/* A job that is a request of its own has what the model said, whatever its shape; a row has to be one. */
+/* A whole request gets the model's answer, whatever its shape; a row must get exactly one row. */
 static enum status
 check_single(struct batch *batch, struct error *error)
 {
@@ -320,12 +320,12 @@ split(struct batch *batch, struct error *error)
 	return status;
 }
 
-/* --- The end --- */
+/* --- Finishing --- */
 
 /*
- * What an answer that is made of others tells of its age. It is as old as the oldest of them, but its own lifetime
- * begins now; it ends with the first of theirs. One that is stale already was good enough, so the whole is, for the
- * moment.
+ * Dates an entry. An answer made from others is as old as the oldest of them; its own lifetime begins now, but ends
+ * with the first of theirs. A part that is stale already was acceptable, so the whole is usable for STALE_PART_MS,
+ * unless keeps_stale is set.
  */
 static struct freshness_entry
 date(const struct batch *batch, uint64_t lifetime_ms)
@@ -350,7 +350,7 @@ date(const struct batch *batch, uint64_t lifetime_ms)
 	return freshness;
 }
 
-/* Without memory an entry stays without: nobody takes it from the store, but who waits for it here has it. */
+/* When memory runs out, entries get no MAC: readers of the store reject them, requests here use them. */
 static void
 authenticate(struct job *job)
 {

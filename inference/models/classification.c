@@ -19,7 +19,7 @@ split_lines(struct labels *labels)
 
 	while ((line = strsep(&rest, "\n")) != NULL) {
 		if (rest == NULL && *line == '\0') {
-			break; /* behind the last newline */
+			break; /* after the last newline */
 		}
 		if (labels->count == capacity) {
 			capacity = capacity == 0 ? 64 : capacity * 2;

@@ -13,16 +13,16 @@ struct node {
 	struct bytes name;
 	bool wanted; /* an output of the ensemble */
 	bool used;   /* by a step */
-	size_t step; /* that makes it, if it is made */
+	size_t step; /* the step that makes it, if `made` */
 	bool made;
-	bool ready; /* an input, or made by a step all of whose inputs are */
+	bool ready; /* an input, or made by a step whose inputs are all ready */
 };
 
 struct graph {
 	const struct model_config *config;
 	struct node *nodes;
 	size_t count;
-	size_t **inputs; /* by step: its nodes */
+	size_t **inputs; /* by step: the nodes of its inputs */
 };
 
 static ptrdiff_t
@@ -88,7 +88,7 @@ first_unready_input(const struct graph *graph, size_t step)
 	return NULL;
 }
 
-/* What can be made of the inputs is ready, step by step. */
+/* Marks all nodes as ready that can be made from the inputs. */
 static void
 make_ready(struct graph *graph)
 {
@@ -117,7 +117,7 @@ graph_fini(struct graph *graph)
 	free(graph->nodes);
 }
 
-/* To be ended with graph_fini, also on failure. */
+/* Call graph_fini afterwards, also on failure. */
 static enum status
 graph_init(struct graph *graph, const struct model_config *config, struct error *error)
 {
@@ -212,7 +212,7 @@ check_step(const struct model_config *config, size_t index, struct error *error)
 				   missing, index, BYTES_ARGS(config->name));
 }
 
-/* Settings of the models that run, which an ensemble is not. */
+/* Rejects settings that an ensemble cannot have, and too many or no steps. */
 static enum status
 check_settings(const struct model_config *config, struct error *error)
 {
@@ -266,7 +266,7 @@ ensemble_check(const struct model_config *config, struct error *error)
 
 /* --- Checks against the models --- */
 
-/* What a tensor is, and who says so. */
+/* A tensor's type and shape, and the config that states them. */
 struct inferred {
 	const struct model_config *from;
 	const struct model_tensor *tensor;
@@ -278,7 +278,7 @@ dims_of(const struct inferred *inferred, bool inside)
 	return inside && inferred->tensor->has_reshape ? &inferred->tensor->reshape : &inferred->tensor->dims;
 }
 
-/* With the batch dimension, where there is one. */
+/* The shape with the batch dimension, if there is one. */
 static size_t
 full_shape(const struct inferred *inferred, const struct model_config *ensemble, int64_t *shape)
 {
@@ -304,7 +304,7 @@ dims_match(const int64_t *left, size_t left_rank, const int64_t *right, size_t r
 	return true;
 }
 
-/* Equal with the batch dimensions, or without. */
+/* Checks that two shapes match, with batch dimensions or without. */
 static enum status
 compare(const struct graph *graph, size_t index, const struct inferred *first, const struct inferred *other,
 	struct error *error)
@@ -341,7 +341,7 @@ compare(const struct graph *graph, size_t index, const struct inferred *first, c
 			 right_text, BYTES_ARGS(other->from->name));
 }
 
-/* What was inferred first holds. */
+/* The first statement on a tensor holds. */
 static enum status
 infer(const struct graph *graph, struct inferred *known, size_t index, const struct model_config *from,
       const struct model_tensor *tensor, struct error *error)
@@ -425,7 +425,7 @@ connect_outputs(const struct graph *graph, struct inferred *known, const struct 
 	return status;
 }
 
-/* Every input of the model that is not optional, and none twice. */
+/* Checks that every required input of the model is mapped, and none twice. */
 static enum status
 check_inputs(const struct graph *graph, const struct ensemble_step *step, struct error *error)
 {

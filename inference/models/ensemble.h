@@ -1,8 +1,8 @@
 /*
- * An ensemble: a model made of others (ensemble_scheduling). Its tensors have names of their own; a step takes some of
- * them as the inputs of a model and makes others of that model's outputs. Rules and texts are Triton's.
+ * An ensemble: a model made of others (ensemble_scheduling). Its tensors have names of their own; a step passes some of
+ * them to a model as inputs, and makes others from the model's outputs. Rules and texts are Triton's.
  *
- * An ensemble holds its steps' models as they were when it was opened, so it has to be opened anew when one of them is
+ * An ensemble keeps its steps' models as they were when it was opened, so it must be reopened when one of them is
  * replaced; see repository_change.c.
  */
 #ifndef HIPPOCAMP_INFERENCE_MODELS_ENSEMBLE_H
@@ -28,18 +28,20 @@ struct ensemble_step {
 
 struct ensemble {
 	size_t tensor_count; /* the first ones are the inputs of the config, in its order */
-	size_t *outputs;     /* by the config's outputs: which tensor */
+	size_t *outputs;     /* by the config's outputs: index of the tensor */
 	struct ensemble_step *steps;
 	size_t step_count;
 };
 
-/* Is the config, taken for itself, that of an ensemble, and a graph that leads from its inputs to its outputs? */
+/*
+ * Checks, without the models, that the config is that of an ensemble whose graph leads from its inputs to its outputs.
+ */
 enum status ensemble_check(const struct model_config *config, struct error *error);
 
-/* A new reference to a model of a step, or NULL. */
+/* Returns a new reference to the model of a step, or NULL. */
 typedef struct model *(*ensemble_find_fn)(void *context, struct bytes name, int64_t version, struct error *error);
 
-/* Of a checked config. Fails where it does not fit its models. */
+/* Opens an ensemble of a checked config. Fails if the config does not fit the models. */
 struct ensemble *ensemble_open(const struct model_config *config, ensemble_find_fn find, void *context,
 			       struct error *error);
 void ensemble_close(struct ensemble *ensemble); /* NULL is fine */

@@ -92,9 +92,9 @@ test_bad_graphs(void **state)
 	assert_said(&error, "ensemble tensor 'c' is unused in ensemble 'e'");
 	assert_int_equal(CHECK("a", "b", "a>b", "a>b"), STATUS_INVALID_ARGUMENT);
 	assert_said(&error, "'b' can appear in an output map only once for ensemble 'e' step 1");
-	assert_int_equal(CHECK("ab", "b", "ab>b"), STATUS_INVALID_ARGUMENT); /* it would have two makers */
+	assert_int_equal(CHECK("ab", "b", "ab>b"), STATUS_INVALID_ARGUMENT); /* two sources of one tensor */
 	assert_int_equal(CHECK("a", "b", "a>b", "c>d", "d>c"), STATUS_INVALID_ARGUMENT);
-	assert_int_equal(CHECK("a", "b", "ac>b", "b>c"), STATUS_INVALID_ARGUMENT); /* a circle */
+	assert_int_equal(CHECK("a", "b", "ac>b", "b>c"), STATUS_INVALID_ARGUMENT); /* a cycle */
 }
 
 static void

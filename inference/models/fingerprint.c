@@ -12,7 +12,7 @@ add_number(struct digest *digest, uint64_t number)
 	digest_add(digest, bytes_make(&number, sizeof(number)));
 }
 
-/* Everything is framed by its length, so that no two sequences of fields read alike. */
+/* Every text is preceded by its length, so that no two sequences of fields read alike. */
 static void
 add_text(struct digest *digest, struct bytes text)
 {
@@ -49,7 +49,7 @@ by_name(const void *left, const void *right)
 	return bytes_compare((*a)->name, (*b)->name);
 }
 
-/* A map has no order of its own. */
+/* Sorted by name: a map has no order of its own. */
 static void
 add_parameters(struct digest *digest, const struct model_config *config)
 {
@@ -109,7 +109,7 @@ add_steps(struct digest *digest, const struct model_config *config, const struct
 	}
 }
 
-/* Not secret: whoever can read the model's files may know it. The secret is in the cache key. */
+/* The fingerprint is not secret: whoever can read the model's files may know it. The secret is in the cache key. */
 static struct digest *
 start(struct error *error)
 {

@@ -1,7 +1,7 @@
 /*
- * A model's fingerprint: the SHA-256 of all that decides its answers: every file that its backend read, the parts of
+ * A model's fingerprint: the SHA-256 of all that determines its answers: every file that its backend read, the parts of
  * its config that change what it computes, and its backend's version. It is part of every cache key, so that an answer
- * of other weights can never be taken for one of these, on any server that shares the cache.
+ * made with other weights is never used, on any server that shares the cache.
  */
 #ifndef HIPPOCAMP_INFERENCE_MODELS_FINGERPRINT_H
 #define HIPPOCAMP_INFERENCE_MODELS_FINGERPRINT_H
@@ -10,8 +10,8 @@
 #include "inference/models/ensemble.h"
 
 /*
- * What it is made of: the files as the backend read them (model_files_digest; zeros where it reads none), the completed
- * config, the backend's version, and the fingerprints of the models of an ensemble's steps.
+ * The parts of a fingerprint: the files as the backend read them (model_files_digest; zeros if it reads none), the
+ * completed config, the backend's version, and the fingerprints of the models of an ensemble's steps.
  */
 struct fingerprint_parts {
 	struct digest_value files;

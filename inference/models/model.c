@@ -92,20 +92,20 @@ model_members_keep_rows(const struct model *model)
 	return true;
 }
 
-/* Looks at the models that an ensemble is made of, where any model has lost its trust since that was done last. */
+/* Returns the losses of an ensemble's members; counts them again if any model lost row trust since the last count. */
 static uint64_t
 member_losses(struct model *model)
 {
-	uint64_t now = row_trust_losses(); /* before anything else is looked at */
+	uint64_t now = row_trust_losses(); /* before any member is looked at */
 	uint64_t losses = 0;
 
-	if (atomic_load(&model->rows.checked) >= now) { /* each model once, however often it is used */
+	if (atomic_load(&model->rows.checked) >= now) { /* no loss since the last count */
 		return atomic_load(&model->rows.member_losses);
 	}
 	for (size_t i = 0; i < model->ensemble->step_count; i++) {
 		losses += model_row_losses(model->ensemble->steps[i].model);
 	}
-	if (atomic_load(&model->rows.member_losses) < losses) { /* however its own answers are cached */
+	if (atomic_load(&model->rows.member_losses) < losses) { /* even if its own answers are cached whole */
 		raise_to(&model->rows.member_losses, losses);
 		row_trust_taint_store(&model->rows);
 	}
@@ -131,7 +131,7 @@ model_by_row(struct model *model)
 	return row_trust_by_row(&model->rows);
 }
 
-/* Which of its models does not keep rows apart is not known. */
+/* It is not known which of the members has dependent rows. */
 static void
 distrust_members(struct model *model)
 {
@@ -141,7 +141,7 @@ distrust_members(struct model *model)
 	}
 }
 
-/* Keys that are made between the two counts are of no other time, so that nothing which ran then is found later. */
+/* Counts the loss twice: keys made in between match no other time, so entries stored under them are never found. */
 void
 model_lose_row_trust(struct model *model, enum row_standing why, const char *evidence)
 {
@@ -174,7 +174,7 @@ model_lose_row_trust(struct model *model, enum row_standing why, const char *evi
 	}
 }
 
-/* --- Who is made of it --- */
+/* --- Loaded ensembles --- */
 
 static pthread_mutex_t ensembles_mutex = PTHREAD_MUTEX_INITIALIZER;
 static LIST_HEAD(, model) ensembles = LIST_HEAD_INITIALIZER(ensembles);

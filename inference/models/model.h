@@ -1,9 +1,9 @@
 /*
- * One version of a model, loaded: its config, its backend's model, its queue and workers, its statistics.
+ * One loaded version of a model: its config, its backend's model, its queue and workers, its statistics.
  *
- * Counted: the model table holds a reference, and so does every request that is not answered at once. When the last one
- * goes, on whatever thread, the model's owner is told and closes it on the thread that loads models, so requests in
- * flight finish on the version they started on.
+ * Reference-counted: the model table holds a reference, and so does every request that is not answered at once. When
+ * the last one is dropped, on any thread, the model's owner is told and closes it on the thread that loads models, so
+ * requests in flight finish on the version they started on.
  */
 #ifndef HIPPOCAMP_INFERENCE_MODELS_MODEL_H
 #define HIPPOCAMP_INFERENCE_MODELS_MODEL_H
@@ -23,10 +23,10 @@
 
 struct model {
 	atomic_size_t references;
-	void (*unused)(struct model *model, void *context); /* the last reference went */
+	void (*unused)(struct model *model, void *context); /* the last reference was dropped */
 	void *unused_context;
-	SLIST_ENTRY(model) closing; /* the owner's */
-	LIST_ENTRY(model) loaded;   /* of ensembles, to be found by their models */
+	SLIST_ENTRY(model) closing; /* for the owner */
+	LIST_ENTRY(model) loaded;   /* of ensembles: see model_each_ensemble_of */
 
 	int64_t version;
 	struct model_config config;
@@ -41,11 +41,11 @@ struct model {
 	struct purge_marks_seen purges;
 	struct row_trust rows;
 	struct row_record *row_record;
-	atomic_bool too_large;		 /* its last answer was not stored for its size */
+	atomic_bool too_large;		 /* its last answer was too large to be stored */
 	struct ordering *ordering;	 /* NULL: answers go out as they come */
-	_Atomic uint64_t run_span_ns;	 /* of a run, whatever its rows */
-	_Atomic uint64_t run_cost_ns;	 /* of a row; moving averages, 0: not known yet */
-	_Atomic uint64_t lookup_cost_ns; /* of a row, key included */
+	_Atomic uint64_t run_span_ns;	 /* usual time of a run, whatever its rows; 0: unknown */
+	_Atomic uint64_t run_cost_ns;	 /* usual cost of a row; 0: unknown */
+	_Atomic uint64_t lookup_cost_ns; /* usual cost of a look-up per row, key included */
 
 	struct digest_value fingerprint;
 	char scope[600]; /* "name:version:fingerprint", as cache keys show it */
@@ -60,7 +60,7 @@ struct model_options {
 	const char *path;   /* <folder>/<version> */
 	int64_t version;
 	const struct backend_ops *const *backends;
-	ensemble_find_fn find; /* of the models of an ensemble's steps */
+	ensemble_find_fn find; /* finds the models of an ensemble's steps */
 	void *find_context;
 	const struct model_config_format *format;
 	struct bytes name_space;	  /* of the cache keys */
@@ -73,10 +73,10 @@ struct model_options {
 	void *unused_context;
 };
 
-/* Takes over *config, also on failure. One reference. May take seconds: not on a loop. */
+/* Opens a model; returns one reference. Takes over *config, also on failure. May take seconds: not on a loop. */
 struct model *model_open(const struct model_options *options, struct model_config *config, struct error *error);
 
-/* On the thread that opened it, when it is unused. */
+/* Closes an unused model, on the thread that opened it. */
 void model_close(struct model *model);
 
 static inline struct model *
@@ -88,30 +88,33 @@ model_ref(struct model *model)
 
 void model_unref(struct model *model);
 
-/* Is a request to it cached row by row? Of an ensemble only while all models of its steps keep rows apart. */
+/* Are requests to the model cached by row? For an ensemble, only while the rows of all its members are trusted. */
 bool model_by_row(struct model *model);
 
 /*
- * A number that grows when the trust in its rows is lost, and of an ensemble also in those of the models that it is
- * made of, for as long as the process lives. Keys contain it: what was stored before a loss is not found afterwards.
+ * A number that grows with each loss of row trust by the model or, for an ensemble, by its members, for the life of the
+ * process. Keys contain it, so entries stored before a loss are not found after it.
  */
 uint64_t model_row_losses(struct model *model);
 
 /*
- * Its rows are not to be told apart from now on; `evidence` is what was seen. Told once in the log. What is stored
- * already goes when a loop takes the purge that is due. Of an ensemble that was found out itself all models lose it,
- * too, since one of them is the reason. Any thread.
+ * Ends the trust in the model's rows; `evidence` is what was observed, logged once. Stored entries are removed when a
+ * loop makes the purge that is due. If the observation was of an ensemble itself, all its members lose row trust, too,
+ * since one of them is the cause. Any thread.
  */
 void model_lose_row_trust(struct model *model, enum row_standing why, const char *evidence);
 
-/* Does each row of an ensemble's outputs come of that row of its inputs alone, as far as is known of its models? */
+/* Does each row of an ensemble's outputs depend on that row of its inputs alone, as far as its members are trusted? */
 bool model_members_keep_rows(const struct model *model);
 
-/* An ensemble is in the list of those that are loaded, for model_each_ensemble_of; others are not. */
+/* Add a loaded ensemble to the list for model_each_ensemble_of, and remove it; other models are ignored. */
 void model_list_ensemble(struct model *model);
 void model_unlist_ensemble(struct model *model);
 
-/* Tells the loaded ensembles that are made of it, directly or not. `tell` must not come back here. Any thread. */
+/*
+ * Calls `tell` for each loaded ensemble that contains the model, directly or not. `tell` must not use this list. Any
+ * thread.
+ */
 void model_each_ensemble_of(const struct model *model, void (*tell)(void *context, struct bytes name, int64_t version),
 			    void *context);
 
@@ -121,7 +124,7 @@ model_batches(const struct model *model)
 	return model->config.max_batch_size > 0;
 }
 
-/* From now on none of its requests waits for a fuller batch. Any thread. */
+/* From now on, no request to the model waits for a fuller batch. Any thread. */
 static inline void
 model_flush(struct model *model)
 {
@@ -130,7 +133,7 @@ model_flush(struct model *model)
 	}
 }
 
-/* Runs that wait; of an ensemble none do, but those of its steps. Any thread. */
+/* The number of queued jobs; 0 for an ensemble, whose steps queue instead. Any thread. */
 static inline size_t
 model_pending(const struct model *model)
 {
@@ -138,14 +141,14 @@ model_pending(const struct model *model)
 }
 
 /*
- * The shape that the model wants for an input that clients gave as `tensor`: the config's reshape undone. Room for
- * TENSOR_RANK_MAX; returns the rank.
+ * Writes the model's shape of an input that a client gave as `tensor`, applying the config's reshape, and returns its
+ * rank. `shape` has room for TENSOR_RANK_MAX.
  */
 size_t model_input_shape(const struct model *model, size_t input, const struct tensor *tensor, int64_t *shape);
 
 /*
- * The client's shape of an output that the model gave; false where it is not what the config promises. Room for
- * TENSOR_RANK_MAX + 1.
+ * Writes the client's shape of an output that the model gave. Returns false if it is not what the config promises.
+ * `shape` has room for TENSOR_RANK_MAX + 1.
  */
 bool model_output_shape(const struct model *model, size_t index, const struct backend_output *output, int64_t *shape,
 			size_t *rank);

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PIECE ((size_t)1 << 20) /* read and hashed while it is in the processor's cache */
+#define PIECE ((size_t)1 << 20) /* read and hashed at a time, to stay in the processor's cache */
 #define STRAY_MAX 8
 
 /* --- Reading --- */
@@ -85,7 +85,7 @@ read_open(struct model_files *files, int fd, const char *path, struct backend_fi
 	return status;
 }
 
-/* --- What is not there --- */
+/* --- Opening --- */
 
 static enum status
 not_there(const char *path, struct error *error)
@@ -159,9 +159,9 @@ model_files_digest(struct model_files *files, struct digest_value *value)
 	digest_end(files->digest, value);
 }
 
-/* --- What else lies there --- */
+/* --- Stray files --- */
 
-/* NULL: nothing is wrong with it. */
+/* What is wrong with a file; NULL: nothing. */
 static const char *
 oddity(const char *path)
 {

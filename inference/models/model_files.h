@@ -14,16 +14,16 @@ struct model_files {
 	struct digest *digest;
 };
 
-/* `path` is the version folder and outlives this. False without memory. */
+/* `path` is the version folder and outlives `files`. Returns false when memory runs out. */
 bool model_files_init(struct model_files *files, const char *path);
 void model_files_fini(struct model_files *files);
 
-/* SHA-256 of the names and contents of what was read, in the order in which it was. Once. */
+/* SHA-256 of the names and contents of the files read, in the order of reading. Call it once. */
 void model_files_digest(struct model_files *files, struct digest_value *value);
 
 /*
- * Lists what lies in a version folder that no backend could read, and why: "'lock' (a dangling link), …". Nothing is
- * appended where all is well.
+ * Lists the items of a version folder that no backend could read, and why: "'lock' (a dangling link), ...". Appends
+ * nothing if there are none.
  */
 void model_files_list_stray(const char *path, struct buf *out);
 

@@ -1,4 +1,4 @@
-/* A model's life: opened out of its folder, and closed. */
+/* Opening and closing a model. */
 #include "base/log.h"
 #include "base/memory.h"
 #include "inference/models/autocomplete.h"
@@ -139,7 +139,7 @@ open_and_name(struct model *model, const struct model_options *options, struct m
 	return status == STATUS_OK ? prepare_keys(model, options, error) : status;
 }
 
-/* Strangers in the folder are no reason not to load, but somebody may wonder why they do nothing. */
+/* Warns of files that are ignored: they do not prevent loading, but may have been meant to do something. */
 static void
 tell_stray(const struct model_options *options)
 {
@@ -185,7 +185,7 @@ standing(const struct model *model)
 	return model->cache_policy.granularity == GRANULARITY_REQUEST ? ROWS_NOT_CACHED : ROWS_STATED;
 }
 
-/* What was found out about the same content stays true. */
+/* An earlier loss of trust in the same model content still counts. */
 static void
 begin_trust(struct model *model)
 {

@@ -56,7 +56,7 @@ run_together(struct model *model, struct job_list *jobs)
 
 /* --- Audits: see row_trust.h --- */
 
-/* What one part of a batch is told apart into: itself, or its rows. */
+/* A unit of an audit: a part of a job, or one of its rows. */
 struct unit {
 	struct job *job;
 	struct job_part *part;
@@ -69,7 +69,7 @@ units_of(const struct job *job)
 	return job->splits_rows && job->rows > 0 ? (size_t)job->rows : job->part_count;
 }
 
-/* Not past the last. */
+/* `index` must be below count_units(batch). */
 static struct unit
 find_unit(struct job_list *batch, size_t index)
 {
@@ -94,7 +94,7 @@ find_unit(struct job_list *batch, size_t index)
 	return unit;
 }
 
-/* What the model says for it without any neighbour; NULL where it fails. */
+/* Runs a unit without its neighbours. Returns NULL on failure. */
 static struct blob *
 run_unit(struct model *model, const struct unit *unit, uint64_t *ns, struct error *error)
 {
@@ -126,7 +126,7 @@ run_unit(struct model *model, const struct unit *unit, uint64_t *ns, struct erro
 	return part.entry;
 }
 
-/* What cannot run without its neighbours depends on them. */
+/* A unit that cannot run without its neighbours depends on them. */
 static bool
 audit_unit(struct model *model, const struct unit *unit, const double *scales)
 {
@@ -159,7 +159,7 @@ count_units(struct job_list *batch)
 	return count;
 }
 
-/* Is there anything in it that is answered or stored apart? */
+/* Does the batch have several jobs, or rows that are answered or stored apart? */
 static bool
 is_told_apart(struct job_list *batch)
 {
@@ -168,7 +168,7 @@ is_told_apart(struct job_list *batch)
 	return TAILQ_NEXT(first, queue) != NULL || first->by_row || first->splits_rows;
 }
 
-/* Those units are spread over the batch: the first and the last row have their neighbours on one side only. */
+/* Audits `due` units, spread over the batch: the first and last rows have neighbours on one side only. */
 static bool
 audit_units(struct model *model, struct job_list *batch, size_t units, size_t due, size_t turn)
 {
@@ -190,7 +190,7 @@ audit_units(struct model *model, struct job_list *batch, size_t units, size_t du
 	return passed;
 }
 
-/* Of what ran together and is told apart, some units run again before anyone gets them. */
+/* Runs some units of a batch again before anyone gets answers. Returns false if the batch must run apart. */
 static bool
 audit(struct model *model, struct job_list *batch)
 {
@@ -201,7 +201,7 @@ audit(struct model *model, struct job_list *batch)
 	if (units < 2 || !is_told_apart(batch)) {
 		return true;
 	}
-	if (!row_trust_together(&model->rows)) { /* found out beside this run */
+	if (!row_trust_together(&model->rows)) { /* lost during this run */
 		return false;
 	}
 	due = row_trust_first_audits(&model->rows, units);
@@ -212,7 +212,7 @@ audit(struct model *model, struct job_list *batch)
 	return due == 0 || audit_units(model, batch, units, (size_t)due, turn);
 }
 
-/* --- All --- */
+/* --- Batches --- */
 
 static void
 refuse(struct job *job)
@@ -221,7 +221,7 @@ refuse(struct job *job)
 	job->status = error_set(job->error, STATUS_INTERNAL, "the rows of the model's outputs cannot be told apart");
 }
 
-/* One request must not fail another, or be answered out of what ran beside it. */
+/* Runs each job by itself: no request may fail another, or change its answer. */
 static void
 run_apart(struct model *model, struct job_list *batch)
 {
@@ -259,7 +259,7 @@ model_run_batch(struct model *model, struct job_list *batch)
 	}
 }
 
-/* --- What is counted --- */
+/* --- Statistics --- */
 
 void
 model_run_account(struct model *model, size_t lane, const struct job *job)

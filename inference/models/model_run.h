@@ -1,6 +1,6 @@
 /*
- * Runs jobs on a model: puts them together as one batch, and takes the outputs apart again so that every part of a job
- * gets an entry with its own rows. Room-private; on worker threads.
+ * Runs jobs on a model: merges them into one batch, and splits the outputs so that every part of a job gets an entry
+ * with its own rows. Room-private; on worker threads.
  */
 #ifndef HIPPOCAMP_INFERENCE_MODELS_MODEL_RUN_H
 #define HIPPOCAMP_INFERENCE_MODELS_MODEL_RUN_H
@@ -12,8 +12,9 @@
 extern const struct executor_ops model_executor_ops;
 
 /*
- * Fills in what came of each job. Where a batch of several jobs fails, or an audit finds that they have changed each
- * other's answers, each runs again by itself; jobs of rows then fail, with rows_inseparable.
+ * Runs a batch and fills in the result of each job. If several jobs fail together, or an audit finds that they changed
+ * each other's answers, each runs again by itself; after such an audit, jobs of rows fail instead, with
+ * rows_inseparable.
  */
 void model_run_batch(struct model *model, struct job_list *batch);
 

@@ -1,6 +1,6 @@
 /*
- * Which models can be asked: an immutable snapshot, replaced as a whole whenever a model comes or goes. Counted; each
- * loop keeps the newest one, and with it the models, alive while it uses it.
+ * The models that can be asked: an immutable snapshot, replaced as a whole whenever a model is loaded or unloaded.
+ * Reference-counted; each loop keeps the newest one alive, and with it the models, while it uses it.
  */
 #ifndef HIPPOCAMP_INFERENCE_MODELS_MODEL_TABLE_H
 #define HIPPOCAMP_INFERENCE_MODELS_MODEL_TABLE_H
@@ -19,14 +19,14 @@ struct model_table {
 	struct model_table_entry *entries; /* in byte order of their names */
 };
 
-/* One reference, `count` empty entries to fill. */
+/* Makes a table with one reference and `count` empty entries to fill in. */
 struct model_table *model_table_new(size_t count);
 struct model_table *model_table_ref(struct model_table *table);
 void model_table_unref(struct model_table *table); /* NULL is fine */
 
 const struct model_table_entry *model_table_entry(const struct model_table *table, struct bytes name);
 
-/* `version` -1: the newest. Triton's texts where there is none. The model lives as long as the table. */
+/* Finds a model; `version` -1 is the newest. Errors have Triton's texts. The model lives as long as the table. */
 enum status model_table_find(const struct model_table *table, struct bytes name, int64_t version, struct model **model,
 			     struct error *error);
 

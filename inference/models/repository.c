@@ -29,7 +29,7 @@ write_files(struct known_model *known, const struct repository_command *command,
 	return status;
 }
 
-/* Loads what the request gives in place of the files on disk. A failure leaves things as they were. */
+/* Loads what the request gives instead of the files on disk. A failure changes nothing. */
 static enum status
 load_override(struct repository *repository, struct known_model *known, const struct repository_command *command,
 	      struct error *error)
@@ -141,9 +141,9 @@ repository_command(struct repository *repository, struct repository_command *com
 	(void)pthread_mutex_unlock(&repository->mutex);
 }
 
-/* --- Looking at the disk --- */
+/* --- Scanning the disk --- */
 
-/* Notes every model that lies in the repositories, whether it gets loaded or not. */
+/* Adds every model in the repositories to the known ones, whether it gets loaded or not. */
 static enum status
 scan(struct repository *repository, struct error *error)
 {
@@ -168,7 +168,7 @@ scan(struct repository *repository, struct error *error)
 	return STATUS_OK;
 }
 
-/* Files in the place of folders are a new user's first mistake. */
+/* Warns of model files in the place of folders, a common first mistake. */
 static bool
 tell_misplaced(const char *path)
 {

@@ -1,7 +1,7 @@
 /*
- * The model repository: which models exist, which are loaded, and their coming and going, with Triton's rules.
+ * The model repository: which models exist and which are loaded, and loading and unloading them, with Triton's rules.
  *
- * One thread of its own does the slow work (reading, loading, closing), one command at a time. Loops look at snapshots
+ * A thread of its own does the slow work (reading, loading, closing), one command at a time. Loops read snapshots
  * (model_table.h) and send commands. A load replaces a model only when the new one is ready; a failed load leaves the
  * old one serving.
  */
@@ -28,7 +28,7 @@ struct repository_options {
 	struct bytes name_space;	  /* of cache keys */
 	enum keyed_hash_kind key_hash;	  /* the same */
 	struct cache_policy cache_policy; /* the cache's settings */
-	bool cache_all;			  /* models whose config says nothing of response_cache take part */
+	bool cache_all;			  /* cache all models whose config does not state response_cache */
 };
 
 struct repository;
@@ -37,15 +37,15 @@ struct repository;
 struct repository *repository_new(const struct repository_options *options);
 
 /*
- * Loads what the mode says and waits for it. Fails if a model failed; the others serve all the same. Of several
- * failures the last is the error, and the others are logged.
+ * Loads the models that the mode selects, and waits for them. Fails if a model failed; the others serve all the same.
+ * Of several failures the last is returned, and the others are logged.
  */
 enum status repository_start(struct repository *repository, struct error *error);
 
-/* The end is near: requests that wait for a fuller batch run now. Any thread, while the repository runs. */
+/* Before shutdown: requests that wait for a fuller batch run now. Any thread, while the repository runs. */
 void repository_flush(struct repository *repository);
 
-/* Unloads all and waits until the last request in flight has let go. */
+/* Unloads all models, and waits until the last request in flight has released its model. */
 void repository_free(struct repository *repository);
 
 /* --- For loops --- */
@@ -62,7 +62,10 @@ void repository_view_fini(struct repository_view *view);
 
 bool repository_ready(struct repository *repository);
 
-/* Calls `item` for each line of the index, under a lock: it must only copy. `version` 0 and NULL state: name only. */
+/*
+ * Calls `item` for each line of the index, with a lock held: it must only copy. `version` 0 and NULL `state`: only the
+ * name is known.
+ */
 typedef void (*repository_item_fn)(void *context, const char *name, int64_t version, const char *state,
 				   const char *reason);
 void repository_index(struct repository *repository, bool ready_only, repository_item_fn item, void *context);
@@ -83,11 +86,11 @@ struct repository_command {
 	struct loop *loop;
 	void (*done)(struct repository_command *command);
 	bool unload;
-	bool unload_dependents; /* of an ensemble: its members, too, where nothing else needs them */
+	bool unload_dependents; /* of an ensemble: its members, too, unless others need them */
 	struct bytes name;
 	bool has_config;
 	struct bytes config;	       /* JSON; replaces the model's whole config */
-	struct repository_file *files; /* need a config; the model then exists only in a private copy */
+	struct repository_file *files; /* require a config; the model then exists only in a private copy */
 	size_t file_count;
 	enum status status;
 	struct error error;

@@ -1,5 +1,4 @@
-/* Changes of the repository: what else has to be loaded or has to go with a model, and how it all takes effect at once.
- */
+/* Changes of the repository: what is loaded or unloaded along with a model, and how it takes effect all at once. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -9,7 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* Why a model is looked at. */
+/* Why a model is visited. */
 enum visit {
 	VISIT_ALWAYS,  /* to be loaded in any case */
 	VISIT_CHANGED, /* to be loaded if it is new or has changed on disk */
@@ -29,7 +28,7 @@ member_at(struct repository *repository, struct ensemble_members *members, size_
 {
 	struct ensemble_member *member = &members->list[index];
 
-	if (member->known == NULL) { /* perhaps it has come since */
+	if (member->known == NULL) { /* it may have been added since */
 		member->known = repository_find(repository, bytes_text(member->name));
 	}
 	return member->known;
@@ -54,7 +53,7 @@ has_replaced_member(struct repository *repository, struct ensemble_members *memb
 	return false;
 }
 
-/* Can an ensemble that is opened now use it? */
+/* Can an ensemble that is opened now use this model? */
 static bool
 is_usable(const struct known_model *known)
 {
@@ -62,11 +61,11 @@ is_usable(const struct known_model *known)
 	       (known_model_is_loaded(known) && !known->leaving);
 }
 
-/* --- One model: its members, then itself --- */
+/* --- Visiting a model: first its members, then itself --- */
 
 static bool visit(struct repository *repository, struct known_model *known, enum visit why);
 
-/* Only those that are on disk are loaded for an ensemble; Triton names all that are missing. */
+/* Members must be usable, or on disk to be loaded now; the error names all that are missing, as in Triton. */
 static enum status
 check_members_exist(struct repository *repository, struct staging *staging, enum visit why, struct error *error)
 {
@@ -98,7 +97,7 @@ check_members_exist(struct repository *repository, struct staging *staging, enum
 	return status;
 }
 
-/* What is wrong with a member, without its own name in front. */
+/* A member's error, without the prefix that names it. */
 static const char *
 reason_of(const struct known_model *member)
 {
@@ -116,7 +115,7 @@ static enum status
 tell_circle(struct staging *staging, const struct known_model *member, struct error *error)
 {
 	staging->circular = true;
-	if (member->staging->state != STAGING_UNDERWAY) { /* found further down */
+	if (member->staging->state != STAGING_UNDERWAY) { /* the cycle was found further down */
 		return error_set(error, STATUS_INVALID_ARGUMENT, "%s", reason_of(member));
 	}
 	return error_set(error, STATUS_INVALID_ARGUMENT, "circular dependency between ensembles: %s -> ... -> %s -> %s",
@@ -169,7 +168,7 @@ check_members(struct repository *repository, struct staging *staging, struct err
 	return STATUS_OK;
 }
 
-/* Here, as in Triton, no version is to blame for what the members lack. */
+/* As in Triton, errors of members are not errors of a version. */
 static enum status
 stage_members(struct repository *repository, struct staging *staging, enum visit why, struct error *error)
 {
@@ -200,7 +199,7 @@ stage(struct repository *repository, struct staging *staging, enum visit why)
 		status = staging_read(repository, staging, error);
 	}
 	if (status == STATUS_OK) {
-		/* In the other modes everything on disk is to be loaded, sooner or later. */
+		/* In the other modes, everything on disk gets loaded sooner or later. */
 		bool as_they_are = why == VISIT_FOLLOW && repository->options->mode == REPOSITORY_EXPLICIT;
 
 		status = stage_members(repository, staging, as_they_are ? VISIT_FOLLOW : VISIT_CHANGED, error);
@@ -211,7 +210,7 @@ stage(struct repository *repository, struct staging *staging, enum visit why)
 	staging->state = status == STATUS_OK ? STAGING_READY : STAGING_FAILED;
 }
 
-/* An ensemble whose members are other ones now, and that is none itself, cannot go on. */
+/* A loaded ensemble must be unloaded if its members were replaced and it was not reloaded itself. */
 static void
 decide_leaving(struct repository *repository, struct known_model *known)
 {
@@ -235,7 +234,7 @@ staging_new(struct repository *repository, struct known_model *known, enum visit
 	return staging;
 }
 
-/* What a load request gave stays as it is. */
+/* Has the model changed on disk? A loaded override counts as unchanged. */
 static bool
 has_changed(struct repository *repository, struct known_model *known)
 {
@@ -254,7 +253,7 @@ has_changed(struct repository *repository, struct known_model *known)
 	return !loaded || known->failed || known->stamp != folder_stamp(folder);
 }
 
-/* Every model once. False: it is being visited, further up. */
+/* Visits a model once. Returns false if it leads to a cycle. */
 static bool
 visit(struct repository *repository, struct known_model *known, enum visit why)
 {
@@ -271,7 +270,7 @@ visit(struct repository *repository, struct known_model *known, enum visit why)
 		stage(repository, staging, why);
 	} else if (visit_members(repository, staging, &known->members, why, &staging->error) != STATUS_OK) {
 		staging->state = STAGING_FAILED;
-		staging->follows = true; /* there is nothing wrong with itself */
+		staging->follows = true; /* the model itself is not at fault */
 	} else if (has_replaced_member(repository, &known->members)) {
 		stage(repository, staging, why);
 	} else {
@@ -281,9 +280,9 @@ visit(struct repository *repository, struct known_model *known, enum visit why)
 	return !staging->circular;
 }
 
-/* --- What cannot go on --- */
+/* --- Models that must be unloaded --- */
 
-/* Whoever uses what leaves, leaves. */
+/* Ensembles that use leaving models leave, too. */
 static void
 settle(struct repository *repository)
 {
@@ -306,7 +305,7 @@ settle(struct repository *repository)
 	}
 }
 
-/* The load failed: nothing of what it prepared takes effect. */
+/* Ends a failed load: nothing that it prepared takes effect. */
 static void
 give_up(struct repository *repository, const struct known_model *root)
 {
@@ -315,7 +314,7 @@ give_up(struct repository *repository, const struct known_model *root)
 	STAILQ_FOREACH (staging, &repository->change, next) {
 		staging->known->leaving = false;
 		if (staging->known != root) {
-			/* In the other modes it is also loaded for itself, and told of then. */
+			/* In the other modes the model is also loaded for itself, and its error logged then. */
 			if (staging->state == STAGING_FAILED && !staging->told &&
 			    repository->options->mode == REPOSITORY_EXPLICIT) {
 				log_error("%s", staging->error.text);
@@ -338,7 +337,7 @@ has_version(const struct version *versions, size_t count, int64_t number)
 	return false;
 }
 
-/* The new versions take the place of the old; old ones that are gone stay listed while they finish. */
+/* Replaces the old versions; those that are gone stay listed, as unloading or unavailable. */
 static void
 replace_versions(struct known_model *known, struct staging *staging)
 {
@@ -371,7 +370,7 @@ take_members(struct known_model *known, struct staging *staging)
 	staging->members = old;
 }
 
-/* Its models go, but not what is known of it. */
+/* Unloads the versions of a model that stays known. */
 static void
 leave(struct known_model *known, struct staging *staging)
 {
@@ -402,7 +401,10 @@ tells_why(const struct staging *staging)
 	return false;
 }
 
-/* An ensemble that still cannot come back is as it was; so is what a load request tried in vain. */
+/*
+ * Records a failure. An ensemble that still cannot be loaded stays as it was; so does a model whose load request
+ * failed.
+ */
 static void
 fail(struct known_model *known, struct staging *staging)
 {
@@ -454,7 +456,7 @@ log_outcome(const struct staging *staging, bool asked_for)
 					 known->versions[i].number, (double)(clock_now_ns() - staging->start_ns) / 1e9);
 			}
 		}
-	} else if (staging->state == STAGING_FAILED && !asked_for) { /* else who asked tells it */
+	} else if (staging->state == STAGING_FAILED && !asked_for) { /* else the caller reports it */
 		log_error("%s", staging->error.text);
 	}
 	if (staging->left && !asked_for) {
@@ -514,7 +516,7 @@ repository_unload(struct repository *repository, struct known_model *known)
 	(void)pthread_mutex_lock(&repository->mutex);
 	known->failed = false;
 	for (size_t i = 0; i < known->version_count; i++) {
-		if (known->versions[i].state == VERSION_UNAVAILABLE) { /* why it failed is of no interest any more */
+		if (known->versions[i].state == VERSION_UNAVAILABLE) { /* the reason of its failure is obsolete */
 			known_model_set_version(&known->versions[i], VERSION_UNAVAILABLE, "unloaded");
 		}
 	}

@@ -162,7 +162,6 @@ all_well(struct repository *repository)
 	return true;
 }
 
-/* After any change of what is known or loaded; with the mutex held. The old table is dropped outside of it. */
 struct model_table *
 repository_publish(struct repository *repository)
 {

@@ -1,9 +1,10 @@
 /*
- * What the files of the model repository share. Room-private.
+ * Shared by the files of the model repository. Room-private.
  *
- * repository_index.c: what is known, and the snapshots that loops see. repository_load.c: reading and opening one
- * model. repository_change.c: what goes with it, and taking effect. repository.c: commands, the disk, the thread. All
- * but what repository.h gives to loops runs on the repository's thread (before that starts, on the one that starts it).
+ * repository_index.c: the known models, and the snapshots for loops. repository_load.c: reading and opening one model.
+ * repository_change.c: what changes along with a model, and taking effect. repository.c: commands, the disk, the
+ * thread. Everything but what repository.h gives to loops runs on the repository's thread (before that starts, on the
+ * thread that starts it).
  */
 #ifndef HIPPOCAMP_INFERENCE_MODELS_REPOSITORY_INTERNAL_H
 #define HIPPOCAMP_INFERENCE_MODELS_REPOSITORY_INTERNAL_H
@@ -26,7 +27,7 @@ struct ensemble_member {
 	struct known_model *known; /* NULL while there is none of that name */
 };
 
-/* In order of their names. */
+/* Sorted by name. */
 struct ensemble_members {
 	struct ensemble_member *list;
 	size_t count;
@@ -39,13 +40,13 @@ enum staging_state {
 	STAGING_FAILED
 };
 
-/* What a change of the repository makes of one model, before all that it makes takes effect. */
+/* What a change of the repository prepares for one model, before the whole change takes effect. */
 struct staging {
 	STAILQ_ENTRY(staging) next;
 	struct known_model *known;
 	enum staging_state state;
-	bool circular;	    /* why it failed */
-	bool follows;	    /* looked at because of its members */
+	bool circular;	    /* failed because of a cycle */
+	bool follows;	    /* visited because of its members */
 	const char *folder; /* of the files */
 	char *config;	    /* the text, or NULL: there is no file */
 	size_t config_length;
@@ -53,12 +54,12 @@ struct staging {
 	uint64_t start_ns;
 	uint64_t stamp;
 	struct ensemble_members members;
-	struct version *versions; /* opened, or failed to */
+	struct version *versions; /* opened, or failed to open */
 	size_t version_count;
-	struct version *old_versions; /* that went, once it has taken effect */
+	struct version *old_versions; /* replaced or unloaded, once it has taken effect */
 	size_t old_version_count;
 	bool left; /* its model was unloaded */
-	bool told; /* why it failed, by the ensemble that it is of */
+	bool told; /* an ensemble that uses it reports its failure */
 	struct error error;
 };
 
@@ -70,15 +71,15 @@ struct known_model {
 	uint64_t stamp;		  /* of the folder when it was loaded */
 	struct version *versions; /* ascending */
 	size_t version_count;
-	bool failed;	/* the last attempt to load it did */
-	bool requested; /* for its own sake, not as a member only */
-	bool waiting;	/* an ensemble that went with a member, to come back with it */
-	bool trying;	/* what a load request gives: if it fails it was never there */
+	bool failed;	/* the last attempt to load it failed */
+	bool requested; /* loaded for its own sake, not only as a member */
+	bool waiting;	/* an ensemble unloaded with a member, to be reloaded with it */
+	bool trying;	/* a load request is being tried: if it fails, nothing changes */
 	struct ensemble_members members;
 	char *override_config;	 /* JSON that a load request gave; kept until unload */
 	char *override_folder;	 /* files that a load request gave */
-	struct staging *staging; /* of the change under way; NULL: not looked at */
-	bool leaving;		 /* with the change under way */
+	struct staging *staging; /* of the change under way; NULL: not visited */
+	bool leaving;		 /* to be unloaded by the change under way */
 };
 
 struct repository {
@@ -99,7 +100,7 @@ struct repository {
 
 /* --- repository_index.c --- */
 
-/* Can it name a model: is it a folder's name and no path? */
+/* Can this name a model: is it a folder name and no path? */
 bool repository_is_name(struct bytes name);
 
 struct known_model *repository_find(struct repository *repository, struct bytes name);
@@ -110,8 +111,8 @@ void known_model_drop_override(struct known_model *known);
 void known_model_free(struct known_model *known);
 
 /*
- * After any change of what is known or loaded, with the mutex held: makes the new snapshot. Returns the old one, to be
- * dropped outside of the mutex.
+ * Makes the new snapshot, after any change of what is known or loaded, with the mutex held. Returns the old one, to be
+ * dropped without the mutex.
  */
 struct model_table *repository_publish(struct repository *repository);
 
@@ -122,16 +123,16 @@ struct model *repository_find_member(void *context, struct bytes name, int64_t v
 
 /* --- repository_load.c: one model --- */
 
-/* Where the model lies; free() it. The same name in two repositories is an error, as in Triton. */
+/* Finds the model's folder; free() it. The same name in two repositories is an error, as in Triton. */
 enum status repository_find_folder(struct repository *repository, const char *name, char **folder, struct error *error);
 
-/* The answer for what could not even be read: Triton's text, and behind it the reason. */
+/* Makes the error for a model that could not be read: Triton's text, then the reason. */
 enum status repository_poll_failed(const char *name, struct error *error);
 
 /* Reads and checks the config, finds the members, and chooses the versions. */
 enum status staging_read(struct repository *repository, struct staging *staging, struct error *error);
 
-/* Opens the versions; members are looked for in the change under way first. */
+/* Opens the versions; members come from the change under way if it has them. */
 enum status staging_open(struct repository *repository, struct staging *staging, struct error *error);
 
 void staging_free(struct staging *staging);
@@ -139,17 +140,17 @@ void staging_free(struct staging *staging);
 /* Closes a model that nobody uses any more. */
 void repository_close_model(struct repository *repository, struct model *model);
 
-/* --- repository_change.c: all that depends on it --- */
+/* --- repository_change.c: a model and all that depends on it --- */
 
 /*
- * Loads or reloads a model, from known->folder or what a load request gave; `always`, or only where it is new or has
- * changed on disk. So are, before it, the models of an ensemble's steps where they are new or have changed, and, after
- * it, the ensembles that use any of them. All of it takes effect at once, or, where the model itself fails, nothing. An
- * ensemble that uses it and cannot be opened with what it is now goes.
+ * Loads or reloads a model, from known->folder or what a load request gave: always, or only if it is new or has changed
+ * on disk. Before it, loads the models of an ensemble's steps that are new or have changed; after it, reloads the
+ * ensembles that use any of them. All of this takes effect at once or, if the model itself fails, not at all. An
+ * ensemble that uses the model and cannot be reopened is unloaded.
  */
 enum status repository_load(struct repository *repository, struct known_model *known, bool always, struct error *error);
 
-/* With the ensembles that use it, which come back with it. */
+/* Unloads a model and the ensembles that use it; these are reloaded with it. */
 void repository_unload(struct repository *repository, struct known_model *known);
 
 /* Unloads members of an unloaded ensemble that were loaded for it alone. */

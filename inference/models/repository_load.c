@@ -10,7 +10,6 @@
 
 #define CONFIG_FILE_MAX ((size_t)16 << 20)
 
-/* Where the model lies. The same name in two repositories is an error, as in Triton. */
 enum status
 repository_find_folder(struct repository *repository, const char *name, char **folder, struct error *error)
 {
@@ -67,7 +66,7 @@ read_text(struct repository *repository, struct staging *staging, struct error *
 	return status == STATUS_NOT_FOUND && repository->options->autocomplete ? STATUS_OK : status;
 }
 
-/* Every version gets a config of its own, of the same text. */
+/* Parses the same text into a config of its own for every version. */
 static enum status
 parse(const struct repository *repository, const struct staging *staging, struct model_config *config,
       struct error *error)
@@ -143,7 +142,7 @@ by_name(const void *left, const void *right)
 	return strcmp(a->name, b->name);
 }
 
-/* None for models that are no ensembles. */
+/* Reads the members of an ensemble; other models have none. */
 static void
 read_members(struct repository *repository, struct ensemble_members *members, const struct model_config *config)
 {
@@ -282,7 +281,7 @@ staging_open(struct repository *repository, struct staging *staging, struct erro
 					      "version %" PRId64 " is at UNAVAILABLE state: %s;", version->number,
 					      version->reason);
 
-			if (wanted < 0 || (size_t)wanted >= sizeof(text) - length) { /* whoever tells has no room */
+			if (wanted < 0 || (size_t)wanted >= sizeof(text) - length) { /* no room in the error text */
 				log_error("failed to load '%s' version %" PRId64 ": %s", staging->known->name,
 					  version->number, version->reason);
 			}
@@ -297,7 +296,7 @@ staging_open(struct repository *repository, struct staging *staging, struct erro
 				text);
 }
 
-/* --- The end --- */
+/* --- Releasing --- */
 
 static void
 release_versions(struct version *versions, size_t count)

@@ -13,7 +13,7 @@ row_audit_row(const struct tensor *tensor, struct bytes data, int64_t row)
 	return bytes_make(rest.at, tensor_rows_length(tensor, rest, 1));
 }
 
-/* Room for the shape is the caller's. */
+/* The caller provides memory for the shape. */
 static struct tensor
 take_row(struct tensor tensor, int64_t row, int64_t *shape)
 {

@@ -1,7 +1,7 @@
 /*
- * What is remembered of a model's rows for as long as the process lives, whenever the model is loaded: how often the
- * trust in them was lost (each time counts twice), and why. There is one record for each content of a model (name,
- * version, files, config), and all who have such a model loaded share it. Room-private; any thread.
+ * The losses of row trust of a model, kept for the life of the process, whenever the model is loaded: how many there
+ * were (each is counted twice), and why. There is one record for each content of a model (name, version, files,
+ * config), shared by all loaded models of that content. Room-private; any thread.
  */
 #ifndef HIPPOCAMP_INFERENCE_MODELS_ROW_RECORD_H
 #define HIPPOCAMP_INFERENCE_MODELS_ROW_RECORD_H
@@ -21,15 +21,15 @@ struct row_record {
 	double tolerance;
 };
 
-/* `identity` has 32 bytes. A reference, for row_record_put. */
+/* `identity` has 32 bytes. Returns a reference; drop it with row_record_put. */
 struct row_record *row_record_get(struct bytes identity);
 
-/* NULL is allowed. A record without losses goes with its last reference. */
+/* NULL is allowed. A record without losses is freed with its last reference. */
 void row_record_put(struct row_record *record);
 
 void row_record_lose(struct row_record *record, int why, double tolerance);
 
-/* Was the trust lost before under the same tolerance? Then *why tells. */
+/* Was row trust lost before under the same tolerance? Sets *why. */
 bool row_record_recall(struct row_record *record, double tolerance, int *why);
 
 #endif

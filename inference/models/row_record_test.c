@@ -25,7 +25,7 @@ test_losses_outlive_the_model(void **state)
 	assert_int_equal(atomic_load(&first->losses), 1);
 	assert_true(row_record_recall(first, 0.5, &why));
 	assert_int_equal(why, 3);
-	/* The owner may find that right which was not. It is counted all the same. */
+	/* Another tolerance is another chance, but losses stay counted. */
 	assert_false(row_record_recall(first, 0.75, &why));
 	row_record_lose(first, 4, 0.75);
 	assert_int_equal(atomic_load(&first->losses), 2);

@@ -5,9 +5,9 @@
 #define SHARE_OF_RUNS 100
 #define LEAST 1e-9 /* smaller differences do not count */
 
-#define SCALE_SHARE 50.0 /* of the tolerance */
+#define SCALE_SHARE 50.0 /* the scale counts with tolerance / SCALE_SHARE */
 
-/* Units in the last place, as a part of the number. */
+/* Unit roundoff: half a unit in the last place of 1. */
 #define FP16_UNIT (1.0 / 2048)
 #define BF16_UNIT (1.0 / 256)
 
@@ -89,7 +89,7 @@ row_standing_name(enum row_standing standing)
 	return names[standing];
 }
 
-/* --- When --- */
+/* --- When to audit --- */
 
 bool
 row_trust_affords(const struct row_trust *trust, uint64_t cost_ns)
@@ -210,7 +210,7 @@ row_scale(const struct tensor *tensor)
 	return scale;
 }
 
-/* What is let pass of one number: a part of itself, and a number. */
+/* The difference allowed for one number: relative to it, plus absolute. */
 struct allowance {
 	double relative;
 	double absolute;

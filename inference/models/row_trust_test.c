@@ -24,7 +24,7 @@ test_who_is_trusted(void **state)
 		row_trust_init(&trust, cases[i].standing, 8, 0.001);
 		assert_int_equal(row_trust_by_row(&trust), cases[i].by_row);
 		assert_int_equal(row_trust_together(&trust), cases[i].together);
-		/* It is lost once, and what is stored is tainted, whatever was stored. */
+		/* Trust is lost once; all stored entries are tainted then. */
 		assert_false(row_trust_taints_store(&trust));
 		assert_int_equal(row_trust_lose(&trust, ROWS_DEPENDENT), cases[i].together);
 		assert_false(row_trust_lose(&trust, ROWS_MISSHAPEN));
@@ -34,7 +34,7 @@ test_who_is_trusted(void **state)
 	}
 }
 
-/* Twice, some time apart, and again where that failed; until then the store is tainted. */
+/* Two purges, some time apart, and more after failures; until then the store is tainted. */
 static void
 test_purges(void **state)
 {
@@ -73,11 +73,11 @@ test_the_first_are_audited(void **state)
 	row_trust_init(&trust, ROWS_STATED, 0, 0.001);
 	assert_int_equal(row_trust_first_audits(&trust, 5), 0);
 	assert_false(row_trust_samples(&trust, 10000, 0));
-	row_trust_init(&trust, ROWS_GUESSED, 8, 0.001); /* nothing is put together */
+	row_trust_init(&trust, ROWS_GUESSED, 8, 0.001); /* nothing is assembled */
 	assert_int_equal(row_trust_first_audits(&trust, 5), 0);
 }
 
-/* One in 4096, and never so many that they take more than a hundredth of the time. */
+/* One in 4096 is audited, unless that takes more than a hundredth of the time. */
 static void
 test_later_ones_are_few(void **state)
 {
@@ -166,7 +166,7 @@ test_floats(void **state)
 	assert_true(excess_of(DATATYPE_FP32, zeros, tiny, 3, 0) <= 1);
 }
 
-/* What one unit in the last place is, is let pass some times, and not more. */
+/* Some units in the last place are allowed, but not many. */
 static void
 test_coarse_floats(void **state)
 {
@@ -187,7 +187,7 @@ test_coarse_floats(void **state)
 	assert_true(excess_of(DATATYPE_FP64, doubles, doubles_far, 1, 0) > 1);
 }
 
-/* Shapes, datatypes and all that is no real number are the same or they are not. */
+/* Shapes, datatypes and data that are not real numbers must be identical. */
 static void
 test_everything_else(void **state)
 {

@@ -24,7 +24,7 @@ histogram_add(struct histogram *histogram, const uint64_t *bounds, uint64_t valu
 }
 
 struct stripe {
-	alignas(CACHE_LINE) pthread_mutex_t mutex; /* a loop's own, so nearly never waited for */
+	alignas(CACHE_LINE) pthread_mutex_t mutex; /* of one loop, so rarely contended */
 	struct model_statistics sums;
 	struct batch_statistic *batches; /* index: batch size */
 };

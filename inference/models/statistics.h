@@ -1,6 +1,6 @@
 /*
- * What a model's statistics endpoint and the metrics tell. The names and rules of the first part are Triton's: a hit
- * counts as a success and in the queue, but in no compute figure; a miss costs look-up and insertion.
+ * The statistics of a model, for its statistics endpoint and the metrics. The names and rules of the first part are
+ * Triton's: a hit counts in `success` and `queue`, but in no compute figure; a miss costs look-up and insertion.
  *
  * Written by loop threads, each into a stripe of its own (its mutex is there for the readers), read by any thread.
  */
@@ -27,7 +27,7 @@ enum failure_reason { FAILURE_REJECTED, FAILURE_CANCELED, FAILURE_BACKEND, FAILU
 
 #define HISTOGRAM_BUCKETS 8
 
-/* Counts by bucket; the last one is for what is above all bounds. */
+/* Counts by bucket; the last is for values above all bounds. */
 struct histogram {
 	uint64_t buckets[HISTOGRAM_BUCKETS + 1];
 	uint64_t sum;
@@ -38,13 +38,13 @@ extern const uint64_t value_size_bounds[HISTOGRAM_BUCKETS];
 
 void histogram_add(struct histogram *histogram, const uint64_t *bounds, uint64_t value);
 
-/* How rows that several servers asked for at a time were run or waited for. */
+/* How rows that several servers asked for concurrently were run or waited for. */
 struct lease_statistics {
 	uint64_t granted;   /* run under a lease */
-	uint64_t held;	    /* waited, as another server had the lease; then, unless everybody left: */
+	uint64_t held;	    /* waited, as another server held the lease; of these, unless all left: */
 	uint64_t answered;  /* answered by that server */
-	uint64_t takeover;  /* … or run under its lease, which it had let go or lost */
-	uint64_t duplicate; /* … or run without one */
+	uint64_t takeover;  /* run under the lease, which that server released or lost */
+	uint64_t duplicate; /* run without a lease */
 };
 
 struct model_statistics {
@@ -62,8 +62,8 @@ struct model_statistics {
 	uint64_t failures[FAILURE_REASONS];
 
 	/*
-	 * Of models with a cache, in rows (a request that is cached as a whole counts as one): how each row was
-	 * answered. Counted together when the request is answered, so lookups is always the sum of the next five.
+	 * How each row was answered, for cached models (a request that is cached as a whole counts as one row). Counted
+	 * together when the request is answered, so `lookups` is always the sum of the next five.
 	 */
 	uint64_t lookups;
 	uint64_t hits;
@@ -72,7 +72,7 @@ struct model_statistics {
 	uint64_t bypassed; /* the cache was not to be asked */
 	uint64_t errors;   /* the store could not be asked; the model ran */
 
-	uint64_t corrupt;   /* entries that were damaged or foreign; misses as well */
+	uint64_t corrupt;   /* damaged or foreign entries; also counted as misses */
 	uint64_t wrong_mac; /* of these: altered, or made without the secret */
 	uint64_t stale;	    /* hits on entries past their lifetime */
 	uint64_t refreshes; /* rows run in the background */
@@ -85,7 +85,7 @@ struct model_statistics {
 
 struct statistics;
 
-/* `batch_max` is the largest batch that can run. */
+/* `batch_max` is the largest batch that is counted by size. */
 struct statistics *statistics_new(size_t batch_max);
 void statistics_free(struct statistics *statistics);
 

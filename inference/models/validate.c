@@ -44,7 +44,7 @@ find_input(const struct given_inputs *request, struct bytes name)
 	return NULL;
 }
 
-/* Among so many inputs as could be right, and one more: a request may name thousands, and each costs a search. */
+/* Checks at most one input more than can be right: a request may name thousands, and each costs a search. */
 static enum status
 check_duplicates(const struct model_config *config, const struct given_inputs *request, struct error *error)
 {

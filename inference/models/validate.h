@@ -1,5 +1,5 @@
 /*
- * Do the inputs of a request fit its model's config? With Triton's rules, order of checks, and texts.
+ * Checks the inputs of a request against its model's config, with Triton's rules, order of checks, and texts.
  */
 #ifndef HIPPOCAMP_INFERENCE_MODELS_VALIDATE_H
 #define HIPPOCAMP_INFERENCE_MODELS_VALIDATE_H
@@ -8,7 +8,7 @@
 #include "base/status.h"
 #include "base/tensor.h"
 
-/* What a client gave, and how it calls its request where something is said of it. */
+/* The inputs that a client gave, and the id of its request for error texts. */
 struct given_inputs {
 	struct bytes id;
 	const struct tensor *inputs;

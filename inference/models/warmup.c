@@ -11,7 +11,7 @@
 #define ARENA_MAX ((size_t)4 << 30)
 #define FILE_MAX ((size_t)2 << 30)
 
-/* One sample on its way: a request of one row, which a job then repeats. */
+/* One sample: a request of one row, which a job then repeats. */
 struct sample {
 	struct model *model;
 	const struct model_warmup *config;
@@ -69,7 +69,7 @@ randomize(enum datatype datatype, uint8_t *at, size_t length)
 	}
 }
 
-/* Strings are empty ones, as Triton has it for random data, too: four zero bytes each. */
+/* Strings are empty (four zero bytes each), also for random data, as in Triton. */
 static enum status
 make_data(struct sample *sample, const struct model_warmup_input *input, int64_t elements, struct bytes *data,
 	  struct error *error)

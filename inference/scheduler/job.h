@@ -1,6 +1,6 @@
 /*
- * A job: one run that somebody asks a model for. It consists of parts, ranges of rows that get an entry each; several
- * jobs may run as one batch. Room-private.
+ * A job: one requested run of a model. It consists of parts, ranges of rows that get an entry each; several jobs may
+ * run as one batch. Room-private.
  */
 #ifndef HIPPOCAMP_INFERENCE_SCHEDULER_JOB_H
 #define HIPPOCAMP_INFERENCE_SCHEDULER_JOB_H
@@ -14,7 +14,7 @@
 #include <stdatomic.h>
 #include <sys/queue.h>
 
-/* What a run took. */
+/* How long the phases of a run took. */
 struct run_times {
 	uint64_t queue_ns;
 	uint64_t input_ns;
@@ -32,11 +32,10 @@ struct job_part {
 
 struct job {
 	TAILQ_ENTRY(job) queue;
-	/* Exactly once, on whatever thread, when the job has run, failed, or was taken back. */
+	/* Called exactly once, on any thread, when the job has run, failed, or was withdrawn. */
 	void (*finished)(struct job *job);
 
-	/* What to run: inputs in the order of the config, shaped as the model wants one part; the data are the parts'.
-	 */
+	/* What to run: inputs in the order of the config, in the model's shape of one part; the parts have the data. */
 	const struct tensor *inputs;
 	size_t input_count;
 	struct job_part *parts;
@@ -46,34 +45,32 @@ struct job {
 	size_t parameter_count;
 	const struct keyed_hash_key *entry_key; /* entries get a MAC under it; NULL: they stay in the process */
 	enum keyed_hash_kind entry_hash;
-	bool by_row;	   /* the parts are rows that any request may have, so an answer has to have exactly those */
-	bool splits_rows;  /* the parts are whole requests, but their askers tell rows apart: see struct
-			      inference_request */
-	bool unmerged;	   /* not put together with others */
-	bool unbatched;	   /* the same, at once, and however full the queue is: a second try, or an audit */
+	bool by_row;	   /* the parts are rows that requests may share, so the answer must have exactly those */
+	bool splits_rows;  /* the parts are whole requests whose callers split rows: see struct inference_request */
+	bool unmerged;	   /* never batched with other jobs */
+	bool unbatched;	   /* the same, and first, even if the queue is full: a retry, or an audit */
 	size_t level;	   /* 1 is the most urgent */
-	uint64_t delay_ns; /* when it has waited so long, it lets others pass; 0: never */
+	uint64_t delay_ns; /* after this wait it lets other jobs pass; 0: never */
 
 	_Atomic(void *) execution; /* what its executor keeps for it; NULL: nothing */
 
-	/* The queue's. */
+	/* Internal to the queue. */
 	bool queued;
 	bool delayed;
-	atomic_bool started; /* for those who wait: it can no longer be taken back */
+	atomic_bool started; /* read by waiting requests: it can no longer be withdrawn */
 
-	/* What came of it. */
+	/* The result. */
 	enum status status;
-	struct error *error;   /* the owner's room for what went wrong; content undefined before that */
-	bool rows_inseparable; /* the model's outputs cannot be told apart by rows; the status may be good all the same
-				*/
-	bool withdrawn;	       /* taken back before it began */
+	struct error *error;   /* the owner's memory; undefined unless the job failed */
+	bool rows_inseparable; /* the outputs cannot be split by row; `status` may be STATUS_OK nevertheless */
+	bool withdrawn;	       /* withdrawn before it began */
 	bool ran;
-	bool first;	    /* of its batch: counts the execution */
+	bool first;	    /* first of its batch, which counts the execution */
 	int64_t batch_rows; /* of the batch that it ran in */
 	uint64_t queued_ns;
 	uint64_t started_ns;
 	uint64_t finished_ns;
-	struct run_times times; /* but for the queue's */
+	struct run_times times; /* without queue_ns */
 };
 
 /* Where inputs are copied into one block, each begins at a multiple of this. */

@@ -71,7 +71,7 @@ job_queue_add(struct job_queue *queue, struct job *job, uint64_t now)
 		job->level = 1;
 	}
 	level = level_of(queue, job);
-	if (!job->unbatched && level->count >= level->count_max) { /* that is part of what was let in before */
+	if (!job->unbatched && level->count >= level->count_max) { /* unbatched jobs were admitted before */
 		return false;
 	}
 	job->queued_ns = now;
@@ -110,7 +110,7 @@ job_queue_promote(struct job_queue *queue, struct job *job, size_t level)
 	}
 	job_queue_remove(queue, job);
 	job->level = level;
-	/* It was let in already, so a full level does not turn it away. */
+	/* The job was admitted before, so a full level does not reject it. */
 	TAILQ_INSERT_TAIL(&queue->levels[level - 1].waiting, job, queue);
 	queue->levels[level - 1].count++;
 	queue->count++;
@@ -136,7 +136,7 @@ delay_late_jobs(struct job_queue *queue, uint64_t now)
 	}
 }
 
-/* The next job in the order of service, or NULL. */
+/* The first job in order of service, from level index `from` on, or NULL. */
 static struct job *
 first_job(const struct job_queue *queue, size_t from)
 {
@@ -179,7 +179,7 @@ goes_by_itself(const struct job *job)
 	return job->unbatched || job->unmerged;
 }
 
-/* May both run as one batch? Shapes but for the rows, and whatever else the run is told. */
+/* May both run as one batch? Their shapes, but for the rows, and their parameters must be equal. */
 static bool
 alike(const struct job *a, const struct job *b)
 {
@@ -229,13 +229,13 @@ largest_preferred(const struct job_queue *queue)
 	return largest;
 }
 
-/* What a walk along the queue finds. */
+/* What look_ahead finds. */
 struct prospect {
-	size_t jobs;	    /* that fit together, from the front */
-	size_t best;	    /* as many of them make the largest preferred batch; 0: none */
-	int64_t rows;	    /* of all that fit */
+	size_t jobs;	    /* that fit into one batch, from the front */
+	size_t best;	    /* how many of them make the largest preferred batch; 0: none */
+	int64_t rows;	    /* of these jobs */
 	bool full;	    /* it cannot grow any more */
-	uint64_t oldest_ns; /* when the longest waiting one was queued */
+	uint64_t oldest_ns; /* when the oldest of them was queued */
 };
 
 static struct prospect
@@ -264,7 +264,7 @@ look_ahead(const struct job_queue *queue)
 	return prospect;
 }
 
-/* How many jobs from the front run now; 0: wait for more. */
+/* Returns how many jobs from the front run now; 0: wait for more. */
 static size_t
 choose(const struct job_queue *queue, uint64_t now, bool flush, uint64_t *wait_ns)
 {

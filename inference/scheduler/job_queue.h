@@ -1,11 +1,11 @@
 /*
- * The jobs of one model that wait: by priority level, and in each level first in, first out; and which of them make the
- * next batch. Meanings are Triton's (model_config.proto, ModelDynamicBatching). No threads in here: the scheduler's
- * mutex guards it.
+ * The queue of one model's jobs, by priority level and first in, first out within a level, and the choice of the next
+ * batch. Terms are Triton's (model_config.proto, ModelDynamicBatching). Not thread-safe: the scheduler's mutex guards
+ * it.
  *
- * Level 1 is the most urgent. Jobs that waited longer than a policy with timeout_action DELAY allows come behind all
- * others of their level. Rejecting what waited too long is the business of whoever waits (see engine.c): of several
- * requests that wait for one job, each has a limit of its own.
+ * Level 1 is the most urgent. Jobs that waited longer than a policy with timeout_action DELAY allows come after all
+ * others of their level. The queue does not reject jobs that waited too long; requests do (see answer.c), since each of
+ * several requests that wait for one job has a limit of its own.
  */
 #ifndef HIPPOCAMP_INFERENCE_SCHEDULER_JOB_QUEUE_H
 #define HIPPOCAMP_INFERENCE_SCHEDULER_JOB_QUEUE_H
@@ -34,20 +34,20 @@ struct job_queue {
 	size_t preferred_count;
 };
 
-/* `count_max` is for levels whose policy has no limit. The config outlives the queue. */
+/* `count_max` is the limit of levels whose policy has none. The config outlives the queue. */
 void job_queue_init(struct job_queue *queue, const struct model_config *config, size_t count_max);
 void job_queue_fini(struct job_queue *queue);
 
-/* False where the level is full. `now` is when the job was queued. */
+/* Returns false if the level is full. `now` is when the job was queued. */
 bool job_queue_add(struct job_queue *queue, struct job *job, uint64_t now);
 void job_queue_remove(struct job_queue *queue, struct job *job);
 
-/* Moves a job to a more urgent level; nothing where it is there already. */
+/* Moves a job to a more urgent level; does nothing if `level` is not more urgent. */
 void job_queue_promote(struct job_queue *queue, struct job *job, size_t level);
 
 /*
- * Takes the next batch out of the queue, or leaves `batch` empty: then *wait_ns tells when to ask again, 0 meaning when
- * something was added. `flush`: do not wait for a fuller one.
+ * Takes the next batch out of the queue. If it leaves `batch` empty, call it again after *wait_ns or, if that is 0,
+ * when a job was added. `flush`: do not wait for a fuller batch.
  */
 void job_queue_take(struct job_queue *queue, uint64_t now, bool flush, struct job_list *batch, uint64_t *wait_ns);
 

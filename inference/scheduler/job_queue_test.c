@@ -35,7 +35,7 @@ add(struct fixture *fixture, size_t index, uint64_t now)
 	assert_true(job_queue_add(&fixture->queue, &fixture->jobs[index], now));
 }
 
-/* The batch that is taken, as digits: the jobs' indexes. */
+/* Takes a batch; returns its jobs as decimal digits, each index plus 1. */
 static unsigned
 take(struct fixture *fixture, uint64_t now, uint64_t *wait_ns)
 {
@@ -98,7 +98,7 @@ test_waiting_for_more(void **state)
 	job_queue_fini(&fixture.queue);
 }
 
-/* A second try is let in: it belongs to what was let in before. */
+/* A retry is admitted to a full queue: its request was admitted before. */
 static void
 test_full(void **state)
 {

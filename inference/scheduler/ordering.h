@@ -1,6 +1,6 @@
 /*
- * preserve_ordering: the answers of a model go out in the order in which its requests came in, whether they were found,
- * joined or run, on whatever loop.
+ * preserve_ordering: the answers of a model leave in the order in which its requests arrived, whether they were hits,
+ * joined or run, on any loop.
  */
 #ifndef HIPPOCAMP_INFERENCE_SCHEDULER_ORDERING_H
 #define HIPPOCAMP_INFERENCE_SCHEDULER_ORDERING_H
@@ -20,10 +20,10 @@ TAILQ_HEAD(order_list, order);
 struct ordering *ordering_new(void);
 void ordering_free(struct ordering *ordering); /* NULL is fine */
 
-/* A request has come. Any thread. */
+/* Enters a request that has arrived. Any thread. */
 void ordering_enter(struct ordering *ordering, struct order *order);
 
-/* Its answer is there. Moves those into `leaving` whose turn it is now, in order; perhaps this one is among them. */
+/* Marks a request as answered. Moves the requests whose turn has come to `leaving`, in order; it may be among them. */
 void ordering_ready(struct ordering *ordering, struct order *order, struct order_list *leaving);
 
 #endif

@@ -11,7 +11,7 @@
 
 struct scheduler {
 	struct scheduler_options options;
-	pthread_mutex_t mutex; /* many loops hand over, many workers take: a queue between two threads would not do */
+	pthread_mutex_t mutex; /* shared by many loops that submit and many workers that take */
 	pthread_cond_t changed;
 	struct job_queue queue;
 	bool flush;
@@ -35,7 +35,7 @@ wait_for_jobs(struct scheduler *scheduler, uint64_t wait_ns)
 	(void)pthread_cond_timedwait(&scheduler->changed, &scheduler->mutex, &until);
 }
 
-/* False: the end. */
+/* Returns false once the scheduler stops. */
 static bool
 next_batch(struct scheduler *scheduler, struct job_list *batch)
 {
@@ -49,7 +49,7 @@ next_batch(struct scheduler *scheduler, struct job_list *batch)
 		}
 		wait_for_jobs(scheduler, wait_ns);
 	}
-	if (scheduler->queue.count > 0) { /* somebody else may take what is left */
+	if (scheduler->queue.count > 0) { /* another worker may take the rest */
 		(void)pthread_cond_signal(&scheduler->changed);
 	}
 	(void)pthread_mutex_unlock(&scheduler->mutex);
@@ -122,7 +122,7 @@ scheduler_submit(struct scheduler *scheduler, struct job *job)
 	(void)pthread_mutex_lock(&scheduler->mutex);
 	taken = !scheduler->stopping && job_queue_add(&scheduler->queue, job, clock_now_ns());
 	(void)pthread_mutex_unlock(&scheduler->mutex);
-	if (taken) { /* not before: a worker woken while the mutex is held would only wait for it */
+	if (taken) { /* after unlocking: a worker woken earlier would wait for the mutex */
 		(void)pthread_cond_signal(&scheduler->changed);
 	}
 	return taken;
