@@ -23,7 +23,7 @@
 
 #include <sys/socket.h>
 
-struct cache;
+struct cache; /* neither is defined: each store casts them to structs of its own, such as local_cache and local_lane */
 struct cache_lane;
 
 /* `scope` is "model:version:fingerprint", printable, without spaces; it outlives the call that takes the key. */

@@ -16,12 +16,18 @@
 
 /* --- The store --- */
 
-struct cache_lane {
+struct fake_lane {
 	const struct cache_host *host;
 	void *watch;
 	struct cache_lookup *asked[64];
 	size_t count;
 };
+
+static struct fake_lane *
+lane_of(struct cache_lane *lane)
+{
+	return (struct fake_lane *)lane;
+}
 
 static struct {
 	int ends[2]; /* a byte written to [1] answers all look-ups */
@@ -34,7 +40,7 @@ static struct {
 } server;
 
 static void
-answer_all(struct cache_lane *lane, bool failed)
+answer_all(struct fake_lane *lane, bool failed)
 {
 	while (lane->count > 0) {
 		struct cache_lookup *lookup = lane->asked[--lane->count];
@@ -60,18 +66,20 @@ on_bytes(void *argument, unsigned events)
 static struct cache_lane *
 fake_attach(struct cache *cache, const struct cache_host *host)
 {
-	struct cache_lane *lane = calloc(1, sizeof(*lane));
+	struct fake_lane *lane = calloc(1, sizeof(*lane));
 
 	(void)cache;
 	lane->host = host;
 	lane->watch = host->watch_new(host->context, server.ends[0], on_bytes, lane);
 	host->watch_set(lane->watch, CACHE_READ);
-	return lane;
+	return (struct cache_lane *)lane;
 }
 
 static void
-fake_detach(struct cache_lane *lane)
+fake_detach(struct cache_lane *base)
 {
+	struct fake_lane *lane = lane_of(base);
+
 	answer_all(lane, true);
 	if (server.held != NULL) {
 		server.held->done(server.held);
@@ -82,8 +90,10 @@ fake_detach(struct cache_lane *lane)
 }
 
 static bool
-fake_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
+fake_lookup(struct cache_lane *base, struct cache_lookup *lookup)
 {
+	struct fake_lane *lane = lane_of(base);
+
 	if (server.down) {
 		lookup->failed = true;
 		return true;
@@ -94,8 +104,10 @@ fake_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 }
 
 static bool
-fake_insert(struct cache_lane *lane, struct cache_insert *insert)
+fake_insert(struct cache_lane *base, struct cache_insert *insert)
 {
+	struct fake_lane *lane = lane_of(base);
+
 	(void)lane;
 	assert_int_equal(insert->mode, CACHE_KEEP);
 	server.stored++;
@@ -104,8 +116,10 @@ fake_insert(struct cache_lane *lane, struct cache_insert *insert)
 }
 
 static void
-fake_remove(struct cache_lane *lane, const struct cache_key *key)
+fake_remove(struct cache_lane *base, const struct cache_key *key)
 {
+	struct fake_lane *lane = lane_of(base);
+
 	(void)lane;
 	(void)key;
 	server.removed++;

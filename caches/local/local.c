@@ -28,18 +28,30 @@ static const struct option options[] = {
 
 static const struct option_table table = {options, sizeof(options) / sizeof(*options)};
 
-struct cache {
+struct local_cache {
 	uint64_t size;
 	size_t shard_count; /* a power of two */
 	struct shard shards[];
 };
 
-struct cache_lane {
-	struct cache *cache;
+struct local_lane {
+	struct local_cache *cache;
 };
 
+static struct local_cache *
+cache_of(struct cache *cache)
+{
+	return (struct local_cache *)cache;
+}
+
+static struct local_lane *
+lane_of(struct cache_lane *lane)
+{
+	return (struct local_lane *)lane;
+}
+
 static void
-local_close(struct cache *cache)
+free_cache(struct local_cache *cache)
 {
 	for (size_t i = 0; i < cache->shard_count; i++) {
 		shard_fini(&cache->shards[i]);
@@ -47,12 +59,18 @@ local_close(struct cache *cache)
 	free(cache);
 }
 
+static void
+local_close(struct cache *base)
+{
+	free_cache(cache_of(base));
+}
+
 static struct cache *
 local_open(void *settings, bool secret_wanted, struct error *error)
 {
 	uint64_t size = (uint64_t)((struct local_settings *)settings)->size;
 	size_t count = 1;
-	struct cache *cache;
+	struct local_cache *cache;
 	bool good = true;
 
 	(void)secret_wanted;
@@ -60,7 +78,7 @@ local_open(void *settings, bool secret_wanted, struct error *error)
 	while (count < SHARDS_MAX && size / (count * 2) >= SHARD_BUDGET_MIN) {
 		count *= 2;
 	}
-	cache = aligned_alloc(_Alignof(struct cache), sizeof(*cache) + count * sizeof(cache->shards[0]));
+	cache = aligned_alloc(_Alignof(struct local_cache), sizeof(*cache) + count * sizeof(cache->shards[0]));
 	if (cache != NULL) {
 		cache->size = size;
 		cache->shard_count = count;
@@ -71,40 +89,45 @@ local_open(void *settings, bool secret_wanted, struct error *error)
 	if (cache == NULL || !good) {
 		(void)error_set(error, STATUS_UNAVAILABLE, "no memory for the local cache");
 		if (cache != NULL) {
-			local_close(cache);
+			free_cache(cache);
 		}
 		return NULL;
 	}
-	return cache;
+	return (struct cache *)cache;
 }
 
 static struct cache_lane *
-local_attach(struct cache *cache, const struct cache_host *host)
+local_attach(struct cache *base, const struct cache_host *host)
 {
-	struct cache_lane *lane = calloc(1, sizeof(*lane));
+	struct local_cache *cache = cache_of(base);
+	struct local_lane *lane = calloc(1, sizeof(*lane));
 
 	(void)host;
 	if (lane != NULL) {
 		lane->cache = cache;
 	}
-	return lane;
+	return (struct cache_lane *)lane;
 }
 
 static void
-local_detach(struct cache_lane *lane)
+local_detach(struct cache_lane *base)
 {
+	struct local_lane *lane = lane_of(base);
+
 	free(lane);
 }
 
 static struct shard *
-shard_of(struct cache_lane *lane, const struct cache_key *key)
+shard_of(struct local_lane *lane, const struct cache_key *key)
 {
 	return &lane->cache->shards[key->digest.bytes[0] & (lane->cache->shard_count - 1)];
 }
 
 static bool
-local_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
+local_lookup(struct cache_lane *base, struct cache_lookup *lookup)
 {
+	struct local_lane *lane = lane_of(base);
+
 	for (size_t i = 0; i < lookup->count; i++) {
 		lookup->values[i] = shard_get(shard_of(lane, &lookup->keys[i]), &lookup->keys[i].digest, lookup->now_ns,
 					      !lookup->repeated, !lookup->uncounted);
@@ -113,8 +136,9 @@ local_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 }
 
 static bool
-local_insert(struct cache_lane *lane, struct cache_insert *insert)
+local_insert(struct cache_lane *base, struct cache_insert *insert)
 {
+	struct local_lane *lane = lane_of(base);
 	struct shard_entry entry = {
 		.expires_ns = insert->ttl_ms == 0 ? 0 : clock_now_ns() + insert->ttl_ms * NS_PER_MS,
 		.cost_us = insert->cost_us,
@@ -129,8 +153,9 @@ local_insert(struct cache_lane *lane, struct cache_insert *insert)
 }
 
 static bool
-local_purge(struct cache_lane *lane, struct cache_purge *purge)
+local_purge(struct cache_lane *base, struct cache_purge *purge)
 {
+	struct local_lane *lane = lane_of(base);
 	struct shard_scope scope = {purge->model.length == 0 ? 0 : checksum64(purge->model),
 				    purge->version.length == 0 ? 0 : checksum64(purge->version)};
 
@@ -144,12 +169,14 @@ local_purge(struct cache_lane *lane, struct cache_purge *purge)
 static size_t
 local_value_max(const struct cache *cache)
 {
-	return shard_value_max(&cache->shards[0]);
+	return shard_value_max(&((const struct local_cache *)cache)->shards[0]);
 }
 
 static void
-local_statistics(struct cache *cache, struct cache_statistics *statistics)
+local_statistics(struct cache *base, struct cache_statistics *statistics)
 {
+	struct local_cache *cache = cache_of(base);
+
 	*statistics = (struct cache_statistics){.capacity_bytes = cache->size};
 	for (size_t i = 0; i < cache->shard_count; i++) {
 		struct shard *shard = &cache->shards[i];
@@ -167,8 +194,10 @@ local_statistics(struct cache *cache, struct cache_statistics *statistics)
 }
 
 static void
-local_describe(struct cache *cache, char *text, size_t size)
+local_describe(struct cache *base, char *text, size_t size)
 {
+	struct local_cache *cache = cache_of(base);
+
 	(void)snprintf(text, size, "local, %llu bytes in %zu shard%s", (unsigned long long)cache->size,
 		       cache->shard_count, cache->shard_count == 1 ? "" : "s");
 }

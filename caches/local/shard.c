@@ -7,8 +7,9 @@
 
 #define TABLE_SIZE_FIRST ((size_t)256)
 #define ALLOCATOR_OVERHEAD 16
-#define FIRST_REQUEST 0.25 /* what the first request counts: most of what is asked for once is never asked for again   \
-			    */
+#define FIRST_REQUEST                                                                                                  \
+	0.25 /* what the first request counts: most of what is asked for once is never asked for again                 \
+	      */
 
 struct shard_node {
 	struct shard_node *chain;

@@ -5,78 +5,92 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-struct cache {
+struct null_cache {
 	counter lookups;
 	counter inserts;
 };
 
-struct cache_lane {
-	struct cache *cache;
+struct null_lane {
+	struct null_cache *cache;
 };
+
+static struct null_cache *
+cache_of(struct cache *cache)
+{
+	return (struct null_cache *)cache;
+}
+
+static struct null_lane *
+lane_of(struct cache_lane *lane)
+{
+	return (struct null_lane *)lane;
+}
 
 static struct cache *
 null_open(void *settings, bool secret_wanted, struct error *error)
 {
-	struct cache *cache = calloc(1, sizeof(*cache));
+	struct null_cache *cache = calloc(1, sizeof(*cache));
 
 	(void)secret_wanted;
 	free(settings);
 	if (cache == NULL) {
 		(void)error_set(error, STATUS_UNAVAILABLE, "no memory for the cache");
 	}
-	return cache;
+	return (struct cache *)cache;
 }
 
 static void
-null_close(struct cache *cache)
+null_close(struct cache *base)
 {
-	free(cache);
+	free(base);
 }
 
 static struct cache_lane *
-null_attach(struct cache *cache, const struct cache_host *host)
+null_attach(struct cache *base, const struct cache_host *host)
 {
-	struct cache_lane *lane = calloc(1, sizeof(*lane));
+	struct null_lane *lane = calloc(1, sizeof(*lane));
 
 	(void)host;
 	if (lane != NULL) {
-		lane->cache = cache;
+		lane->cache = cache_of(base);
 	}
-	return lane;
+	return (struct cache_lane *)lane;
 }
 
 static void
-null_detach(struct cache_lane *lane)
+null_detach(struct cache_lane *base)
 {
-	free(lane);
+	free(base);
 }
 
 static bool
-null_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
+null_lookup(struct cache_lane *base, struct cache_lookup *lookup)
 {
-	counter_add(&lane->cache->lookups, lookup->count);
+	counter_add(&lane_of(base)->cache->lookups, lookup->count);
 	return true;
 }
 
 static bool
-null_insert(struct cache_lane *lane, struct cache_insert *insert)
+null_insert(struct cache_lane *base, struct cache_insert *insert)
 {
 	(void)insert;
-	counter_add(&lane->cache->inserts, 1);
+	counter_add(&lane_of(base)->cache->inserts, 1);
 	return true;
 }
 
 static bool
-null_purge(struct cache_lane *lane, struct cache_purge *purge)
+null_purge(struct cache_lane *base, struct cache_purge *purge)
 {
-	(void)lane;
+	(void)base;
 	purge->removed = 0;
 	return true;
 }
 
 static void
-null_statistics(struct cache *cache, struct cache_statistics *statistics)
+null_statistics(struct cache *base, struct cache_statistics *statistics)
 {
+	const struct null_cache *cache = cache_of(base);
+
 	*statistics = (struct cache_statistics){
 		.lookups = counter_read(&cache->lookups),
 		.inserts = counter_read(&cache->inserts),
@@ -84,9 +98,9 @@ null_statistics(struct cache *cache, struct cache_statistics *statistics)
 }
 
 static void
-null_describe(struct cache *cache, char *text, size_t size)
+null_describe(struct cache *base, char *text, size_t size)
 {
-	(void)cache;
+	(void)base;
 	(void)snprintf(text, size, "null (keeps nothing)");
 }
 

@@ -3,11 +3,10 @@
  * rest.
  */
 #include "base/clock.h"
-#include "caches/redis/store.h"
+#include "caches/redis/lane.h"
 
 #include <stdlib.h>
 
-#define COMMAND_MAX ((size_t)1 << 30)
 #define KEY_MAX ((size_t)64 << 10)
 #define TICK_MS 500U
 #define REPLICA_NS UINT64_C(2000000000)	      /* between topology queries, while a wanted replica is missing */
@@ -17,30 +16,30 @@
 /* --- Asking for the topology --- */
 
 static void
-seed(struct cache_lane *lane)
+seed(struct redis_lane *lane)
 {
 	const struct redis_settings *settings = lane->cache->settings;
 
 	for (size_t i = 0; i < settings->seed_count; i++) {
-		(void)topology_find(lane, &settings->seeds[i]);
+		(void)topology_find(&lane->topology, &settings->seeds[i]);
 	}
 }
 
 static void
-ask(struct cache_lane *lane)
+ask(struct redis_lane *lane)
 {
 	struct redis_node *node;
 
-	lane->asked_ns = clock_now_ns();
-	lane->suspects = false;
-	if (lane->sentinel != NULL) {
-		redis_sentinel_ask(lane->sentinel);
-	} else if (lane->cluster) {
-		node = topology_some_node(lane);
+	lane->topology.asked_ns = clock_now_ns();
+	lane->topology.suspects = false;
+	if (lane->topology.sentinel != NULL) {
+		redis_sentinel_ask(lane->topology.sentinel);
+	} else if (lane->topology.cluster) {
+		node = topology_some_node(&lane->topology);
 		if (node != NULL) {
-			cluster_ask(lane, node);
+			cluster_ask(&lane->topology, node);
 		} else {
-			lane->suspects = true;
+			lane->topology.suspects = true;
 			seed(lane); /* no known node is usable */
 		}
 	}
@@ -48,27 +47,27 @@ ask(struct cache_lane *lane)
 
 /* New replicas are not announced, and sentinels announce only new primaries: ask from time to time. */
 static bool
-is_time_to_ask(struct cache_lane *lane)
+is_time_to_ask(struct redis_lane *lane)
 {
-	uint64_t since = clock_now_ns() - lane->asked_ns;
+	uint64_t since = clock_now_ns() - lane->topology.asked_ns;
 
-	if (since >= REFRESH_NS || (since >= REPLICA_NS && topology_lacks_replica(lane))) {
+	if (since >= REFRESH_NS || (since >= REPLICA_NS && topology_lacks_replica(&lane->topology))) {
 		return true;
 	}
-	return since >= LANE_ASK_INTERVAL_NS && (lane->suspects || !topology_serves(lane));
+	return since >= TOPOLOGY_ASK_INTERVAL_NS && (lane->topology.suspects || !topology_serves(&lane->topology));
 }
 
 /* --- Events --- */
 
 static uint64_t
-refresh_interval_ns(const struct cache_lane *lane)
+refresh_interval_ns(const struct redis_lane *lane)
 {
 	return (uint64_t)lane->cache->settings->password_refresh_s * NS_PER_S;
 }
 
 /* After a failure, retry before the next interval: the current token may expire sooner. */
 static void
-try_soon(struct cache_lane *lane)
+try_soon(struct redis_lane *lane)
 {
 	uint64_t interval = refresh_interval_ns(lane);
 
@@ -78,22 +77,22 @@ try_soon(struct cache_lane *lane)
 static void
 on_renewed_password(void *argument, const char *user, const char *password, const char *failure)
 {
-	struct cache_lane *lane = argument;
+	struct redis_lane *lane = argument;
 	struct redis_node *node;
 
 	if (password == NULL) {
 		try_soon(lane);
-		topology_complain(lane, "connections cannot log in again: %s", failure);
+		topology_complain(&lane->topology, "connections cannot log in again: %s", failure);
 		return;
 	}
-	TAILQ_FOREACH (node, &lane->nodes, list) {
+	TAILQ_FOREACH (node, &lane->topology.nodes, list) {
 		redis_node_log_in(node, user, password);
 	}
 }
 
 /* Logs in again periodically: tokens expire, and the connections that logged in with them end. */
 static void
-log_in_again(struct cache_lane *lane)
+log_in_again(struct redis_lane *lane)
 {
 	uint64_t interval = refresh_interval_ns(lane);
 	uint64_t now = clock_now_ns();
@@ -112,124 +111,144 @@ log_in_again(struct cache_lane *lane)
 
 /* Logs what became of the TLS files, where connections have read them again. */
 static void
-tell_of_files(const struct cache_lane *lane)
+tell_of_files(const struct redis_lane *lane)
 {
 	char text[512];
 	enum redis_tls_news news = REDIS_TLS_NOTHING;
 
-	if (lane->announces && lane->cache->tls != NULL) {
+	if (lane->topology.shared.announces && lane->cache->tls != NULL) {
 		news = redis_tls_news(lane->cache->tls, text, sizeof(text));
 	}
 	if (news != REDIS_TLS_NOTHING) {
-		lane_log(lane, news == REDIS_TLS_BROKEN ? LOG_WARNING : LOG_INFO, text);
+		topology_log(&lane->topology, news == REDIS_TLS_BROKEN ? LOG_WARNING : LOG_INFO, text);
 	}
 }
 
 static void
 on_timer(void *argument)
 {
-	struct cache_lane *lane = argument;
+	struct redis_lane *lane = argument;
 
-	lane->host->timer_set(lane->timer, TICK_MS);
-	if (lane->retires) {
-		lane->retires = false;
-		topology_retire(lane);
+	lane->host->timer_set(lane->topology.timer, TICK_MS);
+	if (lane->topology.retires) {
+		lane->topology.retires = false;
+		topology_retire(&lane->topology);
 	}
 	if (is_time_to_ask(lane)) {
 		ask(lane);
 	}
-	secret_check(lane);
-	purge_watch_check(lane);
+	redis_secret_check(&lane->secret);
+	purge_watch_check(&lane->watch);
 	tell_of_files(lane);
 	log_in_again(lane);
-	redis_try_again(lane);
+	lane_try_again(lane);
 }
 
 static void
-tell_of_read_from(struct cache_lane *lane)
+tell_of_read_from(struct redis_lane *lane)
 {
-	if (lane->announces && !lane->read_from_told && lane->shared.read_only && !lane->cluster &&
-	    lane->sentinel == NULL) {
+	if (lane->topology.shared.announces && !lane->read_from_told && lane->topology.shared.read_only &&
+	    !lane->topology.cluster && lane->topology.sentinel == NULL) {
 		lane->read_from_told = true;
-		lane_log(lane, LOG_WARNING,
-			 "cache 'redis': read_from has no effect on a server alone, of which no replicas are known: "
-			 "it is for a cluster, and for 'sentinels'");
+		topology_log(
+			&lane->topology, LOG_WARNING,
+			"cache 'redis': read_from has no effect on a server alone, of which no replicas are known: "
+			"it is for a cluster, and for 'sentinels'");
 	}
 }
 
 static void
 on_up(void *context, struct redis_node *node)
 {
-	struct cache_lane *lane = context;
-	enum redis_topology topology = lane->cache->settings->topology;
+	struct redis_lane *lane = context;
+	enum redis_topology_kind topology = lane->cache->settings->topology;
 
 	if ((topology == REDIS_CLUSTER || (topology == REDIS_AUTO && node->is_cluster)) &&
-	    (!lane->cluster || lane->shard_of == NULL)) {
-		lane->cluster = true;
-		cluster_ask(lane, node);
+	    (!lane->topology.cluster || lane->topology.shard_of == NULL)) {
+		lane->topology.cluster = true;
+		cluster_ask(&lane->topology, node);
 	}
 	tell_of_read_from(lane);
-	secret_check(lane);
+	redis_secret_check(&lane->secret);
 }
 
 static void
 on_linked(void *context, struct redis_link *link, const struct redis_greeting *greeting)
 {
-	struct cache_lane *lane = context;
+	struct redis_lane *lane = context;
 	struct redis_node *node = link->node;
 
-	if (lane->announces && !node->inspected && node->plain < 2) {
+	if (lane->topology.shared.announces && !node->inspected && node->plain < 2) {
 		node->inspected = true;
-		server_inspect(lane, node);
+		server_inspect(&lane->topology, node);
 	}
-	if (lane->sentinel != NULL && greeting->replica && lane->shard_count > 0 && node == lane->shards[0].primary) {
-		topology_suspect(lane);
+	if (lane->topology.sentinel != NULL && greeting->replica && lane->topology.shard_count > 0 &&
+	    node == lane->topology.shards[0].primary) {
+		topology_suspect(&lane->topology);
 	}
 	if (node->plain < 2) {
-		purge_watch_link(lane, link);
+		purge_watch_link(&lane->watch, link);
 	}
 }
 
 static void
 on_down(void *context, struct redis_node *node)
 {
-	struct cache_lane *lane = context;
+	struct redis_lane *lane = context;
 
 	(void)node;
-	if (lane->cluster || lane->sentinel != NULL) {
-		topology_suspect(lane);
+	if (lane->topology.cluster || lane->topology.sentinel != NULL) {
+		topology_suspect(&lane->topology);
 	}
 }
 
 static void
 on_pushed(void *context, const struct redis_reply *reply)
 {
-	purge_watch_pushed(context, reply);
+	struct redis_lane *lane = context;
+
+	purge_watch_pushed(&lane->watch, reply);
+}
+
+/* Publishes the number of the lane's connections, as 0 until keys can be made. */
+static void
+show_connections(struct redis_lane *lane)
+{
+	uint64_t shown = lane->secret.known || !lane->secret.wanted ? lane->connections : 0;
+
+	counter_add(&lane->cache->connections, shown - lane->connections_shown);
+	lane->connections_shown = shown;
+}
+
+static void
+on_learnt(struct redis_secret *secret)
+{
+	show_connections(container_of(secret, struct redis_lane, secret));
 }
 
 static void
 on_connected(void *context, int change)
 {
-	struct cache_lane *lane = context;
+	struct redis_lane *lane = context;
 
 	lane->connections += (uint64_t)change;
-	lane_show_connections(lane);
+	show_connections(lane);
 }
 
 /* --- Attaching and detaching --- */
 
 static void
-share(struct cache_lane *lane)
+share(struct redis_lane *lane)
 {
-	struct cache *cache = lane->cache;
+	struct redis_cache *cache = lane->cache;
 
-	lane->shared = (struct redis_nodes){
+	lane->topology.shared = (struct redis_nodes){
 		.settings = cache->settings,
 		.host = lane->host,
 		.tls = cache->tls,
 		.credentials = lane->credentials,
 		.cork = &lane->cork,
-		.announces = lane->announces,
+		.announces = !atomic_exchange(&cache->announcer_taken, true),
 		.breakings = &cache->breakings,
 		.refusals = cache->refusals,
 		.read_only = cache->settings->read_from != REDIS_READ_PRIMARY,
@@ -240,28 +259,34 @@ share(struct cache_lane *lane)
 		.down = on_down,
 		.pushed = on_pushed,
 	};
+	lane->topology.refusal_logged_ns = cache->refusal_logged_ns;
+	topology_init(&lane->topology);
+	lane->secret =
+		(struct redis_secret){.topology = &lane->topology, .wanted = cache->secret_wanted, .learnt = on_learnt};
+	lane->watch = (struct purge_watch){.topology = &lane->topology};
 }
 
 static void
-begin(struct cache_lane *lane)
+begin(struct redis_lane *lane)
 {
 	const struct redis_settings *settings = lane->cache->settings;
 
-	lane->timer = lane->host->timer_new(lane->host->context, on_timer, lane);
-	lane->host->timer_set(lane->timer, TICK_MS);
+	lane->topology.timer = lane->host->timer_new(lane->host->context, on_timer, lane);
+	lane->host->timer_set(lane->topology.timer, TICK_MS);
 	if (settings->topology == REDIS_SENTINEL) {
-		lane->sentinel = redis_sentinel_new(lane);
+		lane->topology.sentinel = redis_sentinel_new(&lane->topology);
 	} else if (settings->topology == REDIS_CLUSTER) {
 		seed(lane);
 	} else {
-		topology_set_server(lane, &settings->seeds[0], NULL, 0);
+		topology_set_server(&lane->topology, &settings->seeds[0], NULL, 0);
 	}
 }
 
 struct cache_lane *
-redis_attach(struct cache *cache, const struct cache_host *host)
+redis_attach(struct cache *base, const struct cache_host *host)
 {
-	struct cache_lane *lane = calloc(1, sizeof(*lane));
+	struct redis_cache *cache = redis_cache_of(base);
+	struct redis_lane *lane = calloc(1, sizeof(*lane));
 	const struct redis_settings *settings = cache->settings;
 
 	if (lane == NULL) {
@@ -286,27 +311,25 @@ redis_attach(struct cache *cache, const struct cache_host *host)
 		free(lane);
 		return NULL;
 	}
-	lane->announces = !atomic_exchange(&cache->announcer_taken, true);
-	buf_init(&lane->command, COMMAND_MAX);
 	buf_init(&lane->key, KEY_MAX);
 	TAILQ_INIT(&lane->cork.due);
-	TAILQ_INIT(&lane->nodes);
 	share(lane);
 	begin(lane);
-	return lane;
+	return (struct cache_lane *)lane;
 }
 
 void
-redis_detach(struct cache_lane *lane)
+redis_detach(struct cache_lane *base)
 {
-	redis_sentinel_free(lane->sentinel);
-	lane->sentinel = NULL;
-	topology_fini(lane);
-	lane->host->timer_free(lane->timer);
+	struct redis_lane *lane = redis_lane_of(base);
+
+	redis_sentinel_free(lane->topology.sentinel);
+	lane->topology.sentinel = NULL;
+	topology_fini(&lane->topology);
+	lane->host->timer_free(lane->topology.timer);
 	redis_credentials_free(lane->credentials);
 	packing_lane_free(lane->packing);
-	purge_watch_fini(lane);
-	buf_fini(&lane->command);
+	purge_watch_fini(&lane->watch);
 	buf_fini(&lane->key);
 	explicit_bzero(&lane->secret, sizeof(lane->secret));
 	free(lane);

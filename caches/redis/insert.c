@@ -1,7 +1,6 @@
 /* Storing values, after the answer has gone to the client. Bytes in flight are limited to write_behind_size. */
-#include "base/container_of.h"
 #include "caches/redis/connection/command.h"
-#include "caches/redis/store.h"
+#include "caches/redis/lane.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,7 +25,7 @@ on_stored(struct redis_command *command, const struct redis_reply *reply)
 {
 	struct storing *storing = (struct storing *)command;
 	struct cache_insert *insert = storing->insert;
-	struct cache_lane *lane = command->lane;
+	struct redis_lane *lane = command_lane(command);
 
 	lane->insert_bytes -= storing->value->length;
 	lane->refused = reply == NULL || reply_is(reply, VALKEY_REPLY_ERROR);
@@ -47,7 +46,7 @@ write_set(struct redis_command *command, struct buf *text)
 	buf_byte(text, '*');
 	buf_unsigned(text, 3U + (insert->mode == CACHE_KEEP) + (insert->ttl_ms == 0 ? 0 : 2));
 	buf_text(text, "\r\n$3\r\nSET\r\n");
-	command_append(text, lane_key(command->lane, insert->key));
+	command_append(text, lane_key(command_lane(command), insert->key));
 	command_append(text, blob_bytes(storing->value));
 	if (insert->mode == CACHE_KEEP) {
 		command_append(text, bytes_text("NX"));
@@ -62,7 +61,7 @@ write_set(struct redis_command *command, struct buf *text)
 static bool
 send_packed(struct storing *storing)
 {
-	struct cache_lane *lane = storing->command.lane;
+	struct redis_lane *lane = command_lane(&storing->command);
 	const struct cache_key *key = storing->insert->key;
 
 	if (lane->insert_bytes + storing->value->length > (uint64_t)lane->cache->settings->write_behind_bytes) {
@@ -73,7 +72,7 @@ send_packed(struct storing *storing)
 		return false;
 	}
 	lane->insert_bytes += storing->value->length;
-	lane_note_size(lane, key, storing->value->length);
+	size_hints_note(&lane->hints, key->scope, storing->value->length);
 	return true;
 }
 
@@ -82,7 +81,7 @@ send_packed(struct storing *storing)
 static void
 drop(struct storing *storing)
 {
-	counter_add(&storing->command.lane->cache->dropped, 1);
+	counter_add(&command_lane(&storing->command)->cache->dropped, 1);
 	free_storing(storing);
 }
 
@@ -97,7 +96,7 @@ pack_apart(struct cache_work *work)
 {
 	struct storing *storing = storing_of(work);
 	struct blob *value = storing->insert->value;
-	struct packing_lane *lane = packing_lane_new(storing->command.lane->cache->packing);
+	struct packing_lane *lane = packing_lane_new(command_lane(&storing->command)->cache->packing);
 
 	storing->value = lane == NULL ? blob_ref(value) : packing_pack(lane, storing->insert->key->scope, value);
 	packing_lane_free(lane);
@@ -109,7 +108,7 @@ on_packed(struct cache_work *work)
 	struct storing *storing = storing_of(work);
 	struct cache_insert *insert = storing->insert;
 
-	storing->command.lane->insert_bytes -= insert->value->length;
+	command_lane(&storing->command)->insert_bytes -= insert->value->length;
 	if (!send_packed(storing)) {
 		drop(storing);
 		insert->done(insert);
@@ -123,7 +122,7 @@ on_packed(struct cache_work *work)
 static bool
 pack_elsewhere(struct storing *storing)
 {
-	struct cache_lane *lane = storing->command.lane;
+	struct redis_lane *lane = command_lane(&storing->command);
 	size_t length = storing->insert->value->length;
 
 	if (lane->insert_bytes > 0 &&
@@ -139,11 +138,11 @@ pack_elsewhere(struct storing *storing)
 static bool
 send_value(struct storing *storing)
 {
-	struct cache_lane *lane = storing->command.lane;
+	struct redis_lane *lane = command_lane(&storing->command);
 	struct blob *value = storing->insert->value;
 
 	storing->command.slot = lane_slot(lane, storing->insert->key);
-	if (topology_node(lane, storing->command.slot, true) == NULL) {
+	if (topology_node(&lane->topology, storing->command.slot, true) == NULL) {
 		return false; /* checked before packing, which is expensive */
 	}
 	if (lane->host->offload != NULL && packing_packs_long(lane->cache->packing, value->length)) {
@@ -156,63 +155,72 @@ send_value(struct storing *storing)
 /* --- Whether Redis accepts values --- */
 
 static void
-on_tried(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
+on_tried(void *argument, const struct redis_reply *reply)
 {
-	(void)argument;
+	struct redis_lane *lane = argument;
+
 	lane->trying = false;
 	if (reply_is(reply, VALKEY_REPLY_STATUS)) {
 		lane->refused = false;
 	}
 }
 
-/* Stores a probe: where few values are stored, nothing else shows that Redis accepts them again. */
 void
-redis_try_again(struct cache_lane *lane)
+lane_try_again(struct redis_lane *lane)
 {
 	char room[REDIS_KEY_ROOM];
 
 	if (lane->refused && !lane->trying) {
 		lane->trying =
-			route_words(lane, ROUTE_QUIET, 5,
+			route_words(&lane->topology, ROUTE_QUIET, 5,
 				    (const struct bytes[]){bytes_text("SET"),
 							   redis_settings_key(lane->cache->settings, "probe", room),
 							   bytes_text("1"), bytes_text("PX"), bytes_text("1000")},
-				    on_tried, NULL);
+				    on_tried, lane);
 	}
 }
 
 const char *
-redis_trouble(struct cache_lane *lane)
+redis_trouble(struct cache_lane *base)
 {
-	/* In a cluster any node, as the key in question is not known. */
-	struct redis_node *node = lane->cluster ? topology_some_node(lane) : topology_node(lane, 0, true);
+	struct redis_lane *lane = redis_lane_of(base);
 
-	if (node == NULL || (lane->cache->secret_wanted && !lane->secret_known)) {
+	/* In a cluster any node, as the key in question is not known. */
+	struct redis_node *node =
+		lane->topology.cluster ? topology_some_node(&lane->topology) : topology_node(&lane->topology, 0, true);
+
+	if (node == NULL || (lane->secret.wanted && !lane->secret.known)) {
 		return "redis-unavailable";
 	}
 	if (lane->insert_bytes >= (uint64_t)lane->cache->settings->write_behind_bytes || lane->refused ||
-	    (!lane->cluster && !redis_node_takes_writes(node))) {
+	    (!lane->topology.cluster && !redis_node_takes_writes(node))) {
 		return "dropped";
 	}
 	return NULL;
 }
 
 void
-redis_remove(struct cache_lane *lane, const struct cache_key *key)
+redis_remove(struct cache_lane *base, const struct cache_key *key)
 {
-	(void)route_words(lane, ROUTE_QUIET, 2, (const struct bytes[]){bytes_text("DEL"), lane_key(lane, key)}, NULL,
-			  NULL);
+	struct redis_lane *lane = redis_lane_of(base);
+
+	(void)route_words(&lane->topology, ROUTE_QUIET, 2,
+			  (const struct bytes[]){bytes_text("DEL"), lane_key(lane, key)}, NULL, NULL);
 }
 
 bool
-redis_insert(struct cache_lane *lane, struct cache_insert *insert)
+redis_insert(struct cache_lane *base, struct cache_insert *insert)
 {
+	struct redis_lane *lane = redis_lane_of(base);
 	struct storing *storing = calloc(1, sizeof(*storing));
 
 	if (storing != NULL) {
 		storing->insert = insert;
-		storing->command = (struct redis_command){
-			.lane = lane, .writes = true, .stores = true, .write = write_set, .done = on_stored};
+		storing->command = (struct redis_command){.topology = &lane->topology,
+							  .writes = true,
+							  .stores = true,
+							  .write = write_set,
+							  .done = on_stored};
 		if (send_value(storing)) {
 			return false;
 		}

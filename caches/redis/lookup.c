@@ -2,17 +2,17 @@
 #include "base/metric.h"
 #include "caches/redis/connection/command.h"
 #include "caches/redis/entry_key.h"
-#include "caches/redis/store.h"
+#include "caches/redis/lane.h"
 
 #include <stdlib.h>
 
 #define KEYS_MAX 64		     /* in one MGET */
 #define VALUES_MAX ((size_t)1 << 20) /* bytes, expected in the reply to one MGET */
 
-/* --- Keys and sizes --- */
+/* --- Keys --- */
 
 struct bytes
-lane_key(struct cache_lane *lane, const struct cache_key *key)
+lane_key(struct redis_lane *lane, const struct cache_key *key)
 {
 	buf_clear(&lane->key);
 	entry_key_write(&lane->key, lane->cache->settings->key_prefix, key->scope, &key->digest);
@@ -20,36 +20,9 @@ lane_key(struct cache_lane *lane, const struct cache_key *key)
 }
 
 uint16_t
-lane_slot(struct cache_lane *lane, const struct cache_key *key)
+lane_slot(struct redis_lane *lane, const struct cache_key *key)
 {
-	return lane->cluster ? route_slot(lane, lane_key(lane, key)) : 0;
-}
-
-static struct size_hint *
-hint_of(const struct cache_lane *lane, const struct cache_key *key, uint32_t *scope)
-{
-	uint64_t hash = checksum64(key->scope);
-
-	*scope = (uint32_t)(hash >> 32);
-	return (struct size_hint *)&lane->hints[hash % SIZE_HINTS];
-}
-
-void
-lane_note_size(struct cache_lane *lane, const struct cache_key *key, size_t length)
-{
-	uint32_t scope;
-	struct size_hint *hint = hint_of(lane, key, &scope);
-
-	*hint = (struct size_hint){.scope = scope, .length = length > UINT32_MAX ? UINT32_MAX : (uint32_t)length};
-}
-
-size_t
-lane_expected_size(const struct cache_lane *lane, const struct cache_key *key)
-{
-	uint32_t scope;
-	const struct size_hint *hint = hint_of(lane, key, &scope);
-
-	return hint->scope == scope ? hint->length : 0;
+	return lane->topology.cluster ? route_slot(&lane->topology, lane_key(lane, key)) : 0;
 }
 
 /* --- Look-ups --- */
@@ -64,7 +37,7 @@ struct question {
 };
 
 static void
-fail(struct cache_lane *lane, struct cache_lookup *lookup, size_t count)
+fail(struct redis_lane *lane, struct cache_lookup *lookup, size_t count)
 {
 	lookup->failed = true;
 	counter_add(&lane->cache->failures, count);
@@ -73,7 +46,7 @@ fail(struct cache_lane *lane, struct cache_lookup *lookup, size_t count)
 /* A value that is unpacked on another thread; its look-up is answered after that. */
 struct unpacking {
 	struct cache_work work; /* first */
-	struct cache_lane *lane;
+	struct redis_lane *lane;
 	struct cache_lookup *lookup;
 	size_t index;
 	struct blob *packed;
@@ -118,7 +91,7 @@ on_unpacked(struct cache_work *work)
 
 /* Returns false if memory runs out. */
 static bool
-unpack_elsewhere(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, struct blob *packed)
+unpack_elsewhere(struct redis_lane *lane, struct cache_lookup *lookup, size_t index, struct blob *packed)
 {
 	struct unpacking *unpacking = malloc(sizeof(*unpacking));
 
@@ -138,9 +111,9 @@ unpack_elsewhere(struct cache_lane *lane, struct cache_lookup *lookup, size_t in
 }
 
 static void
-take_value(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, const struct redis_reply *reply)
+take_value(struct redis_lane *lane, struct cache_lookup *lookup, size_t index, const struct redis_reply *reply)
 {
-	lane_note_size(lane, &lookup->keys[index], reply->base.len);
+	size_hints_note(&lane->hints, lookup->keys[index].scope, reply->base.len);
 	if (lane->host->offload == NULL || !packing_unpacks_long(blob_bytes(reply->blob)) ||
 	    !unpack_elsewhere(lane, lookup, index, reply->blob)) {
 		note_value(lookup, index, reply->blob, packing_unpack(lane->packing, blob_ref(reply->blob)));
@@ -158,7 +131,7 @@ is_answer(const valkeyReply *reply)
 }
 
 static void
-take_one(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, const valkeyReply *reply)
+take_one(struct redis_lane *lane, struct cache_lookup *lookup, size_t index, const valkeyReply *reply)
 {
 	if (redis_reply_is_text(reply)) {
 		take_value(lane, lookup, index, (const struct redis_reply *)reply);
@@ -169,7 +142,7 @@ take_one(struct cache_lane *lane, struct cache_lookup *lookup, size_t index, con
 
 /* Takes all values or none: one invalid part makes the others doubtful. */
 static bool
-take_all(struct cache_lane *lane, const struct question *question, const struct redis_reply *reply)
+take_all(struct redis_lane *lane, const struct question *question, const struct redis_reply *reply)
 {
 	valkeyReply *const *parts = reply->base.element;
 	bool good = reply->base.type == VALKEY_REPLY_ARRAY && reply->base.elements == question->count;
@@ -184,7 +157,7 @@ take_all(struct cache_lane *lane, const struct question *question, const struct 
 }
 
 static bool
-take_reply(struct cache_lane *lane, const struct question *question, const struct redis_reply *reply)
+take_reply(struct redis_lane *lane, const struct question *question, const struct redis_reply *reply)
 {
 	if (question->count > 1) {
 		return take_all(lane, question, reply);
@@ -202,7 +175,7 @@ count_hits(const struct question *question)
 	const struct cache_lookup *lookup = question->lookup;
 
 	for (size_t i = question->first; i < question->first + question->count && !lookup->uncounted; i++) {
-		counter_add(&question->command.lane->cache->hits, lookup->values[i] != NULL);
+		counter_add(&command_lane(&question->command)->cache->hits, lookup->values[i] != NULL);
 	}
 }
 
@@ -217,7 +190,7 @@ on_values(struct redis_command *command, const struct redis_reply *reply)
 {
 	struct question *question = (struct question *)command;
 	struct cache_lookup *lookup = question->lookup;
-	struct cache_lane *lane = command->lane;
+	struct redis_lane *lane = command_lane(command);
 
 	lane->asked_bytes -= question->expected;
 	if (reply == NULL || reply->base.type == VALKEY_REPLY_ERROR) {
@@ -225,11 +198,11 @@ on_values(struct redis_command *command, const struct redis_reply *reply)
 		lookup->corrupt = lookup->corrupt || is_of_another_type(reply);
 		if (reply == NULL && question->count > 1) {
 			/* The reply may have exceeded the limit for one: ask for single keys from now on. */
-			lane_note_size(lane, &lookup->keys[question->first], VALUES_MAX + 1);
+			size_hints_note(&lane->hints, lookup->keys[question->first].scope, VALUES_MAX + 1);
 		}
 	} else if (!take_reply(lane, question, reply)) {
 		fail(lane, lookup, question->count);
-		redis_reset_connections(lane);
+		lane_reset_connections(lane);
 	}
 	count_hits(question);
 	free(question);
@@ -251,15 +224,15 @@ write_question(struct redis_command *command, struct buf *text)
 		buf_text(text, "\r\n$4\r\nMGET\r\n");
 	}
 	for (size_t i = 0; i < question->count; i++) {
-		command_append(text, lane_key(command->lane, &question->lookup->keys[question->first + i]));
+		command_append(text, lane_key(command_lane(command), &question->lookup->keys[question->first + i]));
 	}
 }
 
 static bool
-ask(struct cache_lane *lane, struct cache_lookup *lookup, size_t first, size_t count)
+ask(struct redis_lane *lane, struct cache_lookup *lookup, size_t first, size_t count)
 {
-	size_t expected =
-		count * (lookup->expected > 0 ? lookup->expected : lane_expected_size(lane, &lookup->keys[first]));
+	size_t expected = count * (lookup->expected > 0 ? lookup->expected
+							: size_hints_expect(&lane->hints, lookup->keys[first].scope));
 	struct question *question = malloc(sizeof(*question));
 
 	if (question == NULL || (lane->asked_bytes > 0 &&
@@ -268,7 +241,7 @@ ask(struct cache_lane *lane, struct cache_lookup *lookup, size_t first, size_t c
 		return false;
 	}
 	*question = (struct question){
-		.command = {.lane = lane,
+		.command = {.topology = &lane->topology,
 			    .slot = lane_slot(lane, &lookup->keys[first]),
 			    .large = lane_is_large(expected),
 			    .write = write_question,
@@ -291,20 +264,21 @@ ask(struct cache_lane *lane, struct cache_lookup *lookup, size_t first, size_t c
  * if values are large, as MGET returns them all at once.
  */
 static size_t
-keys_each(const struct cache_lane *lane, const struct cache_lookup *lookup)
+keys_each(const struct redis_lane *lane, const struct cache_lookup *lookup)
 {
-	size_t expected = lookup->count < 2 ? 0 : lane_expected_size(lane, &lookup->keys[0]);
+	size_t expected = lookup->count < 2 ? 0 : size_hints_expect(&lane->hints, lookup->keys[0].scope);
 	size_t most = KEYS_MAX;
 
 	if (expected > VALUES_MAX / KEYS_MAX) {
 		most = expected > VALUES_MAX ? 1 : VALUES_MAX / expected;
 	}
-	return lane->cluster ? 1 : most;
+	return lane->topology.cluster ? 1 : most;
 }
 
 bool
-redis_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
+redis_lookup(struct cache_lane *base, struct cache_lookup *lookup)
 {
+	struct redis_lane *lane = redis_lane_of(base);
 	size_t most = keys_each(lane, lookup);
 
 	counter_add(&lane->cache->lookups, lookup->repeated ? 0 : lookup->count);
@@ -324,11 +298,11 @@ redis_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 }
 
 void
-redis_reset_connections(struct cache_lane *lane)
+lane_reset_connections(struct redis_lane *lane)
 {
 	struct redis_node *node;
 
-	TAILQ_FOREACH (node, &lane->nodes, list) {
+	TAILQ_FOREACH (node, &lane->topology.nodes, list) {
 		redis_node_reset(node, "an answer that belongs to another question");
 	}
 }

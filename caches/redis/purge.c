@@ -3,7 +3,7 @@
  * failure on one primary does not stop the purge on the others.
  */
 #include "caches/redis/entry_key.h"
-#include "caches/redis/store.h"
+#include "caches/redis/lane.h"
 
 #include <stdlib.h>
 
@@ -11,7 +11,7 @@
 #define ROUNDS_MAX 5 /* if a cluster is moving slots */
 
 struct purging {
-	struct cache_lane *lane;
+	struct redis_lane *lane;
 	struct cache_purge *purge;
 	size_t underway; /* commands in flight, plus one while a round starts */
 	uint64_t map_version;
@@ -36,7 +36,7 @@ struct scan {
 };
 
 static void start_round(struct purging *purging);
-static void on_keys(struct cache_lane *lane, const struct redis_reply *reply, void *argument);
+static void on_keys(void *argument, const struct redis_reply *reply);
 
 static void
 release(struct purging *purging)
@@ -47,11 +47,12 @@ release(struct purging *purging)
 		return;
 	}
 	/* A slot that moved meanwhile may have been missed on both of its servers. */
-	if (!purge->failed && purging->lane->map_version != purging->map_version && purging->rounds < ROUNDS_MAX) {
+	if (!purge->failed && purging->lane->topology.map_version != purging->map_version &&
+	    purging->rounds < ROUNDS_MAX) {
 		start_round(purging);
 		return;
 	}
-	purge_watch_tell(purging->lane, purge);
+	purge_watch_tell(&purging->lane->topology, purge);
 	if (purging->starting) {
 		purging->over = true;
 		return;
@@ -88,11 +89,10 @@ covered(struct purging *purging, struct bytes key)
 }
 
 static void
-on_unlinked(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
+on_unlinked(void *argument, const struct redis_reply *reply)
 {
 	struct purging *purging = argument;
 
-	(void)lane;
 	if (reply_is(reply, VALKEY_REPLY_INTEGER)) {
 		purging->purge->removed += (uint64_t)reply->base.integer;
 	} else {
@@ -105,7 +105,7 @@ static void
 unlink_keys(struct purging *purging, size_t count, const struct bytes *words)
 {
 	purging->underway++;
-	if (!route_words(purging->lane, ROUTE_TOLD, count, words, on_unlinked, purging)) {
+	if (!route_words(&purging->lane->topology, ROUTE_TOLD, count, words, on_unlinked, purging)) {
 		purging->purge->failed = true;
 		purging->underway--;
 	}
@@ -126,7 +126,7 @@ unlink_page(struct purging *purging, const valkeyReply *keys)
 	for (size_t i = 0; i < keys->elements; i++) {
 		words[count] = reply_text(keys->element[i]);
 		count += covered(purging, words[count]);
-		if (purging->lane->cluster && count == 2) {
+		if (purging->lane->topology.cluster && count == 2) {
 			unlink_keys(purging, count, words);
 			count = 1;
 		}
@@ -155,14 +155,14 @@ append_pattern(const char *prefix, struct buf *pattern)
 static bool
 scan_on(struct scan *scan)
 {
-	struct cache_lane *lane = scan->purging->lane;
+	struct redis_lane *lane = scan->purging->lane;
 	struct buf pattern;
 	bool sent;
 
 	buf_init(&pattern, 65536);
 	append_pattern(lane->cache->settings->key_prefix, &pattern);
 	sent = buf_ok(&pattern) &&
-	       route_words_on(lane, redis_node_pick(scan->node, REDIS_SMALL), ROUTE_TOLD, 6,
+	       route_words_on(&lane->topology, redis_node_pick(scan->node, REDIS_SMALL), ROUTE_TOLD, 6,
 			      (const struct bytes[]){bytes_text("SCAN"), buf_bytes(&scan->cursor), bytes_text("MATCH"),
 						     buf_bytes(&pattern), bytes_text("COUNT"), bytes_text(SCAN_COUNT)},
 			      on_keys, scan);
@@ -188,12 +188,11 @@ is_page(const struct redis_reply *reply)
 }
 
 static void
-on_keys(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
+on_keys(void *argument, const struct redis_reply *reply)
 {
 	struct scan *scan = argument;
 	bool last;
 
-	(void)lane;
 	if (!is_page(reply)) {
 		scan->purging->purge->failed = true;
 		free_scan(scan);
@@ -232,24 +231,25 @@ start_scan(struct purging *purging, struct redis_node *node)
 static void
 start_round(struct purging *purging)
 {
-	struct cache_lane *lane = purging->lane;
+	struct redis_lane *lane = purging->lane;
 
 	purging->rounds++;
-	purging->map_version = lane->map_version;
+	purging->map_version = lane->topology.map_version;
 	purging->underway = 1;
-	for (size_t i = 0; i < lane->shard_count; i++) {
-		start_scan(purging, topology_primary(lane, i));
+	for (size_t i = 0; i < lane->topology.shard_count; i++) {
+		start_scan(purging, topology_primary(&lane->topology, i));
 	}
 	release(purging);
 }
 
 bool
-redis_purge(struct cache_lane *lane, struct cache_purge *purge)
+redis_purge(struct cache_lane *base, struct cache_purge *purge)
 {
+	struct redis_lane *lane = redis_lane_of(base);
 	struct purging *purging = NULL;
 
 	purge->removed = 0;
-	purge->failed = lane->shard_count == 0 || (lane->cluster && lane->shard_of == NULL);
+	purge->failed = lane->topology.shard_count == 0 || (lane->topology.cluster && lane->topology.shard_of == NULL);
 	if (!purge->failed) {
 		purging = calloc(1, sizeof(*purging));
 		purge->failed = purging == NULL;

@@ -1,14 +1,7 @@
-/*
- * How a tier in front of Redis learns of purges by other servers. <prefix>:purges is a hash with one field for each
- * model (and version) that was purged, whose value is "<random number>.<ms since 1970>" of the last purge. The number
- * is random because a count would start again when Redis loses its data.
- *
- * Watchers read the hash after every connection and every 5 s. Where the server speaks RESP3, client-side caching
- * (https://redis.io/docs/latest/develop/reference/client-side-caching/) also tells them at once that it has changed.
- */
+#include "caches/redis/purge_watch.h"
+
 #include "base/clock.h"
 #include "base/digest.h"
-#include "caches/redis/store.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,43 +18,50 @@ struct purge_mark {
 };
 
 static bool
-watches(const struct cache_lane *lane)
+watches(const struct purge_watch *watch)
 {
-	return lane->announces && lane->host->purged != NULL;
+	return watch->topology->shared.announces && watch->topology->shared.host->purged != NULL;
 }
 
 static struct bytes
-key_of(const struct cache_lane *lane, char *room)
+key_of(const struct redis_topology *topology, char *room)
 {
-	return redis_settings_key(lane->cache->settings, "purges", room);
+	return redis_settings_key(topology->shared.settings, "purges", room);
 }
 
 static struct purge_mark *
-find_mark(struct cache_lane *lane, struct bytes what)
+find_mark(struct purge_watch *watch, struct bytes what)
 {
 	struct purge_mark *marks;
 	struct blob *copy;
 
-	for (size_t i = 0; i < lane->purge_mark_count; i++) {
-		if (bytes_equal(blob_bytes(lane->purge_marks[i].what), what)) {
-			return &lane->purge_marks[i];
+	for (size_t i = 0; i < watch->mark_count; i++) {
+		if (bytes_equal(blob_bytes(watch->marks[i].what), what)) {
+			return &watch->marks[i];
 		}
 	}
 	copy = blob_copy(what);
-	marks = copy == NULL ? NULL
-			     : realloc(lane->purge_marks, (lane->purge_mark_count + 1) * sizeof(*lane->purge_marks));
+	marks = copy == NULL ? NULL : realloc(watch->marks, (watch->mark_count + 1) * sizeof(*watch->marks));
 	if (marks == NULL) {
 		blob_unref(copy);
 		return NULL;
 	}
-	lane->purge_marks = marks;
-	marks[lane->purge_mark_count] = (struct purge_mark){.what = copy};
-	return &marks[lane->purge_mark_count++];
+	watch->marks = marks;
+	marks[watch->mark_count] = (struct purge_mark){.what = copy};
+	return &marks[watch->mark_count++];
+}
+
+static void
+report(const struct purge_watch *watch, struct bytes model, struct bytes version, uint64_t at_ms)
+{
+	const struct cache_host *host = watch->topology->shared.host;
+
+	host->purged(host->listener, model, version, at_ms);
 }
 
 /* Splits `what` at its last colon: a model may hold colons, a version holds none. */
 static void
-pass_on(struct cache_lane *lane, struct bytes what, uint64_t at_ms)
+pass_on(struct purge_watch *watch, struct bytes what, uint64_t at_ms)
 {
 	size_t colon = what.length;
 
@@ -69,8 +69,7 @@ pass_on(struct cache_lane *lane, struct bytes what, uint64_t at_ms)
 		colon--;
 	}
 	if (colon > 0) {
-		lane->host->purged(lane->host->listener, bytes_make(what.at, colon - 1), bytes_skip(what, colon),
-				   at_ms);
+		report(watch, bytes_make(what.at, colon - 1), bytes_skip(what, colon), at_ms);
 	}
 }
 
@@ -90,62 +89,62 @@ time_of(struct bytes token)
 }
 
 static void
-take_mark(struct cache_lane *lane, struct bytes what, struct bytes token)
+take_mark(struct purge_watch *watch, struct bytes what, struct bytes token)
 {
-	struct purge_mark *mark = find_mark(lane, what);
+	struct purge_mark *mark = find_mark(watch, what);
 	uint64_t hash = checksum64(token);
 
 	if (mark == NULL) {
-		lane->host->purged(lane->host->listener, bytes_make("", 0), bytes_make("", 0), 0);
+		report(watch, bytes_make("", 0), bytes_make("", 0), 0);
 		return;
 	}
 	mark->there = true;
 	if (mark->token != hash) {
 		mark->token = hash;
-		if (lane->purges_known) {
-			pass_on(lane, what, time_of(token));
+		if (watch->known) {
+			pass_on(watch, what, time_of(token));
 		}
 	}
 }
 
 /* Forgets the marks that Redis has lost and reports them with the time 0: later purges may be lost, too. */
 static void
-drop_lost_marks(struct cache_lane *lane)
+drop_lost_marks(struct purge_watch *watch)
 {
 	size_t kept = 0;
 
-	for (size_t i = 0; i < lane->purge_mark_count; i++) {
-		struct purge_mark *mark = &lane->purge_marks[i];
+	for (size_t i = 0; i < watch->mark_count; i++) {
+		struct purge_mark *mark = &watch->marks[i];
 
 		if (mark->there) {
 			mark->there = false;
-			lane->purge_marks[kept++] = *mark;
+			watch->marks[kept++] = *mark;
 		} else {
-			pass_on(lane, blob_bytes(mark->what), 0);
+			pass_on(watch, blob_bytes(mark->what), 0);
 			blob_unref(mark->what);
 		}
 	}
-	lane->purge_mark_count = kept;
+	watch->mark_count = kept;
 }
 
 /* Deletes the hash. Every watcher then reports as lost the marks that it knew. */
 static void
-give_up_marks(struct cache_lane *lane)
+give_up_marks(struct redis_topology *topology)
 {
 	char room[REDIS_KEY_ROOM];
 
-	(void)route_words(lane, ROUTE_TOLD, 2, (const struct bytes[]){bytes_text("UNLINK"), key_of(lane, room)}, NULL,
-			  NULL);
+	(void)route_words(topology, ROUTE_TOLD, 2, (const struct bytes[]){bytes_text("UNLINK"), key_of(topology, room)},
+			  NULL, NULL);
 }
 
 static void
-take_marks(struct cache_lane *lane, const valkeyReply *marks)
+take_marks(struct purge_watch *watch, const valkeyReply *marks)
 {
 	if (marks->elements > 2 * MARKS_MAX) {
-		lane->host->purged(lane->host->listener, bytes_make("", 0), bytes_make("", 0), 0);
-		drop_lost_marks(lane);
-		lane->purges_known = true;
-		give_up_marks(lane);
+		report(watch, bytes_make("", 0), bytes_make("", 0), 0);
+		drop_lost_marks(watch);
+		watch->known = true;
+		give_up_marks(watch->topology);
 		return;
 	}
 	for (size_t i = 0; i + 1 < marks->elements; i += 2) {
@@ -153,17 +152,17 @@ take_marks(struct cache_lane *lane, const valkeyReply *marks)
 		const valkeyReply *token = marks->element[i + 1];
 
 		if (redis_reply_is_text(what) && redis_reply_is_text(token)) {
-			take_mark(lane, reply_text(what), reply_text(token));
+			take_mark(watch, reply_text(what), reply_text(token));
 		}
 	}
-	drop_lost_marks(lane);
-	lane->purges_known = true;
+	drop_lost_marks(watch);
+	watch->known = true;
 }
 
-static void look(struct cache_lane *lane);
+static void look(struct purge_watch *watch);
 
 static void
-tell(struct cache_lane *lane, bool *told, const struct redis_reply *reply, const char *cost)
+tell(struct purge_watch *watch, bool *told, const struct redis_reply *reply, const char *cost)
 {
 	char line[512];
 
@@ -171,104 +170,107 @@ tell(struct cache_lane *lane, bool *told, const struct redis_reply *reply, const
 		*told = true;
 		(void)snprintf(line, sizeof(line), "cache 'redis': the server does not tell of purges (%.200s): %s",
 			       reply->base.str, cost);
-		lane_log(lane, LOG_INFO, line);
+		topology_log(watch->topology, LOG_INFO, line);
 	}
 }
 
 static void
-on_marks(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
+on_marks(void *argument, const struct redis_reply *reply)
 {
-	(void)argument;
-	lane->watch_asked = false;
+	struct purge_watch *watch = argument;
+
+	watch->asked = false;
 	if (reply_is(reply, VALKEY_REPLY_ERROR)) {
-		lane->watch_refused_ns = clock_now_ns();
-		tell(lane, &lane->watch_refused_told, reply,
+		watch->refused_ns = clock_now_ns();
+		tell(watch, &watch->refused_told, reply,
 		     "what other servers purge is not seen by this one, and may be answered from its own memory");
 	}
-	lane->watch_refused_ns = reply_is(reply, VALKEY_REPLY_ERROR) ? lane->watch_refused_ns : 0;
+	watch->refused_ns = reply_is(reply, VALKEY_REPLY_ERROR) ? watch->refused_ns : 0;
 	if (reply_is(reply, VALKEY_REPLY_MAP) || reply_is(reply, VALKEY_REPLY_ARRAY)) {
-		take_marks(lane, &reply->base);
+		take_marks(watch, &reply->base);
 	}
-	if (lane->watch_again && reply != NULL) {
-		look(lane);
+	if (watch->again && reply != NULL) {
+		look(watch);
 	}
 }
 
 static void
-look(struct cache_lane *lane)
+look(struct purge_watch *watch)
 {
 	char room[REDIS_KEY_ROOM];
 
-	if (lane->watch_asked) {
-		lane->watch_again = true;
+	if (watch->asked) {
+		watch->again = true;
 		return;
 	}
-	lane->watch_again = false;
-	lane->watch_checked_ns = clock_now_ns();
-	lane->watch_asked =
-		route_words(lane, ROUTE_QUIET, 2, (const struct bytes[]){bytes_text("HGETALL"), key_of(lane, room)},
-			    on_marks, NULL);
+	watch->again = false;
+	watch->checked_ns = clock_now_ns();
+	watch->asked = route_words(watch->topology, ROUTE_QUIET, 2,
+				   (const struct bytes[]){bytes_text("HGETALL"), key_of(watch->topology, room)},
+				   on_marks, watch);
 }
 
 void
-purge_watch_check(struct cache_lane *lane)
+purge_watch_check(struct purge_watch *watch)
 {
-	uint64_t interval = lane->watch_refused_ns != 0 ? REFUSED_NS : CHECK_NS;
+	uint64_t interval = watch->refused_ns != 0 ? REFUSED_NS : CHECK_NS;
 
-	if (watches(lane) && !lane->watch_asked && clock_now_ns() - lane->watch_checked_ns > interval) {
-		look(lane);
+	if (watches(watch) && !watch->asked && clock_now_ns() - watch->checked_ns > interval) {
+		look(watch);
 	}
 }
 
 /* Refused by servers that only resemble Redis, by old ones, and where the user lacks the permission. */
 static void
-on_tracking(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
+on_tracking(void *argument, const struct redis_reply *reply)
 {
-	(void)argument;
+	struct purge_watch *watch = argument;
+
 	if (reply_is(reply, VALKEY_REPLY_ERROR)) {
-		tell(lane, &lane->watch_told, reply,
+		tell(watch, &watch->tracking_told, reply,
 		     "what other servers purge is seen up to 5 s later (CLIENT TRACKING with BCAST tells at once)");
 	}
 }
 
 void
-purge_watch_link(struct cache_lane *lane, struct redis_link *link)
+purge_watch_link(struct purge_watch *watch, struct redis_link *link)
 {
 	char room[REDIS_KEY_ROOM];
 
-	if (watches(lane)) {
-		(void)route_words_on(lane, link, ROUTE_QUIET, 6,
+	if (watches(watch)) {
+		(void)route_words_on(watch->topology, link, ROUTE_QUIET, 6,
 				     (const struct bytes[]){bytes_text("CLIENT"), bytes_text("TRACKING"),
 							    bytes_text("ON"), bytes_text("BCAST"), bytes_text("PREFIX"),
-							    key_of(lane, room)},
-				     on_tracking, NULL);
-		look(lane);
+							    key_of(watch->topology, room)},
+				     on_tracking, watch);
+		look(watch);
 	}
 }
 
 void
-purge_watch_pushed(struct cache_lane *lane, const struct redis_reply *reply)
+purge_watch_pushed(struct purge_watch *watch, const struct redis_reply *reply)
 {
 	const valkeyReply *kind = reply->base.elements == 2 ? reply->base.element[0] : NULL;
 
-	if (watches(lane) && kind != NULL && redis_reply_is_text(kind) &&
+	if (watches(watch) && kind != NULL && redis_reply_is_text(kind) &&
 	    bytes_equal_text(reply_text(kind), "invalidate")) {
-		look(lane);
+		look(watch);
 	}
 }
 
 static void
-on_counted(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
+on_counted(void *argument, const struct redis_reply *reply)
 {
-	(void)argument;
+	struct redis_topology *topology = argument;
+
 	if (reply_is(reply, VALKEY_REPLY_INTEGER) && reply->base.integer > MARKS_MAX) {
-		give_up_marks(lane);
+		give_up_marks(topology);
 	}
 }
 
 /* Adds a mark and bounds their number, since there may be no watcher that does. */
 void
-purge_watch_tell(struct cache_lane *lane, const struct cache_purge *purge)
+purge_watch_tell(struct redis_topology *topology, const struct cache_purge *purge)
 {
 	char room[REDIS_KEY_ROOM];
 	char mark[48];
@@ -281,20 +283,20 @@ purge_watch_tell(struct cache_lane *lane, const struct cache_purge *purge)
 	buf_append(&what, purge->model);
 	buf_byte(&what, ':');
 	buf_append(&what, purge->version);
-	(void)(buf_ok(&what) && route_words(lane, ROUTE_TOLD, 4,
-					    (const struct bytes[]){bytes_text("HSET"), key_of(lane, room),
+	(void)(buf_ok(&what) && route_words(topology, ROUTE_TOLD, 4,
+					    (const struct bytes[]){bytes_text("HSET"), key_of(topology, room),
 								   buf_bytes(&what), bytes_text(mark)},
 					    NULL, NULL));
-	(void)route_words(lane, ROUTE_TOLD, 2, (const struct bytes[]){bytes_text("HLEN"), key_of(lane, room)},
-			  on_counted, NULL);
+	(void)route_words(topology, ROUTE_TOLD, 2, (const struct bytes[]){bytes_text("HLEN"), key_of(topology, room)},
+			  on_counted, topology);
 	buf_fini(&what);
 }
 
 void
-purge_watch_fini(struct cache_lane *lane)
+purge_watch_fini(struct purge_watch *watch)
 {
-	for (size_t i = 0; i < lane->purge_mark_count; i++) {
-		blob_unref(lane->purge_marks[i].what);
+	for (size_t i = 0; i < watch->mark_count; i++) {
+		blob_unref(watch->marks[i].what);
 	}
-	free(lane->purge_marks);
+	free(watch->marks);
 }

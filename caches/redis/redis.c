@@ -1,6 +1,6 @@
 #include "caches/redis/redis.h"
 
-#include "caches/redis/store.h"
+#include "caches/redis/lane.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,17 +11,26 @@
 /* --- Lanes --- */
 
 static const struct cache_secret *
-redis_secret(struct cache_lane *lane)
+redis_secret(struct cache_lane *base)
 {
-	return lane->secret_known ? &lane->secret : NULL;
+	const struct redis_secret *secret = &redis_lane_of(base)->secret;
+
+	return secret->known ? &secret->value : NULL;
 }
 
 static void
-redis_catch_up(struct cache_lane *lane)
+redis_reset_connections(struct cache_lane *base)
 {
+	lane_reset_connections(redis_lane_of(base));
+}
+
+static void
+redis_catch_up(struct cache_lane *base)
+{
+	struct redis_lane *lane = redis_lane_of(base);
 	struct redis_node *node;
 
-	TAILQ_FOREACH (node, &lane->nodes, list) {
+	TAILQ_FOREACH (node, &lane->topology.nodes, list) {
 		redis_node_catch_up(node);
 	}
 }
@@ -29,7 +38,7 @@ redis_catch_up(struct cache_lane *lane)
 /* --- The store --- */
 
 static void
-redis_close(struct cache *cache)
+free_cache(struct redis_cache *cache)
 {
 	redis_tls_free(cache->tls);
 	password_share_free(cache->passwords);
@@ -38,8 +47,14 @@ redis_close(struct cache *cache)
 	free(cache);
 }
 
+static void
+redis_close(struct cache *base)
+{
+	free_cache(redis_cache_of(base));
+}
+
 static enum status
-open_parts(struct cache *cache, struct error *error)
+open_parts(struct redis_cache *cache, struct error *error)
 {
 	const struct redis_settings *settings = cache->settings;
 
@@ -77,7 +92,7 @@ open_parts(struct cache *cache, struct error *error)
 static struct cache *
 redis_open(void *given, bool secret_wanted, struct error *error)
 {
-	struct cache *cache = calloc(1, sizeof(*cache));
+	struct redis_cache *cache = calloc(1, sizeof(*cache));
 
 	if (cache == NULL) {
 		(void)error_set(error, STATUS_UNAVAILABLE, "no memory for the redis cache");
@@ -87,15 +102,17 @@ redis_open(void *given, bool secret_wanted, struct error *error)
 	cache->settings = given;
 	cache->secret_wanted = secret_wanted;
 	if (redis_settings_complete(cache->settings, error) != STATUS_OK || open_parts(cache, error) != STATUS_OK) {
-		redis_close(cache);
+		free_cache(cache);
 		return NULL;
 	}
-	return cache;
+	return (struct cache *)cache;
 }
 
 static void
-redis_statistics(struct cache *cache, struct cache_statistics *statistics)
+redis_statistics(struct cache *base, struct cache_statistics *statistics)
 {
+	const struct redis_cache *cache = redis_cache_of(base);
+
 	*statistics = (struct cache_statistics){
 		.lookups = counter_read(&cache->lookups),
 		.hits = counter_read(&cache->hits),
@@ -107,8 +124,9 @@ redis_statistics(struct cache *cache, struct cache_statistics *statistics)
 }
 
 static void
-redis_metrics(struct cache *cache, const struct metric_sink *sink)
+redis_metrics(struct cache *base, const struct metric_sink *sink)
 {
+	const struct redis_cache *cache = redis_cache_of(base);
 	static const char refusals[] = "hippocamp_cache_refusals_total";
 
 	metric_emit_family(sink, refusals, "counter", "Commands that Redis refused, by its reason");
@@ -124,9 +142,9 @@ redis_metrics(struct cache *cache, const struct metric_sink *sink)
 }
 
 static void
-redis_describe(struct cache *cache, char *text, size_t size)
+redis_describe(struct cache *base, char *text, size_t size)
 {
-	redis_settings_describe(cache->settings, text, size);
+	redis_settings_describe(redis_cache_of(base)->settings, text, size);
 }
 
 const struct cache_ops cache_redis_ops = {

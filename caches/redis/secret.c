@@ -1,10 +1,7 @@
-/*
- * The secret from which cache keys are made. All servers that share a Redis share it: the first server stores a random
- * one, and all check every 5 s whether it is still the same, since it may be flushed or evicted.
- */
+#include "caches/redis/secret.h"
+
 #include "base/clock.h"
 #include "base/digest.h"
-#include "caches/redis/store.h"
 
 #include <stdio.h>
 
@@ -12,9 +9,9 @@
 #define CHECK_NS UINT64_C(5000000000)
 
 static struct bytes
-key_of(const struct cache_lane *lane, char *room)
+key_of(const struct redis_secret *secret, char *room)
 {
-	return redis_settings_key(lane->cache->settings, "key_secret", room);
+	return redis_settings_key(secret->topology->shared.settings, "key_secret", room);
 }
 
 static int
@@ -43,25 +40,26 @@ read_secret(const struct redis_reply *reply, uint8_t *secret)
 
 /* Adopts the secret in Redis. If it replaces ours, keys are made with it from now on, as on all other servers. */
 static void
-take(struct cache_lane *lane, const uint8_t *secret)
+take(struct redis_secret *secret, const uint8_t *bytes)
 {
-	bool changes = lane->secret_known && memcmp(lane->secret.bytes, secret, sizeof(lane->secret.bytes)) != 0;
+	bool changes = secret->known && memcmp(secret->value.bytes, bytes, sizeof(secret->value.bytes)) != 0;
 
-	if (changes && lane->announces) {
-		lane_log(lane, LOG_WARNING,
-			 "cache 'redis': the key secret in Redis has changed; entries made under the old one are not "
-			 "found any more");
+	if (changes && secret->topology->shared.announces) {
+		topology_log(
+			secret->topology, LOG_WARNING,
+			"cache 'redis': the key secret in Redis has changed; entries made under the old one are not "
+			"found any more");
 	}
-	if (changes || !lane->secret_known) {
-		memcpy(lane->secret.bytes, secret, sizeof(lane->secret.bytes));
-		lane->secret.generation++;
-		lane->secret_known = true;
-		lane_show_connections(lane);
+	if (changes || !secret->known) {
+		memcpy(secret->value.bytes, bytes, sizeof(secret->value.bytes));
+		secret->value.generation++;
+		secret->known = true;
+		secret->learnt(secret);
 	}
 }
 
 static void
-complain_refused(struct cache_lane *lane, const struct redis_reply *reply)
+complain_refused(struct redis_secret *secret, const struct redis_reply *reply)
 {
 	enum redis_refusal refusal = redis_refusal_of(reply_text(&reply->base));
 	const char *remedy = redis_refusal_remedy(refusal);
@@ -69,31 +67,31 @@ complain_refused(struct cache_lane *lane, const struct redis_reply *reply)
 	if (refusal == REDIS_REFUSAL_NOPERM || remedy == NULL) {
 		remedy = "the user needs GET and SET on keys that begin with 'key_prefix'";
 	}
-	topology_complain(lane,
+	topology_complain(secret->topology,
 			  "the key secret cannot be kept, and without it there are no keys (%.200s): %s, or give "
 			  "'key_secret'",
 			  reply->base.str, remedy);
 }
 
-static void ask(struct cache_lane *lane, route_words_fn done);
+static void ask(struct redis_secret *secret, route_words_fn done);
 
 static void
-on_asked_again(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
+on_asked_again(void *argument, const struct redis_reply *reply)
 {
-	uint8_t secret[HEX_LENGTH / 2];
+	struct redis_secret *secret = argument;
+	uint8_t bytes[HEX_LENGTH / 2];
 
-	(void)argument;
-	lane->secret_asked = false;
-	if (reply != NULL && read_secret(reply, secret)) {
-		take(lane, secret);
+	secret->asked = false;
+	if (reply != NULL && read_secret(reply, bytes)) {
+		take(secret, bytes);
 	} else if ((reply != NULL && redis_reply_is_text(&reply->base)) ||
 		   (reply_is(reply, VALKEY_REPLY_ERROR) && bytes_starts_with(reply_text(&reply->base), "WRONGTYPE"))) {
-		topology_complain(lane,
+		topology_complain(secret->topology,
 				  "'%s:key_secret' holds no secret of ours: delete that key, or give another "
 				  "'key_prefix'",
-				  lane->cache->settings->key_prefix);
-	} else if (reply_is(reply, VALKEY_REPLY_ERROR) && !lane->secret_known) {
-		complain_refused(lane, reply);
+				  secret->topology->shared.settings->key_prefix);
+	} else if (reply_is(reply, VALKEY_REPLY_ERROR) && !secret->known) {
+		complain_refused(secret, reply);
 	}
 }
 
@@ -102,62 +100,64 @@ on_asked_again(struct cache_lane *lane, const struct redis_reply *reply, void *a
  * unless SET was refused while we have no secret.
  */
 static void
-on_offered(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
+on_offered(void *argument, const struct redis_reply *reply)
 {
-	(void)argument;
-	if (reply_is(reply, VALKEY_REPLY_ERROR) && !lane->secret_known) {
-		on_asked_again(lane, reply, argument);
+	struct redis_secret *secret = argument;
+
+	if (reply_is(reply, VALKEY_REPLY_ERROR) && !secret->known) {
+		on_asked_again(secret, reply);
 	} else {
-		ask(lane, on_asked_again);
+		ask(secret, on_asked_again);
 	}
 }
 
 /* Stores the known secret if it is gone from Redis, or else a new random one. */
 static void
-offer(struct cache_lane *lane)
+offer(struct redis_secret *secret)
 {
 	char hex[HEX_LENGTH + 1];
 	char room[REDIS_KEY_ROOM];
 	uint8_t fresh[HEX_LENGTH / 2];
 
 	random_bytes(fresh, sizeof(fresh));
-	hex_text(bytes_make(lane->secret_known ? lane->secret.bytes : fresh, sizeof(fresh)), hex);
+	hex_text(bytes_make(secret->known ? secret->value.bytes : fresh, sizeof(fresh)), hex);
 	if (!route_words(
-		    lane, ROUTE_QUIET, 4,
-		    (const struct bytes[]){bytes_text("SET"), key_of(lane, room), bytes_text(hex), bytes_text("NX")},
-		    on_offered, NULL)) {
-		lane->secret_asked = false;
+		    secret->topology, ROUTE_QUIET, 4,
+		    (const struct bytes[]){bytes_text("SET"), key_of(secret, room), bytes_text(hex), bytes_text("NX")},
+		    on_offered, secret)) {
+		secret->asked = false;
 	}
 }
 
 static void
-on_asked(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
+on_asked(void *argument, const struct redis_reply *reply)
 {
+	struct redis_secret *secret = argument;
+
 	if (reply_is(reply, VALKEY_REPLY_NIL)) {
-		offer(lane);
+		offer(secret);
 	} else {
-		on_asked_again(lane, reply, argument);
+		on_asked_again(secret, reply);
 	}
 }
 
 /* Asks the primary, since a replica may not have the secret yet. */
 static void
-ask(struct cache_lane *lane, route_words_fn done)
+ask(struct redis_secret *secret, route_words_fn done)
 {
 	char room[REDIS_KEY_ROOM];
 
-	lane->secret_asked = route_words(lane, ROUTE_QUIET, 2,
-					 (const struct bytes[]){bytes_text("GET"), key_of(lane, room)}, done, NULL);
+	secret->asked = route_words(secret->topology, ROUTE_QUIET, 2,
+				    (const struct bytes[]){bytes_text("GET"), key_of(secret, room)}, done, secret);
 }
 
 void
-secret_check(struct cache_lane *lane)
+redis_secret_check(struct redis_secret *secret)
 {
 	uint64_t now = clock_now_ns();
 
-	if (lane->cache->secret_wanted && !lane->secret_asked &&
-	    (!lane->secret_known || now - lane->secret_checked_ns > CHECK_NS)) {
-		lane->secret_checked_ns = now;
-		ask(lane, on_asked);
+	if (secret->wanted && !secret->asked && (!secret->known || now - secret->checked_ns > CHECK_NS)) {
+		secret->checked_ns = now;
+		ask(secret, on_asked);
 	}
 }

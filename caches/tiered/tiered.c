@@ -39,7 +39,7 @@ static struct {
 } made;
 
 /* `front` and `behind`, here and in a lane, are the other stores' own structs, opaque to this one. */
-struct cache {
+struct tiered_cache {
 	struct cache *front;
 	struct cache *behind;
 	size_t window_keys;
@@ -49,8 +49,8 @@ struct cache {
 	counter promotions;
 };
 
-struct cache_lane {
-	struct cache *cache;
+struct tiered_lane {
+	struct tiered_cache *cache;
 	const struct cache_host *host;
 	struct cache_host behind_host;
 	struct cache_lane *front;
@@ -58,24 +58,40 @@ struct cache_lane {
 	struct window window;
 };
 
+static struct tiered_cache *
+cache_of(struct cache *cache)
+{
+	return (struct tiered_cache *)cache;
+}
+
+static struct tiered_lane *
+lane_of(struct cache_lane *lane)
+{
+	return (struct tiered_lane *)lane;
+}
+
 /* --- Look-ups and inserts --- */
 
 static void
-tiered_peek(struct cache_lane *lane, struct cache_lookup *lookup)
+tiered_peek(struct cache_lane *base, struct cache_lookup *lookup)
 {
+	struct tiered_lane *lane = lane_of(base);
+
 	(void)made.front->lookup(lane->front, lookup);
 }
 
 static bool
-tiered_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
+tiered_lookup(struct cache_lane *base, struct cache_lookup *lookup)
 {
+	struct tiered_lane *lane = lane_of(base);
+
 	lookup->purges = atomic_load(&lane->cache->purges);
 	lookup->inserts = atomic_load(&lane->cache->inserts);
 	return made.behind->lookup(lane->behind, lookup);
 }
 
 static uint64_t
-purge_front(struct cache_lane *lane, struct bytes model, struct bytes version)
+purge_front(struct tiered_lane *lane, struct bytes model, struct bytes version)
 {
 	struct cache_purge purge = {.model = model, .version = version};
 
@@ -85,13 +101,13 @@ purge_front(struct cache_lane *lane, struct bytes model, struct bytes version)
 }
 
 static _Atomic uint64_t *
-insert_mark(struct cache_lane *lane, const struct cache_key *key)
+insert_mark(struct tiered_lane *lane, const struct cache_key *key)
 {
 	return &lane->cache->inserted[(key->digest.bytes[2] << 8 | key->digest.bytes[3]) % INSERT_MARKS];
 }
 
 static void
-note_insert(struct cache_lane *lane, const struct cache_key *key)
+note_insert(struct tiered_lane *lane, const struct cache_key *key)
 {
 	_Atomic uint64_t *mark = insert_mark(lane, key);
 	uint64_t number = atomic_fetch_add(&lane->cache->inserts, 1) + 1;
@@ -102,9 +118,10 @@ note_insert(struct cache_lane *lane, const struct cache_key *key)
 }
 
 static void
-tiered_confirm(struct cache_lane *lane, const struct cache_lookup *lookup, size_t index, uint64_t ttl_ms,
+tiered_confirm(struct cache_lane *base, const struct cache_lookup *lookup, size_t index, uint64_t ttl_ms,
 	       uint64_t cost_us)
 {
+	struct tiered_lane *lane = lane_of(base);
 	const struct cache_key *key = &lookup->keys[index];
 	struct cache_insert insert = {.key = key, .value = lookup->values[index], .ttl_ms = ttl_ms, .cost_us = cost_us};
 	struct bytes model;
@@ -123,8 +140,9 @@ tiered_confirm(struct cache_lane *lane, const struct cache_lookup *lookup, size_
 }
 
 static bool
-tiered_insert(struct cache_lane *lane, struct cache_insert *insert)
+tiered_insert(struct cache_lane *base, struct cache_insert *insert)
 {
+	struct tiered_lane *lane = lane_of(base);
 	bool seen = window_see(&lane->window, &insert->key->digest);
 	struct cache_insert front = {
 		.key = insert->key,
@@ -145,7 +163,7 @@ tiered_insert(struct cache_lane *lane, struct cache_insert *insert)
 
 struct purging {
 	struct cache_purge behind; /* first */
-	struct cache_lane *lane;
+	struct tiered_lane *lane;
 	struct cache_purge *asked;
 	uint64_t removed; /* in front */
 };
@@ -175,8 +193,9 @@ on_purged_behind(struct cache_purge *behind)
 }
 
 static bool
-tiered_purge(struct cache_lane *lane, struct cache_purge *purge)
+tiered_purge(struct cache_lane *base, struct cache_purge *purge)
 {
+	struct tiered_lane *lane = lane_of(base);
 	struct purging *purging = calloc(1, sizeof(*purging));
 	uint64_t removed = purge_front(lane, purge->model, purge->version);
 
@@ -202,7 +221,7 @@ tiered_purge(struct cache_lane *lane, struct cache_purge *purge)
 static void *
 host_watch_new(void *context, int fd, void (*fn)(void *argument, unsigned events), void *argument)
 {
-	const struct cache_host *host = ((struct cache_lane *)context)->host;
+	const struct cache_host *host = ((struct tiered_lane *)context)->host;
 
 	return host->watch_new(host->context, fd, fn, argument);
 }
@@ -210,7 +229,7 @@ host_watch_new(void *context, int fd, void (*fn)(void *argument, unsigned events
 static void *
 host_timer_new(void *context, void (*fn)(void *argument), void *argument)
 {
-	const struct cache_host *host = ((struct cache_lane *)context)->host;
+	const struct cache_host *host = ((struct tiered_lane *)context)->host;
 
 	return host->timer_new(host->context, fn, argument);
 }
@@ -220,7 +239,7 @@ host_resolve(void *context, const char *name, uint16_t port, unsigned attempt,
 	     void (*done)(void *argument, const struct sockaddr *address, socklen_t length, const char *failure),
 	     void *argument)
 {
-	const struct cache_host *host = ((struct cache_lane *)context)->host;
+	const struct cache_host *host = ((struct tiered_lane *)context)->host;
 
 	host->resolve(host->context, name, port, attempt, done, argument);
 }
@@ -228,7 +247,7 @@ host_resolve(void *context, const char *name, uint16_t port, unsigned attempt,
 static void
 host_purged(void *listener, struct bytes model, struct bytes version, uint64_t at_ms)
 {
-	struct cache_lane *lane = listener;
+	struct tiered_lane *lane = listener;
 
 	(void)purge_front(lane, model, version);
 	if (lane->host->purged != NULL) {
@@ -239,7 +258,7 @@ host_purged(void *listener, struct bytes model, struct bytes version, uint64_t a
 /* --- Lanes --- */
 
 static void
-tiered_detach(struct cache_lane *lane)
+free_lane(struct tiered_lane *lane)
 {
 	if (lane->behind != NULL) {
 		made.behind->detach(lane->behind); /* first: its last answers may use the front */
@@ -251,10 +270,17 @@ tiered_detach(struct cache_lane *lane)
 	free(lane);
 }
 
-static struct cache_lane *
-tiered_attach(struct cache *cache, const struct cache_host *host)
+static void
+tiered_detach(struct cache_lane *base)
 {
-	struct cache_lane *lane = calloc(1, sizeof(*lane));
+	free_lane(lane_of(base));
+}
+
+static struct cache_lane *
+tiered_attach(struct cache *base, const struct cache_host *host)
+{
+	struct tiered_cache *cache = cache_of(base);
+	struct tiered_lane *lane = calloc(1, sizeof(*lane));
 
 	if (lane == NULL) {
 		return NULL;
@@ -273,61 +299,61 @@ tiered_attach(struct cache *cache, const struct cache_host *host)
 		lane->behind = lane->front == NULL ? NULL : made.behind->attach(cache->behind, &lane->behind_host);
 	}
 	if (lane->behind == NULL) {
-		tiered_detach(lane);
+		free_lane(lane);
 		return NULL;
 	}
-	return lane;
+	return (struct cache_lane *)lane;
 }
 
 /* --- Operations of the store behind alone; NULL in our table where they are NULL in its --- */
 
 static const char *
-tiered_trouble(struct cache_lane *lane)
+tiered_trouble(struct cache_lane *base)
 {
-	return made.behind->trouble(lane->behind);
+	return made.behind->trouble(lane_of(base)->behind);
 }
 
 static const struct cache_secret *
-tiered_secret(struct cache_lane *lane)
+tiered_secret(struct cache_lane *base)
 {
-	return made.behind->secret(lane->behind);
+	return made.behind->secret(lane_of(base)->behind);
 }
 
 static void
-tiered_catch_up(struct cache_lane *lane)
+tiered_catch_up(struct cache_lane *base)
 {
-	made.behind->catch_up(lane->behind);
+	made.behind->catch_up(lane_of(base)->behind);
 }
 
 /* Removes behind only: entries in front were checked before they came there. */
 static void
-tiered_remove(struct cache_lane *lane, const struct cache_key *key)
+tiered_remove(struct cache_lane *base, const struct cache_key *key)
 {
-	made.behind->remove(lane->behind, key);
+	made.behind->remove(lane_of(base)->behind, key);
 }
 
 static bool
-tiered_lease(struct cache_lane *lane, struct cache_lease *lease)
+tiered_lease(struct cache_lane *base, struct cache_lease *lease)
 {
-	return made.behind->lease(lane->behind, lease);
+	return made.behind->lease(lane_of(base)->behind, lease);
 }
 
 static void
-tiered_release(struct cache_lane *lane, const struct cache_key *key)
+tiered_release(struct cache_lane *base, const struct cache_key *key)
 {
-	made.behind->release(lane->behind, key);
+	made.behind->release(lane_of(base)->behind, key);
 }
 
 static void
-tiered_reset_connections(struct cache_lane *lane)
+tiered_reset_connections(struct cache_lane *base)
 {
-	made.behind->reset_connections(lane->behind);
+	made.behind->reset_connections(lane_of(base)->behind);
 }
 
 /* --- The store --- */
 
 static void
-close_parts(struct cache *cache)
+close_parts(struct tiered_cache *cache)
 {
 	if (cache->front != NULL) {
 		made.front->close(cache->front);
@@ -349,10 +375,16 @@ copy_part(const void *settings, size_t at, size_t size)
 	return part;
 }
 
+static void
+tiered_close(struct cache *base)
+{
+	close_parts(cache_of(base));
+}
+
 static struct cache *
 tiered_open(void *settings, bool secret_wanted, struct error *error)
 {
-	struct cache *cache = calloc(1, sizeof(*cache));
+	struct tiered_cache *cache = calloc(1, sizeof(*cache));
 	void *front = copy_part(settings, made.front_at, made.front->settings_size);
 	void *behind = copy_part(settings, made.behind_at, made.behind->settings_size);
 
@@ -375,13 +407,14 @@ tiered_open(void *settings, bool secret_wanted, struct error *error)
 		close_parts(cache);
 		return NULL;
 	}
-	return cache;
+	return (struct cache *)cache;
 }
 
 /* A key found in either store is one hit: keys found in front are not looked up behind. */
 static void
-tiered_statistics(struct cache *cache, struct cache_statistics *statistics)
+tiered_statistics(struct cache *base, struct cache_statistics *statistics)
 {
+	struct tiered_cache *cache = cache_of(base);
 	struct cache_statistics behind;
 
 	made.front->statistics(cache->front, statistics);
@@ -405,8 +438,9 @@ tell_tier(const struct metric_sink *sink, const char *name, const char *tier, ui
 }
 
 static void
-tiered_metrics(struct cache *cache, const struct metric_sink *sink)
+tiered_metrics(struct cache *base, const struct metric_sink *sink)
 {
+	struct tiered_cache *cache = cache_of(base);
 	static const char hits[] = "hippocamp_cache_tier_hits_total";
 	struct cache_statistics front;
 	struct cache_statistics behind;
@@ -427,8 +461,9 @@ tiered_metrics(struct cache *cache, const struct metric_sink *sink)
 }
 
 static void
-tiered_describe(struct cache *cache, char *text, size_t size)
+tiered_describe(struct cache *base, char *text, size_t size)
 {
+	struct tiered_cache *cache = cache_of(base);
 	char front[256];
 	char behind[256];
 
@@ -492,7 +527,7 @@ cache_tiered_ops(const struct cache_ops *front, const struct cache_ops *behind)
 		.options = &made.table,
 		.settings_size = made.behind_at + behind->settings_size,
 		.open = tiered_open,
-		.close = close_parts,
+		.close = tiered_close,
 		.attach = tiered_attach,
 		.detach = tiered_detach,
 		.secret = behind->secret == NULL ? NULL : tiered_secret,

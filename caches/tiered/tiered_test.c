@@ -27,18 +27,30 @@ static const struct option shared_options[] = {
 
 static const struct option_table shared_table = {shared_options, 2};
 
-struct cache {
+struct shared_cache {
 	struct shared_settings *settings;
 	uint64_t hits;
 };
 
-struct cache_lane {
-	struct cache *cache;
+struct shared_lane {
+	struct shared_cache *cache;
 	const struct cache_host *host;
 };
 
+static struct shared_cache *
+cache_of(struct cache *cache)
+{
+	return (struct shared_cache *)cache;
+}
+
+static struct shared_lane *
+lane_of(struct cache_lane *lane)
+{
+	return (struct shared_lane *)lane;
+}
+
 static struct {
-	struct cache_lane *lane;
+	struct shared_lane *lane;
 	struct digest_value digests[KEPT];
 	struct blob *values[KEPT];
 	size_t count;
@@ -51,7 +63,7 @@ static struct cache *
 shared_open(void *given, bool secret_wanted, struct error *error)
 {
 	struct shared_settings *settings = given;
-	struct cache *cache = calloc(1, sizeof(*cache));
+	struct shared_cache *cache = calloc(1, sizeof(*cache));
 
 	(void)secret_wanted;
 	if (settings->place == NULL) {
@@ -61,24 +73,28 @@ shared_open(void *given, bool secret_wanted, struct error *error)
 		return NULL;
 	}
 	cache->settings = settings;
-	return cache;
+	return (struct cache *)cache;
 }
 
 static void
-shared_close(struct cache *cache)
+shared_close(struct cache *base)
 {
+	struct shared_cache *cache = cache_of(base);
+
 	option_fini(shared_table, cache->settings);
 	free(cache->settings);
 	free(cache);
 }
 
 static struct cache_lane *
-shared_attach(struct cache *cache, const struct cache_host *host)
+shared_attach(struct cache *base, const struct cache_host *host)
 {
+	struct shared_cache *cache = cache_of(base);
+
 	shared.lane = calloc(1, sizeof(*shared.lane));
 	shared.lane->cache = cache;
 	shared.lane->host = host;
-	return shared.lane;
+	return (struct cache_lane *)shared.lane;
 }
 
 static void
@@ -90,15 +106,19 @@ forget_all(void)
 }
 
 static void
-shared_detach(struct cache_lane *lane)
+shared_detach(struct cache_lane *base)
 {
+	struct shared_lane *lane = lane_of(base);
+
 	forget_all();
 	free(lane);
 }
 
 static bool
-shared_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
+shared_lookup(struct cache_lane *base, struct cache_lookup *lookup)
 {
+	struct shared_lane *lane = lane_of(base);
+
 	(void)lane;
 	shared.asked = lookup;
 	lookup->failed = shared.down;
@@ -122,8 +142,10 @@ find_values(void)
 }
 
 static bool
-shared_insert(struct cache_lane *lane, struct cache_insert *insert)
+shared_insert(struct cache_lane *base, struct cache_insert *insert)
 {
+	struct shared_lane *lane = lane_of(base);
+
 	(void)lane;
 	if (!shared.down) {
 		shared.digests[shared.count] = insert->key->digest;
@@ -133,8 +155,10 @@ shared_insert(struct cache_lane *lane, struct cache_insert *insert)
 }
 
 static bool
-shared_purge(struct cache_lane *lane, struct cache_purge *purge)
+shared_purge(struct cache_lane *base, struct cache_purge *purge)
 {
+	struct shared_lane *lane = lane_of(base);
+
 	(void)lane;
 	shared.purging = purge;
 	purge->failed = shared.down;
@@ -150,20 +174,26 @@ end_purge(void)
 }
 
 static void
-shared_reset_connections(struct cache_lane *lane)
+shared_reset_connections(struct cache_lane *base)
 {
+	struct shared_lane *lane = lane_of(base);
+
 	(void)lane;
 }
 
 static void
-shared_statistics(struct cache *cache, struct cache_statistics *statistics)
+shared_statistics(struct cache *base, struct cache_statistics *statistics)
 {
+	struct shared_cache *cache = cache_of(base);
+
 	*statistics = (struct cache_statistics){.hits = cache->hits, .inserts = 5, .connections = 3};
 }
 
 static void
-shared_describe(struct cache *cache, char *text, size_t size)
+shared_describe(struct cache *base, char *text, size_t size)
 {
+	struct shared_cache *cache = cache_of(base);
+
 	(void)snprintf(text, size, "shared at %lld", (long long)cache->settings->port);
 }
 

@@ -23,7 +23,7 @@ static struct {
 	struct cache_ops ops;
 } made;
 
-struct cache {
+struct triton_cache {
 	struct host_plugin plugin;
 	TRITONCACHE_Cache *opened;
 	struct workers *workers;
@@ -40,9 +40,9 @@ struct cache {
 TAILQ_HEAD(call_list, call);
 
 /* References: the owner's, and one for each call. */
-struct cache_lane {
+struct triton_lane {
 	atomic_uint references;
-	struct cache *cache;
+	struct triton_cache *cache;
 	const struct cache_host *host;
 	void *watch;
 	struct call_list unanswered; /* the lane's thread only */
@@ -52,6 +52,18 @@ struct cache_lane {
 	struct call_list ended; /* calls that are not answered yet */
 };
 
+static struct triton_cache *
+cache_of(struct cache *cache)
+{
+	return (struct triton_cache *)cache;
+}
+
+static struct triton_lane *
+lane_of(struct cache_lane *lane)
+{
+	return (struct triton_lane *)lane;
+}
+
 /*
  * A look-up or insert in progress. `lookup` and `insert` are for the lane's thread, the rest is for the worker until it
  * has ended the call. References: the lane's, until the call is answered, and the worker's, until it has ended the
@@ -60,7 +72,7 @@ struct cache_lane {
 struct call {
 	struct work work; /* first */
 	atomic_uint references;
-	struct cache_lane *lane;
+	struct triton_lane *lane;
 	struct cache_lookup *lookup;
 	struct cache_insert *insert;
 	struct blob *value; /* to be stored */
@@ -167,7 +179,7 @@ copy_in(TRITONCACHE_Allocator *allocator, TRITONCACHE_CacheEntry *entry)
 
 /* False where there is no memory. */
 static bool
-key_text(struct cache *cache, const struct named_key *key, char **text)
+key_text(struct triton_cache *cache, const struct named_key *key, char **text)
 {
 	uint32_t turn = atomic_load_explicit(&cache->turns[key->slot], memory_order_relaxed);
 
@@ -175,7 +187,7 @@ key_text(struct cache *cache, const struct named_key *key, char **text)
 }
 
 static void
-look_up(struct cache *cache, struct named_key *key)
+look_up(struct triton_cache *cache, struct named_key *key)
 {
 	struct copying copying = {.allocator.copy = copy_out};
 	TRITONCACHE_CacheEntry entry = {.count = 0};
@@ -197,7 +209,7 @@ look_up(struct cache *cache, struct named_key *key)
 }
 
 static TRITONSERVER_Error *
-store(struct cache *cache, const struct named_key *key, struct blob *value)
+store(struct triton_cache *cache, const struct named_key *key, struct blob *value)
 {
 	struct copying copying = {.allocator.copy = copy_in, .value = value};
 	TRITONCACHE_CacheEntry entry = {.buffers = {{.attributes.size = sizeof(struct envelope) + value->length}},
@@ -215,7 +227,7 @@ store(struct cache *cache, const struct named_key *key, struct blob *value)
 
 /* A key is stored again only when its old entry is not usable any more, so that entry must not stay. */
 static bool
-store_newer(struct cache *cache, const struct named_key *key, struct blob *value)
+store_newer(struct triton_cache *cache, const struct named_key *key, struct blob *value)
 {
 	TRITONSERVER_Error *error = store(cache, key, value);
 
@@ -231,7 +243,7 @@ store_newer(struct cache *cache, const struct named_key *key, struct blob *value
 	return true;
 }
 
-static void lane_unref(struct cache_lane *lane);
+static void lane_unref(struct triton_lane *lane);
 
 static void
 free_call(struct call *call)
@@ -260,7 +272,7 @@ call_unref(struct call *call)
 static void
 end_call(struct call *call)
 {
-	struct cache_lane *lane = call->lane;
+	struct triton_lane *lane = call->lane;
 
 	(void)pthread_mutex_lock(&lane->mutex);
 	if (!lane->detached) {
@@ -275,7 +287,7 @@ static void
 run_call(struct work *work, bool cancelled)
 {
 	struct call *call = (struct call *)work;
-	struct cache *cache = call->lane->cache;
+	struct triton_cache *cache = call->lane->cache;
 
 	if (call->value != NULL) {
 		call->stored = !cancelled && store_newer(cache, &call->keys[0], call->value);
@@ -308,7 +320,7 @@ static void
 answer_insert(struct call *call)
 {
 	struct cache_insert *insert = call->insert;
-	struct cache *cache = call->lane->cache;
+	struct triton_cache *cache = call->lane->cache;
 
 	counter_add(call->stored ? &cache->inserts : &cache->dropped, 1);
 	call_unref(call);
@@ -327,7 +339,7 @@ answer(struct call *call)
 }
 
 static struct call *
-next_ended(struct cache_lane *lane)
+next_ended(struct triton_lane *lane)
 {
 	struct call *call;
 
@@ -341,7 +353,7 @@ next_ended(struct cache_lane *lane)
 }
 
 static void
-triton_catch_up(struct cache_lane *lane)
+answer_ended(struct triton_lane *lane)
 {
 	struct call *call;
 
@@ -351,14 +363,20 @@ triton_catch_up(struct cache_lane *lane)
 }
 
 static void
+triton_catch_up(struct cache_lane *base)
+{
+	answer_ended(lane_of(base));
+}
+
+static void
 on_wake(void *argument, unsigned events)
 {
-	struct cache_lane *lane = argument;
+	struct triton_lane *lane = argument;
 	eventfd_t value;
 
 	(void)events;
 	(void)eventfd_read(lane->wake_fd, &value);
-	triton_catch_up(lane);
+	answer_ended(lane);
 }
 
 /* --- Asking, on the lane's thread --- */
@@ -379,7 +397,7 @@ name_key(const struct cache_key *key, struct named_key *named)
 
 /* NULL where there is no memory. */
 static struct call *
-new_call(struct cache_lane *lane, const struct cache_key *keys, size_t count)
+new_call(struct triton_lane *lane, const struct cache_key *keys, size_t count)
 {
 	struct call *call = calloc(1, sizeof(*call));
 	bool good = call != NULL;
@@ -405,7 +423,7 @@ new_call(struct cache_lane *lane, const struct cache_key *keys, size_t count)
 static bool
 submit(struct call *call, bool urgent)
 {
-	struct cache_lane *lane = call->lane;
+	struct triton_lane *lane = call->lane;
 
 	TAILQ_INSERT_TAIL(&lane->unanswered, call, unanswered_list);
 	if (workers_add(lane->cache->workers, &call->work, urgent)) {
@@ -417,8 +435,9 @@ submit(struct call *call, bool urgent)
 }
 
 static bool
-triton_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
+triton_lookup(struct cache_lane *base, struct cache_lookup *lookup)
 {
+	struct triton_lane *lane = lane_of(base);
 	struct call *call = new_call(lane, lookup->keys, lookup->count);
 
 	counter_add(&lane->cache->lookups, lookup->repeated ? 0 : lookup->count);
@@ -434,9 +453,10 @@ triton_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 }
 
 static bool
-triton_insert(struct cache_lane *lane, struct cache_insert *insert)
+triton_insert(struct cache_lane *base, struct cache_insert *insert)
 {
-	struct cache *cache = lane->cache;
+	struct triton_lane *lane = lane_of(base);
+	struct triton_cache *cache = lane->cache;
 	size_t length = insert->value->length;
 	struct call *call =
 		atomic_load(&cache->insert_bytes) + length > INSERT_BYTES_MAX ? NULL : new_call(lane, insert->key, 1);
@@ -455,7 +475,7 @@ triton_insert(struct cache_lane *lane, struct cache_insert *insert)
 /* --- Lanes --- */
 
 static void
-lane_unref(struct cache_lane *lane)
+lane_unref(struct triton_lane *lane)
 {
 	if (atomic_fetch_sub(&lane->references, 1) == 1) {
 		(void)pthread_mutex_destroy(&lane->mutex);
@@ -464,9 +484,10 @@ lane_unref(struct cache_lane *lane)
 }
 
 static struct cache_lane *
-triton_attach(struct cache *cache, const struct cache_host *host)
+triton_attach(struct cache *base, const struct cache_host *host)
 {
-	struct cache_lane *lane = calloc(1, sizeof(*lane));
+	struct triton_cache *cache = cache_of(base);
+	struct triton_lane *lane = calloc(1, sizeof(*lane));
 
 	if (lane == NULL) {
 		return NULL;
@@ -487,12 +508,12 @@ triton_attach(struct cache *cache, const struct cache_host *host)
 		return NULL;
 	}
 	host->watch_set(lane->watch, CACHE_READ);
-	return lane;
+	return (struct cache_lane *)lane;
 }
 
 /* Answers all calls as failed. The workers still finish the calls that they have, without an answer. */
 static void
-give_up(struct cache_lane *lane)
+give_up(struct triton_lane *lane)
 {
 	struct call *call;
 
@@ -514,13 +535,15 @@ give_up(struct cache_lane *lane)
 }
 
 static void
-triton_detach(struct cache_lane *lane)
+triton_detach(struct cache_lane *base)
 {
-	triton_catch_up(lane);
+	struct triton_lane *lane = lane_of(base);
+
+	answer_ended(lane);
 	(void)pthread_mutex_lock(&lane->mutex);
 	lane->detached = true;
 	(void)pthread_mutex_unlock(&lane->mutex);
-	triton_catch_up(lane); /* calls that ended in between */
+	answer_ended(lane); /* calls that ended in between */
 	give_up(lane);
 	lane->host->watch_free(lane->watch);
 	(void)close(lane->wake_fd);
@@ -530,7 +553,7 @@ triton_detach(struct cache_lane *lane)
 /* --- The store --- */
 
 static enum status
-initialize(struct cache *cache, struct error *error)
+initialize(struct triton_cache *cache, struct error *error)
 {
 	TRITONSERVER_Error *refusal = cache->plugin.initialize(&cache->opened, (const char *)made.configuration.at);
 
@@ -549,7 +572,7 @@ initialize(struct cache *cache, struct error *error)
 }
 
 static void
-triton_close(struct cache *cache)
+finish(struct triton_cache *cache)
 {
 	TRITONSERVER_Error *error;
 
@@ -567,10 +590,16 @@ triton_close(struct cache *cache)
 	free(cache);
 }
 
+static void
+triton_close(struct cache *base)
+{
+	finish(cache_of(base));
+}
+
 static struct cache *
 triton_open(void *settings, bool secret_wanted, struct error *error)
 {
-	struct cache *cache = calloc(1, sizeof(*cache));
+	struct triton_cache *cache = calloc(1, sizeof(*cache));
 	const char *wrong;
 
 	(void)secret_wanted;
@@ -591,15 +620,17 @@ triton_open(void *settings, bool secret_wanted, struct error *error)
 	}
 	if (cache->workers == NULL) {
 		(void)error_prefix(error, "cache '%s' of '%s': ", made.ops.name, made.path);
-		triton_close(cache);
+		finish(cache);
 		return NULL;
 	}
-	return cache;
+	return (struct cache *)cache;
 }
 
 static void
-triton_statistics(struct cache *cache, struct cache_statistics *statistics)
+triton_statistics(struct cache *base, struct cache_statistics *statistics)
 {
+	struct triton_cache *cache = cache_of(base);
+
 	*statistics = (struct cache_statistics){
 		.lookups = counter_read(&cache->lookups),
 		.hits = counter_read(&cache->hits),
@@ -610,15 +641,19 @@ triton_statistics(struct cache *cache, struct cache_statistics *statistics)
 }
 
 static void
-triton_metrics(struct cache *cache, const struct metric_sink *sink)
+triton_metrics(struct cache *base, const struct metric_sink *sink)
 {
+	struct triton_cache *cache = cache_of(base);
+
 	(void)cache;
 	host_metrics(sink);
 }
 
 static void
-triton_describe(struct cache *cache, char *text, size_t size)
+triton_describe(struct cache *base, char *text, size_t size)
 {
+	struct triton_cache *cache = cache_of(base);
+
 	(void)cache;
 	(void)snprintf(text, size, "%s, plug-in %s", made.ops.name, made.path);
 }

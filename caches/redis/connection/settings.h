@@ -68,7 +68,7 @@ struct redis_settings {
 	int64_t compression_min_bytes;
 
 	/* Set by redis_settings_complete, from the URL or the options. */
-	enum redis_topology topology;
+	enum redis_topology_kind topology;
 	struct redis_address *seeds; /* servers, or the sentinels */
 	size_t seed_count;
 	int64_t port; /* of seeds that name none */

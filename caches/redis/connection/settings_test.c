@@ -234,7 +234,7 @@ test_urls(void **state)
 	static const struct {
 		const char *url;
 		const char *described;
-		enum redis_topology topology;
+		enum redis_topology_kind topology;
 	} cases[] = {
 		{"redis://a", "redis at a:6379", REDIS_AUTO},
 		{"REDIS://a/", "redis at a:6379", REDIS_AUTO},

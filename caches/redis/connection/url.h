@@ -19,7 +19,7 @@
 #define REDIS_PORT 6379
 #define REDIS_SENTINEL_PORT 26379
 
-enum redis_topology {
+enum redis_topology_kind {
 	REDIS_SERVER,	/* one server */
 	REDIS_SENTINEL, /* the master that sentinels name */
 	REDIS_CLUSTER,
@@ -34,7 +34,7 @@ struct redis_seeds {
 
 /* Texts are NULL if the URL gives none, or "". */
 struct redis_url {
-	enum redis_topology topology;
+	enum redis_topology_kind topology;
 	bool tls;
 	char *user;
 	char *password;

@@ -1,15 +1,15 @@
 /* Redis Cluster: CLUSTER SLOTS maps slots to nodes. https://redis.io/docs/latest/commands/cluster-slots/ */
 #include "base/clock.h"
 #include "base/container_of.h"
-#include "caches/redis/topology/lane.h"
+#include "caches/redis/topology/topology.h"
 
 #define DROP_INTERVAL_NS UINT64_C(2000000000) /* if all nodes refuse, do not recreate them all the time */
 
 static void
-on_refused(struct cache_lane *lane, const struct redis_node *node, const struct redis_reply *reply)
+on_refused(struct redis_topology *topology, const struct redis_node *node, const struct redis_reply *reply)
 {
-	if (lane->cache->settings->topology == REDIS_CLUSTER) {
-		topology_complain(lane,
+	if (topology->shared.settings->topology == REDIS_CLUSTER) {
+		topology_complain(topology,
 				  "cannot learn the cluster's slots from %s (%.200s): where it is no cluster, leave "
 				  "cluster=true out; else let the user run CLUSTER SLOTS",
 				  node->name, reply->base.str);
@@ -17,9 +17,9 @@ on_refused(struct cache_lane *lane, const struct redis_node *node, const struct 
 }
 
 static bool
-may_drop(const struct cache_lane *lane)
+may_drop(const struct redis_topology *topology)
 {
-	return lane->dropped_ns == 0 || clock_now_ns() - lane->dropped_ns >= DROP_INTERVAL_NS;
+	return topology->dropped_ns == 0 || clock_now_ns() - topology->dropped_ns >= DROP_INTERVAL_NS;
 }
 
 /* Whether the reply is "ERR This instance has cluster support disabled"; other refusals do not tell. */
@@ -30,10 +30,10 @@ is_no_cluster(const struct redis_reply *reply)
 }
 
 static bool
-has_primary(const struct cache_lane *lane)
+has_primary(const struct redis_topology *topology)
 {
-	for (size_t i = 0; i < lane->shard_count; i++) {
-		if (lane->shards[i].primary != NULL) {
+	for (size_t i = 0; i < topology->shard_count; i++) {
+		if (topology->shards[i].primary != NULL) {
 			return true;
 		}
 	}
@@ -43,39 +43,40 @@ has_primary(const struct cache_lane *lane)
 static void
 on_slots(struct redis_request *request, const struct redis_reply *reply)
 {
-	struct cache_lane *lane = container_of(request, struct cache_lane, slots_request);
-	struct redis_node *node = lane->slots_node;
+	struct redis_topology *topology = container_of(request, struct redis_topology, slots_request);
+	struct redis_node *node = topology->slots_node;
 	struct redis_slots slots;
 
-	lane->slots_node = NULL;
-	if (is_no_cluster(reply) && lane->shard_of != NULL && may_drop(lane)) {
+	topology->slots_node = NULL;
+	if (is_no_cluster(reply) && topology->shard_of != NULL && may_drop(topology)) {
 		/* The address now belongs to a server outside the cluster: ask other nodes, or the seeds. */
-		lane->dropped_ns = clock_now_ns();
-		topology_drop(lane, node);
-		if (lane->cache->settings->topology != REDIS_CLUSTER && !has_primary(lane)) {
-			topology_leave_cluster(lane);
+		topology->dropped_ns = clock_now_ns();
+		topology_drop(topology, node);
+		if (topology->shared.settings->topology != REDIS_CLUSTER && !has_primary(topology)) {
+			topology_leave_cluster(topology);
 		}
 	}
 	if (reply == NULL) {
-		topology_suspect(lane);
+		topology_suspect(topology);
 	} else if (reply->base.type == VALKEY_REPLY_ERROR) {
-		on_refused(lane, node, reply);
+		on_refused(topology, node, reply);
 	} else if (redis_slots_read(&reply->base, &node->address, &slots)) {
-		topology_set_slots(lane, &slots);
+		topology_set_slots(topology, &slots);
 	} else {
-		topology_complain(lane, "%s says that nobody serves any of the cluster's slots: see CLUSTER INFO there",
+		topology_complain(topology,
+				  "%s says that nobody serves any of the cluster's slots: see CLUSTER INFO there",
 				  node->name);
 	}
 }
 
 void
-cluster_ask(struct cache_lane *lane, struct redis_node *node)
+cluster_ask(struct redis_topology *topology, struct redis_node *node)
 {
-	struct redis_link *link = lane->slots_node != NULL ? NULL : redis_node_pick(node, REDIS_SMALL);
+	struct redis_link *link = topology->slots_node != NULL ? NULL : redis_node_pick(node, REDIS_SMALL);
 
-	lane->slots_request.done = on_slots;
-	if (link != NULL && redis_connection_send(link->connection, &lane->slots_request,
+	topology->slots_request.done = on_slots;
+	if (link != NULL && redis_connection_send(link->connection, &topology->slots_request,
 						  bytes_text("*2\r\n$7\r\nCLUSTER\r\n$5\r\nSLOTS\r\n"))) {
-		lane->slots_node = node;
+		topology->slots_node = node;
 	}
 }

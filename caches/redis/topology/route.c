@@ -1,43 +1,42 @@
 /* Sending commands: choosing the server, judging its answer, following redirections. */
 #include "base/clock.h"
 #include "caches/redis/connection/command.h"
-#include "caches/redis/topology/lane.h"
+#include "caches/redis/topology/topology.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #define HOPS_MAX 5
 #define COMMAND_KEPT ((size_t)1 << 20)
-#define COMMAND_MAX ((size_t)1 << 30)
 #define REFUSAL_LOG_INTERVAL_NS UINT64_C(60000000000)
 
 uint16_t
-route_slot(const struct cache_lane *lane, struct bytes key)
+route_slot(const struct redis_topology *topology, struct bytes key)
 {
-	return lane->cluster ? redis_slot(key) : 0;
+	return topology->cluster ? redis_slot(key) : 0;
 }
 
 /* Counts a refusal by its name, and logs it at most once a minute for each name. */
 static void
 account_refusal(const struct redis_command *command, enum redis_refusal refusal, const char *text)
 {
-	struct cache_lane *lane = command->lane;
+	struct redis_topology *topology = command->topology;
 	const char *remedy = redis_refusal_remedy(refusal);
 	uint64_t now = clock_now_ns();
-	uint64_t last = atomic_load(&lane->cache->refusal_logged_ns[refusal]);
+	uint64_t last = atomic_load(&topology->refusal_logged_ns[refusal]);
 	char line[768];
 
-	counter_add(&lane->cache->refusals[refusal], 1);
+	counter_add(&topology->shared.refusals[refusal], 1);
 	if (command->quiet || refusal == REDIS_REFUSAL_MOVED || refusal == REDIS_REFUSAL_ASK ||
 	    (last != 0 && now - last < REFUSAL_LOG_INTERVAL_NS)) {
 		return;
 	}
-	if (atomic_compare_exchange_strong(&lane->cache->refusal_logged_ns[refusal], &last, now)) {
+	if (atomic_compare_exchange_strong(&topology->refusal_logged_ns[refusal], &last, now)) {
 		(void)snprintf(line, sizeof(line),
 			       "cache 'redis': a command was refused: %.400s%s%s (said at most "
 			       "once a minute)",
 			       text, remedy == NULL ? "" : "; ", remedy == NULL ? "" : remedy);
-		lane_log(lane, LOG_WARNING, line);
+		topology_log(topology, LOG_WARNING, line);
 	}
 }
 
@@ -82,30 +81,30 @@ use_of(const struct redis_command *command)
 static bool
 follow(struct redis_command *command, const struct redis_reply *reply)
 {
-	struct cache_lane *lane = command->lane;
+	struct redis_topology *topology = command->topology;
 	struct redis_address address;
 	struct redis_node *node;
 	struct redis_link *link;
 	enum redis_redirect kind;
 	uint16_t slot;
 
-	if (lane->cache->settings->topology == REDIS_SERVER || command->hops++ >= HOPS_MAX ||
+	if (topology->shared.settings->topology == REDIS_SERVER || command->hops++ >= HOPS_MAX ||
 	    !redis_redirect_read(reply_text(&reply->base), &kind, &slot, &address, &command->node->address)) {
 		return false;
 	}
-	node = topology_find(lane, &address);
+	node = topology_find(topology, &address);
 	if (node == NULL) {
 		return false;
 	}
 	if (kind == REDIS_REDIRECT_MOVED && node == command->node) {
 		redis_node_renew(node,
 				 "it sends commands to its own address (MOVED), which must be another server's now");
-		topology_suspect(lane);
+		topology_suspect(topology);
 		return false;
 	}
 	if (kind == REDIS_REDIRECT_MOVED) {
-		topology_move_slot(lane, slot, node);
-		topology_suspect(lane);
+		topology_move_slot(topology, slot, node);
+		topology_suspect(topology);
 		command->slot = slot;
 	}
 	link = redis_node_pick(node, use_of(command));
@@ -140,7 +139,7 @@ judge_error(struct redis_command *command, const struct redis_reply *reply)
 	}
 	if (refusal == REDIS_REFUSAL_READONLY || refusal == REDIS_REFUSAL_CLUSTERDOWN ||
 	    refusal == REDIS_REFUSAL_UNSERVED) {
-		topology_suspect(command->lane);
+		topology_suspect(command->topology);
 	}
 	return refusal;
 }
@@ -168,19 +167,19 @@ on_answer(struct redis_request *request, const struct redis_reply *reply)
 static bool
 send_on(struct redis_command *command, struct redis_link *link)
 {
-	struct cache_lane *lane = command->lane;
+	struct redis_topology *topology = command->topology;
 	bool sent;
 
 	command->node = link->node;
 	command->request.done = on_answer;
-	buf_clear(&lane->command);
-	command->write(command, &lane->command);
-	sent = buf_ok(&lane->command) &&
-	       redis_connection_send(link->connection, &command->request, buf_bytes(&lane->command));
+	buf_clear(&topology->command);
+	command->write(command, &topology->command);
+	sent = buf_ok(&topology->command) &&
+	       redis_connection_send(link->connection, &command->request, buf_bytes(&topology->command));
 	link->node->pending += sent;
-	if (!buf_ok(&lane->command) || lane->command.capacity > COMMAND_KEPT) {
-		buf_fini(&lane->command);
-		buf_init(&lane->command, COMMAND_MAX);
+	if (!buf_ok(&topology->command) || topology->command.capacity > COMMAND_KEPT) {
+		buf_fini(&topology->command);
+		buf_init(&topology->command, REDIS_COMMAND_MAX);
 	}
 	return sent;
 }
@@ -196,7 +195,7 @@ route_send_to(struct redis_command *command, struct redis_node *node)
 bool
 route_send(struct redis_command *command)
 {
-	struct redis_node *node = topology_node(command->lane, command->slot, command->writes);
+	struct redis_node *node = topology_node(command->topology, command->slot, command->writes);
 
 	return node != NULL && route_send_to(command, node);
 }
@@ -229,21 +228,21 @@ on_words_done(struct redis_command *command, const struct redis_reply *reply)
 	struct words_command *words = (struct words_command *)command;
 
 	if (words->done != NULL) {
-		words->done(command->lane, reply, words->argument);
+		words->done(words->argument, reply);
 	}
 	free_words(words);
 }
 
 static struct words_command *
-new_words(struct cache_lane *lane, size_t count, const struct bytes *words)
+new_words(struct redis_topology *topology, size_t count, const struct bytes *words)
 {
 	struct words_command *new = calloc(1, sizeof(*new));
 
 	if (new == NULL) {
 		return NULL;
 	}
-	new->command = (struct redis_command){.lane = lane, .write = write_words, .done = on_words_done};
-	buf_init(&new->text, COMMAND_MAX);
+	new->command = (struct redis_command){.topology = topology, .write = write_words, .done = on_words_done};
+	buf_init(&new->text, REDIS_COMMAND_MAX);
 	buf_byte(&new->text, '*');
 	buf_unsigned(&new->text, count);
 	buf_text(&new->text, "\r\n");
@@ -268,10 +267,10 @@ reads_only(struct bytes name)
 }
 
 bool
-route_words(struct cache_lane *lane, enum route_refusal refusal, size_t count, const struct bytes *words,
+route_words(struct redis_topology *topology, enum route_refusal refusal, size_t count, const struct bytes *words,
 	    route_words_fn done, void *argument)
 {
-	struct words_command *new = new_words(lane, count, words);
+	struct words_command *new = new_words(topology, count, words);
 
 	if (new == NULL) {
 		return false;
@@ -279,7 +278,7 @@ route_words(struct cache_lane *lane, enum route_refusal refusal, size_t count, c
 	new->command.writes = true;
 	new->command.stores = !reads_only(words[0]);
 	new->command.quiet = refusal == ROUTE_QUIET;
-	new->command.slot = route_slot(lane, words[1]);
+	new->command.slot = route_slot(topology, words[1]);
 	new->done = done;
 	new->argument = argument;
 	if (!route_send(&new->command)) {
@@ -290,10 +289,10 @@ route_words(struct cache_lane *lane, enum route_refusal refusal, size_t count, c
 }
 
 bool
-route_words_on(struct cache_lane *lane, struct redis_link *link, enum route_refusal refusal, size_t count,
+route_words_on(struct redis_topology *topology, struct redis_link *link, enum route_refusal refusal, size_t count,
 	       const struct bytes *words, route_words_fn done, void *argument)
 {
-	struct words_command *new = link == NULL ? NULL : new_words(lane, count, words);
+	struct words_command *new = link == NULL ? NULL : new_words(topology, count, words);
 
 	if (new == NULL) {
 		return false;

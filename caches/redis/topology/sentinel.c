@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/container_of.h"
 #include "caches/redis/connection/command.h"
-#include "caches/redis/topology/lane.h"
+#include "caches/redis/topology/topology.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@
 #define CHANNEL "+switch-master"
 
 struct redis_sentinel {
-	struct cache_lane *lane;
+	struct redis_topology *topology;
 	struct redis_connection *connection;
 	struct redis_tls_session *session;
 	size_t turn;	 /* which sentinel, modulo seed_count */
@@ -32,7 +32,7 @@ struct redis_sentinel {
 static const struct redis_address *
 address(const struct redis_sentinel *sentinel)
 {
-	const struct redis_settings *settings = sentinel->lane->cache->settings;
+	const struct redis_settings *settings = sentinel->topology->shared.settings;
 
 	return &settings->seeds[sentinel->turn % settings->seed_count];
 }
@@ -52,7 +52,7 @@ ask(struct redis_sentinel *sentinel, const char *what, void (*done)(struct redis
 	buf_init(&text, 65536);
 	buf_text(&text, "*3\r\n$8\r\nSENTINEL\r\n");
 	command_append(&text, bytes_text(what));
-	command_append(&text, bytes_text(sentinel->lane->cache->settings->sentinel_master));
+	command_append(&text, bytes_text(sentinel->topology->shared.settings->sentinel_master));
 	sentinel->request.done = done;
 	sent = buf_ok(&text) && redis_connection_send(sentinel->connection, &sentinel->request, buf_bytes(&text));
 	buf_fini(&text);
@@ -71,7 +71,7 @@ conclude(struct redis_sentinel *sentinel, const struct redis_address *replicas, 
 	sentinel->answered = true;
 	sentinel->failures = 0;
 	sentinel->answered_ns = clock_now_ns();
-	topology_set_server(sentinel->lane, &sentinel->primary, replicas, count);
+	topology_set_server(sentinel->topology, &sentinel->primary, replicas, count);
 	if (!redis_connection_subscribe(sentinel->connection, CHANNEL)) {
 		redis_connection_fail(sentinel->connection, "cannot subscribe: no memory");
 	}
@@ -125,7 +125,7 @@ static void
 on_primary(struct redis_request *request, const struct redis_reply *reply)
 {
 	struct redis_sentinel *sentinel = container_of(request, struct redis_sentinel, request);
-	const struct redis_settings *settings = sentinel->lane->cache->settings;
+	const struct redis_settings *settings = sentinel->topology->shared.settings;
 	const valkeyReply *base = reply == NULL ? NULL : &reply->base;
 
 	if (base == NULL) {
@@ -169,15 +169,17 @@ on_lost(void *context, const char *why)
 	sentinel->connection = NULL;
 	if (!sentinel->answered) {
 		sentinel->failures++;
-		if (sentinel->failures % sentinel->lane->cache->settings->seed_count == 0) {
-			topology_complain(sentinel->lane, "no sentinel tells where the primary is; %s: %s", name, why);
+		if (sentinel->failures % sentinel->topology->shared.settings->seed_count == 0) {
+			topology_complain(sentinel->topology, "no sentinel tells where the primary is; %s: %s", name,
+					  why);
 		}
 	}
 	sentinel->turn++;
 	if (sentinel->answered && clock_now_ns() - sentinel->answered_ns > STEADY_NS) {
 		sentinel->retry_ms = RETRY_FIRST_MS;
 	}
-	sentinel->lane->host->timer_set(sentinel->timer, sentinel->retry_ms / 2 + sentinel->lane->turn % 16);
+	sentinel->topology->shared.host->timer_set(sentinel->timer,
+						   sentinel->retry_ms / 2 + sentinel->topology->turn % 16);
 	sentinel->retry_ms = sentinel->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : sentinel->retry_ms * 2;
 }
 
@@ -186,20 +188,20 @@ static void
 on_pushed(void *context, const struct redis_reply *reply)
 {
 	struct redis_sentinel *sentinel = context;
-	const char *master = sentinel->lane->cache->settings->sentinel_master;
+	const char *master = sentinel->topology->shared.settings->sentinel_master;
 	struct redis_address now;
 
 	if (reply->base.elements == 3 && redis_reply_is_text(reply->base.element[2]) &&
 	    redis_switch_master_read(reply_text(reply->base.element[2]), bytes_text(master), &now)) {
-		topology_set_server(sentinel->lane, &now, NULL, 0);
-		topology_suspect(sentinel->lane);
+		topology_set_server(sentinel->topology, &now, NULL, 0);
+		topology_suspect(sentinel->topology);
 	}
 }
 
 static void
 connect_sentinel(struct redis_sentinel *sentinel)
 {
-	const struct redis_nodes *shared = &sentinel->lane->shared;
+	const struct redis_nodes *shared = &sentinel->topology->shared;
 
 	sentinel->answered = false;
 	sentinel->connection = redis_connection_new(&(struct redis_connection_options){
@@ -218,7 +220,7 @@ connect_sentinel(struct redis_sentinel *sentinel)
 		.pushed = on_pushed,
 	});
 	if (sentinel->connection == NULL) {
-		sentinel->lane->host->timer_set(sentinel->timer, RETRY_MAX_MS);
+		sentinel->topology->shared.host->timer_set(sentinel->timer, RETRY_MAX_MS);
 	}
 }
 
@@ -244,17 +246,17 @@ redis_sentinel_ask(struct redis_sentinel *sentinel)
 }
 
 struct redis_sentinel *
-redis_sentinel_new(struct cache_lane *lane)
+redis_sentinel_new(struct redis_topology *topology)
 {
 	struct redis_sentinel *sentinel = calloc(1, sizeof(*sentinel));
 
 	if (sentinel == NULL) {
 		return NULL;
 	}
-	sentinel->lane = lane;
+	sentinel->topology = topology;
 	sentinel->retry_ms = RETRY_FIRST_MS;
-	sentinel->session = lane->shared.tls == NULL ? NULL : redis_tls_session_new();
-	sentinel->timer = lane->host->timer_new(lane->host->context, on_timer, sentinel);
+	sentinel->session = topology->shared.tls == NULL ? NULL : redis_tls_session_new();
+	sentinel->timer = topology->shared.host->timer_new(topology->shared.host->context, on_timer, sentinel);
 	connect_sentinel(sentinel);
 	return sentinel;
 }
@@ -268,7 +270,7 @@ redis_sentinel_free(struct redis_sentinel *sentinel)
 	if (sentinel->connection != NULL) {
 		redis_connection_free(sentinel->connection);
 	}
-	sentinel->lane->host->timer_free(sentinel->timer);
+	sentinel->topology->shared.host->timer_free(sentinel->timer);
 	redis_tls_session_free(sentinel->session);
 	free(sentinel);
 }

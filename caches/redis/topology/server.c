@@ -1,42 +1,41 @@
 /* Checks a server's configuration: a cache needs a memory limit and an eviction policy. */
-#include "caches/redis/topology/lane.h"
+#include "caches/redis/topology/topology.h"
 
 #include <stdio.h>
 
 static void
-warn(const struct cache_lane *lane, const struct redis_node *node, const char *what)
+warn(const struct redis_node *node, const char *what)
 {
 	char line[512];
 
 	(void)snprintf(line, sizeof(line), "cache 'redis': %s %s", node->name, what);
-	lane_log(lane, LOG_WARNING, line);
+	node->shared->host->log(LOG_WARNING, line);
 }
 
 static void
-on_info(struct cache_lane *lane, const struct redis_reply *reply, void *argument)
+on_info(void *argument, const struct redis_reply *reply)
 {
 	const struct redis_node *node = argument;
 	bool told = reply != NULL && redis_reply_is_text(&reply->base);
 	struct bytes info = told ? reply_text(&reply->base) : bytes_make("", 0);
 
 	if (bytes_equal_text(redis_info_value(info, "maxmemory"), "0")) {
-		warn(lane, node,
-		     "has no bound on its memory (maxmemory is 0) and grows until the machine has none left: "
-		     "set maxmemory, and maxmemory-policy to volatile-lru or another that evicts");
+		warn(node, "has no bound on its memory (maxmemory is 0) and grows until the machine has none left: "
+			   "set maxmemory, and maxmemory-policy to volatile-lru or another that evicts");
 	} else if (bytes_equal_text(redis_info_value(info, "maxmemory_policy"), "noeviction")) {
-		warn(lane, node,
-		     "stores nothing more once it is full (maxmemory-policy is noeviction): set it to "
-		     "volatile-lru or another that evicts");
-	} else if (bytes_starts_with(redis_info_value(info, "maxmemory_policy"), "volatile-") && lane->host->endless) {
-		warn(lane, node,
+		warn(node, "stores nothing more once it is full (maxmemory-policy is noeviction): set it to "
+			   "volatile-lru or another that evicts");
+	} else if (bytes_starts_with(redis_info_value(info, "maxmemory_policy"), "volatile-") &&
+		   node->shared->host->endless) {
+		warn(node,
 		     "stores nothing more once it is full: its maxmemory-policy evicts only what expires, and with "
 		     "ttl=0 nothing does: set a ttl, or maxmemory-policy to allkeys-lru");
 	}
 }
 
 void
-server_inspect(struct cache_lane *lane, struct redis_node *node)
+server_inspect(struct redis_topology *topology, struct redis_node *node)
 {
-	(void)route_words_on(lane, redis_node_pick(node, REDIS_SMALL), ROUTE_QUIET, 2,
+	(void)route_words_on(topology, redis_node_pick(node, REDIS_SMALL), ROUTE_QUIET, 2,
 			     (const struct bytes[]){bytes_text("INFO"), bytes_text("memory")}, on_info, node);
 }

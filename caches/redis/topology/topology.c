@@ -1,6 +1,6 @@
 /* Which servers there are, what each is for, and which one a command goes to. */
 #include "base/clock.h"
-#include "caches/redis/topology/lane.h"
+#include "caches/redis/topology/topology.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,58 +10,65 @@
 #define COMPLAINTS_AT_ONCE 4
 #define COMPLAINT_INTERVAL_NS UINT64_C(60000000000)
 
+void
+topology_init(struct redis_topology *topology)
+{
+	buf_init(&topology->command, REDIS_COMMAND_MAX);
+	TAILQ_INIT(&topology->nodes);
+}
+
 /* --- Nodes --- */
 
 struct redis_node *
-topology_find(struct cache_lane *lane, const struct redis_address *address)
+topology_find(struct redis_topology *topology, const struct redis_address *address)
 {
 	struct redis_node *node;
 	size_t count = 0;
 
-	TAILQ_FOREACH (node, &lane->nodes, list) {
+	TAILQ_FOREACH (node, &topology->nodes, list) {
 		if (redis_address_equal(&node->address, address)) {
 			return node;
 		}
 		count++;
 	}
-	node = count < NODES_MAX ? redis_node_new(&lane->shared, address) : NULL;
+	node = count < NODES_MAX ? redis_node_new(&topology->shared, address) : NULL;
 	if (node != NULL) {
-		TAILQ_INSERT_TAIL(&lane->nodes, node, list);
+		TAILQ_INSERT_TAIL(&topology->nodes, node, list);
 	}
 	return node;
 }
 
 void
-topology_retire(struct cache_lane *lane)
+topology_retire(struct redis_topology *topology)
 {
 	struct redis_node *node;
 	struct redis_node *next;
 
-	TAILQ_FOREACH (node, &lane->nodes, list) {
+	TAILQ_FOREACH (node, &topology->nodes, list) {
 		node->kept = false;
 	}
-	for (size_t i = 0; i < lane->shard_count; i++) {
-		if (lane->shards[i].primary != NULL) {
-			lane->shards[i].primary->kept = true;
+	for (size_t i = 0; i < topology->shard_count; i++) {
+		if (topology->shards[i].primary != NULL) {
+			topology->shards[i].primary->kept = true;
 		}
-		for (size_t k = 0; k < lane->shards[i].replica_count; k++) {
-			lane->shards[i].replicas[k]->kept = true;
+		for (size_t k = 0; k < topology->shards[i].replica_count; k++) {
+			topology->shards[i].replicas[k]->kept = true;
 		}
 	}
-	for (node = TAILQ_FIRST(&lane->nodes); node != NULL; node = next) {
+	for (node = TAILQ_FIRST(&topology->nodes); node != NULL; node = next) {
 		next = TAILQ_NEXT(node, list);
 		if (!node->kept) {
-			TAILQ_REMOVE(&lane->nodes, node, list);
+			TAILQ_REMOVE(&topology->nodes, node, list);
 			redis_node_free(node);
 		}
 	}
 }
 
 void
-topology_drop(struct cache_lane *lane, struct redis_node *node)
+topology_drop(struct redis_topology *topology, struct redis_node *node)
 {
-	for (size_t i = 0; i < lane->shard_count; i++) {
-		struct redis_shard *shard = &lane->shards[i];
+	for (size_t i = 0; i < topology->shard_count; i++) {
+		struct redis_shard *shard = &topology->shards[i];
 		size_t kept = 0;
 
 		if (shard->primary == node) {
@@ -74,25 +81,26 @@ topology_drop(struct cache_lane *lane, struct redis_node *node)
 		}
 		shard->replica_count = kept;
 	}
-	lane->retires = true;
-	topology_suspect(lane);
+	topology->retires = true;
+	topology_suspect(topology);
 }
 
 /* --- Choosing a node --- */
 
 /* The replicas of a single server are unknown: only clusters and sentinels name them. */
 static bool
-reads_replicas(const struct cache_lane *lane)
+reads_replicas(const struct redis_topology *topology)
 {
-	return lane->cache->settings->read_from != REDIS_READ_PRIMARY && (lane->cluster || lane->sentinel != NULL);
+	return topology->shared.settings->read_from != REDIS_READ_PRIMARY &&
+	       (topology->cluster || topology->sentinel != NULL);
 }
 
 static struct redis_shard *
-shard_of(const struct cache_lane *lane, uint16_t slot)
+shard_of(const struct redis_topology *topology, uint16_t slot)
 {
-	uint16_t index = lane->shard_of == NULL ? 0 : lane->shard_of[slot];
+	uint16_t index = topology->shard_of == NULL ? 0 : topology->shard_of[slot];
 
-	return index < lane->shard_count ? &lane->shards[index] : NULL;
+	return index < topology->shard_count ? &topology->shards[index] : NULL;
 }
 
 static struct redis_node *
@@ -102,9 +110,9 @@ usable(struct redis_node *node)
 }
 
 static bool
-is_near(const struct cache_lane *lane, const struct redis_node *node)
+is_near(const struct redis_topology *topology, const struct redis_node *node)
 {
-	const char *zone = lane->cache->settings->availability_zone;
+	const char *zone = topology->shared.settings->availability_zone;
 
 	return zone == NULL || strcmp(node->zone, zone) == 0;
 }
@@ -114,26 +122,26 @@ is_near(const struct cache_lane *lane, const struct redis_node *node)
  * faster.
  */
 static bool
-is_better(const struct cache_lane *lane, const struct redis_node *node, const struct redis_node *than)
+is_better(const struct redis_topology *topology, const struct redis_node *node, const struct redis_node *than)
 {
-	bool near = is_near(lane, node);
+	bool near = is_near(topology, node);
 
-	if (than == NULL || near != is_near(lane, than)) {
+	if (than == NULL || near != is_near(topology, than)) {
 		return than == NULL || near;
 	}
-	return lane->cache->settings->read_from == REDIS_READ_NEAREST && node->latency_ns < than->latency_ns;
+	return topology->shared.settings->read_from == REDIS_READ_NEAREST && node->latency_ns < than->latency_ns;
 }
 
 static struct redis_node *
-best_replica(struct cache_lane *lane, const struct redis_shard *shard)
+best_replica(struct redis_topology *topology, const struct redis_shard *shard)
 {
 	struct redis_node *best = NULL;
 
-	lane->turn++;
+	topology->turn++;
 	for (size_t i = 0; i < shard->replica_count; i++) {
-		struct redis_node *node = usable(shard->replicas[(lane->turn + i) % shard->replica_count]);
+		struct redis_node *node = usable(shard->replicas[(topology->turn + i) % shard->replica_count]);
 
-		if (node != NULL && is_better(lane, node, best)) {
+		if (node != NULL && is_better(topology, node, best)) {
 			best = node;
 		}
 	}
@@ -141,23 +149,24 @@ best_replica(struct cache_lane *lane, const struct redis_shard *shard)
 }
 
 struct redis_node *
-topology_node(struct cache_lane *lane, uint16_t slot, bool writes)
+topology_node(struct redis_topology *topology, uint16_t slot, bool writes)
 {
-	const struct redis_shard *shard = shard_of(lane, slot);
+	const struct redis_shard *shard = shard_of(topology, slot);
 	struct redis_node *primary = shard == NULL ? NULL : usable(shard->primary);
 	struct redis_node *replica;
 
-	if (shard == NULL || writes || !reads_replicas(lane)) {
+	if (shard == NULL || writes || !reads_replicas(topology)) {
 		return primary;
 	}
-	replica = best_replica(lane, shard);
-	switch ((enum redis_read_from)lane->cache->settings->read_from) {
+	replica = best_replica(topology, shard);
+	switch ((enum redis_read_from)topology->shared.settings->read_from) {
 	case REDIS_READ_REPLICA:
 		return replica;
 	case REDIS_READ_PREFER_REPLICA:
 		return replica == NULL ? primary : replica;
 	case REDIS_READ_NEAREST:
-		return primary == NULL || (replica != NULL && is_better(lane, replica, primary)) ? replica : primary;
+		return primary == NULL || (replica != NULL && is_better(topology, replica, primary)) ? replica
+												     : primary;
 	case REDIS_READ_PRIMARY:
 		break;
 	}
@@ -165,45 +174,45 @@ topology_node(struct cache_lane *lane, uint16_t slot, bool writes)
 }
 
 struct redis_node *
-topology_primary(struct cache_lane *lane, size_t shard)
+topology_primary(struct redis_topology *topology, size_t shard)
 {
-	return usable(lane->shards[shard].primary);
+	return usable(topology->shards[shard].primary);
 }
 
 /* --- Applying what was learnt --- */
 
 static struct redis_shard *
-new_shards(struct cache_lane *lane, size_t count)
+new_shards(struct redis_topology *topology, size_t count)
 {
 	struct redis_shard *shards = calloc(count, sizeof(*shards));
 
 	if (shards != NULL) {
-		free(lane->shards);
-		lane->shards = shards;
-		lane->shard_count = count;
-		lane->map_version++;
+		free(topology->shards);
+		topology->shards = shards;
+		topology->shard_count = count;
+		topology->map_version++;
 	}
 	return shards;
 }
 
 /* Defer topology work to the timer: a callback must not free nodes. */
 static void
-news(struct cache_lane *lane)
+news(struct redis_topology *topology)
 {
-	lane->retires = true;
-	lane->asked_ns = clock_now_ns();
-	lane->host->timer_set(lane->timer, 0);
+	topology->retires = true;
+	topology->asked_ns = clock_now_ns();
+	topology->shared.host->timer_set(topology->timer, 0);
 }
 
 static void
-fill_shard(struct cache_lane *lane, struct redis_shard *shard, const struct redis_slots_shard *from)
+fill_shard(struct redis_topology *topology, struct redis_shard *shard, const struct redis_slots_shard *from)
 {
-	shard->primary = topology_find(lane, &from->primary.address);
+	shard->primary = topology_find(topology, &from->primary.address);
 	if (shard->primary != NULL && from->primary.zone[0] != '\0') {
 		memcpy(shard->primary->zone, from->primary.zone, sizeof(from->primary.zone));
 	}
-	for (size_t i = 0; i < from->replica_count && reads_replicas(lane); i++) {
-		struct redis_node *node = topology_find(lane, &from->replicas[i].address);
+	for (size_t i = 0; i < from->replica_count && reads_replicas(topology); i++) {
+		struct redis_node *node = topology_find(topology, &from->replicas[i].address);
 
 		if (node != NULL) {
 			if (from->replicas[i].zone[0] != '\0') {
@@ -215,20 +224,20 @@ fill_shard(struct cache_lane *lane, struct redis_shard *shard, const struct redi
 }
 
 void
-topology_set_slots(struct cache_lane *lane, struct redis_slots *slots)
+topology_set_slots(struct redis_topology *topology, struct redis_slots *slots)
 {
 	uint16_t *by_slot = malloc(sizeof(slots->shard_of));
 
-	if (by_slot != NULL && new_shards(lane, slots->shard_count) != NULL) {
+	if (by_slot != NULL && new_shards(topology, slots->shard_count) != NULL) {
 		memcpy(by_slot, slots->shard_of, sizeof(slots->shard_of));
-		free(lane->shard_of);
-		lane->shard_of = by_slot;
+		free(topology->shard_of);
+		topology->shard_of = by_slot;
 		for (size_t i = 0; i < slots->shard_count; i++) {
-			fill_shard(lane, &lane->shards[i], &slots->shards[i]);
+			fill_shard(topology, &topology->shards[i], &slots->shards[i]);
 		}
-		lane->cluster = true;
-		news(lane);
-		lane->complaint[0] = '\0';
+		topology->cluster = true;
+		news(topology);
+		topology->complaint[0] = '\0';
 	} else {
 		free(by_slot);
 	}
@@ -236,54 +245,54 @@ topology_set_slots(struct cache_lane *lane, struct redis_slots *slots)
 }
 
 void
-topology_move_slot(struct cache_lane *lane, uint16_t slot, struct redis_node *node)
+topology_move_slot(struct redis_topology *topology, uint16_t slot, struct redis_node *node)
 {
 	size_t index = 0;
 	struct redis_shard *shards;
 
-	lane->map_version++;
-	if (lane->shard_of == NULL) {
-		lane->cluster = true; /* learnt from MOVED; the slots follow */
+	topology->map_version++;
+	if (topology->shard_of == NULL) {
+		topology->cluster = true; /* learnt from MOVED; the slots follow */
 		return;
 	}
-	while (index < lane->shard_count && lane->shards[index].primary != node) {
+	while (index < topology->shard_count && topology->shards[index].primary != node) {
 		index++;
 	}
 	if (index == REDIS_NO_SHARD) {
 		return;
 	}
-	if (index == lane->shard_count) {
-		shards = realloc(lane->shards, (index + 1) * sizeof(*shards));
+	if (index == topology->shard_count) {
+		shards = realloc(topology->shards, (index + 1) * sizeof(*shards));
 		if (shards == NULL) {
 			return;
 		}
 		shards[index] = (struct redis_shard){.primary = node};
-		lane->shards = shards;
-		lane->shard_count++;
+		topology->shards = shards;
+		topology->shard_count++;
 	}
-	lane->shard_of[slot] = (uint16_t)index;
+	topology->shard_of[slot] = (uint16_t)index;
 }
 
 void
-topology_set_server(struct cache_lane *lane, const struct redis_address *primary, const struct redis_address *replicas,
-		    size_t replica_count)
+topology_set_server(struct redis_topology *topology, const struct redis_address *primary,
+		    const struct redis_address *replicas, size_t replica_count)
 {
 	struct redis_slots_shard from = {.primary.address = *primary};
 
 	for (size_t i = 0; i < replica_count && i < REDIS_REPLICA_MAX; i++) {
 		from.replicas[from.replica_count++].address = replicas[i];
 	}
-	if (new_shards(lane, 1) != NULL) {
-		fill_shard(lane, lane->shards, &from);
-		news(lane);
-		lane->complaint[0] = '\0';
+	if (new_shards(topology, 1) != NULL) {
+		fill_shard(topology, topology->shards, &from);
+		news(topology);
+		topology->complaint[0] = '\0';
 	}
 }
 
 void
-topology_complain(struct cache_lane *lane, const char *format, ...)
+topology_complain(struct redis_topology *topology, const char *format, ...)
 {
-	char text[sizeof(lane->complaint)];
+	char text[sizeof(topology->complaint)];
 	char line[1024];
 	uint64_t now = clock_now_ns();
 	va_list args;
@@ -291,37 +300,37 @@ topology_complain(struct cache_lane *lane, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	if (!lane->announces || strcmp(text, lane->complaint) == 0 ||
-	    (lane->complaints >= COMPLAINTS_AT_ONCE && now - lane->complained_ns < COMPLAINT_INTERVAL_NS)) {
+	if (!topology->shared.announces || strcmp(text, topology->complaint) == 0 ||
+	    (topology->complaints >= COMPLAINTS_AT_ONCE && now - topology->complained_ns < COMPLAINT_INTERVAL_NS)) {
 		return;
 	}
-	lane->complaints++;
-	lane->complained_ns = now;
-	memcpy(lane->complaint, text, sizeof(text));
+	topology->complaints++;
+	topology->complained_ns = now;
+	memcpy(topology->complaint, text, sizeof(text));
 	(void)snprintf(line, sizeof(line), "cache 'redis': %s; requests are served without it and it is tried again",
 		       text);
-	lane_log(lane, LOG_WARNING, line);
+	topology_log(topology, LOG_WARNING, line);
 }
 
 void
-topology_leave_cluster(struct cache_lane *lane)
+topology_leave_cluster(struct redis_topology *topology)
 {
-	lane->cluster = false;
-	free(lane->shard_of);
-	lane->shard_of = NULL;
-	topology_set_server(lane, &lane->cache->settings->seeds[0], NULL, 0);
+	topology->cluster = false;
+	free(topology->shard_of);
+	topology->shard_of = NULL;
+	topology_set_server(topology, &topology->shared.settings->seeds[0], NULL, 0);
 }
 
 /* --- The state of the topology --- */
 
 struct redis_node *
-topology_some_node(struct cache_lane *lane)
+topology_some_node(struct redis_topology *topology)
 {
 	struct redis_node *node;
 	struct redis_node *found = NULL;
-	unsigned skip = lane->turn++ % 8;
+	unsigned skip = topology->turn++ % 8;
 
-	TAILQ_FOREACH (node, &lane->nodes, list) {
+	TAILQ_FOREACH (node, &topology->nodes, list) {
 		if (redis_node_usable(node)) {
 			found = node;
 			if (skip-- == 0) {
@@ -333,21 +342,21 @@ topology_some_node(struct cache_lane *lane)
 }
 
 bool
-topology_serves(const struct cache_lane *lane)
+topology_serves(const struct redis_topology *topology)
 {
-	for (size_t i = 0; i < lane->shard_count; i++) {
-		if (usable(lane->shards[i].primary) == NULL) {
+	for (size_t i = 0; i < topology->shard_count; i++) {
+		if (usable(topology->shards[i].primary) == NULL) {
 			return false;
 		}
 	}
-	return lane->shard_count > 0;
+	return topology->shard_count > 0;
 }
 
 bool
-topology_lacks_replica(struct cache_lane *lane)
+topology_lacks_replica(struct redis_topology *topology)
 {
-	for (size_t i = 0; i < lane->shard_count && reads_replicas(lane); i++) {
-		if (best_replica(lane, &lane->shards[i]) == NULL) {
+	for (size_t i = 0; i < topology->shard_count && reads_replicas(topology); i++) {
+		if (best_replica(topology, &topology->shards[i]) == NULL) {
 			return true;
 		}
 	}
@@ -355,27 +364,28 @@ topology_lacks_replica(struct cache_lane *lane)
 }
 
 void
-topology_suspect(struct cache_lane *lane)
+topology_suspect(struct redis_topology *topology)
 {
-	lane->suspects = true;
-	if (clock_now_ns() - lane->asked_ns >= LANE_ASK_INTERVAL_NS) {
-		lane->host->timer_set(lane->timer, 0); /* the timer asks: this may be a callback */
+	topology->suspects = true;
+	if (clock_now_ns() - topology->asked_ns >= TOPOLOGY_ASK_INTERVAL_NS) {
+		topology->shared.host->timer_set(topology->timer, 0); /* the timer asks: this may be a callback */
 	}
 }
 
 void
-topology_fini(struct cache_lane *lane)
+topology_fini(struct redis_topology *topology)
 {
 	struct redis_node *node;
 
 	/* Forget the shards first: commands that end while nodes are freed may lead to new ones. */
-	lane->shard_count = 0;
-	free(lane->shards);
-	lane->shards = NULL;
-	free(lane->shard_of);
-	lane->shard_of = NULL;
-	while ((node = TAILQ_FIRST(&lane->nodes)) != NULL) {
-		TAILQ_REMOVE(&lane->nodes, node, list);
+	topology->shard_count = 0;
+	free(topology->shards);
+	topology->shards = NULL;
+	free(topology->shard_of);
+	topology->shard_of = NULL;
+	while ((node = TAILQ_FIRST(&topology->nodes)) != NULL) {
+		TAILQ_REMOVE(&topology->nodes, node, list);
 		redis_node_free(node);
 	}
+	buf_fini(&topology->command);
 }
