@@ -9,7 +9,7 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
-#define TURN_NS UINT64_C(100000000) /* longest wait, for lanes whose descriptors are not in the set */
+#define TURN_NS UINT64_C(100000000) /* longest wait, for clients whose descriptors are not in the set */
 #define FAREWELL_NS UINT64_C(500000000)
 #define STORING_NS UINT64_C(5000000) /* of storing in one turn, as other work waits */
 
@@ -27,8 +27,8 @@ struct background_thread {
 	pthread_t thread;
 	int wake_fd;
 	struct poll_set set;
-	struct lane_part *parts; /* one for each lane; the last is the writer's */
-	bool more;		 /* some entries are left from the last turn */
+	struct client_part *parts; /* one for each client; the last is the writer's */
+	bool more;		   /* some entries are left from the last turn */
 	atomic_bool stopping;
 	atomic_size_t bytes; /* of entries that are not stored yet */
 	pthread_mutex_t mutex;
@@ -101,8 +101,8 @@ store_some(struct background_thread *background_thread)
 		}
 		if (plugin_entry_seal(storing->entry, background_thread->options.entry_key, &storing->key.key.digest,
 				      clock_wall_ms(), storing->ttl_ms)) {
-			lane_insert(background_thread->options.writer, &storing->key, storing->entry, storing->ttl_ms,
-				    &background_thread->bytes);
+			shared_client_insert(background_thread->options.writer, &storing->key, storing->entry,
+					     storing->ttl_ms, &background_thread->bytes);
 		} else { /* no memory */
 			(void)atomic_fetch_sub(&background_thread->bytes, storing->entry->length);
 			blob_unref(storing->entry);
@@ -122,19 +122,21 @@ turn(struct background_thread *background_thread, uint64_t until_ns)
 
 	poll_set_clear(&background_thread->set, background_thread->more ? 0 : until_ns);
 	poll_set_add(&background_thread->set, background_thread->wake_fd, POLLIN, 0);
-	for (size_t i = 0; i < options->lane_count; i++) {
-		background_thread->parts[i] = lane_attend(options->lanes[i], &background_thread->set);
+	for (size_t i = 0; i < options->client_count; i++) {
+		background_thread->parts[i] = shared_client_attend(options->clients[i], &background_thread->set);
 	}
 	if (options->writer != NULL) {
-		background_thread->parts[options->lane_count] = lane_attend(options->writer, &background_thread->set);
+		background_thread->parts[options->client_count] =
+			shared_client_attend(options->writer, &background_thread->set);
 	}
 	poll_set_wait(&background_thread->set);
 	(void)eventfd_read(background_thread->wake_fd, &value);
-	for (size_t i = 0; i < options->lane_count; i++) {
-		lane_attended(options->lanes[i], &background_thread->set, background_thread->parts[i]);
+	for (size_t i = 0; i < options->client_count; i++) {
+		shared_client_attended(options->clients[i], &background_thread->set, background_thread->parts[i]);
 	}
 	if (options->writer != NULL) {
-		lane_attended(options->writer, &background_thread->set, background_thread->parts[options->lane_count]);
+		shared_client_attended(options->writer, &background_thread->set,
+				       background_thread->parts[options->client_count]);
 		background_thread->more = store_some(background_thread);
 	}
 }
@@ -198,7 +200,7 @@ background_thread_start(const struct background_thread_options *options)
 	(void)pthread_mutex_init(&background_thread->mutex, NULL);
 	STAILQ_INIT(&background_thread->queue);
 	background_thread->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	background_thread->parts = calloc(options->lane_count + 1, sizeof(*background_thread->parts));
+	background_thread->parts = calloc(options->client_count + 1, sizeof(*background_thread->parts));
 	if (background_thread->wake_fd < 0 || background_thread->parts == NULL ||
 	    !thread_begin(&background_thread->thread, "hippocamp cache", run, background_thread)) {
 		background_thread_free(background_thread);

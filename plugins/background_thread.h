@@ -1,18 +1,20 @@
 /*
  * The one lasting thread of a plug-in, for work that no request should wait for: it stores responses after they were
- * sent, polls for lanes while no look-up does, and calls the plug-in every second, for its metrics and its generation.
+ * sent, polls for clients while no look-up does, and calls the plug-in every second, for its metrics and its
+ * generation.
  */
 #ifndef HIPPOCAMP_PLUGINS_BACKGROUND_THREAD_H
 #define HIPPOCAMP_PLUGINS_BACKGROUND_THREAD_H
 
-#include "plugins/lane.h"
+#include "plugins/shared_client.h"
 
 struct background_thread;
 
 struct background_thread_options {
-	struct lane **lanes; /* valid until background_thread_stop returns */
-	size_t lane_count;
-	struct lane *writer; /* one more, for storing only, so that a large response delays no look-up; or NULL */
+	struct shared_client **clients; /* valid until background_thread_stop returns */
+	size_t client_count;
+	struct shared_client
+		*writer; /* one more, for storing only, so that a large response delays no look-up; or NULL */
 	const struct keyed_hash_key *entry_key; /* see plugin_entry_seal */
 	uint64_t waiting_bytes;			/* at most so many bytes of responses wait to be stored */
 	void (*every_second)(void *context);

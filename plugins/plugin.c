@@ -58,10 +58,10 @@ struct plugin {
 	const struct keyed_hash_key *entry_key; /* &secret_key; NULL: no secret was given */
 	struct triton_metrics *figures;
 	struct background_thread *background_thread;
-	struct cache_lane *direct; /* of a synchronous store, for all threads */
-	struct lane **lanes;	   /* of any other store */
-	size_t lane_count;
-	struct lane *writer;
+	struct cache_lane *direct;	/* of a synchronous store, for all threads */
+	struct shared_client **clients; /* of any other store */
+	size_t client_count;
+	struct shared_client *writer;
 	struct latency_breaker latency_breaker;
 	atomic_size_t next;
 
@@ -78,18 +78,18 @@ struct plugin {
 
 /* --- Looking up --- */
 
-/* Returns a lane with the fewest look-ups under way, in turn among equals. */
-static struct lane *
-choose_lane(struct plugin *plugin)
+/* Returns a client with the fewest look-ups under way, in turn among equals. */
+static struct shared_client *
+choose_client(struct plugin *plugin)
 {
-	size_t first = plugin->lane_count == 1 ? 0 : atomic_fetch_add(&plugin->next, 1);
-	struct lane *best = plugin->lanes[first % plugin->lane_count];
+	size_t first = plugin->client_count == 1 ? 0 : atomic_fetch_add(&plugin->next, 1);
+	struct shared_client *best = plugin->clients[first % plugin->client_count];
 
-	for (size_t i = 1; i < plugin->lane_count && lane_load(best) > 0; i++) {
-		struct lane *lane = plugin->lanes[(first + i) % plugin->lane_count];
+	for (size_t i = 1; i < plugin->client_count && shared_client_load(best) > 0; i++) {
+		struct shared_client *client = plugin->clients[(first + i) % plugin->client_count];
 
-		if (lane_load(lane) < lane_load(best)) {
-			best = lane;
+		if (shared_client_load(client) < shared_client_load(best)) {
+			best = client;
 		}
 	}
 	return best;
@@ -135,14 +135,14 @@ look_up_at_once(struct plugin *plugin, const struct generation_key *key, uint64_
 	if (plugin->direct != NULL) {
 		(void)plugin->ops->lookup(plugin->direct, &lookup);
 	} else {
-		lane_peek(plugin->lanes[0], &lookup);
+		shared_client_peek(plugin->clients[0], &lookup);
 	}
 	return value;
 }
 
 /* Is the value found the answer, undamaged and still valid? Removes damaged entries. */
 static bool
-check(struct plugin *plugin, const struct generation_key *key, struct lane_finding *finding)
+check(struct plugin *plugin, const struct generation_key *key, struct client_finding *finding)
 {
 	uint64_t remaining_ms = 0;
 	bool first; /* only the first of those that found it counts the damage */
@@ -152,18 +152,18 @@ check(struct plugin *plugin, const struct generation_key *key, struct lane_findi
 	switch (verdict) {
 	case PLUGIN_ENTRY_GOOD:
 		latency_breaker_note_size(&plugin->latency_breaker, &key->key.digest, finding->value->length);
-		lane_confirm(finding, remaining_ms);
+		shared_client_confirm(finding, remaining_ms);
 		return true;
 	case PLUGIN_ENTRY_WRONG_MAC:
-		first = lane_remove(finding);
+		first = shared_client_remove(finding);
 		counter_add(&plugin->wrong_mac, first);
 		counter_add(&plugin->corrupt, first);
 		return false;
 	case PLUGIN_ENTRY_CORRUPT:
-		counter_add(&plugin->corrupt, lane_remove(finding));
+		counter_add(&plugin->corrupt, shared_client_remove(finding));
 		return false;
 	case PLUGIN_ENTRY_MISPLACED: /* mixed up on the way or in the store: we cannot tell */
-		counter_add(&plugin->corrupt, lane_distrust(finding));
+		counter_add(&plugin->corrupt, shared_client_distrust(finding));
 		return false;
 	case PLUGIN_ENTRY_EXPIRED: /* by this machine's clock; the store expires it by its own */
 		break;
@@ -208,32 +208,32 @@ tell_of_lateness(const struct plugin *plugin)
 }
 
 static bool
-take_finding(struct plugin *plugin, const struct generation_key *key, enum lane_answer answer, uint64_t start_ns,
-	     struct lane_finding *finding)
+take_finding(struct plugin *plugin, const struct generation_key *key, enum client_answer answer, uint64_t start_ns,
+	     struct client_finding *finding)
 {
-	if (answer != LANE_FAILED && lateness_note(&plugin->lateness, answer == LANE_LATE, clock_now_ns())) {
+	if (answer != CLIENT_FAILED && lateness_note(&plugin->lateness, answer == CLIENT_LATE, clock_now_ns())) {
 		tell_of_lateness(plugin);
 	}
-	if (answer != LANE_FAILED) { /* a failure tells nothing about latency */
-		note_latency(plugin, key, answer == LANE_LATE, start_ns);
+	if (answer != CLIENT_FAILED) { /* a failure tells nothing about latency */
+		note_latency(plugin, key, answer == CLIENT_LATE, start_ns);
 	}
-	counter_add(&plugin->late, answer == LANE_LATE);
-	counter_add(&plugin->failed, answer == LANE_FAILED);
-	if (answer == LANE_DAMAGED) {
-		counter_add(&plugin->corrupt, lane_remove(finding));
+	counter_add(&plugin->late, answer == CLIENT_LATE);
+	counter_add(&plugin->failed, answer == CLIENT_FAILED);
+	if (answer == CLIENT_DAMAGED) {
+		counter_add(&plugin->corrupt, shared_client_remove(finding));
 	}
-	return answer == LANE_FOUND && check(plugin, key, finding);
+	return answer == CLIENT_FOUND && check(plugin, key, finding);
 }
 
 static bool
-look_up_in_lane(struct plugin *plugin, const struct generation_key *key, TRITONCACHE_CacheEntry *entry,
-		TRITONCACHE_Allocator *allocator, TRITONSERVER_Error **refused)
+look_up_by_client(struct plugin *plugin, const struct generation_key *key, TRITONCACHE_CacheEntry *entry,
+		  TRITONCACHE_Allocator *allocator, TRITONSERVER_Error **refused)
 {
 	uint64_t now_ns = clock_now_ns();
 	uint64_t deadline_ns = now_ns + (uint64_t)plugin->settings.lookup_timeout_ms * NS_PER_MS;
 	uint32_t size = latency_breaker_size(&plugin->latency_breaker, &key->key.digest);
-	struct lane_finding finding;
-	enum lane_answer answer;
+	struct client_finding finding;
+	enum client_answer answer;
 	bool hit;
 
 	if (!latency_breaker_allows(&plugin->latency_breaker, &key->key.digest, now_ns)) {
@@ -241,9 +241,9 @@ look_up_in_lane(struct plugin *plugin, const struct generation_key *key, TRITONC
 		return false;
 	}
 	/* If the size is unknown, pass 1: the store would estimate it by the scope, but here all models share one. */
-	answer = lane_look_up(choose_lane(plugin), key, size == 0 ? 1 : size, deadline_ns, &finding);
+	answer = shared_client_look_up(choose_client(plugin), key, size == 0 ? 1 : size, deadline_ns, &finding);
 	hit = take_finding(plugin, key, answer, now_ns, &finding) && give(finding.value, entry, allocator, refused);
-	lane_finding_end(&finding);
+	client_finding_end(&finding);
 	return hit;
 }
 
@@ -276,8 +276,8 @@ plugin_look_up(struct plugin *plugin, const char *triton_key, TRITONCACHE_CacheE
 		if (value != NULL) {
 			hit = give(value, entry, allocator, refused);
 			blob_unref(value);
-		} else if (plugin->lane_count > 0) {
-			hit = look_up_in_lane(plugin, &key, entry, allocator, refused);
+		} else if (plugin->client_count > 0) {
+			hit = look_up_by_client(plugin, &key, entry, allocator, refused);
 		}
 		if (!hit) {
 			generation_missed(plugin->generation, &key);
@@ -547,26 +547,26 @@ every_second(void *context)
 /* --- Opening and closing --- */
 
 static bool
-open_lanes(struct plugin *plugin)
+open_clients(struct plugin *plugin)
 {
-	plugin->lanes = calloc(plugin->settings.lanes, sizeof(*plugin->lanes));
-	if (plugin->lanes == NULL) {
+	plugin->clients = calloc(plugin->settings.clients, sizeof(*plugin->clients));
+	if (plugin->clients == NULL) {
 		return false;
 	}
-	while (plugin->lane_count < plugin->settings.lanes) {
-		plugin->lanes[plugin->lane_count] = lane_new(plugin->ops, plugin->store);
-		if (plugin->lanes[plugin->lane_count] == NULL) {
+	while (plugin->client_count < plugin->settings.clients) {
+		plugin->clients[plugin->client_count] = shared_client_new(plugin->ops, plugin->store);
+		if (plugin->clients[plugin->client_count] == NULL) {
 			return false;
 		}
-		plugin->lane_count++;
+		plugin->client_count++;
 	}
-	plugin->writer = lane_new(plugin->ops, plugin->store);
+	plugin->writer = shared_client_new(plugin->ops, plugin->store);
 	return plugin->writer != NULL;
 }
 
 /* A synchronous store needs nothing of its host but the log. */
 static bool
-open_lane(struct plugin *plugin)
+open_direct(struct plugin *plugin)
 {
 	static const struct cache_host host = {.log = triton_log};
 
@@ -583,12 +583,12 @@ open_store(struct plugin *plugin, void *store_settings, struct error *error)
 	if (plugin->store == NULL) {
 		return error->status;
 	}
-	opened = plugin->ops->synchronous ? open_lane(plugin) : open_lanes(plugin);
+	opened = plugin->ops->synchronous ? open_direct(plugin) : open_clients(plugin);
 	if (opened) {
 		every_second(plugin); /* so that all families are there from the start */
 		plugin->background_thread = background_thread_start(&(struct background_thread_options){
-			.lanes = plugin->lanes,
-			.lane_count = plugin->lane_count,
+			.clients = plugin->clients,
+			.client_count = plugin->client_count,
 			.writer = plugin->writer,
 			.entry_key = plugin->entry_key,
 			.waiting_bytes = plugin->settings.waiting_bytes,
@@ -680,11 +680,11 @@ void
 plugin_close(struct plugin *plugin)
 {
 	background_thread_stop(plugin->background_thread);
-	for (size_t i = 0; i < plugin->lane_count; i++) {
-		lane_free(plugin->lanes[i]);
+	for (size_t i = 0; i < plugin->client_count; i++) {
+		shared_client_free(plugin->clients[i]);
 	}
-	free(plugin->lanes);
-	lane_free(plugin->writer);
+	free(plugin->clients);
+	shared_client_free(plugin->writer);
 	background_thread_free(plugin->background_thread);
 	if (plugin->direct != NULL) {
 		plugin->ops->detach(plugin->direct);

@@ -117,16 +117,16 @@ store_number(const struct cache_ops *ops, void *store_settings, const char *name
 	return NULL;
 }
 
-/* Makes pool_size lanes of one connection each, not one lane of pool_size connections. */
+/* Makes pool_size clients of one connection each, not one client of pool_size connections. */
 static void
-take_lanes(const struct cache_ops *ops, struct plugin_settings *settings, void *store_settings)
+take_clients(const struct cache_ops *ops, struct plugin_settings *settings, void *store_settings)
 {
 	int64_t *pool_size = store_number(ops, store_settings, "pool_size");
 	const int64_t *write_behind = store_number(ops, store_settings, "write_behind_size");
 
-	settings->lanes = 1;
+	settings->clients = 1;
 	if (pool_size != NULL) {
-		settings->lanes = (size_t)*pool_size;
+		settings->clients = (size_t)*pool_size;
 		*pool_size = 1;
 	}
 	settings->waiting_bytes = write_behind == NULL ? 0 : (uint64_t)*write_behind;
@@ -178,7 +178,7 @@ plugin_settings_read(const struct cache_ops *ops, const char *json, struct plugi
 		plugin_settings_fini(settings);
 		return status;
 	}
-	take_lanes(ops, settings, store);
+	take_clients(ops, settings, store);
 	*store_settings = store;
 	return STATUS_OK;
 }

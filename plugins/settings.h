@@ -17,7 +17,7 @@ struct plugin_settings {
 	int64_t max_value_bytes; /* 0: no limit */
 
 	/* Taken from the store's options, if it has them. */
-	size_t lanes;		/* pool_size: each has a connection to a server */
+	size_t clients;		/* pool_size: each has a connection to a server */
 	uint64_t waiting_bytes; /* write_behind_size: at most so many bytes wait to be stored */
 };
 

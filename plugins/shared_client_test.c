@@ -1,5 +1,5 @@
 /* Lanes over a store that answers when the test says so, through a pipe that stands for its server. */
-#include "plugins/lane.h"
+#include "plugins/shared_client.h"
 
 #include "base/clock.h"
 #include "base/unit_test.h"
@@ -162,14 +162,14 @@ set_up(void **state)
 	server.removed = 0;
 	server.stored = 0;
 	assert_int_equal(pipe(server.ends), 0);
-	*state = lane_new(&ops, NULL);
+	*state = shared_client_new(&ops, NULL);
 	return *state == NULL;
 }
 
 static int
 tear_down(void **state)
 {
-	lane_free(*state);
+	shared_client_free(*state);
 	(void)close(server.ends[0]);
 	(void)close(server.ends[1]);
 	return 0;
@@ -179,50 +179,54 @@ static void
 test_found(void **state)
 {
 	struct generation_key key = key_of("1");
-	struct lane_finding finding;
+	struct client_finding finding;
 
 	tell(); /* the pipe can be read before the look-up asks */
-	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding), LANE_FOUND);
+	assert_int_equal(shared_client_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding),
+			 CLIENT_FOUND);
 	assert_memory_equal(finding.value->data, key.key.digest.bytes, 16);
-	lane_remove(&finding);
+	shared_client_remove(&finding);
 	assert_int_equal(server.removed, 1);
-	lane_finding_end(&finding);
-	assert_int_equal(lane_load(*state), 0);
+	client_finding_end(&finding);
+	assert_int_equal(shared_client_load(*state), 0);
 }
 
 static void
 test_failed(void **state)
 {
 	struct generation_key key = key_of("1");
-	struct lane_finding finding;
+	struct client_finding finding;
 
 	server.down = true;
-	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding), LANE_FAILED);
+	assert_int_equal(shared_client_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding),
+			 CLIENT_FAILED);
 	assert_null(finding.value);
-	lane_finding_end(&finding);
+	client_finding_end(&finding);
 }
 
 /*
- * A look-up that was given up as late is answered later, or when the lane is freed, and nothing leaks; its key is not
+ * A look-up that was given up as late is answered later, or when the client is freed, and nothing leaks; its key is not
  * asked for again meanwhile.
  */
 static void
 test_late(void **state)
 {
 	struct generation_key key = key_of("1");
-	struct lane_finding finding;
+	struct client_finding finding;
 
-	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns(), &finding), LANE_LATE);
-	lane_finding_end(&finding);
-	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 1000000, &finding), LANE_LATE);
-	lane_finding_end(&finding);
+	assert_int_equal(shared_client_look_up(*state, &key, 0, clock_now_ns(), &finding), CLIENT_LATE);
+	client_finding_end(&finding);
+	assert_int_equal(shared_client_look_up(*state, &key, 0, clock_now_ns() + 1000000, &finding), CLIENT_LATE);
+	client_finding_end(&finding);
 	assert_int_equal(atomic_load(&server.asked), 1);
 	tell();
-	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding), LANE_FOUND);
-	lane_finding_end(&finding);
+	assert_int_equal(shared_client_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding),
+			 CLIENT_FOUND);
+	client_finding_end(&finding);
 	assert_int_equal(atomic_load(&server.asked), 1);
-	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns(), &finding), LANE_LATE); /* until lane_free */
-	lane_finding_end(&finding);
+	assert_int_equal(shared_client_look_up(*state, &key, 0, clock_now_ns(), &finding),
+			 CLIENT_LATE); /* until shared_client_free */
+	client_finding_end(&finding);
 }
 
 static void
@@ -232,25 +236,25 @@ test_insert(void **state)
 	struct blob *value = blob_copy(bytes_text("value"));
 	atomic_size_t bytes = value->length;
 
-	lane_insert(*state, &key, value, 0, &bytes);
+	shared_client_insert(*state, &key, value, 0, &bytes);
 	assert_int_equal(server.stored, 1);
 	assert_int_equal(atomic_load(&bytes), 0);
 }
 
-/* An insert that is unanswered when the lane is freed is given up, and its bytes are subtracted. */
+/* An insert that is unanswered when the client is freed is given up, and its bytes are subtracted. */
 static void
 test_insert_on_its_way(void **state)
 {
 	struct generation_key key = key_of("1");
 	struct blob *value = blob_copy(bytes_text("value"));
 	atomic_size_t bytes = value->length;
-	struct lane *lane = lane_new(&ops, NULL);
+	struct shared_client *client = shared_client_new(&ops, NULL);
 
 	(void)state;
 	server.holds = true;
-	lane_insert(lane, &key, value, 0, &bytes);
+	shared_client_insert(client, &key, value, 0, &bytes);
 	assert_int_equal(atomic_load(&bytes), 5);
-	lane_free(lane);
+	shared_client_free(client);
 	assert_int_equal(atomic_load(&bytes), 0);
 }
 
@@ -259,45 +263,46 @@ static void
 test_settled_once(void **state)
 {
 	struct generation_key key = key_of("1");
-	struct lane_finding first;
-	struct lane_finding second;
+	struct client_finding first;
+	struct client_finding second;
 
-	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns(), &first), LANE_LATE);
+	assert_int_equal(shared_client_look_up(*state, &key, 0, clock_now_ns(), &first), CLIENT_LATE);
 	tell();
-	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &second), LANE_FOUND);
-	assert_true(lane_remove(&second));
-	assert_false(lane_remove(&first));
+	assert_int_equal(shared_client_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &second), CLIENT_FOUND);
+	assert_true(shared_client_remove(&second));
+	assert_false(shared_client_remove(&first));
 	assert_int_equal(server.removed, 1);
-	lane_finding_end(&first);
-	lane_finding_end(&second);
+	client_finding_end(&first);
+	client_finding_end(&second);
 }
 
-/* The background thread polls for a lane, and a look-up takes over. */
+/* The background thread polls for a client, and a look-up takes over. */
 static void
 test_attended(void **state)
 {
 	struct generation_key key = key_of("1");
-	struct lane_finding finding;
+	struct client_finding finding;
 	struct poll_set set = {0};
-	struct lane_part part;
+	struct client_part part;
 
 	poll_set_clear(&set, clock_now_ns() + 30 * NS_PER_S);
-	part = lane_attend(*state, &set);
+	part = shared_client_attend(*state, &set);
 	assert_true(part.count > 0);
 	tell();
-	assert_int_equal(lane_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding), LANE_FOUND);
-	lane_finding_end(&finding);
+	assert_int_equal(shared_client_look_up(*state, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding),
+			 CLIENT_FOUND);
+	client_finding_end(&finding);
 	for (size_t i = 0; i < set.count; i++) {
 		set.at[i].revents = POLLIN; /* as the background thread saw it */
 	}
-	lane_attended(*state, &set, part); /* whose events were handed out already */
+	shared_client_attended(*state, &set, part); /* whose events were handed out already */
 	poll_set_clear(&set, 0);
-	assert_int_equal(lane_attend(*state, &set).count, 0); /* used just now, so not polled for */
+	assert_int_equal(shared_client_attend(*state, &set).count, 0); /* used just now, so not polled for */
 	poll_set_fini(&set);
 }
 
 struct asker {
-	struct lane *lane;
+	struct shared_client *client;
 	unsigned number;
 	unsigned found;
 };
@@ -310,15 +315,16 @@ ask_often(void *argument)
 
 	for (unsigned i = 0; i < EACH; i++) {
 		struct generation_key key;
-		struct lane_finding finding;
+		struct client_finding finding;
 
 		(void)snprintf(name, sizeof(name), "%u", asker->number * EACH + i);
 		key = key_of(name);
-		if (lane_look_up(asker->lane, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding) == LANE_FOUND &&
+		if (shared_client_look_up(asker->client, &key, 0, clock_now_ns() + 30 * NS_PER_S, &finding) ==
+			    CLIENT_FOUND &&
 		    memcmp(finding.value->data, key.key.digest.bytes, 16) == 0) {
 			asker->found++;
 		}
-		lane_finding_end(&finding);
+		client_finding_end(&finding);
 	}
 	return NULL;
 }
@@ -332,7 +338,7 @@ test_many(void **state)
 	unsigned told = 0;
 
 	for (unsigned i = 0; i < THREADS; i++) {
-		askers[i] = (struct asker){.lane = *state, .number = i};
+		askers[i] = (struct asker){.client = *state, .number = i};
 		assert_int_equal(pthread_create(&threads[i], NULL, ask_often, &askers[i]), 0);
 	}
 	while (told < THREADS * EACH) {
