@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 CACHE ?= local
 VENV := .deps/venv/bin
 
-.PHONY: build sanitize models serve demo check models-check unit tsan bench faults fuzz format tidy install clean
+.PHONY: build sanitize models serve demo check check-thorough models-check unit tsan bench faults fuzz format tidy install clean
 
 build: build/hippocamp
 
@@ -38,6 +38,9 @@ unit: sanitize
 
 check: build sanitize
 	@tools/check
+
+check-thorough: build sanitize
+	@tools/check --thorough
 
 # Serves real models from Python packages and compares the answers with ONNX Runtime's.
 models-check: build

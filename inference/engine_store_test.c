@@ -400,6 +400,86 @@ test_an_age_that_will_not_do(void **state)
 	asker_assert_answered(&joined, 100);
 }
 
+/* Of a batch only the rows that have expired run again. */
+static void
+test_stale_rows_of_a_batch(void **state)
+{
+	struct asker asker;
+
+	(void)state;
+	fixture_keep_for(&this.model, 10, 0, 0);
+	STORE(1);
+	fixture_pass(8000);
+	STORE(2);
+	fixture_pass(4000); /* 1 has expired */
+	ASK(&asker, 1, 2, 3);
+	assert_int_equal(executor.jobs[0]->part_count, 2);
+	fixture_finish(0, STATUS_OK);
+	fixture_settle();
+	asker_assert_answered(&asker, 0);
+}
+
+/* max-stale allows what is kept, renews nothing, and is no permission for others. */
+static void
+test_clients_that_take_stale_answers(void **state)
+{
+	const struct cache_directives any = {.has_max_stale = true, .max_stale_s = UINT64_MAX / 2000};
+	const struct cache_directives little = {.has_max_stale = true, .max_stale_s = 1};
+	struct asker asker;
+
+	(void)state;
+	fixture_keep_for(&this.model, 10, 0, 3600);
+	STORE(7);
+	fixture_pass(60000);
+	executor.added = 100;
+	asker_ask(&asker, &this.model, &any, 1, (int32_t[]){7});
+	asker_assert_answered(&asker, 0);
+	assert_int_equal(executor.count, 0);
+	asker_ask(&asker, &this.model, &little, 1, (int32_t[]){7});
+	assert_int_equal(executor.count, 1);
+	fixture_finish(0, STATUS_OK);
+	fixture_settle();
+	asker_assert_answered(&asker, 100);
+}
+
+static void
+test_who_may_not_store_does_not_renew(void **state)
+{
+	const struct cache_directives wishes[] = {{.no_store = true}, {.only = true}};
+	struct asker asker;
+
+	(void)state;
+	fixture_keep_for(&this.model, 10, 3600, 0);
+	STORE(7);
+	fixture_pass(60000);
+	for (size_t i = 0; i < 2; i++) {
+		asker_ask(&asker, &this.model, &wishes[i], 1, (int32_t[]){7});
+		asker_assert_answered(&asker, 0);
+		assert_int_equal(executor.count, 0);
+	}
+}
+
+static void
+test_one_renewal_for_all_who_ask(void **state)
+{
+	struct asker asker;
+
+	(void)state;
+	fixture_keep_for(&this.model, 10, 3600, 0);
+	STORE(7);
+	fixture_pass(60000);
+	executor.added = 100;
+	for (int i = 0; i < 5; i++) {
+		ASK(&asker, 7);
+		asker_assert_answered(&asker, 0);
+	}
+	assert_int_equal(executor.count, 1);
+	fixture_finish(0, STATUS_OK);
+	fixture_settle();
+	ASK(&asker, 7);
+	asker_assert_answered(&asker, 100);
+}
+
 /* --- Purges --- */
 
 static void
@@ -491,6 +571,10 @@ main(void)
 		FIXTURE_TEST(test_what_is_stale_serves_where_the_model_fails),
 		FIXTURE_TEST(test_what_is_stale_is_renewed_behind_the_back),
 		FIXTURE_TEST(test_an_age_that_will_not_do),
+		FIXTURE_TEST(test_stale_rows_of_a_batch),
+		FIXTURE_TEST(test_clients_that_take_stale_answers),
+		FIXTURE_TEST(test_who_may_not_store_does_not_renew),
+		FIXTURE_TEST(test_one_renewal_for_all_who_ask),
 		FIXTURE_TEST(test_what_is_purged_while_it_is_fetched),
 		FIXTURE_TEST(test_an_answer_to_another_question),
 		FIXTURE_TEST(test_a_damaged_entry),

@@ -516,6 +516,9 @@ make_options(void)
 const struct cache_ops *
 cache_tiered_ops(const struct cache_ops *front, const struct cache_ops *behind)
 {
+	if (made.table.options != NULL && made.front == front && made.behind == behind) {
+		return &made.ops;
+	}
 	made.front = front;
 	made.behind = behind;
 	made.front_at = round_up(sizeof(struct tiered_settings));

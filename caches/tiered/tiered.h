@@ -18,7 +18,8 @@
 
 /*
  * Returns the table of this store, `tiered`. Its options are those of both stores, named FRONT.KEY and BEHIND.KEY, and
- * a few of its own. Call it once in a process, before other threads use it. NULL where there is no memory.
+ * a few of its own. A process has one such table, for one pair of stores: later calls return it. The first call comes
+ * before other threads use it. NULL where there is no memory.
  */
 const struct cache_ops *cache_tiered_ops(const struct cache_ops *front, const struct cache_ops *behind);
 

@@ -1,6 +1,7 @@
 """Checked questions to the model `simple`, and load that goes on while something breaks."""
 
 import threading
+import time
 
 from support import PATIENCE, decode, eventually, same, sums
 from traffic import is_hit, put
@@ -38,6 +39,9 @@ def wait_complaint(server, pattern):
     return line
 
 
+PACE = 0.005  # seconds between the questions of one thread: load that shows what it meets, and leaves the processor to others
+
+
 class Load:
     """Context manager: threads ask questions by check(server, first), which raises if an answer is wrong. The first
     failure is raised by go_on() or at the exit."""
@@ -58,6 +62,7 @@ class Load:
                     self.changed.notify_all()
                 return
             position += 1
+            time.sleep(PACE)
             with self.changed:
                 self.answered += 1
                 self.changed.notify_all()
@@ -68,7 +73,7 @@ class Load:
         self.go_on()
         return self
 
-    def go_on(self, count=50):
+    def go_on(self, count=20):
         """Waits for `count` more answers."""
         with self.changed:
             goal = self.answered + count

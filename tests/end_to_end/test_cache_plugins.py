@@ -157,7 +157,7 @@ def conformance(library, *options, build=RELEASE):
 
 
 @pytest.mark.parametrize("name", ["local", "redis", "tiered"])
-@pytest.mark.parametrize("build", [ROOT / BUILD, RELEASE], ids=["sanitized", "release"])
+@pytest.mark.parametrize("build", [ROOT / BUILD, pytest.param(RELEASE, marks=pytest.mark.thorough)], ids=["sanitized", "release"])
 def test_ours_conform(redis_server, name, build):
     """In every respect, also under the sanitizers."""
     prefix = "redis." if name == "tiered" else ""

@@ -10,7 +10,7 @@ import pytest
 from faults import Proxy
 from support import (LOCAL, NEWER, ask_identity, at_once, decode, encode, eventually, infer_path, request_bytes, same,
                      tensor)
-from traffic import (ONE_INSTANCE, batching, cache_status, echo, ensemble, is_hit, label, put, rows_counted, sent_echo,
+from traffic import (ONE_INSTANCE, batching, echo, ensemble, is_hit, label, put, rows_counted, sent_echo,
                      step, wait_metric)
 
 COST = 0.8  # seconds that the slow model runs
@@ -139,58 +139,11 @@ def test_leases_are_let_go_exactly(fleet, program):
     assert exact == (program == "valkey-server-9")
 
 
-def test_what_another_server_computed_is_a_hit(fleet):
-    one, two = fleet(2)
-    leader, waiter = led(fleet, one), waiting(two)
-    assert cache_status(right(leader)) == {"fwd": "miss", "stored": True}
-    status = cache_status(right(waiter))
-    assert status["hit"] and status["detail"] == "redis"
-
-
 def test_each_server_runs_its_own_unless_told_otherwise(fleet):
     servers = fleet(2, "coalesce=process")
     at_once(4, lambda i: ask_identity(servers[i % 2], [[5]], "slow", "INT32"))
     assert sum(map(runs, servers)) == 2 + 2
     assert not any(all_leases(servers).values())
-
-
-def test_a_model_that_costs_less_than_two_look_ups_takes_no_leases(serve, repository, redis_server, behind):
-    proxy = behind(redis_server())
-    repository.copy("identity", "warm", cached=True)
-    echo(repository, "cheap", rows=8, delay_ms=10, cached=True)
-    echo(repository, "slow", rows=8, delay_ms=100, cached=True)
-    server = serve(repository, *proxy.cache("lookup_timeout=5000", "coalesce=shared"), "--threads=1")
-    measured(server)
-    proxy.delay(10)
-    for value in range(5):
-        ask_identity(server, [[value]], "cheap", "INT32")
-        ask_identity(server, [[value]], "slow", "INT32")
-    assert not any(leases(server, "cheap").values())
-    assert leases(server)["granted"] > 0
-
-
-def test_overlapping_batches_do_not_wait_for_each_other(fleet):
-    servers = fleet(2)
-    batches = [[[1], [2], [3], [4]], [[3], [4], [5], [6]]]
-    for turn in range(3):
-        start = time.monotonic()
-        at_once(4, lambda i: ask_identity(servers[i % 2], [[10 * turn + row[0]] for row in batches[i % 2]], "slow",
-                                          "INT32"))
-        assert time.monotonic() - start < 4 * COST + 2
-    assert all_leases(servers)["granted"] > 0
-    wait_leased(fleet.redis, 0)
-
-
-def test_a_batch_of_which_others_have_all_rows_waits(fleet):
-    one, two = fleet(2)
-    batch = ((1,), (2,), (3,))
-    leader = sent_echo(one, batch, "slow")
-    wait_leased(fleet.redis, 3)
-    waiter = waiting(two, batch[1:], count=2)
-    right(leader, batch)
-    right(waiter, batch[1:])
-    assert runs(two) == 1
-    wait_leases(two, answered=2)
 
 
 def test_a_step_of_an_ensemble_runs_once_in_all_servers(fleet, repository):
@@ -202,15 +155,6 @@ def test_a_step_of_an_ensemble_runs_once_in_all_servers(fleet, repository):
         assert sum(map(runs, servers)) == 2 + 1 + value
     assert sum(leases(server, "whole")["answered"] for server in servers) == 1
     wait_leased(fleet.redis, 0)
-
-
-def test_answers_that_are_not_stored_are_not_waited_for(fleet):
-    servers = fleet(2, "max_value_size=1000")
-    at_once(2, lambda i: ask_identity(servers[i], [[i] * 1000], "slow", "INT32"))
-    before = all_leases(servers)
-    at_once(2, lambda i: ask_identity(servers[i], [[5] * 1000], "slow", "INT32"))
-    assert all_leases(servers) == before
-    assert sum(map(runs, servers)) == 6
 
 
 def test_random_batches(fleet):
@@ -255,63 +199,6 @@ def test_owner_killed(fleet):
     assert counts["takeover"] >= 1 and counts["takeover"] + counts["answered"] + counts["duplicate"] == 2, counts
 
 
-def test_owner_fails(fleet):
-    """Each asker gets an error of its own, and nobody waits for a run that has ended."""
-    one, two = fleet(2)
-    leader = led(fleet, one, parameters={"fail": "no"})
-    waiter = waiting(two, parameters={"fail": "no"})
-    assert leader.reply("POST").status == waiter.reply("POST").status == 500
-    wait_leases(two, takeover=1)
-    wait_leased(fleet.redis, 0)
-
-
-def test_redis_killed_while_they_wait(fleet):
-    servers = fleet(3)
-    leader = led(fleet, servers[0])
-    waiters = all_waiting(servers[1:])
-    start = time.monotonic()
-    fleet.redis.stop()
-    for connection in [leader, *waiters]:
-        right(connection)
-    assert time.monotonic() - start < 2 * COST + 2
-    assert all_leases(servers)["duplicate"] == 2
-
-
-def test_redis_stands_still_while_they_wait(fleet):
-    one, two = fleet(2)
-    leader, waiter = led(fleet, one), waiting(two)
-    start = time.monotonic()
-    fleet.redis.pause()
-    try:
-        right(leader)
-        right(waiter)
-    finally:
-        fleet.redis.resume()
-    assert time.monotonic() - start < 10
-
-
-def test_client_that_waits_goes_away(fleet):
-    one, two = fleet(2)
-    leader, waiter = led(fleet, one), waiting(two)
-    waiter.socket.close()
-    waiter.stream.close()
-    wait_metric(two, "nv_inference_request_failure", 1, model="slow", version="1", reason="CANCELED")
-    right(leader)
-    assert runs(two) == 1
-    two.stop()
-
-
-def test_leader_goes_away_and_who_joined_it_waits_on(fleet):
-    one, two = fleet(2)
-    leader, waiter = led(fleet, one), waiting(two)
-    joined = sent_echo(two, ((7,),), "slow")
-    waiter.socket.close()
-    waiter.stream.close()
-    right(leader)
-    right(joined)
-    assert runs(two) == 1
-
-
 def test_timeout_while_waiting(fleet):
     policy = "timeout_action: REJECT default_timeout_microseconds: 100000"
     one, two = fleet(2, extra=ONE_INSTANCE + batching(policy=policy))
@@ -328,12 +215,6 @@ def test_server_that_ends_does_not_wait(fleet):
     assert not is_hit(right(waiter))
     right(leader)
     assert two.wait() == 0
-
-
-def test_store_that_servers_do_not_share(start, repository):
-    server = start(repository.add("simple"), "--cache-config=local,coalesce=shared")
-    assert server.wait() == 1
-    assert server.lines("cache 'local': coalesce=shared needs a store that servers share")
 
 
 # --- How long a look-up may take ---
@@ -355,9 +236,3 @@ def test_slow_look_up(serve, repository, redis_server, behind, timeout, ran):
     assert is_hit(put(reader, "slow", {"INPUT0": tensor([[7]], "INT32")}))
     assert time.monotonic() - start < COST
     reader.expect("slow", execution_count=1 + ran)
-
-
-def test_lookup_timeout_is_checked(start, repository):
-    server = start(repository.add("simple"), "--cache-config=local,lookup_timeout=soon")
-    assert server.wait() == 1
-    assert server.lines("expected auto or a duration such as 30, 30s or 1h, between 1 and 60000 ms")

@@ -272,57 +272,7 @@ def test_an_answer_is_as_old_as_its_oldest_part(caching, repository):
     assert decode(later)["OUT"] != decode(first)["OUT"]
 
 
-def test_an_answer_expires_with_a_part_inside_a_part(caching, repository):
-    repository.copy("noise", cached=True, extra=cache_parameters(ttl=1))
-    ensemble(repository, "inner", {"IN": "FP32"}, {"OUT": "FP32"}, [step("noise", {"INPUT0": "IN"}, {"OUTPUT0": "OUT"})])
-    ensemble(repository, "outer", {"IN": "FP32"}, {"OUT": "FP32"}, [step("inner", {"IN": "IN"}, {"OUT": "OUT"})], cached=True)
-    server = caching(repository)
-    question = {"IN": tensor([[1]])}
-    first = decode(put(server, "outer", question))["OUT"]
-    asked_until(lambda: put(server, "outer", question), lambda status: status.get("fwd") in ("stale", "miss"), "the end")
-    assert decode(put(server, "outer", question))["OUT"] != first
-
-
-@pytest.fixture
-def short_lived(caching, repository):
-    """short_lived(**parameters): a server of an ensemble with a TTL of 1 s, one of whose steps is cached for ever."""
-    def start(**parameters):
-        repository.copy("noise", cached=True)
-        echo(repository, rows=8, datatype="FP32", delay_ms=50)
-        ensemble(repository, "noisy", {"IN": "FP32"}, {"OUT": "FP32"},
-                 [step("noise", {"INPUT0": "IN"}, {"OUTPUT0": "x"}), step("echo", {"INPUT0": "x"}, {"OUTPUT0": "OUT"})],
-                 cached=True, extra=cache_parameters(ttl=1, **parameters))
-        server = caching(repository)
-        put(server, "noisy", QUESTION)
-        eventually(lambda: put(server, "noise", {"INPUT0": QUESTION["IN"]}, {"cache-control": "only-if-cached, max-age=1"}).status == 504,
-                   "an old part")
-        return server
-
-    return start
-
-
 QUESTION = {"IN": tensor([[1]])}
-
-
-def test_an_old_part_does_not_make_the_whole_stale(short_lived):
-    server = short_lived()
-    put(server, "noisy", QUESTION)
-    status = cache_status(put(server, "noisy", QUESTION))
-    assert "hit" in status and status["ttl"] >= 0
-    assert int(put(server, "noisy", QUESTION).headers["age"]) >= 1
-
-
-def test_an_old_part_is_renewed_once(short_lived):
-    server = short_lived(stale_while_revalidate=60)
-    asked_until(lambda: put(server, "noisy", QUESTION), lambda status: "hit" in status and status["ttl"] >= 0, "a fresh answer")
-    assert metric(server, "hippocamp_cache_refreshes_total", model="noisy", version="1") <= 2
-
-
-def test_equal_requests_share_an_answer_of_old_parts(short_lived):
-    server = short_lived()
-    before = server.statistics("echo")["inference_count"]
-    at_once(10, lambda i: put(server, "noisy", QUESTION))
-    assert server.statistics("echo")["inference_count"] - before <= 2
 
 
 def test_rows_that_a_step_mixes_by_its_own_word(deploy, repository):

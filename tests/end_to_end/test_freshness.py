@@ -65,6 +65,7 @@ def test_a_model_may_have_no_end_of_life(noisy):
     assert "ttl" not in cache_status(ask(server))
 
 
+@pytest.mark.parametrize("caching", ["redis"], indirect=True)
 def test_expired_answers_are_run_again(noisy):
     server = noisy("ttl=1")
     first = drawn(ask(server))
@@ -78,6 +79,7 @@ def test_expired_answers_are_run_again(noisy):
 # --- Stale answers ---
 
 
+@pytest.mark.parametrize("caching", ["redis"], indirect=True)
 def test_stale_while_revalidate(noisy):
     """The old entry answers at once; the server then renews it without being asked."""
     server = noisy("ttl=1", "stale_while_revalidate=60")
@@ -91,39 +93,6 @@ def test_stale_while_revalidate(noisy):
     assert drawn(reply) != first
     assert model_metric(server, "stale") >= 1
     rows_counted(server, "noise")
-
-
-def test_stale_rows_of_a_batch(noisy):
-    server = noisy("ttl=1", "stale_while_revalidate=60")
-    values = [[1.0], [2.0], [3.0]]
-    first = drawn(ask(server, values))
-    reply = asked_until(lambda: ask(server, values), stale, "a stale answer")
-    second = drawn(reply)  # some rows may have been renewed before
-    assert any(row in first for row in second)
-    eventually(lambda: not any(row in first for row in drawn(ask(server, values))), "three new rows")
-
-
-def test_one_renewal_for_all_who_ask(serve, repository):
-    echo(repository, rows=8, delay_ms=300, cached=True, extra=cache_parameters(ttl=1, stale_while_revalidate=60))
-    server = serve(repository, ONE_THREAD)
-    question = {"INPUT0": tensor([[1]], "INT32")}
-    asked_until(lambda: put(server, "echo", question), stale, "a stale answer")
-    for reply in at_once(8, lambda i: put(server, "echo", question)):
-        assert is_hit(reply)
-        same(decode(reply)["OUTPUT0"], question["INPUT0"])
-    assert model_metric(server, "refreshes", "echo") <= 1
-    assert server.statistics("echo")["execution_count"] <= 2
-
-
-def test_clients_that_take_stale_answers(noisy):
-    """max-stale allows any entry that is kept, and causes no renewal."""
-    server = noisy("ttl=1", "stale_if_error=60")
-    first = drawn(ask(server))
-    reply = asked_until(lambda: ask(server, control="max-stale=50"), stale, "a stale answer")
-    assert drawn(reply) == first
-    assert drawn(ask(server, control="max-stale")) == first
-    server.expect("noise", execution_count=1)
-    assert drawn(ask(server)) != first  # stale_if_error alone serves nothing stale while the model works
 
 
 def test_stale_if_error(serve, repository):
@@ -295,15 +264,6 @@ def test_others_do_not_get_what_one_allows(serve, repository, redis_server):
         asked_until(lambda: ask(server, control="max-stale=90"), stale, "a stale answer")
         replies = at_once(8, either)
         assert all(cache_status(reply).get("ttl", 0) >= 0 for reply in replies[::2])
-
-
-@pytest.mark.parametrize("directive", ["no-store", "only-if-cached"])
-def test_who_may_not_store_does_not_renew(noisy, directive):
-    server = noisy("ttl=1", "stale_while_revalidate=60")
-    ask(server)
-    asked_until(lambda: ask(server, control=directive), stale, "a stale answer")
-    assert model_metric(server, "refreshes") == 0
-    server.expect("noise", execution_count=1)
 
 
 def test_clock_of_another_machine_that_is_ahead(serve, repository, redis_server):

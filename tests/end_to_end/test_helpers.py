@@ -13,7 +13,7 @@ from topology import add_user, drop_clients, either_program
 from traffic import echo
 from trouble import PASSWORD, PLACES, USER, NotHere, troubles_of
 
-
+pytestmark = pytest.mark.thorough
 UNKNOWN = "self-signed certificate in certificate chain|local issuer"  # Redis sends the CA, too, if it knows it
 
 

@@ -5,9 +5,8 @@ import re
 
 import pytest
 
-from support import (Repository, ask_identity, ask_scale, ask_simple, at_once, encode, eventually, free_port, infer_path,
-                     tensor)
-from topology import either_program
+from support import (REDIS, VALKEY, Repository, ask_identity, ask_scale, ask_simple, at_once, encode, eventually,
+                     free_port, infer_path, tensor)
 
 pytestmark = pytest.mark.threads
 
@@ -48,7 +47,7 @@ def joined(serve, repository):
     return start
 
 
-@either_program
+@pytest.mark.parametrize("program", [REDIS, VALKEY])
 def test_servers_share(joined, redis_server):
     redis = redis_server()
     one, two = joined(redis), joined(redis)
@@ -258,7 +257,7 @@ def test_a_port_that_speaks_no_redis(serve, repository, server):
         ask_simple(other, first)
 
 
-@either_program
+@pytest.mark.parametrize("program", [REDIS, VALKEY])
 def test_killed_and_restarted(serve, repository, redis_server):
     redis = redis_server()
     server = serve(repository.add("simple"), *redis.cache())

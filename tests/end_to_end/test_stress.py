@@ -18,7 +18,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from support import (CACHE, RedisError, ask_delay, ask_identity, decode, encode, eventually, infer, infer_path,
+from support import (CACHE, RedisError, ask_delay, ask_identity, decode, encode, eventually, infer_path,
                      request_bytes, same, tensor)
 from traffic import ensemble, step
 
@@ -448,7 +448,7 @@ def echo(repository, model, config):
     return place
 
 
-@pytest.mark.parametrize("store", ["local", "redis"])
+@pytest.mark.parametrize("store", [pytest.param("local", marks=pytest.mark.thorough), "redis"])
 def test_everything_at_once(serve, repository, redis_server, store):
     repository.copy("simple_string", "strings", extra=BATCHES)
     repository.copy("simple", "whole", extra=BY_REQUEST)

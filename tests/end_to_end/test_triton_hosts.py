@@ -37,7 +37,7 @@ def run(script, *arguments):
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["redis", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("local", "tiered"))])
 def test_pytriton(caches, redis_server, name):
     settings = [f"{name},{key}={value}" for key, value in options_of(name, redis_server).items()]
     said, _ = run("pytriton_host.py", caches, *settings)

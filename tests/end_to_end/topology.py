@@ -13,7 +13,7 @@ import pytest
 from support import LOCAL, NEWER, PATIENCE, REDIS, VALKEY, Redis, RedisError, eventually, free_port, redis_program
 
 # For tests that run with both programs; the others run with Redis.
-either_program = pytest.mark.parametrize("program", [REDIS, VALKEY])
+either_program = pytest.mark.parametrize("program", [REDIS, pytest.param(VALKEY, marks=pytest.mark.thorough)])
 
 
 def cache_options(**options):
