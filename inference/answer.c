@@ -20,7 +20,9 @@ drop_slices(const struct slice *slices, size_t count)
 static bool
 is_too_late_to_audit(const struct inference_request *request)
 {
-	return request->withdrawn && request->by_row && request->slice_count > 1 &&
+	const struct request_state *state = request->state;
+
+	return state->wait == REQUEST_WITHDRAWN && state->by_row && state->slice_count > 1 &&
 	       row_trust_is_new(&request->model->rows);
 }
 
@@ -28,8 +30,8 @@ is_too_late_to_audit(const struct inference_request *request)
 static void
 use_stale(struct inference_request *request)
 {
-	for (size_t i = 0; i < request->slice_count; i++) {
-		struct slice *slice = &request->slices[i];
+	for (size_t i = 0; i < request->state->slice_count; i++) {
+		struct slice *slice = &request->state->slices[i];
 		enum status status =
 			slice->failure == NULL ? STATUS_OK : ((const struct error *)slice->failure->data)->status;
 
@@ -51,8 +53,8 @@ first_failure(const struct inference_request *request)
 {
 	const struct slice *first = NULL;
 
-	for (size_t i = 0; i < request->slice_count; i++) {
-		const struct slice *slice = &request->slices[i];
+	for (size_t i = 0; i < request->state->slice_count; i++) {
+		const struct slice *slice = &request->state->slices[i];
 
 		if (slice->failure != NULL &&
 		    (first == NULL || (first->retry != RETRY_NOT && slice->retry == RETRY_NOT))) {
@@ -65,12 +67,13 @@ first_failure(const struct inference_request *request)
 static void
 hand_out(struct inference_request *request)
 {
-	struct engine_lane *lane = request->lane;
+	struct request_state *state = request->state;
+	struct engine_lane *lane = state->lane;
 	struct model *model = request->model;
-	bool pending = request->pending;
+	bool pending = state->pending;
 
-	request->answered = true;
-	if (request->starting) {
+	state->answered = true;
+	if (state->starting) {
 		return; /* engine_infer reports it by its return value */
 	}
 	request->done(request);
@@ -83,7 +86,7 @@ hand_out(struct inference_request *request)
 static void
 on_turn(struct loop_mail *mail)
 {
-	hand_out(container_of(mail, struct inference_request, mail));
+	hand_out(container_of(mail, struct request_state, mail)->request);
 }
 
 /* Delivers every answer whose turn has come, each on its own loop. */
@@ -93,12 +96,12 @@ hand_out_in_order(struct inference_request *request)
 	struct order_list leaving;
 	struct order *order;
 
-	ordering_ready(request->model->ordering, &request->order, &leaving);
+	ordering_ready(request->model->ordering, &request->state->order, &leaving);
 	while ((order = TAILQ_FIRST(&leaving)) != NULL) {
-		struct inference_request *next = container_of(order, struct inference_request, order);
+		struct request_state *next = container_of(order, struct request_state, order);
 
 		TAILQ_REMOVE(&leaving, order, next);
-		if (next == request && request->starting) {
+		if (next->request == request && next->starting) {
 			hand_out(request);
 		} else {
 			next->mail.deliver = on_turn;
@@ -110,12 +113,14 @@ hand_out_in_order(struct inference_request *request)
 void
 request_conclude(struct inference_request *request)
 {
-	loop_timer_free(request->timer);
-	request->timer = NULL;
+	struct request_state *state = request->state;
+
+	loop_timer_free(state->timer);
+	state->timer = NULL;
 	request_report(request);
-	account_request(request->lane, request);
-	drop_slices(request->slices, request->slice_count);
-	drop_slices(request->audit, request->audit != NULL);
+	account_request(state->lane, request);
+	drop_slices(state->slices, state->slice_count);
+	drop_slices(state->audit, state->audit != NULL);
 	if (request->model->ordering != NULL) {
 		hand_out_in_order(request);
 	} else {
@@ -141,12 +146,13 @@ fail(struct inference_request *request, const struct error *failure)
 void
 request_withdraw(struct inference_request *request, enum status status, const char *text)
 {
+	struct request_state *state = request->state;
 	struct blob *failure;
 
-	if (request->answered || request->withdrawn || !fetch_request_waits(request)) {
+	if (state->answered || state->wait == REQUEST_WITHDRAWN || !fetch_request_waits(request)) {
 		return;
 	}
-	request->withdrawn = true;
+	state->wait = REQUEST_WITHDRAWN;
 	failure = failure_new(status, text);
 	request_hold(request);
 	fetch_leave(request, failure);
@@ -163,32 +169,33 @@ time_out(struct inference_request *request)
 static void
 on_timeout(void *argument)
 {
-	struct inference_request *request = argument;
+	struct request_state *state = argument;
 
-	request->timed_out = true;
-	time_out(request);
+	state->wait = state->wait == REQUEST_WANTED ? REQUEST_TIMED_OUT : state->wait;
+	time_out(state->request);
 }
 
 /* Sets the queue timeout: when it expires, the queue delays the job, or this loop rejects the request. */
 static void
 set_timeout(struct inference_request *request)
 {
+	struct request_state *state = request->state;
 	uint64_t timeout = request_queue_timeout(request);
 
-	if (model_batching_policy(&request->model->config.batching, request->level)->delays) {
-		request->delay_ns = timeout * 1000;
+	if (model_batching_policy(&request->model->config.batching, state->level)->delays) {
+		state->delay_ns = timeout * 1000;
 	} else if (timeout > 0) {
-		request->timer = loop_timer_new(request->lane->loop, on_timeout, request);
-		loop_timer_set(request->timer, (timeout + 999) / 1000);
+		state->timer = loop_timer_new(state->lane->loop, on_timeout, state);
+		loop_timer_set(state->timer, (timeout + 999) / 1000);
 	}
 }
 
 void
 request_become_pending(struct inference_request *request)
 {
-	request->pending = true;
+	request->state->pending = true;
 	(void)model_ref(request->model);
-	request->lane->underway++;
+	request->state->lane->underway++;
 	set_timeout(request);
 }
 
@@ -200,7 +207,7 @@ start_again(struct slice *slice, struct fetch_mode mode)
 
 	request_hold(request); /* it may be answered meanwhile */
 	request_send(request, &slice, 1, mode);
-	if (request->timed_out) {
+	if (request->state->wait == REQUEST_TIMED_OUT) {
 		time_out(request);
 	}
 	request_release(request);
@@ -211,13 +218,14 @@ static void
 start_slice(struct slice *slice, struct fetch_mode mode)
 {
 	struct inference_request *request = slice->request;
+	struct request_state *state = request->state;
 
-	if (!request->pending) {
+	if (!state->pending) {
 		request_become_pending(request);
 	} else {
-		loop_timer_free(request->timer);
-		request->timer = NULL;
-		request->timed_out = false;
+		loop_timer_free(state->timer);
+		state->timer = NULL;
+		state->wait = REQUEST_WANTED;
 	}
 	start_again(slice, mode);
 }
@@ -229,35 +237,37 @@ start_slice(struct slice *slice, struct fetch_mode mode)
 static bool
 start_over_whole(struct inference_request *request)
 {
-	struct slice *old = request->slices;
-	size_t old_count = request->slice_count;
+	struct request_state *state = request->state;
+	struct slice *old = state->slices;
+	size_t old_count = state->slice_count;
 	enum slice_result result = old_count == 0 ? SLICE_MISS : old[0].result;
 
-	if (request->withdrawn || request->directives.only || !rows_cut(request, false)) {
+	if (state->wait == REQUEST_WITHDRAWN || request->directives.only || !rows_cut(request, false)) {
 		return false;
 	}
 	drop_slices(old, old_count);
-	request->row_losses = model_row_losses(request->model);
-	request->scattered = false;
-	request->slices[0].result = result == SLICE_HIT || result == SLICE_JOINED ? SLICE_MISS : result;
-	start_slice(&request->slices[0], (struct fetch_mode){.runs = true, .unbatched = true});
+	state->row_losses = model_row_losses(request->model);
+	state->scattered = false;
+	state->slices[0].result = result == SLICE_HIT || result == SLICE_JOINED ? SLICE_MISS : result;
+	start_slice(&state->slices[0], (struct fetch_mode){.runs = true, .unbatched = true});
 	return true;
 }
 
 static bool
 assemble(struct inference_request *request)
 {
+	struct request_state *state = request->state;
 	bool fit = true;
 
-	if (request->slice_count == 1) {
-		request->entry = request->slices[0].entry;
+	if (state->slice_count == 1) {
+		request->entry = state->slices[0].entry;
 		blob_ref(request->entry);
 		return true;
 	}
 	request->entry = rows_assemble(request, &fit);
 	if (!fit) {
 		model_lose_row_trust(request->model, ROWS_MISSHAPEN, "rows of one request have different shapes");
-		lane_purge_rows(request->lane, request->model);
+		lane_purge_rows(state->lane, request->model);
 		return false;
 	}
 	if (request->entry == NULL) {
@@ -279,10 +289,11 @@ finish_whole(struct inference_request *request)
 static bool
 is_put_together(const struct inference_request *request)
 {
-	bool known = request->scattered;
+	const struct request_state *state = request->state;
+	bool known = state->scattered;
 
-	for (size_t i = 0; i < request->slice_count && request->by_row; i++) {
-		known = known || request->slices[i].result == SLICE_HIT || request->slices[i].result == SLICE_JOINED;
+	for (size_t i = 0; i < state->slice_count && state->by_row; i++) {
+		known = known || state->slices[i].result == SLICE_HIT || state->slices[i].result == SLICE_JOINED;
 	}
 	return known;
 }
@@ -294,43 +305,49 @@ is_put_together(const struct inference_request *request)
 static bool
 is_to_be_audited(struct inference_request *request)
 {
+	struct request_state *state = request->state;
 	struct row_trust *rows = &request->model->rows;
 	uint64_t cost = atomic_load_explicit(&request->model->run_span_ns, memory_order_relaxed);
 
-	if (request->slice_count == 1) {
-		return lane_chance(request->lane) * ROW_TRUST_SAMPLE <= 1 && row_trust_affords(rows, cost);
+	if (state->slice_count == 1) {
+		return lane_chance(state->lane) * ROW_TRUST_SAMPLE <= 1 && row_trust_affords(rows, cost);
 	}
-	request->must_be_audited = row_trust_first_audits(rows, 1) > 0;
-	return request->must_be_audited || row_trust_samples(rows, 1, cost);
+	state->must_be_audited = row_trust_first_audits(rows, 1) > 0;
+	return state->must_be_audited || row_trust_samples(rows, 1, cost);
 }
 
 static bool
 start_audit(struct inference_request *request)
 {
-	if (request->audit != NULL || request->withdrawn || !is_put_together(request) || !is_to_be_audited(request)) {
+	struct request_state *state = request->state;
+
+	if (state->audit != NULL || state->wait == REQUEST_WITHDRAWN || !is_put_together(request) ||
+	    !is_to_be_audited(request)) {
 		return false;
 	}
-	request->audit = rows_whole(request);
-	if (request->audit == NULL) {
-		row_trust_give_back(&request->model->rows, request->must_be_audited);
+	state->audit = rows_whole(request);
+	if (state->audit == NULL) {
+		row_trust_give_back(&request->model->rows, state->must_be_audited);
 		blob_unref(request->entry);
 		request->entry = NULL;
 		request->status = error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request");
 		return false;
 	}
-	request->unresolved++;
-	start_slice(request->audit, (struct fetch_mode){.runs = true, .unbatched = true, .audits = true});
+	state->unresolved++;
+	start_slice(state->audit, (struct fetch_mode){.runs = true, .unbatched = true, .audits = true});
 	return true;
 }
 
 static void
 drop_answer(struct inference_request *request)
 {
+	struct request_state *state = request->state;
+
 	blob_unref(request->entry);
 	request->entry = NULL;
-	for (size_t i = 0; i < request->slice_count; i++) {
-		request->slices[i].result = SLICE_MISS;
-		request->slices[i].stored = false;
+	for (size_t i = 0; i < state->slice_count; i++) {
+		state->slices[i].result = SLICE_MISS;
+		state->slices[i].stored = false;
 	}
 }
 
@@ -342,12 +359,13 @@ drop_answer(struct inference_request *request)
 static void
 finish_audit(struct inference_request *request)
 {
-	struct slice *audit = request->audit;
+	struct request_state *state = request->state;
+	struct slice *audit = state->audit;
 	uint64_t ns = audit->times.input_ns + audit->times.infer_ns + audit->times.output_ns;
 
 	if (audit->entry == NULL) {
-		row_trust_give_back(&request->model->rows, request->must_be_audited);
-		if (request->must_be_audited || !model_by_row(request->model)) {
+		row_trust_give_back(&request->model->rows, state->must_be_audited);
+		if (state->must_be_audited || !model_by_row(request->model)) {
 			drop_answer(request);
 			fail(request, (const struct error *)audit->failure->data);
 		}
@@ -362,7 +380,7 @@ finish_audit(struct inference_request *request)
 	} else {
 		request->entry = blob_ref(audit->entry);
 	}
-	lane_purge_rows(request->lane, request->model);
+	lane_purge_rows(state->lane, request->model);
 }
 
 /* --- Finishing --- */
@@ -373,15 +391,15 @@ finish_audit(struct inference_request *request)
 static bool
 is_spoilt(struct inference_request *request)
 {
-	return !request->audits && (model_row_losses(request->model) != request->row_losses ||
-				    (request->by_row && !model_by_row(request->model)));
+	return !request->audits && (model_row_losses(request->model) != request->state->row_losses ||
+				    (request->state->by_row && !model_by_row(request->model)));
 }
 
 /* A failed row may succeed in a run of the whole; a failed whole is final. */
 static bool
 is_worth_another_run(const struct inference_request *request)
 {
-	return request->by_row || first_failure(request) == NULL;
+	return request->state->by_row || first_failure(request) == NULL;
 }
 
 void
@@ -390,7 +408,7 @@ request_finish(struct inference_request *request)
 	const struct error *failure;
 	bool spoilt;
 
-	if (request->audit != NULL && request->audit->resolved) {
+	if (request->state->audit != NULL && request->state->audit->resolved) {
 		finish_audit(request);
 		request_conclude(request);
 		return;
@@ -423,8 +441,10 @@ request_finish(struct inference_request *request)
 static bool
 has_failed(const struct inference_request *request)
 {
-	for (size_t i = 0; i < request->slice_count; i++) {
-		if (request->slices[i].resolved && request->slices[i].failure != NULL) {
+	const struct request_state *state = request->state;
+
+	for (size_t i = 0; i < state->slice_count; i++) {
+		if (state->slices[i].resolved && state->slices[i].failure != NULL) {
 			return true;
 		}
 	}
@@ -454,7 +474,7 @@ second_try(const struct slice *slice)
 {
 	const struct inference_request *request = slice->request;
 
-	if (slice->retried || request->withdrawn || request->directives.only) {
+	if (slice->retried || request->state->wait == REQUEST_WITHDRAWN || request->directives.only) {
 		return RETRY_NOT;
 	}
 	if (slice->failure == NULL) {
@@ -467,14 +487,15 @@ static void
 try_again(struct slice *slice, enum slice_retry how)
 {
 	struct inference_request *request = slice->request;
-	struct fetch_mode mode = {.runs = true, .stores = slice->keyed, .audits = slice == request->audit};
+	struct request_state *state = request->state;
+	struct fetch_mode mode = {.runs = true, .stores = slice->keyed, .audits = slice == state->audit};
 
 	blob_unref(slice->entry);
 	blob_unref(slice->failure);
 	slice->entry = NULL;
 	slice->failure = NULL;
 	slice->shared = false;
-	request->scattered = request->scattered || request->by_row;
+	state->scattered = state->scattered || state->by_row;
 	if (how == RETRY_UNBATCHED) {
 		slice->retried = true;
 		mode.unbatched = true;
@@ -503,13 +524,13 @@ on_slice_done(struct slice *slice)
 void
 request_hold(struct inference_request *request)
 {
-	request->unresolved++;
+	request->state->unresolved++;
 }
 
 void
 request_release(struct inference_request *request)
 {
-	if (--request->unresolved == 0) {
+	if (--request->state->unresolved == 0) {
 		request_finish(request);
 	}
 }
@@ -521,6 +542,6 @@ request_send(struct inference_request *request, struct slice *const *slices, siz
 		slices[i]->done = on_slice_done;
 	}
 	request_hold(request);
-	fetch_start(request->lane, slices, count, mode);
+	fetch_start(request->state->lane, slices, count, mode);
 	request_release(request);
 }

@@ -6,11 +6,12 @@
 static void
 report_age(struct inference_request *request)
 {
+	struct request_state *state = request->state;
 	struct cache_report *report = &request->report;
-	uint64_t now = request->wall_ms;
+	uint64_t now = state->wall_ms;
 
-	for (size_t i = 0; i < request->slice_count; i++) {
-		struct freshness_entry freshness = entry_freshness(request->slices[i].entry);
+	for (size_t i = 0; i < state->slice_count; i++) {
+		struct freshness_entry freshness = entry_freshness(state->slices[i].entry);
 		uint64_t age = now > freshness.created_ms ? now - freshness.created_ms : 0;
 		int64_t left = ((int64_t)freshness.lifetime_ms - (int64_t)age);
 
@@ -29,15 +30,16 @@ report_age(struct inference_request *request)
 static void
 write_report(struct inference_request *request)
 {
+	struct request_state *state = request->state;
 	struct cache_report *report = &request->report;
 	bool expired = false;
 	bool unwanted = request->directives.refresh;
 	bool bypassed = false;
 	size_t joined = 0;
 
-	report->rows = request->slice_count;
-	for (size_t i = 0; i < request->slice_count; i++) {
-		const struct slice *slice = &request->slices[i];
+	report->rows = state->slice_count;
+	for (size_t i = 0; i < state->slice_count; i++) {
+		const struct slice *slice = &state->slices[i];
 
 		report->known += slice->result == SLICE_HIT || slice->result == SLICE_JOINED;
 		joined += slice->result == SLICE_JOINED;
@@ -46,14 +48,14 @@ write_report(struct inference_request *request)
 		unwanted = unwanted || slice->unwanted;
 		bypassed = bypassed || slice->result == SLICE_BYPASSED;
 	}
-	if (report->known < report->rows && request->lane->cache->ops->trouble != NULL &&
-	    (report->stored || lane_lacks_secret(request->lane))) {
-		report->trouble = request->lane->cache->ops->trouble(request->lane->store);
+	if (report->known < report->rows && state->lane->cache->ops->trouble != NULL &&
+	    (report->stored || lane_lacks_secret(state->lane))) {
+		report->trouble = state->lane->cache->ops->trouble(state->lane->store);
 		report->stored = report->trouble == NULL;
 	}
 	report->joined = joined == report->rows;
-	if (report->known > 0 && request->pending) { /* entries that it waited for are younger than wall_ms */
-		request->wall_ms = clock_wall_ms();
+	if (report->known > 0 && state->pending) { /* entries that it waited for are younger than wall_ms */
+		state->wall_ms = clock_wall_ms();
 	}
 	if (report->known == report->rows) {
 		report->forward = FORWARD_NONE;
@@ -80,8 +82,8 @@ keep_longest(uint64_t *longest, uint64_t ns)
 static void
 write_times(struct inference_request *request)
 {
-	for (size_t i = 0; i < request->slice_count; i++) {
-		const struct run_times *times = &request->slices[i].times;
+	for (size_t i = 0; i < request->state->slice_count; i++) {
+		const struct run_times *times = &request->state->slices[i].times;
 
 		keep_longest(&request->times.queue_ns, times->queue_ns);
 		keep_longest(&request->times.input_ns, times->input_ns);
@@ -96,8 +98,8 @@ write_dates(struct inference_request *request)
 {
 	uint64_t now = clock_wall_ms();
 
-	for (size_t i = 0; i < request->slice_count && request->status == STATUS_OK; i++) {
-		struct freshness_entry freshness = entry_freshness(request->slices[i].entry);
+	for (size_t i = 0; i < request->state->slice_count && request->status == STATUS_OK; i++) {
+		struct freshness_entry freshness = entry_freshness(request->state->slices[i].entry);
 		uint64_t created =
 			freshness_is_ahead(&freshness, now) ? 1 : freshness.created_ms; /* unknown: the oldest date */
 		uint64_t expires = created + freshness.lifetime_ms;

@@ -9,19 +9,20 @@ static bool
 take_value(struct slice *slice, struct blob *value)
 {
 	struct inference_request *request = slice->request;
+	struct request_state *state = request->state;
 	struct freshness_entry freshness = entry_freshness(value);
 	bool on_error;
 
-	if (value_purged(request->lane, request->model, &freshness, request->wall_ms)) {
+	if (value_purged(state->lane, request->model, &freshness, state->wall_ms)) {
 		blob_unref(value);
 		return false;
 	}
-	switch (freshness_judge(&request->model->freshness, &request->directives, &freshness, request->wall_ms,
-				lane_chance(request->lane), &on_error)) {
+	switch (freshness_judge(&request->model->freshness, &request->directives, &freshness, state->wall_ms,
+				lane_chance(state->lane), &on_error)) {
 	case FRESHNESS_REVALIDATE:
 		slice->revalidate =
-			lane_renews(request->lane, &request->directives, &slice->key, &freshness, request->wall_ms);
-		request->renews = request->renews || slice->revalidate;
+			lane_renews(state->lane, &request->directives, &slice->key, &freshness, state->wall_ms);
+		state->renews = state->renews || slice->revalidate;
 		break;
 	case FRESHNESS_USE:
 		break;
@@ -39,7 +40,7 @@ take_value(struct slice *slice, struct blob *value)
 	slice->entry = value;
 	slice->result = SLICE_HIT;
 	slice->resolved = true;
-	request->unresolved--;
+	state->unresolved--;
 	return true;
 }
 
@@ -47,11 +48,12 @@ take_value(struct slice *slice, struct blob *value)
 static void
 look_at_once(struct inference_request *request)
 {
-	struct engine_lane *lane = request->lane;
-	size_t count = request->slice_count;
+	struct request_state *state = request->state;
+	struct engine_lane *lane = state->lane;
+	size_t count = state->slice_count;
 	struct blob *one = NULL;
 	struct cache_lookup lookup = {
-		.keys = &request->slices[0].key, .count = count, .values = &one, .now_ns = request->keyed_ns};
+		.keys = &state->slices[0].key, .count = count, .values = &one, .now_ns = state->keyed_ns};
 
 	if (count > 1) {
 		struct cache_key *keys = arena_array(request->arena, count, sizeof(*keys));
@@ -62,12 +64,11 @@ look_at_once(struct inference_request *request)
 			return;
 		}
 		for (size_t i = 0; i < count; i++) {
-			keys[i] = request->slices[i].key;
+			keys[i] = state->slices[i].key;
 		}
 	}
 	for (size_t i = 0; i < count; i++) {
-		request->slices[i].completions =
-			flight_completions(&lane->engine->flights, &request->slices[i].key.digest);
+		state->slices[i].completions = flight_completions(&lane->engine->flights, &state->slices[i].key.digest);
 	}
 	if (lane->cache->ops->synchronous) {
 		(void)lane->cache->ops->lookup(lane->store, &lookup);
@@ -76,12 +77,12 @@ look_at_once(struct inference_request *request)
 	}
 	for (size_t i = 0; i < count; i++) {
 		if (lookup.values[i] != NULL) {
-			request->wall_ms = request->wall_ms == 0 ? clock_wall_ms() : request->wall_ms;
-			(void)take_value(&request->slices[i], lookup.values[i]);
+			state->wall_ms = state->wall_ms == 0 ? clock_wall_ms() : state->wall_ms;
+			(void)take_value(&state->slices[i], lookup.values[i]);
 		}
 	}
-	if (request->unresolved > 0) { /* a full hit is timed to the end of the request instead */
-		request->lookup_ns = clock_now_ns() - request->keyed_ns;
+	if (state->unresolved > 0) { /* a full hit is timed to the end of the request instead */
+		state->lookup_ns = clock_now_ns() - state->keyed_ns;
 	}
 }
 
@@ -90,8 +91,8 @@ look_at_once(struct inference_request *request)
 static void
 set_results(struct inference_request *request, enum slice_result result)
 {
-	for (size_t i = 0; i < request->slice_count; i++) {
-		request->slices[i].result = result;
+	for (size_t i = 0; i < request->state->slice_count; i++) {
+		request->state->slices[i].result = result;
 	}
 }
 
@@ -99,15 +100,15 @@ set_results(struct inference_request *request, enum slice_result result)
 static bool
 make_keys(struct inference_request *request)
 {
-	struct engine_lane *lane = request->lane;
+	struct request_state *state = request->state;
+	struct engine_lane *lane = state->lane;
+	enum key_state keys = lane_has_keys(lane) ? request_key_state(request) : KEY_IMPOSSIBLE;
 
-	enum key_state state = lane_has_keys(lane) ? request_key_state(request) : KEY_IMPOSSIBLE;
-
-	if (state == KEY_MADE || (state == KEY_NOT_MADE && rows_make_keys(request, lane->key_hash, &lane->scratch))) {
+	if (keys == KEY_MADE || (keys == KEY_NOT_MADE && rows_make_keys(request, lane->key_hash, &lane->scratch))) {
 		return true;
 	}
-	for (size_t i = 0; i < request->slice_count; i++) {
-		request->slices[i].keyed = false;
+	for (size_t i = 0; i < state->slice_count; i++) {
+		state->slices[i].keyed = false;
 	}
 	return false;
 }
@@ -117,8 +118,8 @@ list_slices(const struct inference_request *request, struct slice **list, bool r
 {
 	size_t count = 0;
 
-	for (size_t i = 0; i < request->slice_count; i++) {
-		struct slice *slice = &request->slices[i];
+	for (size_t i = 0; i < request->state->slice_count; i++) {
+		struct slice *slice = &request->state->slices[i];
 
 		if (revalidate ? slice->revalidate : !slice->resolved) {
 			list[count++] = slice;
@@ -131,14 +132,15 @@ list_slices(const struct inference_request *request, struct slice **list, bool r
 static void
 send_off(struct inference_request *request, struct fetch_mode mode)
 {
+	struct request_state *state = request->state;
 	struct slice **list;
 	size_t count;
 
-	if (request->unresolved == 0 && !request->renews) {
+	if (state->unresolved == 0 && !state->renews) {
 		request_finish(request);
 		return;
 	}
-	list = arena_array(request->arena, request->slice_count, sizeof(*list));
+	list = arena_array(request->arena, state->slice_count, sizeof(*list));
 	if (list == NULL) {
 		request->status = error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request");
 		request_conclude(request);
@@ -146,7 +148,7 @@ send_off(struct inference_request *request, struct fetch_mode mode)
 	}
 	count = list_slices(request, list, true);
 	if (count > 0) {
-		fetch_start_refresh(request->lane, list, count);
+		fetch_start_refresh(state->lane, list, count);
 	}
 	count = list_slices(request, list, false);
 	if (count == 0) {
@@ -161,8 +163,9 @@ send_off(struct inference_request *request, struct fetch_mode mode)
 static bool
 infer_cached(struct inference_request *request)
 {
+	struct request_state *state = request->state;
 	const struct cache_directives *wish = &request->directives;
-	struct engine_lane *lane = request->lane;
+	struct engine_lane *lane = state->lane;
 	struct fetch_mode mode = {
 		.shared = !wish->refresh && !wish->no_store && !wish->only,
 		.looks = !wish->refresh,
@@ -180,16 +183,16 @@ infer_cached(struct inference_request *request)
 		set_results(request, SLICE_ERROR);
 		return false;
 	}
-	request->keyed_ns = clock_now_ns();
-	request->looked_up = true;
+	state->keyed_ns = clock_now_ns();
+	state->looked_up = true;
 	set_results(request, SLICE_MISS);
 	if (mode.looks && cache_tells_at_once(lane->cache->ops)) {
 		bool all = lane->cache->ops->synchronous;
 
 		look_at_once(request);
-		if (timed && (all || request->unresolved == 0)) { /* else the fetch times its look-up */
+		if (timed && (all || state->unresolved == 0)) { /* else the fetch times its look-up */
 			account_lookup_cost(request->model, clock_now_ns() - start + request_key_ns(request),
-					    request->slice_count);
+					    state->slice_count);
 		}
 		mode.looks = mode.shared || !all;
 	}
@@ -200,7 +203,8 @@ infer_cached(struct inference_request *request)
 static void
 infer_valid(struct inference_request *request)
 {
-	struct engine_lane *lane = request->lane;
+	struct request_state *state = request->state;
+	struct engine_lane *lane = state->lane;
 	struct model *model = request->model;
 	bool cached = lane->cache != NULL && model->config.response_cache && !request->audits;
 	bool only = request->directives.only;
@@ -212,22 +216,22 @@ infer_valid(struct inference_request *request)
 		by_row = model_by_row(model);
 		lane_purge_rows(lane, model);
 	}
-	request->row_losses = model_row_losses(model); /* after model_by_row, to count a loss that it saw */
+	state->row_losses = model_row_losses(model); /* after model_by_row, to count a loss that it saw */
 	if (!request_is_cut(request, by_row) && !rows_cut(request, by_row)) {
 		request->status = error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request");
-		request->slice_count = 0;
+		state->slice_count = 0;
 		request_conclude(request);
 		return;
 	}
 	if (cached && infer_cached(request)) {
 		return;
 	}
-	request->keyed_ns = clock_now_ns();
-	if (request->by_row) {
-		enum slice_result result = request->slices[0].result;
+	state->keyed_ns = clock_now_ns();
+	if (state->by_row) {
+		enum slice_result result = state->slices[0].result;
 
 		if (rows_cut(request, false)) {
-			request->slices[0].result = result;
+			state->slices[0].result = result;
 		}
 	}
 	send_off(request, (struct fetch_mode){.runs = !only, .audits = request->audits, .unbatched = request->audits});
@@ -236,31 +240,36 @@ infer_valid(struct inference_request *request)
 bool
 engine_infer(struct engine_lane *lane, struct inference_request *request)
 {
+	struct request_state *state = request_state_of(request);
 	struct model *model = request->model;
 
-	request->lane = lane;
 	request->entry = NULL;
-	request->start_ns = request->preparation == NULL ? clock_now_ns() : request->start_ns;
+	if (state == NULL) {
+		request->status = error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request");
+		return true;
+	}
+	state->lane = lane;
+	state->start_ns = state->preparation == NULL ? clock_now_ns() : state->start_ns;
 	request->status = request_checked(request);
 	if (request->status != STATUS_OK) {
 		return true;
 	}
 	if (model->ordering != NULL) {
-		ordering_enter(model->ordering, &request->order);
+		ordering_enter(model->ordering, &state->order);
 	}
-	request->starting = true;
+	state->starting = true;
 	infer_valid(request);
-	request->starting = false;
-	if (!request->answered && !request->pending) { /* its turn in the order has not come */
-		request->pending = true;
+	state->starting = false;
+	if (!state->answered && !state->pending) { /* its turn in the order has not come */
+		state->pending = true;
 		(void)model_ref(model);
 		lane->underway++;
-	} else if (request->answered && request->pending) {
-		request->pending = false;
+	} else if (state->answered && state->pending) {
+		state->pending = false;
 		model_unref(model);
 		lane_less_underway(lane);
 	}
-	return request->answered;
+	return state->answered;
 }
 
 void

@@ -50,27 +50,44 @@ engine_long_inputs(const struct engine_lane *lane, const struct model *model)
 static enum status
 check(struct inference_request *request)
 {
+	struct request_state *state = request->state;
 	const struct model_config *config = &request->model->config;
 
-	request->ordered = arena_array(request->arena, config->input_count, sizeof(*request->ordered));
-	if (request->ordered == NULL) {
+	state->ordered = arena_array(request->arena, config->input_count, sizeof(*state->ordered));
+	if (state->ordered == NULL) {
 		return error_set(request->error, STATUS_UNAVAILABLE, "no memory for the request");
 	}
 	return validate_inputs(config,
 			       &(struct given_inputs){.id = request->id,
 						      .inputs = request->inputs,
 						      .input_count = request->input_count},
-			       request->ordered, &request->batch, request->error);
+			       state->ordered, &state->batch, request->error);
+}
+
+struct request_state *
+request_state_of(struct inference_request *request)
+{
+	if (request->state == NULL) {
+		request->state = arena_get(request->arena, sizeof(*request->state));
+		if (request->state != NULL) {
+			request->state->request = request;
+		}
+	}
+	return request->state;
 }
 
 void
 engine_prepare_begin(struct engine_lane *lane, struct inference_request *request)
 {
-	struct preparation *preparation = arena_get(request->arena, sizeof(*preparation));
+	struct request_state *state = request_state_of(request);
+	struct preparation *preparation = state == NULL ? NULL : arena_get(request->arena, sizeof(*preparation));
 	struct model *model = request->model;
 
-	request->preparation = preparation;
-	if (preparation == NULL || lane->cache == NULL || !model->config.response_cache || !lane_has_keys(lane)) {
+	if (preparation == NULL) {
+		return;
+	}
+	state->preparation = preparation;
+	if (lane->cache == NULL || !model->config.response_cache || !lane_has_keys(lane)) {
 		return;
 	}
 	preparation->makes_keys = true;
@@ -85,14 +102,14 @@ engine_prepare_begin(struct engine_lane *lane, struct inference_request *request
 static bool
 make_keys(struct inference_request *request)
 {
-	struct preparation *preparation = request->preparation;
+	struct preparation *preparation = request->state->preparation;
 	struct keyed_hash *hash = keyed_hash_new(preparation->kind, &preparation->key);
 	uint64_t start = clock_now_ns();
 	struct buf scratch;
 	bool made;
 
 	buf_init(&scratch, KEY_SCRATCH_MAX);
-	request->row_losses = preparation->row_losses;
+	request->state->row_losses = preparation->row_losses;
 	made = hash != NULL && rows_make_keys(request, hash, &scratch);
 	buf_fini(&scratch);
 	keyed_hash_free(hash);
@@ -103,17 +120,18 @@ make_keys(struct inference_request *request)
 void
 engine_prepare(struct inference_request *request, bool good)
 {
-	struct preparation *preparation = request->preparation;
+	struct request_state *state = request->state;
+	struct preparation *preparation = state == NULL ? NULL : state->preparation;
 
 	if (preparation == NULL) {
 		return;
 	}
-	request->start_ns = clock_now_ns();
+	state->start_ns = clock_now_ns();
 	if (good) {
 		preparation->status = check(request);
 		if (preparation->status == STATUS_OK && preparation->makes_keys && request_asks_cache(request) &&
 		    rows_cut(request, preparation->by_row)) {
-			preparation->slices = request->slices;
+			preparation->slices = state->slices;
 			preparation->keyed = make_keys(request);
 		}
 	}
@@ -123,16 +141,16 @@ engine_prepare(struct inference_request *request, bool good)
 enum status
 request_checked(struct inference_request *request)
 {
-	return request->preparation == NULL ? check(request) : request->preparation->status;
+	return request->state->preparation == NULL ? check(request) : request->state->preparation->status;
 }
 
 static bool
 is_admitted(const struct inference_request *request)
 {
-	const struct preparation *preparation = request->preparation;
+	const struct preparation *preparation = request->state->preparation;
 
 	return preparation != NULL && preparation->makes_keys ? preparation->admitted
-							      : lane_admits(request->lane, request->model);
+							      : lane_admits(request->state->lane, request->model);
 }
 
 bool
@@ -147,20 +165,22 @@ request_asks_cache(const struct inference_request *request)
 bool
 request_is_cut(const struct inference_request *request, bool by_row)
 {
-	const struct preparation *preparation = request->preparation;
+	const struct request_state *state = request->state;
+	const struct preparation *preparation = state->preparation;
 
-	return preparation != NULL && preparation->slices != NULL && preparation->slices == request->slices &&
-	       request->by_row == (by_row && request->batch > 0);
+	return preparation != NULL && preparation->slices != NULL && preparation->slices == state->slices &&
+	       state->by_row == (by_row && state->batch > 0);
 }
 
 enum key_state
 request_key_state(const struct inference_request *request)
 {
-	const struct preparation *preparation = request->preparation;
+	const struct request_state *state = request->state;
+	const struct preparation *preparation = state->preparation;
 
-	if (preparation == NULL || preparation->slices != request->slices ||
-	    preparation->row_losses != request->row_losses ||
-	    preparation->secret_generation != request->lane->secret_generation) {
+	if (preparation == NULL || preparation->slices != state->slices ||
+	    preparation->row_losses != state->row_losses ||
+	    preparation->secret_generation != state->lane->secret_generation) {
 		return KEY_NOT_MADE;
 	}
 	return preparation->keyed ? KEY_MADE : KEY_IMPOSSIBLE;
@@ -169,5 +189,5 @@ request_key_state(const struct inference_request *request)
 uint64_t
 request_key_ns(const struct inference_request *request)
 {
-	return request->preparation == NULL ? 0 : request->preparation->key_ns;
+	return request->state->preparation == NULL ? 0 : request->state->preparation->key_ns;
 }

@@ -6,7 +6,10 @@
 #ifndef HIPPOCAMP_INFERENCE_PREPARE_H
 #define HIPPOCAMP_INFERENCE_PREPARE_H
 
-#include "inference/fetch/request.h"
+#include "inference/fetch/request_state.h"
+
+/* The state of a request, made at the first call; NULL when memory runs out. */
+struct request_state *request_state_of(struct inference_request *request);
 
 /* Are the inputs what the model takes? Fills `ordered` and `batch`, or `error`. */
 enum status request_checked(struct inference_request *request);

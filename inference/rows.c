@@ -12,7 +12,7 @@
 static void
 cut_input(const struct inference_request *request, size_t input, struct slice *slices, size_t count)
 {
-	const struct tensor *tensor = request->ordered[input];
+	const struct tensor *tensor = request->state->ordered[input];
 	struct bytes rest = tensor->data;
 
 	for (size_t i = 0; i < count; i++) {
@@ -35,11 +35,11 @@ cut(struct inference_request *request, size_t count)
 	}
 	for (size_t i = 0; i < count; i++) {
 		slices[i].request = request;
-		slices[i].rows = count == 1 ? (size_t)request->batch : 1;
+		slices[i].rows = count == 1 ? (size_t)request->state->batch : 1;
 		slices[i].data = data + i * inputs;
 	}
 	for (size_t i = 0; i < inputs; i++) {
-		if (request->ordered[i] != NULL) {
+		if (request->state->ordered[i] != NULL) {
 			cut_input(request, i, slices, count);
 		}
 	}
@@ -49,17 +49,18 @@ cut(struct inference_request *request, size_t count)
 bool
 rows_cut(struct inference_request *request, bool by_row)
 {
-	bool rows = by_row && request->batch > 0;
-	size_t count = rows ? (size_t)request->batch : 1;
+	struct request_state *state = request->state;
+	bool rows = by_row && state->batch > 0;
+	size_t count = rows ? (size_t)state->batch : 1;
 	struct slice *slices = cut(request, count);
 
 	if (slices == NULL) {
 		return false;
 	}
-	request->slices = slices;
-	request->slice_count = count;
-	request->unresolved = count;
-	request->by_row = rows;
+	state->slices = slices;
+	state->slice_count = count;
+	state->unresolved = count;
+	state->by_row = rows;
 	return true;
 }
 
@@ -81,10 +82,10 @@ slice_tensors(const struct slice *slice, struct tensor *tensors, int64_t (*shape
 
 	for (size_t i = 0; i < model->config.input_count; i++) {
 		size_t input = model->inputs_by_name[i];
-		const struct tensor *whole = request->ordered[input];
+		const struct tensor *whole = request->state->ordered[input];
 
 		sorted[i] = whole;
-		if (whole == NULL || request->slice_count == 1) {
+		if (whole == NULL || request->state->slice_count == 1) {
 			continue;
 		}
 		tensors[i] = *whole;
@@ -99,6 +100,7 @@ slice_tensors(const struct slice *slice, struct tensor *tensors, int64_t (*shape
 bool
 rows_make_keys(struct inference_request *request, struct keyed_hash *hash, struct buf *scratch)
 {
+	struct request_state *state = request->state;
 	const struct model *model = request->model;
 	size_t inputs = model->config.input_count;
 	const struct tensor **sorted = arena_array(request->arena, inputs, sizeof(*sorted));
@@ -106,24 +108,24 @@ rows_make_keys(struct inference_request *request, struct keyed_hash *hash, struc
 	int64_t(*shapes)[TENSOR_RANK_MAX + 1] = NULL;
 	struct key_question question;
 
-	if (request->slice_count > 1) {
+	if (state->slice_count > 1) {
 		tensors = arena_array(request->arena, inputs, sizeof(*tensors));
 		shapes = arena_array(request->arena, inputs, sizeof(*shapes));
 	}
-	if (sorted == NULL || (request->slice_count > 1 && (tensors == NULL || shapes == NULL))) {
+	if (sorted == NULL || (state->slice_count > 1 && (tensors == NULL || shapes == NULL))) {
 		return false;
 	}
 	question = (struct key_question){
 		.prefix = buf_bytes(&model->key_prefix),
-		.granularity = request->by_row ? KEY_OF_ROW : KEY_OF_REQUEST,
-		.row_losses = request->row_losses,
+		.granularity = state->by_row ? KEY_OF_ROW : KEY_OF_REQUEST,
+		.row_losses = state->row_losses,
 		.inputs = sorted,
 		.input_count = inputs,
 		.parameters = request->parameters,
 		.parameter_count = request->parameter_count,
 	};
-	for (size_t i = 0; i < request->slice_count; i++) {
-		struct slice *slice = &request->slices[i];
+	for (size_t i = 0; i < state->slice_count; i++) {
+		struct slice *slice = &state->slices[i];
 
 		slice_tensors(slice, tensors, shapes, sorted);
 		slice->key.scope = bytes_text(model->scope);
@@ -161,17 +163,19 @@ static bool
 measure(const struct inference_request *request, struct entry_shape *shapes, int64_t (*sizes)[TENSOR_RANK_MAX],
 	size_t count)
 {
+	const struct request_state *state = request->state;
+
 	for (size_t i = 0; i < count; i++) {
-		struct tensor output = entry_output(request->slices[0].entry, i);
+		struct tensor output = entry_output(state->slices[0].entry, i);
 
 		memcpy(sizes[i], output.shape, output.rank * sizeof(*output.shape));
 		sizes[i][0] = 0;
 		shapes[i] = (struct entry_shape){
 			.name = output.name, .datatype = output.datatype, .rank = output.rank, .shape = sizes[i]};
 	}
-	for (size_t i = 0; i < request->slice_count; i++) {
-		if (entry_output_count(request->slices[i].entry) != count ||
-		    !add_slice(shapes, sizes, count, &request->slices[i])) {
+	for (size_t i = 0; i < state->slice_count; i++) {
+		if (entry_output_count(state->slices[i].entry) != count ||
+		    !add_slice(shapes, sizes, count, &state->slices[i])) {
 			return false;
 		}
 	}
@@ -181,7 +185,8 @@ measure(const struct inference_request *request, struct entry_shape *shapes, int
 struct blob *
 rows_assemble(const struct inference_request *request, bool *fit)
 {
-	size_t count = entry_output_count(request->slices[0].entry);
+	const struct request_state *state = request->state;
+	size_t count = entry_output_count(state->slices[0].entry);
 	struct entry_shape *shapes = memory_array(count, sizeof(*shapes));
 	int64_t(*sizes)[TENSOR_RANK_MAX] = memory_array(count, sizeof(*sizes));
 	uint8_t **data = memory_array(count, sizeof(*data));
@@ -191,9 +196,9 @@ rows_assemble(const struct inference_request *request, bool *fit)
 	if (*fit) {
 		answer = entry_new(shapes, count, data);
 	}
-	for (size_t i = 0; answer != NULL && i < request->slice_count; i++) {
+	for (size_t i = 0; answer != NULL && i < state->slice_count; i++) {
 		for (size_t k = 0; k < count; k++) {
-			struct tensor output = entry_output(request->slices[i].entry, k);
+			struct tensor output = entry_output(state->slices[i].entry, k);
 
 			if (output.data.length > 0) {
 				memcpy(data[k], output.data.at, output.data.length);

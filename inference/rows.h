@@ -8,11 +8,12 @@
 #include "inference/fetch/flight.h"
 
 /*
- * Fills request->slices: one for each row, or one for the whole. Needs `ordered`. Returns false when memory runs out.
+ * Fills request->state->slices: one for each row, or one for the whole. Needs `ordered`. Returns false when memory runs
+ * out.
  */
 bool rows_cut(struct inference_request *request, bool by_row);
 
-/* Makes a slice of the whole request, beside request->slices. Returns NULL when memory runs out. */
+/* Makes a slice of the whole request, beside request->state->slices. Returns NULL when memory runs out. */
 struct slice *rows_whole(struct inference_request *request);
 
 /* The limit of `scratch`, in bytes. */

@@ -32,18 +32,19 @@ queue_class(const struct inference_request *request)
 void
 request_set_level(struct inference_request *request)
 {
+	struct request_state *state = request->state;
 	const struct model_batching *batching = &request->model->config.batching;
 	uint64_t level = 0;
 
 	if (request->model->ensemble != NULL) {
-		request->queue_class = queue_class(request);
+		state->queue_class = queue_class(request);
 	}
 	if (batching->priority_levels == 0) {
-		request->level = 1;
+		state->level = 1;
 		return;
 	}
 	(void)read_unsigned(request, "priority", &level);
-	request->level =
+	state->level =
 		(size_t)(level == 0 || level > batching->priority_levels ? batching->default_priority_level : level);
 }
 
@@ -51,7 +52,7 @@ uint64_t
 request_queue_timeout(const struct inference_request *request)
 {
 	const struct model_queue_policy *policy =
-		model_batching_policy(&request->model->config.batching, request->level);
+		model_batching_policy(&request->model->config.batching, request->state->level);
 	uint64_t timeout = policy->default_timeout_us;
 	uint64_t wish = 0;
 

@@ -57,6 +57,7 @@ count_slice(struct model_statistics *sums, const struct slice *slice, uint64_t n
 void
 account_request(struct engine_lane *lane, struct inference_request *request)
 {
+	struct request_state *state = request->state;
 	struct model_statistics *sums;
 	uint64_t now = clock_now_ns();
 
@@ -65,25 +66,25 @@ account_request(struct engine_lane *lane, struct inference_request *request)
 	}
 	sums = statistics_begin(request->model->statistics, lane->index);
 	if (request->status == STATUS_OK) {
-		duration_add(&sums->success, now - request->start_ns);
+		duration_add(&sums->success, now - state->start_ns);
 	} else {
-		duration_add(&sums->fail, now - request->start_ns);
+		duration_add(&sums->fail, now - state->start_ns);
 		sums->failures[failure_reason(request->status)]++;
 	}
 	if (request->report.cached) {
-		for (size_t i = 0; i < request->slice_count; i++) {
-			count_slice(sums, &request->slices[i], request->wall_ms);
+		for (size_t i = 0; i < state->slice_count; i++) {
+			count_slice(sums, &state->slices[i], state->wall_ms);
 		}
 	}
 	if (request->status == STATUS_OK && request->report.cached && request->report.forward == FORWARD_NONE) {
-		duration_add(&sums->queue, (request->report.joined ? now : request->keyed_ns) - request->start_ns);
-		duration_add(&sums->cache_hit, now - request->keyed_ns);
+		duration_add(&sums->queue, (request->report.joined ? now : state->keyed_ns) - state->start_ns);
+		duration_add(&sums->cache_hit, now - state->keyed_ns);
 	} else {
 		if (request->status == STATUS_OK) {
 			duration_add(&sums->queue, request->times.queue_ns);
 		}
-		if (request->looked_up) {
-			duration_add(&sums->cache_miss, request->lookup_ns);
+		if (state->looked_up) {
+			duration_add(&sums->cache_miss, state->lookup_ns);
 		}
 	}
 	statistics_end(request->model->statistics, lane->index);

@@ -22,10 +22,10 @@ fetch_new(struct engine_lane *lane, struct inference_request *leader, struct fet
 	fetch->mode = mode;
 	fetch->leader = leader;
 	fetch->directives = leader->directives;
-	fetch->job.by_row = leader->by_row && !mode.audits;
+	fetch->job.by_row = leader->state->by_row && !mode.audits;
 	fetch->job.splits_rows = leader->splits_rows;
-	atomic_init(&fetch->level, leader->level);
-	fetch->delay_ns = leader->delay_ns;
+	atomic_init(&fetch->level, leader->state->level);
+	fetch->delay_ns = leader->state->delay_ns;
 	arena_init_small(&fetch->arena, ARENA_MAX);
 	return fetch;
 }
@@ -101,7 +101,7 @@ fetch_add_flight(struct fetch *fetch, const struct slice *slice)
 	flight->key = slice->key;
 	flight->key.scope = bytes_text(fetch->model->scope);
 	flight->digest = slice->key.digest;
-	flight->queue_class = slice->request->queue_class;
+	flight->queue_class = slice->request->state->queue_class;
 	flight->rows = slice->rows;
 	flight->data = slice->data;
 	TAILQ_INIT(&flight->waiting);

@@ -81,11 +81,11 @@ fetch_answer(struct flight *flight, const struct outcome *outcome)
 	while ((slice = TAILQ_FIRST(&waiting)) != NULL) {
 		TAILQ_REMOVE(&waiting, slice, waiting);
 		give(flight, slice, outcome);
-		if (slice->request->lane == lane) {
+		if (slice->request->state->lane == lane) {
 			slice->done(slice);
 		} else {
 			slice->mail.deliver = on_slice_mail;
-			loop_post(slice->request->lane->loop, &slice->mail);
+			loop_post(slice->request->state->lane->loop, &slice->mail);
 		}
 	}
 }

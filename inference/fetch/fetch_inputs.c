@@ -96,7 +96,7 @@ copy_parameters(struct fetch *fetch)
 static bool
 copy_shapes(struct fetch *fetch)
 {
-	const struct tensor **ordered = fetch->leader->ordered;
+	const struct tensor **ordered = fetch->leader->state->ordered;
 	const struct model *model = fetch->model;
 	size_t total = model->config.input_count;
 	struct tensor *inputs = arena_array(&fetch->arena, total, sizeof(*inputs));

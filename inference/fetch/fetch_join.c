@@ -26,8 +26,8 @@ attach(struct flight *flight, struct slice *slice)
 	slice->flight = flight;
 	slice->shared = fetch->mode.shared;
 	atomic_fetch_add(&fetch->wanted, 1);
-	if (!slice->leads && lower(&fetch->level, slice->request->level) && fetch->executor->promote != NULL) {
-		fetch->executor->promote(fetch->model, &fetch->job, slice->request->level);
+	if (!slice->leads && lower(&fetch->level, slice->request->state->level) && fetch->executor->promote != NULL) {
+		fetch->executor->promote(fetch->model, &fetch->job, slice->request->state->level);
 	}
 }
 
@@ -44,7 +44,7 @@ join_or_lead(struct fetch *fetch, struct slice *slice)
 {
 	struct flight_shard *shard = flight_shard_lock(fetch_table(fetch), &slice->key.digest);
 	struct flight *other =
-		shard == NULL ? NULL : flight_find(shard, &slice->key.digest, &slice->request->queue_class);
+		shard == NULL ? NULL : flight_find(shard, &slice->key.digest, &slice->request->state->queue_class);
 	bool answered = other != NULL && other->answered;
 
 	slice->leads = other == NULL;
@@ -92,20 +92,23 @@ fetch_start(struct engine_lane *lane, struct slice *const *slices, size_t count,
 static struct flight_shard *
 lock_slice(struct slice *slice)
 {
-	return flight_shard_lock(slice->shared ? &slice->request->lane->engine->flights : NULL, &slice->key.digest);
+	return flight_shard_lock(slice->shared ? &slice->request->state->lane->engine->flights : NULL,
+				 &slice->key.digest);
 }
 
 /* The request's slices, and its audit if there is one. */
 static size_t
 part_count(const struct inference_request *request)
 {
-	return request->slice_count + (request->audit != NULL);
+	return request->state->slice_count + (request->state->audit != NULL);
 }
 
 static struct slice *
 part_at(struct inference_request *request, size_t index)
 {
-	return index < request->slice_count ? &request->slices[index] : request->audit;
+	struct request_state *state = request->state;
+
+	return index < state->slice_count ? &state->slices[index] : state->audit;
 }
 
 bool

@@ -13,7 +13,7 @@ stop_waiting(struct fetch *fetch)
 {
 	TAILQ_REMOVE(&fetch->lane->looking, fetch, deadline);
 	if (fetch->leader != NULL) {
-		fetch->leader->lookup_ns = clock_now_ns() - fetch->leader->keyed_ns;
+		fetch->leader->state->lookup_ns = clock_now_ns() - fetch->leader->state->keyed_ns;
 	}
 }
 
@@ -113,7 +113,7 @@ fetch_look_up(struct fetch *fetch)
 	}
 	if (lane->cache->ops->lookup(lane->store, &fetch->lookup)) {
 		if (fetch->leader != NULL) {
-			fetch->leader->lookup_ns = clock_now_ns() - fetch->leader->keyed_ns;
+			fetch->leader->state->lookup_ns = clock_now_ns() - fetch->leader->state->keyed_ns;
 		}
 		fetch_take_values(fetch);
 		fetch_claim(fetch);

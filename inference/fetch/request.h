@@ -14,13 +14,9 @@
 #include "base/tensor.h"
 #include "inference/cache/freshness.h"
 #include "inference/scheduler/job.h"
-#include "inference/scheduler/ordering.h"
-#include "loop/loop.h"
 
-struct engine_lane;
 struct model;
-struct preparation;
-struct slice;
+struct request_state;
 
 /* Why the model had to run, in the terms of RFC 9211, section 2.2. */
 enum cache_forward {
@@ -45,18 +41,6 @@ struct cache_report {
 	int64_t ttl_s;	/* until the first row expires; negative: it has expired */
 	uint64_t age_s; /* of the oldest row */
 };
-
-/* Parameters by which the steps of an ensemble queue; requests that differ in them do not join. */
-struct queue_class {
-	uint64_t priority;
-	uint64_t timeout;
-};
-
-static inline bool
-queue_class_equal(const struct queue_class *a, const struct queue_class *b)
-{
-	return a->priority == b->priority && a->timeout == b->timeout;
-}
 
 struct inference_request {
 	/* The question. */
@@ -85,36 +69,7 @@ struct inference_request {
 	uint64_t created_ms;	/* if wants_dates; of its oldest row */
 	uint64_t expires_ms;	/* of the first row to expire; 0: none does */
 
-	/* Internal to this room. */
-	struct loop_mail mail; /* delivers the answer in its turn */
-	struct order order;
-	struct engine_lane *lane;
-	struct preparation *preparation; /* see prepare.h; NULL: nothing was done ahead */
-	const struct tensor **ordered;	 /* by the config's inputs */
-	int64_t batch;
-	struct slice *slices;
-	size_t slice_count;
-	bool by_row;	      /* each slice is a row that other requests may share */
-	struct slice *audit;  /* the whole request once more, to check the assembled rows */
-	bool must_be_audited; /* without a verdict there is no answer */
-	bool scattered;	      /* some row ran again by itself */
-	uint64_t row_losses;  /* of its model, when its keys were made: see model_row_losses */
-	size_t unresolved;
-	bool starting; /* engine_infer has not returned yet */
-	bool answered;
-	bool pending; /* holds its model and its lane */
-	bool withdrawn;
-	bool timed_out;
-	bool looked_up;
-	bool renews;  /* some slice is answered, and to be renewed */
-	size_t level; /* of priority */
-	struct queue_class queue_class;
-	uint64_t delay_ns;
-	struct loop_timer *timer;
-	uint64_t start_ns;
-	uint64_t keyed_ns; /* when its keys were known, or there was nothing to look up */
-	uint64_t lookup_ns;
-	uint64_t wall_ms; /* when cached entries were judged; if it waited, when it ended */
+	struct request_state *state; /* the engine's; NULL at first */
 };
 
 #endif

@@ -6,7 +6,7 @@
 #define HIPPOCAMP_INFERENCE_FETCH_SLICE_H
 
 #include "caches/cache.h"
-#include "inference/fetch/request.h"
+#include "inference/fetch/request_state.h"
 
 struct flight;
 

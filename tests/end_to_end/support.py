@@ -1,5 +1,6 @@
 """What the end-to-end tests share: processes, HTTP over plain sockets, tensors, and waiting for conditions."""
 
+import itertools
 import json
 import os
 import random
@@ -108,10 +109,15 @@ def clock_ahead(seconds):
             "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
 
 
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+PORTS_EACH = 500  # of a worker, so that no other takes a port between this one's look and its use
+PORTS = itertools.count(random.randrange(PORTS_EACH))
+
+
 def free_port():
-    """A free port outside the range from which the kernel chooses ports."""
+    """A free port outside the range from which the kernel chooses ports; not given again for long."""
     while True:
-        port = random.randint(20000, 30000)
+        port = 20000 + WORKER % 20 * PORTS_EACH + next(PORTS) % PORTS_EACH
         with socket.socket() as probe:
             try:
                 probe.bind((LOCAL, port))

@@ -13,7 +13,7 @@ from support import (LOCAL, NEWER, ask_identity, at_once, decode, encode, eventu
 from traffic import (ONE_INSTANCE, batching, echo, ensemble, is_hit, label, put, rows_counted, sent_echo,
                      step, wait_metric)
 
-COST = 0.8  # seconds that the slow model runs
+COST = 2  # seconds that the slow model runs
 LEASES = ["granted", "held", "answered", "takeover", "duplicate"]
 
 

@@ -121,7 +121,7 @@ def test_many_ways_to_one_member(serve, repository):
     repository.scale("double", {1: 1.0})
     server.load("double")
     ask(server, 1, model="e05", factor=1)
-    assert len(server.lines("successfully loaded 'e29'")) == 2
+    eventually(lambda: len(server.lines("successfully loaded 'e29'")) == 2, "the second load's line")
 
 
 def test_a_load_that_fails_changes_nothing(serve, repository):
