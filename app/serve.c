@@ -39,7 +39,7 @@ static const struct model_config_format config_format = {
 };
 
 /* A loop and its thread. */
-struct worker {
+struct loop_thread {
 	struct app *app;
 	struct loop *loop;
 	struct server_lane *lane;
@@ -56,8 +56,8 @@ struct app {
 	struct engine *engine;
 	struct server_options server_options;
 	struct server *server;
-	struct worker *workers;
-	size_t worker_count;
+	struct loop_thread *loop_threads;
+	size_t loop_thread_count;
 	pthread_t main_thread;
 	atomic_size_t stopped;
 };
@@ -65,54 +65,54 @@ struct app {
 /* --- Workers --- */
 
 static void *
-run_worker(void *argument)
+run_loop_thread(void *argument)
 {
-	struct worker *worker = argument;
+	struct loop_thread *loop_thread = argument;
 
-	loop_run(worker->loop);
+	loop_run(loop_thread->loop);
 	return NULL;
 }
 
 static void
 on_lane_stopped(void *argument)
 {
-	struct worker *worker = argument;
+	struct loop_thread *loop_thread = argument;
 
-	loop_stop(worker->loop);
-	atomic_fetch_add(&worker->app->stopped, 1);
-	(void)pthread_kill(worker->app->main_thread, STOPPED);
+	loop_stop(loop_thread->loop);
+	atomic_fetch_add(&loop_thread->app->stopped, 1);
+	(void)pthread_kill(loop_thread->app->main_thread, STOPPED);
 }
 
 static void
 on_stop_mail(struct loop_mail *mail)
 {
-	struct worker *worker = container_of(mail, struct worker, stop);
+	struct loop_thread *loop_thread = container_of(mail, struct loop_thread, stop);
 
-	server_lane_stop(worker->lane, on_lane_stopped, worker);
+	server_lane_stop(loop_thread->lane, on_lane_stopped, loop_thread);
 }
 
 static enum status
 start_workers(struct app *app, struct error *error)
 {
-	app->workers = memory_array(app->worker_count, sizeof(*app->workers));
-	for (size_t i = 0; i < app->worker_count; i++) {
-		struct worker *worker = &app->workers[i];
+	app->loop_threads = memory_array(app->loop_thread_count, sizeof(*app->loop_threads));
+	for (size_t i = 0; i < app->loop_thread_count; i++) {
+		struct loop_thread *loop_thread = &app->loop_threads[i];
 
-		worker->app = app;
-		worker->index = i;
-		worker->stop.deliver = on_stop_mail;
-		worker->loop = loop_new(error);
-		if (worker->loop == NULL) {
+		loop_thread->app = app;
+		loop_thread->index = i;
+		loop_thread->stop.deliver = on_stop_mail;
+		loop_thread->loop = loop_new(error);
+		if (loop_thread->loop == NULL) {
 			return error->status;
 		}
 	}
-	for (size_t i = 0; i < app->worker_count; i++) {
-		struct worker *worker = &app->workers[i];
+	for (size_t i = 0; i < app->loop_thread_count; i++) {
+		struct loop_thread *loop_thread = &app->loop_threads[i];
 		char name[32];
 
 		(void)snprintf(name, sizeof(name), "loop %zu", i);
-		worker->lane = server_lane_new(app->server, worker->loop, i);
-		worker->thread = thread_start(name, run_worker, worker);
+		loop_thread->lane = server_lane_new(app->server, loop_thread->loop, i);
+		loop_thread->thread = thread_start(name, run_loop_thread, loop_thread);
 	}
 	return STATUS_OK;
 }
@@ -272,7 +272,7 @@ start_server(struct app *app, struct error *error)
 {
 	app->server_options.repository = app->repository;
 	app->server_options.engine = app->engine;
-	app->server = server_new(&app->server_options, app->worker_count, error);
+	app->server = server_new(&app->server_options, app->loop_thread_count, error);
 	return app->server == NULL ? error->status : start_workers(app, error);
 }
 
@@ -391,7 +391,7 @@ say_started(struct app *app, uint64_t start_ns)
 				 app->settings->response_cache_byte_size < 0
 			 ? " (the default; --cache-config=none turns it off)"
 			 : "",
-		 caching, app->worker_count);
+		 caching, app->loop_thread_count);
 	buf_fini(&lines.text);
 }
 
@@ -414,7 +414,7 @@ wait_for_workers(struct app *app, const sigset_t *signals)
 {
 	uint64_t deadline = clock_now_ns() + (uint64_t)app->settings->exit_timeout_secs * NS_PER_S;
 
-	while (atomic_load(&app->stopped) < app->worker_count) {
+	while (atomic_load(&app->stopped) < app->loop_thread_count) {
 		uint64_t now = clock_now_ns();
 		uint64_t left = now < deadline ? deadline - now : 0;
 		struct timespec time = {.tv_sec = (time_t)(left / NS_PER_S), .tv_nsec = (long)(left % NS_PER_S)};
@@ -429,25 +429,25 @@ wait_for_workers(struct app *app, const sigset_t *signals)
 static void
 stop_workers(struct app *app, const sigset_t *signals)
 {
-	for (size_t i = 0; i < app->worker_count; i++) {
-		loop_post(app->workers[i].loop, &app->workers[i].stop);
+	for (size_t i = 0; i < app->loop_thread_count; i++) {
+		loop_post(app->loop_threads[i].loop, &app->loop_threads[i].stop);
 	}
 	wait_for_workers(app, signals);
-	for (size_t i = 0; i < app->worker_count; i++) {
-		(void)pthread_join(app->workers[i].thread, NULL);
+	for (size_t i = 0; i < app->loop_thread_count; i++) {
+		(void)pthread_join(app->loop_threads[i].thread, NULL);
 	}
 }
 
 /*
- * Parts that were never started are NULL. Loops are freed after the repository: a model's worker may still be returning
- * from loop_post after its mail was delivered, and repository_free waits for the workers.
+ * Parts that were never started are NULL. Loops are freed after the repository: a model's worker may still be
+ * returning from loop_post after its mail was delivered, and repository_free waits for the workers.
  */
 static void
 tear_down(struct app *app)
 {
-	for (size_t i = 0; app->workers != NULL && i < app->worker_count; i++) {
-		if (app->workers[i].lane != NULL) {
-			server_lane_free(app->workers[i].lane);
+	for (size_t i = 0; app->loop_threads != NULL && i < app->loop_thread_count; i++) {
+		if (app->loop_threads[i].lane != NULL) {
+			server_lane_free(app->loop_threads[i].lane);
 		}
 	}
 	if (app->server != NULL) {
@@ -456,10 +456,10 @@ tear_down(struct app *app)
 	if (app->repository != NULL) {
 		repository_free(app->repository);
 	}
-	for (size_t i = 0; app->workers != NULL && i < app->worker_count; i++) {
-		loop_free(app->workers[i].loop);
+	for (size_t i = 0; app->loop_threads != NULL && i < app->loop_thread_count; i++) {
+		loop_free(app->loop_threads[i].loop);
 	}
-	free(app->workers);
+	free(app->loop_threads);
 	if (app->engine != NULL) {
 		engine_free(app->engine);
 	}
@@ -511,7 +511,8 @@ reopen_log(void)
 int
 serve(const struct serve_settings *settings)
 {
-	struct app app = {.settings = settings, .worker_count = thread_count(settings), .main_thread = pthread_self()};
+	struct app app = {
+		.settings = settings, .loop_thread_count = thread_count(settings), .main_thread = pthread_self()};
 	uint64_t start_ns = clock_now_ns();
 	struct error error = {0};
 	sigset_t signals;

@@ -12,7 +12,7 @@
 #include <time.h>
 
 #define THREADS_MAX 64
-#define PATIENCE_NS UINT64_C(30000000000)
+#define TIMEOUT_NS UINT64_C(30000000000)
 
 struct load {
 	const struct subject *subject;
@@ -47,7 +47,7 @@ fill(const struct subject *subject, size_t size, unsigned keys)
 	buf_init(&response, size + 4096);
 	buf_init(&found, size + 4096);
 	for (unsigned key = 0; key < keys; key++) {
-		uint64_t end_ns = clock_now_ns() + PATIENCE_NS;
+		uint64_t end_ns = clock_now_ns() + TIMEOUT_NS;
 
 		name_key(name, sizeof(name), key);
 		response_make(&response, size, key);

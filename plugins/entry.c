@@ -6,7 +6,7 @@
 #define VERSION 2
 #define SEAL_SIZE 16
 
-struct header {
+struct entry_header {
 	uint32_t magic;
 	uint16_t version;
 	uint16_t reserved;
@@ -17,22 +17,22 @@ struct header {
 	uint8_t digest[PLUGIN_ENTRY_DIGEST];
 };
 
-_Static_assert(sizeof(struct header) == PLUGIN_ENTRY_HEADER, "the layout of entries is fixed");
+_Static_assert(sizeof(struct entry_header) == PLUGIN_ENTRY_HEADER, "the layout of entries is fixed");
 
-#define CHECKED_FROM (offsetof(struct header, seal) + SEAL_SIZE)
+#define CHECKED_FROM (offsetof(struct entry_header, seal) + SEAL_SIZE)
 
 struct blob *
 plugin_entry_new(size_t length)
 {
 	size_t total;
 
-	return __builtin_add_overflow(length, sizeof(struct header), &total) ? NULL : blob_new(total);
+	return __builtin_add_overflow(length, sizeof(struct entry_header), &total) ? NULL : blob_new(total);
 }
 
 struct bytes
 plugin_entry_response(const struct blob *entry)
 {
-	return bytes_skip(blob_bytes(entry), sizeof(struct header));
+	return bytes_skip(blob_bytes(entry), sizeof(struct entry_header));
 }
 
 static uint64_t
@@ -45,13 +45,13 @@ bool
 plugin_entry_seal(struct blob *entry, const struct keyed_hash_key *key, const struct digest_value *digest,
 		  uint64_t now_ms, uint64_t lifetime_ms)
 {
-	struct header *header = (struct header *)entry->data;
+	struct entry_header *header = (struct entry_header *)entry->data;
 	struct digest_value value;
 	struct keyed_hash *mac;
 	uint64_t checksum;
 	bool good;
 
-	*header = (struct header){
+	*header = (struct entry_header){
 		.magic = MAGIC,
 		.version = VERSION,
 		.length = entry->length,
@@ -98,7 +98,7 @@ enum plugin_entry_verdict
 plugin_entry_check(const struct blob *entry, const struct keyed_hash_key *key, const struct digest_value *digest,
 		   uint64_t now_ms, uint64_t *remaining_ms)
 {
-	struct header header;
+	struct entry_header header;
 
 	if (entry->length < sizeof(header)) {
 		return PLUGIN_ENTRY_CORRUPT;

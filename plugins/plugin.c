@@ -163,7 +163,7 @@ check(struct plugin *plugin, const struct generation_key *key, struct client_fin
 		counter_add(&plugin->corrupt, shared_client_remove(finding));
 		return false;
 	case PLUGIN_ENTRY_MISPLACED: /* mixed up on the way or in the store: we cannot tell */
-		counter_add(&plugin->corrupt, shared_client_distrust(finding));
+		counter_add(&plugin->corrupt, shared_client_reset_connections(finding));
 		return false;
 	case PLUGIN_ENTRY_EXPIRED: /* by this machine's clock; the store expires it by its own */
 		break;

@@ -358,7 +358,7 @@ shared_client_confirm(struct client_finding *finding, uint64_t ttl_ms)
 }
 
 static bool
-throw_away(struct client_finding *finding, bool distrusted)
+throw_away(struct client_finding *finding, bool resets)
 {
 	struct shared_client *client = finding->client;
 	struct pipe_guard guard = enter(client);
@@ -367,7 +367,7 @@ throw_away(struct client_finding *finding, bool distrusted)
 	if (first && client->ops->remove != NULL) {
 		client->ops->remove(client->lane, &finding->question->key.key);
 	}
-	if (first && distrusted && client->ops->reset_connections != NULL) {
+	if (first && resets && client->ops->reset_connections != NULL) {
 		poll_loop_glance(client->loop); /* so that the removal is sent before */
 		client->ops->reset_connections(client->lane);
 	}
@@ -382,7 +382,7 @@ shared_client_remove(struct client_finding *finding)
 }
 
 bool
-shared_client_distrust(struct client_finding *finding)
+shared_client_reset_connections(struct client_finding *finding)
 {
 	return throw_away(finding, true);
 }

@@ -52,8 +52,8 @@ enum client_answer shared_client_look_up(struct shared_client *client, const str
 					 size_t expected, uint64_t deadline_ns, struct client_finding *finding);
 
 /*
- * What to do with the entry: confirm, remove or distrust. Of all who found it by one question only the first decides,
- * and gets true.
+ * What to do with the entry: confirm it, remove it, or reset the connections. Of all who found it by one question only
+ * the first decides, and gets true.
  *
  * shared_client_confirm: the value is valid, and stays so for `ttl_ms` (0: no end).
  */
@@ -61,7 +61,7 @@ bool shared_client_confirm(struct client_finding *finding, uint64_t ttl_ms);
 /* The value is not valid: removes the entry from the store. */
 bool shared_client_remove(struct client_finding *finding);
 /* The value belongs to another key: removes the entry and resets the connections. */
-bool shared_client_distrust(struct client_finding *finding);
+bool shared_client_reset_connections(struct client_finding *finding);
 void client_finding_end(struct client_finding *finding);
 
 /*

@@ -34,7 +34,7 @@
 #define SAMPLE_SIZE_MAX ((size_t)128 * 1024)
 
 /* In host byte order, except the checksum, which is as stored. */
-struct header {
+struct packing_header {
 	uint16_t version;
 	uint16_t codec;
 	uint64_t length;
@@ -149,10 +149,10 @@ header_write(uint8_t *at, enum packing_codec codec, uint64_t length)
 	memcpy(at + 8, &length, sizeof(length));
 }
 
-static struct header
+static struct packing_header
 header_read(const uint8_t *at)
 {
-	struct header header;
+	struct packing_header header;
 
 	memcpy(&header.version, at + 4, sizeof(header.version));
 	memcpy(&header.codec, at + 6, sizeof(header.codec));
@@ -457,7 +457,7 @@ zstd_plausible(struct bytes payload, uint64_t length)
 
 /* Whether the payload can hold a value of the length that the header states. */
 static bool
-plausible(const struct header *header, struct bytes payload, size_t plain_max)
+plausible(const struct packing_header *header, struct bytes payload, size_t plain_max)
 {
 	if (header->version != VERSION || header->length > plain_max) {
 		return false;
@@ -502,7 +502,7 @@ unpack_marked(struct packing_lane *lane, struct bytes packed)
 {
 	struct blob *plain = NULL;
 	struct bytes payload;
-	struct header header;
+	struct packing_header header;
 
 	if (packed.length < PACKING_HEADER_SIZE) {
 		return NULL;

@@ -14,7 +14,7 @@
 #define INSERT_BYTES_MAX (UINT64_C(64) << 20) /* of values that are not stored yet */
 #define TURNS 4096
 #define CONFIGURATION_MAX ((size_t)1 << 20)
-#define PATIENCE_MS 2000 /* for running calls to end, when the store is closed */
+#define END_TIMEOUT_MS 2000 /* for running calls to end, when the store is closed */
 
 /* The plug-in to open; written once. */
 static struct {
@@ -576,7 +576,7 @@ finish(struct triton_cache *cache)
 {
 	TRITONSERVER_Error *error;
 
-	if (cache->workers != NULL && !workers_stop(cache->workers, PATIENCE_MS)) {
+	if (cache->workers != NULL && !workers_stop(cache->workers, END_TIMEOUT_MS)) {
 		return; /* the plug-in hangs: all that it may still use stays until the process ends */
 	}
 	if (cache->opened != NULL) {

@@ -106,12 +106,12 @@ workers_add(struct workers *workers, struct work *work, bool urgent)
 }
 
 static bool
-wait_for_end(struct workers *workers, uint64_t patience_ms)
+wait_for_end(struct workers *workers, uint64_t timeout_ms)
 {
 	struct timespec until;
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)((patience_ms + 999) / 1000);
+	until.tv_sec += (time_t)((timeout_ms + 999) / 1000);
 	while (workers->running > 0 &&
 	       pthread_cond_clockwait(&workers->changed, &workers->mutex, CLOCK_MONOTONIC, &until) == 0) {
 	}
@@ -119,14 +119,14 @@ wait_for_end(struct workers *workers, uint64_t patience_ms)
 }
 
 bool
-workers_stop(struct workers *workers, uint64_t patience_ms)
+workers_stop(struct workers *workers, uint64_t timeout_ms)
 {
 	bool ended;
 
 	(void)pthread_mutex_lock(&workers->mutex);
 	workers->stopping = true;
 	(void)pthread_cond_broadcast(&workers->changed);
-	ended = wait_for_end(workers, patience_ms);
+	ended = wait_for_end(workers, timeout_ms);
 	(void)pthread_mutex_unlock(&workers->mutex);
 	if (!ended) {
 		return false;

@@ -26,8 +26,8 @@ bool workers_add(struct workers *workers, struct work *work, bool urgent);
 
 /*
  * Cancels waiting work, then waits for running calls and frees the workers. False: a call did not end within
- * `patience_ms`; then nothing is freed.
+ * `timeout_ms`; then nothing is freed.
  */
-bool workers_stop(struct workers *workers, uint64_t patience_ms);
+bool workers_stop(struct workers *workers, uint64_t timeout_ms);
 
 #endif

@@ -5,7 +5,7 @@
 #define CODEC_NONE 0
 #define MAC_SIZE 16
 
-struct header {
+struct entry_header {
 	uint32_t magic;
 	uint16_t version;
 	uint16_t codec;
@@ -29,10 +29,10 @@ struct record {
 	uint8_t rank;
 };
 
-_Static_assert(sizeof(struct header) == 96, "the layout of entries is fixed");
+_Static_assert(sizeof(struct entry_header) == 96, "the layout of entries is fixed");
 _Static_assert(sizeof(struct record) == 32, "the layout of entries is fixed");
 
-#define CHECKED_FROM (offsetof(struct header, mac) + MAC_SIZE)
+#define CHECKED_FROM (offsetof(struct entry_header, mac) + MAC_SIZE)
 
 static bool
 add(size_t *total, size_t more)
@@ -49,7 +49,7 @@ align_data(size_t offset)
 static bool
 measure(const struct entry_shape *shapes, size_t count, size_t *total)
 {
-	*total = sizeof(struct header) + count * sizeof(struct record);
+	*total = sizeof(struct entry_header) + count * sizeof(struct record);
 	for (size_t i = 0; i < count; i++) {
 		if (shapes[i].name.length > UINT16_MAX || shapes[i].rank > TENSOR_RANK_MAX ||
 		    !add(total, shapes[i].rank * sizeof(int64_t) + shapes[i].name.length)) {
@@ -67,9 +67,9 @@ measure(const struct entry_shape *shapes, size_t count, size_t *total)
 struct blob *
 entry_new(const struct entry_shape *shapes, size_t count, uint8_t **data)
 {
-	size_t at = sizeof(struct header) + count * sizeof(struct record);
+	size_t at = sizeof(struct entry_header) + count * sizeof(struct record);
 	struct record *records;
-	struct header *header;
+	struct entry_header *header;
 	struct blob *entry;
 	size_t total;
 
@@ -80,9 +80,9 @@ entry_new(const struct entry_shape *shapes, size_t count, uint8_t **data)
 	if (entry == NULL) {
 		return NULL;
 	}
-	header = (struct header *)entry->data;
+	header = (struct entry_header *)entry->data;
 	records = (struct record *)(header + 1);
-	*header = (struct header){
+	*header = (struct entry_header){
 		.magic = MAGIC, .version = ENTRY_VERSION, .codec = CODEC_NONE, .output_count = (uint32_t)count};
 	for (size_t i = 0; i < count; i++) {
 		size_t shape_length = shapes[i].rank * sizeof(int64_t);
@@ -117,10 +117,10 @@ entry_new(const struct entry_shape *shapes, size_t count, uint8_t **data)
 	return entry;
 }
 
-static struct header
+static struct entry_header
 header_of(struct bytes block)
 {
-	struct header header;
+	struct entry_header header;
 
 	memcpy(&header, block.at, sizeof(header));
 	return header;
@@ -129,7 +129,7 @@ header_of(struct bytes block)
 void
 entry_seal(struct blob *entry, const struct digest_value *key, const struct freshness_entry *freshness)
 {
-	struct header *header = (struct header *)entry->data;
+	struct entry_header *header = (struct entry_header *)entry->data;
 
 	if (key != NULL) {
 		memcpy(header->key, key->bytes, sizeof(header->key));
@@ -147,7 +147,7 @@ entry_authenticate(struct blob *entry, struct keyed_hash *mac)
 	if (!keyed_hash_once(mac, bytes_skip(blob_bytes(entry), CHECKED_FROM), &value)) {
 		return false;
 	}
-	memcpy(((struct header *)entry->data)->mac, value.bytes, MAC_SIZE);
+	memcpy(((struct entry_header *)entry->data)->mac, value.bytes, MAC_SIZE);
 	return true;
 }
 
@@ -188,13 +188,13 @@ record_valid(struct bytes block, const struct record *record)
 static bool
 records_valid(struct bytes block, uint32_t count)
 {
-	if (count > (block.length - sizeof(struct header)) / sizeof(struct record)) {
+	if (count > (block.length - sizeof(struct entry_header)) / sizeof(struct record)) {
 		return false;
 	}
 	for (uint32_t i = 0; i < count; i++) {
 		struct record record;
 
-		memcpy(&record, block.at + sizeof(struct header) + i * sizeof(record), sizeof(record));
+		memcpy(&record, block.at + sizeof(struct entry_header) + i * sizeof(record), sizeof(record));
 		if (!record_valid(block, &record)) {
 			return false;
 		}
@@ -205,7 +205,7 @@ records_valid(struct bytes block, uint32_t count)
 enum entry_verdict
 entry_check(struct bytes block, struct keyed_hash *mac)
 {
-	struct header header;
+	struct entry_header header;
 
 	if (block.length < sizeof(header)) {
 		return ENTRY_UNKNOWN;
@@ -224,19 +224,19 @@ entry_check(struct bytes block, struct keyed_hash *mac)
 bool
 entry_answers(const struct blob *entry, const struct digest_value *key)
 {
-	return memcmp(((const struct header *)entry->data)->key, key->bytes, DIGEST_SIZE_MAX) == 0;
+	return memcmp(((const struct entry_header *)entry->data)->key, key->bytes, DIGEST_SIZE_MAX) == 0;
 }
 
 size_t
 entry_output_count(const struct blob *entry)
 {
-	return ((const struct header *)entry->data)->output_count;
+	return ((const struct entry_header *)entry->data)->output_count;
 }
 
 struct freshness_entry
 entry_freshness(const struct blob *entry)
 {
-	const struct header *header = (const struct header *)entry->data;
+	const struct entry_header *header = (const struct entry_header *)entry->data;
 
 	return (struct freshness_entry){
 		.created_ms = header->created_ms,
@@ -248,7 +248,7 @@ entry_freshness(const struct blob *entry)
 struct tensor
 entry_output(const struct blob *entry, size_t index)
 {
-	const struct record *record = (const struct record *)(entry->data + sizeof(struct header)) + index;
+	const struct record *record = (const struct record *)(entry->data + sizeof(struct entry_header)) + index;
 
 	return (struct tensor){
 		.name = bytes_make(entry->data + record->name_offset, record->name_length),

@@ -133,7 +133,7 @@ model_by_row(struct model *model)
 
 /* It is not known which of the members has dependent rows. */
 static void
-distrust_members(struct model *model)
+lose_member_trust(struct model *model)
 {
 	for (size_t i = 0; i < model->ensemble->step_count; i++) {
 		model_lose_row_trust(model->ensemble->steps[i].model, ROWS_DEPENDENT,
@@ -170,7 +170,7 @@ model_lose_row_trust(struct model *model, enum row_standing why, const char *evi
 					: "state max_batch_size: 0, and dims with the batch dimension, in its "
 					  "config.pbtxt");
 	if (own && model->ensemble != NULL) {
-		distrust_members(model);
+		lose_member_trust(model);
 	}
 }
 

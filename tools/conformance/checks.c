@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #define BUF_MAX ((size_t)200 << 20)
-#define PATIENCE_NS UINT64_C(5000000000) /* the longest wait for work done after an answer */
+#define TIMEOUT_NS UINT64_C(5000000000) /* the longest wait for work done after an answer */
 #define THREADS 8
 #define KEYS 64
 #define ROUNDS 400
@@ -41,13 +41,13 @@ pause_shortly(void)
 }
 
 /*
- * Looks up and inserts, as Triton does after a miss, until the response is found or PATIENCE_NS is over: the plug-in
+ * Looks up and inserts, as Triton does after a miss, until the response is found or TIMEOUT_NS is over: the plug-in
  * may store after it has answered, or may not be able to store at first.
  */
 static enum found
 insert_patiently(const struct subject *subject, const char *key, const struct buf *response, struct buf *found)
 {
-	uint64_t end = clock_now_ns() + PATIENCE_NS;
+	uint64_t end = clock_now_ns() + TIMEOUT_NS;
 	enum found result;
 
 	while ((result = subject_look_up(subject, key, found)) == FOUND_NOTHING && clock_now_ns() < end) {
@@ -329,7 +329,7 @@ check_leaves_nothing(struct subject *subject, const char *json)
 	TRY(subject_finalize(subject));
 	threads = entries_of("/proc/self/task");
 	descriptors = entries_of("/proc/self/fd");
-	end = clock_now_ns() + PATIENCE_NS;
+	end = clock_now_ns() + TIMEOUT_NS;
 	TRY(subject_initialize(subject, json));
 	TRY(insert_and_find(subject, "3", 100, 1));
 	TRY(subject_finalize(subject));

@@ -215,7 +215,7 @@ def test_anything_else_is_refused(known):
         assert drawn(ask(server)) == first
 
 
-def test_steering_is_no_part_of_the_key(known):
+def test_directives_are_no_part_of_the_key(known):
     server, first = known
     for parameters in ({"cache": "default"}, {"cache_status": True}, {"cache": "only", "cache_status": False}):
         assert drawn(ask(server, parameters=parameters)) == first
