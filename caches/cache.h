@@ -32,6 +32,13 @@ struct cache_key {
 	struct bytes scope;
 };
 
+/* What of a look-up goes into the statistics, and counts for the entries that it finds. */
+enum cache_count {
+	CACHE_COUNT_ALL,
+	CACHE_COUNT_HITS,    /* the keys missed in a look-up just now, and were counted then */
+	CACHE_COUNT_NOTHING, /* nor hits: they were counted just now, too, or serve no request */
+};
+
 /*
  * One look-up of `count` keys. The caller keeps the struct and everything that it points to valid until the answer,
  * which comes exactly once: either cache_ops.lookup returns true, or `done` is called on the lane's thread after lookup
@@ -40,13 +47,12 @@ struct cache_key {
 struct cache_lookup {
 	const struct cache_key *keys;
 	size_t count;
-	struct blob **values; /* in: NULLs; out: for each key that was found, a reference that the caller owns */
-	uint64_t now_ns;      /* in: clock_now_ns(), read just before */
-	bool repeated;	      /* in: these keys missed in a look-up just now; do not count them again */
-	bool uncounted;	      /* in: do not count hits, either: they were counted just now, or serve no request */
-	size_t expected;      /* in: bytes of each value; 0: unknown, and the store may estimate */
-	bool failed;	      /* out: some key could not be looked up (store down, stalled, timed out) */
-	bool corrupt;	      /* out: some key holds something that cannot be one of our values */
+	struct blob **values;	  /* in: NULLs; out: for each key that was found, a reference that the caller owns */
+	uint64_t now_ns;	  /* in: clock_now_ns(), read just before */
+	enum cache_count counted; /* in */
+	size_t expected;	  /* in: bytes of each value; 0: unknown, and the store may estimate */
+	bool failed;		  /* out: some key could not be looked up (store down, stalled, timed out) */
+	bool corrupt;		  /* out: some key holds something that cannot be one of our values */
 	void (*done)(struct cache_lookup *lookup);
 	size_t unanswered; /* for the store: parts not answered yet */
 	uint64_t purges;   /* for the store, if it has `confirm`: number of purges when this began */
@@ -218,8 +224,8 @@ struct cache_ops {
 	bool (*lookup)(struct cache_lane *lane, struct cache_lookup *lookup);
 	/*
 	 * Looks keys up in the part of the store that answers immediately; `done` is not called. These values need no
-	 * check, whatever `untrusted` says. The caller then looks up, as `repeated`, the keys that have no usable
-	 * value; that look-up asks only the rest of the store. NULL: no part answers immediately.
+	 * check, whatever `untrusted` says. The caller then looks up, with CACHE_COUNT_HITS, the keys that have no
+	 * usable value; that look-up asks only the rest of the store. NULL: no part answers immediately.
 	 */
 	void (*peek)(struct cache_lane *lane, struct cache_lookup *lookup);
 	/*

@@ -120,7 +120,7 @@ give(const struct blob *value, TRITONCACHE_CacheEntry *entry, TRITONCACHE_Alloca
 
 /* Looks up in this process. These values need no check: they were checked when they were stored here. */
 static struct blob *
-look_up_at_once(struct plugin *plugin, const struct generation_key *key, uint64_t now_ns, bool repeated)
+look_up_at_once(struct plugin *plugin, const struct generation_key *key, uint64_t now_ns, enum cache_count counted)
 {
 	struct blob *value = NULL;
 	struct cache_lookup lookup = {
@@ -128,8 +128,7 @@ look_up_at_once(struct plugin *plugin, const struct generation_key *key, uint64_
 		.count = 1,
 		.values = &value,
 		.now_ns = now_ns,
-		.repeated = repeated,
-		.uncounted = repeated,
+		.counted = counted,
 	};
 
 	if (plugin->direct != NULL) {
@@ -272,7 +271,7 @@ plugin_look_up(struct plugin *plugin, const char *triton_key, TRITONCACHE_CacheE
 	*refused = NULL;
 	if (*triton_key != '\0') {
 		generation_make_key(plugin->generation, triton_key, &key);
-		value = look_up_at_once(plugin, &key, start_ns, false);
+		value = look_up_at_once(plugin, &key, start_ns, CACHE_COUNT_ALL);
 		if (value != NULL) {
 			hit = give(value, entry, allocator, refused);
 			blob_unref(value);
@@ -364,7 +363,7 @@ store(struct plugin *plugin, const struct generation_key *key, struct blob *valu
 static bool
 is_there(struct plugin *plugin, const struct generation_key *key)
 {
-	struct blob *value = look_up_at_once(plugin, key, clock_now_ns(), true);
+	struct blob *value = look_up_at_once(plugin, key, clock_now_ns(), CACHE_COUNT_NOTHING);
 
 	blob_unref(value);
 	return value != NULL;

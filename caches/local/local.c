@@ -130,7 +130,7 @@ local_lookup(struct cache_lane *base, struct cache_lookup *lookup)
 
 	for (size_t i = 0; i < lookup->count; i++) {
 		lookup->values[i] = shard_get(shard_of(lane, &lookup->keys[i]), &lookup->keys[i].digest, lookup->now_ns,
-					      !lookup->repeated, !lookup->uncounted);
+					      lookup->counted);
 	}
 	return true;
 }

@@ -247,7 +247,7 @@ make_room(struct shard *shard, uint64_t charge, uint64_t now_ns)
 /* --- The interface --- */
 
 struct blob *
-shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_ns, bool counted, bool credited)
+shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_ns, enum cache_count counted)
 {
 	struct shard_node *expired = NULL;
 	struct blob *value = NULL;
@@ -255,15 +255,15 @@ shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_n
 
 	(void)pthread_mutex_lock(&shard->mutex);
 	link = find(shard, digest);
-	shard->lookups += counted;
+	shard->lookups += counted == CACHE_COUNT_ALL;
 	if (*link != NULL && is_expired(*link, now_ns)) {
 		expired = take_out(shard, link);
 	} else if (*link != NULL) {
 		value = blob_ref((*link)->value);
-		if (credited) {
+		if (counted != CACHE_COUNT_NOTHING) {
 			count_request(*link);
+			shard->hits++;
 		}
-		shard->hits += credited;
 	}
 	(void)pthread_mutex_unlock(&shard->mutex);
 	free_node(expired);

@@ -60,11 +60,11 @@ bool shard_init(struct shard *shard, uint64_t budget);
 void shard_fini(struct shard *shard);
 
 /*
- * A reference for the caller, or NULL. Entries past their expiry at `now_ns` are removed. `counted`: in `lookups`;
- * `credited`: a find counts in `hits`, and for the entry.
+ * Returns a reference for the caller, or NULL. Removes the entry if it is past its expiry at `now_ns`. Hits count for
+ * the entry where they count at all.
  */
-struct blob *shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_ns, bool counted,
-		       bool credited);
+struct blob *shard_get(struct shard *shard, const struct digest_value *digest, uint64_t now_ns,
+		       enum cache_count counted);
 
 /* What is stored about a value. */
 struct shard_entry {

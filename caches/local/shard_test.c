@@ -41,7 +41,7 @@ static bool
 get(struct shard *shard, uint32_t number, uint64_t now_ns)
 {
 	struct digest_value digest = digest_of(number);
-	struct blob *blob = shard_get(shard, &digest, now_ns, true, true);
+	struct blob *blob = shard_get(shard, &digest, now_ns, CACHE_COUNT_ALL);
 	bool found = blob != NULL;
 
 	if (found && blob->length > 0) {
@@ -123,18 +123,37 @@ test_what_is_there_is_kept(void **state)
 	(void)state;
 	assert_true(shard_init(&shard, 100000));
 	put_if(&shard, 1, 10, 0, CACHE_KEEP);
-	first = shard_get(&shard, &digest, 0, true, true);
+	first = shard_get(&shard, &digest, 0, CACHE_COUNT_ALL);
 	put_if(&shard, 1, 20, 0, CACHE_KEEP);
-	now = shard_get(&shard, &digest, 0, true, true);
+	now = shard_get(&shard, &digest, 0, CACHE_COUNT_ALL);
 	assert_ptr_equal(now, first);
 	assert_int_equal(shard.inserts, 1);
 	blob_unref(now);
 	blob_unref(first);
 	put(&shard, 1, 30, 1); /* over long ago */
 	put_if(&shard, 1, 20, 0, CACHE_KEEP);
-	now = shard_get(&shard, &digest, 0, true, true);
+	now = shard_get(&shard, &digest, 0, CACHE_COUNT_ALL);
 	assert_int_equal(now->length, 20);
 	blob_unref(now);
+	shard_fini(&shard);
+}
+
+static void
+test_what_is_counted(void **state)
+{
+	struct digest_value known = digest_of(1);
+	struct digest_value unknown = digest_of(2);
+	struct shard shard;
+
+	(void)state;
+	assert_true(shard_init(&shard, 100000));
+	put(&shard, 1, 10, 0);
+	for (enum cache_count counted = CACHE_COUNT_ALL; counted <= CACHE_COUNT_NOTHING; counted++) {
+		blob_unref(shard_get(&shard, &known, 0, counted));
+		assert_null(shard_get(&shard, &unknown, 0, counted));
+	}
+	assert_int_equal(shard.lookups, 2);
+	assert_int_equal(shard.hits, 2);
 	shard_fini(&shard);
 }
 
@@ -149,7 +168,7 @@ test_held_values_survive(void **state)
 	(void)state;
 	assert_true(shard_init(&shard, 3 * shard_charge(100)));
 	put(&shard, 7, 100, 0);
-	held = shard_get(&shard, &digest, 0, true, true);
+	held = shard_get(&shard, &digest, 0, CACHE_COUNT_ALL);
 	for (uint32_t i = 100; i < 120; i++) {
 		put(&shard, i, 100, 0);
 	}
@@ -332,6 +351,7 @@ main(void)
 		cmocka_unit_test(test_counts_are_remembered),
 		cmocka_unit_test(test_expired_entries_go),
 		cmocka_unit_test(test_purge),
+		cmocka_unit_test(test_what_is_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

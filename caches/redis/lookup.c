@@ -81,7 +81,7 @@ on_unpacked(struct cache_work *work)
 
 	unpacking->lane->asked_bytes -= unpacking->length;
 	note_value(lookup, unpacking->index, unpacking->packed, unpacking->plain);
-	counter_add(&unpacking->lane->cache->hits, unpacking->plain != NULL && !lookup->uncounted);
+	counter_add(&unpacking->lane->cache->hits, unpacking->plain != NULL && lookup->counted != CACHE_COUNT_NOTHING);
 	blob_unref(unpacking->packed);
 	free(unpacking);
 	if (--lookup->unanswered == 0) {
@@ -173,9 +173,13 @@ static void
 count_hits(const struct question *question)
 {
 	const struct cache_lookup *lookup = question->lookup;
+	size_t hits = 0;
 
-	for (size_t i = question->first; i < question->first + question->count && !lookup->uncounted; i++) {
-		counter_add(&command_lane(&question->command)->cache->hits, lookup->values[i] != NULL);
+	for (size_t i = question->first; i < question->first + question->count; i++) {
+		hits += lookup->values[i] != NULL;
+	}
+	if (lookup->counted != CACHE_COUNT_NOTHING) {
+		counter_add(&command_lane(&question->command)->cache->hits, hits);
 	}
 }
 
@@ -281,7 +285,7 @@ redis_lookup(struct cache_lane *base, struct cache_lookup *lookup)
 	struct redis_lane *lane = redis_lane_of(base);
 	size_t most = keys_each(lane, lookup);
 
-	counter_add(&lane->cache->lookups, lookup->repeated ? 0 : lookup->count);
+	counter_add(&lane->cache->lookups, lookup->counted == CACHE_COUNT_ALL ? lookup->count : 0);
 	lookup->unanswered = 0;
 	lane->cork.held++;
 	for (size_t first = 0; first < lookup->count; first += most) {

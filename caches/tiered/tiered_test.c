@@ -321,7 +321,7 @@ look_up(struct tiers *tiers, uint32_t number, void (*before)(struct tiers *), vo
 {
 	struct cache_key key = key_of(number);
 	struct blob *value = NULL;
-	struct cache_lookup lookup = {.keys = &key, .count = 1, .values = &value, .repeated = true};
+	struct cache_lookup lookup = {.keys = &key, .count = 1, .values = &value, .counted = CACHE_COUNT_HITS};
 	bool found;
 
 	assert_false(ops->lookup(tiers->lane, &lookup));

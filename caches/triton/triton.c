@@ -309,7 +309,8 @@ answer_lookup(struct call *call)
 		lookup->values[i] = call->keys[i].found;
 		call->keys[i].found = NULL;
 		lookup->failed = lookup->failed || call->keys[i].failed;
-		counter_add(&call->lane->cache->hits, lookup->values[i] != NULL && !lookup->uncounted);
+		counter_add(&call->lane->cache->hits,
+			    lookup->values[i] != NULL && lookup->counted != CACHE_COUNT_NOTHING);
 		counter_add(&call->lane->cache->failures, call->keys[i].failed);
 	}
 	call_unref(call);
@@ -440,7 +441,7 @@ triton_lookup(struct cache_lane *base, struct cache_lookup *lookup)
 	struct triton_lane *lane = lane_of(base);
 	struct call *call = new_call(lane, lookup->keys, lookup->count);
 
-	counter_add(&lane->cache->lookups, lookup->repeated ? 0 : lookup->count);
+	counter_add(&lane->cache->lookups, lookup->counted == CACHE_COUNT_ALL ? lookup->count : 0);
 	if (call != NULL) {
 		call->lookup = lookup;
 	}

@@ -224,8 +224,7 @@ fill(struct fetch_claim *claim)
 					      .count = count,
 					      .values = claim->values,
 					      .now_ns = clock_now_ns(),
-					      .repeated = true,
-					      .uncounted = found_before,
+					      .counted = found_before ? CACHE_COUNT_NOTHING : CACHE_COUNT_HITS,
 					      .done = on_lookup};
 }
 

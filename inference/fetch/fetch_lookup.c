@@ -96,7 +96,8 @@ fill_lookup(struct fetch *fetch)
 					      .count = fetch->count,
 					      .values = values,
 					      .now_ns = fetch->lookup_start_ns,
-					      .repeated = cache_tells_at_once(fetch->lane->cache->ops),
+					      .counted = cache_tells_at_once(fetch->lane->cache->ops) ? CACHE_COUNT_HITS
+												      : CACHE_COUNT_ALL,
 					      .done = on_lookup};
 	return keys != NULL && values != NULL;
 }
