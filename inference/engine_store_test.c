@@ -43,6 +43,28 @@ test_a_late_answer_is_still_one(void **state)
 	fixture_settle();
 }
 
+/* A store that is always late is reported, once. */
+static void
+test_a_store_that_is_always_late(void **state)
+{
+	uint64_t told_ns = 0;
+	struct asker asker;
+
+	(void)state;
+	store.slow = true;
+	for (int32_t i = 0; i < 8; i++) {
+		ASK(&asker, i);
+		fixture_pass(500);
+		fixture_finish((size_t)i, STATUS_OK);
+		fixture_settle();
+		asker_assert_answered(&asker, 0);
+		fixture_answer_lookups();
+		assert_true(told_ns == 0 || atomic_load(&this.engine->lateness.told_ns) == told_ns);
+		told_ns = atomic_load(&this.engine->lateness.told_ns);
+	}
+	assert_true(told_ns != 0);
+}
+
 static void
 test_a_store_that_is_down_costs_no_answer(void **state)
 {
@@ -554,6 +576,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		FIXTURE_TEST(test_the_model_runs_when_the_store_is_late),
 		FIXTURE_TEST(test_a_late_answer_is_still_one),
+		FIXTURE_TEST(test_a_store_that_is_always_late),
 		FIXTURE_TEST(test_a_store_that_is_down_costs_no_answer),
 		FIXTURE_TEST(test_a_lease_is_released_once_the_answer_is_stored),
 		FIXTURE_TEST(test_the_holder_of_a_lease_dies),

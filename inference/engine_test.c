@@ -182,6 +182,77 @@ test_who_joins_a_withdrawn_run_asks_again(void **state)
 	asker_assert_answered(&other, 0);
 }
 
+/* --- Queue timeouts --- */
+
+/* Whoever waits in the queue for 100 ms is refused. */
+static void
+refuse_after_100_ms(void)
+{
+	this.model.config.scheduling = MODEL_SCHEDULING_DYNAMIC;
+	this.model.config.batching.default_policy.default_timeout_us = 100000;
+}
+
+static void
+test_a_queue_timeout(void **state)
+{
+	struct asker asker;
+
+	(void)state;
+	refuse_after_100_ms();
+	ASK(&asker, 7);
+	fixture_pass(99);
+	assert_false(asker.done);
+	fixture_pass(2);
+	assert_int_equal(executor.withdrawn, 1);
+	asker_assert_failed(&asker, STATUS_UNAVAILABLE);
+	fixture_finish(0, STATUS_CANCELLED);
+	fixture_settle();
+	assert_int_equal(executor.count, 1);
+}
+
+/* A run that has begun is waited for, however long it takes. */
+static void
+test_a_queue_timeout_after_the_queue(void **state)
+{
+	struct asker asker;
+
+	(void)state;
+	refuse_after_100_ms();
+	ASK(&asker, 7);
+	atomic_store(&executor.jobs[0]->started, true);
+	fixture_pass(5000);
+	assert_false(asker.done);
+	assert_int_equal(executor.withdrawn, 0);
+	fixture_finish(0, STATUS_OK);
+	fixture_settle();
+	asker_assert_answered(&asker, 0);
+}
+
+/* The run that it joined fails too late for another one. */
+static void
+test_no_second_run_after_the_timeout(void **state)
+{
+	struct asker leader;
+	struct asker other;
+
+	(void)state;
+	refuse_after_100_ms();
+	ASK(&leader, 1, 2);
+	ASK(&other, 2);
+	atomic_store(&executor.jobs[0]->started, true);
+	fixture_pass(200);
+	assert_false(other.done);
+	fixture_finish(0, STATUS_INTERNAL);
+	fixture_settle();
+	asker_assert_failed(&leader, STATUS_INTERNAL);
+	fixture_settle();
+	asker_assert_failed(&other, STATUS_UNAVAILABLE);
+	for (size_t i = 1; i < executor.count; i++) {
+		fixture_finish(i, STATUS_CANCELLED);
+	}
+	fixture_settle();
+}
+
 /* --- Failures --- */
 
 static void
@@ -259,6 +330,68 @@ test_what_ran_before_the_loss_is_not_stored(void **state)
 	fixture_finish(1, STATUS_OK); /* once more, as a whole */
 	fixture_settle();
 	asker_assert_answered(&asker, 0);
+}
+
+/* --- Audits: an answer that was put together of rows runs once more as a whole before anybody gets it --- */
+
+static void
+test_an_assembled_answer_is_audited(void **state)
+{
+	struct asker asker;
+
+	(void)state;
+	STORE(1);
+	row_trust_init(&this.model.rows, ROWS_STATED, 8, 0.001);
+	ASK(&asker, 1, 2);
+	fixture_finish(0, STATUS_OK);
+	fixture_settle();
+	assert_false(asker.done);
+	assert_int_equal(executor.count, 2);
+	assert_int_equal(executor.jobs[1]->rows, 2);
+	fixture_finish(1, STATUS_OK);
+	fixture_settle();
+	asker_assert_answered(&asker, 0);
+	assert_true(model_by_row(&this.model));
+}
+
+/* The rows depend on each other: the whole is the answer, and nothing stored before is found again. */
+static void
+test_an_audit_that_finds_another_answer(void **state)
+{
+	struct asker asker;
+
+	(void)state;
+	STORE(1);
+	row_trust_init(&this.model.rows, ROWS_STATED, 8, 0.001);
+	ASK(&asker, 1, 2);
+	fixture_finish(0, STATUS_OK);
+	executor.added = 100;
+	fixture_settle();
+	fixture_finish(1, STATUS_OK);
+	fixture_settle();
+	asker_assert_answered(&asker, 100);
+	assert_false(model_by_row(&this.model));
+	ASK(&asker, 1);
+	assert_false(asker.done);
+	fixture_finish(2, STATUS_OK);
+	fixture_settle();
+	asker_assert_answered(&asker, 100);
+}
+
+static void
+test_an_audit_that_fails(void **state)
+{
+	struct asker asker;
+
+	(void)state;
+	STORE(1);
+	row_trust_init(&this.model.rows, ROWS_STATED, 8, 0.001);
+	ASK(&asker, 1, 2);
+	fixture_finish(0, STATUS_OK);
+	fixture_settle();
+	fixture_finish(1, STATUS_INTERNAL);
+	fixture_settle();
+	asker_assert_failed(&asker, STATUS_INTERNAL); /* without a verdict there is no answer */
 }
 
 /* --- Requests prepared on another thread --- */
@@ -356,10 +489,16 @@ main(void)
 		FIXTURE_TEST(test_the_leader_leaves_before_the_run),
 		FIXTURE_TEST(test_all_leave),
 		FIXTURE_TEST(test_who_joins_a_withdrawn_run_asks_again),
+		FIXTURE_TEST(test_a_queue_timeout),
+		FIXTURE_TEST(test_a_queue_timeout_after_the_queue),
+		FIXTURE_TEST(test_no_second_run_after_the_timeout),
 		FIXTURE_TEST(test_a_failure_is_of_those_who_ran_together),
 		FIXTURE_TEST(test_a_failure_is_not_stored),
 		FIXTURE_TEST(test_trust_that_is_lost_meanwhile),
 		FIXTURE_TEST(test_what_ran_before_the_loss_is_not_stored),
+		FIXTURE_TEST(test_an_assembled_answer_is_audited),
+		FIXTURE_TEST(test_an_audit_that_finds_another_answer),
+		FIXTURE_TEST(test_an_audit_that_fails),
 		FIXTURE_TEST(test_prepared_requests),
 		FIXTURE_TEST(test_losses_after_the_preparation),
 		FIXTURE_TEST(test_trust_that_is_lost_after_the_preparation),

@@ -29,7 +29,7 @@ coding_from_name(struct bytes name)
 	return bytes_equal_nocase(name, "deflate") ? CODING_DEFLATE : CODING_UNKNOWN;
 }
 
-/* Returns "q=0.5" in thousandths, or 1000 without a q. Does not check the digits. */
+/* Returns "q=0.5" in thousandths (RFC 9110 section 12.4.2), 1000 without a q, or 0 if it is malformed. */
 static int
 quality(struct bytes parameters)
 {
@@ -43,9 +43,12 @@ quality(struct bytes parameters)
 		parameter = bytes_skip(parameter, 2);
 		value = parameter.length > 0 && *parameter.at == '1' ? 1000 : 0;
 		for (size_t i = 2, unit = 100; i < parameter.length && unit > 0; i++, unit /= 10) {
+			if (parameter.at[i] < '0' || parameter.at[i] > '9') {
+				return 0;
+			}
 			value += (parameter.at[i] - '0') * (int)unit;
 		}
-		return value;
+		return value > 1000 ? 1000 : value;
 	}
 	return 1000;
 }

@@ -73,6 +73,10 @@ test_negotiation(void **state)
 		{"gzip;q=0.5, identity;q=0.8", CODING_IDENTITY},
 		{"br, *", CODING_IDENTITY},
 		{"gzip;q=0", CODING_IDENTITY},
+		{"gzip;q=0.x", CODING_IDENTITY},
+		{"gzip;q=x", CODING_IDENTITY},
+		{"gzip;q=1.9, deflate", CODING_GZIP},
+		{"gzip;q=0.5, deflate;q=0.;;", CODING_GZIP},
 	};
 
 	(void)state;

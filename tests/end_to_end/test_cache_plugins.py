@@ -152,10 +152,11 @@ def conformance(library, *options, build=RELEASE):
     program = build / CONFORMANCE
     if not program.exists():
         pytest.fail(f"{program} is missing: run `make`")
-    done = subprocess.run([program, library, *options], capture_output=True, text=True, timeout=55, cwd=CORES)
+    done = subprocess.run([program, library, *options], capture_output=True, text=True, timeout=170, cwd=CORES)
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", ["local", "redis", "tiered"])
 @pytest.mark.parametrize("build", [ROOT / BUILD, pytest.param(RELEASE, marks=pytest.mark.thorough)], ids=["sanitized", "release"])
 def test_ours_conform(redis_server, name, build):
