@@ -7,13 +7,16 @@
 
 #define TABLE_SIZE_FIRST ((size_t)256)
 #define ALLOCATOR_OVERHEAD 16
-#define FIRST_REQUEST                                                                                                  \
-	0.25 /* what the first request counts: most of what is asked for once is never asked for again                 \
-	      */
+#define COUNT_MAX 32   /* bounds how long an entry stays that was popular and is asked for no more */
+#define RERANKS_MAX 64 /* per eviction, while other threads wait for the lock */
+
+/* What the first request counts: most of what is asked for once is never asked for again. */
+#define FIRST_REQUEST 0.25
 
 struct shard_node {
 	struct shard_node *chain;
 	struct rank_node ranked;
+	struct rank_node expiring; /* if it expires */
 	struct digest_value digest;
 	uint32_t count;	       /* how often it was asked for, the insert included */
 	uint32_t ranked_count; /* … when its rank was computed */
@@ -26,7 +29,7 @@ uint64_t
 shard_charge(size_t length)
 {
 	uint64_t block = length + sizeof(struct blob) + BLOB_ALIGNMENT;
-	uint64_t slots = sizeof(struct shard_node *) + sizeof(struct shard_ghost) + sizeof(struct rank_slot);
+	uint64_t slots = sizeof(struct shard_node *) + sizeof(struct shard_ghost) + 2 * sizeof(struct rank_slot);
 
 	return block + sizeof(struct shard_node) + 3 * slots / 2 + 2 * ALLOCATOR_OVERHEAD;
 }
@@ -66,7 +69,8 @@ shard_init(struct shard *shard, uint64_t budget)
 	(void)pthread_mutexattr_destroy(&adaptive);
 	shard->table = calloc(shard->table_size, sizeof(*shard->table));
 	shard->ghosts = calloc(shard->table_size, sizeof(*shard->ghosts));
-	return rank_heap_reserve(&shard->ranks, shard->table_size) && shard->table != NULL && shard->ghosts != NULL;
+	return rank_heap_reserve(&shard->ranks, shard->table_size) &&
+	       rank_heap_reserve(&shard->expiries, shard->table_size) && shard->table != NULL && shard->ghosts != NULL;
 }
 
 static void
@@ -91,6 +95,7 @@ shard_fini(struct shard *shard)
 		free_node(node_of(shard->ranks.slots[i].node));
 	}
 	rank_heap_fini(&shard->ranks);
+	rank_heap_fini(&shard->expiries);
 	free(shard->table);
 	free(shard->ghosts);
 	(void)pthread_mutex_destroy(&shard->mutex);
@@ -115,6 +120,9 @@ take_out(struct shard *shard, struct shard_node **link)
 
 	*link = node->chain;
 	rank_heap_remove(&shard->ranks, &node->ranked);
+	if (node->entry.expires_ns != 0) {
+		rank_heap_remove(&shard->expiries, &node->expiring);
+	}
 	shard->used_bytes -= shard_charge(node->value->length);
 	shard->entries--;
 	return node;
@@ -155,7 +163,7 @@ ghost_recall(struct shard *shard, const struct digest_value *digest)
 static void
 count_request(struct shard_node *node)
 {
-	node->count += node->count < UINT32_MAX;
+	node->count += node->count < COUNT_MAX;
 }
 
 static double
@@ -173,26 +181,42 @@ is_expired(const struct shard_node *node, uint64_t now_ns)
 	return node->entry.expires_ns != 0 && node->entry.expires_ns <= now_ns;
 }
 
-/* Evicts the entry of least rank. One that was asked for since it was ranked is ranked anew in place of that. */
-static void
-evict_least(struct shard *shard, uint64_t now_ns)
+/* An entry that has expired, or NULL where there is none. */
+static struct shard_node *
+find_expired(const struct shard *shard, uint64_t now_ns)
 {
-	const struct rank_slot *least;
-	struct shard_node *node;
+	const struct rank_slot *first = rank_heap_least(&shard->expiries);
+	struct shard_node *node = first == NULL ? NULL : container_of(first->node, struct shard_node, expiring);
 
-	for (;;) {
-		least = rank_heap_least(&shard->ranks);
-		node = node_of(least->node);
-		if (is_expired(node, now_ns)) {
-			break;
-		}
-		if (node->count == node->ranked_count) {
-			shard->inflation = least->rank;
-			ghost_remember(shard, node);
-			break;
-		}
+	return node != NULL && is_expired(node, now_ns) ? node : NULL;
+}
+
+/* The entry of least value. While that was asked for since it was ranked, it is ranked anew: another may be the least.
+ */
+static struct shard_node *
+find_least(struct shard *shard)
+{
+	const struct rank_slot *least = rank_heap_least(&shard->ranks);
+	struct shard_node *node = node_of(least->node);
+
+	for (unsigned i = 0; i < RERANKS_MAX && node->count != node->ranked_count; i++) {
 		node->ranked_count = node->count;
 		rank_heap_change(&shard->ranks, &node->ranked, rank_of(shard, node));
+		least = rank_heap_least(&shard->ranks);
+		node = node_of(least->node);
+	}
+	shard->inflation = least->rank;
+	return node;
+}
+
+static void
+evict(struct shard *shard, uint64_t now_ns)
+{
+	struct shard_node *node = find_expired(shard, now_ns);
+
+	if (node == NULL) {
+		node = find_least(shard);
+		ghost_remember(shard, node);
 	}
 	shard->evictions++;
 	free_node(take_out(shard, find(shard, &node->digest)));
@@ -208,7 +232,8 @@ grow(struct shard *shard)
 	struct shard_node **table = calloc(size, sizeof(*table));
 	struct shard_ghost *ghosts = calloc(size, sizeof(*ghosts)); /* starts empty: ghosts are hints */
 
-	if (table == NULL || ghosts == NULL || !rank_heap_reserve(&shard->ranks, size)) {
+	if (table == NULL || ghosts == NULL || !rank_heap_reserve(&shard->ranks, size) ||
+	    !rank_heap_reserve(&shard->expiries, size)) {
 		free(table);
 		free(ghosts);
 		return false;
@@ -237,10 +262,10 @@ static void
 make_room(struct shard *shard, uint64_t charge, uint64_t now_ns)
 {
 	while (shard->entries > 0 && shard->used_bytes + charge > shard->budget) {
-		evict_least(shard, now_ns);
+		evict(shard, now_ns);
 	}
 	if (shard->entries >= shard->table_size && !grow(shard)) {
-		evict_least(shard, now_ns);
+		evict(shard, now_ns);
 	}
 }
 
@@ -282,6 +307,9 @@ insert(struct shard *shard, struct shard_node *node, uint64_t now_ns)
 	*link = node;
 	node->ranked_count = node->count;
 	rank_heap_insert(&shard->ranks, &node->ranked, rank_of(shard, node));
+	if (node->entry.expires_ns != 0) {
+		rank_heap_insert(&shard->expiries, &node->expiring, (double)node->entry.expires_ns);
+	}
 	shard->used_bytes += charge;
 	shard->entries++;
 	shard->inserts++;
@@ -310,7 +338,12 @@ shard_put(struct shard *shard, const struct digest_value *digest, const struct s
 		old = *link == NULL ? NULL : take_out(shard, link); /* in any case: it would hide the newer one */
 		if (node != NULL && shard_charge(value->length) <= shard->budget) {
 			*node = (struct shard_node){.digest = *digest, .entry = *entry, .value = blob_ref(value)};
-			node->count = old != NULL ? old->count : ghost_recall(shard, digest) + 1;
+			if (old != NULL) {
+				node->count = old->count;
+			} else {
+				node->count = ghost_recall(shard, digest);
+				count_request(node);
+			}
 			insert(shard, node, now_ns);
 			node = NULL;
 		} else {

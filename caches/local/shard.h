@@ -8,9 +8,10 @@
  * where `count` is how often it was asked for, `cost` what it took to compute, `charge` what it takes of the budget,
  *and `inflation` the rank of the entry that was evicted last, so that what was popular once does not stay for ever.
  *
- * Three things are not in the paper. A hit only counts: a rank is computed anew when its entry is about to go. The
- * counts of evicted entries are remembered in a ghost table, so that what comes back soon comes back with its count.
- *And the first request counts for a quarter of one, so that a scan pushes little out. docs/decisions/0004 says why.
+ * Not in the paper: what has expired goes first. A hit only counts: a rank is computed anew when its entry is about to
+ * go. The counts of evicted entries are remembered in a ghost table, so that what comes back soon comes back with its
+ * count. Counts end at 32, so that what is asked for no more goes after as many turnovers of the store, and the first
+ * request counts for a quarter of one, so that a scan pushes little out. docs/decisions/0004 says why.
  *
  * Any thread may call, except init and fini. A mutex guards a shard: look-ups come from every loop, each holds it for
  * the length of a table probe, and a message to an owning thread would cost more than the probe.
@@ -43,7 +44,8 @@ struct shard {
 	size_t table_size;		    /* a power of two */
 	struct shard_ghost *ghosts;	    /* as many as the table has chains */
 	uint32_t departures;
-	struct rank_heap ranks; /* of all entries */
+	struct rank_heap ranks;	   /* of all entries */
+	struct rank_heap expiries; /* of those that expire, by when */
 	double inflation;
 	uint64_t used_bytes;
 	uint64_t budget;

@@ -51,6 +51,18 @@ get(struct shard *shard, uint32_t number, uint64_t now_ns)
 	return found;
 }
 
+/* How many of the numbers from `first` on are there. */
+static uint32_t
+kept(struct shard *shard, uint32_t first, uint32_t count)
+{
+	uint32_t found = 0;
+
+	for (uint32_t i = first; i < first + count; i++) {
+		found += get(shard, i, 0);
+	}
+	return found;
+}
+
 static void
 test_budget_holds(void **state)
 {
@@ -138,6 +150,49 @@ test_what_is_there_is_kept(void **state)
 	shard_fini(&shard);
 }
 
+/* However popular it was, what is asked for no more goes in bounded time: as after a reload, which changes all keys. */
+static void
+test_counts_are_bounded(void **state)
+{
+	struct shard shard;
+
+	(void)state;
+	assert_true(shard_init(&shard, 100 * shard_charge(100)));
+	for (uint32_t i = 0; i < 50; i++) {
+		put(&shard, i, 100, 0);
+		for (uint32_t k = 0; k < 10000; k++) {
+			assert_true(get(&shard, i, 0));
+		}
+	}
+	for (uint32_t i = 1000; i < 11000; i++) {
+		put(&shard, i, 100, 0);
+	}
+	assert_int_equal(kept(&shard, 0, 50), 0);
+	shard_fini(&shard);
+}
+
+/* One insert into a store of which all was asked for holds the lock for some entries' time, not for all. */
+static void
+test_an_insert_ranks_few_entries_anew(void **state)
+{
+	struct shard shard;
+	uint32_t ranked = 0;
+
+	(void)state;
+	assert_true(shard_init(&shard, 5000 * shard_charge(10)));
+	for (uint32_t i = 0; i < 5000; i++) {
+		put(&shard, i, 10, 0);
+	}
+	assert_int_equal(kept(&shard, 0, 5000), 5000);
+	put(&shard, 5000, 10, 0);
+	for (size_t i = 0; i < shard.ranks.count; i++) {
+		ranked += shard.ranks.slots[i].rank > shard.inflation;
+	}
+	assert_int_equal(shard.evictions, 1);
+	assert_in_range(ranked, 1, 100);
+	shard_fini(&shard);
+}
+
 static void
 test_what_is_counted(void **state)
 {
@@ -175,18 +230,6 @@ test_held_values_survive(void **state)
 	shard_fini(&shard);
 	assert_int_equal(held->data[99], 7);
 	blob_unref(held);
-}
-
-/* How many of the numbers from `first` on are there. */
-static uint32_t
-kept(struct shard *shard, uint32_t first, uint32_t count)
-{
-	uint32_t found = 0;
-
-	for (uint32_t i = first; i < first + count; i++) {
-		found += get(shard, i, 0);
-	}
-	return found;
 }
 
 /* What is asked for again and again stays while a scan of things that are asked for once goes by. */
@@ -299,7 +342,7 @@ test_counts_are_remembered(void **state)
 	shard_fini(&shard);
 }
 
-/* What is past its expiry goes first, however much it is worth, and makes nothing else go sooner. */
+/* What is past its expiry goes first, however much it was worth, and raises no rank. */
 static void
 test_expired_entries_go(void **state)
 {
@@ -307,7 +350,7 @@ test_expired_entries_go(void **state)
 
 	(void)state;
 	assert_true(shard_init(&shard, 10 * shard_charge(100)));
-	put_entry(&shard, 1, 100, (struct shard_entry){.cost_us = 10, .expires_ns = 1}, CACHE_PUT);
+	put_entry(&shard, 1, 100, (struct shard_entry){.cost_us = 1000000, .expires_ns = 1}, CACHE_PUT);
 	for (uint32_t i = 2; i < 12; i++) {
 		put_entry(&shard, i, 100, (struct shard_entry){.cost_us = 100}, CACHE_PUT);
 	}
@@ -352,6 +395,8 @@ main(void)
 		cmocka_unit_test(test_expired_entries_go),
 		cmocka_unit_test(test_purge),
 		cmocka_unit_test(test_what_is_counted),
+		cmocka_unit_test(test_counts_are_bounded),
+		cmocka_unit_test(test_an_insert_ranks_few_entries_anew),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -507,10 +507,14 @@ make_options(void)
 	size_t count = own_table.count + front.count + behind.count;
 	struct option *options = calloc(count, sizeof(*options));
 
+	if (options == NULL || !add_options(options, own_table, NULL, 0) ||
+	    !add_options(options + own_table.count, front, made.front->name, made.front_at) ||
+	    !add_options(options + own_table.count + front.count, behind, made.behind->name, made.behind_at)) {
+		free(options);
+		return false;
+	}
 	made.table = (struct option_table){options, count};
-	return options != NULL && add_options(options, own_table, NULL, 0) &&
-	       add_options(options + own_table.count, front, made.front->name, made.front_at) &&
-	       add_options(options + own_table.count + front.count, behind, made.behind->name, made.behind_at);
+	return true;
 }
 
 const struct cache_ops *
