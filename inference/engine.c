@@ -4,21 +4,24 @@
 #include "inference/prepare.h"
 #include "inference/rows.h"
 
-/* Takes a value that the store returned at once. Returns true if it is the slice's answer. */
-static bool
+/* Takes a value that the store returned at once: as the slice's answer if it is good. Others: judge in fetch_values.c.
+ */
+static void
 take_value(struct slice *slice, struct blob *value)
 {
 	struct inference_request *request = slice->request;
 	struct request_state *state = request->state;
 	struct freshness_entry freshness = entry_freshness(value);
+	enum freshness verdict;
 	bool on_error;
 
 	if (value_purged(state->lane, request->model, &freshness, state->wall_ms)) {
 		blob_unref(value);
-		return false;
+		return;
 	}
-	switch (freshness_judge(&request->model->freshness, &request->directives, &freshness, state->wall_ms,
-				lane_chance(state->lane), &on_error)) {
+	verdict = freshness_judge(&request->model->freshness, &request->directives, &freshness, state->wall_ms,
+				  lane_chance(state->lane), &on_error);
+	switch (verdict) {
 	case FRESHNESS_REVALIDATE:
 		slice->revalidate =
 			lane_renews(state->lane, &request->directives, &slice->key, &freshness, state->wall_ms);
@@ -28,20 +31,19 @@ take_value(struct slice *slice, struct blob *value)
 		break;
 	case FRESHNESS_TOO_OLD:
 	case FRESHNESS_STALE:
-		slice->expired = freshness.lifetime_ms > 0 && !request->directives.has_max_age;
-		slice->unwanted = !slice->expired;
+		slice->unwanted = verdict == FRESHNESS_TOO_OLD && request->directives.has_max_age;
+		slice->expired = !slice->unwanted;
 		if (on_error) {
 			slice->stale = value;
 		} else {
 			blob_unref(value);
 		}
-		return false;
+		return;
 	}
 	slice->entry = value;
 	slice->result = SLICE_HIT;
 	slice->resolved = true;
 	state->unresolved--;
-	return true;
 }
 
 /* The fast path of a hit: asks for what the store can return at once, before a fetch is allocated. */
@@ -78,7 +80,7 @@ look_at_once(struct inference_request *request)
 	for (size_t i = 0; i < count; i++) {
 		if (lookup.values[i] != NULL) {
 			state->wall_ms = state->wall_ms == 0 ? clock_wall_ms() : state->wall_ms;
-			(void)take_value(&state->slices[i], lookup.values[i]);
+			take_value(&state->slices[i], lookup.values[i]);
 		}
 	}
 	if (state->unresolved > 0) { /* a full hit is timed to the end of the request instead */
@@ -194,6 +196,7 @@ infer_cached(struct inference_request *request)
 			account_lookup_cost(request->model, clock_now_ns() - start + request_key_ns(request),
 					    state->slice_count);
 		}
+		/* All of the store was asked: once more only if a flight has ended meanwhile (fetch->asks_again). */
 		mode.looks = mode.shared || !all;
 	}
 	send_off(request, mode);

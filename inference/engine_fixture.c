@@ -81,6 +81,15 @@ store_lookup(struct cache_lane *lane, struct cache_lookup *lookup)
 	return true;
 }
 
+static void
+store_peek(struct cache_lane *lane, struct cache_lookup *lookup)
+{
+	(void)lane;
+	if (store.tells) {
+		fill_lookup(lookup);
+	}
+}
+
 void
 fixture_answer_lookups(void)
 {
@@ -161,6 +170,7 @@ static const struct cache_ops store_ops = {
 	.attach = store_attach,
 	.detach = store_detach,
 	.lookup = store_lookup,
+	.peek = store_peek,
 	.insert = store_insert,
 	.purge = store_purge,
 	.lease = store_lease,

@@ -30,6 +30,7 @@ struct fixture_store {
 	bool slow;	  /* look-ups wait for fixture_answer_lookups */
 	bool slow_leases; /* leases wait for fixture_answer_leases */
 	bool down;	  /* look-ups fail */
+	bool tells;	  /* cache_ops.peek finds what there is */
 	struct cache_lookup *lookups_waiting[8];
 	size_t lookups_waiting_count;
 	struct cache_lease *leases_waiting[8];

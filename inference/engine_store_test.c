@@ -502,6 +502,52 @@ test_one_renewal_for_all_who_ask(void **state)
 	asker_assert_answered(&asker, 100);
 }
 
+/* Why an entry is not used, wherever it was found: it has expired, or is too old for this request alone. */
+static void
+test_why_an_entry_is_not_used(void **state)
+{
+	const struct cache_directives young = {.has_max_age = true, .max_age_s = 3};
+	const struct cache_directives old = {.has_max_age = true, .max_age_s = 60};
+	struct asker asker;
+
+	(void)state;
+	fixture_keep_for(&this.model, 10, 0, 0);
+	for (int tells = 0; tells < 2; tells++) {
+		store.tells = false;
+		STORE(7);
+		store.tells = tells != 0;
+		fixture_pass(5000);
+		asker_ask(&asker, &this.model, &young, 1, (int32_t[]){7});
+		fixture_finish(0, STATUS_OK);
+		fixture_settle();
+		assert_int_equal(asker.request.report.forward, FORWARD_REQUEST);
+		asker_assert_answered(&asker, 0);
+		fixture_pass(15000);
+		asker_ask(&asker, &this.model, &old, 1, (int32_t[]){7});
+		fixture_finish(1, STATUS_OK);
+		fixture_settle();
+		assert_int_equal(asker.request.report.forward, FORWARD_STALE);
+		asker_assert_answered(&asker, 0);
+		executor.count = 0;
+		fixture_empty_store();
+	}
+}
+
+/* A hit that the store tells at once takes neither a look-up nor a turn of the loop. */
+static void
+test_a_hit_at_once(void **state)
+{
+	struct asker asker;
+
+	(void)state;
+	STORE(1, 2);
+	store.tells = true;
+	store.lookups = 0;
+	ASK(&asker, 2, 1);
+	asker_assert_answered(&asker, 0);
+	assert_int_equal(store.lookups, 0);
+}
+
 /* --- Purges --- */
 
 static void
@@ -598,6 +644,8 @@ main(void)
 		FIXTURE_TEST(test_clients_that_take_stale_answers),
 		FIXTURE_TEST(test_who_may_not_store_does_not_renew),
 		FIXTURE_TEST(test_one_renewal_for_all_who_ask),
+		FIXTURE_TEST(test_why_an_entry_is_not_used),
+		FIXTURE_TEST(test_a_hit_at_once),
 		FIXTURE_TEST(test_what_is_purged_while_it_is_fetched),
 		FIXTURE_TEST(test_an_answer_to_another_question),
 		FIXTURE_TEST(test_a_damaged_entry),

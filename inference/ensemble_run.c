@@ -281,7 +281,7 @@ fill_inputs(struct step_run *step)
 		input->rank =
 			convert_shape(value, &model->config.inputs[port->index].dims, model_batches(model), shape);
 		input->shape = shape;
-		step->request.body = value->block;
+		step->request.block = value->block;
 		step->request.input_count++;
 	}
 	step->request.inputs = inputs;

@@ -79,17 +79,20 @@ struct exchange {
 	struct offload_work work; /* see exchange_work */
 	void (*work_run)(struct exchange *exchange);
 	void (*work_done)(struct exchange *exchange);
-	void *work_state; /* the handler's, for exchange_work */
+	void *work_state; /* the handler's own, offloaded or not; of handle_infer: its struct inference */
 	struct arena arena;
 	size_t text_max; /* the maximum of `text`, bytes */
 	struct buf text; /* for the JSON or text of the reply */
-	void *state;	 /* the router's struct path */
+	void *path;	 /* the router's struct path */
 	/* Called once if the peer closes the connection before the reply; the handler must still reply. */
 	void (*gone)(struct exchange *exchange);
 	void *gone_state;
 	bool is_left; /* the peer has closed its side and may not read the reply */
 
-	/* The reply. Call `send` once it is filled: the reply is written at once, or when the handler returns. */
+	/*
+	 * The reply. Call `send` once it is filled: the reply is written when the handler returns or, if it has
+	 * returned, at once; then the exchange and all in its arena may be gone when `send` returns.
+	 */
 	void (*send)(struct exchange *exchange);
 	int status;
 	const char *content_type;

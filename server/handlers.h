@@ -17,11 +17,11 @@ struct path {
 	struct bytes rest;    /* any other name: of a shared memory region or a repository */
 };
 
-/* The parsed path, which the router left in exchange->state. */
+/* The parsed path, which the router left in exchange->path. */
 static inline const struct path *
 path_of(const struct exchange *exchange)
 {
-	return exchange->state;
+	return exchange->path;
 }
 
 /* The model that the path names; it lives as long as the lane's table view. NULL: an error has been replied. */

@@ -373,7 +373,7 @@ unpack_body(struct inference *inference, struct bytes *body, struct error *error
 		return error_set(error, STATUS_UNSUPPORTED, "Unsupported compression type");
 	}
 	if (inference->coding == CODING_IDENTITY) {
-		inference->request.body = exchange->body_block;
+		inference->request.block = exchange->body_block;
 		*body = exchange->body;
 		return STATUS_OK;
 	}
@@ -580,7 +580,7 @@ move_inputs(struct inference *inference, struct error *error)
 	}
 	exchange->body_block = block;
 	exchange->body = bytes_make(block->data, 0); /* the old body is freed or not needed */
-	inference->request.body = block;
+	inference->request.block = block;
 	return charge(inference, total, error);
 }
 

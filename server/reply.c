@@ -27,7 +27,7 @@ reply_http_status(enum status status)
 }
 
 static void
-reply(struct exchange *exchange, int status, const char *content_type)
+fill_reply(struct exchange *exchange, int status, const char *content_type)
 {
 	exchange->status = status;
 	exchange->content_type = content_type;
@@ -54,7 +54,7 @@ send_text(struct exchange *exchange)
 void
 reply_http_error_with(struct exchange *exchange, int http_status, const char *text, struct bytes extra_headers)
 {
-	reply(exchange, http_status, "application/json");
+	fill_reply(exchange, http_status, "application/json");
 	exchange->extra_headers = extra_headers;
 	buf_clear(&exchange->text);
 	buf_text(&exchange->text, "{\"error\":");
@@ -90,14 +90,14 @@ reply_error_text(struct exchange *exchange, enum status status, const char *form
 void
 reply_text(struct exchange *exchange, const char *content_type)
 {
-	reply(exchange, 200, content_type);
+	fill_reply(exchange, 200, content_type);
 	send_text(exchange);
 }
 
 void
 reply_bare(struct exchange *exchange, bool good, const char *content_type)
 {
-	reply(exchange, good ? 200 : 400, content_type);
+	fill_reply(exchange, good ? 200 : 400, content_type);
 	exchange->send(exchange);
 }
 
@@ -131,7 +131,7 @@ allow_field(struct exchange *exchange)
 void
 reply_options(struct exchange *exchange)
 {
-	reply(exchange, 200, "text/plain");
+	fill_reply(exchange, 200, "text/plain");
 	exchange->extra_headers = allow_field(exchange);
 	exchange->send(exchange);
 }
@@ -146,7 +146,7 @@ void
 reply_pieces(struct exchange *exchange, const char *content_type, struct bytes extra_headers,
 	     const struct bytes *pieces, size_t count, struct blob *held)
 {
-	reply(exchange, 200, content_type);
+	fill_reply(exchange, 200, content_type);
 	exchange->extra_headers = extra_headers;
 	exchange->pieces = pieces;
 	exchange->piece_count = count;

@@ -153,7 +153,7 @@ find_route(const struct route *routes, size_t count, struct exchange *exchange)
 {
 	struct path *path = arena_get(&exchange->arena, sizeof(*path));
 
-	exchange->state = path;
+	exchange->path = path;
 	if (path == NULL || !split(exchange, exchange->head.path, path)) {
 		return NULL;
 	}

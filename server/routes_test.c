@@ -87,7 +87,7 @@ test_paths(void **state)
 			fail_msg("%s leads elsewhere", row->path);
 		}
 		if (row->handler != NULL && *row->path == '/') {
-			const struct path *path = exchange.state;
+			const struct path *path = exchange.path;
 
 			assert_bytes(path->model, row->model);
 			assert_bytes(path->version, row->version);

@@ -217,8 +217,8 @@ redis_insert(struct cache_lane *base, struct cache_insert *insert)
 	if (storing != NULL) {
 		storing->insert = insert;
 		storing->command = (struct redis_command){.topology = &lane->topology,
-							  .writes = true,
-							  .stores = true,
+							  .to_primary = true,
+							  .on_write_link = true,
 							  .write = write_set,
 							  .done = on_stored};
 		if (send_value(storing)) {

@@ -149,6 +149,7 @@ tiered_insert(struct cache_lane *base, struct cache_insert *insert)
 		.value = insert->value,
 		.ttl_ms = insert->fresh_ms > 0 ? insert->fresh_ms : insert->ttl_ms,
 		.cost_us = insert->cost_us,
+		/* A key that is seen for the first time only replaces an older entry in front. */
 		.mode = seen || insert->mode != CACHE_PUT ? insert->mode : CACHE_REPLACE,
 	};
 

@@ -42,12 +42,12 @@ struct fetch {
 	struct fetch_mode mode;
 	struct inference_request *leader; /* NULL once its tensors are not needed */
 	struct cache_directives directives;
-	atomic_size_t wanted;		 /* slices that wait for its flights */
-	atomic_size_t level;		 /* the most urgent level of the waiting requests */
-	uint64_t delay_ns;		 /* the leader's, see job.h */
-	atomic_size_t held;		 /* holders: calls, mail, inserts */
-	bool kept;			 /* the fetch has kept the flights' data for itself */
-	uint64_t row_losses;		 /* of the model, when the run began */
+	atomic_size_t wanted; /* slices that wait for its flights */
+	atomic_size_t level;  /* the most urgent level of the waiting requests */
+	uint64_t delay_ns;    /* the leader's, see job.h */
+	atomic_size_t held;   /* holders: calls, a look-up, a wait for leases, the job until its mail, inserts */
+	bool kept;	      /* the fetch has kept the flights' data for itself */
+	uint64_t row_losses;  /* of the model, when the run began */
 	struct keyed_hash_key entry_key; /* of the job */
 
 	struct cache_lookup lookup;
@@ -108,7 +108,7 @@ void lane_on_deadline(void *argument);
 
 /* --- fetch_lease.c --- */
 
-/* Runs what the store has not answered, or waits for another server that runs it. */
+/* Runs what the store has not answered (fetch_run), or, with coalesce=shared, waits for another server that runs it. */
 void fetch_claim(struct fetch *fetch);
 
 void lane_on_wait(void *argument);

@@ -16,12 +16,12 @@ alignment_of(enum datatype datatype)
 	return size == 0 ? 1 : size;
 }
 
-/* Returns the bytes to copy, or 0 if all data lie aligned in the request's body. */
+/* Returns the bytes to copy, or 0 if all data lie aligned in the request's block. */
 static size_t
 measure_copy(const struct fetch *fetch, size_t input_count)
 {
 	const struct model_config *config = &fetch->model->config;
-	bool in_body = true;
+	bool in_block = true;
 	size_t total = 1;
 
 	for (size_t k = 0; k < input_count; k++) {
@@ -31,14 +31,14 @@ measure_copy(const struct fetch *fetch, size_t input_count)
 			const struct flight *flight = &fetch->flights[i];
 
 			if (!flight->answered) {
-				in_body = in_body && lies_well_in(fetch->leader->body, flight->data[k],
-								  alignment_of(config->inputs[k].datatype));
+				in_block = in_block && lies_well_in(fetch->leader->block, flight->data[k],
+								    alignment_of(config->inputs[k].datatype));
 				length += flight->data[k].length;
 			}
 		}
 		total += job_aligned(length);
 	}
-	return in_body && fetch->leader->body != NULL ? 0 : total;
+	return in_block && fetch->leader->block != NULL ? 0 : total;
 }
 
 /* Copies into one block, with the rows of each input adjacent, so that a run need not gather them. */
@@ -143,7 +143,7 @@ fetch_keep_inputs(struct fetch *fetch)
 	}
 	copied = measure_copy(fetch, input_count);
 	fetch->inputs =
-		copied == 0 ? blob_ref(fetch->leader->body) : blob_new(copied + input_count * JOB_DATA_ALIGNMENT);
+		copied == 0 ? blob_ref(fetch->leader->block) : blob_new(copied + input_count * JOB_DATA_ALIGNMENT);
 	if (fetch->inputs == NULL) {
 		return false;
 	}

@@ -9,7 +9,7 @@
 #include <inttypes.h>
 
 static void
-stop_waiting(struct fetch *fetch)
+stop_looking(struct fetch *fetch)
 {
 	TAILQ_REMOVE(&fetch->lane->looking, fetch, deadline);
 	if (fetch->leader != NULL) {
@@ -42,10 +42,10 @@ on_lookup(struct cache_lookup *lookup)
 	account_lookup_cost(fetch->model, clock_now_ns() - fetch->lookup_start_ns, fetch->count);
 	if (fetch->state == FETCH_LOOKING) {
 		note_lateness(fetch, lookup->failed);
-		stop_waiting(fetch);
+		stop_looking(fetch);
 		fetch_take_values(fetch);
 		fetch_drop_unwanted(fetch);
-		fetch_claim(fetch);
+		fetch_claim(fetch); /* without leases: fetch_run */
 	} else {
 		fetch_take_values(fetch); /* late, but perhaps before the model */
 		if (fetch->job_pending && fetch_unanswered(fetch) == 0) {
@@ -72,7 +72,7 @@ lane_on_deadline(void *argument)
 		if (lateness_note(&lane->engine->lateness, true, now)) {
 			tell_of_lateness(fetch);
 		}
-		stop_waiting(fetch);
+		stop_looking(fetch);
 		fetch_drop_unwanted(fetch);
 		fetch_run(fetch);
 		fetch_release(fetch);

@@ -25,15 +25,15 @@ struct flight {
 	struct cache_key key;
 	struct slice_list waiting;
 	bool answered;
-	bool unknown; /* the look-up failed */
-	bool expired;
-	bool unwanted;
-	bool damaged; /* the store's value was bad */
+	bool unknown;  /* the look-up failed */
+	bool expired;  /* the store's entry had expired */
+	bool unwanted; /* the store's entry was too old for the leader */
+	bool damaged;  /* the store's value was bad */
 	size_t rows;
 	struct bytes *data;
-	size_t part; /* index in job->parts */
-	struct blob *entry;
-	struct blob *stale;
+	size_t part;	    /* index in job->parts */
+	struct blob *entry; /* the answer, if it is to be stored (see publish); later joiners take it */
+	struct blob *stale; /* the store's entry, for the leader if the run fails */
 	struct cache_insert insert;
 };
 

@@ -51,7 +51,7 @@ struct inference_request {
 	const struct parameter *parameters;
 	size_t parameter_count;
 	struct cache_directives directives;
-	struct blob *body;   /* the block that holds the inputs' data, or NULL: they are copied for a run */
+	struct blob *block;  /* holds the inputs' data; NULL: they are copied for a run */
 	struct arena *arena; /* for what has to live as long as the request */
 	bool wants_dates;    /* fill in created_ms and expires_ms */
 	bool audits;	     /* checks another answer: uses no cache, is counted nowhere */

@@ -22,13 +22,13 @@ enum slice_retry {
 struct slice {
 	struct loop_mail mail; /* first; delivers an answer from another loop */
 	struct inference_request *request;
-	void (*done)(
-		struct slice *slice); /* it has its answer; called on its request's loop, perhaps before it was sent */
+	void (*done)(struct slice *slice); /* it has its answer: on_slice_done; called on its request's loop, perhaps
+					      before fetch_start returns */
 	size_t rows;
 	struct bytes *data; /* by the config's inputs; `at` NULL where one is missing */
 	bool keyed;
 	struct cache_key key;
-	uint32_t completions;  /* of its key's shard, before the store was asked at once */
+	uint32_t completions;  /* flight_completions of its key, before the store was asked at once; 0: it was not */
 	bool shared;	       /* its flight is in the table */
 	struct flight *flight; /* that it waits for */
 	TAILQ_ENTRY(slice) waiting;

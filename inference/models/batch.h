@@ -47,9 +47,10 @@ enum status batch_allocate(struct batch *batch, const struct backend_output *out
 void job_drop_entries(struct job *job);
 
 /*
- * Splits the outputs, if `status` is STATUS_OK, and fills in the result of each job. Returns the final status. The time
- * of this call is added to the output time of `times`. Outputs that do not have the rows of the inputs set
- * rows_inseparable and fail the jobs, except a whole request that ran by itself, which gets them as its answer.
+ * Splits the outputs, if `status` is STATUS_OK, seals the entries (date, key, MAC: see entry.h), and fills in the
+ * result of each job. Returns the final status. The time of this call is added to the output time of `times`. Outputs
+ * that do not have the rows of the inputs set rows_inseparable and fail the jobs, except a whole request that ran by
+ * itself, which gets them as its answer.
  */
 enum status batch_finish(struct batch *batch, enum status status, const struct error *error,
 			 const struct run_times *times);

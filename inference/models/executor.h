@@ -1,6 +1,6 @@
 /*
  * The executor of jobs: the scheduler of a model with a backend (model_run.h), or the engine, for an ensemble
- * (ensemble_run.h). The fetch that makes a job knows only this table of how it runs. Room-private.
+ * (ensemble_run.h). The fetch that makes a job knows only this table of how it runs.
  */
 #ifndef HIPPOCAMP_INFERENCE_MODELS_EXECUTOR_H
 #define HIPPOCAMP_INFERENCE_MODELS_EXECUTOR_H

@@ -1,6 +1,6 @@
 /*
  * Runs jobs on a model: merges them into one batch, and splits the outputs so that every part of a job gets an entry
- * with its own rows. Room-private; on worker threads.
+ * with its own rows. On worker threads, unless stated otherwise.
  */
 #ifndef HIPPOCAMP_INFERENCE_MODELS_MODEL_RUN_H
 #define HIPPOCAMP_INFERENCE_MODELS_MODEL_RUN_H
@@ -12,7 +12,8 @@
 extern const struct executor_ops model_executor_ops;
 
 /*
- * Runs a batch and fills in the result of each job. If several jobs fail together, or an audit finds that they changed
+ * What the model's scheduler runs (scheduler_options.run, set in model_open.c). Runs a batch and fills in the result of
+ * each job. If several jobs fail together, or an audit finds that they changed
  * each other's answers, each runs again by itself; after such an audit, jobs of rows fail instead, with
  * rows_inseparable.
  */

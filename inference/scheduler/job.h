@@ -1,6 +1,6 @@
 /*
  * A job: one requested run of a model. It consists of parts, ranges of rows that get an entry each; several jobs may
- * run as one batch. Room-private.
+ * run as one batch.
  */
 #ifndef HIPPOCAMP_INFERENCE_SCHEDULER_JOB_H
 #define HIPPOCAMP_INFERENCE_SCHEDULER_JOB_H

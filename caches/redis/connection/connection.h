@@ -71,7 +71,8 @@ void redis_connection_free(struct redis_connection *connection);
 void redis_connection_fail(struct redis_connection *connection, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* Sends one command in RESP. Returns false if it could not be sent; `done` is then not called. */
+/* Queues one command in RESP, which is written when the cork is released. Returns false if it could not be queued;
+ * `done` is then not called. */
 bool redis_connection_send(struct redis_connection *connection, struct redis_request *request, struct bytes text);
 
 /* Subscribes to a channel, whose messages go to `pushed`. Returns false if that could not be sent. */

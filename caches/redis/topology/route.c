@@ -71,7 +71,7 @@ static bool send_on(struct redis_command *command, struct redis_link *link);
 static enum redis_use
 use_of(const struct redis_command *command)
 {
-	if (command->stores) {
+	if (command->on_write_link) {
 		return command->large ? REDIS_WRITE_LARGE : REDIS_WRITE;
 	}
 	return command->large ? REDIS_LARGE : REDIS_SMALL;
@@ -132,7 +132,7 @@ judge_error(struct redis_command *command, const struct redis_reply *reply)
 	} else {
 		redis_node_succeeded(command->node, &command->request);
 	}
-	if (refusal == REDIS_REFUSAL_READONLY && command->writes) {
+	if (refusal == REDIS_REFUSAL_READONLY && command->to_primary) {
 		redis_node_renew(command->node,
 				 "it takes no writes any more (READONLY), so that the address may lead to "
 				 "another server by now, which is looked for");
@@ -195,7 +195,7 @@ route_send_to(struct redis_command *command, struct redis_node *node)
 bool
 route_send(struct redis_command *command)
 {
-	struct redis_node *node = topology_node(command->topology, command->slot, command->writes);
+	struct redis_node *node = topology_node(command->topology, command->slot, command->to_primary);
 
 	return node != NULL && route_send_to(command, node);
 }
@@ -275,8 +275,8 @@ route_words(struct redis_topology *topology, enum route_refusal refusal, size_t 
 	if (new == NULL) {
 		return false;
 	}
-	new->command.writes = true;
-	new->command.stores = !reads_only(words[0]);
+	new->command.to_primary = true;
+	new->command.on_write_link = !reads_only(words[0]);
 	new->command.quiet = refusal == ROUTE_QUIET;
 	new->command.slot = route_slot(topology, words[1]);
 	new->done = done;

@@ -149,13 +149,13 @@ best_replica(struct redis_topology *topology, const struct redis_shard *shard)
 }
 
 struct redis_node *
-topology_node(struct redis_topology *topology, uint16_t slot, bool writes)
+topology_node(struct redis_topology *topology, uint16_t slot, bool to_primary)
 {
 	const struct redis_shard *shard = shard_of(topology, slot);
 	struct redis_node *primary = shard == NULL ? NULL : usable(shard->primary);
 	struct redis_node *replica;
 
-	if (shard == NULL || writes || !reads_replicas(topology)) {
+	if (shard == NULL || to_primary || !reads_replicas(topology)) {
 		return primary;
 	}
 	replica = best_replica(topology, shard);

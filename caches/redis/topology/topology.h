@@ -65,7 +65,7 @@ void topology_init(struct redis_topology *topology);
 void topology_fini(struct redis_topology *topology);
 
 /* Returns the node for keys of this slot, or NULL if none is usable. Writes go to the primary. */
-struct redis_node *topology_node(struct redis_topology *topology, uint16_t slot, bool writes);
+struct redis_node *topology_node(struct redis_topology *topology, uint16_t slot, bool to_primary);
 
 /* Returns the primary of a shard, or NULL if it is not usable. */
 struct redis_node *topology_primary(struct redis_topology *topology, size_t shard);
@@ -126,8 +126,8 @@ struct redis_command {
 	struct redis_topology *topology;
 	struct redis_node *node;
 	uint16_t slot;
-	bool writes; /* to a primary */
-	bool stores; /* on the connection for writes */
+	bool to_primary;    /* even if it only reads */
+	bool on_write_link; /* on the connection for writes: see enum redis_use */
 	bool large;
 	bool quiet;   /* a refusal is not logged here, but perhaps by the caller */
 	uint8_t hops; /* redirections so far */
