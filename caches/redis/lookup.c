@@ -186,7 +186,7 @@ count_hits(const struct question *question)
 static bool
 is_of_another_type(const struct redis_reply *reply)
 {
-	return reply != NULL && bytes_starts_with(reply_text(&reply->base), "WRONGTYPE");
+	return reply != NULL && redis_refusal_is_of_key(reply_text(&reply->base));
 }
 
 static void

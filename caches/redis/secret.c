@@ -85,7 +85,7 @@ on_asked_again(void *argument, const struct redis_reply *reply)
 	if (reply != NULL && read_secret(reply, bytes)) {
 		take(secret, bytes);
 	} else if ((reply != NULL && redis_reply_is_text(&reply->base)) ||
-		   (reply_is(reply, VALKEY_REPLY_ERROR) && bytes_starts_with(reply_text(&reply->base), "WRONGTYPE"))) {
+		   (reply_is(reply, VALKEY_REPLY_ERROR) && redis_refusal_is_of_key(reply_text(&reply->base)))) {
 		topology_complain(secret->topology,
 				  "'%s:key_secret' holds no secret of ours: delete that key, or give another "
 				  "'key_prefix'",

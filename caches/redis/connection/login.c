@@ -195,7 +195,7 @@ on_probed(struct redis_login *login, const struct redis_reply *reply)
 	enum redis_refusal refusal = is_error(reply) ? redis_refusal_of(text_of(&reply->base)) : REDIS_REFUSAL_OTHER;
 
 	/* A key of another type is no failure to serve; secret.c reports it. */
-	if (is_error(reply) && bytes_starts_with(text_of(&reply->base), "WRONGTYPE")) {
+	if (is_error(reply) && redis_refusal_is_of_key(text_of(&reply->base))) {
 		login->options.done(login->options.connection, &login->greeting);
 	} else if (login->is_sentinel && !login->options.sentinel) {
 		fail(login, "it is a sentinel, and keeps no data: give its address in "

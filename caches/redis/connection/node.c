@@ -231,7 +231,7 @@ static bool
 is_no_answer(const struct redis_reply *reply, enum redis_refusal refusal)
 {
 	return reply->base.type == VALKEY_REPLY_ERROR && refusal == REDIS_REFUSAL_OTHER &&
-	       !bytes_starts_with(bytes_make(reply->base.str, reply->base.len), "WRONGTYPE");
+	       !redis_refusal_is_of_key(bytes_make(reply->base.str, reply->base.len));
 }
 
 static void

@@ -64,6 +64,12 @@ redis_refusal_of(struct bytes text)
 	return REDIS_REFUSAL_OTHER;
 }
 
+bool
+redis_refusal_is_of_key(struct bytes text)
+{
+	return bytes_starts_with(text, "WRONGTYPE");
+}
+
 const char *
 redis_refusal_name(enum redis_refusal refusal)
 {

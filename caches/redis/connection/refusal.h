@@ -31,6 +31,9 @@ enum redis_refusal {
 /* Classifies an error's text, given without the '-' that it has on the wire. */
 enum redis_refusal redis_refusal_of(struct bytes text);
 
+/* Whether the key holds a value of another type (WRONGTYPE): the command was refused for its key, not by the server. */
+bool redis_refusal_is_of_key(struct bytes text);
+
 /* A label for metrics: "oom", "max_clients", … */
 const char *redis_refusal_name(enum redis_refusal refusal);
 

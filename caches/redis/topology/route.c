@@ -113,12 +113,6 @@ follow(struct redis_command *command, const struct redis_reply *reply)
 
 /* --- Answers --- */
 
-static bool
-is_about_key(const struct redis_reply *reply)
-{
-	return bytes_starts_with(reply_text(&reply->base), "WRONGTYPE");
-}
-
 static enum redis_refusal
 judge_error(struct redis_command *command, const struct redis_reply *reply)
 {
@@ -127,7 +121,8 @@ judge_error(struct redis_command *command, const struct redis_reply *reply)
 	account_refusal(command, refusal, reply->base.str);
 	if (redis_refusal_of_node(refusal)) {
 		redis_node_refused(command->node, reply->base.str);
-	} else if (refusal == REDIS_REFUSAL_OTHER && !command->quiet && !is_about_key(reply)) {
+	} else if (refusal == REDIS_REFUSAL_OTHER && !command->quiet &&
+		   !redis_refusal_is_of_key(reply_text(&reply->base))) {
 		redis_node_failed(command->node, &command->request); /* from a proxy, say, without its server */
 	} else {
 		redis_node_succeeded(command->node, &command->request);
