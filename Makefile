@@ -72,7 +72,7 @@ fuzz:
 
 format:
 	@tools/deps develop
-	@clang-format -i $$(git ls-files '*.c' '*.h')
+	@clang-format -i $$(git ls-files --cached --others --exclude-standard '*.c' '*.h')
 
 tidy:
 	@tools/deps build develop

@@ -1,8 +1,13 @@
 /*
  * The interface of backends, which run models: the table that each implements (copy backends/echo to start one).
  *
- * A backend sees tensors in the model's own shapes; the caller takes care of the batch dimension and of reshape. `open`
- * and `close` are called on the thread that loads models; `run` on worker threads, several at once for one model.
+ * A backend sees tensors in the model's own shapes: reshape has been applied, and where the model batches
+ * (backend_run.batch > 0) the first dimension of each tensor is the number of rows, perhaps of several requests.
+ * Outputs then have the same first dimension, and each of their rows depends on its own row of the inputs alone. Inputs
+ * are valid for their datatype and shape; walk BYTES with tensor_next_string.
+ *
+ * `open` and `close` are called on the thread that loads models; `run` on worker threads, several at once for one
+ * model.
  */
 #ifndef HIPPOCAMP_BACKENDS_BACKEND_H
 #define HIPPOCAMP_BACKENDS_BACKEND_H
@@ -14,7 +19,7 @@
 
 #include <sys/mman.h>
 
-struct backend_model;
+struct backend_model; /* each backend defines its own; `open` returns one even if it has nothing to keep */
 
 /* The content of a file, in private memory that whoever read it owns. */
 struct backend_file {

@@ -59,7 +59,10 @@ struct cache_lookup {
 	uint64_t inserts;  /* for the store, likewise: number of inserts */
 };
 
-/* What an insert does with an entry that its key already has. */
+/*
+ * What an insert does with an entry that its key already has; one past its expiry counts as none. An entry that is to
+ * be replaced goes even if the new one cannot be stored, since it would hide that.
+ */
 enum cache_insert_mode {
 	CACHE_PUT,     /* replace it */
 	CACHE_REPLACE, /* replace it; without one, store nothing: for a tier in front */
@@ -136,15 +139,15 @@ struct cache_secret {
 };
 
 struct cache_statistics {
-	uint64_t capacity_bytes; /* 0: unknown, the store is elsewhere */
+	uint64_t capacity_bytes; /* 0: elsewhere, or not bounded in bytes; then the metrics page has no nv_cache_* */
 	uint64_t used_bytes;
 	uint64_t entries;
-	uint64_t lookups; /* keys */
-	uint64_t hits;
+	uint64_t lookups;  /* keys; of CACHE_COUNT_ALL alone */
+	uint64_t hits;	   /* of CACHE_COUNT_NOTHING none */
 	uint64_t failures; /* keys whose look-up could not be made or answered */
 	uint64_t inserts;
-	uint64_t dropped; /* inserts not made: too large, too many waiting, store down or full */
-	uint64_t evictions;
+	uint64_t dropped; /* inserts not made: too large, too many waiting, store down or full; not: against the mode */
+	uint64_t evictions;   /* to make room; not: expired, replaced, purged */
 	uint64_t connections; /* open ones, for stores that have them */
 };
 

@@ -56,7 +56,8 @@ open_listener(const char *address, uint16_t port, bool share, struct error *erro
 	}
 	if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
 		if (errno == EADDRINUSE) {
-			(void)error_set(error, STATUS_UNAVAILABLE, "Socket '%s:%u' already in use", address, port);
+			(void)error_set(error, STATUS_UNAVAILABLE, "Socket '%s:%u' already in use; choose another port",
+					address, port);
 		} else {
 			(void)error_set(error, STATUS_UNAVAILABLE, "cannot listen on '%s:%u': %s", address, port,
 					strerror(errno));
@@ -118,7 +119,8 @@ clear_unix(const char *path, struct error *error)
 		(void)close(fd);
 	}
 	if (taken) {
-		return error_set(error, STATUS_UNAVAILABLE, "Socket 'unix:%s' already in use", path);
+		return error_set(error, STATUS_UNAVAILABLE, "Socket 'unix:%s' already in use; choose another path",
+				 path);
 	}
 	(void)unlink(path);
 	return STATUS_OK;

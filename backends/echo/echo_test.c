@@ -60,6 +60,28 @@ test_inputs_come_back(void **state)
 	assert_bytes(bytes_make(room, given), "hello");
 }
 
+/* Two rows, perhaps of two requests: each output row is made of its own input row. */
+static void
+test_rows(void **state)
+{
+	const int64_t shape[] = {2, 3};
+	const struct tensor tensor = {.name = bytes_text("x"),
+				      .datatype = DATATYPE_UINT8,
+				      .rank = 2,
+				      .shape = shape,
+				      .data = bytes_text("abcdef")};
+	struct backend_run run = {
+		.config = &config, .inputs = &tensor, .input_count = 1, .batch = 2, .allocate = allocate};
+	struct error error;
+	struct backend_model *model = backend_echo_ops.open(NULL, &config, &error);
+
+	(void)state;
+	assert_int_equal(backend_echo_ops.run(model, &run, &error), STATUS_OK);
+	assert_bytes(bytes_make(room, 3), "abc");
+	assert_bytes(bytes_make(room + 3, 3), "def");
+	backend_echo_ops.close(model);
+}
+
 static void
 test_a_run_that_fails(void **state)
 {
@@ -89,6 +111,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_inputs_come_back),
+		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_a_run_that_fails),
 		cmocka_unit_test(test_a_config_that_it_does_not_take),
 	};

@@ -107,7 +107,7 @@ null_describe(struct cache *base, char *text, size_t size)
 const struct cache_ops cache_null_ops = {
 	.name = "null",
 	.synchronous = true,
-	.settings_size = 1,
+	.settings_size = 1, /* of the struct of settings, where there are options */
 	.open = null_open,
 	.close = null_close,
 	.attach = null_attach,

@@ -3,9 +3,22 @@
 
 #include "base/unit_test.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const struct cache_host host; /* this store asks nothing of it */
+
+/* Settings as they are where nothing is given; `open` takes them over. option_set(option_find(…)) sets one. */
+static void *
+presets(const struct cache_ops *ops)
+{
+	void *settings = calloc(1, ops->settings_size);
+
+	if (ops->options != NULL) {
+		option_presets(*ops->options, settings);
+	}
+	return settings;
+}
 
 static void
 test_nothing_is_found(void **state)
@@ -13,7 +26,7 @@ test_nothing_is_found(void **state)
 	const struct cache_ops *ops = &cache_null_ops;
 	const struct cache_key key = {.digest = {.length = 16}, .scope = bytes_text("model:1:00000000")};
 	struct error error;
-	struct cache *cache = ops->open(NULL, false, &error);
+	struct cache *cache = ops->open(presets(ops), false, &error);
 	struct cache_lane *lane = ops->attach(cache, &host);
 	struct blob *value = blob_copy(bytes_text("a value"));
 	struct blob *found = NULL;
