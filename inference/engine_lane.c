@@ -24,7 +24,8 @@ on_purged_elsewhere(void *listener, struct bytes model, struct bytes version, ui
 	bool doubtful = at_ms > now_ms || at_ms + HEARD_AFTER_MS < now_ms;
 
 	if (at_ms != 0) {
-		purge_marks_add(&lane->engine->cache->purges, model, version, doubtful ? now_ms : at_ms);
+		purge_marks_add(&lane->engine->cache->purges, model, version, doubtful ? now_ms : at_ms,
+				clock_now_ns());
 	}
 }
 

@@ -565,6 +565,7 @@ test_what_is_purged_while_it_is_fetched(void **state)
 	fixture_pass(5);
 	assert_true(engine_purge(this.lane, &purge));
 	assert_int_equal(purge.removed, 1);
+	fixture_pass(1);
 	fixture_put(&key, value); /* the store lost the purge, or an insert was under way */
 	blob_unref(value);
 	executor.added = 100;
@@ -575,6 +576,57 @@ test_what_is_purged_while_it_is_fetched(void **state)
 	asker_assert_answered(&asker, 100);
 	ASK(&asker, 7);
 	asker_assert_answered(&asker, 100);
+}
+
+/* A run that began before a purge answers those who waited for it; nobody else gets what it made. */
+static void
+test_a_run_that_was_under_way_during_a_purge(void **state)
+{
+	struct cache_purge purge = {.model = bytes_text("m")};
+	struct asker before;
+	struct asker after;
+	struct asker last;
+
+	(void)state;
+	ASK(&before, 7);
+	fixture_pass(5);
+	assert_true(engine_purge(this.lane, &purge));
+	fixture_pass(5);
+	ASK(&after, 7);
+	assert_int_equal(executor.count, 2);
+	fixture_finish(0, STATUS_OK);
+	fixture_settle();
+	assert_false(before.request.report.stored);
+	asker_assert_answered(&before, 0);
+	assert_false(after.done);
+	assert_int_equal(store.inserts, 0);
+	executor.added = 100;
+	fixture_finish(1, STATUS_OK);
+	fixture_settle();
+	asker_assert_answered(&after, 100);
+	assert_int_equal(store.inserts, 1);
+	ASK(&last, 7);
+	asker_assert_answered(&last, 100);
+}
+
+/* Purges of other models are nothing to it. */
+static void
+test_a_run_during_a_purge_of_another_model(void **state)
+{
+	struct cache_purge purge = {.model = bytes_text("other")};
+	struct asker askers[2];
+
+	(void)state;
+	ASK(&askers[0], 7);
+	fixture_pass(5);
+	assert_true(engine_purge(this.lane, &purge));
+	ASK(&askers[1], 7);
+	assert_int_equal(executor.count, 1);
+	fixture_finish(0, STATUS_OK);
+	fixture_settle();
+	asker_assert_answered(&askers[0], 0);
+	asker_assert_answered(&askers[1], 0);
+	assert_int_equal(store.inserts, 1);
 }
 
 /* --- Untrusted values --- */
@@ -647,6 +699,8 @@ main(void)
 		FIXTURE_TEST(test_why_an_entry_is_not_used),
 		FIXTURE_TEST(test_a_hit_at_once),
 		FIXTURE_TEST(test_what_is_purged_while_it_is_fetched),
+		FIXTURE_TEST(test_a_run_that_was_under_way_during_a_purge),
+		FIXTURE_TEST(test_a_run_during_a_purge_of_another_model),
 		FIXTURE_TEST(test_an_answer_to_another_question),
 		FIXTURE_TEST(test_a_damaged_entry),
 	};

@@ -276,6 +276,34 @@ test_a_full_queue_of_a_step(void **state)
 	assert_int_equal(store.inserts, 0);
 }
 
+/* --- Purges --- */
+
+/* Its first step was known, from before the purge, when it began. */
+static void
+test_an_ensemble_under_way_during_a_purge(void **state)
+{
+	struct cache_purge purge = {0};
+	struct asker asker;
+
+	(void)state;
+	first.config.response_cache = true;
+	ASK_OF(&asker, &first, 7);
+	finish_next(0);
+	asker_assert_answered(&asker, 0);
+	fixture_pass(5);
+	ASK_OF(&asker, &chain, 7);
+	assert_true(engine_purge(this.lane, &purge));
+	fixture_pass(5);
+	finish_next(1);
+	asker_assert_answer(&asker, 4, 0);
+	assert_int_equal(store.count, 0);
+	executor.added = 100;
+	ASK_OF(&asker, &chain, 7);
+	finish_next(2);
+	finish_next(3);
+	asker_assert_answer(&asker, 4, 300);
+}
+
 /* --- The age of parts --- */
 
 /* The chain never expires; its first step does after 10 s. */
@@ -420,6 +448,7 @@ main(void)
 		ENSEMBLE_TEST(test_who_joined_keeps_the_steps),
 		ENSEMBLE_TEST(test_who_joins_what_is_withdrawn_asks_again),
 		ENSEMBLE_TEST(test_a_full_queue_of_a_step),
+		ENSEMBLE_TEST(test_an_ensemble_under_way_during_a_purge),
 		ENSEMBLE_TEST(test_the_whole_is_as_old_as_its_oldest_part),
 		ENSEMBLE_TEST(test_an_old_part_does_not_make_the_whole_stale),
 		ENSEMBLE_TEST(test_an_old_part_is_renewed_once),

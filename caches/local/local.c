@@ -152,6 +152,12 @@ local_insert(struct cache_lane *base, struct cache_insert *insert)
 	return true;
 }
 
+static void
+local_remove(struct cache_lane *base, const struct cache_key *key)
+{
+	shard_remove(shard_of(lane_of(base), key), &key->digest);
+}
+
 static bool
 local_purge(struct cache_lane *base, struct cache_purge *purge)
 {
@@ -213,6 +219,7 @@ const struct cache_ops cache_local_ops = {
 	.detach = local_detach,
 	.lookup = local_lookup,
 	.insert = local_insert,
+	.remove = local_remove,
 	.purge = local_purge,
 	.value_max = local_value_max,
 	.statistics = local_statistics,

@@ -355,6 +355,19 @@ shard_put(struct shard *shard, const struct digest_value *digest, const struct s
 	free_node(node);
 }
 
+void
+shard_remove(struct shard *shard, const struct digest_value *digest)
+{
+	struct shard_node *removed;
+	struct shard_node **link;
+
+	(void)pthread_mutex_lock(&shard->mutex);
+	link = find(shard, digest);
+	removed = *link == NULL ? NULL : take_out(shard, link);
+	(void)pthread_mutex_unlock(&shard->mutex);
+	free_node(removed);
+}
+
 static bool
 covers(struct shard_scope scope, struct shard_scope entry)
 {

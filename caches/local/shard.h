@@ -82,6 +82,9 @@ struct shard_entry {
 void shard_put(struct shard *shard, const struct digest_value *digest, const struct shard_entry *entry,
 	       struct blob *value, enum cache_insert_mode mode);
 
+/* Removes one entry, if it is there. */
+void shard_remove(struct shard *shard, const struct digest_value *digest);
+
 /* Removes all entries of that scope and says how many there were. */
 uint64_t shard_purge(struct shard *shard, struct shard_scope scope);
 

@@ -369,6 +369,15 @@ test_purge(void **state)
 	for (uint32_t i = 0; i < 600; i++) {
 		put(&shard, i, 10, 0);
 	}
+	shard_remove(&shard, &(struct digest_value){.length = 16});
+	assert_true(get(&shard, 6, 0));
+	{
+		struct digest_value digest = digest_of(6);
+
+		shard_remove(&shard, &digest);
+	}
+	assert_false(get(&shard, 6, 0));
+	put(&shard, 6, 10, 0);
 	assert_int_equal(shard_purge(&shard, (struct shard_scope){1, 2}), 100);
 	assert_int_equal(shard_purge(&shard, (struct shard_scope){1, 0}), 200);
 	assert_true(get(&shard, 1, 0));

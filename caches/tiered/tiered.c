@@ -326,11 +326,15 @@ tiered_catch_up(struct cache_lane *base)
 	made.behind->catch_up(lane_of(base)->behind);
 }
 
-/* Removes behind only: entries in front were checked before they came there. */
 static void
 tiered_remove(struct cache_lane *base, const struct cache_key *key)
 {
-	made.behind->remove(lane_of(base)->behind, key);
+	struct tiered_lane *lane = lane_of(base);
+
+	if (made.front->remove != NULL) {
+		made.front->remove(lane->front, key);
+	}
+	made.behind->remove(lane->behind, key);
 }
 
 static bool

@@ -1,7 +1,8 @@
 /*
- * The times of purges, kept for the life of the process. An external store may bring back entries that were purged:
- * Redis restarts from an older dump, or a lagging replica becomes the primary. An entry carries its date, and one that
- * is older than a purge of its model is not used, wherever it comes from.
+ * The times of purges, kept for the life of the process. A store may get entries back that were purged: Redis restarts
+ * from an older dump, a lagging replica becomes the primary, or an answer is stored that was under way. An entry
+ * carries its date, and one that is older than a purge of its model is not used, wherever it comes from. What was under
+ * way when a purge was made or heard of is not stored, and nobody joins it any more.
  *
  * The dates come from the servers that made the entries, so clocks that differ move the limit by as much, unless the
  * difference shows: an entry dated ahead counts as purged, and a purge dated ahead, or heard of late, counts as made
@@ -26,24 +27,27 @@ struct purge_marks {
 	struct purge_mark_entry *entries;
 	size_t count;
 	uint64_t everything_ms; /* 0: never */
+	uint64_t everything_ns;
 };
 
 /* What a model has seen of the marks. Zero it first. Any thread. */
 struct purge_marks_seen {
 	_Atomic uint64_t version;
-	_Atomic uint64_t purged_ms;
+	_Atomic uint64_t purged_ms; /* of the last purge, since 1970 */
+	_Atomic uint64_t purged_ns; /* when that was added, by clock_now_ns() */
 };
 
 void purge_marks_init(struct purge_marks *marks);
 void purge_marks_fini(struct purge_marks *marks);
 
 /*
- * Marks a purge of a model and version as in struct cache_purge, where "" means all. `now_ms` is since 1970. Any
- * thread.
+ * Marks a purge of a model and version as in struct cache_purge, where "" means all: made at `at_ms`, since 1970, and
+ * added at `now_ns`, by clock_now_ns(). Any thread.
  */
-void purge_marks_add(struct purge_marks *marks, struct bytes model, struct bytes version, uint64_t now_ms);
+void purge_marks_add(struct purge_marks *marks, struct bytes model, struct bytes version, uint64_t at_ms,
+		     uint64_t now_ns);
 
-/* Updates `seen`, for purge_marks_covers. */
+/* Updates `seen`, for the next two. */
 void purge_marks_look(struct purge_marks *marks, struct purge_marks_seen *seen, struct bytes model, int64_t version);
 
 /*
@@ -60,6 +64,15 @@ purge_marks_covers(struct purge_marks *marks, struct purge_marks_seen *seen, str
 		purge_marks_look(marks, seen, model, version);
 	}
 	return created_ms < atomic_load_explicit(&seen->purged_ms, memory_order_relaxed);
+}
+
+/* Was a purge of the model added at `since_ns`, by clock_now_ns(), or later? As purge_marks_covers. */
+static inline bool
+purge_marks_since(struct purge_marks *marks, struct purge_marks_seen *seen, struct bytes model, int64_t version,
+		  uint64_t since_ns)
+{
+	(void)purge_marks_covers(marks, seen, model, version, 0);
+	return since_ns <= atomic_load_explicit(&seen->purged_ns, memory_order_relaxed);
 }
 
 #endif

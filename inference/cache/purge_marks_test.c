@@ -22,22 +22,23 @@ test_what_is_covered(void **state)
 	(void)state;
 	purge_marks_init(&marks);
 	assert_false(covered(&marks, "a", 1, 1));
-	purge_marks_add(&marks, bytes_text("a"), bytes_text("1"), 1000);
+	purge_marks_add(&marks, bytes_text("a"), bytes_text("1"), 1000, 1000);
 	assert_true(covered(&marks, "a", 1, 999));
 	assert_true(covered(&marks, "a", 1, 1));
 	assert_false(covered(&marks, "a", 1, 1000));
 	assert_false(covered(&marks, "a", 2, 999));
 	assert_false(covered(&marks, "b", 1, 999));
-	purge_marks_add(&marks, bytes_text("a"), NONE, 2000);
+	purge_marks_add(&marks, bytes_text("a"), NONE, 2000, 2000);
 	assert_true(covered(&marks, "a", 1, 1999));
 	assert_true(covered(&marks, "a", 2, 1999));
 	assert_false(covered(&marks, "aa", 1, 999));
-	purge_marks_add(&marks, bytes_text("a"), NONE, 1500); /* a clock set back: the limit stays */
+	purge_marks_add(&marks, bytes_text("a"), NONE, 1500, 1500); /* a clock set back: the limit stays */
 	assert_true(covered(&marks, "a", 2, 1999));
-	purge_marks_add(&marks, NONE, NONE, 1800); /* an earlier one of everything: the mark of "a" still counts */
+	purge_marks_add(&marks, NONE, NONE, 1800,
+			1800); /* an earlier one of everything: the mark of "a" still counts */
 	assert_true(covered(&marks, "a", 2, 1999));
 	assert_true(covered(&marks, "b", 7, 1799));
-	purge_marks_add(&marks, NONE, NONE, 3000);
+	purge_marks_add(&marks, NONE, NONE, 3000, 3000);
 	assert_true(covered(&marks, "b", 7, 2999));
 	assert_false(covered(&marks, "b", 7, 3000));
 	purge_marks_fini(&marks);
@@ -52,9 +53,9 @@ test_a_model_sees_later_marks(void **state)
 	(void)state;
 	purge_marks_init(&marks);
 	assert_false(purge_marks_covers(&marks, &seen, bytes_text("a"), 1, 5));
-	purge_marks_add(&marks, bytes_text("a"), NONE, 10);
+	purge_marks_add(&marks, bytes_text("a"), NONE, 10, 10);
 	assert_true(purge_marks_covers(&marks, &seen, bytes_text("a"), 1, 5));
-	purge_marks_add(&marks, bytes_text("b"), NONE, 20);
+	purge_marks_add(&marks, bytes_text("b"), NONE, 20, 20);
 	assert_true(purge_marks_covers(&marks, &seen, bytes_text("a"), 1, 5));
 	assert_false(purge_marks_covers(&marks, &seen, bytes_text("a"), 1, 15));
 	purge_marks_fini(&marks);
@@ -71,7 +72,7 @@ test_many(void **state)
 	purge_marks_init(&marks);
 	for (uint64_t i = 0; i < 3 * PURGE_MARKS_MAX; i++) {
 		(void)snprintf(name, sizeof(name), "m%llu", (unsigned long long)i);
-		purge_marks_add(&marks, bytes_text(name), NONE, 100 + i);
+		purge_marks_add(&marks, bytes_text(name), NONE, 100 + i, 100 + i);
 		assert_true(covered(&marks, name, 1, 99 + i));
 		assert_true(covered(&marks, "m0", 1, 99));
 		assert_false(covered(&marks, name, 1, 100 + i));

@@ -17,6 +17,7 @@ fetch_new(struct engine_lane *lane, struct inference_request *leader, struct fet
 	memset(fetch, 0, size); /* not the error, which is larger than all the rest */
 	fetch->job.error = (struct error *)((char *)fetch + size);
 	fetch->lane = lane;
+	fetch->begun_ns = clock_now_ns();
 	fetch->model = model_ref(leader->model);
 	fetch->executor = lane_executor(lane, leader->model);
 	fetch->mode = mode;

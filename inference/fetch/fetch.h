@@ -47,6 +47,7 @@ struct fetch {
 	uint64_t delay_ns;    /* the leader's, see job.h */
 	atomic_size_t held;   /* holders: calls, a look-up, a wait for leases, the job until its mail, inserts */
 	bool kept;	      /* the fetch has kept the flights' data for itself */
+	uint64_t begun_ns;    /* what is purged from then on is not to be found again by its answers */
 	uint64_t row_losses;  /* of the model, when the run began */
 	struct keyed_hash_key entry_key; /* of the job */
 

@@ -38,13 +38,24 @@ has_completed(const struct flight_shard *shard, const struct slice *slice)
 	return shard != NULL && slice->completions != atomic_load_explicit(&shard->completions, memory_order_relaxed);
 }
 
+/* A flight from before a purge has an answer from before it, too: others lead a new one. */
+static struct flight *
+find_to_join(struct flight_shard *shard, const struct slice *slice)
+{
+	const struct request_state *state = slice->request->state;
+	struct flight *flight = flight_find(shard, &slice->key.digest, &state->queue_class);
+
+	return flight != NULL && lane_purged_since(state->lane, slice->request->model, flight->fetch->begun_ns)
+		       ? NULL
+		       : flight;
+}
+
 /* Returns true if the slice has its answer now. */
 static bool
 join_or_lead(struct fetch *fetch, struct slice *slice)
 {
 	struct flight_shard *shard = flight_shard_lock(fetch_table(fetch), &slice->key.digest);
-	struct flight *other =
-		shard == NULL ? NULL : flight_find(shard, &slice->key.digest, &slice->request->state->queue_class);
+	struct flight *other = shard == NULL ? NULL : find_to_join(shard, slice);
 	bool answered = other != NULL && other->answered;
 
 	slice->leads = other == NULL;

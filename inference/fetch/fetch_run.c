@@ -35,6 +35,18 @@ fill_insert(struct flight *flight)
 					       .done = on_inserted};
 }
 
+/* A purge on another loop may have come between the look at the marks and the insert. */
+static void
+remove_if_purged(const struct flight *flight)
+{
+	const struct fetch *fetch = flight->fetch;
+	const struct cache_ops *ops = fetch->lane->cache->ops;
+
+	if (ops->remove != NULL && lane_purged_since(fetch->lane, fetch->model, fetch->begun_ns)) {
+		ops->remove(fetch->lane->store, &flight->key);
+	}
+}
+
 static void
 store(struct flight *flight)
 {
@@ -53,6 +65,7 @@ store(struct flight *flight)
 	}
 	stored = fetch->lane->cache->ops->insert(fetch->lane->store, &flight->insert);
 	account_insert(fetch, flight->entry, clock_now_ns() - start);
+	remove_if_purged(flight);
 	if (stored) {
 		on_inserted(&flight->insert);
 	}
@@ -108,8 +121,12 @@ on_job_mail(struct loop_mail *mail)
 	if (job->ran && job->status == STATUS_OK && !fetch->mode.audits) {
 		model_run_account(fetch->model, fetch->lane->index, job);
 	}
-	/* If row trust was lost meanwhile, nothing is stored, and requests run again. */
-	fetch->mode.stores = fetch->mode.stores && model_row_losses(fetch->model) == fetch->row_losses;
+	/*
+	 * If row trust was lost meanwhile, nothing is stored, and requests run again. What was under way during a purge
+	 * is not stored, either.
+	 */
+	fetch->mode.stores = fetch->mode.stores && model_row_losses(fetch->model) == fetch->row_losses &&
+			     !lane_purged_since(fetch->lane, fetch->model, fetch->begun_ns);
 	if (job->by_row && (job->rows_inseparable || !model_by_row(fetch->model))) {
 		fetch_fail(fetch, STATUS_INTERNAL, "the rows of the model's outputs cannot be told apart", RETRY_NOT);
 	} else if (job->status == STATUS_OK) {

@@ -53,12 +53,18 @@ flight_shard_unlock(struct flight_shard *shard)
 	}
 }
 
+static struct flight_chain *
+chain_of(struct flight_shard *shard, const struct digest_value *digest)
+{
+	return &shard->chains[(digest->bytes[1] | digest->bytes[2] << 8) % FLIGHT_CHAINS];
+}
+
 struct flight *
 flight_find(struct flight_shard *shard, const struct digest_value *digest, const struct queue_class *queue_class)
 {
 	struct flight *flight;
 
-	LIST_FOREACH (flight, &shard->chains[digest->bytes[1] % FLIGHT_CHAINS], chain) {
+	LIST_FOREACH (flight, chain_of(shard, digest), chain) {
 		if (queue_class_equal(&flight->queue_class, queue_class) &&
 		    memcmp(&flight->digest, digest, sizeof(*digest)) == 0) {
 			return flight;
@@ -70,7 +76,7 @@ flight_find(struct flight_shard *shard, const struct digest_value *digest, const
 void
 flight_enter(struct flight_shard *shard, struct flight *flight)
 {
-	LIST_INSERT_HEAD(&shard->chains[flight->digest.bytes[1] % FLIGHT_CHAINS], flight, chain);
+	LIST_INSERT_HEAD(chain_of(shard, &flight->digest), flight, chain);
 	flight->in_table = true;
 }
 

@@ -38,11 +38,13 @@ struct flight {
 };
 
 #define FLIGHT_SHARDS 64
-#define FLIGHT_CHAINS 64
+#define FLIGHT_CHAINS 1024 /* short, with the rows of the largest batches */
+
+LIST_HEAD(flight_chain, flight);
 
 struct flight_shard {
 	_Alignas(64) pthread_mutex_t mutex; /* held by a loop for one probe; see above */
-	LIST_HEAD(, flight) chains[FLIGHT_CHAINS];
+	struct flight_chain chains[FLIGHT_CHAINS];
 	_Atomic uint32_t completions; /* flights that have left; their answers may be in the store */
 };
 

@@ -135,9 +135,15 @@ value_purged(struct engine_lane *lane, struct model *model, const struct freshne
 {
 	bool ahead = freshness_is_ahead(freshness, now_ms); /* then it may be from before any purge */
 
-	return lane->cache->ops->untrusted &&
-	       purge_marks_covers(&lane->cache->purges, &model->purges, model->config.name, model->version,
+	return purge_marks_covers(&lane->cache->purges, &model->purges, model->config.name, model->version,
 				  ahead ? 0 : freshness->created_ms);
+}
+
+bool
+lane_purged_since(struct engine_lane *lane, struct model *model, uint64_t since_ns)
+{
+	return lane->cache != NULL &&
+	       purge_marks_since(&lane->cache->purges, &model->purges, model->config.name, model->version, since_ns);
 }
 
 /* --- Purges --- */
@@ -150,7 +156,7 @@ lane_purge(struct engine_lane *lane, struct cache_purge *purge)
 	if (lane->cache == NULL) {
 		return true;
 	}
-	purge_marks_add(&lane->cache->purges, purge->model, purge->version, clock_wall_ms());
+	purge_marks_add(&lane->cache->purges, purge->model, purge->version, clock_wall_ms(), clock_now_ns());
 	return lane->cache->ops->purge(lane->store, purge);
 }
 

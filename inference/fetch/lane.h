@@ -103,6 +103,9 @@ void lane_note_date(struct engine_lane *lane, const struct freshness_entry *fres
 bool lane_renews(struct engine_lane *lane, const struct cache_directives *directives, const struct cache_key *key,
 		 const struct freshness_entry *freshness, uint64_t now_ms);
 
+/* Was the model purged at this time, by clock_now_ns(), or later? Then what was under way is not for the store. */
+bool lane_purged_since(struct engine_lane *lane, struct model *model, uint64_t since_ns);
+
 /* Is a value older than a purge of its model? */
 bool value_purged(struct engine_lane *lane, struct model *model, const struct freshness_entry *freshness,
 		  uint64_t now_ms);
