@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #define SHARDS_MAX ((size_t)64)
+#define FREED_AT_ONCE 1000
 #define SHARD_BUDGET_MIN ((uint64_t)16 << 20) /* so that one shard still takes responses of many megabytes */
 
 struct local_settings {
@@ -36,6 +37,7 @@ struct local_cache {
 
 struct local_lane {
 	struct local_cache *cache;
+	const struct cache_host *host;
 };
 
 static struct local_cache *
@@ -102,9 +104,9 @@ local_attach(struct cache *base, const struct cache_host *host)
 	struct local_cache *cache = cache_of(base);
 	struct local_lane *lane = calloc(1, sizeof(*lane));
 
-	(void)host;
 	if (lane != NULL) {
 		lane->cache = cache;
+		lane->host = host;
 	}
 	return (struct cache_lane *)lane;
 }
@@ -158,17 +160,52 @@ local_remove(struct cache_lane *base, const struct cache_key *key)
 	shard_remove(shard_of(lane_of(base), key), &key->digest);
 }
 
+/* Entries that were purged, on their way to a thread that frees them. */
+struct freeing {
+	struct cache_work work; /* first */
+	struct shard_node *removed;
+};
+
+static void
+free_apart(struct cache_work *work)
+{
+	shard_free_removed(((struct freeing *)work)->removed);
+}
+
+static void
+on_freed(struct cache_work *work)
+{
+	free(work);
+}
+
+/* Freeing some hundred thousand entries takes a second, in which the loop would answer nobody. */
+static void
+free_removed(const struct local_lane *lane, struct shard_node *removed, uint64_t count)
+{
+	struct freeing *freeing =
+		count < FREED_AT_ONCE || lane->host->offload == NULL ? NULL : malloc(sizeof(*freeing));
+
+	if (freeing == NULL) {
+		shard_free_removed(removed);
+		return;
+	}
+	*freeing = (struct freeing){.work = {.run = free_apart, .done = on_freed}, .removed = removed};
+	lane->host->offload(lane->host->offload_context, &freeing->work, (size_t)count * sizeof(struct blob));
+}
+
 static bool
 local_purge(struct cache_lane *base, struct cache_purge *purge)
 {
 	struct local_lane *lane = lane_of(base);
 	struct shard_scope scope = {purge->model.length == 0 ? 0 : checksum64(purge->model),
 				    purge->version.length == 0 ? 0 : checksum64(purge->version)};
+	struct shard_node *removed = NULL;
 
 	purge->removed = 0;
 	for (size_t i = 0; i < lane->cache->shard_count; i++) {
-		purge->removed += shard_purge(&lane->cache->shards[i], scope);
+		purge->removed += shard_purge(&lane->cache->shards[i], scope, &removed);
 	}
+	free_removed(lane, removed, purge->removed);
 	return true;
 }
 

@@ -376,9 +376,8 @@ covers(struct shard_scope scope, struct shard_scope entry)
 }
 
 uint64_t
-shard_purge(struct shard *shard, struct shard_scope scope)
+shard_purge(struct shard *shard, struct shard_scope scope, struct shard_node **removed)
 {
-	struct shard_node *removed = NULL;
 	struct shard_node *node;
 	uint64_t count = 0;
 
@@ -392,15 +391,22 @@ shard_purge(struct shard *shard, struct shard_scope scope)
 				continue;
 			}
 			node = take_out(shard, link);
-			node->chain = removed;
-			removed = node;
+			node->chain = *removed;
+			*removed = node;
 			count++;
 		}
 	}
 	(void)pthread_mutex_unlock(&shard->mutex);
+	return count;
+}
+
+void
+shard_free_removed(struct shard_node *removed)
+{
+	struct shard_node *node;
+
 	while ((node = removed) != NULL) {
 		removed = node->chain;
 		free_node(node);
 	}
-	return count;
 }

@@ -85,8 +85,12 @@ void shard_put(struct shard *shard, const struct digest_value *digest, const str
 /* Removes one entry, if it is there. */
 void shard_remove(struct shard *shard, const struct digest_value *digest);
 
-/* Removes all entries of that scope and says how many there were. */
-uint64_t shard_purge(struct shard *shard, struct shard_scope scope);
+/*
+ * Removes all entries of that scope, puts them in front of the list *removed, and says how many there were. The caller
+ * frees the list, on any thread: that takes most of the time.
+ */
+uint64_t shard_purge(struct shard *shard, struct shard_scope scope, struct shard_node **removed);
+void shard_free_removed(struct shard_node *removed); /* NULL: none */
 
 /* What an entry of that length takes out of the budget: its bytes and its book-keeping. */
 uint64_t shard_charge(size_t length);

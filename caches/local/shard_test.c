@@ -51,6 +51,16 @@ get(struct shard *shard, uint32_t number, uint64_t now_ns)
 	return found;
 }
 
+static uint64_t
+purge(struct shard *shard, struct shard_scope scope)
+{
+	struct shard_node *removed = NULL;
+	uint64_t count = shard_purge(shard, scope, &removed);
+
+	shard_free_removed(removed);
+	return count;
+}
+
 /* How many of the numbers from `first` on are there. */
 static uint32_t
 kept(struct shard *shard, uint32_t first, uint32_t count)
@@ -117,8 +127,8 @@ test_expiry_and_replacement(void **state)
 	assert_int_equal(shard.entries, 1);
 	assert_false(get(&shard, 1, 5000));
 	put(&shard, 1, 20, 0);
-	assert_int_equal(shard_purge(&shard, (struct shard_scope){1, 0}), 0);
-	assert_int_equal(shard_purge(&shard, (struct shard_scope){2, 0}), 1);
+	assert_int_equal(purge(&shard, (struct shard_scope){1, 0}), 0);
+	assert_int_equal(purge(&shard, (struct shard_scope){2, 0}), 1);
 	assert_false(get(&shard, 1, 0));
 	assert_int_equal(shard.used_bytes, 0);
 	shard_fini(&shard);
@@ -378,10 +388,10 @@ test_purge(void **state)
 	}
 	assert_false(get(&shard, 6, 0));
 	put(&shard, 6, 10, 0);
-	assert_int_equal(shard_purge(&shard, (struct shard_scope){1, 2}), 100);
-	assert_int_equal(shard_purge(&shard, (struct shard_scope){1, 0}), 200);
+	assert_int_equal(purge(&shard, (struct shard_scope){1, 2}), 100);
+	assert_int_equal(purge(&shard, (struct shard_scope){1, 0}), 200);
 	assert_true(get(&shard, 1, 0));
-	assert_int_equal(shard_purge(&shard, (struct shard_scope){0, 0}), 300);
+	assert_int_equal(purge(&shard, (struct shard_scope){0, 0}), 300);
 	assert_int_equal(shard.entries, 0);
 	assert_int_equal(shard.used_bytes, 0);
 	shard_fini(&shard);
