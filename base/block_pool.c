@@ -85,6 +85,14 @@ kind_of(size_t size)
 	return size > CLASS_OF_MAX ? KIND_HUGE : (uint16_t)(class_of(size) + 1);
 }
 
+size_t
+block_room(size_t size)
+{
+	uint16_t kind = kind_of(size);
+
+	return kind == KIND_SMALL || kind == KIND_HUGE ? size : room_of((size_t)kind - 1);
+}
+
 static struct idle_block *
 pop(struct block_class *class)
 {

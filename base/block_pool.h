@@ -22,6 +22,9 @@ void block_pool_stop(void);
 void *block_take(size_t size, uint16_t *kind);
 void block_give(void *block, uint16_t kind); /* `block` may be NULL */
 
+/* Returns how many bytes block_take takes from malloc for a block of `size`: sizes are rounded up to their class. */
+size_t block_room(size_t size);
+
 /*
  * Has the pool's thread free a large block of malloc's: returning some ten MiB to the kernel takes milliseconds.
  * `block` may be NULL. Any thread.

@@ -88,6 +88,7 @@ test_sizes(void **state)
 		uint8_t *block = block_take(size, &kind);
 
 		assert_non_null(block);
+		assert_in_range(block_room(size), size, size + size / 8 + 1);
 		block[0] = 1;
 		block[size - 1] = 1;
 		block_give(block, kind);

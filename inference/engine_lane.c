@@ -22,10 +22,13 @@ on_purged_elsewhere(void *listener, struct bytes model, struct bytes version, ui
 	struct engine_lane *lane = listener;
 	uint64_t now_ms = clock_wall_ms();
 	bool doubtful = at_ms > now_ms || at_ms + HEARD_AFTER_MS < now_ms;
+	uint64_t since_ms = doubtful ? 0 : now_ms - at_ms; /* what began after the purge is not affected by it */
+	uint64_t now_ns = clock_now_ns();
+	uint64_t since_ns = since_ms * NS_PER_MS;
 
 	if (at_ms != 0) {
-		purge_marks_add(&lane->engine->cache->purges, model, version, doubtful ? now_ms : at_ms,
-				clock_now_ns());
+		purge_marks_add(&lane->engine->cache->purges, model, version, now_ms - since_ms,
+				now_ns > since_ns ? now_ns - since_ns : 1);
 	}
 }
 

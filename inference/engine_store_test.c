@@ -609,6 +609,32 @@ test_a_run_that_was_under_way_during_a_purge(void **state)
 	asker_assert_answered(&last, 100);
 }
 
+/* Another server's purge is heard of a little later. What began after it was made is stored. */
+static void
+test_a_purge_by_another_server(void **state)
+{
+	struct asker before;
+	struct asker after;
+	uint64_t at_ms;
+
+	(void)state;
+	ASK(&before, 7);
+	fixture_pass(10);
+	at_ms = clock_wall_ms();
+	fixture_pass(10);
+	ASK(&after, 8);
+	fixture_pass(10);
+	this.lane->host.purged(this.lane->host.listener, bytes_text("m"), bytes_text(""), at_ms);
+	fixture_finish(0, STATUS_OK);
+	fixture_finish(1, STATUS_OK);
+	fixture_settle();
+	asker_assert_answered(&before, 0);
+	asker_assert_answered(&after, 0);
+	assert_int_equal(store.count, 1);
+	ASK(&after, 8);
+	asker_assert_answered(&after, 0);
+}
+
 /* Purges of other models are nothing to it. */
 static void
 test_a_run_during_a_purge_of_another_model(void **state)
@@ -700,6 +726,7 @@ main(void)
 		FIXTURE_TEST(test_a_hit_at_once),
 		FIXTURE_TEST(test_what_is_purged_while_it_is_fetched),
 		FIXTURE_TEST(test_a_run_that_was_under_way_during_a_purge),
+		FIXTURE_TEST(test_a_purge_by_another_server),
 		FIXTURE_TEST(test_a_run_during_a_purge_of_another_model),
 		FIXTURE_TEST(test_an_answer_to_another_question),
 		FIXTURE_TEST(test_a_damaged_entry),

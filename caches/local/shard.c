@@ -1,5 +1,6 @@
 #include "caches/local/shard.h"
 
+#include "base/block_pool.h"
 #include "base/clock.h"
 #include "base/container_of.h"
 
@@ -28,7 +29,7 @@ struct shard_node {
 uint64_t
 shard_charge(size_t length)
 {
-	uint64_t block = length + sizeof(struct blob) + BLOB_ALIGNMENT;
+	uint64_t block = block_room(length + sizeof(struct blob) + BLOB_ALIGNMENT);
 	uint64_t slots = sizeof(struct shard_node *) + sizeof(struct shard_ghost) + 2 * sizeof(struct rank_slot);
 
 	return block + sizeof(struct shard_node) + 3 * slots / 2 + 2 * ALLOCATOR_OVERHEAD;
@@ -37,7 +38,12 @@ shard_charge(size_t length)
 size_t
 shard_value_max(const struct shard *shard)
 {
-	return shard->budget > shard_charge(0) ? (size_t)(shard->budget - shard_charge(0)) : 0;
+	uint64_t length = shard->budget > shard_charge(0) ? shard->budget - shard_charge(0) : 0;
+
+	while (length > 0 && shard_charge((size_t)length) > shard->budget) { /* large blocks are rounded up */
+		length -= shard_charge((size_t)length) - shard->budget;
+	}
+	return (size_t)length;
 }
 
 static uint64_t

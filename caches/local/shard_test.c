@@ -106,6 +106,25 @@ test_large_entries(void **state)
 	shard_fini(&shard);
 }
 
+/* A value of the length that is said to fit does, whatever blocks are rounded up to. */
+static void
+test_longest_value(void **state)
+{
+	struct shard shard;
+
+	(void)state;
+	for (uint64_t budget = 1000; budget < (uint64_t)20 << 20; budget = budget * 5 / 3) {
+		size_t longest;
+
+		assert_true(shard_init(&shard, budget));
+		longest = shard_value_max(&shard);
+		put(&shard, 1, longest, 0);
+		assert_true(get(&shard, 1, 0));
+		assert_true(shard.used_bytes <= budget);
+		shard_fini(&shard);
+	}
+}
+
 static void
 test_expiry_and_replacement(void **state)
 {
@@ -403,6 +422,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_budget_holds),
 		cmocka_unit_test(test_large_entries),
+		cmocka_unit_test(test_longest_value),
 		cmocka_unit_test(test_expiry_and_replacement),
 		cmocka_unit_test(test_what_is_there_is_kept),
 		cmocka_unit_test(test_held_values_survive),

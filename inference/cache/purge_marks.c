@@ -10,7 +10,7 @@ struct purge_mark_entry {
 	char *model;
 	char *version; /* "": all versions */
 	uint64_t at_ms;
-	uint64_t added_ns;
+	uint64_t at_ns;
 };
 
 static uint64_t
@@ -32,7 +32,7 @@ forget(struct purge_marks *marks)
 	for (size_t i = 0; i < marks->count; i++) {
 		/* Purging too much does no harm. */
 		marks->everything_ms = later(marks->everything_ms, marks->entries[i].at_ms);
-		marks->everything_ns = later(marks->everything_ns, marks->entries[i].added_ns);
+		marks->everything_ns = later(marks->everything_ns, marks->entries[i].at_ns);
 		free(marks->entries[i].model);
 		free(marks->entries[i].version);
 	}
@@ -49,27 +49,27 @@ purge_marks_fini(struct purge_marks *marks)
 }
 
 static void
-put_everything(struct purge_marks *marks, uint64_t at_ms, uint64_t now_ns)
+put_everything(struct purge_marks *marks, uint64_t at_ms, uint64_t at_ns)
 {
 	forget(marks);
 	marks->everything_ms = later(marks->everything_ms, at_ms);
-	marks->everything_ns = later(marks->everything_ns, now_ns);
+	marks->everything_ns = later(marks->everything_ns, at_ns);
 }
 
 static void
-put(struct purge_marks *marks, struct bytes model, struct bytes version, uint64_t at_ms, uint64_t now_ns)
+put(struct purge_marks *marks, struct bytes model, struct bytes version, uint64_t at_ms, uint64_t at_ns)
 {
 	for (size_t i = 0; i < marks->count; i++) {
 		struct purge_mark_entry *entry = &marks->entries[i];
 
 		if (bytes_equal_text(model, entry->model) && bytes_equal_text(version, entry->version)) {
 			entry->at_ms = later(entry->at_ms, at_ms);
-			entry->added_ns = later(entry->added_ns, now_ns);
+			entry->at_ns = later(entry->at_ns, at_ns);
 			return;
 		}
 	}
 	if (marks->count == PURGE_MARKS_MAX) {
-		put_everything(marks, at_ms, now_ns);
+		put_everything(marks, at_ms, at_ns);
 		return;
 	}
 	marks->entries = memory_grow(marks->entries, marks->count + 1, sizeof(*marks->entries));
@@ -77,17 +77,17 @@ put(struct purge_marks *marks, struct bytes model, struct bytes version, uint64_
 		(struct purge_mark_entry){.model = memory_format("%.*s", BYTES_ARGS(model)),
 					  .version = memory_format("%.*s", BYTES_ARGS(version)),
 					  .at_ms = at_ms,
-					  .added_ns = now_ns};
+					  .at_ns = at_ns};
 }
 
 void
-purge_marks_add(struct purge_marks *marks, struct bytes model, struct bytes version, uint64_t at_ms, uint64_t now_ns)
+purge_marks_add(struct purge_marks *marks, struct bytes model, struct bytes version, uint64_t at_ms, uint64_t at_ns)
 {
 	(void)pthread_mutex_lock(&marks->lock);
 	if (model.length == 0) {
-		put_everything(marks, at_ms, now_ns);
+		put_everything(marks, at_ms, at_ns);
 	} else {
-		put(marks, model, version, at_ms, now_ns);
+		put(marks, model, version, at_ms, at_ns);
 	}
 	(void)atomic_fetch_add_explicit(&marks->version, 1, memory_order_release);
 	(void)pthread_mutex_unlock(&marks->lock);
@@ -95,18 +95,17 @@ purge_marks_add(struct purge_marks *marks, struct bytes model, struct bytes vers
 
 /* The times of the last purge of this version. */
 static void
-find_latest(const struct purge_marks *marks, struct bytes model, const char *version, uint64_t *at_ms,
-	    uint64_t *added_ns)
+find_latest(const struct purge_marks *marks, struct bytes model, const char *version, uint64_t *at_ms, uint64_t *at_ns)
 {
 	*at_ms = marks->everything_ms;
-	*added_ns = marks->everything_ns;
+	*at_ns = marks->everything_ns;
 	for (size_t i = 0; i < marks->count; i++) {
 		const struct purge_mark_entry *entry = &marks->entries[i];
 
 		if (bytes_equal_text(model, entry->model) &&
 		    (*entry->version == '\0' || strcmp(entry->version, version) == 0)) {
 			*at_ms = later(*at_ms, entry->at_ms);
-			*added_ns = later(*added_ns, entry->added_ns);
+			*at_ns = later(*at_ns, entry->at_ns);
 		}
 	}
 }
@@ -127,15 +126,15 @@ purge_marks_look(struct purge_marks *marks, struct purge_marks_seen *seen, struc
 {
 	char text[24];
 	uint64_t at_ms;
-	uint64_t added_ns;
+	uint64_t at_ns;
 	uint64_t now;
 
 	(void)snprintf(text, sizeof(text), "%" PRId64, version);
 	(void)pthread_mutex_lock(&marks->lock);
 	now = atomic_load_explicit(&marks->version, memory_order_relaxed);
-	find_latest(marks, model, text, &at_ms, &added_ns);
+	find_latest(marks, model, text, &at_ms, &at_ns);
 	(void)pthread_mutex_unlock(&marks->lock);
 	raise_time(&seen->purged_ms, at_ms);
-	raise_time(&seen->purged_ns, added_ns);
+	raise_time(&seen->purged_ns, at_ns);
 	atomic_store_explicit(&seen->version, now, memory_order_release);
 }

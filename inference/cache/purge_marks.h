@@ -34,18 +34,18 @@ struct purge_marks {
 struct purge_marks_seen {
 	_Atomic uint64_t version;
 	_Atomic uint64_t purged_ms; /* of the last purge, since 1970 */
-	_Atomic uint64_t purged_ns; /* when that was added, by clock_now_ns() */
+	_Atomic uint64_t purged_ns; /* the same, by clock_now_ns() */
 };
 
 void purge_marks_init(struct purge_marks *marks);
 void purge_marks_fini(struct purge_marks *marks);
 
 /*
- * Marks a purge of a model and version as in struct cache_purge, where "" means all: made at `at_ms`, since 1970, and
- * added at `now_ns`, by clock_now_ns(). Any thread.
+ * Marks a purge of a model and version as in struct cache_purge, where "" means all, made at this time: `at_ms` since
+ * 1970, `at_ns` by clock_now_ns(). Any thread.
  */
 void purge_marks_add(struct purge_marks *marks, struct bytes model, struct bytes version, uint64_t at_ms,
-		     uint64_t now_ns);
+		     uint64_t at_ns);
 
 /* Updates `seen`, for the next two. */
 void purge_marks_look(struct purge_marks *marks, struct purge_marks_seen *seen, struct bytes model, int64_t version);
@@ -66,7 +66,7 @@ purge_marks_covers(struct purge_marks *marks, struct purge_marks_seen *seen, str
 	return created_ms < atomic_load_explicit(&seen->purged_ms, memory_order_relaxed);
 }
 
-/* Was a purge of the model added at `since_ns`, by clock_now_ns(), or later? As purge_marks_covers. */
+/* Was the model purged at `since_ns`, by clock_now_ns(), or later? As purge_marks_covers. */
 static inline bool
 purge_marks_since(struct purge_marks *marks, struct purge_marks_seen *seen, struct bytes model, int64_t version,
 		  uint64_t since_ns)
