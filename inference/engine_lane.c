@@ -24,7 +24,7 @@ on_purged_elsewhere(void *listener, struct bytes model, struct bytes version, ui
 	bool doubtful = at_ms > now_ms || at_ms + HEARD_AFTER_MS < now_ms;
 	uint64_t since_ms = doubtful ? 0 : now_ms - at_ms; /* what began after the purge is not affected by it */
 	uint64_t now_ns = clock_now_ns();
-	uint64_t since_ns = since_ms * NS_PER_MS;
+	uint64_t since_ns = doubtful ? 0 : (since_ms + 1) * NS_PER_MS; /* both times were cut to milliseconds */
 
 	if (at_ms != 0) {
 		purge_marks_add(&lane->engine->cache->purges, model, version, now_ms - since_ms,
