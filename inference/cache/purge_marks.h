@@ -1,8 +1,8 @@
 /*
- * The times of purges, kept for the life of the process. A store may get entries back that were purged: Redis restarts
- * from an older dump, a lagging replica becomes the primary, or an answer is stored that was under way. An entry
- * carries its date, and one that is older than a purge of its model is not used, wherever it comes from. What was under
- * way when a purge was made or heard of is not stored, and nobody joins it any more.
+ * The times of purges, kept for the life of the process. What was under way when a purge was made, or heard of, is not
+ * stored, and nobody joins it any more. An external store may bring back entries that were purged: Redis restarts from
+ * an older dump, or a lagging replica becomes the primary. An entry carries its date, and one from such a store that is
+ * older than a purge of its model is not used.
  *
  * The dates come from the servers that made the entries, so clocks that differ move the limit by as much, unless the
  * difference shows: an entry dated ahead counts as purged, and a purge dated ahead, or heard of late, counts as made

@@ -129,13 +129,14 @@ lane_renews(struct engine_lane *lane, const struct cache_directives *directives,
 	       renewals_begin(&lane->engine->renewals, &key->digest, freshness->created_ms, now_ms);
 }
 
-/* Was this value purged before? See purge_marks.h. */
+/* Was this value purged before? A store in this process brings nothing back: see purge_marks.h. */
 bool
 value_purged(struct engine_lane *lane, struct model *model, const struct freshness_entry *freshness, uint64_t now_ms)
 {
 	bool ahead = freshness_is_ahead(freshness, now_ms); /* then it may be from before any purge */
 
-	return purge_marks_covers(&lane->cache->purges, &model->purges, model->config.name, model->version,
+	return lane->cache->ops->untrusted &&
+	       purge_marks_covers(&lane->cache->purges, &model->purges, model->config.name, model->version,
 				  ahead ? 0 : freshness->created_ms);
 }
 
