@@ -7,6 +7,8 @@
 #include "base/tensor.h"
 #include "base/unit_test.h"
 
+#include <stdio.h>
+
 static void
 test_buf_is_bounded(void **state)
 {
@@ -39,6 +41,30 @@ test_buf_numbers_and_json(void **state)
 	buf_byte(&buf, ' ');
 	buf_json_string(&buf, bytes_text("a\"\\\n\x01\xc3\xa4"));
 	assert_bytes(buf_bytes(&buf), "-9223372036854775808 18446744073709551615 \"a\\\"\\\\\\n\\u0001\xc3\xa4\"");
+	buf_fini(&buf);
+}
+
+static void
+test_small_numbers(void **state)
+{
+	struct buf buf;
+	char expected[8];
+
+	(void)state;
+	buf_init(&buf, 3);
+	for (unsigned number = 0; number < 1000; number++) {
+		(void)snprintf(expected, sizeof(expected), "%u", number);
+		buf_clear(&buf);
+		buf_unsigned(&buf, number);
+		assert_bytes(buf_bytes(&buf), expected);
+	}
+	buf_unsigned(&buf, 0); /* past the maximum */
+	assert_false(buf_ok(&buf));
+	buf_clear(&buf);
+	buf_unsigned(&buf, 10);
+	buf_unsigned(&buf, 7);
+	assert_true(buf_ok(&buf));
+	assert_bytes(buf_bytes(&buf), "107");
 	buf_fini(&buf);
 }
 
@@ -278,11 +304,17 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_buf_is_bounded), cmocka_unit_test(test_buf_numbers_and_json),
-		cmocka_unit_test(test_arena),	       cmocka_unit_test(test_sizes),
-		cmocka_unit_test(test_durations),      cmocka_unit_test(test_options),
-		cmocka_unit_test(test_nearest),	       cmocka_unit_test(test_shapes_and_strings),
-		cmocka_unit_test(test_digests),	       cmocka_unit_test(test_unknown_options),
+		cmocka_unit_test(test_buf_is_bounded),
+		cmocka_unit_test(test_buf_numbers_and_json),
+		cmocka_unit_test(test_small_numbers),
+		cmocka_unit_test(test_arena),
+		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_durations),
+		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_nearest),
+		cmocka_unit_test(test_shapes_and_strings),
+		cmocka_unit_test(test_digests),
+		cmocka_unit_test(test_unknown_options),
 		cmocka_unit_test(test_metric_labels),
 	};
 

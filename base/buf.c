@@ -80,12 +80,30 @@ buf_format(struct buf *buf, const char *format, ...)
 	va_end(again);
 }
 
+/* Most numbers in a reply are small. */
+static void
+append_below_100(struct buf *buf, unsigned number)
+{
+	size_t length = number < 10 ? 1 : 2;
+	uint8_t *at = buf_reserve(buf, length);
+
+	if (at != NULL) {
+		at[0] = (uint8_t)('0' + number / 10);
+		at[length - 1] = (uint8_t)('0' + number % 10);
+		buf->length += length;
+	}
+}
+
 void
 buf_unsigned(struct buf *buf, uint64_t number)
 {
 	uint8_t digits[20];
 	size_t start = sizeof(digits);
 
+	if (number < 100) {
+		append_below_100(buf, (unsigned)number);
+		return;
+	}
 	do {
 		digits[--start] = (uint8_t)('0' + number % 10);
 		number /= 10;
