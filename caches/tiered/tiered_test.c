@@ -56,6 +56,9 @@ static struct {
 	size_t count;
 	struct cache_lookup *asked;
 	struct cache_purge *purging;
+	size_t removed;
+	size_t leased;
+	size_t released;
 	bool down;
 } shared;
 
@@ -174,6 +177,31 @@ end_purge(void)
 }
 
 static void
+shared_remove(struct cache_lane *base, const struct cache_key *key)
+{
+	(void)base;
+	(void)key;
+	shared.removed++;
+}
+
+static bool
+shared_lease(struct cache_lane *base, struct cache_lease *lease)
+{
+	(void)base;
+	lease->result = CACHE_LEASE_HELD;
+	shared.leased++;
+	return true;
+}
+
+static void
+shared_release(struct cache_lane *base, const struct cache_key *key)
+{
+	(void)base;
+	(void)key;
+	shared.released++;
+}
+
+static void
 shared_reset_connections(struct cache_lane *base)
 {
 	struct shared_lane *lane = lane_of(base);
@@ -209,7 +237,10 @@ static const struct cache_ops shared_ops = {
 	.detach = shared_detach,
 	.lookup = shared_lookup,
 	.insert = shared_insert,
+	.remove = shared_remove,
 	.purge = shared_purge,
+	.lease = shared_lease,
+	.release = shared_release,
 	.reset_connections = shared_reset_connections,
 	.statistics = shared_statistics,
 	.describe = shared_describe,
@@ -427,7 +458,7 @@ test_what_the_table_has(void **state)
 	assert_false(ops->synchronous);
 	assert_int_equal(ops->default_ttl_s, 77);
 	assert_non_null(ops->reset_connections);
-	assert_true(ops->secret == NULL && ops->lease == NULL && ops->release == NULL && ops->catch_up == NULL);
+	assert_true(ops->secret == NULL && ops->catch_up == NULL && ops->trouble == NULL); /* as behind */
 }
 
 static void
@@ -576,6 +607,27 @@ test_purged_elsewhere(void **state)
 	assert_int_equal(tiers->purged, 1); /* and passed on to the host */
 }
 
+/* An entry that goes is gone from both tiers. Leases are of the store behind. */
+static void
+test_removal_and_leases(void **state)
+{
+	struct tiers *tiers = *state;
+	struct cache_key key = key_of(1);
+	struct cache_lease lease = {.key = &key};
+
+	shared.removed = shared.leased = shared.released = 0;
+	insert(tiers, 1, 10);
+	insert(tiers, 1, 11); /* the second time it comes into the front */
+	assert_int_equal(peek(tiers, 1), 11);
+	ops->remove(tiers->lane, &key);
+	assert_int_equal(peek(tiers, 1), -1);
+	assert_int_equal(shared.removed, 1);
+	assert_true(ops->lease(tiers->lane, &lease));
+	assert_int_equal(lease.result, CACHE_LEASE_HELD);
+	ops->release(tiers->lane, &key);
+	assert_int_equal(shared.leased + shared.released, 2);
+}
+
 static void
 test_statistics(void **state)
 {
@@ -636,6 +688,7 @@ main(void)
 		TEST(test_purge_without_the_store_behind),
 		TEST(test_nothing_rises_after_a_purge),
 		TEST(test_purged_elsewhere),
+		TEST(test_removal_and_leases),
 		TEST(test_statistics),
 		TEST(test_metrics),
 	};
