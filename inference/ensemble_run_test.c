@@ -400,6 +400,38 @@ test_an_old_part_is_renewed_once(void **state)
 	assert_true(runs <= 2); /* of each step */
 }
 
+/* A part that is used though it has expired, while it is renewed, makes the whole good for a moment, not stale. */
+static void
+test_a_stale_part(void **state)
+{
+	struct asker asker;
+
+	(void)state;
+	first.config.response_cache = true;
+	fixture_keep_for(&first, 10, 600, 0);
+	ASK_OF(&asker, &first, 7);
+	finish_next(0);
+	asker_assert_answered(&asker, 0);
+	executor.count = 0;
+	fixture_pass(60000);
+	ASK_OF(&asker, &chain, 7);
+	assert_int_equal(executor.count, 2); /* the renewal of the first step, and the second step */
+	fixture_finish(0, STATUS_OK);
+	fixture_finish(1, STATUS_OK);
+	fixture_settle();
+	asker_assert_answer(&asker, 4, 0);
+	executor.count = 0;
+	ASK_OF(&asker, &chain, 7);
+	assert_true(asker.request.report.ttl_s >= 0);
+	asker_assert_answer(&asker, 4, 0);
+	assert_int_equal(executor.count, 0);
+	fixture_pass(5000);
+	executor.added = 100;
+	ASK_OF(&asker, &chain, 7);
+	finish_next(0); /* the second step, of the renewed first one */
+	asker_assert_answer(&asker, 4, 100);
+}
+
 static void
 test_an_answer_expires_with_a_part_inside_a_part(void **state)
 {
@@ -452,6 +484,7 @@ main(void)
 		ENSEMBLE_TEST(test_the_whole_is_as_old_as_its_oldest_part),
 		ENSEMBLE_TEST(test_an_old_part_does_not_make_the_whole_stale),
 		ENSEMBLE_TEST(test_an_old_part_is_renewed_once),
+		ENSEMBLE_TEST(test_a_stale_part),
 		ENSEMBLE_TEST(test_an_answer_expires_with_a_part_inside_a_part),
 	};
 
