@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -112,22 +113,33 @@ class Sentinel(Redis):
         self.command("SENTINEL", "DEBUG", *HASTE)
 
 
+@contextmanager
+def stopped_if_it_fails(deployment):
+    """Around the start of a deployment: what had started is stopped if the rest cannot."""
+    try:
+        yield
+    except BaseException:
+        deployment.stop()
+        raise
+
+
 class Sentinels:
     """A master, a replica, and three sentinels that watch them. name: the master's name; sentinel_lines: further lines
     of the sentinels' configuration; password: the sentinels' password; options: arguments of master and replica."""
 
     def __init__(self, folder, name="prime", sentinel_lines="", password=None, options=(), program=REDIS):
         self.name, self.sentinels, self.redis = name, [], []
-        for _ in range(2):
-            place = folder / f"redis{len(self.redis)}"
-            place.mkdir()
-            of = ["--replicaof", LOCAL, str(self.redis[0].port)] if self.redis else []
-            self.redis.append(Redis(place, free_port(), [*of, "--repl-diskless-sync-delay", "0",
-                                                         "--repl-ping-replica-period", "1", *options], program))
-        for i in range(3):
-            self.sentinels.append(Sentinel(folder / f"sentinel{i}", name, self.redis[0].port, sentinel_lines, password,
-                                           program))
-        eventually(self.agreed, "sentinels that know each other and the replica")
+        with stopped_if_it_fails(self):
+            for _ in range(2):
+                place = folder / f"redis{len(self.redis)}"
+                place.mkdir()
+                of = ["--replicaof", LOCAL, str(self.redis[0].port)] if self.redis else []
+                self.redis.append(Redis(place, free_port(), [*of, "--repl-diskless-sync-delay", "0",
+                                                             "--repl-ping-replica-period", "1", *options], program))
+            for i in range(3):
+                self.sentinels.append(Sentinel(folder / f"sentinel{i}", name, self.redis[0].port, sentinel_lines,
+                                               password, program))
+            eventually(self.agreed, "sentinels that know each other and the replica")
 
     def agreed(self):
         return when_loaded(self._all_agree)
@@ -246,10 +258,13 @@ class Cluster:
 
     def __init__(self, folder, options=(), program=REDIS):
         self.folder, self.names, self.options, self.program = folder, itertools.count(), options, program
-        self.nodes = [self._new_node() for _ in range(6)]
-        client_of(program, "--cluster", "create", *(f"{LOCAL}:{node.port}@{node.bus}" for node in self.nodes),
-                  "--cluster-replicas", "1", "--cluster-yes")
-        eventually(self.agreed, "a cluster whose nodes agree")
+        self.nodes = []
+        with stopped_if_it_fails(self):
+            for _ in range(6):
+                self.nodes.append(self._new_node())
+            client_of(program, "--cluster", "create", *(f"{LOCAL}:{node.port}@{node.bus}" for node in self.nodes),
+                      "--cluster-replicas", "1", "--cluster-yes")
+            eventually(self.agreed, "a cluster whose nodes agree")
 
     def _new_node(self):
         return Node(self._new_folder(), self.options, self.program)
