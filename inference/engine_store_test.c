@@ -18,8 +18,7 @@ test_the_model_runs_when_the_store_is_late(void **state)
 	assert_int_equal(executor.count, 0);
 	fixture_pass(2);
 	assert_int_equal(executor.count, 1);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 0);
 	fixture_answer_lookups();
 }
@@ -55,8 +54,7 @@ test_a_store_that_is_always_late(void **state)
 	for (int32_t i = 0; i < 8; i++) {
 		ASK(&asker, i);
 		fixture_pass(500);
-		fixture_finish((size_t)i, STATUS_OK);
-		fixture_settle();
+		fixture_run((size_t)i);
 		asker_assert_answered(&asker, 0);
 		fixture_answer_lookups();
 		assert_true(told_ns == 0 || atomic_load(&this.engine->lateness.told_ns) == told_ns);
@@ -76,8 +74,7 @@ test_a_store_that_is_down_costs_no_answer(void **state)
 	executor.added = 100;
 	ASK(&asker, 7);
 	assert_int_equal(executor.count, 1);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 100);
 	ASK(&asker, 7);
 	fixture_finish(1, STATUS_INTERNAL);
@@ -107,8 +104,7 @@ test_a_lease_is_released_once_the_answer_is_stored(void **state)
 	ASK(&asker, 7);
 	assert_int_equal(executor.count, 1);
 	assert_int_equal(store.released, 0);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 0);
 	assert_int_equal(store.inserts, 1);
 	assert_int_equal(store.released, 1);
@@ -126,8 +122,7 @@ test_the_holder_of_a_lease_dies(void **state)
 	assert_int_equal(executor.count, 0);
 	fixture_pass(400); /* nobody stores anything */
 	assert_int_equal(executor.count, 1);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 0);
 }
 
@@ -164,8 +159,7 @@ test_no_lease_for_a_cheap_model(void **state)
 	atomic_store(&this.model.lookup_cost_ns, 30 * NS_PER_MS); /* a lease costs another look-up */
 	ASK(&asker, 7);
 	assert_int_equal(store.leased, 0);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 0);
 }
 
@@ -180,16 +174,14 @@ test_no_lease_for_what_will_not_be_stored(void **state)
 	for (size_t i = 0; i < 3; i++) {
 		asker_ask(&asker, &this.model, &wishes[i], 1, (int32_t[]){7});
 		assert_int_equal(store.leased, 0);
-		fixture_finish(i, STATUS_OK);
-		fixture_settle();
+		fixture_run(i);
 		asker_assert_answered(&asker, 0);
 		fixture_empty_store();
 	}
 	atomic_store(&this.model.too_large, true); /* as its last answer was */
 	ASK(&asker, 7);
 	assert_int_equal(store.leased, 0);
-	fixture_finish(3, STATUS_OK);
-	fixture_settle();
+	fixture_run(3);
 	asker_assert_answered(&asker, 0);
 }
 
@@ -206,8 +198,7 @@ test_one_lease_is_enough_to_run_all_rows(void **state)
 	assert_int_equal(store.leased, 3);
 	assert_int_equal(executor.count, 1);
 	assert_int_equal(executor.jobs[0]->part_count, 3);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 0);
 	assert_int_equal(store.released, 1); /* its own alone */
 }
@@ -242,8 +233,7 @@ test_the_model_runs_when_the_store_fails_meanwhile(void **state)
 	store.down = true;
 	fixture_pass(20); /* the next poll */
 	assert_int_equal(executor.count, 1);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 0);
 }
 
@@ -261,8 +251,7 @@ test_the_model_runs_when_the_store_stands_still_meanwhile(void **state)
 	assert_int_equal(executor.count, 0);
 	fixture_pass(200); /* past the time that the other server gets */
 	assert_int_equal(executor.count, 1);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 0);
 	fixture_answer_leases();
 	fixture_answer_lookups();
@@ -282,8 +271,7 @@ test_a_late_lease_is_released(void **state)
 	fixture_pass(FIXTURE_LOOKUP_TIMEOUT_MS + 1);
 	assert_int_equal(executor.count, 1);
 	fixture_answer_leases();
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 0);
 	assert_int_equal(store.released, 1);
 }
@@ -306,8 +294,7 @@ test_leaving_while_another_server_runs(void **state)
 	asker_assert_failed(&alone, STATUS_CANCELLED);
 	fixture_pass(400);
 	assert_int_equal(executor.count, 1); /* for the one that joined */
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&other, 0);
 }
 
@@ -325,8 +312,7 @@ test_a_server_that_ends_does_not_wait(void **state)
 	assert_int_equal(executor.count, 2);
 	assert_int_equal(store.leased, 1);
 	for (size_t i = 0; i < 2; i++) {
-		fixture_finish(i, STATUS_OK);
-		fixture_settle();
+		fixture_run(i);
 		asker_assert_answered(&askers[i], 0);
 	}
 }
@@ -348,8 +334,7 @@ test_what_has_expired_runs_again(void **state)
 	executor.added = 100;
 	ASK(&asker, 7);
 	assert_false(asker.done);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	assert_int_equal(asker.request.report.forward, FORWARD_STALE);
 	asker_assert_answered(&asker, 100);
 }
@@ -389,8 +374,7 @@ test_what_is_stale_is_renewed_behind_the_back(void **state)
 	ASK(&asker, 7);
 	asker_assert_answered(&asker, 0);
 	assert_int_equal(executor.count, 1);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	ASK(&asker, 7);
 	asker_assert_answered(&asker, 100);
 	assert_int_equal(executor.count, 1);
@@ -417,8 +401,7 @@ test_an_age_that_will_not_do(void **state)
 	asker_assert_answered(&asker, 0);
 	assert_false(joined.done);
 	assert_int_equal(executor.count, 1);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&joined, 100);
 }
 
@@ -436,8 +419,7 @@ test_stale_rows_of_a_batch(void **state)
 	fixture_pass(4000); /* 1 has expired */
 	ASK(&asker, 1, 2, 3);
 	assert_int_equal(executor.jobs[0]->part_count, 2);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 0);
 }
 
@@ -459,8 +441,7 @@ test_clients_that_take_stale_answers(void **state)
 	assert_int_equal(executor.count, 0);
 	asker_ask(&asker, &this.model, &little, 1, (int32_t[]){7});
 	assert_int_equal(executor.count, 1);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 100);
 }
 
@@ -496,8 +477,7 @@ test_one_renewal_for_all_who_ask(void **state)
 		asker_assert_answered(&asker, 0);
 	}
 	assert_int_equal(executor.count, 1);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	ASK(&asker, 7);
 	asker_assert_answered(&asker, 100);
 }
@@ -518,14 +498,12 @@ test_why_an_entry_is_not_used(void **state)
 		store.tells = tells != 0;
 		fixture_pass(5000);
 		asker_ask(&asker, &this.model, &young, 1, (int32_t[]){7});
-		fixture_finish(0, STATUS_OK);
-		fixture_settle();
+		fixture_run(0);
 		assert_int_equal(asker.request.report.forward, FORWARD_REQUEST);
 		asker_assert_answered(&asker, 0);
 		fixture_pass(15000);
 		asker_ask(&asker, &this.model, &old, 1, (int32_t[]){7});
-		fixture_finish(1, STATUS_OK);
-		fixture_settle();
+		fixture_run(1);
 		assert_int_equal(asker.request.report.forward, FORWARD_STALE);
 		asker_assert_answered(&asker, 0);
 		executor.count = 0;
@@ -571,8 +549,7 @@ test_what_is_purged_while_it_is_fetched(void **state)
 	executor.added = 100;
 	ASK(&asker, 7);
 	assert_false(asker.done);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 100);
 	ASK(&asker, 7);
 	asker_assert_answered(&asker, 100);
@@ -594,15 +571,13 @@ test_a_run_that_was_under_way_during_a_purge(void **state)
 	fixture_pass(5);
 	ASK(&after, 7);
 	assert_int_equal(executor.count, 2);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	assert_false(before.request.report.stored);
 	asker_assert_answered(&before, 0);
 	assert_false(after.done);
 	assert_int_equal(store.inserts, 0);
 	executor.added = 100;
-	fixture_finish(1, STATUS_OK);
-	fixture_settle();
+	fixture_run(1);
 	asker_assert_answered(&after, 100);
 	assert_int_equal(store.inserts, 1);
 	ASK(&last, 7);
@@ -626,8 +601,7 @@ test_a_purge_by_another_server(void **state)
 	fixture_pass(10);
 	this.lane->host.purged(this.lane->host.listener, bytes_text("m"), bytes_text(""), at_ms);
 	fixture_finish(0, STATUS_OK);
-	fixture_finish(1, STATUS_OK);
-	fixture_settle();
+	fixture_run(1);
 	asker_assert_answered(&before, 0);
 	asker_assert_answered(&after, 0);
 	assert_int_equal(store.count, 1);
@@ -648,8 +622,7 @@ test_a_run_during_a_purge_of_another_model(void **state)
 	assert_true(engine_purge(this.lane, &purge));
 	ASK(&askers[1], 7);
 	assert_int_equal(executor.count, 1);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&askers[0], 0);
 	asker_assert_answered(&askers[1], 0);
 	assert_int_equal(store.inserts, 1);
@@ -670,8 +643,7 @@ test_an_answer_to_another_question(void **state)
 	fixture_put(&key, store.entries[0].value);
 	ASK(&asker, 8);
 	assert_false(asker.done);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 0);
 }
 
@@ -689,8 +661,7 @@ test_a_damaged_entry(void **state)
 	blob_unref(damaged);
 	ASK(&asker, 7);
 	assert_false(asker.done);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 0);
 }
 

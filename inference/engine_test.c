@@ -19,8 +19,7 @@ test_what_is_known_does_not_run(void **state)
 	asker_assert_answered(&asker, 0);
 	ASK(&asker, 8);
 	assert_false(asker.done);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 100);
 }
 
@@ -36,14 +35,12 @@ test_equal_questions_run_once(void **state)
 	}
 	ASK(&other, 8);
 	assert_int_equal(executor.count, 2);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	for (int i = 0; i < 3; i++) {
 		asker_assert_answered(&askers[i], 0);
 	}
 	assert_false(other.done);
-	fixture_finish(1, STATUS_OK);
-	fixture_settle();
+	fixture_run(1);
 	asker_assert_answered(&other, 0);
 }
 
@@ -57,8 +54,7 @@ test_only_unknown_rows_run(void **state)
 	ASK(&asker, 1, 2, 3, 2);
 	assert_int_equal(executor.count, 1);
 	assert_int_equal(executor.jobs[0]->part_count, 1); /* the value 2, once */
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	assert_int_equal(asker.request.report.forward, FORWARD_PARTIAL);
 	asker_assert_answered(&asker, 0);
 }
@@ -94,8 +90,7 @@ test_what_is_too_large_is_not_stored(void **state)
 	(void)state;
 	this.cache.settings.max_value_bytes = 10;
 	ASK(&asker, 7);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	assert_false(asker.request.report.stored);
 	asker_assert_answered(&asker, 0);
 	assert_int_equal(store.inserts, 0);
@@ -115,8 +110,7 @@ test_the_leader_leaves(void **state)
 	engine_cancel(&leader.request);
 	asker_assert_failed(&leader, STATUS_CANCELLED); /* and its tensors are gone */
 	assert_int_equal(executor.withdrawn, 0);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&other, 0);
 }
 
@@ -135,8 +129,7 @@ test_the_leader_leaves_before_the_run(void **state)
 	asker_assert_failed(&leader, STATUS_CANCELLED);
 	fixture_answer_lookups();
 	assert_int_equal(executor.count, 1);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&other, 0);
 }
 
@@ -177,8 +170,7 @@ test_who_joins_a_withdrawn_run_asks_again(void **state)
 	fixture_settle();
 	assert_false(other.done);
 	assert_int_equal(executor.count, 2);
-	fixture_finish(1, STATUS_OK);
-	fixture_settle();
+	fixture_run(1);
 	asker_assert_answered(&other, 0);
 }
 
@@ -223,8 +215,7 @@ test_a_queue_timeout_after_the_queue(void **state)
 	fixture_pass(5000);
 	assert_false(asker.done);
 	assert_int_equal(executor.withdrawn, 0);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 0);
 }
 
@@ -270,8 +261,7 @@ test_a_failure_is_of_those_who_ran_together(void **state)
 	assert_false(other.done); /* the other row may have been to blame */
 	assert_int_equal(executor.count, 2);
 	assert_true(executor.jobs[1]->unbatched);
-	fixture_finish(1, STATUS_OK);
-	fixture_settle();
+	fixture_run(1);
 	asker_assert_answered(&other, 0);
 }
 
@@ -288,8 +278,7 @@ test_a_failure_is_not_stored(void **state)
 	assert_int_equal(store.inserts, 0);
 	ASK(&asker, 7);
 	assert_int_equal(executor.count, 2);
-	fixture_finish(1, STATUS_OK);
-	fixture_settle();
+	fixture_run(1);
 	asker_assert_answered(&asker, 0);
 }
 
@@ -304,15 +293,13 @@ test_trust_that_is_lost_meanwhile(void **state)
 	STORE(1);
 	ASK(&asker, 1, 2);
 	model_lose_row_trust(&this.model, ROWS_DEPENDENT, "a test says so");
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	assert_false(asker.done);
 	executor.added = 100;
 	assert_int_equal(executor.count, 2);
 	assert_int_equal(executor.jobs[1]->part_count, 1); /* the whole request, by itself */
 	assert_int_equal(executor.jobs[1]->rows, 2);
-	fixture_finish(1, STATUS_OK);
-	fixture_settle();
+	fixture_run(1);
 	asker_assert_answered(&asker, 100);
 }
 
@@ -324,8 +311,7 @@ test_what_ran_before_the_loss_is_not_stored(void **state)
 	(void)state;
 	ASK(&asker, 1);
 	model_lose_row_trust(&this.model, ROWS_DEPENDENT, "a test says so");
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	assert_int_equal(store.inserts, 0);
 	fixture_finish(1, STATUS_OK); /* once more, as a whole */
 	fixture_settle();
@@ -343,13 +329,11 @@ test_an_assembled_answer_is_audited(void **state)
 	STORE(1);
 	row_trust_init(&this.model.rows, ROWS_STATED, 8, 0.001);
 	ASK(&asker, 1, 2);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	assert_false(asker.done);
 	assert_int_equal(executor.count, 2);
 	assert_int_equal(executor.jobs[1]->rows, 2);
-	fixture_finish(1, STATUS_OK);
-	fixture_settle();
+	fixture_run(1);
 	asker_assert_answered(&asker, 0);
 	assert_true(model_by_row(&this.model));
 }
@@ -367,14 +351,12 @@ test_an_audit_that_finds_another_answer(void **state)
 	fixture_finish(0, STATUS_OK);
 	executor.added = 100;
 	fixture_settle();
-	fixture_finish(1, STATUS_OK);
-	fixture_settle();
+	fixture_run(1);
 	asker_assert_answered(&asker, 100);
 	assert_false(model_by_row(&this.model));
 	ASK(&asker, 1);
 	assert_false(asker.done);
-	fixture_finish(2, STATUS_OK);
-	fixture_settle();
+	fixture_run(2);
 	asker_assert_answered(&asker, 100);
 }
 
@@ -387,8 +369,7 @@ test_an_audit_that_fails(void **state)
 	STORE(1);
 	row_trust_init(&this.model.rows, ROWS_STATED, 8, 0.001);
 	ASK(&asker, 1, 2);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	fixture_finish(1, STATUS_INTERNAL);
 	fixture_settle();
 	asker_assert_failed(&asker, STATUS_INTERNAL); /* without a verdict there is no answer */
@@ -431,8 +412,7 @@ test_losses_after_the_preparation(void **state)
 	row_record_lose(this.model.row_record, ROWS_DEPENDENT, 0);
 	asker.done = engine_infer(this.lane, &asker.request);
 	assert_false(asker.done);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_answered(&asker, 100);
 }
 

@@ -70,8 +70,7 @@ static void
 finish_next(size_t index)
 {
 	assert_int_equal(executor.count, index + 1);
-	fixture_finish(index, STATUS_OK);
-	fixture_settle();
+	fixture_run(index);
 }
 
 /* Asks the chain for a value that it does not know, and runs both steps. */
@@ -114,11 +113,9 @@ test_steps_that_need_nothing_of_each_other_run_at_once(void **state)
 	(void)state;
 	ASK_OF(&asker, &fork_, 7);
 	assert_int_equal(executor.count, 2);
-	fixture_finish(1, STATUS_OK);
-	fixture_settle();
+	fixture_run(1);
 	assert_false(asker.done);
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	assert_int_equal(entry_output_count(asker.request.entry), 2);
 	asker_assert_answer(&asker, 2, 0);
 }
@@ -270,8 +267,7 @@ test_a_full_queue_of_a_step(void **state)
 	(void)state;
 	ASK_OF(&asker, &chain, 7);
 	executor.full = true;
-	fixture_finish(0, STATUS_OK);
-	fixture_settle();
+	fixture_run(0);
 	asker_assert_failed(&asker, STATUS_UNAVAILABLE);
 	assert_int_equal(store.inserts, 0);
 }
@@ -392,8 +388,7 @@ test_an_old_part_is_renewed_once(void **state)
 			size_t last = --executor.count;
 
 			runs++;
-			fixture_finish(last, STATUS_OK);
-			fixture_settle();
+			fixture_run(last);
 		}
 		asker_assert_answer(&asker, 4, 0);
 	}
@@ -417,8 +412,7 @@ test_a_stale_part(void **state)
 	ASK_OF(&asker, &chain, 7);
 	assert_int_equal(executor.count, 2); /* the renewal of the first step, and the second step */
 	fixture_finish(0, STATUS_OK);
-	fixture_finish(1, STATUS_OK);
-	fixture_settle();
+	fixture_run(1);
 	asker_assert_answer(&asker, 4, 0);
 	executor.count = 0;
 	ASK_OF(&asker, &chain, 7);
