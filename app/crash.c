@@ -48,16 +48,22 @@ read_build(struct dl_phdr_info *object, size_t size, void *unused)
 
 /* From here to on_fault: called by the signal handler, so no malloc or stdio. */
 
-static void
-put_text(int fd, const char *text)
-{
-	ssize_t put = write(fd, text, strlen(text));
+/* The report's first line. Written whole, because the other threads go on and write to the log. */
+struct line {
+	char text[512];
+	size_t length;
+};
 
-	(void)put;
+static void
+put_text(struct line *line, const char *text)
+{
+	while (*text != '\0' && line->length < sizeof(line->text)) {
+		line->text[line->length++] = *text++;
+	}
 }
 
 static void
-put_number(int fd, uintptr_t number, unsigned base)
+put_number(struct line *line, uintptr_t number, unsigned base)
 {
 	char digits[24] = {0};
 	size_t at = sizeof(digits) - 1;
@@ -66,34 +72,42 @@ put_number(int fd, uintptr_t number, unsigned base)
 		digits[--at] = "0123456789abcdef"[number % base];
 		number /= base;
 	} while (number != 0);
-	put_text(fd, digits + at);
+	put_text(line, digits + at);
 }
 
 static void
-report(int fd, int signal, const siginfo_t *information, void *const *frames, int count)
+describe(struct line *line, int signal, const siginfo_t *information)
 {
 	char thread[16] = "?";
 
 	(void)pthread_getname_np(pthread_self(), thread, sizeof(thread));
-	put_text(fd, "hippocamp " HIPPOCAMP_VERSION " (build ");
-	put_text(fd, build);
-	put_text(fd, "): fatal signal ");
-	put_number(fd, (uintptr_t)signal, 10);
+	put_text(line, "hippocamp " HIPPOCAMP_VERSION " (build ");
+	put_text(line, build);
+	put_text(line, "): fatal signal ");
+	put_number(line, (uintptr_t)signal, 10);
 	for (size_t i = 0; i < FAULT_COUNT; i++) {
 		if (faults[i].signal == signal) {
-			put_text(fd, " ");
-			put_text(fd, faults[i].name);
+			put_text(line, " ");
+			put_text(line, faults[i].name);
 		}
 	}
 	if (signal == SIGSEGV || signal == SIGBUS) {
-		put_text(fd, " at address 0x");
-		put_number(fd, (uintptr_t)information->si_addr, 16);
+		put_text(line, " at address 0x");
+		put_number(line, (uintptr_t)information->si_addr, 16);
 	}
-	put_text(fd, " in process ");
-	put_number(fd, (uintptr_t)getpid(), 10);
-	put_text(fd, ", thread '");
-	put_text(fd, thread);
-	put_text(fd, "'; this is a bug, please report it with these lines:\n");
+	put_text(line, " in process ");
+	put_number(line, (uintptr_t)getpid(), 10);
+	put_text(line, ", thread '");
+	put_text(line, thread);
+	put_text(line, "'; this is a bug, please report it with these lines:\n");
+}
+
+static void
+report(int fd, const struct line *line, void *const *frames, int count)
+{
+	ssize_t put = write(fd, line->text, line->length);
+
+	(void)put;
 	backtrace_symbols_fd(frames, count, fd);
 }
 
@@ -104,11 +118,13 @@ on_fault(int signal, siginfo_t *information, void *context)
 	void *frames[FRAMES_MAX];
 	int count = backtrace(frames, FRAMES_MAX);
 	int log = log_descriptor();
+	struct line line = {.length = 0};
 
 	(void)context;
-	report(STDERR_FILENO, signal, information, frames, count);
+	describe(&line, signal, information);
+	report(STDERR_FILENO, &line, frames, count);
 	if (log != STDERR_FILENO) {
-		report(log, signal, information, frames, count);
+		report(log, &line, frames, count);
 	}
 	(void)raise(signal);
 }
