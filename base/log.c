@@ -93,6 +93,12 @@ log_configure(const struct log_settings *settings)
 	atomic_store(&current, word);
 }
 
+const char *
+log_format_name(enum log_format format)
+{
+	return format == LOG_FORMAT_JSON ? "json" : format == LOG_FORMAT_ISO8601 ? "ISO8601" : "default";
+}
+
 struct log_settings
 log_current(void)
 {

@@ -15,6 +15,8 @@
 enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_VERBOSE };
 enum log_format { LOG_FORMAT_DEFAULT, LOG_FORMAT_ISO8601, LOG_FORMAT_JSON };
 
+const char *log_format_name(enum log_format format); /* "default", "ISO8601", "json" */
+
 struct log_settings {
 	bool error;
 	bool warning;

@@ -1,6 +1,6 @@
 #include "backends/onnxruntime/weights.h"
 
-#include "backends/onnxruntime/protobuf.h"
+#include "base/protobuf.h"
 #include "base/memory.h"
 
 #include <inttypes.h>
@@ -117,10 +117,10 @@ read_entry(struct bytes rest, struct tensor_proto *tensor)
 	struct protobuf_field field;
 
 	while (rest.length > 0) {
-		if (!protobuf_next(&rest, &field)) {
+		if (protobuf_next(&rest, &field) != PROTOBUF_FIELD) {
 			return false;
 		}
-		if (field.wire != PROTOBUF_BYTES) { /* wrong wire type: unknown to protobuf */
+		if (field.type != PROTOBUF_BYTES) { /* wrong wire type: unknown to protobuf */
 			continue;
 		}
 		if (field.number == ENTRY_KEY) {
@@ -156,11 +156,11 @@ read_dims(const struct protobuf_field *field, struct tensor_proto *tensor)
 	struct bytes rest = field->bytes;
 	uint64_t dim;
 
-	if (field->wire == PROTOBUF_VARINT) {
-		return add_dim(tensor, field->varint);
+	if (field->type == PROTOBUF_VARINT) {
+		return add_dim(tensor, field->value);
 	}
 	while (rest.length > 0) {
-		if (!protobuf_varint(&rest, &dim) || !add_dim(tensor, dim)) {
+		if (!protobuf_take_varint(&rest, &dim) || !add_dim(tensor, dim)) {
 			return false;
 		}
 	}
@@ -170,7 +170,7 @@ read_dims(const struct protobuf_field *field, struct tensor_proto *tensor)
 static bool
 take_number(const struct protobuf_field *field, struct tensor_proto *tensor)
 {
-	uint32_t value = (uint32_t)field->varint; /* protobuf's enums have 32 bits, whatever was written */
+	uint32_t value = (uint32_t)field->value; /* protobuf's enums have 32 bits, whatever was written */
 
 	switch (field->number) {
 	case TENSOR_DIMS:
@@ -210,11 +210,11 @@ read_tensor(struct bytes rest, struct tensor_proto *tensor)
 
 	*tensor = (struct tensor_proto){0};
 	while (rest.length > 0 && good) {
-		if (!protobuf_next(&rest, &field)) {
+		if (protobuf_next(&rest, &field) != PROTOBUF_FIELD) {
 			return false;
 		}
-		good = field.wire == PROTOBUF_VARINT  ? take_number(&field, tensor)
-		       : field.wire == PROTOBUF_BYTES ? take_bytes(&field, tensor)
+		good = field.type == PROTOBUF_VARINT  ? take_number(&field, tensor)
+		       : field.type == PROTOBUF_BYTES ? take_bytes(&field, tensor)
 						      : true; /* wrong wire type: unknown to protobuf */
 	}
 	return good;
@@ -321,7 +321,7 @@ find_data(struct weights *weights, const struct tensor_proto *tensor, struct byt
 static const enum message *
 child_of(enum message parent, const struct protobuf_field *field)
 {
-	for (size_t i = 0; i < sizeof(places) / sizeof(*places) && field->wire == PROTOBUF_BYTES; i++) {
+	for (size_t i = 0; i < sizeof(places) / sizeof(*places) && field->type == PROTOBUF_BYTES; i++) {
 		if (places[i].parent == parent && places[i].field == field->number) {
 			return &places[i].child;
 		}
@@ -381,7 +381,7 @@ collect(struct weights *weights, enum message kind, struct bytes rest, int depth
 	while (rest.length > 0 && status == STATUS_OK) {
 		const enum message *child;
 
-		if (!protobuf_next(&rest, &field) || depth > DEPTH_MAX) {
+		if (protobuf_next(&rest, &field) != PROTOBUF_FIELD || depth > DEPTH_MAX) {
 			return no_model(error);
 		}
 		child = child_of(kind, &field);
@@ -430,8 +430,8 @@ name_in(struct bytes rest, uint32_t number)
 	struct bytes name = {0};
 	struct protobuf_field field;
 
-	while (rest.length > 0 && protobuf_next(&rest, &field)) {
-		if (field.number == number && field.wire == PROTOBUF_BYTES) {
+	while (rest.length > 0 && protobuf_next(&rest, &field) == PROTOBUF_FIELD) {
+		if (field.number == number && field.type == PROTOBUF_BYTES) {
 			name = field.bytes;
 		}
 	}
@@ -473,11 +473,11 @@ mark_all(const struct weights *weights, enum message kind, bool in_body, struct 
 {
 	struct protobuf_field field;
 
-	while (rest.length > 0 && protobuf_next(&rest, &field)) {
+	while (rest.length > 0 && protobuf_next(&rest, &field) == PROTOBUF_FIELD) {
 		const enum message *child = child_of(kind, &field);
 
 		if (child == NULL) {
-			if (field.wire == PROTOBUF_BYTES) {
+			if (field.type == PROTOBUF_BYTES) {
 				mark_field(weights, kind, in_body, &field);
 			}
 		} else if (*child == MESSAGE_INITIALIZER || *child == MESSAGE_TENSOR) {
@@ -543,7 +543,7 @@ rewrite_tensor(struct weights *weights, struct bytes rest, struct buf *out, stru
 		return STATUS_OK;
 	}
 	status = find_data(weights, &tensor, &data, error);
-	while (rest.length > 0 && status == STATUS_OK && protobuf_next(&rest, &field)) {
+	while (rest.length > 0 && status == STATUS_OK && protobuf_next(&rest, &field) == PROTOBUF_FIELD) {
 		if (field.number != TENSOR_EXTERNAL && field.number != TENSOR_LOCATION && field.number != TENSOR_RAW) {
 			buf_append(out, field.record);
 		}
@@ -573,7 +573,7 @@ rewrite(struct weights *weights, enum message kind, struct bytes rest, struct bu
 	if (kind == MESSAGE_TENSOR || kind == MESSAGE_INITIALIZER) {
 		return rewrite_tensor(weights, rest, out, error);
 	}
-	while (rest.length > 0 && status == STATUS_OK && protobuf_next(&rest, &field)) {
+	while (rest.length > 0 && status == STATUS_OK && protobuf_next(&rest, &field) == PROTOBUF_FIELD) {
 		const enum message *child = child_of(kind, &field);
 		size_t start;
 

@@ -1,6 +1,6 @@
 #include "backends/onnxruntime/weights.h"
 
-#include "backends/onnxruntime/protobuf.h"
+#include "base/protobuf.h"
 #include "base/unit_test.h"
 
 #include <stdio.h>
@@ -179,7 +179,7 @@ test_others_are_written_in(void **state)
 	assert_non_null(memmem(made.at, made.length, "weight", 6));
 	assert_non_null(memmem(made.at, made.length, "body", 4));
 	while (rest.length > 0) {
-		assert_true(protobuf_next(&rest, &field));
+		assert_int_equal(protobuf_next(&rest, &field), PROTOBUF_FIELD);
 		fields++;
 	}
 	assert_int_equal(fields, 3);
