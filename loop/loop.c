@@ -43,6 +43,13 @@ struct loop_timer {
 	struct event event;
 };
 
+struct loop_task {
+	struct loop *loop;
+	loop_task_fn fn;
+	void *argument;
+	struct event event;
+};
+
 static void
 assert_home(const struct loop *loop)
 {
@@ -280,6 +287,45 @@ loop_timer_free(struct loop_timer *timer)
 	if (timer != NULL) {
 		loop_timer_stop(timer);
 		free(timer);
+	}
+}
+
+static void
+on_task(evutil_socket_t fd, short events, void *argument)
+{
+	struct loop_task *task = argument;
+
+	(void)fd;
+	(void)events;
+	task->fn(task->argument);
+}
+
+struct loop_task *
+loop_task_new(struct loop *loop, loop_task_fn fn, void *argument)
+{
+	struct loop_task *task = memory_new(sizeof(*task));
+
+	assert_home(loop);
+	task->loop = loop;
+	task->fn = fn;
+	task->argument = argument;
+	(void)event_assign(&task->event, loop->base, -1, 0, on_task, task);
+	return task;
+}
+
+void
+loop_task_set(struct loop_task *task)
+{
+	assert_home(task->loop);
+	event_active(&task->event, EV_TIMEOUT, 1); /* behind the events that are active already */
+}
+
+void
+loop_task_free(struct loop_task *task)
+{
+	if (task != NULL) {
+		(void)event_del(&task->event);
+		free(task);
 	}
 }
 

@@ -2,7 +2,7 @@
  * An event loop over libevent, one per thread. No code outside loop/ uses libevent.
  *
  * A loop belongs to its home thread, which calls loop_run. Before loop_run, the thread that made the loop counts as its
- * home. Make, set and free watches and timers on the home thread only; their functions run there. loop_post and
+ * home. Make, set and free watches, timers and tasks on the home thread only; their functions run there. loop_post and
  * loop_stop may be called on any thread.
  */
 #ifndef HIPPOCAMP_LOOP_LOOP_H
@@ -17,12 +17,14 @@
 struct loop;
 struct loop_watch;
 struct loop_timer;
+struct loop_task;
 
 #define LOOP_READ 1U
 #define LOOP_WRITE 2U
 
 typedef void (*loop_watch_fn)(void *argument, unsigned events);
 typedef void (*loop_timer_fn)(void *argument);
+typedef void (*loop_task_fn)(void *argument);
 
 struct loop *loop_new(struct error *error);
 void loop_free(struct loop *loop); /* after loop_run; free the watches and timers first */
@@ -42,6 +44,11 @@ struct loop_timer *loop_timer_new(struct loop *loop, loop_timer_fn fn, void *arg
 void loop_timer_set(struct loop_timer *timer, uint64_t after_ms);
 void loop_timer_stop(struct loop_timer *timer);
 void loop_timer_free(struct loop_timer *timer);
+
+/* Calls `fn` once at the end of the loop's current turn, after all that is ready now, if it was set meanwhile. */
+struct loop_task *loop_task_new(struct loop *loop, loop_task_fn fn, void *argument);
+void loop_task_set(struct loop_task *task);
+void loop_task_free(struct loop_task *task); /* NULL is fine */
 
 /*
  * Mail: `deliver` runs once, on the home thread, never within loop_post. Mail of one sender arrives in the order of
