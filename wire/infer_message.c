@@ -1,0 +1,808 @@
+#include "wire/infer_message.h"
+
+#include "base/protobuf.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define PARAMETERS_MAX 1024 /* bounds the search for duplicates, which is quadratic */
+#define TENSORS_MAX 65536
+
+/* Field numbers of grpc_service.proto. */
+enum {
+	REQUEST_MODEL_NAME = 1,
+	REQUEST_MODEL_VERSION = 2,
+	REQUEST_ID = 3,
+	REQUEST_PARAMETERS = 4,
+	REQUEST_INPUTS = 5,
+	REQUEST_OUTPUTS = 6,
+	REQUEST_RAW = 7
+};
+enum { INPUT_NAME = 1, INPUT_DATATYPE = 2, INPUT_SHAPE = 3, INPUT_PARAMETERS = 4, INPUT_CONTENTS = 5 };
+enum { OUTPUT_NAME = 1, OUTPUT_PARAMETERS = 2 };
+enum {
+	PARAMETER_BOOL = 1,
+	PARAMETER_INT64 = 2,
+	PARAMETER_STRING = 3,
+	PARAMETER_DOUBLE_FIELD = 4,
+	PARAMETER_UINT64 = 5
+};
+enum {
+	RESPONSE_MODEL_NAME = 1,
+	RESPONSE_MODEL_VERSION = 2,
+	RESPONSE_ID = 3,
+	RESPONSE_PARAMETERS = 4,
+	RESPONSE_OUTPUTS = 5,
+	RESPONSE_RAW = 6
+};
+enum { STREAM_ERROR = 1, STREAM_RESPONSE = 2 };
+
+struct decoder {
+	struct arena *arena;
+	struct infer_message *out;
+	struct bytes *raw;
+	size_t raw_count;
+	struct error *error;
+};
+
+static enum status
+malformed(struct error *error)
+{
+	return error_set(error, STATUS_INTERNAL, "the request is no well-formed ModelInferRequest");
+}
+
+static enum status
+no_memory(struct error *error)
+{
+	return error_set(error, STATUS_UNAVAILABLE, "no memory for the request's tensors");
+}
+
+static enum status
+take_text(const struct protobuf_field *field, struct bytes *text, struct error *error)
+{
+	if (field->type != PROTOBUF_BYTES || !protobuf_is_utf8(field->bytes)) {
+		return malformed(error);
+	}
+	*text = field->bytes;
+	return STATUS_OK;
+}
+
+/* --- Parameters --- */
+
+/* A map entry: its key, and its value, which may be absent. */
+static enum status
+read_entry(struct bytes entry, struct bytes *key, struct bytes *value, struct error *error)
+{
+	struct protobuf_field field;
+	enum protobuf_step step;
+	enum status status = STATUS_OK;
+
+	*key = *value = bytes_make(NULL, 0);
+	while (status == STATUS_OK && (step = protobuf_next(&entry, &field)) != PROTOBUF_END) {
+		if (step == PROTOBUF_MALFORMED) {
+			return malformed(error);
+		}
+		if (field.number == 1) {
+			status = take_text(&field, key, error);
+		} else if (field.number == 2 && field.type == PROTOBUF_BYTES) {
+			*value = field.bytes;
+		}
+	}
+	return status;
+}
+
+/* Numbers are unsigned where they can be, so that a value has one form, also in the cache's key. */
+static void
+set_integer(struct parameter *parameter, uint64_t value, bool is_signed)
+{
+	if (is_signed && (int64_t)value < 0) {
+		parameter->kind = PARAMETER_SIGNED;
+		parameter->signed_number = (int64_t)value;
+	} else {
+		parameter->kind = PARAMETER_UNSIGNED;
+		parameter->unsigned_number = value;
+	}
+}
+
+/* Reads an InferParameter, in which the last member of the oneof counts. *found: it has one. */
+static enum status
+read_parameter(struct bytes message, struct parameter *parameter, bool *found, struct error *error)
+{
+	struct protobuf_field field;
+	enum protobuf_step step;
+
+	*found = false;
+	while ((step = protobuf_next(&message, &field)) != PROTOBUF_END) {
+		bool is_varint = step == PROTOBUF_FIELD && field.type == PROTOBUF_VARINT;
+
+		if (step == PROTOBUF_MALFORMED) {
+			return malformed(error);
+		}
+		if (field.number == PARAMETER_BOOL && is_varint) {
+			parameter->kind = PARAMETER_BOOLEAN;
+			parameter->boolean = field.value != 0;
+		} else if ((field.number == PARAMETER_INT64 || field.number == PARAMETER_UINT64) && is_varint) {
+			set_integer(parameter, field.value, field.number == PARAMETER_INT64);
+		} else if (field.number == PARAMETER_DOUBLE_FIELD && field.type == PROTOBUF_FIXED64) {
+			parameter->kind = PARAMETER_DOUBLE;
+			memcpy(&parameter->number, &field.value, sizeof(parameter->number));
+		} else if (field.number == PARAMETER_STRING && field.type == PROTOBUF_BYTES) {
+			parameter->kind = PARAMETER_TEXT;
+			if (take_text(&field, &parameter->text, error) != STATUS_OK) {
+				return error->status;
+			}
+		} else {
+			continue; /* unknown to this server */
+		}
+		*found = true;
+	}
+	return STATUS_OK;
+}
+
+static struct parameter *
+parameter_slot(struct infer_body *body, struct bytes name)
+{
+	for (size_t i = 0; i < body->parameter_count; i++) {
+		if (bytes_equal(body->parameters[i].name, name)) {
+			return &body->parameters[i]; /* of equal keys of a map, the last counts */
+		}
+	}
+	return &body->parameters[body->parameter_count++];
+}
+
+static enum status
+add_parameter(struct decoder *decoder, struct bytes entry)
+{
+	struct infer_message *out = decoder->out;
+	struct parameter parameter = {0};
+	struct bytes value;
+	bool found;
+	enum status status = read_entry(entry, &parameter.name, &value, decoder->error);
+
+	if (status == STATUS_OK) {
+		status = read_parameter(value, &parameter, &found, decoder->error);
+	}
+	if (status != STATUS_OK) {
+		return status;
+	}
+	if (bytes_equal_text(parameter.name, "triton_enable_empty_final_response")) {
+		if (parameter.kind != PARAMETER_BOOLEAN || !found) {
+			return error_set(
+				decoder->error, STATUS_INVALID_ARGUMENT,
+				"invalid value type for 'triton_enable_empty_final_response' parameter, expected "
+				"bool_param.");
+		}
+		out->wants_final_response = parameter.boolean;
+		return STATUS_OK;
+	}
+	if (bytes_starts_with(parameter.name, "triton_")) {
+		return error_set(decoder->error, STATUS_INVALID_ARGUMENT,
+				 "parameter keys starting with 'triton_' are reserved for Triton usage and should not "
+				 "be specified.");
+	}
+	if (!found) {
+		return error_set(decoder->error, STATUS_INVALID_ARGUMENT,
+				 "parameter '%.*s' has invalid type. It should be either 'int', 'bool', or 'string'.",
+				 BYTES_ARGS(parameter.name));
+	}
+	*parameter_slot(&out->body, parameter.name) = parameter;
+	return STATUS_OK;
+}
+
+/* --- Inputs --- */
+
+/* What the elements of a field of InferTensorContents look like, and which datatypes they are for. */
+struct contents_kind {
+	enum protobuf_type type;
+	enum datatype datatypes[3];
+	enum datatype named; /* in the error text */
+};
+
+static const struct contents_kind contents_kinds[] = {
+	[1] = {PROTOBUF_VARINT, {DATATYPE_BOOL}, DATATYPE_BOOL},
+	[2] = {PROTOBUF_VARINT, {DATATYPE_INT8, DATATYPE_INT16, DATATYPE_INT32}, DATATYPE_INT32},
+	[3] = {PROTOBUF_VARINT, {DATATYPE_INT64}, DATATYPE_INT64},
+	[4] = {PROTOBUF_VARINT, {DATATYPE_UINT8, DATATYPE_UINT16, DATATYPE_UINT32}, DATATYPE_UINT32},
+	[5] = {PROTOBUF_VARINT, {DATATYPE_UINT64}, DATATYPE_UINT64},
+	[6] = {PROTOBUF_FIXED32, {DATATYPE_FP32}, DATATYPE_FP32},
+	[7] = {PROTOBUF_FIXED64, {DATATYPE_FP64}, DATATYPE_FP64},
+	[8] = {PROTOBUF_BYTES, {DATATYPE_BYTES}, DATATYPE_BYTES},
+};
+#define CONTENTS_KINDS (sizeof(contents_kinds) / sizeof(*contents_kinds))
+
+/* Where elements go: `at` NULL only counts. */
+struct contents_sink {
+	uint8_t *at;
+	size_t length;
+	size_t size; /* of an element */
+};
+
+static void
+put_element(struct contents_sink *sink, uint64_t value, bool is_boolean)
+{
+	if (is_boolean) {
+		value = value != 0;
+	}
+	if (sink->at != NULL) {
+		memcpy(sink->at + sink->length, &value,
+		       sink->size); /* little-endian; larger values are cut, as in C++ */
+	}
+	sink->length += sink->size;
+}
+
+static void
+put_string(struct contents_sink *sink, struct bytes string)
+{
+	uint32_t length = (uint32_t)string.length;
+
+	if (sink->at != NULL) {
+		memcpy(sink->at + sink->length, &length, sizeof(length));
+		if (length > 0) {
+			memcpy(sink->at + sink->length + sizeof(length), string.at, length);
+		}
+	}
+	sink->length += sizeof(length) + length;
+}
+
+/* Puts the elements of one field, packed or single. False: malformed. */
+static bool
+put_field(struct contents_sink *sink, const struct protobuf_field *field)
+{
+	const struct contents_kind *kind = &contents_kinds[field->number];
+	bool is_boolean = kind->named == DATATYPE_BOOL;
+	struct bytes packed = field->bytes;
+
+	if (kind->type == PROTOBUF_BYTES) {
+		if (field->type == PROTOBUF_BYTES) {
+			put_string(sink, field->bytes);
+		}
+		return field->type == PROTOBUF_BYTES;
+	}
+	if (field->type == kind->type) {
+		put_element(sink, field->value, is_boolean);
+		return true;
+	}
+	if (field->type != PROTOBUF_BYTES) {
+		return false;
+	}
+	if (kind->type != PROTOBUF_VARINT) { /* the packed form is the tensor's own */
+		if (sink->at != NULL && packed.length > 0) {
+			memcpy(sink->at + sink->length, packed.at, packed.length);
+		}
+		sink->length += packed.length;
+		return packed.length % sink->size == 0;
+	}
+	while (packed.length > 0) {
+		uint64_t value;
+
+		if (!protobuf_take_varint(&packed, &value)) {
+			return false;
+		}
+		put_element(sink, value, is_boolean);
+	}
+	return true;
+}
+
+static bool
+fits(const struct contents_kind *kind, enum datatype datatype)
+{
+	for (size_t i = 0; i < 3; i++) {
+		if (kind->datatypes[i] != DATATYPE_INVALID && kind->datatypes[i] == datatype) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Checks that all elements are in the field for the datatype; sets sink->length to the tensor's bytes. */
+static enum status
+measure_contents(struct decoder *decoder, const struct tensor *input, struct bytes contents, struct contents_sink *sink)
+{
+	struct protobuf_field field;
+	enum protobuf_step step;
+
+	while ((step = protobuf_next(&contents, &field)) != PROTOBUF_END) {
+		if (step == PROTOBUF_MALFORMED) {
+			return malformed(decoder->error);
+		}
+		if (field.number >= CONTENTS_KINDS ||
+		    (field.type == PROTOBUF_BYTES && field.bytes.length == 0 && field.number != CONTENTS_KINDS - 1)) {
+			continue; /* unknown, or no elements */
+		}
+		if (!fits(&contents_kinds[field.number], input->datatype)) {
+			return error_set(
+				decoder->error, STATUS_INVALID_ARGUMENT,
+				"unexpected explicit tensor data for input tensor '%.*s' for model '%.*s' of type "
+				"'%s', expected datatype '%s'",
+				BYTES_ARGS(input->name), BYTES_ARGS(decoder->out->model_name),
+				datatype_name(contents_kinds[field.number].named), datatype_name(input->datatype));
+		}
+		if (!put_field(sink, &field)) {
+			return malformed(decoder->error);
+		}
+	}
+	return STATUS_OK;
+}
+
+/* Makes the tensor's data from typed contents. */
+static enum status
+read_contents(struct decoder *decoder, struct tensor *input, struct bytes contents)
+{
+	struct contents_sink sink = {.size = datatype_size(input->datatype)};
+	enum status status = measure_contents(decoder, input, contents, &sink);
+	struct protobuf_field field;
+
+	if (status != STATUS_OK || sink.length == 0) {
+		return status;
+	}
+	sink.at = arena_room(decoder->arena, sink.length);
+	if (sink.at == NULL) {
+		return no_memory(decoder->error);
+	}
+	decoder->out->converted += sink.length;
+	sink.length = 0;
+	while (protobuf_next(&contents, &field) == PROTOBUF_FIELD) {
+		if (field.number < CONTENTS_KINDS) {
+			(void)put_field(&sink, &field);
+		}
+	}
+	input->data = bytes_make(sink.at, sink.length);
+	return STATUS_OK;
+}
+
+/* Reads the dimensions, packed or single, of which there are `*rank` so far. */
+static enum status
+read_shape(const struct protobuf_field *field, int64_t *shape, size_t *rank, struct error *error)
+{
+	struct bytes packed = field->bytes;
+	uint64_t value = field->value;
+
+	if (field->type != PROTOBUF_BYTES && field->type != PROTOBUF_VARINT) {
+		return malformed(error);
+	}
+	while (field->type == PROTOBUF_VARINT || packed.length > 0) {
+		if (field->type == PROTOBUF_BYTES && !protobuf_take_varint(&packed, &value)) {
+			return malformed(error);
+		}
+		if (*rank == TENSOR_RANK_MAX) {
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "an input has a shape of more than %d dimensions", TENSOR_RANK_MAX);
+		}
+		shape[(*rank)++] = (int64_t)value;
+		if (field->type == PROTOBUF_VARINT) {
+			break;
+		}
+	}
+	return STATUS_OK;
+}
+
+/* What a tensor of a request says beside its name and shape. */
+struct tensor_extras {
+	struct bytes contents;
+	bool has_contents;
+	bool has_shared_memory;
+};
+
+/* Merges the fields of an InferInputTensor. `contents` given twice are merged by concatenation, as protobuf does. */
+static enum status
+read_input(struct decoder *decoder, struct bytes message, struct tensor *input, struct tensor_extras *extras)
+{
+	int64_t *shape = arena_room(decoder->arena, TENSOR_RANK_MAX * sizeof(*shape));
+	struct bytes datatype = {0};
+	struct protobuf_field field;
+	struct bytes key;
+	struct bytes value;
+	enum protobuf_step step;
+	enum status status = shape == NULL ? no_memory(decoder->error) : STATUS_OK;
+
+	while (status == STATUS_OK && (step = protobuf_next(&message, &field)) != PROTOBUF_END) {
+		if (step == PROTOBUF_MALFORMED) {
+			return malformed(decoder->error);
+		}
+		switch (field.number) {
+		case INPUT_NAME:
+			status = take_text(&field, &input->name, decoder->error);
+			break;
+		case INPUT_DATATYPE:
+			status = take_text(&field, &datatype, decoder->error);
+			break;
+		case INPUT_SHAPE:
+			status = read_shape(&field, shape, &input->rank, decoder->error);
+			break;
+		case INPUT_PARAMETERS:
+			status = field.type == PROTOBUF_BYTES ? read_entry(field.bytes, &key, &value, decoder->error)
+							      : malformed(decoder->error);
+			extras->has_shared_memory |=
+				status == STATUS_OK && bytes_equal_text(key, "shared_memory_region");
+			break;
+		case INPUT_CONTENTS:
+			if (field.type != PROTOBUF_BYTES || extras->has_contents) {
+				return malformed(decoder->error);
+			}
+			extras->has_contents = true;
+			extras->contents = field.bytes;
+			break;
+		default:
+			break;
+		}
+	}
+	input->shape = shape;
+	input->datatype = datatype_from_name(datatype);
+	return status;
+}
+
+/* Sets the input's data. `*raw` is the index of the next raw tensor. */
+static enum status
+fill_input(struct decoder *decoder, struct tensor *input, const struct tensor_extras *extras, size_t *raw)
+{
+	const struct bytes *model = &decoder->out->model_name;
+
+	if (extras->has_shared_memory) {
+		return error_set(decoder->error, STATUS_UNSUPPORTED,
+				 "shared memory is not supported: send the data of input '%.*s' in the request",
+				 BYTES_ARGS(input->name));
+	}
+	if (extras->has_contents && decoder->raw_count > 0) {
+		return error_set(decoder->error, STATUS_INVALID_ARGUMENT,
+				 "contents field must not be specified when using raw_input_contents for '%.*s' for "
+				 "model '%.*s'",
+				 BYTES_ARGS(input->name), BYTES_ARGS(*model));
+	}
+	if (extras->has_contents) {
+		return read_contents(decoder, input, extras->contents);
+	}
+	if (*raw >= decoder->raw_count) {
+		return error_set(decoder->error, STATUS_INVALID_ARGUMENT,
+				 "unable to find data for input tensor '%.*s' for model '%.*s' in request.",
+				 BYTES_ARGS(input->name), BYTES_ARGS(*model));
+	}
+	input->data = decoder->raw[(*raw)++];
+	return STATUS_OK;
+}
+
+static enum status
+read_inputs(struct decoder *decoder, struct bytes message)
+{
+	struct infer_body *body = &decoder->out->body;
+	struct protobuf_field field;
+	enum status status = STATUS_OK;
+	size_t raw = 0;
+	size_t at = 0;
+
+	while (status == STATUS_OK && protobuf_next(&message, &field) == PROTOBUF_FIELD) {
+		struct tensor_extras extras = {0};
+
+		if (field.number != REQUEST_INPUTS) {
+			continue;
+		}
+		status = read_input(decoder, field.bytes, &body->inputs[at], &extras);
+		if (status == STATUS_OK) {
+			status = fill_input(decoder, &body->inputs[at++], &extras, &raw);
+		}
+	}
+	return status;
+}
+
+/* --- Outputs --- */
+
+static enum status
+read_output_parameter(struct decoder *decoder, struct bytes entry, struct infer_body_output *output)
+{
+	struct parameter parameter = {0};
+	struct bytes value;
+	bool found = false;
+	enum status status = read_entry(entry, &parameter.name, &value, decoder->error);
+
+	if (status == STATUS_OK) {
+		status = read_parameter(value, &parameter, &found, decoder->error);
+	}
+	if (status != STATUS_OK) {
+		return status;
+	}
+	if (bytes_equal_text(parameter.name, "shared_memory_region")) {
+		return error_set(decoder->error, STATUS_UNSUPPORTED,
+				 "shared memory is not supported: take output '%.*s' from the response",
+				 BYTES_ARGS(output->name));
+	}
+	if (!bytes_equal_text(parameter.name, "classification")) {
+		return STATUS_OK;
+	}
+	if (!found || parameter.kind != PARAMETER_UNSIGNED || parameter.unsigned_number > UINT32_MAX) {
+		return error_set(decoder->error, STATUS_INVALID_ARGUMENT,
+				 "invalid value type for 'classification' parameter, expected int64_param");
+	}
+	output->classification = (uint32_t)parameter.unsigned_number;
+	return STATUS_OK;
+}
+
+static enum status
+read_output(struct decoder *decoder, struct bytes message, struct infer_body_output *output)
+{
+	struct protobuf_field field;
+	enum protobuf_step step;
+	enum status status = STATUS_OK;
+
+	output->binary = true;
+	while (status == STATUS_OK && (step = protobuf_next(&message, &field)) != PROTOBUF_END) {
+		if (step == PROTOBUF_MALFORMED || field.type != PROTOBUF_BYTES) {
+			return malformed(decoder->error);
+		}
+		if (field.number == OUTPUT_NAME) {
+			status = take_text(&field, &output->name, decoder->error);
+		} else if (field.number == OUTPUT_PARAMETERS) {
+			status = read_output_parameter(decoder, field.bytes, output);
+		}
+	}
+	return status;
+}
+
+/* --- The request --- */
+
+static bool
+is_text(uint32_t number)
+{
+	return number == REQUEST_MODEL_NAME || number == REQUEST_MODEL_VERSION || number == REQUEST_ID;
+}
+
+enum status
+infer_message_name(struct bytes message, struct infer_message *out, struct error *error)
+{
+	struct protobuf_field field;
+	enum protobuf_step step;
+	enum status status = STATUS_OK;
+
+	*out = (struct infer_message){.body = {.binary_by_default = true}};
+	while (status == STATUS_OK && (step = protobuf_next(&message, &field)) != PROTOBUF_END) {
+		if (step == PROTOBUF_MALFORMED ||
+		    (field.number <= REQUEST_RAW && field.type != PROTOBUF_BYTES)) { /* all of them are of that type */
+			return malformed(error);
+		}
+		if (is_text(field.number)) {
+			struct bytes *text = field.number == REQUEST_MODEL_NAME	     ? &out->model_name
+					     : field.number == REQUEST_MODEL_VERSION ? &out->model_version
+										     : &out->body.id;
+
+			status = take_text(&field, text, error);
+		}
+	}
+	return status;
+}
+
+/* Counts the repeated fields, and makes room for them. */
+static enum status
+make_room(struct decoder *decoder, struct bytes message)
+{
+	struct infer_body *body = &decoder->out->body;
+	size_t counts[REQUEST_RAW + 1] = {0};
+	struct protobuf_field field;
+
+	while (protobuf_next(&message, &field) == PROTOBUF_FIELD) {
+		if (field.number <= REQUEST_RAW) {
+			counts[field.number]++;
+		}
+	}
+	if (counts[REQUEST_PARAMETERS] > PARAMETERS_MAX || counts[REQUEST_INPUTS] > TENSORS_MAX ||
+	    counts[REQUEST_OUTPUTS] > TENSORS_MAX || counts[REQUEST_RAW] > TENSORS_MAX) {
+		return error_set(
+			decoder->error, STATUS_INVALID_ARGUMENT,
+			"request has too many parts: the maximum is %d parameters, and %d each of inputs, outputs "
+			"and raw contents",
+			PARAMETERS_MAX, TENSORS_MAX);
+	}
+	body->input_count = counts[REQUEST_INPUTS];
+	body->output_count = counts[REQUEST_OUTPUTS];
+	decoder->raw_count = counts[REQUEST_RAW];
+	body->parameters = arena_array(decoder->arena, counts[REQUEST_PARAMETERS], sizeof(*body->parameters));
+	body->inputs = arena_array(decoder->arena, body->input_count, sizeof(*body->inputs));
+	body->outputs = arena_array(decoder->arena, body->output_count, sizeof(*body->outputs));
+	decoder->raw = arena_array(decoder->arena, decoder->raw_count, sizeof(*decoder->raw));
+	return body->parameters == NULL || body->inputs == NULL || body->outputs == NULL || decoder->raw == NULL
+		       ? no_memory(decoder->error)
+		       : STATUS_OK;
+}
+
+enum status
+infer_message_decode(struct bytes message, struct arena *arena, struct infer_message *out, struct error *error)
+{
+	struct decoder decoder = {.arena = arena, .out = out, .error = error};
+	struct bytes rest = message;
+	struct protobuf_field field;
+	enum status status = make_room(&decoder, message);
+	size_t outputs = 0;
+	size_t raw = 0;
+
+	while (status == STATUS_OK && protobuf_next(&rest, &field) == PROTOBUF_FIELD) {
+		if (field.number == REQUEST_PARAMETERS) {
+			status = add_parameter(&decoder, field.bytes);
+		} else if (field.number == REQUEST_OUTPUTS) {
+			status = read_output(&decoder, field.bytes, &out->body.outputs[outputs++]);
+		} else if (field.number == REQUEST_RAW) {
+			decoder.raw[raw++] = field.bytes;
+		}
+	}
+	return status == STATUS_OK ? read_inputs(&decoder, message) : status;
+}
+
+size_t
+infer_message_alignment_point(struct bytes beginning)
+{
+	struct bytes rest = beginning;
+
+	while (rest.length > 0) {
+		uint64_t tag;
+		uint64_t length;
+
+		if (!protobuf_take_varint(&rest, &tag) || (tag & 7) != PROTOBUF_BYTES ||
+		    !protobuf_take_varint(&rest, &length)) {
+			return 0;
+		}
+		if (tag >> 3 == REQUEST_RAW) {
+			return (size_t)(rest.at - beginning.at);
+		}
+		if (length > rest.length) {
+			return 0;
+		}
+		rest = bytes_skip(rest, (size_t)length);
+	}
+	return 0;
+}
+
+/* --- The response --- */
+
+static size_t
+packed_size(const struct tensor *tensor)
+{
+	size_t size = 0;
+
+	for (size_t i = 0; i < tensor->rank; i++) {
+		size += protobuf_varint_size((uint64_t)tensor->shape[i]);
+	}
+	return size;
+}
+
+static size_t
+text_size(struct bytes text)
+{
+	return text.length == 0 ? 0 : 1 + protobuf_varint_size(text.length) + text.length;
+}
+
+static void
+put_output(struct buf *out, const struct tensor *tensor)
+{
+	struct bytes datatype = bytes_text(datatype_name(tensor->datatype));
+	size_t shape = packed_size(tensor);
+	size_t size = text_size(tensor->name) + text_size(datatype) +
+		      (tensor->rank == 0 ? 0 : 1 + protobuf_varint_size(shape) + shape);
+
+	protobuf_put_tag(out, RESPONSE_OUTPUTS, PROTOBUF_BYTES);
+	protobuf_put_varint(out, size);
+	protobuf_put_text(out, 1, tensor->name);
+	protobuf_put_text(out, 2, datatype);
+	if (tensor->rank > 0) {
+		protobuf_put_tag(out, 3, PROTOBUF_BYTES);
+		protobuf_put_varint(out, shape);
+	}
+	for (size_t i = 0; i < tensor->rank; i++) {
+		protobuf_put_varint(out, (uint64_t)tensor->shape[i]);
+	}
+}
+
+/* A map entry: `name`, and an InferParameter of the given content. */
+static void
+put_parameter(struct buf *out, struct bytes name, struct bytes value)
+{
+	protobuf_put_tag(out, RESPONSE_PARAMETERS, PROTOBUF_BYTES);
+	protobuf_put_varint(out, text_size(name) + 1 + protobuf_varint_size(value.length) + value.length);
+	protobuf_put_text(out, 1, name);
+	protobuf_put_bytes(out, 2, value);
+}
+
+#define CACHE_STATUS_MAX 160
+
+static void
+put_parameters(struct buf *out, const struct infer_message_reply *reply)
+{
+	uint8_t value[CACHE_STATUS_MAX];
+	struct buf parameter = {.at = value, .capacity = sizeof(value), .maximum = sizeof(value)};
+
+	if (reply->is_stream) {
+		put_parameter(out, bytes_text("triton_final_response"), bytes_make("\x08\x01", 2));
+	}
+	if (reply->cache_status.length > 0) {
+		protobuf_put_text(&parameter, PARAMETER_STRING, reply->cache_status);
+		if (buf_ok(&parameter)) {
+			put_parameter(out, bytes_text("cache_status"), buf_bytes(&parameter));
+		}
+	}
+}
+
+/* Writes all but the raw contents. */
+static void
+put_head(struct buf *out, const struct infer_message_reply *reply)
+{
+	char version[24];
+
+	(void)snprintf(version, sizeof(version), "%" PRId64, reply->model_version);
+	protobuf_put_text(out, RESPONSE_MODEL_NAME, reply->model_name);
+	protobuf_put_text(out, RESPONSE_MODEL_VERSION, bytes_text(version));
+	protobuf_put_text(out, RESPONSE_ID, reply->id);
+	put_parameters(out, reply);
+	for (size_t i = 0; i < reply->output_count; i++) {
+		put_output(out, &reply->outputs[i].tensor);
+	}
+}
+
+/* The most that a tag and a length take. */
+#define RAW_HEAD_MAX 11
+
+/* Puts what stands before the data of raw output `i`; returns it. */
+static struct bytes
+put_raw_head(struct buf *text, struct bytes data)
+{
+	size_t start = text->length;
+
+	protobuf_put_tag(text, RESPONSE_RAW, PROTOBUF_BYTES);
+	protobuf_put_varint(text, data.length);
+	return bytes_make(text->at + start, text->length - start);
+}
+
+static size_t
+body_size(const struct infer_message_reply *reply, size_t head)
+{
+	for (size_t i = 0; i < reply->output_count; i++) {
+		size_t length = reply->outputs[i].tensor.data.length;
+
+		head += 1 + protobuf_varint_size(length) + length;
+	}
+	return head;
+}
+
+/* Room for the wrapping in front of the head, and for what stands before each raw output. */
+#define WRAP_MAX 11
+
+enum status
+infer_message_encode(const struct infer_message_reply *reply, struct buf *text, struct bytes *pieces,
+		     size_t *piece_count, struct error *error)
+{
+	size_t head = WRAP_MAX;
+	size_t wrap = 0;
+	size_t size;
+
+	buf_clear(text);
+	(void)buf_reserve(text, WRAP_MAX);
+	text->length = buf_ok(text) ? WRAP_MAX : 0;
+	put_head(text, reply);
+	(void)buf_reserve(text, RAW_HEAD_MAX * (reply->output_count + 1)); /* so that the buffer stays where it is */
+	if (!buf_ok(text)) {
+		return error_set(error, STATUS_UNAVAILABLE, "no memory for the response");
+	}
+	head = text->length;
+	if (reply->is_stream) {
+		size = body_size(reply, head - WRAP_MAX);
+		wrap = 1 + protobuf_varint_size(size);
+		text->length = WRAP_MAX - wrap;
+		protobuf_put_tag(text, STREAM_RESPONSE, PROTOBUF_BYTES);
+		protobuf_put_varint(text, size);
+		text->length = head;
+	}
+	*piece_count = 0;
+	pieces[(*piece_count)++] = bytes_make(text->at + WRAP_MAX - wrap, head - WRAP_MAX + wrap);
+	for (size_t i = 0; i < reply->output_count; i++) {
+		struct bytes data = reply->outputs[i].tensor.data;
+
+		pieces[(*piece_count)++] = put_raw_head(text, data);
+		if (data.length > 0) {
+			pieces[(*piece_count)++] = data;
+		}
+	}
+	return STATUS_OK;
+}
+
+void
+infer_message_encode_error(struct bytes id, const char *error_text, struct buf *out)
+{
+	protobuf_put_text(out, STREAM_ERROR, bytes_text(error_text));
+	protobuf_put_tag(out, STREAM_RESPONSE, PROTOBUF_BYTES);
+	protobuf_put_varint(out, text_size(id));
+	protobuf_put_text(out, RESPONSE_ID, id);
+}
