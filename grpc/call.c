@@ -1,0 +1,240 @@
+#include "base/clock.h"
+#include "base/memory.h"
+#include "grpc/internal.h"
+
+#include <stdlib.h>
+
+#define SPARE_MAX 1024
+#define ARENA_MAX ((size_t)16 << 20)
+
+/* --- Life cycle --- */
+
+struct grpc_call *
+call_new(struct grpc_connection *connection, int32_t stream)
+{
+	struct grpc_lane *lane = connection->lane;
+	struct grpc_call *call = lane->spare_calls;
+	struct arena arena;
+
+	if (call == NULL) {
+		call = memory_room(sizeof(*call));
+		arena_init_small(&arena, ARENA_MAX);
+	} else {
+		lane->spare_calls = call->next_spare;
+		lane->spare_count--;
+		arena = call->arena;
+	}
+	*call = (struct grpc_call){.connection = connection, .stream = stream, .arena = arena};
+	STAILQ_INIT(&call->received);
+	STAILQ_INIT(&call->outputs);
+	call->active_tick = lane->ticks;
+	TAILQ_INSERT_TAIL(&connection->calls, call, entry);
+	connection->call_count++;
+	lane->call_count++;
+	return call;
+}
+
+static void
+stop_deadline(struct grpc_call *call)
+{
+	loop_timer_free(call->deadline);
+	call->deadline = NULL;
+}
+
+void
+call_closed(struct grpc_call *call)
+{
+	struct grpc_connection *connection = call->connection;
+	struct grpc_lane *lane = connection->lane;
+
+	call_cancel(call);
+	stop_deadline(call);
+	received_drop(call);
+	send_drop(call);
+	if (call->is_timed) {
+		TAILQ_REMOVE(&connection->timed, call, timed_entry);
+	}
+	TAILQ_REMOVE(&connection->calls, call, entry);
+	connection->call_count--;
+	lane->call_count--;
+	arena_clear(&call->arena);
+	if (lane->spare_count == SPARE_MAX) {
+		arena_fini(&call->arena);
+		free(call);
+		return;
+	}
+	call->next_spare = lane->spare_calls;
+	lane->spare_calls = call;
+	lane->spare_count++;
+}
+
+void
+call_cancel(struct grpc_call *call)
+{
+	bool goes_on = call->has_begun && !call->is_ended;
+
+	call->is_ended = true;
+	if (goes_on && call->method->cancelled != NULL) {
+		call->method->cancelled(call);
+	}
+}
+
+static void
+finish(struct grpc_call *call, enum grpc_code code, struct bytes text)
+{
+	call->is_ended = true;
+	call->is_finished = true;
+	call->code = code;
+	call->text = arena_copy(&call->arena, text);
+	stop_deadline(call);
+	send_finish(call);
+	connection_touch(call->connection);
+}
+
+void
+call_fail(struct grpc_call *call, enum grpc_code code, const char *text)
+{
+	if (call->is_finished) {
+		return;
+	}
+	call_cancel(call);
+	received_drop(call);
+	finish(call, code, bytes_text(text));
+}
+
+void
+call_reset(struct grpc_call *call, uint32_t error_code)
+{
+	call_cancel(call);
+	if (!call->is_reset) {
+		call->is_reset = true;
+		(void)nghttp2_submit_rst_stream(call->connection->session, NGHTTP2_FLAG_NONE, call->stream, error_code);
+		connection_touch(call->connection);
+	}
+}
+
+static void
+on_deadline(void *argument)
+{
+	call_fail(argument, GRPC_DEADLINE_EXCEEDED, "the call's deadline has passed");
+}
+
+void
+call_start_deadline(struct grpc_call *call)
+{
+	if (call->has_timeout && !call->is_ended && call->deadline == NULL) {
+		uint64_t ms = (call->timeout_ns + NS_PER_MS - 1) / NS_PER_MS;
+
+		call->deadline = loop_timer_new(call->connection->lane->loop, on_deadline, call);
+		loop_timer_set(call->deadline, ms);
+	}
+}
+
+void
+call_begin(struct grpc_call *call)
+{
+	if (call->refusal.text != NULL) {
+		if (call->refusal.http_status == 200) {
+			call_fail(call, call->refusal.code, call->refusal.text);
+		}
+		return; /* others are answered when their request has ended: it may still prove malformed */
+	}
+	if (call->has_timeout && call->timeout_ns == 0) {
+		call_fail(call, GRPC_DEADLINE_EXCEEDED, "the call's deadline has passed");
+		return;
+	}
+	call->has_begun = true;
+	if (call->method->begin != NULL) {
+		call->method->begin(call);
+	}
+}
+
+/* --- For methods --- */
+
+void *
+grpc_call_context(const struct grpc_call *call)
+{
+	return call->connection->lane->context;
+}
+
+const struct grpc_method *
+grpc_call_method(const struct grpc_call *call)
+{
+	return call->method;
+}
+
+bool
+grpc_call_is_over(const struct grpc_call *call)
+{
+	return call->is_ended;
+}
+
+void
+grpc_call_set_state(struct grpc_call *call, void *state)
+{
+	call->state = state;
+}
+
+void *
+grpc_call_state(const struct grpc_call *call)
+{
+	return call->state;
+}
+
+struct bytes
+grpc_call_metadata(const struct grpc_call *call, const char *name)
+{
+	for (size_t i = 0; i < call->metadata_count; i++) {
+		if (bytes_equal_text(call->metadata[i].name, name)) {
+			return call->metadata[i].value;
+		}
+	}
+	return bytes_make(NULL, 0);
+}
+
+size_t
+grpc_call_metadata_list(const struct grpc_call *call, const struct grpc_metadata **list)
+{
+	*list = call->metadata;
+	return call->metadata_count;
+}
+
+bool
+grpc_call_timeout(const struct grpc_call *call, uint64_t *ns)
+{
+	*ns = call->timeout_ns;
+	return call->has_timeout;
+}
+
+enum coding
+grpc_call_request_coding(const struct grpc_call *call)
+{
+	return call->coding;
+}
+
+bool
+grpc_call_accepts(const struct grpc_call *call, enum coding coding)
+{
+	return coding == CODING_IDENTITY || call->accepted[coding];
+}
+
+void
+grpc_call_finish(struct grpc_call *call, enum grpc_code code, struct bytes text)
+{
+	finish(call, code, text);
+}
+
+void
+grpc_call_pause(struct grpc_call *call)
+{
+	call->is_paused = true;
+}
+
+void
+grpc_call_resume(struct grpc_call *call)
+{
+	call->is_paused = false;
+	call->resumes = true;
+	call->connection->has_resumed = true;
+	connection_touch(call->connection);
+}

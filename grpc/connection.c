@@ -1,0 +1,443 @@
+/* Connections: reading, writing, their age and their end. And the lane, which has them all. */
+#include "base/clock.h"
+#include "base/memory.h"
+#include "grpc/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define READ_SIZE ((size_t)64 * 1024)
+#define READS_PER_TURN 4
+#define CALLS_MAX 1024 /* of a connection, at once */
+#define HEADER_LIST_MAX (UINT32_C(64) * 1024)
+/* Resets that nghttp2 lets a client send at once, and per second. They are cheap here: a reset takes the call's work
+ * out of its queue, and a connection reads a bounded amount before the others have their turn. */
+#define RESETS (UINT64_C(1) << 20)
+
+/* Seconds: for the client's preface; without progress in writing, or in receiving a message that has begun. */
+#define GREETING_LIMIT 60
+#define STALL_LIMIT 60
+#define STOPPING_LIMIT 5
+#define FINISH_WAIT 2	       /* between the two GOAWAYs, at most */
+#define SLOWEST ((size_t)4096) /* bytes per second of a message */
+/* The same while messages use more than half of their budget. */
+#define SCARCE_LIMIT 5
+#define SCARCE_SLOWEST ((size_t)64 * 1024)
+
+#define MS_PER_TICK 1000
+
+static void on_event(void *argument, unsigned events);
+
+/* --- Life cycle --- */
+
+/* Frees the connection; its calls are cancelled. */
+static void
+connection_free(struct grpc_connection *connection)
+{
+	struct grpc_lane *lane = connection->lane;
+
+	TAILQ_REMOVE(&lane->connections, connection, entry);
+	if (connection->is_dirty) {
+		TAILQ_REMOVE(&lane->dirty, connection, dirty_entry);
+	}
+	connection->is_dirty = true; /* what is cancelled now must not be queued again */
+	while (!TAILQ_EMPTY(&connection->calls)) {
+		call_closed(TAILQ_FIRST(&connection->calls));
+	}
+	nghttp2_session_del(connection->session); /* calls no callback */
+	chain_fini(&connection->out);
+	loop_watch_free(connection->watch);
+	(void)close(connection->fd);
+	free(connection);
+	if (lane->stopping && TAILQ_EMPTY(&lane->connections)) {
+		lane->stopped(lane->stopped_argument);
+	}
+}
+
+static void
+greet(struct grpc_connection *connection)
+{
+	const nghttp2_settings_entry settings[] = {
+		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, CALLS_MAX},
+		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, connection->bandwidth.window},
+		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HEADER_LIST_MAX},
+	};
+
+	(void)nghttp2_submit_settings(connection->session, NGHTTP2_FLAG_NONE, settings,
+				      sizeof(settings) / sizeof(*settings));
+	(void)nghttp2_session_set_local_window_size(connection->session, NGHTTP2_FLAG_NONE, 0,
+						    (int32_t)(2 * connection->bandwidth.window));
+}
+
+/* Up to a tenth more or less, so that not all clients come back at once. */
+static unsigned
+age_limit(const struct grpc_options *options)
+{
+	uint64_t seconds = (options->max_connection_age_ms + MS_PER_TICK - 1) / MS_PER_TICK;
+
+	if (seconds == 0) {
+		return 0;
+	}
+	return (unsigned)(seconds + (seconds / 10 == 0 ? 0 : clock_now_ns() % (seconds / 5) - seconds / 10));
+}
+
+void
+grpc_lane_accept(struct grpc_lane *lane, int fd)
+{
+	struct grpc_connection *connection = memory_new(sizeof(*connection));
+
+	if (nghttp2_session_server_new2(&connection->session, lane->callbacks, connection, lane->session_options) !=
+	    0) {
+		(void)close(fd);
+		free(connection);
+		return;
+	}
+	connection->lane = lane;
+	connection->fd = fd;
+	TAILQ_INIT(&connection->calls);
+	TAILQ_INIT(&connection->timed);
+	TAILQ_INSERT_TAIL(&lane->connections, connection, entry);
+	connection->bandwidth.window = BANDWIDTH_WINDOW_MIN;
+	connection->max_age = age_limit(lane->options);
+	connection->made_tick = connection->received_tick = connection->written_tick = lane->ticks;
+	connection->watch = loop_watch_new(lane->loop, fd, on_event, connection);
+	loop_watch_set(connection->watch, LOOP_READ);
+	greet(connection);
+	connection_touch(connection);
+}
+
+/* --- Writing --- */
+
+/* Fills the chain with what the session has to send. False: the session is broken. */
+static bool
+fill(struct grpc_connection *connection)
+{
+	const uint8_t *data;
+	ssize_t length;
+
+	do {
+		if (!chain_has_room(&connection->out, READ_SIZE / 2, 2)) { /* more than any frame but DATA */
+			return true;
+		}
+		length = nghttp2_session_mem_send(connection->session, &data);
+		if (length > 0) {
+			chain_copy(&connection->out, bytes_make(data, (size_t)length));
+		}
+	} while (length > 0);
+	return length == 0;
+}
+
+/* Writes the chain. False: the connection is broken. */
+static bool
+write_chain(struct grpc_connection *connection)
+{
+	struct chain *out = &connection->out;
+
+	while (!chain_is_empty(out)) {
+		struct iovec iov[CHAIN_SEGMENTS];
+		struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)chain_gather(out, iov)};
+		ssize_t put = sendmsg(connection->fd, &message, MSG_NOSIGNAL);
+
+		if (put >= 0) {
+			connection->written_tick = connection->lane->ticks;
+			chain_advance(out, (size_t)put);
+		} else if (errno != EINTR) {
+			return errno == EAGAIN;
+		}
+	}
+	return true;
+}
+
+/* Sends until the socket is full or nothing is left to send. False: the connection is broken. */
+static bool
+send_all(struct grpc_connection *connection)
+{
+	struct chain *out = &connection->out;
+	bool was_idle = chain_is_empty(out);
+
+	for (;;) {
+		if (!write_chain(connection)) {
+			return false;
+		}
+		if (!chain_is_empty(out)) {
+			if (was_idle) {
+				connection->written_tick = connection->lane->ticks;
+			}
+			return chain_keep(out);
+		}
+		chain_start(out, connection->lane->scratch);
+		if (!fill(connection)) {
+			return false;
+		}
+		if (chain_is_empty(out)) {
+			chain_fini(out);
+			return true;
+		}
+	}
+}
+
+static void
+resume_calls(struct grpc_connection *connection)
+{
+	struct grpc_call *call;
+
+	connection->has_resumed = false;
+	TAILQ_FOREACH (call, &connection->calls, entry) {
+		if (call->resumes) {
+			call->resumes = false;
+			receive_deliver(call);
+		}
+	}
+}
+
+static void
+start_deadlines(struct grpc_connection *connection)
+{
+	while (!TAILQ_EMPTY(&connection->timed)) {
+		struct grpc_call *call = TAILQ_FIRST(&connection->timed);
+
+		TAILQ_REMOVE(&connection->timed, call, timed_entry);
+		call->is_timed = false;
+		call_start_deadline(call);
+	}
+}
+
+/* Both sides have said GOAWAY, or no call can come any more, and none is left. */
+static bool
+is_over(const struct grpc_connection *connection)
+{
+	return nghttp2_session_want_read(connection->session) == 0 &&
+	       nghttp2_session_want_write(connection->session) == 0;
+}
+
+/* At the end of a turn: sends, and frees the connection if it is over. */
+static void
+flush(struct grpc_connection *connection)
+{
+	if (connection->has_resumed) {
+		resume_calls(connection);
+	}
+	start_deadlines(connection);
+	if (connection->is_broken || !send_all(connection) ||
+	    (chain_is_empty(&connection->out) && is_over(connection))) {
+		connection_free(connection);
+		return;
+	}
+	/* Reading waits for writing, else a client that does not read makes us queue replies without end. */
+	loop_watch_set(connection->watch, chain_is_empty(&connection->out) ? LOOP_READ : LOOP_WRITE);
+}
+
+static void
+on_flush(void *argument)
+{
+	struct grpc_lane *lane = argument;
+
+	while (!TAILQ_EMPTY(&lane->dirty)) {
+		struct grpc_connection *connection = TAILQ_FIRST(&lane->dirty);
+
+		TAILQ_REMOVE(&lane->dirty, connection, dirty_entry);
+		connection->is_dirty = false;
+		flush(connection);
+	}
+}
+
+/* --- Reading --- */
+
+/* Reads some of what has come. */
+static void
+receive(struct grpc_connection *connection)
+{
+	struct grpc_lane *lane = connection->lane;
+
+	connection->now_ns = clock_now_ns();
+	for (int i = 0; i < READS_PER_TURN; i++) {
+		ssize_t got = recv(connection->fd, lane->scratch, READ_SIZE, 0);
+
+		if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+			return;
+		}
+		if (got <= 0) {
+			connection->is_broken = true;
+			return;
+		}
+		/* nghttp2 answers most faults of the client by GOAWAY, and then wants to write and to end. */
+		if (nghttp2_session_mem_recv(connection->session, lane->scratch, (size_t)got) != got) {
+			connection->is_broken = true;
+			return;
+		}
+		if ((size_t)got < READ_SIZE) {
+			return;
+		}
+	}
+}
+
+static void
+on_event(void *argument, unsigned events)
+{
+	struct grpc_connection *connection = argument;
+
+	if ((events & LOOP_READ) != 0) {
+		receive(connection);
+	}
+	connection_touch(connection);
+}
+
+/* --- The sweep --- */
+
+static void
+start_draining(struct grpc_connection *connection)
+{
+	if (connection->drain_tick == 0) {
+		drain_begin(connection);
+		ping_send(connection); /* its reply comes behind the calls that are on their way */
+	}
+}
+
+/* Has the client been too slow with the call's message, or in taking its reply? */
+static bool
+is_stalled(const struct grpc_call *call)
+{
+	const struct grpc_lane *lane = call->connection->lane;
+	const struct budget *budget = lane->options->budget;
+	unsigned silent = lane->ticks - call->active_tick;
+	bool is_receiving = call->prefix_length > 0 ||
+			    (call->has_begun && !call->is_remote_closed && !call->method->is_client_streaming);
+	size_t received;
+	unsigned taken;
+
+	if (!is_receiving && call->unsent == 0) {
+		return false;
+	}
+	if (silent > STALL_LIMIT) {
+		return true;
+	}
+	if (call->incoming == NULL) {
+		return false;
+	}
+	received = call->incoming->message.content.length - call->incoming_left;
+	taken = lane->ticks - call->message_tick;
+	return taken > STALL_LIMIT + received / SLOWEST ||
+	       (atomic_load_explicit(&budget->used, memory_order_relaxed) > budget->limit / 2 &&
+		taken > SCARCE_LIMIT + received / SCARCE_SLOWEST);
+}
+
+static void
+sweep_calls(struct grpc_connection *connection)
+{
+	struct grpc_call *call;
+
+	TAILQ_FOREACH (call, &connection->calls, entry) {
+		if (is_stalled(call)) {
+			call_reset(call, NGHTTP2_CANCEL);
+		}
+	}
+}
+
+/* True: the connection is to be freed. */
+static bool
+sweep(struct grpc_connection *connection)
+{
+	unsigned now = connection->lane->ticks;
+	unsigned stall = connection->lane->stopping ? STOPPING_LIMIT : STALL_LIMIT;
+
+	if ((!connection->is_greeted && now - connection->made_tick > GREETING_LIMIT) ||
+	    (!chain_is_empty(&connection->out) && now - connection->written_tick > stall)) {
+		return true;
+	}
+	if (ping_sweep(connection) || drain_sweep(connection)) {
+		return true;
+	}
+	if (connection->max_age > 0 && now - connection->made_tick >= connection->max_age) {
+		start_draining(connection);
+	}
+	sweep_calls(connection);
+	return false;
+}
+
+/* --- Lanes --- */
+
+static nghttp2_option *
+new_session_options(void)
+{
+	nghttp2_option *option;
+
+	if (nghttp2_option_new(&option) != 0) {
+		return NULL;
+	}
+	nghttp2_option_set_no_auto_window_update(option, 1);
+	nghttp2_option_set_stream_reset_rate_limit(option, RESETS, RESETS);
+	return option;
+}
+
+struct grpc_lane *
+grpc_lane_new(const struct grpc_options *options, struct loop *loop, struct offload *offload, void *context)
+{
+	struct grpc_lane *lane = memory_new(sizeof(*lane));
+
+	lane->options = options;
+	lane->loop = loop;
+	lane->offload = offload;
+	lane->context = context;
+	lane->ticks = 1; /* 0 stands for "not yet" */
+	lane->callbacks = session_callbacks();
+	lane->session_options = new_session_options();
+	lane->scratch = memory_room(CHAIN_BUFFER);
+	TAILQ_INIT(&lane->connections);
+	TAILQ_INIT(&lane->dirty);
+	lane->flush_task = loop_task_new(loop, on_flush, lane);
+	return lane;
+}
+
+void
+grpc_lane_sweep(struct grpc_lane *lane)
+{
+	struct grpc_connection *connection = TAILQ_FIRST(&lane->connections);
+
+	lane->ticks++;
+	while (connection != NULL) {
+		struct grpc_connection *next = TAILQ_NEXT(connection, entry);
+
+		if (sweep(connection)) {
+			connection_free(connection);
+		}
+		connection = next;
+	}
+}
+
+void
+grpc_lane_stop(struct grpc_lane *lane, void (*done)(void *argument), void *argument)
+{
+	struct grpc_connection *connection;
+
+	lane->stopping = true;
+	lane->stopped = done;
+	lane->stopped_argument = argument;
+	TAILQ_FOREACH (connection, &lane->connections, entry) {
+		start_draining(connection);
+	}
+	if (TAILQ_EMPTY(&lane->connections)) {
+		done(argument);
+	}
+}
+
+void
+grpc_lane_free(struct grpc_lane *lane)
+{
+	if (lane == NULL) {
+		return;
+	}
+	while (lane->spare_calls != NULL) {
+		struct grpc_call *call = lane->spare_calls;
+
+		lane->spare_calls = call->next_spare;
+		arena_fini(&call->arena);
+		free(call);
+	}
+	nghttp2_session_callbacks_del(lane->callbacks);
+	nghttp2_option_del(lane->session_options);
+	loop_task_free(lane->flush_task);
+	free(lane->scratch);
+	free(lane);
+}

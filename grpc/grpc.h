@@ -1,0 +1,176 @@
+/*
+ * A gRPC server over HTTP/2 (the protocol's specification: "gRPC over HTTP2", PROTOCOL-HTTP2.md of the grpc project;
+ * RFC 9113, RFC 7541). It knows no service: the caller gives it methods, each with functions to call.
+ *
+ * A lane belongs to one loop and is used on that loop's thread only; so are its connections and calls. Every function
+ * of a method runs there, never inside a function of this header that the method called.
+ */
+#ifndef HIPPOCAMP_GRPC_GRPC_H
+#define HIPPOCAMP_GRPC_GRPC_H
+
+#include "base/blob.h"
+#include "base/budget.h"
+#include "loop/offload.h"
+#include "wire/compress.h"
+
+#include <sys/queue.h>
+
+enum grpc_code {
+	GRPC_OK = 0,
+	GRPC_CANCELLED = 1,
+	GRPC_UNKNOWN = 2,
+	GRPC_INVALID_ARGUMENT = 3,
+	GRPC_DEADLINE_EXCEEDED = 4,
+	GRPC_NOT_FOUND = 5,
+	GRPC_ALREADY_EXISTS = 6,
+	GRPC_PERMISSION_DENIED = 7,
+	GRPC_RESOURCE_EXHAUSTED = 8,
+	GRPC_FAILED_PRECONDITION = 9,
+	GRPC_ABORTED = 10,
+	GRPC_OUT_OF_RANGE = 11,
+	GRPC_UNIMPLEMENTED = 12,
+	GRPC_INTERNAL = 13,
+	GRPC_UNAVAILABLE = 14,
+	GRPC_DATA_LOSS = 15,
+	GRPC_UNAUTHENTICATED = 16,
+};
+
+/* --- Messages received --- */
+
+/* A whole message, decompressed. Whoever is given one releases it. */
+struct grpc_message {
+	struct bytes content; /* in `block` */
+	struct blob *block;
+	struct budget *budget; /* that `charged` bytes were taken from */
+	size_t charged;
+};
+
+void grpc_message_release(struct grpc_message *message);
+
+/* --- Methods --- */
+
+struct grpc_call;
+
+/*
+ * A call goes on until its method has finished it (grpc_call_finish) or `cancelled` is called; after either the method
+ * must not use it.
+ */
+struct grpc_method {
+	const char *path;	  /* "/package.Service/Method" */
+	bool is_client_streaming; /* else there is exactly one message, and `message` is called after the half-close */
+	void (*begin)(struct grpc_call *call); /* before the first message; may be NULL */
+	void (*message)(struct grpc_call *call, struct grpc_message message); /* the callee releases it */
+	void (*half_close)(struct grpc_call *call); /* after the last message; only where the client streams */
+	/*
+	 * The client has reset the call or left, or the call's deadline has passed. NULL: the method always finishes
+	 * before it returns.
+	 */
+	void (*cancelled)(struct grpc_call *call);
+	/*
+	 * For long messages, given the beginning of one: returns the offset in the message of the byte that should
+	 * lie at a multiple of BLOB_ALIGNMENT. NULL: the first.
+	 */
+	size_t (*alignment_point)(struct bytes beginning);
+};
+
+/* --- Calls --- */
+
+void *grpc_call_context(const struct grpc_call *call); /* of grpc_lane_new */
+
+const struct grpc_method *grpc_call_method(const struct grpc_call *call);
+bool grpc_call_is_over(const struct grpc_call *call); /* for a method that may have finished it in `begin` */
+
+/* A pointer of the method's own; NULL at first. */
+void grpc_call_set_state(struct grpc_call *call, void *state);
+void *grpc_call_state(const struct grpc_call *call);
+
+/* Request metadata other than the protocol's own. A value of a name that ends in "-bin" is as it came, in base64. */
+struct grpc_metadata {
+	struct bytes name;
+	struct bytes value;
+};
+
+/* The first value of that name, or a view with `at` NULL. */
+struct bytes grpc_call_metadata(const struct grpc_call *call, const char *name);
+size_t grpc_call_metadata_list(const struct grpc_call *call, const struct grpc_metadata **list);
+
+/* Sets *ns to the call's whole timeout (grpc-timeout). False: it has none. */
+bool grpc_call_timeout(const struct grpc_call *call, uint64_t *ns);
+
+/* The coding that the client used for its messages, and whether it accepts a coding in replies. */
+enum coding grpc_call_request_coding(const struct grpc_call *call);
+bool grpc_call_accepts(const struct grpc_call *call, enum coding coding);
+
+/* States the coding of outputs that are marked as compressed. Call it before anything is sent. */
+void grpc_call_set_coding(struct grpc_call *call, enum coding coding);
+
+/* Add metadata before the first message, or after the last. Copy their arguments. Names are in lower case. */
+void grpc_call_add_header(struct grpc_call *call, const char *name, struct bytes value);
+void grpc_call_add_trailer(struct grpc_call *call, const char *name, struct bytes value);
+
+/*
+ * A message to send, in memory of the method's own. `released` is called once, later than grpc_call_send returns or
+ * within it, when the pieces have been written or never will be.
+ */
+struct grpc_output {
+	const struct bytes *pieces; /* together the message */
+	size_t count;
+	bool is_compressed; /* by the coding of grpc_call_set_coding */
+	void (*released)(struct grpc_output *output);
+
+	/* Private. */
+	STAILQ_ENTRY(grpc_output) entry;
+	uint8_t prefix[5];
+	unsigned references;
+	size_t total; /* with the prefix */
+};
+
+void grpc_call_send(struct grpc_call *call, struct grpc_output *output);
+
+/* Bytes that wait to be sent in this call. */
+size_t grpc_call_unsent(const struct grpc_call *call);
+
+/* Ends the call, after what has been sent. `text` is copied; it may hold any bytes. */
+void grpc_call_finish(struct grpc_call *call, enum grpc_code code, struct bytes text);
+
+/* While a call is paused no message is delivered, and the client's flow-control window of the call is not refilled. */
+void grpc_call_pause(struct grpc_call *call);
+void grpc_call_resume(struct grpc_call *call); /* messages come later, not within this */
+
+/* --- Lanes and connections --- */
+
+struct grpc_options {
+	const struct grpc_method *const *methods;
+	size_t method_count;
+	size_t max_message;	       /* bytes, before and after decompression */
+	struct budget *budget;	       /* for messages being received or handled */
+	uint64_t keepalive_time_ms;    /* without a frame from the client, after which the server pings; 0: never */
+	uint64_t keepalive_timeout_ms; /* after which a connection without a reply to the ping is closed */
+	bool keepalive_without_calls;
+	unsigned max_pings_without_data; /* of the server's own; 0: any number */
+	uint64_t min_ping_interval_ms;	 /* between a client's pings without data */
+	unsigned max_ping_strikes;	 /* pings that come sooner before the connection is closed; 0: any number */
+	uint64_t max_connection_age_ms;	 /* 0: no limit */
+	uint64_t max_connection_age_grace_ms; /* 0: no limit */
+};
+
+struct grpc_lane;
+
+/* `options`, `offload` and `context` outlive the lane. */
+struct grpc_lane *grpc_lane_new(const struct grpc_options *options, struct loop *loop, struct offload *offload,
+				void *context);
+
+/* Takes over the descriptor of an accepted connection. */
+void grpc_lane_accept(struct grpc_lane *lane, int fd);
+
+/* Call once a second: ends connections that are idle too long, silent or slow. */
+void grpc_lane_sweep(struct grpc_lane *lane);
+
+/*
+ * Tells all clients to open no more calls here (GOAWAY), lets calls in flight finish, closes the connections, then
+ * calls `done` once, perhaps before this returns.
+ */
+void grpc_lane_stop(struct grpc_lane *lane, void (*done)(void *argument), void *argument);
+void grpc_lane_free(struct grpc_lane *lane); /* without connections; NULL is fine */
+
+#endif
