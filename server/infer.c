@@ -5,13 +5,13 @@
 #include "inference/scheduler/job.h"
 #include "server/cache_status.h"
 #include "server/handlers.h"
+#include "server/infer_parts.h"
 #include "wire/infer_body.h"
 #include "wire/infer_reply.h"
 
 #include <inttypes.h>
 
 #define HEADERS_MAX 256
-#define TEXTS_MAX ((size_t)1 << 20)
 #define CACHE_STATUS_MAX 96
 
 struct inference {
@@ -86,51 +86,10 @@ charge(const struct inference *inference, size_t bytes, struct error *error)
 	if (exchange_charge(inference->exchange, bytes)) {
 		return STATUS_OK;
 	}
-	return error_set(error, STATUS_UNAVAILABLE,
-			 "the bodies in flight have used up the %zu bytes that they may take together: try again "
-			 "later. Use --http-max-inflight-bytes to increase the limit.",
-			 inference->exchange->options->max_inflight_bytes);
+	return infer_over_budget(inference->exchange->options->max_inflight_bytes, error);
 }
 
 /* --- The reply --- */
-
-static const struct infer_body_output *
-requested_output(const struct inference *inference, struct bytes name)
-{
-	for (size_t i = 0; i < inference->body.output_count; i++) {
-		if (bytes_equal(inference->body.outputs[i].name, name)) {
-			return &inference->body.outputs[i];
-		}
-	}
-	return NULL;
-}
-
-/* Lists the requested outputs, in the model's order. */
-static enum status
-choose_outputs(struct inference *inference, struct error *error)
-{
-	const struct inference_request *request = &inference->request;
-	size_t total = entry_output_count(request->entry);
-	enum status status = STATUS_OK;
-
-	for (size_t i = 0; i < total && status == STATUS_OK; i++) {
-		struct tensor tensor = entry_output(request->entry, i);
-		const struct infer_body_output *wanted = requested_output(inference, tensor.name);
-		struct infer_reply_output *output = &inference->outputs[inference->output_count];
-
-		if (wanted == NULL && inference->body.output_count > 0) {
-			continue;
-		}
-		output->binary = wanted == NULL ? inference->body.binary_by_default : wanted->binary;
-		output->tensor = tensor;
-		if (wanted != NULL && wanted->classification > 0) {
-			status = classify(&tensor, model_batches(request->model), wanted->classification,
-					  request->model->labels[i], request->arena, &output->tensor, error);
-		}
-		inference->output_count++;
-	}
-	return status;
-}
 
 /* Lists the pieces of the body: the JSON, then the binary outputs, uncopied. */
 static enum status
@@ -184,7 +143,8 @@ encode(struct exchange *exchange)
 	const struct inference_request *request = &inference->request;
 	struct error *error = inference->request.error;
 	struct bytes cache_status = {0};
-	enum status status = choose_outputs(inference, error);
+	enum status status =
+		infer_choose_outputs(request, &inference->body, inference->outputs, &inference->output_count, error);
 	size_t most = inference->long_reply ? infer_reply_memory(inference->outputs, inference->output_count) : 0;
 
 	if (status == STATUS_OK && most > 0) {
@@ -250,7 +210,7 @@ charge_reply(struct inference *inference)
 	for (size_t i = 0; i < inference->piece_count; i++) {
 		total += inference->pieces[i].length;
 	}
-	return total <= EXCHANGE_LONG ? STATUS_OK : charge(inference, total, inference->request.error);
+	return total <= INFER_LONG ? STATUS_OK : charge(inference, total, inference->request.error);
 }
 
 /* Sends the encoded body, with the blob that holds its pieces, or the error. */
@@ -294,28 +254,6 @@ send_worked_reply(struct exchange *exchange)
 	model_unref(model);
 }
 
-/* Bytes that take time to encode: the id, and outputs that become text, are classified or compressed. */
-static size_t
-encoding_size(const struct inference *inference)
-{
-	const struct inference_request *request = &inference->request;
-	size_t count = request->entry->length <= EXCHANGE_LONG ? 0 : entry_output_count(request->entry);
-	size_t size = request->id.length;
-
-	for (size_t i = 0; i < count; i++) {
-		struct tensor tensor = entry_output(request->entry, i);
-		const struct infer_body_output *wanted = requested_output(inference, tensor.name);
-		bool binary = wanted == NULL ? inference->body.binary_by_default : wanted->binary;
-		bool chosen = wanted != NULL || inference->body.output_count == 0;
-
-		if (chosen && (!binary || (wanted != NULL && wanted->classification > 0) ||
-			       inference->reply_coding != CODING_IDENTITY)) {
-			size += tensor.data.length;
-		}
-	}
-	return size;
-}
-
 static void
 describe_cache(struct inference *inference)
 {
@@ -350,8 +288,8 @@ on_answer(struct inference_request *request)
 		fail(inference, request->error);
 		return;
 	}
-	size = encoding_size(inference);
-	if (size > EXCHANGE_LONG) {
+	size = infer_encoding_size(request, &inference->body, inference->reply_coding != CODING_IDENTITY);
+	if (size > INFER_LONG) {
 		inference->long_reply = true;
 		(void)model_ref(request->model);
 		exchange_work(exchange, size, encode, send_worked_reply);
@@ -493,27 +431,6 @@ decode_raw(struct inference *inference, struct bytes data, struct error *error)
 }
 
 static enum status
-check_outputs(const struct inference *inference, struct error *error)
-{
-	const struct model *model = inference->request.model;
-
-	for (size_t i = 0; i < inference->body.output_count; i++) {
-		struct bytes name = inference->body.outputs[i].name;
-
-		if (model_tensor_index(model->config.outputs, model->config.output_count, name) < 0) {
-			return error_set(error, STATUS_INVALID_ARGUMENT,
-					 "unexpected inference output '%.*s' for model '%.*s'", BYTES_ARGS(name),
-					 BYTES_ARGS(model->config.name));
-		}
-		if (requested_output(inference, name) != &inference->body.outputs[i]) {
-			return error_set(error, STATUS_INVALID_ARGUMENT, "output '%.*s' already exists in request",
-					 BYTES_ARGS(name));
-		}
-	}
-	return STATUS_OK;
-}
-
-static enum status
 decode_json(struct inference *inference, struct bytes json, struct bytes binary, struct error *error)
 {
 	struct exchange *exchange = inference->exchange;
@@ -555,22 +472,12 @@ move_inputs(struct inference *inference, struct error *error)
 	for (size_t i = 0; i < body->input_count; i++) {
 		total += job_aligned(body->inputs[i].data.length);
 	}
-	if (total <= EXCHANGE_LONG) {
+	if (total <= INFER_LONG) {
 		return STATUS_OK;
 	}
-	block = blob_new(total);
+	block = infer_move_inputs(body);
 	if (block == NULL) {
 		return error_set(error, STATUS_UNAVAILABLE, "no memory for the request");
-	}
-	total = 0;
-	for (size_t i = 0; i < body->input_count; i++) {
-		struct bytes *data = &body->inputs[i].data;
-
-		if (data->length > 0) {
-			memcpy(block->data + total, data->at, data->length);
-		}
-		*data = bytes_make(block->data + total, data->length);
-		total += job_aligned(data->length);
 	}
 	exchange_discharge(exchange, inference->unpacked.length);
 	buf_fini(&inference->unpacked);
@@ -599,32 +506,14 @@ decode_body(struct inference *inference, struct error *error)
 	if (status != STATUS_OK) {
 		return status;
 	}
-	inference->apart = inference->unpacked.length > 0 || (!raw && length > EXCHANGE_LONG) ||
+	inference->apart = inference->unpacked.length > 0 || (!raw && length > INFER_LONG) ||
 			   (raw && inference->request.model->config.inputs[0].datatype == DATATYPE_BYTES);
 	if (raw) {
 		return decode_raw(inference, body, error);
 	}
-	return length > EXCHANGE_LONG
+	return length > INFER_LONG
 		       ? decode_long_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error)
 		       : decode_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error);
-}
-
-/* Limits the id and the parameters, which the loop reads, compares and hashes. */
-static enum status
-check_texts(const struct infer_body *body, struct error *error)
-{
-	size_t total = body->id.length;
-
-	for (size_t i = 0; i < body->parameter_count; i++) {
-		const struct parameter *parameter = &body->parameters[i];
-
-		total += parameter->name.length + (parameter->kind == PARAMETER_TEXT ? parameter->text.length : 0);
-	}
-	return total <= TEXTS_MAX
-		       ? STATUS_OK
-		       : error_set(error, STATUS_INVALID_ARGUMENT,
-				   "the request's id and parameters have %zu bytes of text, the maximum is %zu", total,
-				   TEXTS_MAX);
 }
 
 /* Moves the inputs unless all lie in the body's block. */
@@ -650,10 +539,7 @@ decode(struct exchange *exchange)
 	enum status status = decode_body(inference, error);
 
 	if (status == STATUS_OK) {
-		status = check_outputs(inference, error);
-	}
-	if (status == STATUS_OK) {
-		status = check_texts(&inference->body, error);
+		status = infer_check(&inference->body, request->model, error);
 	}
 	request->id = inference->body.id;
 	request->inputs = inference->body.inputs;
@@ -725,14 +611,14 @@ decoding_size(const struct exchange *exchange, enum coding coding, const struct 
 	if (coding != CODING_IDENTITY || json > engine_long_inputs(exchange->lane->engine, model)) {
 		return exchange->body.length;
 	}
-	if (json > EXCHANGE_LONG &&
+	if (json > INFER_LONG &&
 	    http1_number(http1_header(&exchange->head, "inference-header-content-length"), &stated) && stated < json) {
 		/* A raw body is used in place, unless it is BYTES, which is copied. */
 		bool copied = stated == 0 && model->config.inputs[0].datatype == DATATYPE_BYTES;
 
 		json = copied ? json : stated;
 	}
-	return json > EXCHANGE_LONG ? (size_t)json : 0;
+	return json > INFER_LONG ? (size_t)json : 0;
 }
 
 bool

@@ -1,4 +1,5 @@
 /* Health; metadata of the server and of models; model configurations. */
+#include "server/describe.h"
 #include "server/handlers.h"
 #include "wire/model_config.h"
 
@@ -12,32 +13,39 @@ handler_table(struct exchange *exchange)
 	return repository_table(exchange->options->repository, &exchange->lane->view);
 }
 
-static bool
-read_version(struct bytes text, int64_t *version)
-{
-	*version = text.length == 0 ? -1 : 0;
-	for (size_t i = 0; i < text.length; i++) {
-		if (__builtin_mul_overflow(*version, 10, version) ||
-		    __builtin_add_overflow(*version, text.at[i] - '0', version)) {
-			return false;
-		}
-	}
-	return true;
-}
-
 static enum status
-find_model(struct exchange *exchange, struct model **model, struct error *error)
+read_version(struct bytes text, int64_t *version, struct error *error)
 {
-	const struct path *path = path_of(exchange);
-	int64_t version;
+	bool negative = text.length > 0 && *text.at == '-';
+	bool good = !negative || text.length > 1;
 
-	if (!read_version(path->version, &version)) {
+	*version = text.length == 0 ? -1 : 0;
+	for (size_t i = negative; i < text.length && good; i++) {
+		good = text.at[i] >= '0' && text.at[i] <= '9' && !__builtin_mul_overflow(*version, 10, version) &&
+		       !__builtin_add_overflow(*version, text.at[i] - '0', version);
+	}
+	if (!good) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "failed to get model version from specified version string '%.*s' (details: stol), "
 				 "version should be an integral value > 0",
-				 BYTES_ARGS(path->version));
+				 BYTES_ARGS(text));
 	}
-	return model_table_find(handler_table(exchange), path->model, version, model, error);
+	if (negative) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "invalid model version specified '%.*s' , version should be an integral value > 0",
+				 BYTES_ARGS(text));
+	}
+	return STATUS_OK;
+}
+
+enum status
+find_model(const struct model_table *table, struct bytes name, struct bytes version, struct model **model,
+	   struct error *error)
+{
+	int64_t number;
+	enum status status = read_version(version, &number, error);
+
+	return status == STATUS_OK ? model_table_find(table, name, number, model, error) : status;
 }
 
 struct model *
@@ -46,7 +54,8 @@ handler_model(struct exchange *exchange)
 	struct model *model = NULL;
 	struct error error;
 
-	if (find_model(exchange, &model, &error) != STATUS_OK) {
+	if (find_model(handler_table(exchange), path_of(exchange)->model, path_of(exchange)->version, &model, &error) !=
+	    STATUS_OK) {
 		reply_error(exchange, &error);
 		return NULL;
 	}
@@ -67,17 +76,21 @@ handle_ready(struct exchange *exchange)
 }
 
 void
-handle_server_metadata(struct exchange *exchange)
+describe_server(const struct server_options *options, struct buf *out)
 {
-	struct buf *out = &exchange->text;
-
 	buf_text(out, "{\"name\":");
-	buf_json_string(out, bytes_text(exchange->options->id));
+	buf_json_string(out, bytes_text(options->id));
 	buf_text(out, ",\"version\":");
-	buf_json_string(out, bytes_text(exchange->options->version));
+	buf_json_string(out, bytes_text(options->version));
 	buf_text(out, ",\"extensions\":[\"classification\",\"model_repository\",\"model_repository(unload_dependents)"
 		      "\",\"schedule_policy\","
 		      "\"model_configuration\",\"binary_tensor_data\",\"parameters\",\"statistics\",\"logging\"]}");
+}
+
+void
+handle_server_metadata(struct exchange *exchange)
+{
+	describe_server(exchange->options, &exchange->text);
 	reply_text(exchange, JSON);
 }
 
@@ -87,7 +100,8 @@ handle_model_ready(struct exchange *exchange)
 	struct model *model;
 	struct error error;
 
-	if (find_model(exchange, &model, &error) == STATUS_OK) {
+	if (find_model(handler_table(exchange), path_of(exchange)->model, path_of(exchange)->version, &model, &error) ==
+	    STATUS_OK) {
 		reply_bare(exchange, true, "text/plain");
 	} else {
 		reply_http_error(exchange, 400, "Model version not ready");
@@ -117,19 +131,11 @@ write_tensors(struct buf *out, const struct model_config *config, const struct m
 }
 
 void
-handle_model_metadata(struct exchange *exchange)
+describe_model(const struct model_table *table, const struct model *model, struct buf *out)
 {
-	struct model *model = handler_model(exchange);
-	const struct model_table_entry *entry;
-	const struct model_config *config;
-	struct buf *out = &exchange->text;
+	const struct model_config *config = &model->config;
+	const struct model_table_entry *entry = model_table_entry(table, config->name);
 
-	if (model == NULL) {
-		return;
-	}
-	config = &model->config;
-	/* Use the snapshot that holds the model: handler_table could replace and free it. */
-	entry = model_table_entry(exchange->lane->view.table, config->name);
 	buf_text(out, "{\"name\":");
 	buf_json_string(out, config->name);
 	buf_text(out, ",\"versions\":[");
@@ -143,7 +149,18 @@ handle_model_metadata(struct exchange *exchange)
 	buf_text(out, "],\"outputs\":[");
 	write_tensors(out, config, config->outputs, config->output_count);
 	buf_text(out, "]}");
-	reply_text(exchange, JSON);
+}
+
+void
+handle_model_metadata(struct exchange *exchange)
+{
+	struct model *model = handler_model(exchange);
+
+	if (model != NULL) {
+		/* Use the snapshot that holds the model: handler_table could replace and free it. */
+		describe_model(exchange->lane->view.table, model, &exchange->text);
+		reply_text(exchange, JSON);
+	}
 }
 
 void

@@ -1,4 +1,5 @@
 /* GET /v2/models[/N[/versions/V]]/stats */
+#include "server/describe.h"
 #include "server/handlers.h"
 
 #include <inttypes.h>
@@ -69,57 +70,79 @@ write_model(struct buf *out, const struct model *model)
 	buf_text(out, "],\"memory_usage\":[]}");
 }
 
+static bool
+has_version(const struct model *model, struct bytes version)
+{
+	char text[24];
+
+	(void)snprintf(text, sizeof(text), "%" PRId64, model->version);
+	return version.length == 0 || bytes_equal_text(version, text);
+}
+
+/* Writes the entry's versions that are asked for; returns how many. */
+static size_t
+write_entry(struct buf *out, const struct model_table_entry *entry, struct bytes version, bool first)
+{
+	size_t written = 0;
+
+	for (size_t i = 0; i < entry->version_count; i++) {
+		if (has_version(entry->versions[i], version)) {
+			if (!first || written > 0) {
+				buf_byte(out, ',');
+			}
+			write_model(out, entry->versions[i]);
+			written++;
+		}
+	}
+	return written;
+}
+
+enum status
+describe_statistics(const struct model_table *table, struct bytes name, struct bytes version, struct buf *out,
+		    struct error *error)
+{
+	const struct model_table_entry *one = name.length == 0 ? NULL : model_table_entry(table, name);
+	size_t written = 0;
+
+	if (name.length > 0 && (one == NULL || one->version_count == 0)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "requested model '%.*s' is not available",
+				 BYTES_ARGS(name));
+	}
+	buf_text(out, "{\"model_stats\":[");
+	for (size_t i = 0; i < table->count; i++) {
+		if (one == NULL || one == &table->entries[i]) {
+			written += write_entry(out, &table->entries[i], one == NULL ? bytes_make(NULL, 0) : version,
+					       written == 0);
+		}
+	}
+	if (one != NULL && written == 0) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "requested model version is not available for model '%.*s'", BYTES_ARGS(name));
+	}
+	buf_text(out, "]}");
+	return STATUS_OK;
+}
+
+static void
+reply_statistics(struct exchange *exchange, struct bytes name, struct bytes version)
+{
+	struct error error;
+
+	if (describe_statistics(handler_table(exchange), name, version, &exchange->text, &error) == STATUS_OK) {
+		reply_text(exchange, "application/json");
+	} else {
+		reply_error(exchange, &error);
+	}
+}
+
 void
 handle_all_statistics(struct exchange *exchange)
 {
-	const struct model_table *table = handler_table(exchange);
-	bool first = true;
-
-	buf_text(&exchange->text, "{\"model_stats\":[");
-	for (size_t i = 0; i < table->count; i++) {
-		for (size_t k = 0; k < table->entries[i].version_count; k++) {
-			if (!first) {
-				buf_byte(&exchange->text, ',');
-			}
-			write_model(&exchange->text, table->entries[i].versions[k]);
-			first = false;
-		}
-	}
-	buf_text(&exchange->text, "]}");
-	reply_text(exchange, "application/json");
+	reply_statistics(exchange, bytes_make(NULL, 0), bytes_make(NULL, 0));
 }
 
 void
 handle_model_statistics(struct exchange *exchange)
 {
-	const struct path *path = path_of(exchange);
-	const struct model_table_entry *entry = model_table_entry(handler_table(exchange), path->model);
-	bool found = false;
-
-	if (entry == NULL || entry->version_count == 0) {
-		reply_error_text(exchange, STATUS_INVALID_ARGUMENT, "requested model '%.*s' is not available",
-				 BYTES_ARGS(path->model));
-		return;
-	}
-	buf_text(&exchange->text, "{\"model_stats\":[");
-	for (size_t i = 0; i < entry->version_count; i++) {
-		char version[24];
-
-		(void)snprintf(version, sizeof(version), "%" PRId64, entry->versions[i]->version);
-		if (path->version.length > 0 && !bytes_equal_text(path->version, version)) {
-			continue;
-		}
-		if (found) {
-			buf_byte(&exchange->text, ',');
-		}
-		write_model(&exchange->text, entry->versions[i]);
-		found = true;
-	}
-	if (!found) {
-		reply_error_text(exchange, STATUS_INVALID_ARGUMENT,
-				 "requested model version is not available for model '%.*s'", BYTES_ARGS(path->model));
-		return;
-	}
-	buf_text(&exchange->text, "]}");
-	reply_text(exchange, "application/json");
+	reply_statistics(exchange, path_of(exchange)->model, path_of(exchange)->version);
 }

@@ -1,0 +1,36 @@
+/*
+ * What requests for inference over HTTP and over gRPC have in common. Room-private.
+ */
+#ifndef HIPPOCAMP_SERVER_INFER_PARTS_H
+#define HIPPOCAMP_SERVER_INFER_PARTS_H
+
+#include "inference/fetch/request.h"
+#include "wire/infer_body.h"
+#include "wire/infer_reply.h"
+
+/* Work on more bytes than that is done on an offload thread. */
+#define INFER_LONG ((size_t)64 * 1024)
+
+/* The request's entry for the output of that name, or NULL. */
+const struct infer_body_output *infer_requested(const struct infer_body *body, struct bytes name);
+
+/* Checks what was decoded: the outputs' names, and the length of the id and the parameters. */
+enum status infer_check(const struct infer_body *body, const struct model *model, struct error *error);
+
+/*
+ * Lists the requested outputs of the answer, in the model's order, classified where that was asked for. `outputs` has
+ * room for all outputs of the model.
+ */
+enum status infer_choose_outputs(const struct inference_request *request, const struct infer_body *body,
+				 struct infer_reply_output *outputs, size_t *count, struct error *error);
+
+/* Returns the bytes of outputs that take time to encode: those that become text, or are classified or compressed. */
+size_t infer_encoding_size(const struct inference_request *request, const struct infer_body *body, bool compresses);
+
+/* Copies all inputs into a new block, and lets the tensors point there. NULL when memory runs out. */
+struct blob *infer_move_inputs(struct infer_body *body);
+
+/* The error for bodies that do not fit into the budget. */
+enum status infer_over_budget(size_t limit, struct error *error);
+
+#endif
