@@ -6,11 +6,12 @@
 #include <stdlib.h>
 
 #define AT(field) offsetof(struct serve_settings, field)
-#define GROUPS 6
+#define GROUPS 7
 #define NAMES_MAX 128
 
 static const char *const control_modes[] = {"none", "poll", "explicit", NULL};
 static const char *const log_formats[] = {"default", "ISO8601", "json", NULL};
+static const char *const compression_levels[] = {"none", "low", "medium", "high", NULL};
 static const char *const cache_admins[] = {"loopback", "true", "false", NULL};
 
 static const struct option server_options[] = {
@@ -118,11 +119,115 @@ static const struct option http_options[] = {
 	 .unit = "bytes",
 	 .help = "what the bodies of all requests that are being read or answered may take together, and so the "
 		 "largest of any; what is more gets 503. Default: a quarter of the memory that this process may use"},
+};
+
+static const struct option grpc_options[] = {
 	{.name = "allow-grpc",
 	 .kind = OPTION_BOOLEAN,
 	 .offset = AT(allow_grpc),
+	 .preset = "true",
+	 .help = "serve gRPC"},
+	{.name = "grpc-address",
+	 .kind = OPTION_TEXT,
+	 .offset = AT(grpc_address),
+	 .preset = "0.0.0.0",
+	 .help = "address to listen on: 127.0.0.1, [::1], a name, or unix:/run/hippocamp-grpc.sock"},
+	{.name = "grpc-port",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(grpc_port),
+	 .preset = "8001",
+	 .minimum = 0,
+	 .maximum = 65535,
+	 .help = "port to listen on; 0: any free one"},
+	{.name = "reuse-grpc-port",
+	 .kind = OPTION_BOOLEAN,
+	 .offset = AT(reuse_grpc_port),
 	 .preset = "false",
-	 .help = "gRPC does not exist yet; only false is accepted"},
+	 .help = "share the port with other processes"},
+	{.name = "grpc-infer-response-compression-level",
+	 .kind = OPTION_CHOICE,
+	 .offset = AT(grpc_compression),
+	 .preset = "none",
+	 .choices = compression_levels,
+	 .help = "compress responses whose client accepts that, by gzip or else deflate; all levels but none are "
+		 "equal"},
+	{.name = "grpc-keepalive-time",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(grpc_keepalive_time),
+	 .preset = "7200000",
+	 .minimum = 0,
+	 .maximum = INT64_MAX / 2,
+	 .unit = "ms",
+	 .help = "time without a frame from the client after which the server sends a PING"},
+	{.name = "grpc-keepalive-timeout",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(grpc_keepalive_timeout),
+	 .preset = "20000",
+	 .minimum = 1,
+	 .maximum = INT64_MAX / 2,
+	 .unit = "ms",
+	 .help = "time after that PING in which the client must have replied, or its connection is closed"},
+	{.name = "grpc-keepalive-permit-without-calls",
+	 .kind = OPTION_BOOLEAN,
+	 .offset = AT(grpc_keepalive_without_calls),
+	 .preset = "false",
+	 .help = "send these PINGs while no call is in flight, too"},
+	{.name = "grpc-http2-max-pings-without-data",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(grpc_max_pings_without_data),
+	 .preset = "2",
+	 .minimum = 0,
+	 .maximum = INT32_MAX,
+	 .help = "PINGs that the server sends without data in between; 0: any number"},
+	{.name = "grpc-http2-min-recv-ping-interval-without-data",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(grpc_min_ping_interval),
+	 .preset = "5000",
+	 .minimum = 0,
+	 .maximum = INT64_MAX / 2,
+	 .unit = "ms",
+	 .help = "time that a client must let pass between PINGs without data; tritonserver's default is 300000"},
+	{.name = "grpc-http2-max-ping-strikes",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(grpc_max_ping_strikes),
+	 .preset = "2",
+	 .minimum = 0,
+	 .maximum = INT32_MAX,
+	 .help = "PINGs that may come sooner before the connection is closed; 0: any number"},
+	{.name = "grpc-max-connection-age",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(grpc_max_connection_age),
+	 .preset = "0",
+	 .minimum = 0,
+	 .maximum = INT64_MAX / 2,
+	 .unit = "ms",
+	 .help = "age at which a client is asked to open another connection, a tenth more or less; 0: no limit"},
+	{.name = "grpc-max-connection-age-grace",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(grpc_max_connection_age_grace),
+	 .preset = "0",
+	 .minimum = 0,
+	 .maximum = INT64_MAX / 2,
+	 .unit = "ms",
+	 .help = "time that calls in flight then have; 0: no limit"},
+	{.name = "grpc-infer-thread-count",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(grpc_infer_thread_count),
+	 .minimum = 0,
+	 .maximum = INT32_MAX,
+	 .help = "accepted, without effect: calls are served by the threads of --threads"},
+	{.name = "grpc-infer-allocation-pool-size",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(grpc_infer_allocation_pool_size),
+	 .minimum = 0,
+	 .maximum = INT32_MAX,
+	 .help = "accepted, without effect: there is no such pool"},
+	{.name = "grpc-max-response-pool-size",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(grpc_max_response_pool_size),
+	 .minimum = 0,
+	 .maximum = INT32_MAX,
+	 .help = "accepted, without effect: there is no such pool"},
 };
 
 static const struct option metrics_options[] = {
@@ -228,8 +333,9 @@ static const struct {
 	const char *title;
 	struct option_table table;
 } groups[GROUPS] = {
-	{"Server", TABLE(server_options)},   {"Models", TABLE(repository_options)}, {"HTTP", TABLE(http_options)},
-	{"Metrics", TABLE(metrics_options)}, {"Cache", TABLE(cache_options)},	    {"Log", TABLE(log_options)},
+	{"Server", TABLE(server_options)}, {"Models", TABLE(repository_options)}, {"HTTP", TABLE(http_options)},
+	{"gRPC", TABLE(grpc_options)},	   {"Metrics", TABLE(metrics_options)},	  {"Cache", TABLE(cache_options)},
+	{"Log", TABLE(log_options)},
 };
 
 /* Options that may be given several times. */
@@ -247,6 +353,11 @@ static const struct list_option {
 	{"cache-config", AT(cache_configs), "Cache", "NAME,KEY=VALUE",
 	 "an option of the response cache, NAME being one of those below; may be repeated. 'none' turns "
 	 "caching off. local and redis together are tiered. Default: local,size=64MiB"},
+	{"grpc-restricted-protocol", AT(grpc_restricted), "gRPC", "GROUP[,GROUP...]:KEY=VALUE",
+	 "calls of these groups need the metadata triton-grpc-protocol-KEY with that VALUE. Groups: health, metadata, "
+	 "inference, shared-memory, model-config, model-repository, statistics, trace, logging"},
+	{"grpc-header-forward-pattern", AT(grpc_header_patterns), "gRPC", "REGEX",
+	 "accepted, without effect: no model here reads request headers"},
 	{"backend-config", AT(backend_configs), "Models", "NAME,KEY=VALUE",
 	 "an option of a backend: onnxruntime,default-max-batch-size=4"},
 };
@@ -262,22 +373,6 @@ static const char *const missing_options[] = {
 	"cuda-memory-pool-byte-size",
 	"cuda-virtual-address-size",
 	"enable-peer-access",
-	"grpc-address",
-	"grpc-header-forward-pattern",
-	"grpc-http2-max-pings-without-data",
-	"grpc-http2-max-ping-strikes",
-	"grpc-http2-min-recv-ping-interval-without-data",
-	"grpc-infer-allocation-pool-size",
-	"grpc-infer-response-compression-level",
-	"grpc-infer-thread-count",
-	"grpc-keepalive-permit-without-calls",
-	"grpc-keepalive-time",
-	"grpc-keepalive-timeout",
-	"grpc-max-connection-age",
-	"grpc-max-connection-age-grace",
-	"grpc-max-response-pool-size",
-	"grpc-port",
-	"grpc-restricted-protocol",
 	"grpc-root-cert",
 	"grpc-server-cert",
 	"grpc-server-key",
@@ -298,7 +393,6 @@ static const char *const missing_options[] = {
 	"rate-limit",
 	"rate-limit-resource",
 	"repoagent-directory",
-	"reuse-grpc-port",
 	"sagemaker-port",
 	"sagemaker-safe-port-range",
 	"sagemaker-thread-count",
@@ -445,6 +539,30 @@ take_option(int count, char **arguments, int *at, struct serve_settings *setting
 									     : error_prefix(error, "command line: ");
 }
 
+/* All listeners set SO_REUSEPORT, so the kernel would let two share one port. */
+static enum status
+check_ports(const struct serve_settings *settings, struct error *error)
+{
+	const struct {
+		const char *option;
+		bool is_on;
+		int64_t port;
+	} ports[] = {{"--http-port", settings->allow_http, settings->http_port},
+		     {"--grpc-port", settings->allow_grpc, settings->grpc_port},
+		     {"--metrics-port", settings->allow_metrics, settings->metrics_port}};
+
+	for (size_t i = 0; i < 3; i++) {
+		for (size_t k = i + 1; k < 3; k++) {
+			if (ports[i].is_on && ports[k].is_on && ports[i].port != 0 && ports[i].port == ports[k].port) {
+				return error_set(error, STATUS_INVALID_ARGUMENT,
+						 "%s and %s are both %" PRId64 ": give one of them another port",
+						 ports[i].option, ports[k].option, ports[i].port);
+			}
+		}
+	}
+	return STATUS_OK;
+}
+
 static enum status
 check(const struct serve_settings *settings, struct error *error)
 {
@@ -452,18 +570,11 @@ check(const struct serve_settings *settings, struct error *error)
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "no model repository: give one with --model-repository=DIR");
 	}
-	if (settings->allow_grpc) {
-		return error_set(error, STATUS_UNSUPPORTED, "--allow-grpc=true: hippocamp does not have gRPC yet");
-	}
 	if (settings->allow_gpu_metrics) {
 		return error_set(error, STATUS_UNSUPPORTED, "--allow-gpu-metrics=true: hippocamp has no GPU metrics");
 	}
-	/* Both listeners set SO_REUSEPORT, so the kernel would let them share one port. */
-	if (settings->allow_http && settings->allow_metrics && settings->http_port != 0 &&
-	    settings->http_port == settings->metrics_port) {
-		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "--http-port and --metrics-port are both %" PRId64 ": give one of them another port",
-				 settings->http_port);
+	if (check_ports(settings, error) != STATUS_OK) {
+		return error->status;
 	}
 	if (settings->load_models.count > 0 && settings->model_control_mode != 2) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
@@ -481,7 +592,10 @@ check(const struct serve_settings *settings, struct error *error)
 enum status
 command_line_parse(int count, char **arguments, struct serve_settings *settings, struct error *error)
 {
-	*settings = (struct serve_settings){.response_cache_byte_size = -1};
+	*settings = (struct serve_settings){.response_cache_byte_size = -1,
+					    .grpc_infer_thread_count = -1,
+					    .grpc_infer_allocation_pool_size = -1,
+					    .grpc_max_response_pool_size = -1};
 	for (size_t g = 0; g < GROUPS; g++) {
 		option_presets(groups[g].table, settings);
 	}
@@ -509,6 +623,8 @@ command_line_fini(struct serve_settings *settings)
 	free(settings->load_models.items);
 	free(settings->cache_configs.items);
 	free(settings->backend_configs.items);
+	free(settings->grpc_restricted.items);
+	free(settings->grpc_header_patterns.items);
 }
 
 static const char *

@@ -33,6 +33,24 @@ struct serve_settings {
 	int64_t http_max_inflight_bytes; /* 0: not given */
 
 	bool allow_grpc;
+	char *grpc_address;
+	int64_t grpc_port;
+	bool reuse_grpc_port;
+	int grpc_compression; /* 0: none */
+	int64_t grpc_keepalive_time;
+	int64_t grpc_keepalive_timeout;
+	bool grpc_keepalive_without_calls;
+	int64_t grpc_max_pings_without_data;
+	int64_t grpc_min_ping_interval;
+	int64_t grpc_max_ping_strikes;
+	int64_t grpc_max_connection_age;
+	int64_t grpc_max_connection_age_grace;
+	int64_t grpc_infer_thread_count; /* these three: -1: not given */
+	int64_t grpc_infer_allocation_pool_size;
+	int64_t grpc_max_response_pool_size;
+	struct text_list grpc_restricted;
+	struct text_list grpc_header_patterns;
+
 	bool allow_metrics;
 	bool allow_gpu_metrics;
 	char *metrics_address;

@@ -2,6 +2,7 @@
 
 #include "app/cache_config.h"
 #include "app/crash.h"
+#include "app/grpc_config.h"
 #include "backends/echo/echo.h"
 #include "backends/onnxruntime/onnxruntime.h"
 #include "base/block_pool.h"
@@ -283,6 +284,9 @@ start(struct app *app, struct error *error)
 
 	if (status == STATUS_OK) {
 		fill_server_options(app);
+		status = grpc_config_fill(app->settings, &app->server_options, error);
+	}
+	if (status == STATUS_OK) {
 		status = server_check_ports(&app->server_options, error);
 	}
 	if (status == STATUS_OK) {
@@ -372,6 +376,9 @@ say_started(struct app *app, uint64_t start_ns)
 	char cache[512] = "none";
 	char caching[64] = "";
 
+	if (options->allow_grpc) {
+		say_service("GRPCInferenceService", options->grpc_address, server_grpc_port(app->server));
+	}
 	if (options->allow_http) {
 		say_service("HTTPService", options->http_address, server_http_port(app->server));
 	}
@@ -463,6 +470,7 @@ tear_down(struct app *app)
 	if (app->engine != NULL) {
 		engine_free(app->engine);
 	}
+	grpc_config_fini(&app->server_options);
 	response_cache_close(app->cache);
 }
 

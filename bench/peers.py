@@ -182,7 +182,7 @@ def hippocamp(name, models, folder, cache, *options, prefix=()):
         caches = [f"--cache-config=redis,host={HOST}", f"--cache-config=redis,port={cache}"]
     return Server(name, [*prefix, *HIPPOCAMP, "serve", f"--model-repository={models}",
                          f"--http-address={HOST}", f"--http-port={port}",
-                         f"--metrics-port={metrics_port}", *caches, *options],
+                         "--grpc-port=0", f"--metrics-port={metrics_port}", *caches, *options],
                   port, folder, "/v2/health/ready")
 
 

@@ -1,4 +1,5 @@
 /* Routes for the model repository, log and trace settings, and shared memory. */
+#include "server/describe.h"
 #include "server/handlers.h"
 #include "wire/admin_body.h"
 
@@ -32,9 +33,18 @@ write_item(void *context, const char *name, int64_t version, const char *state, 
 }
 
 void
+describe_index(struct repository *repository, bool ready_only, struct buf *out)
+{
+	struct index_writer writer = {.out = out, .first = true};
+
+	buf_byte(out, '[');
+	repository_index(repository, ready_only, write_item, &writer);
+	buf_byte(out, ']');
+}
+
+void
 handle_index(struct exchange *exchange)
 {
-	struct index_writer writer = {.out = &exchange->text, .first = true};
 	struct error error;
 	bool ready_only;
 
@@ -42,9 +52,7 @@ handle_index(struct exchange *exchange)
 		reply_error(exchange, &error);
 		return;
 	}
-	buf_byte(&exchange->text, '[');
-	repository_index(exchange->options->repository, ready_only, write_item, &writer);
-	buf_byte(&exchange->text, ']');
+	describe_index(exchange->options->repository, ready_only, &exchange->text);
 	reply_text(exchange, JSON);
 }
 
@@ -174,12 +182,6 @@ handle_named_repository(struct exchange *exchange)
 
 /* --- Log settings --- */
 
-static const char *
-format_name(enum log_format format)
-{
-	return format == LOG_FORMAT_JSON ? "json" : format == LOG_FORMAT_ISO8601 ? "ISO8601" : "default";
-}
-
 void
 handle_log_settings(struct exchange *exchange)
 {
@@ -199,7 +201,7 @@ handle_log_settings(struct exchange *exchange)
 		&exchange->text,
 		",\"log_info\":%s,\"log_warning\":%s,\"log_error\":%s,\"log_verbose_level\":%d,\"log_format\":\"%s\"}",
 		settings.info ? "true" : "false", settings.warning ? "true" : "false",
-		settings.error ? "true" : "false", settings.verbose, format_name(settings.format));
+		settings.error ? "true" : "false", settings.verbose, log_format_name(settings.format));
 	reply_text(exchange, JSON);
 }
 

@@ -52,7 +52,7 @@ close_connection(struct connection *connection)
 	free(connection->in);
 	free(connection);
 	if (lane->stopping && TAILQ_EMPTY(&lane->connections)) {
-		lane->stopped(lane->stopped_argument);
+		lane->stopped(lane);
 	}
 }
 

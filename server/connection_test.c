@@ -102,17 +102,22 @@ connection(void)
 }
 
 static void
-stop(void *argument)
+stop(struct server_lane *lane)
 {
-	(void)argument;
-	loop_stop(test->lane.loop);
+	loop_stop(lane->loop);
+}
+
+static void
+on_turn_over(void *argument)
+{
+	stop(argument);
 }
 
 /* Runs the loop for a millisecond. */
 static void
 turn(void)
 {
-	struct loop_timer *timer = loop_timer_new(test->lane.loop, stop, NULL);
+	struct loop_timer *timer = loop_timer_new(test->lane.loop, on_turn_over, &test->lane);
 
 	loop_timer_set(timer, 1);
 	loop_run(test->lane.loop);

@@ -17,6 +17,8 @@
 
 struct connection;
 struct exchange;
+struct grpc_inference;
+struct health_watch;
 
 /* Sets the exchange's handler by the path and method of its head. Never fails: unknown paths have a handler too. */
 typedef void (*exchange_router)(struct exchange *exchange);
@@ -44,13 +46,18 @@ struct server_lane {
 	struct repository_view view;
 	struct loop_watch *http_watch;
 	struct loop_watch *metrics_watch;
+	struct loop_watch *grpc_watch;
+	struct grpc_lane *grpc; /* NULL: gRPC is off */
+	struct grpc_inference *spare_inferences;
+	size_t spare_inference_count;
+	TAILQ_HEAD(, health_watch) health_watches;
 	struct loop_timer *sweep_timer;
 	TAILQ_HEAD(, connection) connections;
 	unsigned ticks;	    /* seconds since the lane was made */
 	bool accept_failed; /* the failure has been logged */
 	bool stopping;
-	void (*stopped)(void *argument); /* called when the last connection is closed */
-	void *stopped_argument;
+	void (*stopped)(struct server_lane *lane); /* called when the last HTTP connection is closed */
+	unsigned open_fronts;		 /* HTTP and gRPC: those that still have connections while the lane stops */
 	void (*drained)(void *argument); /* called once the engine is idle, too */
 	void *drained_argument;
 };

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "loop/socket.h"
 #include "server/connection.h"
+#include "server/grpc_infer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,11 +19,14 @@ struct server {
 	const struct server_options *options;
 	size_t lane_count;
 	int *http_listeners; /* one for each lane; the kernel distributes connections */
+	int *grpc_listeners;
 	int metrics_listener;
+	bool grpc_listens;
 	bool http_listens; /* so server_free removes a Unix socket */
 	bool metrics_listens;
 	struct server_port http;
 	struct server_port metrics;
+	struct grpc_options grpc;
 	struct budget bodies; /* of request bodies in flight */
 	struct offload *offload;
 };
@@ -47,25 +51,46 @@ cache_admin_of(const struct server_options *options, int listener)
 	return socket_is_loopback(listener) ? CACHE_ADMIN_LOOPBACK : CACHE_ADMIN_CLOSED;
 }
 
+/* Opens a listener for each lane. */
+static enum status
+open_listeners(const struct server *server, const char *address, uint16_t port, int *listeners, struct error *error)
+{
+	for (size_t i = 0; i < server->lane_count; i++) {
+		bool shares = i > 0 && socket_unix_path(address) != NULL;
+
+		listeners[i] = shares ? socket_share(listeners[0], error) : socket_listen(address, port, error);
+		if (listeners[i] < 0) {
+			return error->status;
+		}
+		port = socket_port(listeners[i]);
+	}
+	return STATUS_OK;
+}
+
+static enum status
+open_grpc(struct server *server, struct error *error)
+{
+	const struct server_options *options = server->options;
+
+	if (open_listeners(server, options->grpc_address, options->grpc_port, server->grpc_listeners, error) !=
+	    STATUS_OK) {
+		return not_started(error, "GRPC");
+	}
+	server->grpc_listens = true;
+	server->grpc = options->grpc;
+	server->grpc.methods = grpc_service_methods;
+	server->grpc.method_count = grpc_service_method_count;
+	server->grpc.budget = &server->bodies;
+	return STATUS_OK;
+}
+
 static enum status
 open_http(struct server *server, struct error *error)
 {
 	const struct server_options *options = server->options;
-	uint16_t port = options->http_port;
-	enum status status = STATUS_OK;
 
-	for (size_t i = 0; i < server->lane_count && status == STATUS_OK; i++) {
-		bool shares = i > 0 && socket_unix_path(options->http_address) != NULL;
-
-		server->http_listeners[i] = shares ? socket_share(server->http_listeners[0], error)
-						   : socket_listen(options->http_address, port, error);
-		if (server->http_listeners[i] < 0) {
-			status = error->status;
-		} else {
-			port = socket_port(server->http_listeners[i]);
-		}
-	}
-	if (status != STATUS_OK) {
+	if (open_listeners(server, options->http_address, options->http_port, server->http_listeners, error) !=
+	    STATUS_OK) {
 		return not_started(error, "HTTP");
 	}
 	server->http_listens = true;
@@ -110,6 +135,12 @@ server_check_ports(const struct server_options *options, struct error *error)
 			return not_started(error, "HTTP");
 		}
 	}
+	if (options->allow_grpc && !options->reuse_grpc_port && is_checked(options->grpc_address, options->grpc_port)) {
+		status = socket_check_free(options->grpc_address, options->grpc_port, error);
+		if (status != STATUS_OK) {
+			return not_started(error, "GRPC");
+		}
+	}
 	if (options->allow_metrics && is_checked(options->metrics_address, options->metrics_port)) {
 		status = socket_check_free(options->metrics_address, options->metrics_port, error);
 		if (status != STATUS_OK) {
@@ -145,14 +176,19 @@ server_free(struct server *server)
 	if (server->metrics_listens) {
 		remove_unix(server->options->metrics_address);
 	}
+	if (server->grpc_listens) {
+		remove_unix(server->options->grpc_address);
+	}
 	for (size_t i = 0; i < server->lane_count; i++) {
 		close_listener(&server->http_listeners[i]);
+		close_listener(&server->grpc_listeners[i]);
 	}
 	close_listener(&server->metrics_listener);
 	if (server->offload != NULL) {
 		offload_free(server->offload);
 	}
 	free(server->http_listeners);
+	free(server->grpc_listeners);
 	free(server);
 }
 
@@ -166,12 +202,16 @@ server_new(const struct server_options *options, size_t lanes, struct error *err
 	budget_init(&server->bodies, options->max_inflight_bytes);
 	server->lane_count = lanes;
 	server->http_listeners = memory_array(lanes, sizeof(*server->http_listeners));
+	server->grpc_listeners = memory_array(lanes, sizeof(*server->grpc_listeners));
 	server->metrics_listener = -1;
 	for (size_t i = 0; i < lanes; i++) {
-		server->http_listeners[i] = -1;
+		server->http_listeners[i] = server->grpc_listeners[i] = -1;
 	}
 	if (status == STATUS_OK && options->allow_http) {
 		status = open_http(server, error);
+	}
+	if (status == STATUS_OK && options->allow_grpc) {
+		status = open_grpc(server, error);
 	}
 	if (status == STATUS_OK && options->allow_metrics) {
 		status = open_metrics(server, error);
@@ -188,6 +228,12 @@ uint16_t
 server_http_port(const struct server *server)
 {
 	return socket_port(server->http_listeners[0]);
+}
+
+uint16_t
+server_grpc_port(const struct server *server)
+{
+	return socket_port(server->grpc_listeners[0]);
 }
 
 uint16_t
@@ -208,12 +254,17 @@ rest(struct server_lane *lane, struct loop_watch *watch)
 	loop_watch_set(watch, 0);
 }
 
+/* `port` NULL: of gRPC. */
 static void
 accept_all(struct server_lane *lane, struct loop_watch *watch, int listener, const struct server_port *port)
 {
 	for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
 		int fd = socket_accept(listener);
 
+		if (fd >= 0 && port == NULL) {
+			grpc_lane_accept(lane->grpc, fd);
+			continue;
+		}
 		if (fd >= 0) {
 			connection_new(lane, fd, port);
 			continue;
@@ -228,12 +279,22 @@ accept_all(struct server_lane *lane, struct loop_watch *watch, int listener, con
 static void
 listen_again(struct server_lane *lane)
 {
-	if (lane->http_watch != NULL) {
-		loop_watch_set(lane->http_watch, LOOP_READ);
+	struct loop_watch *const watches[] = {lane->http_watch, lane->grpc_watch, lane->metrics_watch};
+
+	for (size_t i = 0; i < sizeof(watches) / sizeof(*watches); i++) {
+		if (watches[i] != NULL) {
+			loop_watch_set(watches[i], LOOP_READ);
+		}
 	}
-	if (lane->metrics_watch != NULL) {
-		loop_watch_set(lane->metrics_watch, LOOP_READ);
-	}
+}
+
+static void
+on_grpc(void *argument, unsigned events)
+{
+	struct server_lane *lane = argument;
+
+	(void)events;
+	accept_all(lane, lane->grpc_watch, lane->server->grpc_listeners[lane->index], NULL);
 }
 
 static void
@@ -267,6 +328,10 @@ on_sweep(void *argument)
 		connection_sweep(connection);
 		connection = next;
 	}
+	if (lane->grpc != NULL) {
+		grpc_lane_sweep(lane->grpc);
+		grpc_health_changed(lane);
+	}
 	listen_again(lane);
 	/* Refresh the view, so that a loop without requests does not keep unloaded models alive. */
 	(void)repository_table(lane->server->options->repository, &lane->view);
@@ -299,6 +364,11 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 	TAILQ_INIT(&lane->connections);
 	lane->engine = engine_lane_new(server->options->engine, loop, server->offload, index);
 	lane->http_watch = watch_listener(lane, server->http_listeners[index], on_http);
+	TAILQ_INIT(&lane->health_watches);
+	if (server->grpc_listens) {
+		lane->grpc = grpc_lane_new(&server->grpc, loop, server->offload, lane);
+		lane->grpc_watch = watch_listener(lane, server->grpc_listeners[index], on_grpc);
+	}
 	if (index == 0) {
 		lane->metrics_watch = watch_listener(lane, server->metrics_listener, on_metrics);
 	}
@@ -307,22 +377,32 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 	return lane;
 }
 
+/* Called once for HTTP and once for gRPC. */
 static void
-on_connections_gone(void *argument)
+on_connections_gone(struct server_lane *lane)
 {
-	struct server_lane *lane = argument;
+	if (--lane->open_fronts == 0) {
+		engine_lane_drain(lane->engine, lane->drained, lane->drained_argument);
+	}
+}
 
-	engine_lane_drain(lane->engine, lane->drained, lane->drained_argument);
+static void
+on_grpc_stopped(void *argument)
+{
+	on_connections_gone(argument);
 }
 
 static void
 stop_listening(struct server_lane *lane)
 {
 	loop_watch_free(lane->http_watch);
+	loop_watch_free(lane->grpc_watch);
 	loop_watch_free(lane->metrics_watch);
 	lane->http_watch = NULL;
+	lane->grpc_watch = NULL;
 	lane->metrics_watch = NULL;
 	close_listener(&lane->server->http_listeners[lane->index]);
+	close_listener(&lane->server->grpc_listeners[lane->index]);
 	if (lane->index == 0) {
 		close_listener(&lane->server->metrics_listener);
 	}
@@ -346,7 +426,11 @@ server_lane_stop(struct server_lane *lane, void (*done)(void *argument), void *a
 	}
 	lane->stopping = true;
 	lane->stopped = on_connections_gone;
-	lane->stopped_argument = lane;
+	lane->open_fronts = lane->grpc == NULL ? 1 : 2;
+	if (lane->grpc != NULL) {
+		grpc_health_changed(lane);
+		grpc_lane_stop(lane->grpc, on_grpc_stopped, lane);
+	}
 	if (TAILQ_EMPTY(&lane->connections)) {
 		on_connections_gone(lane);
 	}
@@ -356,6 +440,8 @@ void
 server_lane_free(struct server_lane *lane)
 {
 	loop_timer_free(lane->sweep_timer);
+	grpc_lane_free(lane->grpc);
+	grpc_inferences_fini(lane);
 	engine_lane_free(lane->engine);
 	repository_view_fini(&lane->view);
 	free(lane);

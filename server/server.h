@@ -1,10 +1,11 @@
 /*
- * The HTTP front end: listeners, connections, routes. Each loop has one lane; a connection stays on its lane's loop.
- * The lane with index 0 also serves the metrics port.
+ * The HTTP and gRPC front ends: listeners, connections, routes. Each loop has one lane; a connection stays on its
+ * lane's loop. The lane with index 0 also serves the metrics port.
  */
 #ifndef HIPPOCAMP_SERVER_SERVER_H
 #define HIPPOCAMP_SERVER_SERVER_H
 
+#include "grpc/grpc.h"
 #include "inference/engine.h"
 #include "inference/models/repository.h"
 #include "loop/loop.h"
@@ -14,6 +15,26 @@ struct server_lane;
 
 /* In the order of the command line's choices (--allow-cache-admin). */
 enum cache_admin_rule { CACHE_ADMIN_IF_LOOPBACK, CACHE_ADMIN_ALWAYS, CACHE_ADMIN_NEVER };
+
+/* The groups of methods that --grpc-restricted-protocol knows. */
+enum grpc_protocol {
+	PROTOCOL_HEALTH,
+	PROTOCOL_METADATA,
+	PROTOCOL_INFERENCE,
+	PROTOCOL_SHARED_MEMORY,
+	PROTOCOL_MODEL_CONFIG,
+	PROTOCOL_MODEL_REPOSITORY,
+	PROTOCOL_STATISTICS,
+	PROTOCOL_TRACE,
+	PROTOCOL_LOGGING,
+};
+
+/* Calls of these groups need the metadata `key` with that value. */
+struct grpc_restriction {
+	unsigned protocols; /* a mask: 1 << enum grpc_protocol */
+	char *key;	    /* "triton-grpc-protocol-<key>" */
+	const char *value;
+};
 
 struct server_options {
 	const char *id; /* the server's name in GET /v2 */
@@ -25,6 +46,14 @@ struct server_options {
 	const char *metrics_address;
 	uint16_t metrics_port;
 	bool allow_metrics;
+	const char *grpc_address;
+	uint16_t grpc_port; /* 0: the kernel chooses */
+	bool allow_grpc;
+	bool reuse_grpc_port;
+	bool grpc_compresses;	  /* responses, where the client accepts that */
+	struct grpc_options grpc; /* but for its methods and budget, which the server fills in */
+	const struct grpc_restriction *restrictions;
+	size_t restriction_count;
 	size_t max_input_bytes;	   /* of JSON, of raw bodies and of decompressed bodies */
 	size_t max_inflight_bytes; /* of all request bodies being read or answered, together */
 	bool model_control;	   /* load and unload requests are allowed */
@@ -45,6 +74,7 @@ struct server *server_new(const struct server_options *options, size_t lanes, st
 void server_free(struct server *server); /* after its lanes */
 
 uint16_t server_http_port(const struct server *server);
+uint16_t server_grpc_port(const struct server *server);
 uint16_t server_metrics_port(const struct server *server);
 
 /* Makes a lane and starts to accept. Call on the loop's thread, or before the loop runs. */

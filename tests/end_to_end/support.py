@@ -371,6 +371,14 @@ def classes(row, count, labels=None):
 # --- The server ---
 
 
+def serve_arguments(arguments):
+    """The arguments, with a port of its own for gRPC unless they say one."""
+    texts = [str(argument) for argument in arguments]
+    if not any("grpc-port" in text or "grpc-address=unix" in text or text.startswith("--allow-grpc") for text in texts):
+        texts.append("--grpc-port=0")
+    return texts
+
+
 class Server:
     """A running `hippocamp serve`; its stderr is read by a thread from start to end."""
 
@@ -381,7 +389,7 @@ class Server:
         self.ended = False
         self.changed = threading.Condition()
         self.process = subprocess.Popen(
-            [*wrapper, program, "serve", *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            [*wrapper, program, "serve", *serve_arguments(arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, env={**os.environ, **(environment or {})}, start_new_session=True, cwd=cwd or CORES)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -417,6 +425,10 @@ class Server:
     @cached_property
     def port(self):
         return int(self.wait_log(r"Started HTTPService at \S+?:(\d+)")[1])
+
+    @cached_property
+    def grpc_port(self):
+        return int(self.wait_log(r"Started GRPCInferenceService at \S+?:(\d+)")[1])
 
     @cached_property
     def metrics_port(self):
@@ -558,6 +570,8 @@ def run_program(*arguments, patience=PATIENCE, **options):
     """Runs the program until it ends by itself."""
     if not PROGRAM.exists():
         pytest.fail(f"{PROGRAM} is missing: run `make`, or name the build directory in HIPPOCAMP_BUILD")
+    if len(arguments) > 1 and arguments[0] == "serve":
+        arguments = ["serve", *serve_arguments(arguments[1:])]
     done = subprocess.run([PROGRAM, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=patience, **options)
     assert not re.search(r"Sanitizer|runtime error:", done.stderr), done.stderr

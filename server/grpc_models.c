@@ -1,0 +1,138 @@
+/* Health and metadata of the server and of models, and statistics, over gRPC. */
+#include "server/describe.h"
+#include "server/grpc_service.h"
+#include "wire/model_config.h"
+#include "base/protobuf.h"
+
+#define JSON_MAX ((size_t)2 << 30)
+
+static bool
+is_ready(const struct server_lane *lane)
+{
+	return !lane->stopping && repository_ready(lane->options->repository);
+}
+
+/* All three readiness messages have one boolean, in field 1. */
+static void
+reply_boolean(struct grpc_call *call, struct grpc_message *message, bool value)
+{
+	struct buf text;
+
+	grpc_message_release(message);
+	buf_init(&text, 16);
+	protobuf_put_number(&text, 1, value);
+	grpc_reply(call, &text);
+}
+
+void
+grpc_server_live(struct grpc_call *call, struct grpc_message message)
+{
+	reply_boolean(call, &message, true);
+}
+
+void
+grpc_server_ready(struct grpc_call *call, struct grpc_message message)
+{
+	reply_boolean(call, &message, is_ready(grpc_lane_of(call)));
+}
+
+/* Reads the request's name and version, and finds the model. NULL: an error has been replied. Releases the message. */
+static struct model *
+requested_model(struct grpc_call *call, struct grpc_message *message)
+{
+	struct name_request request;
+	struct model *model = NULL;
+	struct error error;
+
+	if (name_request_decode(message->content, &request, &error) != STATUS_OK ||
+	    find_model(grpc_model_table(grpc_lane_of(call)), request.name, request.version, &model, &error) !=
+		    STATUS_OK) {
+		grpc_reply_error(call, &error);
+		model = NULL;
+	}
+	grpc_message_release(message);
+	return model;
+}
+
+void
+grpc_model_ready(struct grpc_call *call, struct grpc_message message)
+{
+	struct name_request request;
+	struct model *model;
+	struct error error;
+	enum status status = name_request_decode(message.content, &request, &error);
+
+	if (status != STATUS_OK) {
+		grpc_message_release(&message);
+		grpc_reply_error(call, &error);
+		return;
+	}
+	status = find_model(grpc_model_table(grpc_lane_of(call)), request.name, request.version, &model, &error);
+	if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
+		grpc_message_release(&message);
+		grpc_reply_error(call, &error);
+		return;
+	}
+	reply_boolean(call, &message, status == STATUS_OK);
+}
+
+void
+grpc_server_metadata(struct grpc_call *call, struct grpc_message message)
+{
+	struct buf json;
+
+	grpc_message_release(&message);
+	buf_init(&json, JSON_MAX);
+	describe_server(grpc_lane_of(call)->options, &json);
+	grpc_reply_json(call, MESSAGE_SERVER_METADATA, &json);
+}
+
+void
+grpc_model_metadata(struct grpc_call *call, struct grpc_message message)
+{
+	struct model *model = requested_model(call, &message);
+	struct buf json;
+
+	if (model != NULL) {
+		buf_init(&json, JSON_MAX);
+		describe_model(grpc_lane_of(call)->view.table, model, &json);
+		grpc_reply_json(call, MESSAGE_MODEL_METADATA, &json);
+	}
+}
+
+void
+grpc_model_config(struct grpc_call *call, struct grpc_message message)
+{
+	struct model *model = requested_model(call, &message);
+	struct buf json;
+
+	if (model != NULL) {
+		buf_init(&json, JSON_MAX);
+		buf_text(&json, "{\"config\":");
+		model_config_print(&model->config, &json);
+		buf_byte(&json, '}');
+		grpc_reply_json(call, MESSAGE_MODEL_CONFIG, &json);
+	}
+}
+
+void
+grpc_model_statistics(struct grpc_call *call, struct grpc_message message)
+{
+	struct name_request request;
+	struct buf json;
+	struct error error;
+	enum status status = name_request_decode(message.content, &request, &error);
+
+	buf_init(&json, JSON_MAX);
+	if (status == STATUS_OK) {
+		status = describe_statistics(grpc_model_table(grpc_lane_of(call)), request.name, request.version, &json,
+					     &error);
+	}
+	grpc_message_release(&message);
+	if (status == STATUS_OK) {
+		grpc_reply_json(call, MESSAGE_MODEL_STATISTICS, &json);
+	} else {
+		buf_fini(&json);
+		grpc_reply_error(call, &error);
+	}
+}

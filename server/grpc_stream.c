@@ -1,0 +1,181 @@
+/*
+ * ModelStreamInfer: requests of one stream run concurrently, and are answered in their order. An error does not end the
+ * stream: it is a message of its own.
+ */
+#include "base/container_of.h"
+#include "base/memory.h"
+#include "server/grpc_infer.h"
+
+#include <stdlib.h>
+
+/* At so many requests in flight, or bytes that the client has not taken, no more are read until half of them are gone.
+ */
+#define WAITING_MAX 256
+#define UNSENT_MAX ((size_t)8 << 20)
+
+TAILQ_HEAD(inference_list, grpc_inference);
+
+struct grpc_stream {
+	struct grpc_call *call;
+	struct inference_list waiting; /* not sent yet, in the order of the requests */
+	struct inference_list sending;
+	size_t waiting_count;
+	bool is_paused;
+	bool is_half_closed;
+};
+
+/* The status of an answered inference is sent; does the client wait for more? */
+static void
+end_if_done(struct grpc_stream *stream)
+{
+	if (stream->is_half_closed && TAILQ_EMPTY(&stream->waiting)) {
+		struct grpc_inference *inference;
+
+		TAILQ_FOREACH (inference, &stream->sending, entry) {
+			inference->stream = NULL;
+		}
+		grpc_call_finish(stream->call, GRPC_OK, bytes_make(NULL, 0));
+		free(stream);
+	}
+}
+
+static void
+pause_or_resume(struct grpc_stream *stream)
+{
+	size_t unsent = grpc_call_unsent(stream->call);
+
+	if (!stream->is_paused && (stream->waiting_count >= WAITING_MAX || unsent >= UNSENT_MAX)) {
+		stream->is_paused = true;
+		grpc_call_pause(stream->call);
+	} else if (stream->is_paused && stream->waiting_count <= WAITING_MAX / 2 && unsent <= UNSENT_MAX / 2) {
+		stream->is_paused = false;
+		grpc_call_resume(stream->call);
+	}
+}
+
+static void
+on_released(struct grpc_output *output)
+{
+	struct grpc_inference *inference = container_of(output, struct grpc_inference, output);
+
+	if (inference->stream != NULL) {
+		TAILQ_REMOVE(&inference->stream->sending, inference, entry);
+		pause_or_resume(inference->stream);
+	}
+	grpc_inference_free(inference);
+}
+
+static void
+send_first(struct grpc_stream *stream)
+{
+	struct grpc_inference *inference = TAILQ_FIRST(&stream->waiting);
+
+	TAILQ_REMOVE(&stream->waiting, inference, entry);
+	TAILQ_INSERT_TAIL(&stream->sending, inference, entry);
+	stream->waiting_count--;
+	inference->call = NULL;
+	inference->output.released = on_released;
+	grpc_call_send(stream->call, &inference->output);
+}
+
+/* An error becomes a message that carries the request's id. */
+static void
+encode_error(struct grpc_inference *inference)
+{
+	buf_clear(&inference->text);
+	infer_message_encode_error(inference->request.id, inference->error->text, &inference->text);
+	inference->error_piece = buf_bytes(&inference->text);
+	inference->output.pieces = &inference->error_piece;
+	inference->output.count = 1;
+	inference->output.is_compressed = false;
+}
+
+static void
+on_answered(struct grpc_inference *inference)
+{
+	struct grpc_stream *stream = inference->stream;
+
+	inference->is_answered = true;
+	if (inference->status != STATUS_OK) {
+		encode_error(inference);
+	}
+	while (!TAILQ_EMPTY(&stream->waiting) && TAILQ_FIRST(&stream->waiting)->is_answered) {
+		send_first(stream);
+	}
+	pause_or_resume(stream);
+	end_if_done(stream);
+}
+
+static void
+on_begin(struct grpc_call *call)
+{
+	struct grpc_stream *stream;
+
+	grpc_check_access(call);
+	if (grpc_call_is_over(call)) {
+		return;
+	}
+	stream = memory_new(sizeof(*stream));
+	TAILQ_INIT(&stream->waiting);
+	TAILQ_INIT(&stream->sending);
+	stream->call = call;
+	grpc_call_set_state(call, stream);
+	grpc_call_set_coding(call, grpc_response_coding(call));
+}
+
+static void
+on_message(struct grpc_call *call, struct grpc_message message)
+{
+	struct grpc_stream *stream = grpc_call_state(call);
+	struct grpc_inference *inference = grpc_inference_new(call);
+
+	inference->answered = on_answered;
+	inference->stream = stream;
+	inference->is_stream = true;
+	inference->coding = grpc_response_coding(call);
+	TAILQ_INSERT_TAIL(&stream->waiting, inference, entry);
+	stream->waiting_count++;
+	pause_or_resume(stream);
+	grpc_inference_start(inference, message);
+}
+
+static void
+on_half_close(struct grpc_call *call)
+{
+	struct grpc_stream *stream = grpc_call_state(call);
+
+	stream->is_half_closed = true;
+	end_if_done(stream);
+}
+
+static void
+on_cancelled(struct grpc_call *call)
+{
+	struct grpc_stream *stream = grpc_call_state(call);
+	struct grpc_inference *inference;
+
+	while ((inference = TAILQ_FIRST(&stream->waiting)) != NULL) {
+		bool is_answered = inference->is_answered;
+
+		TAILQ_REMOVE(&stream->waiting, inference, entry);
+		grpc_inference_cancel(inference);
+		if (is_answered) { /* behind one that is not */
+			grpc_inference_free(inference);
+		}
+	}
+	TAILQ_FOREACH (inference, &stream->sending, entry) {
+		inference->stream = NULL;
+	}
+	free(stream);
+}
+
+const struct service_method grpc_model_stream_infer = {
+	{.path = "/inference.GRPCInferenceService/ModelStreamInfer",
+	 .is_client_streaming = true,
+	 .begin = on_begin,
+	 .message = on_message,
+	 .half_close = on_half_close,
+	 .cancelled = on_cancelled,
+	 .alignment_point = infer_message_alignment_point},
+	PROTOCOL_INFERENCE,
+};
