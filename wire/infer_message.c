@@ -91,11 +91,11 @@ read_entry(struct bytes entry, struct bytes *key, struct bytes *value, struct er
 	return status;
 }
 
-/* Numbers are unsigned where they can be, so that a value has one form, also in the cache's key. */
+/* A number is signed if it fits, as in JSON, so that a value has one form, also in the cache's key. */
 static void
 set_integer(struct parameter *parameter, uint64_t value, bool is_signed)
 {
-	if (is_signed && (int64_t)value < 0) {
+	if (is_signed || value <= INT64_MAX) {
 		parameter->kind = PARAMETER_SIGNED;
 		parameter->signed_number = (int64_t)value;
 	} else {
@@ -507,11 +507,16 @@ read_output_parameter(struct decoder *decoder, struct bytes entry, struct infer_
 	if (!bytes_equal_text(parameter.name, "classification")) {
 		return STATUS_OK;
 	}
-	if (!found || parameter.kind != PARAMETER_UNSIGNED || parameter.unsigned_number > UINT32_MAX) {
+	if (!found || parameter.kind != PARAMETER_SIGNED) {
 		return error_set(decoder->error, STATUS_INVALID_ARGUMENT,
 				 "invalid value type for 'classification' parameter, expected int64_param");
 	}
-	output->classification = (uint32_t)parameter.unsigned_number;
+	if (parameter.signed_number <= 0) {
+		return error_set(decoder->error, STATUS_INVALID_ARGUMENT,
+				 "invalid value for 'classification' parameter, expected >= 0");
+	}
+	output->classification =
+		(uint32_t)(parameter.signed_number > UINT32_MAX ? UINT32_MAX : parameter.signed_number);
 	return STATUS_OK;
 }
 
