@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 CACHE ?= local
 VENV := .deps/venv/bin
 
-.PHONY: build sanitize models serve demo check check-thorough models-check unit tsan bench faults fuzz format tidy install clean
+.PHONY: build sanitize models serve demo check check-thorough models-check differential unit tsan bench faults fuzz format tidy install clean
 
 build: build/hippocamp
 
@@ -46,6 +46,11 @@ check-thorough: build sanitize
 models-check: build
 	@tools/deps models
 	@tests/models/run
+
+# Asks Hippocamp and the real Triton the same questions, and compares the answers.
+differential: build
+	@tools/deps differential
+	@tests/differential/run
 
 bench: build models
 	@tools/deps bench
