@@ -42,6 +42,7 @@ MEANT = [
     Difference("only what there is is listed", "grpc/ServerMetadata/*", ".extensions[[]*", "True", "absent"),
     Difference(OLD_CORE, "http/infer/outputs_twice", "code", "^200", "^400 output 'OUTPUT0' already exists"),
     Difference(TRACE, "http/trace *", "code", ours="501 tracing is not supported"),
+    Difference(TRACE, "http/trace post*trace_file*", "text", ours="tracing is not supported"),
     Difference(SHM, "http/system register*", "code", ours="501"),
     Difference("a text that tells more", "http/infer/gzip_corrupt", "text", "Raw request", "failed to decompress"),
     Difference("a name that the client knows instead of Triton's own 'raw_input'", "http/infer/raw_odd_size", "text", "'raw_input'", "'INPUT0'"),
