@@ -1,5 +1,7 @@
 #include "base/file.h"
 
+#include "base/digest.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -17,4 +19,19 @@ file_open_regular(const char *path)
 	(void)close(fd);
 	errno = S_ISDIR(information.st_mode) ? EISDIR : EINVAL;
 	return -1;
+}
+
+uint64_t
+file_stamp(const char *path, uint64_t stamp)
+{
+	struct stat found = {0};
+
+	if (path != NULL) {
+		(void)stat(path, &found);
+	}
+	return checksum64(
+		bytes_make(&(const uint64_t[]){stamp, (uint64_t)found.st_ino, (uint64_t)found.st_size,
+					       (uint64_t)found.st_mtim.tv_sec, (uint64_t)found.st_mtim.tv_nsec,
+					       (uint64_t)found.st_ctim.tv_sec, (uint64_t)found.st_ctim.tv_nsec},
+			   7 * sizeof(uint64_t)));
 }

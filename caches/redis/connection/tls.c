@@ -1,7 +1,7 @@
 #include "caches/redis/connection/tls.h"
 
 #include "base/clock.h"
-#include "base/digest.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -211,16 +211,7 @@ stamp_files(const struct redis_tls *tls)
 	uint64_t stamp = 1;
 
 	for (size_t i = 0; i < FILES; i++) {
-		struct stat found = {0};
-
-		if (tls->files[i] != NULL) {
-			(void)stat(tls->files[i], &found);
-		}
-		stamp = checksum64(
-			bytes_make(&(const uint64_t[]){stamp, (uint64_t)found.st_ino, (uint64_t)found.st_size,
-						       (uint64_t)found.st_mtim.tv_sec, (uint64_t)found.st_mtim.tv_nsec,
-						       (uint64_t)found.st_ctim.tv_sec, (uint64_t)found.st_ctim.tv_nsec},
-				   7 * sizeof(uint64_t)));
+		stamp = file_stamp(tls->files[i], stamp);
 	}
 	return stamp;
 }
