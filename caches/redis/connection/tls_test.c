@@ -1,11 +1,10 @@
 #include "caches/redis/connection/tls.h"
 
+#include "base/identity_fixture.h"
 #include "base/unit_test.h"
 
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,62 +15,15 @@
 #include <unistd.h>
 #include <valkey/async.h>
 
-#define DAY 86400L
-
 /* --- Certificates --- */
 
-struct identity {
-	X509 *certificate;
-	EVP_PKEY *key;
-};
+#define NAMES "DNS:redis.test,IP:127.0.0.1"
 
 static struct identity authority;
 static struct identity other_authority;
 static struct identity server;	/* for redis.test and 127.0.0.1 */
 static struct identity expired; /* the same, but expired */
 static struct identity client;
-
-static void
-add_extension(X509 *certificate, int kind, const char *value)
-{
-	X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, kind, value);
-
-	assert_non_null(extension);
-	assert_int_equal(X509_add_ext(certificate, extension, -1), 1);
-	X509_EXTENSION_free(extension);
-}
-
-/* Makes a certificate and its key; `issuer` NULL: those of an authority. */
-static struct identity
-make_identity(const char *name, const struct identity *issuer, long ends)
-{
-	static long serial = 1;
-	struct identity made = {.certificate = X509_new(), .key = EVP_EC_gen("P-256")};
-	const struct identity *signer = issuer == NULL ? &made : issuer;
-	X509_NAME *subject = X509_get_subject_name(made.certificate);
-
-	X509_set_version(made.certificate, 2);
-	ASN1_INTEGER_set(X509_get_serialNumber(made.certificate), serial++);
-	X509_gmtime_adj(X509_getm_notBefore(made.certificate), -10 * DAY);
-	X509_gmtime_adj(X509_getm_notAfter(made.certificate), ends);
-	X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
-	X509_set_issuer_name(made.certificate, X509_get_subject_name(signer->certificate));
-	X509_set_pubkey(made.certificate, made.key);
-	if (issuer == NULL) {
-		add_extension(made.certificate, NID_basic_constraints, "critical,CA:TRUE");
-	} else {
-		add_extension(made.certificate, NID_subject_alt_name, "DNS:redis.test,IP:127.0.0.1");
-	}
-	assert_true(X509_sign(made.certificate, signer->key, EVP_sha256()) > 0);
-	return made;
-}
-
-static void
-free_identity(struct identity *identity)
-{
-	X509_free(identity->certificate);
-	EVP_PKEY_free(identity->key);
-}
 
 /* --- Files --- */
 
@@ -85,29 +37,21 @@ enum { CA, OTHER, CLIENT_CERTIFICATE, CLIENT_KEY, SERVER_KEY, LOCKED_KEY, TEXT, 
 static void
 write_files(void)
 {
-	for (int i = CA; i <= MISSING; i++) {
-		FILE *file;
+	FILE *text;
 
+	for (int i = CA; i <= MISSING; i++) {
 		(void)snprintf(paths[i], sizeof(paths[i]), "%s/%s", folder, i == MISSING ? "missing" : names[i]);
-		if (i == MISSING) {
-			break;
-		}
-		file = fopen(paths[i], "w");
-		assert_non_null(file);
-		if (i == CA || i == OTHER) {
-			PEM_write_X509(file, i == CA ? authority.certificate : other_authority.certificate);
-		} else if (i == CLIENT_CERTIFICATE) {
-			PEM_write_X509(file, client.certificate);
-		} else if (i == TEXT) {
-			(void)fputs("no PEM\n", file);
-		} else {
-			PEM_write_PrivateKey(file, i == SERVER_KEY ? server.key : client.key,
-					     i == LOCKED_KEY ? EVP_aes_128_cbc() : NULL,
-					     i == LOCKED_KEY ? (const unsigned char *)"secret" : NULL,
-					     i == LOCKED_KEY ? 6 : 0, NULL, NULL);
-		}
-		assert_int_equal(fclose(file), 0);
 	}
+	identity_write_certificate(&authority, paths[CA]);
+	identity_write_certificate(&other_authority, paths[OTHER]);
+	identity_write_certificate(&client, paths[CLIENT_CERTIFICATE]);
+	identity_write_key(&client, NULL, paths[CLIENT_KEY]);
+	identity_write_key(&server, NULL, paths[SERVER_KEY]);
+	identity_write_key(&client, "secret", paths[LOCKED_KEY]);
+	text = fopen(paths[TEXT], "w");
+	assert_non_null(text);
+	(void)fputs("no PEM\n", text);
+	assert_int_equal(fclose(text), 0);
 }
 
 /* --- A connection and its server, both on this thread --- */
@@ -584,11 +528,11 @@ set_up(void **state)
 	if (mkdtemp(folder) == NULL) {
 		return -1;
 	}
-	authority = make_identity("authority", NULL, 10 * DAY);
-	other_authority = make_identity("other authority", NULL, 10 * DAY);
-	server = make_identity("server", &authority, 5 * DAY);
-	expired = make_identity("expired", &authority, -5 * DAY);
-	client = make_identity("client", &authority, 5 * DAY);
+	authority = identity_new("authority", NULL, NULL, 10 * IDENTITY_DAY);
+	other_authority = identity_new("other authority", NULL, NULL, 10 * IDENTITY_DAY);
+	server = identity_new("server", &authority, NAMES, 5 * IDENTITY_DAY);
+	expired = identity_new("expired", &authority, NAMES, -5 * IDENTITY_DAY);
+	client = identity_new("client", &authority, NAMES, 5 * IDENTITY_DAY);
 	write_files();
 	return 0;
 }
@@ -600,11 +544,11 @@ tear_down(void **state)
 	for (int i = CA; i < MISSING; i++) {
 		(void)unlink(paths[i]);
 	}
-	free_identity(&authority);
-	free_identity(&other_authority);
-	free_identity(&server);
-	free_identity(&expired);
-	free_identity(&client);
+	identity_free(&authority);
+	identity_free(&other_authority);
+	identity_free(&server);
+	identity_free(&expired);
+	identity_free(&client);
 	return rmdir(folder);
 }
 
