@@ -234,6 +234,14 @@ loop_watch_set(struct loop_watch *watch, unsigned events)
 }
 
 void
+loop_watch_wake(struct loop_watch *watch)
+{
+	assert_home(watch->loop);
+	assert((watch->events & LOOP_READ) != 0);
+	event_active(&watch->event, EV_READ, 0);
+}
+
+void
 loop_watch_free(struct loop_watch *watch)
 {
 	if (watch != NULL) {

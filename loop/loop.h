@@ -39,6 +39,12 @@ struct loop_watch *loop_watch_new(struct loop *loop, int fd, loop_watch_fn fn, v
 void loop_watch_set(struct loop_watch *watch, unsigned events);
 void loop_watch_free(struct loop_watch *watch);
 
+/*
+ * Calls `fn` once more as if `fd` were readable, after this call, unless other events are set before that. Only while
+ * LOOP_READ is set.
+ */
+void loop_watch_wake(struct loop_watch *watch);
+
 /* Calls `fn` once, `after_ms` after it was last set. `fn` may set or free the timer. */
 struct loop_timer *loop_timer_new(struct loop *loop, loop_timer_fn fn, void *argument);
 void loop_timer_set(struct loop_timer *timer, uint64_t after_ms);

@@ -272,6 +272,39 @@ test_watches(void **state)
 	(void)close(pair[1]);
 }
 
+static void
+count_wake(void *argument, unsigned events)
+{
+	struct watched *woken = argument;
+
+	assert_int_equal(events, LOOP_READ);
+	this.count++;
+	loop_watch_free(woken->watch);
+	loop_stop(this.loop);
+}
+
+/* Nothing is to be read, and what was set before counts no more. */
+static void
+test_wake(void **state)
+{
+	struct watched woken = {0};
+	int pair[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	woken.watch = loop_watch_new(this.loop, pair[0], count_wake, &woken);
+	loop_watch_set(woken.watch, LOOP_READ);
+	loop_watch_wake(woken.watch);
+	loop_watch_set(woken.watch, 0);
+	loop_watch_set(woken.watch, LOOP_READ);
+	loop_watch_wake(woken.watch);
+	assert_int_equal(this.count, 0);
+	loop_run(this.loop);
+	assert_int_equal(this.count, 1);
+	(void)close(pair[0]);
+	(void)close(pair[1]);
+}
+
 /* --- Names --- */
 
 struct resolved {
@@ -342,6 +375,7 @@ main(void)
 		LOOP_TEST(test_no_mail_is_lost_at_the_end),
 		LOOP_TEST(test_timers),
 		LOOP_TEST(test_watches),
+		LOOP_TEST(test_wake),
 		LOOP_TEST(test_numeric_addresses),
 		LOOP_TEST(test_names_fail_with_the_loop),
 	};

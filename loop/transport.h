@@ -1,0 +1,99 @@
+/*
+ * The bytes of one accepted connection: plain, or over TLS. Non-blocking; belongs to its loop's thread.
+ *
+ * TLS needs no steps of its own: the handshake runs within transport_read and transport_write. But the two differ from
+ * recv and writev in what they wait for, so wait with
+ *
+ *	loop_watch_set(watch, events | transport_wants(transport));
+ *
+ * and, on any event, do again what was refused. Where bytes are waited for and transport_pending is true, no event
+ *comes for those that TLS has received: call loop_watch_wake.
+ *
+ * OpenSSL writes without MSG_NOSIGNAL: a process that uses TLS ignores SIGPIPE.
+ */
+#ifndef HIPPOCAMP_LOOP_TRANSPORT_H
+#define HIPPOCAMP_LOOP_TRANSPORT_H
+
+#include "loop/tls_server.h"
+
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+/* For the caller's storage. Read `fd` and `failure`; the rest is private. */
+struct transport {
+	int fd;
+	SSL *ssl; /* NULL: plain */
+	unsigned wants;
+	bool pending;
+	bool is_cut;	     /* close_notify was sent, would be a lie, or cannot be sent */
+	const char *failure; /* why TLS failed, in OpenSSL's words; NULL: it did not */
+};
+
+/* Takes over the descriptor. `tls` NULL: plain; else it must outlive the call only. */
+void transport_init(struct transport *transport, int fd, struct tls_server *tls);
+
+/*
+ * Ends the connection and closes the descriptor. Tells the peer by close_notify that nothing is missing, unless TLS
+ * failed or the last write was refused.
+ */
+void transport_close(struct transport *transport);
+
+/*
+ * Tells the peer that nothing follows, by close_notify and as shutdown(SHUT_WR) does. From then on, what the peer sends
+ * is to be read from `fd`, undeciphered, and thrown away.
+ */
+void transport_shutdown(struct transport *transport);
+
+ssize_t transport_read_tls(struct transport *transport, void *at, size_t length);
+ssize_t transport_send_tls(struct transport *transport, const void *at, size_t length);
+ssize_t transport_write_tls(struct transport *transport, const struct iovec *iov, int count);
+ssize_t transport_write_plain(const struct transport *transport, const struct iovec *iov, int count);
+
+/*
+ * As recv: returns 0 at the peer's end, and -1 with errno. EPROTO: TLS failed, `failure` tells why, and the peer is
+ * told by an alert, which it may read if the connection is ended by transport_shutdown.
+ */
+static inline ssize_t
+transport_read(struct transport *transport, void *at, size_t length)
+{
+	return transport->ssl == NULL ? recv(transport->fd, at, length, 0) : transport_read_tls(transport, at, length);
+}
+
+/*
+ * As send and writev, but never SIGPIPE. Over TLS, one call writes one record, of at most 16 KiB, out of all pieces.
+ * After EAGAIN the next call must begin with the same bytes, and have no fewer: over TLS they may be enciphered
+ * already.
+ */
+static inline ssize_t
+transport_send(struct transport *transport, const void *at, size_t length)
+{
+	return transport->ssl == NULL ? send(transport->fd, at, length, MSG_NOSIGNAL)
+				      : transport_send_tls(transport, at, length);
+}
+
+static inline ssize_t
+transport_write(struct transport *transport, const struct iovec *iov, int count)
+{
+	return transport->ssl == NULL ? transport_write_plain(transport, iov, count)
+				      : transport_write_tls(transport, iov, count);
+}
+
+/* LOOP_READ or LOOP_WRITE, which TLS waits for besides what the caller does: for its handshake, or new keys. */
+static inline unsigned
+transport_wants(const struct transport *transport)
+{
+	return transport->wants;
+}
+
+/* May transport_read return bytes although no event tells of any? They came with those that it returned last. */
+static inline bool
+transport_pending(const struct transport *transport)
+{
+	return transport->pending;
+}
+
+/* Is the TLS handshake still under way? Limit its time. */
+bool transport_greets(const struct transport *transport);
+
+#endif
