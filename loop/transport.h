@@ -6,8 +6,8 @@
  *
  *	loop_watch_set(watch, events | transport_wants(transport));
  *
- * and, on any event, do again what was refused. Where bytes are waited for and transport_pending is true, no event
- *comes for those that TLS has received: call loop_watch_wake.
+ * and, on any event, do again what was refused. Where the caller waits for bytes and transport_pending is true, no
+ *event comes for those that TLS has received: call loop_watch_wake.
  *
  * OpenSSL writes without MSG_NOSIGNAL: a process that uses TLS ignores SIGPIPE.
  */

@@ -1,5 +1,6 @@
 #include "server/connection_internal.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 
 #include <errno.h>
@@ -7,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #define BUFFER_SIZE ((size_t)16 * 1024)
 #define HEAD_MAX ((size_t)64 * 1024)
@@ -41,7 +41,7 @@ close_connection(struct connection *connection)
 
 	TAILQ_REMOVE(&lane->connections, connection, lane_entry);
 	loop_watch_free(connection->watch);
-	(void)close(connection->fd);
+	transport_close(&connection->transport);
 	blob_unref(connection->exchange.held);
 	blob_unref(connection->exchange.body_block);
 	arena_fini(&connection->exchange.arena);
@@ -111,7 +111,7 @@ write_reply(struct connection *connection)
 		return false;
 	}
 	if (connection->written < connection->total) {
-		loop_watch_set(connection->watch, LOOP_WRITE);
+		loop_watch_set(connection->watch, LOOP_WRITE | transport_wants(&connection->transport));
 	}
 	return true;
 }
@@ -119,7 +119,7 @@ write_reply(struct connection *connection)
 static void
 start_lingering(struct connection *connection)
 {
-	(void)shutdown(connection->fd, SHUT_WR);
+	transport_shutdown(&connection->transport);
 	connection->state = LINGERING;
 	connection->active_tick = connection->lane->ticks;
 	connection->phase_tick = connection->lane->ticks;
@@ -428,6 +428,16 @@ read_chunks(struct connection *connection)
 	}
 }
 
+/* Waits for the peer's bytes. Those that TLS has got already come as soon as other connections had their turn. */
+static void
+await_bytes(struct connection *connection)
+{
+	loop_watch_set(connection->watch, LOOP_READ | transport_wants(&connection->transport));
+	if (transport_pending(&connection->transport)) {
+		loop_watch_wake(connection->watch);
+	}
+}
+
 /* Runs the state machine until it needs more bytes, the handler or the socket. May free the connection. */
 static void
 advance(struct connection *connection)
@@ -468,7 +478,7 @@ advance(struct connection *connection)
 			close_connection(connection);
 			return;
 		}
-		loop_watch_set(connection->watch, LOOP_READ);
+		await_bytes(connection);
 	}
 }
 
@@ -494,7 +504,7 @@ static void
 throw_away(struct connection *connection)
 {
 	uint8_t waste[16384];
-	ssize_t got = read(connection->fd, waste, sizeof(waste));
+	ssize_t got = recv(connection->transport.fd, waste, sizeof(waste), 0);
 
 	if (got > 0) {
 		connection->active_tick = connection->lane->ticks;
@@ -518,6 +528,45 @@ peer_gone(struct connection *connection)
 	}
 }
 
+/* May free the connection. */
+static void
+on_broken(struct connection *connection, int failure)
+{
+	if (failure == EPROTO) {
+		log_verbose("TLS with a client failed: %s", connection->transport.failure);
+	}
+	if (connection->state == HANDLING) { /* the handler still holds the exchange */
+		connection->close_after = true;
+		peer_gone(connection);
+	} else if (failure == EPROTO && !connection->lane->stopping) {
+		start_lingering(connection); /* so that the peer reads OpenSSL's alert */
+	} else {
+		close_connection(connection);
+	}
+}
+
+/* May free the connection. */
+static void
+take_bytes(struct connection *connection, size_t count)
+{
+	if (connection->state == READING_BODY && connection->body.block != NULL) {
+		if (body_add(&connection->body, count, &connection->exchange) != BODY_GOOD) {
+			refuse_body(connection, BODY_OVER_BUDGET);
+			return;
+		}
+	} else {
+		if (connection->state == READING_HEAD && connection->in_length == 0) {
+			connection->phase_tick = connection->lane->ticks;
+		}
+		connection->in_length += count;
+	}
+	if (connection->state != HANDLING) {
+		advance(connection);
+	} else {
+		await_bytes(connection);
+	}
+}
+
 static void
 on_readable(struct connection *connection)
 {
@@ -528,36 +577,15 @@ on_readable(struct connection *connection)
 		loop_watch_set(connection->watch, 0);
 		return;
 	}
-	got = recv(connection->fd, room.iov_base, room.iov_len, 0);
-	if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
-		return;
-	}
-	if (got < 0) {
-		if (connection->state == HANDLING) { /* the handler still holds the exchange */
-			connection->close_after = true;
-			peer_gone(connection);
-		} else {
-			close_connection(connection);
-		}
-		return;
-	}
-	if (got == 0) {
+	got = transport_read(&connection->transport, room.iov_base, room.iov_len);
+	if (got > 0) {
+		take_bytes(connection, (size_t)got);
+	} else if (got == 0) {
 		peer_gone(connection);
-		return;
-	}
-	if (connection->state == READING_BODY && connection->body.block != NULL) {
-		if (body_add(&connection->body, (size_t)got, &connection->exchange) != BODY_GOOD) {
-			refuse_body(connection, BODY_OVER_BUDGET);
-			return;
-		}
+	} else if (errno == EAGAIN || errno == EINTR) {
+		await_bytes(connection);
 	} else {
-		if (connection->state == READING_HEAD && connection->in_length == 0) {
-			connection->phase_tick = connection->lane->ticks;
-		}
-		connection->in_length += (size_t)got;
-	}
-	if (connection->state != HANDLING) {
-		advance(connection);
+		on_broken(connection, errno);
 	}
 }
 
@@ -566,6 +594,7 @@ on_event(void *argument, unsigned events)
 {
 	struct connection *connection = argument;
 
+	(void)events;
 	if (connection->state == LINGERING) { /* LINGER_TOTAL ends it, however much the peer sends */
 		throw_away(connection);
 		return;
@@ -574,7 +603,7 @@ on_event(void *argument, unsigned events)
 	if (connection->state == WRITING) {
 		loop_watch_set(connection->watch, LOOP_READ);
 		advance(connection);
-	} else if ((events & LOOP_READ) != 0) {
+	} else { /* TLS may have waited for room to write before it could read */
 		on_readable(connection);
 	}
 }
@@ -585,9 +614,10 @@ connection_new(struct server_lane *lane, int fd, const struct server_port *port)
 	struct connection *connection = memory_new(sizeof(*connection));
 
 	connection->lane = lane;
-	connection->fd = fd;
+	transport_init(&connection->transport, fd, port->tls);
 	connection->port = port;
 	connection->active_tick = lane->ticks;
+	connection->phase_tick = lane->ticks;
 	connection->in_capacity = BUFFER_SIZE;
 	connection->in = memory_new(BUFFER_SIZE);
 	connection->parser = http1_new();
@@ -642,7 +672,7 @@ connection_sweep(struct connection *connection)
 		return;
 	case READING_HEAD:
 		if (connection->in_length == 0) {
-			if (silent > IDLE_LIMIT) {
+			if (silent > IDLE_LIMIT || (phase > STALL_LIMIT && transport_greets(&connection->transport))) {
 				close_connection(connection);
 			}
 			return;

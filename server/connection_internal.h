@@ -4,6 +4,7 @@
 #ifndef HIPPOCAMP_SERVER_CONNECTION_INTERNAL_H
 #define HIPPOCAMP_SERVER_CONNECTION_INTERNAL_H
 
+#include "loop/transport.h"
 #include "server/body.h"
 #include "server/connection.h"
 
@@ -21,7 +22,7 @@ struct connection {
 	struct server_lane *lane;
 	struct loop_watch *watch;
 	const struct server_port *port;
-	int fd;
+	struct transport transport;
 	enum connection_state state;
 	bool in_progress; /* inside `advance`, which writes the reply */
 	bool close_after;

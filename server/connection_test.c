@@ -1,6 +1,7 @@
 /* A connection over a socket pair: reads, replies, refusals and time limits. The test advances the clock. */
 #include "server/connection.h"
 
+#include "base/identity_fixture.h"
 #include "base/unit_test.h"
 
 #include <errno.h>
@@ -419,6 +420,57 @@ test_a_reply_that_is_not_taken(void **state)
 	assert_null(connection());
 }
 
+/* --- Over TLS --- */
+
+static struct tls_server *
+new_tls(void)
+{
+	static char cert[] = "/tmp/connection_test_cert.XXXXXX";
+	static char key[] = "/tmp/connection_test_key.XXXXXX";
+	static const struct tls_options options = {.service = "http", .protocol = "http/1.1", .cert = cert, .key = key};
+	struct identity identity = identity_new("server", NULL, NULL, IDENTITY_DAY);
+	struct error error;
+	struct tls_server *tls;
+
+	(void)close(mkstemp(cert));
+	(void)close(mkstemp(key));
+	identity_write_certificate(&identity, cert);
+	identity_write_key(&identity, NULL, key);
+	tls = tls_server_new(&options, &error);
+	assert_non_null(tls);
+	(void)unlink(cert);
+	(void)unlink(key);
+	identity_free(&identity);
+	return tls;
+}
+
+/* The time of a handshake is that of a head, and what follows its failure is thrown away for a moment. */
+static void
+test_handshakes_that_do_not_end(void **state)
+{
+	struct tls_server *tls = new_tls();
+	int ends[2];
+
+	(void)state;
+	connection_finish(connection());
+	test->port.tls = tls;
+	for (int garbage = 0; garbage < 2; garbage++) {
+		(void)close(test->client);
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+		test->client = ends[1];
+		connection_new(&test->lane, ends[0], &test->port);
+		for (int i = 0; i < 2; i++) { /* a record's head announces more */
+			say(garbage ? "GET / HTTP/1.1\r\n" : "\x16");
+			pass(garbage ? 3 : 30);
+			assert_non_null(connection());
+		}
+		assert_string_equal(hear(), "");
+		pass(garbage ? 3 : 1);
+		assert_null(connection());
+	}
+	tls_server_free(tls);
+}
+
 int
 main(void)
 {
@@ -440,6 +492,7 @@ main(void)
 		TEST(test_idle),
 		TEST(test_a_long_run),
 		TEST(test_a_reply_that_is_not_taken),
+		TEST(test_handshakes_that_do_not_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

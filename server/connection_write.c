@@ -3,8 +3,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #define IOV_AT_ONCE 64
 #define SEND_TOGETHER 2048
@@ -102,7 +100,7 @@ gather(const struct connection *connection, struct iovec *iov)
 
 /* Copies a small reply into one buffer, which costs less than a writev of several pieces. */
 static ssize_t
-write_some(const struct connection *connection)
+write_some(struct connection *connection)
 {
 	struct iovec iov[IOV_AT_ONCE];
 	int count = gather(connection, iov);
@@ -110,13 +108,13 @@ write_some(const struct connection *connection)
 	size_t length = 0;
 
 	if (connection->total - connection->written > sizeof(together)) {
-		return writev(connection->fd, iov, count);
+		return transport_write(&connection->transport, iov, count);
 	}
 	for (int i = 0; i < count; i++) {
 		memcpy(together + length, iov[i].iov_base, iov[i].iov_len);
 		length += iov[i].iov_len;
 	}
-	return send(connection->fd, together, length, MSG_NOSIGNAL);
+	return transport_send(&connection->transport, together, length);
 }
 
 bool
@@ -141,11 +139,13 @@ connection_send_continue(struct connection *connection)
 	const struct http1_request *head = &connection->exchange.head;
 
 	if (!head->version_1_0 && bytes_equal_nocase(http1_header(head, "expect"), "100-continue")) {
-		ssize_t put = send(connection->fd, interim, sizeof(interim) - 1, MSG_NOSIGNAL);
+		ssize_t put = transport_send(&connection->transport, interim, sizeof(interim) - 1);
+		bool in_part =
+			put > 0 || (put < 0 && connection->port->tls != NULL); /* TLS keeps what it cannot send */
 
 		/* A client that gets nothing sends the body anyway; half an interim reply would corrupt the stream. */
-		if (put > 0 && (size_t)put < sizeof(interim) - 1) {
-			(void)shutdown(connection->fd, SHUT_RDWR);
+		if (in_part && (size_t)put != sizeof(interim) - 1) {
+			(void)shutdown(connection->transport.fd, SHUT_RDWR);
 		}
 	}
 }

@@ -11,6 +11,7 @@
 #include "base/blob.h"
 #include "base/budget.h"
 #include "loop/offload.h"
+#include "loop/tls_server.h"
 #include "server/server.h"
 #include "wire/compress.h"
 #include "wire/http1.h"
@@ -32,6 +33,7 @@ struct server_port {
 	bool is_metrics;     /* GET /v2/cache needs access_cache_view only */
 	const char *address; /* as configured */
 	enum cache_admin cache_admin;
+	struct tls_server *tls; /* NULL: the port is plain */
 };
 
 /* The part of the server that belongs to one loop. */

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "loop/socket.h"
+#include "server/certificates.h"
 #include "server/connection.h"
 #include "server/grpc_infer.h"
 
@@ -88,6 +89,7 @@ static enum status
 open_http(struct server *server, struct error *error)
 {
 	const struct server_options *options = server->options;
+	enum status status;
 
 	if (open_listeners(server, options->http_address, options->http_port, server->http_listeners, error) !=
 	    STATUS_OK) {
@@ -97,13 +99,15 @@ open_http(struct server *server, struct error *error)
 	server->http = (struct server_port){.route = http_route,
 					    .address = options->http_address,
 					    .cache_admin = cache_admin_of(options, server->http_listeners[0])};
-	return STATUS_OK;
+	status = certificates_open(&options->http_tls, &server->http.tls, error);
+	return status == STATUS_OK ? status : not_started(error, "HTTP");
 }
 
 static enum status
 open_metrics(struct server *server, struct error *error)
 {
 	const struct server_options *options = server->options;
+	enum status status;
 
 	server->metrics_listener = socket_listen(options->metrics_address, options->metrics_port, error);
 	if (server->metrics_listener < 0) {
@@ -114,7 +118,8 @@ open_metrics(struct server *server, struct error *error)
 					       .is_metrics = true,
 					       .address = options->metrics_address,
 					       .cache_admin = cache_admin_of(options, server->metrics_listener)};
-	return STATUS_OK;
+	status = certificates_open(&options->metrics_tls, &server->metrics.tls, error);
+	return status == STATUS_OK ? status : not_started(error, "Metrics");
 }
 
 /* Port 0 needs no check: the kernel chooses a free one. */
@@ -131,9 +136,12 @@ server_check_ports(const struct server_options *options, struct error *error)
 
 	if (options->allow_http && !options->reuse_http_port && is_checked(options->http_address, options->http_port)) {
 		status = socket_check_free(options->http_address, options->http_port, error);
-		if (status != STATUS_OK) {
-			return not_started(error, "HTTP");
-		}
+	}
+	if (status == STATUS_OK && options->allow_http) {
+		status = certificates_check(&options->http_tls, error);
+	}
+	if (status != STATUS_OK) {
+		return not_started(error, "HTTP");
 	}
 	if (options->allow_grpc && !options->reuse_grpc_port && is_checked(options->grpc_address, options->grpc_port)) {
 		status = socket_check_free(options->grpc_address, options->grpc_port, error);
@@ -143,11 +151,11 @@ server_check_ports(const struct server_options *options, struct error *error)
 	}
 	if (options->allow_metrics && is_checked(options->metrics_address, options->metrics_port)) {
 		status = socket_check_free(options->metrics_address, options->metrics_port, error);
-		if (status != STATUS_OK) {
-			return not_started(error, "Metrics");
-		}
 	}
-	return status;
+	if (status == STATUS_OK && options->allow_metrics) {
+		status = certificates_check(&options->metrics_tls, error);
+	}
+	return status == STATUS_OK ? status : not_started(error, "Metrics");
 }
 
 static void
@@ -187,6 +195,8 @@ server_free(struct server *server)
 	if (server->offload != NULL) {
 		offload_free(server->offload);
 	}
+	tls_server_free(server->http.tls);
+	tls_server_free(server->metrics.tls);
 	free(server->http_listeners);
 	free(server->grpc_listeners);
 	free(server);
@@ -222,6 +232,13 @@ server_new(const struct server_options *options, size_t lanes, struct error *err
 	}
 	server->offload = offload_new(lanes);
 	return server;
+}
+
+void
+server_reread_certificates(struct server *server)
+{
+	certificates_reread(server->http.tls, "HTTP");
+	certificates_reread(server->metrics.tls, "metrics");
 }
 
 uint16_t
@@ -333,6 +350,10 @@ on_sweep(void *argument)
 		grpc_health_changed(lane);
 	}
 	listen_again(lane);
+	if (lane->index == 0) {
+		certificates_follow(lane->server->http.tls, "HTTP");
+		certificates_follow(lane->server->metrics.tls, "metrics");
+	}
 	/* Refresh the view, so that a loop without requests does not keep unloaded models alive. */
 	(void)repository_table(lane->server->options->repository, &lane->view);
 	loop_timer_set(lane->sweep_timer, SWEEP_MS);

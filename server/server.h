@@ -9,6 +9,7 @@
 #include "inference/engine.h"
 #include "inference/models/repository.h"
 #include "loop/loop.h"
+#include "loop/tls_server.h"
 
 struct server;
 struct server_lane;
@@ -43,9 +44,11 @@ struct server_options {
 	uint16_t http_port; /* 0: the kernel chooses */
 	bool allow_http;
 	bool reuse_http_port;
+	struct tls_options http_tls;
 	const char *metrics_address;
 	uint16_t metrics_port;
 	bool allow_metrics;
+	struct tls_options metrics_tls;
 	const char *grpc_address;
 	uint16_t grpc_port; /* 0: the kernel chooses */
 	bool allow_grpc;
@@ -66,12 +69,15 @@ struct server_options {
 	struct response_cache *cache; /* NULL: none */
 };
 
-/* Fails if a port is in use. Call before models are loaded, to fail early. */
+/* Fails if a port is in use, or a certificate cannot be. Call before models are loaded, to fail early. */
 enum status server_check_ports(const struct server_options *options, struct error *error);
 
 /* Opens `lanes` listeners. `options` and all they point to must outlive the server. NULL: `error` has Triton's text. */
 struct server *server_new(const struct server_options *options, size_t lanes, struct error *error);
 void server_free(struct server *server); /* after its lanes */
+
+/* Reads the certificates of all ports again, which else happens when their files change. Any thread. */
+void server_reread_certificates(struct server *server);
 
 uint16_t server_http_port(const struct server *server);
 uint16_t server_grpc_port(const struct server *server);
