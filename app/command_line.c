@@ -14,6 +14,33 @@ static const char *const log_formats[] = {"default", "ISO8601", "json", NULL};
 static const char *const compression_levels[] = {"none", "low", "medium", "high", NULL};
 static const char *const cache_admins[] = {"loopback", "true", "false", NULL};
 
+/* The options of one port's certificates, in `field`, a struct tls_settings. */
+#define TLS_OPTIONS(port, field)                                                                                       \
+	{.name = port "-use-ssl",                                                                                      \
+	 .kind = OPTION_BOOLEAN,                                                                                       \
+	 .offset = AT(field.use_ssl),                                                                                  \
+	 .preset = "false",                                                                                            \
+	 .help = "speak TLS on this port, with --" port "-server-cert and --" port "-server-key"},                     \
+		{.name = port "-use-ssl-mutual",                                                                       \
+		 .kind = OPTION_BOOLEAN,                                                                               \
+		 .offset = AT(field.mutual),                                                                           \
+		 .preset = "false",                                                                                    \
+		 .help = "the same, and demand of clients a certificate from an authority in --" port "-root-cert"},   \
+		{.name = port "-server-cert",                                                                          \
+		 .kind = OPTION_TEXT,                                                                                  \
+		 .offset = AT(field.cert),                                                                             \
+		 .unit = "FILE",                                                                                       \
+		 .help = "PEM: the server's certificate, then those that lead to its authority"},                      \
+		{.name = port "-server-key",                                                                           \
+		 .kind = OPTION_TEXT,                                                                                  \
+		 .offset = AT(field.key),                                                                              \
+		 .unit = "FILE",                                                                                       \
+		 .help = "PEM: the key of that certificate, without a password"},                                      \
+	{                                                                                                              \
+		.name = port "-root-cert", .kind = OPTION_TEXT, .offset = AT(field.root), .unit = "FILE",              \
+		.help = "PEM: the authorities of clients, for --" port "-use-ssl-mutual"                               \
+	}
+
 static const struct option server_options[] = {
 	{.name = "id",
 	 .kind = OPTION_TEXT,
@@ -119,6 +146,7 @@ static const struct option http_options[] = {
 	 .unit = "bytes",
 	 .help = "what the bodies of all requests that are being read or answered may take together, and so the "
 		 "largest of any; what is more gets 503. Default: a quarter of the memory that this process may use"},
+	TLS_OPTIONS("http", http_tls),
 };
 
 static const struct option grpc_options[] = {
@@ -252,6 +280,7 @@ static const struct option metrics_options[] = {
 	 .offset = AT(allow_gpu_metrics),
 	 .preset = "false",
 	 .help = "there are none; only false is accepted"},
+	TLS_OPTIONS("metrics", metrics_tls),
 };
 
 static const struct option cache_options[] = {
@@ -563,8 +592,36 @@ check_ports(const struct serve_settings *settings, struct error *error)
 	return STATUS_OK;
 }
 
+/* As in Triton, mutual TLS is TLS. `port`: as the options' names begin. */
 static enum status
-check(const struct serve_settings *settings, struct error *error)
+check_tls(struct tls_settings *tls, const char *port, struct error *error)
+{
+	tls->use_ssl = tls->use_ssl || tls->mutual;
+	if (!tls->use_ssl && (tls->cert != NULL || tls->key != NULL || tls->root != NULL)) {
+		return error_set(
+			error, STATUS_INVALID_ARGUMENT,
+			"--%s-%s is given without --%s-use-ssl: the port would be plain. Add that option, or leave "
+			"out this one",
+			port,
+			tls->cert != NULL  ? "server-cert"
+			: tls->key != NULL ? "server-key"
+					   : "root-cert",
+			port);
+	}
+	if (tls->use_ssl && (tls->cert == NULL || tls->key == NULL)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--%s-use-ssl needs --%s-server-cert=FILE and --%s-server-key=FILE", port, port, port);
+	}
+	if (tls->mutual && tls->root == NULL) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--%s-use-ssl-mutual needs --%s-root-cert=FILE, with the authorities of clients", port,
+				 port);
+	}
+	return STATUS_OK;
+}
+
+static enum status
+check(struct serve_settings *settings, struct error *error)
 {
 	if (settings->model_repositories.count == 0) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
@@ -586,7 +643,10 @@ check(const struct serve_settings *settings, struct error *error)
 			"Incompatible flags --response-cache-byte-size and --cache-config both provided. Please "
 			"provide one or the other.");
 	}
-	return STATUS_OK;
+	if (check_tls(&settings->http_tls, "http", error) != STATUS_OK) {
+		return error->status;
+	}
+	return check_tls(&settings->metrics_tls, "metrics", error);
 }
 
 enum status

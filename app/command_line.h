@@ -11,6 +11,15 @@ struct text_list {
 	size_t count;
 };
 
+/* The options of one port's certificates; see loop/tls_server.h. */
+struct tls_settings {
+	bool use_ssl;
+	bool mutual;
+	char *cert;
+	char *key;
+	char *root;
+};
+
 struct serve_settings {
 	char *id;
 	int64_t exit_timeout_secs;
@@ -31,6 +40,7 @@ struct serve_settings {
 	bool reuse_http_port;
 	int64_t http_max_input_size;
 	int64_t http_max_inflight_bytes; /* 0: not given */
+	struct tls_settings http_tls;
 
 	bool allow_grpc;
 	char *grpc_address;
@@ -55,6 +65,7 @@ struct serve_settings {
 	bool allow_gpu_metrics;
 	char *metrics_address;
 	int64_t metrics_port;
+	struct tls_settings metrics_tls;
 
 	struct text_list cache_configs;
 	char *cache_directory; /* NULL: not given */

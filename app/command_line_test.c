@@ -64,6 +64,30 @@ test_forms(void **state)
 	command_line_fini(&settings);
 }
 
+/* As in Triton, mutual TLS is TLS. */
+static void
+test_tls(void **state)
+{
+	struct serve_settings settings;
+	struct error error;
+
+	(void)state;
+	assert_int_equal(PARSE(&settings, &error, "--model-repository=/a", "--metrics-use-ssl-mutual",
+			       "--metrics-server-cert=c", "--metrics-server-key=k", "--metrics-root-cert=r"),
+			 STATUS_OK);
+	assert_true(settings.metrics_tls.use_ssl && settings.metrics_tls.mutual);
+	assert_string_equal(settings.metrics_tls.cert, "c");
+	assert_string_equal(settings.metrics_tls.key, "k");
+	assert_string_equal(settings.metrics_tls.root, "r");
+	assert_false(settings.http_tls.use_ssl);
+	command_line_fini(&settings);
+	assert_int_not_equal(PARSE(&settings, &error, "--model-repository=/a", "--http-use-ssl-mutual",
+				   "--http-server-cert=c", "--http-server-key=k"),
+			     STATUS_OK);
+	assert_non_null(strstr(error.text, "--http-use-ssl-mutual needs --http-root-cert=FILE"));
+	command_line_fini(&settings);
+}
+
 /* Each is refused, in words that name the option and the remedy. */
 static void
 test_refusals(void **state)
@@ -99,6 +123,11 @@ test_refusals(void **state)
 		{"--grpc-port=8000", "--http-port and --grpc-port are both 8000"},
 		{"--allow-gpu-metrics=true", "has no GPU metrics"},
 		{"--metrics-port=8000", "--http-port and --metrics-port are both 8000"},
+		{"--http-server-cert=c", "--http-server-cert is given without --http-use-ssl"},
+		{"--metrics-server-key=k", "--metrics-server-key is given without --metrics-use-ssl"},
+		{"--http-root-cert=r", "--http-root-cert is given without --http-use-ssl"},
+		{"--http-use-ssl", "--http-use-ssl needs --http-server-cert=FILE and --http-server-key=FILE"},
+		{"--metrics-use-ssl-mutual", "--metrics-use-ssl needs --metrics-server-cert=FILE"},
 		{"--load-model=x", "--load-model is for --model-control-mode=explicit only"},
 	};
 	struct serve_settings settings;
@@ -163,8 +192,8 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_defaults),	cmocka_unit_test(test_forms), cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_values_are_told), cmocka_unit_test(test_help),
+		cmocka_unit_test(test_defaults), cmocka_unit_test(test_forms),		 cmocka_unit_test(test_tls),
+		cmocka_unit_test(test_refusals), cmocka_unit_test(test_values_are_told), cmocka_unit_test(test_help),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

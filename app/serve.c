@@ -242,6 +242,18 @@ metrics_address(const struct serve_settings *settings)
 	return socket_unix_path(settings->http_address) != NULL ? "127.0.0.1" : settings->http_address;
 }
 
+static struct tls_options
+tls_options(const struct tls_settings *settings, const char *service, const char *protocol)
+{
+	return (struct tls_options){.service = service,
+				    .protocol = protocol,
+				    .use_ssl = settings->use_ssl,
+				    .mutual = settings->mutual,
+				    .cert = settings->cert,
+				    .key = settings->key,
+				    .root = settings->root};
+}
+
 static void
 fill_server_options(struct app *app)
 {
@@ -254,9 +266,11 @@ fill_server_options(struct app *app)
 		.http_port = (uint16_t)settings->http_port,
 		.allow_http = settings->allow_http,
 		.reuse_http_port = settings->reuse_http_port,
+		.http_tls = tls_options(&settings->http_tls, "http", "http/1.1"),
 		.metrics_address = metrics_address(settings),
 		.metrics_port = (uint16_t)settings->metrics_port,
 		.allow_metrics = settings->allow_metrics,
+		.metrics_tls = tls_options(&settings->metrics_tls, "metrics", "http/1.1"),
 		.max_input_bytes = (size_t)settings->http_max_input_size,
 		.max_inflight_bytes = settings->http_max_inflight_bytes > 0 ? (size_t)settings->http_max_inflight_bytes
 									    : (size_t)(machine_memory() / 4),
@@ -553,6 +567,7 @@ serve(const struct serve_settings *settings)
 		signal = sigwaitinfo(&signals, NULL);
 		if (signal == SIGHUP) {
 			reopen_log();
+			server_reread_certificates(app.server);
 		}
 	} while (signal != SIGINT && signal != SIGTERM);
 	log_info("Signal (%d) received: waiting for requests in flight, at most %" PRId64 " s", signal,
