@@ -6,6 +6,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -422,43 +425,118 @@ test_a_reply_that_is_not_taken(void **state)
 
 /* --- Over TLS --- */
 
-static struct tls_server *
-new_tls(void)
+static char tls_cert[] = "/tmp/connection_test_cert.XXXXXX";
+static char tls_key[] = "/tmp/connection_test_key.XXXXXX";
+
+static int
+make_files(void **state)
 {
-	static char cert[] = "/tmp/connection_test_cert.XXXXXX";
-	static char key[] = "/tmp/connection_test_key.XXXXXX";
-	static const struct tls_options options = {.service = "http", .protocol = "http/1.1", .cert = cert, .key = key};
+	(void)state;
+	(void)signal(SIGPIPE, SIG_IGN);
+	return close(mkstemp(tls_cert)) + close(mkstemp(tls_key));
+}
+
+static int
+remove_files(void **state)
+{
+	(void)state;
+	return unlink(tls_cert) + unlink(tls_key);
+}
+
+/* The server shows its certificate `chain` times more than it needs to. */
+static struct tls_server *
+new_tls(int chain)
+{
+	static const struct tls_options options = {
+		.service = "http", .protocol = "http/1.1", .cert = tls_cert, .key = tls_key};
 	struct identity identity = identity_new("server", NULL, NULL, IDENTITY_DAY);
 	struct error error;
 	struct tls_server *tls;
+	FILE *file;
 
-	(void)close(mkstemp(cert));
-	(void)close(mkstemp(key));
-	identity_write_certificate(&identity, cert);
-	identity_write_key(&identity, NULL, key);
+	identity_write_key(&identity, NULL, tls_key);
+	file = fopen(tls_cert, "w");
+	for (int i = 0; i <= chain; i++) {
+		assert_int_equal(PEM_write_X509(file, identity.certificate), 1);
+	}
+	assert_int_equal(fclose(file), 0);
 	tls = tls_server_new(&options, &error);
 	assert_non_null(tls);
-	(void)unlink(cert);
-	(void)unlink(key);
 	identity_free(&identity);
 	return tls;
+}
+
+/* Replaces the test's connection by one over TLS, or one that is to be. */
+static void
+open_tls(struct tls_server *tls)
+{
+	int size = 1; /* the kernel makes it some kilobytes */
+	int ends[2];
+
+	if (connection() != NULL) {
+		connection_finish(connection());
+	}
+	(void)close(test->client);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+	assert_int_equal(setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
+	test->client = ends[1];
+	test->port.tls = tls;
+	connection_new(&test->lane, ends[0], &test->port);
+}
+
+/* In two records. */
+static void
+say_tls(SSL *client, const char *first, const char *second)
+{
+	assert_int_equal(SSL_write(client, first, (int)strlen(first)), strlen(first));
+	assert_int_equal(SSL_write(client, second, (int)strlen(second)), strlen(second));
+	turn();
+}
+
+/* Neither the server's part of the handshake nor a reply fits into the socket. */
+static void
+test_a_narrow_socket(void **state)
+{
+	static uint8_t much[1 << 20];
+	struct bytes piece = bytes_make(much, sizeof(much));
+	struct tls_server *tls = new_tls(60);
+	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+	SSL *client = SSL_new(context);
+	size_t heard = 0;
+
+	(void)state;
+	open_tls(tls);
+	SSL_set_fd(client, test->client);
+	for (int i = 0; i < 100 && SSL_connect(client) != 1; i++) {
+		turn();
+	}
+	assert_true(SSL_is_init_finished(client));
+	say_tls(client, HEAD("Content-Length: 5\r\n"), "abcde");
+	assert_int_equal(test->handled, 1);
+	say_tls(client, "POST /later HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n", "\r\n");
+	reply_pieces(test->kept, "text/plain", bytes_make(NULL, 0), &piece, 1, NULL);
+	for (int i = 0; i < 2000 && heard < sizeof(much); i++) {
+		uint8_t bytes[10000];
+		int got = SSL_read(client, bytes, sizeof(bytes));
+
+		heard += got > 0 ? (size_t)got : 0;
+		turn();
+	}
+	assert_true(heard > sizeof(much));
+	SSL_free(client);
+	SSL_CTX_free(context);
+	tls_server_free(tls);
 }
 
 /* The time of a handshake is that of a head, and what follows its failure is thrown away for a moment. */
 static void
 test_handshakes_that_do_not_end(void **state)
 {
-	struct tls_server *tls = new_tls();
-	int ends[2];
+	struct tls_server *tls = new_tls(0);
 
 	(void)state;
-	connection_finish(connection());
-	test->port.tls = tls;
 	for (int garbage = 0; garbage < 2; garbage++) {
-		(void)close(test->client);
-		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
-		test->client = ends[1];
-		connection_new(&test->lane, ends[0], &test->port);
+		open_tls(tls);
 		for (int i = 0; i < 2; i++) { /* a record's head announces more */
 			say(garbage ? "GET / HTTP/1.1\r\n" : "\x16");
 			pass(garbage ? 3 : 30);
@@ -492,8 +570,9 @@ main(void)
 		TEST(test_idle),
 		TEST(test_a_long_run),
 		TEST(test_a_reply_that_is_not_taken),
+		TEST(test_a_narrow_socket),
 		TEST(test_handshakes_that_do_not_end),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, make_files, remove_files);
 }
