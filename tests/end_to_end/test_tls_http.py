@@ -123,6 +123,7 @@ def test_tritonclient(serve_tls, authority):
     client.close()
 
 
+@pytest.mark.threads
 def test_large_bodies(serve_tls, authority):
     """More than sockets hold, each way; requests sent ahead come out of the bytes that TLS has already."""
     server = serve_tls()
@@ -212,6 +213,7 @@ def test_mutual(serve_tls, authority, stranger, version):
     server.wait_log("TLS with a client failed: certificate has expired")
 
 
+@pytest.mark.threads
 def test_renewed_files_are_read(serve_tls, files, authority):
     server = serve_tls("--threads=2")
     made = context(authority)
