@@ -256,6 +256,7 @@ static const struct option grpc_options[] = {
 	 .minimum = 0,
 	 .maximum = INT32_MAX,
 	 .help = "accepted, without effect: there is no such pool"},
+	TLS_OPTIONS("grpc", grpc_tls),
 };
 
 static const struct option metrics_options[] = {
@@ -402,11 +403,6 @@ static const char *const missing_options[] = {
 	"cuda-memory-pool-byte-size",
 	"cuda-virtual-address-size",
 	"enable-peer-access",
-	"grpc-root-cert",
-	"grpc-server-cert",
-	"grpc-server-key",
-	"grpc-use-ssl",
-	"grpc-use-ssl-mutual",
 	"host-policy",
 	"http-header-forward-pattern",
 	"http-restricted-api",
@@ -643,7 +639,8 @@ check(struct serve_settings *settings, struct error *error)
 			"Incompatible flags --response-cache-byte-size and --cache-config both provided. Please "
 			"provide one or the other.");
 	}
-	if (check_tls(&settings->http_tls, "http", error) != STATUS_OK) {
+	if (check_tls(&settings->http_tls, "http", error) != STATUS_OK ||
+	    check_tls(&settings->grpc_tls, "grpc", error) != STATUS_OK) {
 		return error->status;
 	}
 	return check_tls(&settings->metrics_tls, "metrics", error);

@@ -46,6 +46,7 @@ struct serve_settings {
 	char *grpc_address;
 	int64_t grpc_port;
 	bool reuse_grpc_port;
+	struct tls_settings grpc_tls;
 	int grpc_compression; /* 0: none */
 	int64_t grpc_keepalive_time;
 	int64_t grpc_keepalive_timeout;

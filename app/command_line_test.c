@@ -104,7 +104,7 @@ test_refusals(void **state)
 		{"--zebra=1", "unrecognized option '--zebra'"},
 		{"--=1", "unrecognized option '--'"},
 		{"--http-=1", "option '--http-' could be '--http-address' or '--http-port'"},
-		{"--grpc-use-ssl=true", "'--grpc-use-ssl' is one of tritonserver's that hippocamp does not have yet"},
+		{"--rate-limit=off", "'--rate-limit' is one of tritonserver's that hippocamp does not have yet"},
 		{"--http-port", "option '--http-port' needs a value"},
 		{"--http-port=http", "'http'"},
 		{"--http-port=65536", "'65536'"},

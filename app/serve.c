@@ -267,6 +267,7 @@ fill_server_options(struct app *app)
 		.allow_http = settings->allow_http,
 		.reuse_http_port = settings->reuse_http_port,
 		.http_tls = tls_options(&settings->http_tls, "http", "http/1.1"),
+		.grpc_tls = tls_options(&settings->grpc_tls, "grpc", "h2"),
 		.metrics_address = metrics_address(settings),
 		.metrics_port = (uint16_t)settings->metrics_port,
 		.allow_metrics = settings->allow_metrics,

@@ -1,15 +1,15 @@
 /* Connections: reading, writing, their age and their end. And the lane, which has them all. */
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "grpc/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define READ_SIZE ((size_t)64 * 1024)
-#define READS_PER_TURN 4
+#define READ_PER_TURN ((size_t)256 * 1024)
 #define CALLS_MAX 1024 /* of a connection, at once */
 #define HEADER_LIST_MAX (UINT32_C(64) * 1024)
 /* Resets that nghttp2 lets a client send at once, and per second. They are cheap here: a reset takes the call's work
@@ -49,7 +49,7 @@ connection_free(struct grpc_connection *connection)
 	nghttp2_session_del(connection->session); /* calls no callback */
 	chain_fini(&connection->out);
 	loop_watch_free(connection->watch);
-	(void)close(connection->fd);
+	transport_close(&connection->transport);
 	free(connection);
 	if (lane->stopping && TAILQ_EMPTY(&lane->connections)) {
 		lane->stopped(lane->stopped_argument);
@@ -84,7 +84,7 @@ age_limit(const struct grpc_options *options)
 }
 
 void
-grpc_lane_accept(struct grpc_lane *lane, int fd)
+grpc_lane_accept(struct grpc_lane *lane, int fd, struct tls_server *tls)
 {
 	struct grpc_connection *connection = memory_new(sizeof(*connection));
 
@@ -95,7 +95,7 @@ grpc_lane_accept(struct grpc_lane *lane, int fd)
 		return;
 	}
 	connection->lane = lane;
-	connection->fd = fd;
+	transport_init(&connection->transport, fd, tls);
 	TAILQ_INIT(&connection->calls);
 	TAILQ_INIT(&connection->timed);
 	TAILQ_INSERT_TAIL(&lane->connections, connection, entry);
@@ -137,8 +137,7 @@ write_chain(struct grpc_connection *connection)
 
 	while (!chain_is_empty(out)) {
 		struct iovec iov[CHAIN_SEGMENTS];
-		struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)chain_gather(out, iov)};
-		ssize_t put = sendmsg(connection->fd, &message, MSG_NOSIGNAL);
+		ssize_t put = transport_write(&connection->transport, iov, chain_gather(out, iov));
 
 		if (put >= 0) {
 			connection->written_tick = connection->lane->ticks;
@@ -212,6 +211,18 @@ is_over(const struct grpc_connection *connection)
 	       nghttp2_session_want_write(connection->session) == 0;
 }
 
+/* Reading waits for writing, else a client that does not read makes us queue replies without end. */
+static void
+wait_for_event(struct grpc_connection *connection)
+{
+	bool reads = chain_is_empty(&connection->out);
+
+	loop_watch_set(connection->watch, (reads ? LOOP_READ : LOOP_WRITE) | transport_wants(&connection->transport));
+	if (reads && transport_pending(&connection->transport)) {
+		loop_watch_wake(connection->watch);
+	}
+}
+
 /* At the end of a turn: sends, and frees the connection if it is over. */
 static void
 flush(struct grpc_connection *connection)
@@ -225,8 +236,7 @@ flush(struct grpc_connection *connection)
 		connection_free(connection);
 		return;
 	}
-	/* Reading waits for writing, else a client that does not read makes us queue replies without end. */
-	loop_watch_set(connection->watch, chain_is_empty(&connection->out) ? LOOP_READ : LOOP_WRITE);
+	wait_for_event(connection);
 }
 
 static void
@@ -245,32 +255,36 @@ on_flush(void *argument)
 
 /* --- Reading --- */
 
-/* Reads some of what has come. */
+static void
+break_off(struct grpc_connection *connection)
+{
+	if (connection->transport.failure != NULL) {
+		log_verbose("TLS with a client of gRPC failed: %s", connection->transport.failure);
+	}
+	connection->is_broken = true;
+}
+
+/* Reads some of what has come; then the other connections have their turn. */
 static void
 receive(struct grpc_connection *connection)
 {
-	struct grpc_lane *lane = connection->lane;
+	uint8_t *buffer = connection->lane->scratch;
+	size_t total = 0;
+	ssize_t got;
 
 	connection->now_ns = clock_now_ns();
-	for (int i = 0; i < READS_PER_TURN; i++) {
-		ssize_t got = recv(connection->fd, lane->scratch, READ_SIZE, 0);
-
+	do {
+		got = transport_read(&connection->transport, buffer, READ_SIZE);
 		if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
 			return;
 		}
-		if (got <= 0) {
-			connection->is_broken = true;
-			return;
-		}
 		/* nghttp2 answers most faults of the client by GOAWAY, and then wants to write and to end. */
-		if (nghttp2_session_mem_recv(connection->session, lane->scratch, (size_t)got) != got) {
-			connection->is_broken = true;
+		if (got <= 0 || nghttp2_session_mem_recv(connection->session, buffer, (size_t)got) != got) {
+			break_off(connection);
 			return;
 		}
-		if ((size_t)got < READ_SIZE) {
-			return;
-		}
-	}
+		total += (size_t)got;
+	} while (total < READ_PER_TURN && ((size_t)got == READ_SIZE || transport_pending(&connection->transport)));
 }
 
 static void
@@ -278,7 +292,8 @@ on_event(void *argument, unsigned events)
 {
 	struct grpc_connection *connection = argument;
 
-	if ((events & LOOP_READ) != 0) {
+	(void)events; /* over TLS, either may wait for the other direction */
+	if (chain_is_empty(&connection->out)) {
 		receive(connection);
 	}
 	connection_touch(connection);

@@ -11,6 +11,7 @@
 #include "base/blob.h"
 #include "base/budget.h"
 #include "loop/offload.h"
+#include "loop/tls_server.h"
 #include "wire/compress.h"
 
 #include <sys/queue.h>
@@ -160,8 +161,8 @@ struct grpc_lane;
 struct grpc_lane *grpc_lane_new(const struct grpc_options *options, struct loop *loop, struct offload *offload,
 				void *context);
 
-/* Takes over the descriptor of an accepted connection. */
-void grpc_lane_accept(struct grpc_lane *lane, int fd);
+/* Takes over the descriptor of an accepted connection. `tls` NULL: plain; else it must outlive the call only. */
+void grpc_lane_accept(struct grpc_lane *lane, int fd, struct tls_server *tls);
 
 /* Call once a second: ends connections that are idle too long, silent or slow. */
 void grpc_lane_sweep(struct grpc_lane *lane);

@@ -8,6 +8,7 @@
 #include "grpc/bandwidth.h"
 #include "grpc/chain.h"
 #include "grpc/grpc.h"
+#include "loop/transport.h"
 
 #include <nghttp2/nghttp2.h>
 
@@ -40,7 +41,7 @@ struct grpc_connection {
 	struct grpc_lane *lane;
 	struct loop_watch *watch;
 	nghttp2_session *session;
-	int fd;
+	struct transport transport;
 	bool is_dirty;
 	bool is_broken;	   /* to be freed */
 	bool is_greeted;   /* the client's preface and SETTINGS have come */

@@ -28,7 +28,8 @@ struct server {
 	struct server_port http;
 	struct server_port metrics;
 	struct grpc_options grpc;
-	struct budget bodies; /* of request bodies in flight */
+	struct tls_server *grpc_tls; /* NULL: plain */
+	struct budget bodies;	     /* of request bodies in flight */
 	struct offload *offload;
 };
 
@@ -72,6 +73,7 @@ static enum status
 open_grpc(struct server *server, struct error *error)
 {
 	const struct server_options *options = server->options;
+	enum status status;
 
 	if (open_listeners(server, options->grpc_address, options->grpc_port, server->grpc_listeners, error) !=
 	    STATUS_OK) {
@@ -82,7 +84,8 @@ open_grpc(struct server *server, struct error *error)
 	server->grpc.methods = grpc_service_methods;
 	server->grpc.method_count = grpc_service_method_count;
 	server->grpc.budget = &server->bodies;
-	return STATUS_OK;
+	status = certificates_open(&options->grpc_tls, &server->grpc_tls, error);
+	return status == STATUS_OK ? status : not_started(error, "GRPC");
 }
 
 static enum status
@@ -145,9 +148,12 @@ server_check_ports(const struct server_options *options, struct error *error)
 	}
 	if (options->allow_grpc && !options->reuse_grpc_port && is_checked(options->grpc_address, options->grpc_port)) {
 		status = socket_check_free(options->grpc_address, options->grpc_port, error);
-		if (status != STATUS_OK) {
-			return not_started(error, "GRPC");
-		}
+	}
+	if (status == STATUS_OK && options->allow_grpc) {
+		status = certificates_check(&options->grpc_tls, error);
+	}
+	if (status != STATUS_OK) {
+		return not_started(error, "GRPC");
 	}
 	if (options->allow_metrics && is_checked(options->metrics_address, options->metrics_port)) {
 		status = socket_check_free(options->metrics_address, options->metrics_port, error);
@@ -197,6 +203,7 @@ server_free(struct server *server)
 	}
 	tls_server_free(server->http.tls);
 	tls_server_free(server->metrics.tls);
+	tls_server_free(server->grpc_tls);
 	free(server->http_listeners);
 	free(server->grpc_listeners);
 	free(server);
@@ -239,6 +246,7 @@ server_reread_certificates(struct server *server)
 {
 	certificates_reread(server->http.tls, "HTTP");
 	certificates_reread(server->metrics.tls, "metrics");
+	certificates_reread(server->grpc_tls, "gRPC");
 }
 
 uint16_t
@@ -279,7 +287,7 @@ accept_all(struct server_lane *lane, struct loop_watch *watch, int listener, con
 		int fd = socket_accept(listener);
 
 		if (fd >= 0 && port == NULL) {
-			grpc_lane_accept(lane->grpc, fd);
+			grpc_lane_accept(lane->grpc, fd, lane->server->grpc_tls);
 			continue;
 		}
 		if (fd >= 0) {
@@ -353,6 +361,7 @@ on_sweep(void *argument)
 	if (lane->index == 0) {
 		certificates_follow(lane->server->http.tls, "HTTP");
 		certificates_follow(lane->server->metrics.tls, "metrics");
+		certificates_follow(lane->server->grpc_tls, "gRPC");
 	}
 	/* Refresh the view, so that a loop without requests does not keep unloaded models alive. */
 	(void)repository_table(lane->server->options->repository, &lane->view);

@@ -53,6 +53,7 @@ struct server_options {
 	uint16_t grpc_port; /* 0: the kernel chooses */
 	bool allow_grpc;
 	bool reuse_grpc_port;
+	struct tls_options grpc_tls;
 	bool grpc_compresses;	  /* responses, where the client accepts that */
 	struct grpc_options grpc; /* but for its methods and budget, which the server fills in */
 	const struct grpc_restriction *restrictions;

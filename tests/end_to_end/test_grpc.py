@@ -14,7 +14,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from support import LOCAL, PATIENCE, ROOT, ask_simple, classes, eventually, same, sums, tensor, to_wire
-from traffic import EXPLICIT, ONE_THREAD, echo, is_hit, put, wait_metric, wait_queued
+from traffic import EXPLICIT, ONE_THREAD, echo, hold, is_hit, put, wait_metric, wait_queued
 
 GO_CLIENT = ROOT / ".deps/gotools/bin/go_client"
 
@@ -396,18 +396,18 @@ def echo_repository(repository, **options):
 
 
 def test_stream(server):
-    answers = queue.Queue()
+    results = queue.Queue()
     with client(server) as connection:
-        connection.start_stream(lambda result, error: answers.put((result, error)))
+        connection.start_stream(lambda result, error: results.put((result, error)))
         for i in range(500):
             connection.async_stream_infer("simple", inputs_of(sums(i % 50, 1)[0]), request_id=str(i))
         for i in range(500):
-            result, error = answers.get(timeout=PATIENCE)
+            result, error = results.get(timeout=PATIENCE)
             assert error is None and result.get_response().id == str(i)
             check_simple(result, sums(i % 50, 1)[1])
             assert result.get_response().parameters["triton_final_response"].bool_param
         connection.async_stream_infer("nope", inputs_of(sums()[0]), request_id="unknown")
-        result, error = answers.get(timeout=PATIENCE)
+        result, error = results.get(timeout=PATIENCE)
         assert result is None and "Request for unknown model" in str(error)
         connection.stop_stream()
 
@@ -463,13 +463,13 @@ def test_the_aio_client(server):
 
 
 def test_async_infer(server):
-    answers = queue.Queue()
+    results = queue.Queue()
     with client(server) as connection:
         for i in range(50):
             connection.async_infer("simple", inputs_of(sums(i)[0]), request_id=str(i),
-                                   callback=lambda result, error: answers.put((result, error)))
+                                   callback=lambda result, error: results.put((result, error)))
         for _ in range(50):
-            result, error = answers.get(timeout=PATIENCE)
+            result, error = results.get(timeout=PATIENCE)
             assert error is None
             check_simple(result, sums(int(result.get_response().id))[1])
 
@@ -486,39 +486,36 @@ def delayed(value, milliseconds, model="echo"):
 def test_cancelled_calls_leave_the_queue(serve, repository, channel):
     server = serve(echo_repository(repository), ONE_THREAD)
     ask = stub(channel(server)).ModelInfer
-    first = ask.future(delayed(0, 3000))
-    calls = [ask.future(delayed(i, 5000)) for i in range(1, 20)]
+    held = hold(server, milliseconds=3000)
+    calls = [ask.future(delayed(i, 5000)) for i in range(19)]
     wait_queued(server, "echo", 19)
     for call in calls:
         call.cancel()
     wait_queued(server, "echo", 0)
-    assert first.result().id == "0"
+    assert held.reply("POST").status == 200
     wait_metric(server, "nv_inference_request_failure", 19, model="echo", version="1", reason="CANCELED")
 
 
 def test_calls_past_their_deadline_leave_the_queue(serve, repository, channel):
     server = serve(echo_repository(repository), ONE_THREAD)
-    ask = stub(channel(server)).ModelInfer
-    first = ask.future(delayed(0, 2000))
-    wait_metric(server, "nv_inference_pending_request_count", 0, model="echo", version="1")
-    code, _ = refusal(lambda: ask(delayed(1, 5000), timeout=0.2))
+    held = hold(server, milliseconds=2000)
+    code, _ = refusal(lambda: stub(channel(server)).ModelInfer(delayed(1, 5000), timeout=0.2))
     assert code == grpc.StatusCode.DEADLINE_EXCEEDED
     wait_queued(server, "echo", 0)
-    assert first.result().id == "0"
+    assert held.reply("POST").status == 200
 
 
-def test_the_server_keeps_the_deadline_itself(serve, repository, channel):
+def test_the_server_keeps_the_deadline_itself(serve, repository):
     """The client's own clock does not end the call: its deadline is in the metadata only."""
     server = serve(echo_repository(repository), ONE_THREAD)
-    wire = channel(server)
-    hold_first = stub(wire).ModelInfer.future(delayed(0, 600))
+    held = hold(server, milliseconds=1000)
     content = delayed(1, 5000).SerializeToString()
     done = subprocess.run(["nghttp", "-v", "-H", ":method: POST", "-H", "content-type: application/grpc", "-H", "te: trailers",
                            "-H", "grpc-timeout: 100m", "-d", "-",
                            f"http://{LOCAL}:{server.grpc_port}/inference.GRPCInferenceService/ModelInfer"],
                           input=b"\0" + len(content).to_bytes(4, "big") + content, capture_output=True, timeout=PATIENCE)
     assert b"grpc-status: 4" in done.stdout, done.stdout
-    assert hold_first.result().id == "0"
+    assert held.reply("POST").status == 200
 
 
 def test_many_cancels(serve, repository, channel):
