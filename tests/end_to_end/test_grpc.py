@@ -486,7 +486,7 @@ def delayed(value, milliseconds, model="echo"):
 def test_cancelled_calls_leave_the_queue(serve, repository, channel):
     server = serve(echo_repository(repository), ONE_THREAD)
     ask = stub(channel(server)).ModelInfer
-    held = hold(server, milliseconds=3000)
+    held = hold(server, milliseconds=3000, values=(-1,))
     calls = [ask.future(delayed(i, 5000)) for i in range(19)]
     wait_queued(server, "echo", 19)
     for call in calls:
@@ -498,7 +498,7 @@ def test_cancelled_calls_leave_the_queue(serve, repository, channel):
 
 def test_calls_past_their_deadline_leave_the_queue(serve, repository, channel):
     server = serve(echo_repository(repository), ONE_THREAD)
-    held = hold(server, milliseconds=2000)
+    held = hold(server, milliseconds=2000, values=(-1,))
     code, _ = refusal(lambda: stub(channel(server)).ModelInfer(delayed(1, 5000), timeout=0.2))
     assert code == grpc.StatusCode.DEADLINE_EXCEEDED
     wait_queued(server, "echo", 0)
@@ -508,7 +508,7 @@ def test_calls_past_their_deadline_leave_the_queue(serve, repository, channel):
 def test_the_server_keeps_the_deadline_itself(serve, repository):
     """The client's own clock does not end the call: its deadline is in the metadata only."""
     server = serve(echo_repository(repository), ONE_THREAD)
-    held = hold(server, milliseconds=1000)
+    held = hold(server, milliseconds=1000, values=(-1,))
     content = delayed(1, 5000).SerializeToString()
     done = subprocess.run(["nghttp", "-v", "-H", ":method: POST", "-H", "content-type: application/grpc", "-H", "te: trailers",
                            "-H", "grpc-timeout: 100m", "-d", "-",
@@ -645,3 +645,42 @@ def test_go_client(server, command):
     done = subprocess.run([GO_CLIENT, "-proto", ROOT / "wire/grpc_service.proto", f"{LOCAL}:{server.grpc_port}", *command],
                           capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- TLS ---
+
+
+def tls_options(identity, *more):
+    return [f"--grpc-server-cert={identity.cert}", f"--grpc-server-key={identity.key}", *(more or ["--grpc-use-ssl"])]
+
+
+def credentials(authority, identity=None):
+    read = lambda path: path.read_bytes()
+    return grpc.ssl_channel_credentials(read(authority.cert), *((read(identity.key), read(identity.cert)) if identity
+                                                                else ()))
+
+
+def secure(server, *arguments):
+    return grpc.secure_channel(f"{LOCAL}:{server.grpc_port}", credentials(*arguments))
+
+
+def test_tls(serve, repository, authority, stranger):
+    server = serve(repository.add("simple", "identity"), *tls_options(authority.server()))
+    with triton.InferenceServerClient(f"{LOCAL}:{server.grpc_port}", ssl=True,
+                                      root_certificates=str(authority.cert)) as connection:
+        check_simple(connection.infer("simple", inputs_of(sums()[0])), sums()[1])
+        array = long_numbers(1_000_000)
+        same(connection.infer("identity", inputs_of({"INPUT0": array})).as_numpy("OUTPUT0"), array)
+    with secure(server, stranger) as wire:
+        assert refusal(lambda: stub(wire).ServerLive(service_pb2.ServerLiveRequest()))[0] == grpc.StatusCode.UNAVAILABLE
+
+
+def test_mutual_tls(serve, repository, authority, stranger):
+    server = serve(repository.add("simple"), *tls_options(authority.server(), "--grpc-use-ssl-mutual",
+                                                          f"--grpc-root-cert={authority.cert}"))
+    with secure(server, authority, authority.client()) as wire:
+        assert stub(wire).ModelInfer(message("simple", sums()[0])).model_name == "simple"
+    for arguments in ([authority], [authority, stranger.client()]):
+        with secure(server, *arguments) as wire:
+            code, _ = refusal(lambda: stub(wire).ServerLive(service_pb2.ServerLiveRequest()))
+            assert code == grpc.StatusCode.UNAVAILABLE
