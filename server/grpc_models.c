@@ -38,9 +38,9 @@ grpc_server_ready(struct grpc_call *call, struct grpc_message message)
 
 /* Reads the request's name and version, and finds the model. NULL: an error has been replied. Releases the message. */
 static struct model *
-requested_model(struct grpc_call *call, struct grpc_message *message)
+requested_model(struct grpc_call *call, struct grpc_message *message, bool *has_version)
 {
-	struct name_request request;
+	struct name_request request = {0};
 	struct model *model = NULL;
 	struct error error;
 
@@ -50,6 +50,7 @@ requested_model(struct grpc_call *call, struct grpc_message *message)
 		grpc_reply_error(call, &error);
 		model = NULL;
 	}
+	*has_version = request.version.length > 0;
 	grpc_message_release(message);
 	return model;
 }
@@ -90,12 +91,13 @@ grpc_server_metadata(struct grpc_call *call, struct grpc_message message)
 void
 grpc_model_metadata(struct grpc_call *call, struct grpc_message message)
 {
-	struct model *model = requested_model(call, &message);
+	bool has_version;
+	struct model *model = requested_model(call, &message, &has_version);
 	struct buf json;
 
 	if (model != NULL) {
 		buf_init(&json, JSON_MAX);
-		describe_model(grpc_lane_of(call)->view.table, model, &json);
+		describe_model(grpc_lane_of(call)->view.table, model, has_version, &json);
 		grpc_reply_json(call, MESSAGE_MODEL_METADATA, &json);
 	}
 }
@@ -103,7 +105,8 @@ grpc_model_metadata(struct grpc_call *call, struct grpc_message message)
 void
 grpc_model_config(struct grpc_call *call, struct grpc_message message)
 {
-	struct model *model = requested_model(call, &message);
+	bool has_version;
+	struct model *model = requested_model(call, &message, &has_version);
 	struct buf json;
 
 	if (model != NULL) {

@@ -13,7 +13,7 @@ handler_table(struct exchange *exchange)
 	return repository_table(exchange->options->repository, &exchange->lane->view);
 }
 
-static enum status
+enum status
 read_version(struct bytes text, int64_t *version, struct error *error)
 {
 	bool negative = text.length > 0 && *text.at == '-';
@@ -131,7 +131,7 @@ write_tensors(struct buf *out, const struct model_config *config, const struct m
 }
 
 void
-describe_model(const struct model_table *table, const struct model *model, struct buf *out)
+describe_model(const struct model_table *table, const struct model *model, bool only_version, struct buf *out)
 {
 	const struct model_config *config = &model->config;
 	const struct model_table_entry *entry = model_table_entry(table, config->name);
@@ -140,7 +140,10 @@ describe_model(const struct model_table *table, const struct model *model, struc
 	buf_json_string(out, config->name);
 	buf_text(out, ",\"versions\":[");
 	for (size_t i = 0; i < entry->version_count; i++) {
-		buf_format(out, "%s\"%" PRId64 "\"", i == 0 ? "" : ",", entry->versions[i]->version);
+		if (!only_version || entry->versions[i] == model) {
+			buf_format(out, "%s\"%" PRId64 "\"", only_version || i == 0 ? "" : ",",
+				   entry->versions[i]->version);
+		}
 	}
 	buf_text(out, "],\"platform\":");
 	buf_json_string(out, config->platform.length > 0 ? config->platform : config->backend);
@@ -158,7 +161,8 @@ handle_model_metadata(struct exchange *exchange)
 
 	if (model != NULL) {
 		/* Use the snapshot that holds the model: handler_table could replace and free it. */
-		describe_model(exchange->lane->view.table, model, &exchange->text);
+		describe_model(exchange->lane->view.table, model, path_of(exchange)->version.length > 0,
+			       &exchange->text);
 		reply_text(exchange, JSON);
 	}
 }

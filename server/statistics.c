@@ -103,7 +103,11 @@ describe_statistics(const struct model_table *table, struct bytes name, struct b
 {
 	const struct model_table_entry *one = name.length == 0 ? NULL : model_table_entry(table, name);
 	size_t written = 0;
+	int64_t number;
 
+	if (read_version(version, &number, error) != STATUS_OK) {
+		return error->status;
+	}
 	if (name.length > 0 && (one == NULL || one->version_count == 0)) {
 		return error_set(error, STATUS_INVALID_ARGUMENT, "requested model '%.*s' is not available",
 				 BYTES_ARGS(name));

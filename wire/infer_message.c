@@ -48,7 +48,7 @@ struct decoder {
 static enum status
 malformed(struct error *error)
 {
-	return error_set(error, STATUS_INTERNAL, "the request is no well-formed ModelInferRequest");
+	return error_set(error, STATUS_INTERNAL, "Unable to parse request");
 }
 
 static enum status
@@ -104,14 +104,14 @@ set_integer(struct parameter *parameter, uint64_t value, bool is_signed)
 	}
 }
 
-/* Reads an InferParameter, in which the last member of the oneof counts. *found: it has one. */
+/* Reads an InferParameter, in which the last member of the oneof counts. Sets *choice to its number, 0: none. */
 static enum status
-read_parameter(struct bytes message, struct parameter *parameter, bool *found, struct error *error)
+read_parameter(struct bytes message, struct parameter *parameter, uint32_t *choice, struct error *error)
 {
 	struct protobuf_field field;
 	enum protobuf_step step;
 
-	*found = false;
+	*choice = 0;
 	while ((step = protobuf_next(&message, &field)) != PROTOBUF_END) {
 		bool is_varint = step == PROTOBUF_FIELD && field.type == PROTOBUF_VARINT;
 
@@ -134,7 +134,7 @@ read_parameter(struct bytes message, struct parameter *parameter, bool *found, s
 		} else {
 			continue; /* unknown to this server */
 		}
-		*found = true;
+		*choice = field.number;
 	}
 	return STATUS_OK;
 }
@@ -150,40 +150,68 @@ parameter_slot(struct infer_body *body, struct bytes name)
 	return &body->parameters[body->parameter_count++];
 }
 
+#define CHOICE(number) (1U << (number))
+
+/* Checks the type of a parameter; those that the protocol defines have fixed ones. */
+static enum status
+check_choice(const struct parameter *parameter, uint32_t choice, struct error *error)
+{
+	static const struct {
+		const char *name;
+		unsigned choices;
+		const char *expected;
+	} standards[] = {
+		{"priority", CHOICE(PARAMETER_INT64) | CHOICE(PARAMETER_UINT64), "int64_param or uint64_param"},
+		{"timeout", CHOICE(PARAMETER_INT64), "int64_param"},
+		{"sequence_id", CHOICE(PARAMETER_INT64) | CHOICE(PARAMETER_STRING), "int64_param or string_param"},
+		{"sequence_start", CHOICE(PARAMETER_BOOL), "bool_param"},
+		{"sequence_end", CHOICE(PARAMETER_BOOL), "bool_param"},
+		{"triton_enable_empty_final_response", CHOICE(PARAMETER_BOOL), "bool_param"},
+		{NULL, ~CHOICE(0), "int64_param, bool_param, or string_param"}, /* any other */
+	};
+	size_t i = 0;
+
+	while (standards[i].name != NULL && !bytes_equal_text(parameter->name, standards[i].name)) {
+		i++;
+	}
+	if ((standards[i].choices & CHOICE(choice)) == 0) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "invalid value type for '%.*s' parameter, expected %s.", BYTES_ARGS(parameter->name),
+				 standards[i].expected);
+	}
+	if (i == 0 && parameter->kind == PARAMETER_SIGNED && parameter->signed_number < 0) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "invalid value for 'priority', expected value >= 0.");
+	}
+	return STATUS_OK;
+}
+
 static enum status
 add_parameter(struct decoder *decoder, struct bytes entry)
 {
 	struct infer_message *out = decoder->out;
 	struct parameter parameter = {0};
 	struct bytes value;
-	bool found;
+	uint32_t choice;
 	enum status status = read_entry(entry, &parameter.name, &value, decoder->error);
 
 	if (status == STATUS_OK) {
-		status = read_parameter(value, &parameter, &found, decoder->error);
+		status = read_parameter(value, &parameter, &choice, decoder->error);
+	}
+	if (status == STATUS_OK) {
+		status = check_choice(&parameter, choice, decoder->error);
 	}
 	if (status != STATUS_OK) {
 		return status;
 	}
 	if (bytes_equal_text(parameter.name, "triton_enable_empty_final_response")) {
-		if (parameter.kind != PARAMETER_BOOLEAN || !found) {
-			return error_set(
-				decoder->error, STATUS_INVALID_ARGUMENT,
-				"invalid value type for 'triton_enable_empty_final_response' parameter, expected "
-				"bool_param.");
-		}
 		out->wants_final_response = parameter.boolean;
 		return STATUS_OK;
 	}
 	if (bytes_starts_with(parameter.name, "triton_")) {
-		return error_set(decoder->error, STATUS_INVALID_ARGUMENT,
-				 "parameter keys starting with 'triton_' are reserved for Triton usage and should not "
-				 "be specified.");
-	}
-	if (!found) {
-		return error_set(decoder->error, STATUS_INVALID_ARGUMENT,
-				 "parameter '%.*s' has invalid type. It should be either 'int', 'bool', or 'string'.",
-				 BYTES_ARGS(parameter.name));
+		return error_set(
+			decoder->error, STATUS_INVALID_ARGUMENT,
+			"parameter keys starting with 'triton_' are reserved for Triton usage. Only the following "
+			"keys starting with 'triton_' are allowed: triton_enable_empty_final_response");
 	}
 	*parameter_slot(&out->body, parameter.name) = parameter;
 	return STATUS_OK;
@@ -300,6 +328,7 @@ measure_contents(struct decoder *decoder, const struct tensor *input, struct byt
 {
 	struct protobuf_field field;
 	enum protobuf_step step;
+	uint32_t used = 0;
 
 	while ((step = protobuf_next(&contents, &field)) != PROTOBUF_END) {
 		if (step == PROTOBUF_MALFORMED) {
@@ -309,6 +338,14 @@ measure_contents(struct decoder *decoder, const struct tensor *input, struct byt
 		    (field.type == PROTOBUF_BYTES && field.bytes.length == 0 && field.number != CONTENTS_KINDS - 1)) {
 			continue; /* unknown, or no elements */
 		}
+		if (used != 0 && used != field.number) {
+			return error_set(
+				decoder->error, STATUS_INVALID_ARGUMENT,
+				"unexpected explicit tensor data for input tensor '%.*s' for model '%.*s', binary "
+				"data was already supplied.",
+				BYTES_ARGS(input->name), BYTES_ARGS(decoder->out->model_name));
+		}
+		used = field.number;
 		if (!fits(&contents_kinds[field.number], input->datatype)) {
 			return error_set(
 				decoder->error, STATUS_INVALID_ARGUMENT,
@@ -490,11 +527,11 @@ read_output_parameter(struct decoder *decoder, struct bytes entry, struct infer_
 {
 	struct parameter parameter = {0};
 	struct bytes value;
-	bool found = false;
+	uint32_t choice = 0;
 	enum status status = read_entry(entry, &parameter.name, &value, decoder->error);
 
 	if (status == STATUS_OK) {
-		status = read_parameter(value, &parameter, &found, decoder->error);
+		status = read_parameter(value, &parameter, &choice, decoder->error);
 	}
 	if (status != STATUS_OK) {
 		return status;
@@ -507,7 +544,7 @@ read_output_parameter(struct decoder *decoder, struct bytes entry, struct infer_
 	if (!bytes_equal_text(parameter.name, "classification")) {
 		return STATUS_OK;
 	}
-	if (!found || parameter.kind != PARAMETER_SIGNED) {
+	if (choice != PARAMETER_INT64) {
 		return error_set(decoder->error, STATUS_INVALID_ARGUMENT,
 				 "invalid value type for 'classification' parameter, expected int64_param");
 	}
@@ -536,6 +573,21 @@ read_output(struct decoder *decoder, struct bytes message, struct infer_body_out
 			status = take_text(&field, &output->name, decoder->error);
 		} else if (field.number == OUTPUT_PARAMETERS) {
 			status = read_output_parameter(decoder, field.bytes, output);
+		}
+	}
+	return status;
+}
+
+static enum status
+read_outputs(struct decoder *decoder, struct bytes message)
+{
+	struct protobuf_field field;
+	enum status status = STATUS_OK;
+	size_t at = 0;
+
+	while (status == STATUS_OK && protobuf_next(&message, &field) == PROTOBUF_FIELD) {
+		if (field.number == REQUEST_OUTPUTS) {
+			status = read_output(decoder, field.bytes, &decoder->out->body.outputs[at++]);
 		}
 	}
 	return status;
@@ -613,19 +665,19 @@ infer_message_decode(struct bytes message, struct arena *arena, struct infer_mes
 	struct bytes rest = message;
 	struct protobuf_field field;
 	enum status status = make_room(&decoder, message);
-	size_t outputs = 0;
 	size_t raw = 0;
 
 	while (status == STATUS_OK && protobuf_next(&rest, &field) == PROTOBUF_FIELD) {
 		if (field.number == REQUEST_PARAMETERS) {
 			status = add_parameter(&decoder, field.bytes);
-		} else if (field.number == REQUEST_OUTPUTS) {
-			status = read_output(&decoder, field.bytes, &out->body.outputs[outputs++]);
 		} else if (field.number == REQUEST_RAW) {
 			decoder.raw[raw++] = field.bytes;
 		}
 	}
-	return status == STATUS_OK ? read_inputs(&decoder, message) : status;
+	if (status == STATUS_OK) {
+		status = read_inputs(&decoder, message);
+	}
+	return status == STATUS_OK ? read_outputs(&decoder, message) : status;
 }
 
 size_t

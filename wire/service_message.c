@@ -7,7 +7,7 @@
 static enum status
 malformed(struct error *error)
 {
-	return error_set(error, STATUS_INTERNAL, "the request is no well-formed message of its type");
+	return error_set(error, STATUS_INTERNAL, "Unable to parse request");
 }
 
 static enum status
@@ -260,15 +260,14 @@ static enum status
 take_log_format(const struct entry *entry, struct log_settings *settings, struct error *error)
 {
 	if (entry->value.number != LOG_STRING) {
-		return wrong_setting(entry, "string_param", error);
+		return wrong_setting(entry, "string", error);
 	}
 	if (bytes_equal_text(entry->value.bytes, "default")) {
 		settings->format = LOG_FORMAT_DEFAULT;
 	} else if (bytes_equal_text(entry->value.bytes, "ISO8601")) {
 		settings->format = LOG_FORMAT_ISO8601;
 	} else {
-		return error_set(error, STATUS_UNAVAILABLE,
-				 "Attempt to set log_format to '%.*s': there are 'default' and 'ISO8601'",
+		return error_set(error, STATUS_INVALID_ARGUMENT, "invalid argument for log_format, got: %.*s",
 				 BYTES_ARGS(entry->value.bytes));
 	}
 	return STATUS_OK;
@@ -286,7 +285,7 @@ take_log_setting(const struct entry *entry, struct log_settings *settings, struc
 	for (size_t i = 0; i < sizeof(flags) / sizeof(*flags); i++) {
 		if (bytes_equal_text(entry->key, flags[i].name)) {
 			if (entry->value.number != LOG_BOOL) {
-				return wrong_setting(entry, "bool_param", error);
+				return wrong_setting(entry, "boolean", error);
 			}
 			*flags[i].flag = entry->value.value != 0;
 			return STATUS_OK;
@@ -294,7 +293,7 @@ take_log_setting(const struct entry *entry, struct log_settings *settings, struc
 	}
 	if (bytes_equal_text(entry->key, "log_verbose_level")) {
 		if (entry->value.number != LOG_UINT32) {
-			return wrong_setting(entry, "uint32_param", error);
+			return wrong_setting(entry, "int32", error);
 		}
 		settings->verbose = (int)(entry->value.value > 100 ? 100 : entry->value.value);
 	} else if (bytes_equal_text(entry->key, "log_format")) {

@@ -138,7 +138,7 @@ check_batch(const struct model_config *config, const struct given_inputs *reques
 	if (config->max_batch_size == 0) {
 		return STATUS_OK;
 	}
-	for (size_t i = 0; i < request->input_count; i++) {
+	for (size_t i = request->input_count; i-- > 0;) { /* so that the first is named, as by Triton */
 		const struct tensor *input = &request->inputs[i];
 
 		if (input->rank == 0) {
@@ -146,7 +146,7 @@ check_batch(const struct model_config *config, const struct given_inputs *reques
 				       "input '%.*s' has no shape but model requires batch dimension for '%.*s'",
 				       BYTES_ARGS(input->name), BYTES_ARGS(config->name));
 		}
-		if (i > 0 && input->shape[0] != *batch) {
+		if (i + 1 < request->input_count && input->shape[0] != *batch) {
 			return invalid(error, request, "input '%.*s' batch size does not match other inputs for '%.*s'",
 				       BYTES_ARGS(input->name), BYTES_ARGS(config->name));
 		}
@@ -196,6 +196,34 @@ wrong_shape(const struct model_config *config, const struct given_inputs *reques
 		       BYTES_ARGS(input->name), BYTES_ARGS(config->name), wanted, got, lead ? note : "");
 }
 
+/* What follows the first `count` elements. */
+static struct bytes
+after_strings(struct bytes data, int64_t count)
+{
+	while (count-- > 0) {
+		(void)tensor_next_string(&data);
+	}
+	return data;
+}
+
+static enum status
+incomplete_string(const struct model_config *config, const struct given_inputs *request, const struct tensor *input,
+		  struct bytes rest, struct error *error)
+{
+	if (rest.length < sizeof(uint32_t)) {
+		return invalid(
+			error, request,
+			"incomplete string length indicator for inference input '%.*s' for model '%.*s', expecting "
+			"4 bytes but only %zu bytes available. Please make sure the string length indicator is in one "
+			"buffer.",
+			BYTES_ARGS(input->name), BYTES_ARGS(config->name), rest.length);
+	}
+	return error_set(error, STATUS_INVALID_ARGUMENT,
+			 "incomplete string data for inference input '%.*s', expecting string of length %" PRIu32
+			 " but only %zu bytes available",
+			 BYTES_ARGS(input->name), load_u32(rest.at), rest.length - sizeof(uint32_t));
+}
+
 static enum status
 check_strings(const struct model_config *config, const struct given_inputs *request, const struct tensor *input,
 	      int64_t elements, struct error *error)
@@ -211,15 +239,12 @@ check_strings(const struct model_config *config, const struct given_inputs *requ
 			       " for inference input '%.*s' for model '%.*s', expecting %" PRId64,
 			       found, BYTES_ARGS(input->name), BYTES_ARGS(config->name), elements);
 	}
-	if (found < elements) {
-		return invalid(error, request,
-			       "expected %" PRId64 " string elements for inference input '%.*s' for model '%.*s', got "
-			       "%" PRId64,
-			       elements, BYTES_ARGS(input->name), BYTES_ARGS(config->name), found);
+	if (after_strings(input->data, found).length > 0) {
+		return incomplete_string(config, request, input, after_strings(input->data, found), error);
 	}
 	return invalid(error, request,
-		       "the data of inference input '%.*s' for model '%.*s' ends inside a string element",
-		       BYTES_ARGS(input->name), BYTES_ARGS(config->name));
+		       "expected %" PRId64 " string elements for inference input '%.*s' for model '%.*s', got %" PRId64,
+		       elements, BYTES_ARGS(input->name), BYTES_ARGS(config->name), found);
 }
 
 static enum status
