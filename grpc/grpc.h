@@ -44,6 +44,7 @@ struct grpc_message {
 	struct blob *block;
 	struct budget *budget; /* that `charged` bytes were taken from */
 	size_t charged;
+	bool was_compressed;
 };
 
 void grpc_message_release(struct grpc_message *message);
@@ -105,9 +106,13 @@ bool grpc_call_accepts(const struct grpc_call *call, enum coding coding);
 /* States the coding of outputs that are marked as compressed. Call it before anything is sent. */
 void grpc_call_set_coding(struct grpc_call *call, enum coding coding);
 
-/* Add metadata before the first message, or after the last. Copy their arguments. Names are in lower case. */
+/* Add metadata: headers before they are sent, trailers before the end. Copy their arguments. Names are in lower case.
+ */
 void grpc_call_add_header(struct grpc_call *call, const char *name, struct bytes value);
 void grpc_call_add_trailer(struct grpc_call *call, const char *name, struct bytes value);
+
+/* Sends the header fields now, not with the first message: for a client that waits for them. */
+void grpc_call_send_headers(struct grpc_call *call);
 
 /*
  * A message to send, in memory of the method's own. `released` is called once, later than grpc_call_send returns or

@@ -36,7 +36,7 @@ static enum status
 unpack(struct inflation *inflation)
 {
 	struct grpc_message *message = &inflation->received->message;
-	struct grpc_message unpacked = {.budget = message->budget};
+	struct grpc_message unpacked = {.budget = message->budget, .was_compressed = true};
 	struct buf out;
 	enum status status;
 

@@ -206,6 +206,15 @@ grpc_call_send(struct grpc_call *call, struct grpc_output *output)
 	connection_touch(call->connection);
 }
 
+void
+grpc_call_send_headers(struct grpc_call *call)
+{
+	if (!call->has_headers) {
+		submit_response(call, call->headers, call->header_count, true);
+		connection_touch(call->connection);
+	}
+}
+
 size_t
 grpc_call_unsent(const struct grpc_call *call)
 {
