@@ -270,12 +270,19 @@ send_length(nghttp2_session *session, uint8_t frame_type, int32_t stream, int32_
 	return (ssize_t)(window < most ? window : most);
 }
 
-/* Puts `length` bytes of the output into the chain, from `skip` on, of the prefix and the pieces. */
+/* The prefix is piece 0. */
+static struct bytes
+piece_of(const struct grpc_output *output, size_t i)
+{
+	return i == 0 ? bytes_make(output->prefix, GRPC_PREFIX_SIZE) : output->pieces[i - 1];
+}
+
+/* Puts `length` bytes of the output into the chain, from `skip` on. */
 static void
 put_output(struct chain *out, struct grpc_output *output, size_t skip, size_t length)
 {
 	for (size_t i = 0; i <= output->count && length > 0; i++) {
-		struct bytes piece = i == 0 ? bytes_make(output->prefix, GRPC_PREFIX_SIZE) : output->pieces[i - 1];
+		struct bytes piece = piece_of(output, i);
 
 		if (skip >= piece.length) {
 			skip -= piece.length;
@@ -295,22 +302,30 @@ put_output(struct chain *out, struct grpc_output *output, size_t skip, size_t le
 	}
 }
 
-/* The most segments that `length` bytes of the call's outputs can take. */
+/*
+ * The most segments that the next `length` bytes take: one for what is copied at first, and for each piece that is
+ * referred to, itself and what is copied behind it. An empty chain has room for any frame, else it would never be sent.
+ */
+_Static_assert(1 + 2 * (DATA_MAX / (COPIED_MAX + 1)) <= CHAIN_SEGMENTS, "a DATA frame fits into an empty chain");
+
 static size_t
 segments_of(const struct grpc_call *call, size_t length)
 {
-	const struct grpc_output *output;
-	size_t covered = 0;
+	const struct grpc_output *output = STAILQ_FIRST(&call->outputs);
+	size_t skip = call->output_sent;
 	size_t segments = 1;
 
-	STAILQ_FOREACH (output, &call->outputs, entry) {
-		if (covered >= length + call->output_sent) {
-			break;
+	while (length > 0) {
+		for (size_t i = 0; i <= output->count && length > 0; i++) {
+			size_t size = piece_of(output, i).length;
+			size_t skipped = skip < size ? skip : size;
+			size_t taken = size - skipped < length ? size - skipped : length;
+
+			skip -= skipped;
+			length -= taken;
+			segments += taken > COPIED_MAX ? 2 : 0;
 		}
-		covered += output->total;
-		for (size_t i = 0; i < output->count; i++) {
-			segments += output->pieces[i].length > COPIED_MAX ? 2 : 0;
-		}
+		output = STAILQ_NEXT(output, entry);
 	}
 	return segments;
 }

@@ -319,6 +319,28 @@ test_long_messages(void **state)
 	assert_grpc_status(stream, GRPC_OK);
 }
 
+/* A message of many long pieces, more than a connection writes at once. */
+static void
+test_many_pieces(void **state)
+{
+	static struct bytes pieces[200];
+	static struct grpc_output output;
+	struct stream *stream;
+
+	(void)state;
+	for (size_t i = 0; i < 200; i++) {
+		pieces[i] = zeros(i % 2 == 0 ? 1025 : 10);
+	}
+	test.keeps = test.is_silent = true;
+	stream = ask(&(struct head){.path = "/test/Unary"}, "");
+	output = (struct grpc_output){.pieces = pieces, .count = 200};
+	grpc_call_send(test.call, &output);
+	finish(test.call);
+	client_turn(test.client);
+	assert_int_equal(stream->data.length, GRPC_PREFIX_SIZE + 100 * 1035);
+	assert_grpc_status(stream, GRPC_OK);
+}
+
 /* --- Faults of the client --- */
 
 static void
@@ -1012,6 +1034,7 @@ main(void)
 		TEST(test_padding),
 		TEST(test_much_padding),
 		TEST(test_long_messages),
+		TEST(test_many_pieces),
 		TEST(test_an_endless_message),
 		TEST(test_the_budget),
 		TEST(test_a_flag_without_coding),
