@@ -126,15 +126,15 @@ refuse(struct grpc_call *call, int http_status, enum grpc_code code, const char 
 void
 head_judge(struct grpc_call *call)
 {
-	if (!call->is_post) {
+	if (call->header_bytes > HEADER_LIST_MAX) { /* first: fields that came later were not looked at */
+		refuse(call, 200, GRPC_RESOURCE_EXHAUSTED, "the request's metadata is larger than 65536 bytes");
+	} else if (!call->is_post) {
 		refuse(call, 405, GRPC_OK, "gRPC calls are made by POST\n");
 	} else if (!call->is_content_type_good) {
 		refuse(call, 415, GRPC_OK,
 		       call->has_content_type
 			       ? "this port takes content-type application/grpc or application/grpc+proto\n"
 			       : "the request has no content-type: application/grpc is expected\n");
-	} else if (call->header_bytes > HEADER_LIST_MAX) {
-		refuse(call, 200, GRPC_RESOURCE_EXHAUSTED, "the request's metadata is larger than 65536 bytes");
 	} else if (call->connection->lane->call_count > LANE_CALLS_MAX) {
 		refuse(call, 200, GRPC_RESOURCE_EXHAUSTED, "the server has too many calls in flight: try again later");
 	} else if (!call->has_trailers_field) {

@@ -545,6 +545,21 @@ fill_long_value(void)
 	memset(long_value, 'v', sizeof(long_value) - 1);
 }
 
+/* Here the content type comes behind what is too much. */
+static void
+test_too_much_metadata(void **state)
+{
+	struct stream *stream;
+
+	(void)state;
+	fill_long_value();
+	stream = ask(&(struct head){.path = "/test/Unary", .name = "x", .value = long_value, .count = 17}, "");
+	assert_log("");
+	assert_field(stream, ":status", "200");
+	assert_grpc_status(stream, GRPC_RESOURCE_EXHAUSTED);
+	assert_grpc_status(ask(&(struct head){.path = "/test/Unary"}, "next"), GRPC_OK);
+}
+
 static void
 test_much_metadata(void **state)
 {
@@ -1050,6 +1065,7 @@ main(void)
 		TEST(test_an_unknown_path),
 		TEST(test_an_unknown_coding),
 		TEST(test_a_malformed_timeout),
+		TEST(test_too_much_metadata),
 		TEST(test_much_metadata),
 		TEST(test_compressed_messages),
 		TEST(test_a_message_that_is_no_gzip),
