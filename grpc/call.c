@@ -6,6 +6,8 @@
 
 #define SPARE_MAX 1024
 #define ARENA_MAX ((size_t)16 << 20)
+/* Clients take some 8 KB of trailers, and each byte may become three. */
+#define TEXT_MAX ((size_t)2048)
 
 /* --- Life cycle --- */
 
@@ -79,13 +81,28 @@ call_cancel(struct grpc_call *call)
 	}
 }
 
+/* Cuts the text between characters of UTF-8. */
+static struct bytes
+shorten(struct bytes text)
+{
+	size_t length = TEXT_MAX;
+
+	if (text.length <= TEXT_MAX) {
+		return text;
+	}
+	while (length > 0 && (text.at[length] & 0xc0) == 0x80) {
+		length--;
+	}
+	return bytes_make(text.at, length);
+}
+
 static void
 finish(struct grpc_call *call, enum grpc_code code, struct bytes text)
 {
 	call->is_ended = true;
 	call->is_finished = true;
 	call->code = code;
-	call->text = arena_copy(&call->arena, text);
+	call->text = arena_copy(&call->arena, shorten(text));
 	stop_deadline(call);
 	send_finish(call);
 	connection_touch(call->connection);

@@ -136,7 +136,7 @@ void grpc_call_send(struct grpc_call *call, struct grpc_output *output);
 /* Bytes that wait to be sent in this call. */
 size_t grpc_call_unsent(const struct grpc_call *call);
 
-/* Ends the call, after what has been sent. `text` is copied; it may hold any bytes. */
+/* Ends the call, after what has been sent. `text` may hold any bytes; some 2,000 of them are copied. */
 void grpc_call_finish(struct grpc_call *call, enum grpc_code code, struct bytes text);
 
 /* While a call is paused no message is delivered, and the client's flow-control window of the call is not refilled. */

@@ -793,6 +793,19 @@ test_an_end_at_once(void **state)
 	assert_grpc_status(stream, GRPC_NOT_FOUND);
 }
 
+/* A text that no block of fields could hold is cut. */
+static void
+test_a_long_text(void **state)
+{
+	struct stream *stream = open_call("/test/Stream");
+
+	(void)state;
+	client_turn(test.client);
+	grpc_call_finish(test.call, GRPC_UNKNOWN, zeros(1 << 20));
+	client_turn(test.client);
+	assert_grpc_status(stream, GRPC_UNKNOWN);
+}
+
 /* --- Flow control --- */
 
 /* While a call is paused, its window is not refilled, and its client comes to a stop. */
@@ -1078,6 +1091,7 @@ main(void)
 		TEST(test_an_end_before_the_half_close),
 		TEST(test_header_fields_and_trailers),
 		TEST(test_an_end_at_once),
+		TEST(test_a_long_text),
 		TEST(test_pause),
 		TEST(test_pause_of_one_call),
 		TEST(test_data_behind_the_end),
