@@ -86,6 +86,7 @@ struct inflation {
 	size_t maximum;
 	struct received *received;
 	bool is_over_budget;
+	bool is_too_long;
 	enum status status;
 	struct error error;
 };

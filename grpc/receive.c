@@ -30,6 +30,17 @@ fail_over_budget(struct grpc_call *call)
 		  "the requests in flight have used up the memory that they may take together: try again later");
 }
 
+/* With the text of gRPC's libraries, as far as the length is known. */
+static void
+fail_too_long(struct grpc_call *call)
+{
+	char text[128];
+
+	(void)snprintf(text, sizeof(text), "Received message larger than max (more than %zu after decompression)",
+		       call->connection->lane->options->max_message);
+	call_fail(call, GRPC_RESOURCE_EXHAUSTED, text);
+}
+
 /* --- Decompression --- */
 
 static enum status
@@ -42,6 +53,7 @@ unpack(struct inflation *inflation)
 
 	buf_init(&out, inflation->maximum);
 	status = decompress(inflation->coding, message->content, &out, &inflation->error);
+	inflation->is_too_long = status != STATUS_OK && out.length == out.maximum;
 	if (status == STATUS_OK && out.length > CHARGED_MIN) {
 		inflation->is_over_budget = !charge(&unpacked, out.length);
 	}
@@ -70,6 +82,10 @@ on_inflate(struct offload_work *work)
 static bool
 judge_inflation(struct grpc_call *call, const struct inflation *inflation)
 {
+	if (inflation->is_too_long) {
+		fail_too_long(call);
+		return false;
+	}
 	if (inflation->status != STATUS_OK) {
 		call_fail(call, GRPC_INTERNAL, inflation->error.text);
 		return false;

@@ -630,6 +630,19 @@ test_compressed_messages(void **state)
 	assert_grpc_status(stream, GRPC_OK);
 }
 
+/* The limit counts for what was compressed, too, and has the same code. */
+static void
+test_a_message_that_unpacks_to_too_much(void **state)
+{
+	struct stream *stream = open_gzip();
+
+	(void)state;
+	say_compressed(stream, CLIENT_MAX_MESSAGE + 1, false);
+	wait_log("begin cancelled");
+	client_turn(test.client);
+	assert_grpc_status(stream, GRPC_RESOURCE_EXHAUSTED);
+}
+
 static void
 test_a_message_that_is_no_gzip(void **state)
 {
@@ -1081,6 +1094,7 @@ main(void)
 		TEST(test_too_much_metadata),
 		TEST(test_much_metadata),
 		TEST(test_compressed_messages),
+		TEST(test_a_message_that_unpacks_to_too_much),
 		TEST(test_a_message_that_is_no_gzip),
 		TEST(test_a_client_that_leaves_while_its_message_is_unpacked),
 		TEST(test_a_reset),
