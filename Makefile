@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 CACHE ?= local
 VENV := .deps/venv/bin
 
-.PHONY: build sanitize models serve demo check check-thorough models-check differential unit tsan bench faults fuzz format tidy install clean
+.PHONY: build sanitize models serve demo check check-thorough conformance models-check differential unit tsan bench faults fuzz format tidy install clean
 
 build: build/hippocamp
 
@@ -41,6 +41,11 @@ check: build sanitize
 
 check-thorough: build sanitize
 	@tools/check --thorough
+
+# The conformance tests of others for HTTP/2 and gRPC, with tools that only they need.
+conformance: sanitize
+	@tools/deps conformance
+	@HIPPOCAMP_BUILD=build/sanitize $(VENV)/pytest -n 2 -q --tb=short -c tests/end_to_end/pytest.ini tests/end_to_end/test_grpc_conformance.py
 
 # Serves real models from Python packages and compares the answers with ONNX Runtime's.
 models-check: build
