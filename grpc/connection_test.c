@@ -1,0 +1,273 @@
+/* Connections over a socket pair, with nghttp2's client: flow control, pings, the end. The test passes the seconds. */
+#include "grpc/service_fixture.h"
+
+#include "base/unit_test.h"
+
+#include <unistd.h>
+
+/* --- Flow control --- */
+
+/* While a call is paused, its window is not refilled, and its client comes to a stop. */
+static void
+test_pause(void **state)
+{
+	struct stream *stream = open_call("/test/Stream");
+
+	(void)state;
+	test.is_silent = true;
+	client_turn(test.client);
+	grpc_call_pause(test.call);
+	client_message(test.client, stream, zeros(100000));
+	client_message(test.client, stream, zeros(1 << 20));
+	client_turn(test.client);
+	assert_log("begin");
+	assert_true(stream->said < stream->body.length);
+	client_half_close(test.client, stream);
+	client_turn(test.client);
+	assert_log("begin");
+	grpc_call_resume(test.call);
+	assert_log("begin");
+	client_turn(test.client);
+	assert_log("begin 100000 1048576 end");
+	assert_grpc_status(stream, GRPC_OK);
+}
+
+/* A paused call does not stop the others of its connection. */
+static void
+test_pause_of_one_call(void **state)
+{
+	struct stream *stream = open_call("/test/Stream");
+
+	(void)state;
+	client_turn(test.client);
+	grpc_call_pause(test.call);
+	client_message(test.client, stream, zeros(2 << 20));
+	client_turn(test.client);
+	test.log[0] = '\0';
+	stream = open_call("/test/Unary");
+	client_message(test.client, stream, zeros(1 << 20));
+	client_half_close(test.client, stream);
+	client_turn(test.client);
+	assert_log("begin 1048576");
+	assert_grpc_status(stream, GRPC_OK);
+}
+
+/* What a finished call's client still sends does not use up the connection's window. */
+static void
+test_data_behind_the_end(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 8; i++) {
+		struct stream *stream = open_call("/test/Nothing");
+
+		client_message(test.client, stream, zeros(200000));
+		client_turn(test.client);
+		assert_grpc_status(stream, GRPC_UNIMPLEMENTED);
+	}
+	assert_int_equal(nghttp2_session_get_remote_window_size(test.client->session) >= 200000, true);
+	assert_grpc_status(ask(&(struct head){.path = "/test/Unary"}, "x"), GRPC_OK);
+}
+
+static uint32_t
+initial_window(void)
+{
+	return nghttp2_session_get_remote_settings(test.client->session, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
+}
+
+/* A client that fills its window within a round trip gets a larger one. */
+static void
+test_growth(void **state)
+{
+	struct stream *stream = open_call("/test/Stream");
+
+	(void)state;
+	test.is_silent = true;
+	client_turn(test.client);
+	assert_int_equal(initial_window(), BANDWIDTH_WINDOW_MIN);
+	client_message(test.client, stream, zeros(CLIENT_MAX_MESSAGE));
+	for (int i = 0; i < 3; i++) { /* all that the window allows, before the server's PING is answered */
+		client_send(test.client);
+		client_run_loop(test.client, 1);
+	}
+	client_turn(test.client);
+	assert_true(initial_window() > BANDWIDTH_WINDOW_MIN);
+	assert_log("begin 4194304");
+}
+
+/* A reply waits for the client's window, and its memory is kept until it is written. */
+static void
+test_a_client_that_takes_its_time(void **state)
+{
+	struct stream *stream;
+
+	(void)state;
+	test.keeps = test.is_silent = true;
+	stream = ask(&(struct head){.path = "/test/Unary"}, "");
+	send_bytes(test.call, zeros(200000));
+	client_run_loop(test.client, 1);
+	assert_int_equal(grpc_call_unsent(test.call), 200000 + GRPC_PREFIX_SIZE - 65535);
+	finish(test.call);
+	assert_int_equal(test.released, 0);
+	client_turn(test.client);
+	assert_int_equal(test.released, 1);
+	assert_int_equal(stream->data.length, 200000 + GRPC_PREFIX_SIZE);
+	assert_grpc_status(stream, GRPC_OK);
+}
+
+/* --- Connections --- */
+
+static void
+ping(void)
+{
+	assert_int_equal(nghttp2_submit_ping(test.client->session, NGHTTP2_FLAG_NONE, NULL), 0);
+	client_turn(test.client);
+}
+
+static void
+test_too_many_pings(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 3; i++) { /* one, and two strikes */
+		ping();
+		assert_int_equal(test.client->goaways, 0);
+	}
+	ping();
+	assert_true(test.client->goaways > 0);
+	assert_int_equal(test.client->goaway_code, NGHTTP2_ENHANCE_YOUR_CALM);
+	assert_string_equal(test.client->goaway_text, "too_many_pings");
+	assert_true(test.client->is_left);
+}
+
+/* What the server has sent excuses a PING: clients measure the bandwidth by them. */
+static void
+test_pings_between_replies(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 8; i++) {
+		assert_grpc_status(ask(&(struct head){.path = "/test/Unary"}, "x"), GRPC_OK);
+		ping();
+	}
+	assert_int_equal(test.client->goaways, 0);
+}
+
+static void
+on_stopped(void *argument)
+{
+	(void)argument;
+	note("stopped");
+}
+
+/* The first GOAWAY stops no call that is on its way; the second names the last call; the connection ends with it. */
+static void
+test_a_stop(void **state)
+{
+	struct stream *stream = open_call("/test/Stream");
+
+	(void)state;
+	client_turn(test.client);
+	grpc_lane_stop(test.client->lane, on_stopped, NULL);
+	client_run_loop(test.client, 1);
+	(void)client_receive(test.client);
+	assert_int_equal(test.client->goaways, 1);
+	assert_int_equal(test.client->last_stream, INT32_MAX);
+	client_turn(test.client);
+	assert_int_equal(test.client->goaways, 2);
+	assert_int_equal(test.client->last_stream, stream->id);
+	assert_int_equal(test.client->goaway_code, NGHTTP2_NO_ERROR);
+	say(stream, "still");
+	client_half_close(test.client, stream);
+	client_turn(test.client);
+	assert_log("begin 'still' end stopped");
+	assert_grpc_status(stream, GRPC_OK);
+	assert_true(test.client->is_left);
+}
+
+/* A client that does not answer the PING between them gets the second GOAWAY some seconds later. */
+static void
+test_a_stop_with_a_silent_client(void **state)
+{
+	(void)state;
+	client_turn(test.client);
+	grpc_lane_stop(test.client->lane, on_stopped, NULL);
+	client_run_loop(test.client, 1);
+	assert_log("");
+	for (int i = 0; i < 2; i++) {
+		grpc_lane_sweep(test.client->lane);
+		client_run_loop(test.client, 1);
+	}
+	assert_log("stopped");
+}
+
+static void
+test_a_stop_without_connections(void **state)
+{
+	(void)state;
+	client_leave(test.client);
+	client_turn(test.client);
+	grpc_lane_stop(test.client->lane, on_stopped, NULL);
+	assert_log("stopped");
+}
+
+/* Not HTTP/2 at all. */
+static void
+test_garbage(void **state)
+{
+	(void)state;
+	assert_int_equal(write(test.client->fd, "GET / HTTP/1.1\r\n\r\n", 18), 18);
+	client_run_loop(test.client, 1);
+	assert_true(TAILQ_EMPTY(&test.client->lane->connections));
+}
+
+/* A client that says nothing for a minute. */
+static void
+test_a_silent_client(void **state)
+{
+	(void)state;
+	client_run_loop(test.client, 1);
+	for (int i = 0; i < 61; i++) {
+		assert_false(TAILQ_EMPTY(&test.client->lane->connections));
+		grpc_lane_sweep(test.client->lane);
+	}
+	assert_true(TAILQ_EMPTY(&test.client->lane->connections));
+}
+
+/* A message that does not go on. */
+static void
+test_a_message_that_stalls(void **state)
+{
+	struct stream *stream = open_call("/test/Stream");
+
+	(void)state;
+	client_say(test.client, stream, bytes_make("\0\0\0\0\5x", 6));
+	client_turn(test.client);
+	for (int i = 0; i < 61; i++) {
+		assert_log("begin");
+		grpc_lane_sweep(test.client->lane);
+	}
+	client_turn(test.client);
+	assert_log("begin cancelled");
+	assert_true(stream->was_reset);
+}
+
+int
+main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, service_setup, service_teardown)
+	static const struct CMUnitTest tests[] = {
+		TEST(test_pause),
+		TEST(test_pause_of_one_call),
+		TEST(test_data_behind_the_end),
+		TEST(test_growth),
+		TEST(test_a_client_that_takes_its_time),
+		TEST(test_too_many_pings),
+		TEST(test_pings_between_replies),
+		TEST(test_a_stop),
+		TEST(test_a_stop_with_a_silent_client),
+		TEST(test_a_stop_without_connections),
+		TEST(test_garbage),
+		TEST(test_a_silent_client),
+		TEST(test_a_message_that_stalls),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
