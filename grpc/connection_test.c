@@ -249,6 +249,88 @@ test_a_message_that_stalls(void **state)
 	assert_true(stream->was_reset);
 }
 
+/* --- Time --- */
+
+/* Passes some seconds, in which the client reads and replies. */
+static void
+pass(unsigned seconds)
+{
+	for (unsigned i = 0; i < seconds; i++) {
+		grpc_lane_sweep(test.client->lane);
+		client_turn(test.client);
+	}
+}
+
+/* The same for a client that does nothing. */
+static void
+pass_alone(unsigned seconds)
+{
+	for (unsigned i = 0; i < seconds; i++) {
+		grpc_lane_sweep(test.client->lane);
+		client_run_loop(test.client, 1);
+	}
+}
+
+static bool
+is_connected(void)
+{
+	return !TAILQ_EMPTY(&test.client->lane->connections);
+}
+
+static void
+test_keep_alive(void **state)
+{
+	(void)state;
+	test.client->options.keepalive_time_ms = 10000;
+	(void)open_call("/test/Stream");
+	client_turn(test.client);
+	pass(300); /* this client replies to PINGs */
+	assert_true(is_connected());
+	pass_alone(10 + 20);
+	assert_true(is_connected());
+	pass_alone(1);
+	assert_false(is_connected());
+	assert_log("begin cancelled");
+}
+
+/* Without a call, no PING is sent, and so none is missed. */
+static void
+test_keep_alive_without_calls(void **state)
+{
+	(void)state;
+	test.client->options.keepalive_time_ms = 10000;
+	client_turn(test.client);
+	pass_alone(100);
+	assert_true(is_connected());
+	test.client->options.keepalive_without_calls = true;
+	pass_alone(22);
+	assert_false(is_connected());
+}
+
+/* An old connection is told to end, and its calls may go on for the grace. */
+static void
+test_age(void **state)
+{
+	struct stream *stream = open_call("/test/Stream");
+
+	(void)state;
+	test.client->options.max_connection_age_grace_ms = 5000;
+	TAILQ_FIRST(&test.client->lane->connections)->max_age = 3;
+	client_turn(test.client);
+	pass(2);
+	assert_int_equal(test.client->goaways, 0);
+	pass(1);
+	assert_int_equal(test.client->goaways, 2);
+	assert_int_equal(test.client->last_stream, stream->id);
+	pass(5);
+	say(stream, "still");
+	client_turn(test.client);
+	assert_messages(stream, "still");
+	pass(1);
+	assert_true(test.client->is_left);
+	assert_log("begin 'still' cancelled");
+}
+
 int
 main(void)
 {
@@ -267,6 +349,9 @@ main(void)
 		TEST(test_garbage),
 		TEST(test_a_silent_client),
 		TEST(test_a_message_that_stalls),
+		TEST(test_keep_alive),
+		TEST(test_keep_alive_without_calls),
+		TEST(test_age),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
