@@ -307,6 +307,26 @@ test_keep_alive_without_calls(void **state)
 	assert_false(is_connected());
 }
 
+/* The limit of the server's own PINGs counts from the last data, in either direction. */
+static void
+test_the_limit_of_keep_alives(void **state)
+{
+	struct stream *stream = open_call("/test/Stream");
+
+	(void)state;
+	test.client->options.keepalive_time_ms = 10000;
+	test.client->options.max_pings_without_data = 2;
+	client_turn(test.client);
+	pass(30);
+	pass_alone(100); /* no third PING, so its reply is not missed */
+	assert_true(is_connected());
+	send_bytes(test.call, bytes_text("news"));
+	client_turn(test.client);
+	assert_messages(stream, "news");
+	pass_alone(31);
+	assert_false(is_connected());
+}
+
 /* An old connection is told to end, and its calls may go on for the grace. */
 static void
 test_age(void **state)
@@ -351,6 +371,7 @@ main(void)
 		TEST(test_a_message_that_stalls),
 		TEST(test_keep_alive),
 		TEST(test_keep_alive_without_calls),
+		TEST(test_the_limit_of_keep_alives),
 		TEST(test_age),
 	};
 
