@@ -306,7 +306,7 @@ start_draining(struct grpc_connection *connection)
 {
 	if (connection->drain_tick == 0) {
 		drain_begin(connection);
-		ping_send(connection); /* its reply comes behind the calls that are on their way */
+		ping_drain(connection); /* its reply comes behind the calls that are on their way */
 	}
 }
 

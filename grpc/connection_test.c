@@ -351,6 +351,27 @@ test_age(void **state)
 	assert_log("begin 'still' cancelled");
 }
 
+/* The reply to a PING that was under way before is none to the PING behind the first GOAWAY. */
+static void
+test_a_stop_while_a_keep_alive_is_under_way(void **state)
+{
+	struct stream *stream = open_call("/test/Stream");
+
+	(void)state;
+	test.client->options.keepalive_time_ms = 10000;
+	client_turn(test.client);
+	pass_alone(10);
+	assert_true(client_receive(test.client)); /* the PING of the keep-alive */
+	grpc_lane_stop(test.client->lane, on_stopped, NULL);
+	client_run_loop(test.client, 1);
+	client_send(test.client);
+	client_run_loop(test.client, 1);
+	stream = open_call("/test/Stream"); /* before the client has read the GOAWAY */
+	client_half_close(test.client, stream);
+	client_turn(test.client);
+	assert_grpc_status(stream, GRPC_OK);
+}
+
 int
 main(void)
 {
@@ -373,6 +394,7 @@ main(void)
 		TEST(test_keep_alive_without_calls),
 		TEST(test_the_limit_of_keep_alives),
 		TEST(test_age),
+		TEST(test_a_stop_while_a_keep_alive_is_under_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

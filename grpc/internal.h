@@ -198,8 +198,8 @@ void ping_answered(struct grpc_connection *connection, const uint8_t *opaque);
 /* Counts data received, and measures the bandwidth. */
 void ping_data_received(struct grpc_connection *connection, size_t length);
 
-/* Sends a PING whose reply is waited for. */
-void ping_send(struct grpc_connection *connection);
+/* Sends the PING behind the first GOAWAY, whose reply lets the second go. */
+void ping_drain(struct grpc_connection *connection);
 
 /* The keep-alive, once a second. True: the connection is dead. */
 bool ping_sweep(struct grpc_connection *connection);

@@ -7,6 +7,7 @@
 /* The eight bytes of our PINGs, by purpose. */
 #define KEEP_ALIVE "keepaliv"
 #define BANDWIDTH "bandwdth"
+#define DRAIN "draining"
 
 /* --- Bandwidth --- */
 
@@ -32,12 +33,18 @@ ping_data_received(struct grpc_connection *connection, size_t length)
 
 /* --- Keep-alive --- */
 
-void
-ping_send(struct grpc_connection *connection)
+static void
+send_awaited(struct grpc_connection *connection, const char *opaque)
 {
 	connection->ping_tick = connection->lane->ticks;
-	(void)nghttp2_submit_ping(connection->session, NGHTTP2_FLAG_NONE, (const uint8_t *)KEEP_ALIVE);
+	(void)nghttp2_submit_ping(connection->session, NGHTTP2_FLAG_NONE, (const uint8_t *)opaque);
 	connection_touch(connection);
+}
+
+void
+ping_drain(struct grpc_connection *connection)
+{
+	send_awaited(connection, DRAIN);
 }
 
 void
@@ -50,7 +57,8 @@ ping_answered(struct grpc_connection *connection, const uint8_t *opaque)
 		return;
 	}
 	connection->ping_tick = 0;
-	if (connection->wants_finish) { /* the calls that were on their way have come before this reply */
+	/* The calls that were on their way have come before this reply. */
+	if (connection->wants_finish && memcmp(opaque, DRAIN, sizeof(DRAIN) - 1) == 0) {
 		drain_finish(connection);
 	}
 }
@@ -70,7 +78,7 @@ ping_sweep(struct grpc_connection *connection)
 	    (connection->call_count > 0 || options->keepalive_without_calls) &&
 	    (options->max_pings_without_data == 0 || connection->pings_sent < options->max_pings_without_data)) {
 		connection->pings_sent++;
-		ping_send(connection);
+		send_awaited(connection, KEEP_ALIVE);
 	}
 	return false;
 }
