@@ -252,6 +252,7 @@ grpc_call_resume(struct grpc_call *call)
 {
 	call->is_paused = false;
 	call->resumes = true;
+	call->active_tick = call->message_tick = call->connection->lane->ticks; /* the pause does not count */
 	call->connection->has_resumed = true;
 	connection_touch(call->connection);
 }

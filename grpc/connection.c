@@ -310,6 +310,14 @@ start_draining(struct grpc_connection *connection)
 	}
 }
 
+/* Is there more that the client has to send soon, and that it may send? */
+static bool
+is_receiving(const struct grpc_call *call)
+{
+	return !call->is_paused && (call->prefix_length > 0 ||
+				    (call->has_begun && !call->is_remote_closed && !call->method->is_client_streaming));
+}
+
 /* Has the client been too slow with the call's message, or in taking its reply? */
 static bool
 is_stalled(const struct grpc_call *call)
@@ -317,18 +325,16 @@ is_stalled(const struct grpc_call *call)
 	const struct grpc_lane *lane = call->connection->lane;
 	const struct budget *budget = lane->options->budget;
 	unsigned silent = lane->ticks - call->active_tick;
-	bool is_receiving = call->prefix_length > 0 ||
-			    (call->has_begun && !call->is_remote_closed && !call->method->is_client_streaming);
 	size_t received;
 	unsigned taken;
 
-	if (!is_receiving && call->unsent == 0) {
+	if (!is_receiving(call) && call->unsent == 0) {
 		return false;
 	}
 	if (silent > STALL_LIMIT) {
 		return true;
 	}
-	if (call->incoming == NULL) {
+	if (call->incoming == NULL || call->is_paused) {
 		return false;
 	}
 	received = call->incoming->message.content.length - call->incoming_left;

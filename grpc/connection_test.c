@@ -372,6 +372,27 @@ test_a_stop_while_a_keep_alive_is_under_way(void **state)
 	assert_grpc_status(stream, GRPC_OK);
 }
 
+/* What the server itself does not take is not late. */
+static void
+test_a_message_to_a_paused_call(void **state)
+{
+	struct stream *stream = open_call("/test/Stream");
+
+	(void)state;
+	test.is_silent = true;
+	client_turn(test.client);
+	grpc_call_pause(test.call);
+	client_message(test.client, stream, zeros(4 << 20));
+	client_half_close(test.client, stream);
+	client_turn(test.client);
+	pass_alone(1000);
+	assert_log("begin");
+	grpc_call_resume(test.call);
+	pass_alone(1);
+	client_turn(test.client);
+	assert_log("begin 4194304 end");
+}
+
 int
 main(void)
 {
@@ -395,6 +416,7 @@ main(void)
 		TEST(test_the_limit_of_keep_alives),
 		TEST(test_age),
 		TEST(test_a_stop_while_a_keep_alive_is_under_way),
+		TEST(test_a_message_to_a_paused_call),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
