@@ -314,7 +314,7 @@ start_draining(struct grpc_connection *connection)
 static bool
 is_receiving(const struct grpc_call *call)
 {
-	return !call->is_paused && (call->prefix_length > 0 ||
+	return !call->is_paused && (call->prefix_length > 0 || (!call->has_begun && !call->is_finished) ||
 				    (call->has_begun && !call->is_remote_closed && !call->method->is_client_streaming));
 }
 

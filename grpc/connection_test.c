@@ -393,6 +393,19 @@ test_a_message_to_a_paused_call(void **state)
 	assert_log("begin 4194304 end");
 }
 
+/* Nor does a request that will be refused go on for ever. */
+static void
+test_a_refused_request_that_stalls(void **state)
+{
+	struct stream *stream =
+		client_open(test.client, &(struct head){.path = "/test/Unary", .content_type = "text/plain"});
+
+	(void)state;
+	client_turn(test.client);
+	pass(61);
+	assert_true(stream->was_reset);
+}
+
 int
 main(void)
 {
@@ -417,6 +430,7 @@ main(void)
 		TEST(test_age),
 		TEST(test_a_stop_while_a_keep_alive_is_under_way),
 		TEST(test_a_message_to_a_paused_call),
+		TEST(test_a_refused_request_that_stalls),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
