@@ -139,7 +139,8 @@ transport_send_tls(struct transport *transport, const void *at, size_t length)
 	result = SSL_write_ex(transport->ssl, at, length < RECORD_SIZE ? length : RECORD_SIZE, &put);
 	transport->wants &= ~LOOP_READ;
 	transport->is_cut = result != 1;
-	if (result == 1) {
+	if (result == 1) { /* the handshake, if it ended now, may have read more than its own */
+		transport->pending = SSL_has_pending(transport->ssl) == 1;
 		return (ssize_t)put;
 	}
 	outcome = explain(transport, result, LOOP_READ);

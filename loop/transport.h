@@ -86,7 +86,8 @@ transport_wants(const struct transport *transport)
 	return transport->wants;
 }
 
-/* May transport_read return bytes although no event tells of any? They came with those that it returned last. */
+/* May transport_read return bytes although no event tells of any? They came with those that it returned last, or with
+ * the end of a handshake within transport_write. */
 static inline bool
 transport_pending(const struct transport *transport)
 {

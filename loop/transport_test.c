@@ -304,6 +304,34 @@ test_handshake_by_bits(void **state)
 	tls_server_free(tls);
 }
 
+/* A server that writes first sees what the client says together with the end of its handshake. */
+static void
+test_bytes_behind_the_handshake_of_a_write(void **state)
+{
+	struct tls_server *tls = new_server();
+	struct pair pair;
+	uint8_t bytes[8];
+
+	(void)state;
+	open_pair(&pair, tls);
+	while (!SSL_is_init_finished(pair.client)) {
+		carry(&pair);
+		assert_int_equal(transport_send(&pair.transport, "hi", 2), -1);
+		assert_int_equal(errno, EAGAIN);
+		carry(&pair);
+		(void)client_read(&pair, bytes, 1);
+	}
+	assert_int_equal(SSL_write(pair.client, "ping", 4), 4);
+	carry(&pair);
+	assert_int_equal(transport_send(&pair.transport, "hi", 2), 2);
+	assert_true(transport_pending(&pair.transport));
+	assert_int_equal(transport_read(&pair.transport, bytes, sizeof(bytes)), 4);
+	assert_memory_equal(bytes, "ping", 4);
+	assert_false(transport_pending(&pair.transport));
+	close_pair(&pair);
+	tls_server_free(tls);
+}
+
 static void
 test_old_versions_are_refused(void **state)
 {
@@ -909,6 +937,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(test_plain),
 		TEST(test_handshake_by_bits),
+		TEST(test_bytes_behind_the_handshake_of_a_write),
 		TEST(test_old_versions_are_refused),
 		TEST(test_long_chain),
 		TEST(test_write_before_the_handshake),
