@@ -216,8 +216,10 @@ static void
 wait_for_event(struct grpc_connection *connection)
 {
 	bool reads = chain_is_empty(&connection->out);
+	unsigned wants = transport_wants(&connection->transport);
 
-	loop_watch_set(connection->watch, (reads ? LOOP_READ : LOOP_WRITE) | transport_wants(&connection->transport));
+	/* What TLS waits for comes first: a handshake waits for the client, while the socket could be written to. */
+	loop_watch_set(connection->watch, wants != 0 ? wants : reads ? LOOP_READ : LOOP_WRITE);
 	if (reads && transport_pending(&connection->transport)) {
 		loop_watch_wake(connection->watch);
 	}

@@ -1,8 +1,12 @@
 """gRPC: Triton's clients, as they are used; the cache behind both front ends; cancels, deadlines and streams."""
 
 import asyncio
+import os
 import queue
+import socket
 import subprocess
+import time
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -673,6 +677,21 @@ def test_tls(serve, repository, authority, stranger):
         same(connection.infer("identity", inputs_of({"INPUT0": array})).as_numpy("OUTPUT0"), array)
     with secure(server, stranger) as wire:
         assert refusal(lambda: stub(wire).ServerLive(service_pb2.ServerLiveRequest()))[0] == grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_client_without_handshake_costs_nothing(serve, repository, authority):
+    """The server, which has its SETTINGS to write, waits for the client."""
+    server = serve(repository.add("simple"), *tls_options(authority.server()))
+
+    def ticks():
+        fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    with socket.create_connection((LOCAL, server.grpc_port)):
+        time.sleep(0.2)  # the accept
+        before = ticks()
+        time.sleep(1)
+        assert ticks() - before <= 0.05 * os.sysconf("SC_CLK_TCK")
 
 
 def test_mutual_tls(serve, repository, authority, stranger):
