@@ -10,9 +10,13 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* Field numbers. */
-enum { SETUP_TLS = 4, SETUP_LIMIT = 6, READY_HOST = 1, READY_PORT = 2 };
+enum { SETUP_TLS = 4, SETUP_CLIENT_CERT = 5, SETUP_LIMIT = 6, SETUP_CREDENTIALS = 7 };
+enum { READY_HOST = 1, READY_PORT = 2, READY_CERT = 3 };
+enum { CREDENTIALS_CERT = 1, CREDENTIALS_KEY = 2 };
 enum { REQUEST_DEFINITION = 1, REQUEST_FULL_DUPLEX = 2 };
 enum { DEFINITION_HEADERS = 1, DEFINITION_DATA = 2 };
 enum { HEADER_NAME = 1, HEADER_VALUE = 2 };
@@ -393,19 +397,24 @@ static const struct service_method client_stream = {
 static const struct service_method bidi_stream = {
 	{METHOD("BidiStream"), STREAM}, TYPE_PREFIX "BidiStreamRequest", true};
 
+static struct bytes setup; /* global, as tell_port takes no argument */
+
 static void
 tell_port(uint16_t port)
 {
-	uint8_t room[64];
-	uint8_t length[4] = {0};
-	struct buf text = {.at = room, .capacity = sizeof(room), .maximum = sizeof(room)};
+	struct buf text;
 
+	buf_init(&text, TEXT_MAX);
 	protobuf_put_text(&text, READY_HOST, bytes_text("127.0.0.1"));
 	protobuf_put_number(&text, READY_PORT, port);
-	length[3] = (uint8_t)text.length;
-	(void)fwrite(length, sizeof(length), 1, stdout);
+	if (message_number(setup, SETUP_TLS) != 0) {
+		protobuf_put_text(&text, READY_CERT,
+				  message_bytes(message_bytes(setup, SETUP_CREDENTIALS), CREDENTIALS_CERT));
+	}
+	(void)fwrite((const uint8_t[]){0, 0, (uint8_t)(text.length >> 8), (uint8_t)text.length}, 4, 1, stdout);
 	(void)fwrite(text.at, text.length, 1, stdout);
 	(void)fflush(stdout);
+	buf_fini(&text);
 }
 
 /* Reads a message behind its length. Exits if there is none. */
@@ -428,19 +437,49 @@ read_setup(void)
 	return bytes_make(room, length);
 }
 
+/* The path of a file in memory with that content, until the program ends. */
+static const char *
+file_of(char path[32], struct bytes content)
+{
+	int fd = memfd_create("credentials", MFD_CLOEXEC);
+
+	if (fd < 0 || write(fd, content.at, content.length) != (ssize_t)content.length) {
+		perror("conformance_server");
+		exit(1);
+	}
+	(void)snprintf(path, 32, "/proc/self/fd/%d", fd);
+	return path;
+}
+
+static struct tls_options
+read_tls(void)
+{
+	static char cert[32];
+	static char key[32];
+	static char root[32];
+	struct bytes credentials = message_bytes(setup, SETUP_CREDENTIALS);
+	struct bytes clients = message_bytes(setup, SETUP_CLIENT_CERT);
+	struct tls_options tls = {.service = "grpc", .protocol = "h2"};
+
+	if (message_number(setup, SETUP_TLS) != 0) {
+		tls.cert = file_of(cert, message_bytes(credentials, CREDENTIALS_CERT));
+		tls.key = file_of(key, message_bytes(credentials, CREDENTIALS_KEY));
+		tls.mutual = clients.length > 0;
+		tls.root = tls.mutual ? file_of(root, clients) : NULL;
+	}
+	return tls;
+}
+
 int
 main(void)
 {
 	static const struct grpc_method *const methods[] = {&unary.method, &idempotent.method, &server_stream.method,
 							    &client_stream.method, &bidi_stream.method};
-	struct bytes setup = read_setup();
 
-	if (message_number(setup, SETUP_TLS) != 0) {
-		(void)fputs("conformance_server: it has no TLS\n", stderr);
-		return 2;
-	}
+	setup = read_setup();
 	return program_serve(&(struct program_options){.methods = methods,
 						       .method_count = sizeof(methods) / sizeof(*methods),
 						       .max_message = message_number(setup, SETUP_LIMIT),
+						       .tls = read_tls(),
 						       .started = tell_port});
 }

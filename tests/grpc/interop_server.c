@@ -1,6 +1,7 @@
 /*
  * interop_server: the test service of gRPC's own interoperability tests (grpc.testing.TestService; the cases are
  * described in doc/interop-test-descriptions.md of the grpc project). Prints its port, and serves until SIGTERM.
+ * interop_server CERT KEY: the same over TLS.
  */
 #include "base/memory.h"
 #include "tests/grpc/program.h"
@@ -332,11 +333,16 @@ print_port(uint16_t port)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
 	static const struct grpc_method *const list[] = {&methods[0], &methods[1], &methods[2],
 							 &methods[3], &methods[4], &methods[5]};
 
-	return program_serve(&(struct program_options){
-		.methods = list, .method_count = sizeof(list) / sizeof(*list), .started = print_port});
+	return program_serve(&(struct program_options){.methods = list,
+						       .method_count = sizeof(list) / sizeof(*list),
+						       .tls = {.service = "grpc",
+							       .protocol = "h2",
+							       .cert = argc == 3 ? argv[1] : NULL,
+							       .key = argc == 3 ? argv[2] : NULL},
+						       .started = print_port});
 }

@@ -18,6 +18,7 @@ struct program {
 	struct budget budget;
 	struct loop *loop;
 	struct offload *offload;
+	struct tls_server *tls;
 	struct grpc_lane *lane;
 	int listener;
 	int signals;
@@ -36,7 +37,7 @@ on_connection(void *argument, unsigned events)
 
 	(void)events;
 	while ((fd = socket_accept(program->listener)) >= 0) {
-		grpc_lane_accept(program->lane, fd, NULL);
+		grpc_lane_accept(program->lane, fd, program->tls);
 	}
 }
 
@@ -101,6 +102,7 @@ end(struct program *program)
 	loop_watch_free(program->signals_watch);
 	loop_watch_free(program->listener_watch);
 	grpc_lane_free(program->lane);
+	tls_server_free(program->tls);
 	loop_free(program->loop);
 	(void)close(program->signals);
 	(void)close(program->listener);
@@ -120,8 +122,11 @@ program_serve(const struct program_options *options)
 		.listener = socket_listen("127.0.0.1", 0, &error),
 	};
 
+	(void)sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL); /* for OpenSSL */
 	budget_init(&program.budget, BUDGET);
-	program.loop = program.listener < 0 ? NULL : loop_new(&error);
+	program.tls = options->tls.cert == NULL ? NULL : tls_server_new(&options->tls, &error);
+	program.loop =
+		program.listener < 0 || (options->tls.cert != NULL && program.tls == NULL) ? NULL : loop_new(&error);
 	if (program.loop == NULL) {
 		(void)fprintf(stderr, "%s\n", error.text);
 		return 1;

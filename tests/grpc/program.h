@@ -8,11 +8,13 @@
 
 #include "base/protobuf.h"
 #include "grpc/grpc.h"
+#include "loop/tls_server.h"
 
 struct program_options {
 	const struct grpc_method *const *methods;
 	size_t method_count;
-	size_t max_message; /* 0: 16 MiB */
+	size_t max_message;	/* 0: 16 MiB */
+	struct tls_options tls; /* without `cert`: plain */
 	void (*started)(uint16_t port);
 };
 
