@@ -4,7 +4,7 @@
 #define NUMBER_MAX UINT32_C(0x1fffffff) /* of a field */
 
 bool
-protobuf_take_varint(struct bytes *rest, uint64_t *value)
+protobuf_take_long_varint(struct bytes *rest, uint64_t *value)
 {
 	uint64_t result = 0;
 

@@ -21,8 +21,20 @@ struct protobuf_field {
 
 enum protobuf_step { PROTOBUF_FIELD, PROTOBUF_END, PROTOBUF_MALFORMED };
 
-/* Removes a varint from the front of `rest`. False: malformed. */
-bool protobuf_take_varint(struct bytes *rest, uint64_t *value);
+/* For protobuf_take_varint: one of more than a byte. */
+bool protobuf_take_long_varint(struct bytes *rest, uint64_t *value);
+
+/* Removes a varint from the front of `rest`. False: malformed. Inline, since most have one byte. */
+static inline bool
+protobuf_take_varint(struct bytes *rest, uint64_t *value)
+{
+	if (rest->length > 0 && *rest->at < 0x80) {
+		*value = *rest->at;
+		*rest = bytes_skip(*rest, 1);
+		return true;
+	}
+	return protobuf_take_long_varint(rest, value);
+}
 
 /* Removes the next field from the front of `rest`. */
 enum protobuf_step protobuf_next(struct bytes *rest, struct protobuf_field *field);

@@ -150,15 +150,17 @@ def wrk(server, request, connections, seconds, folder):
                   cpu / result["requests"] * 1e6, server.resident_bytes())
 
 
-def perf_analyzer(server, model, concurrency, window):
+def perf_analyzer(server, model, concurrency, window, protocol="http", streams=False):
     """Runs perf_analyzer for three windows of `window` milliseconds; with fewer it prints no figures.
 
     By default it has one thread for each request in flight. On two cores 32 of these starve for
     minutes the thread that ends the windows; with several asynchronous threads it may crash.
     """
-    mode = ["-a", "--max-threads", 1] if concurrency > 1 else []
+    mode = ["-a", "--max-threads", 1] if concurrency > 1 or streams else []
+    mode += ["-i", protocol] + (["--streaming"] if streams else [])
+    port = server.port if protocol == "http" else server.grpc_port
     out = peers.run([peers.PERF_ANALYZER / "bin/perf_analyzer", "-m", model,
-                     "-u", f"{HOST}:{server.port}", "--concurrency-range", concurrency,
+                     "-u", f"{HOST}:{port}", "--concurrency-range", concurrency,
                      "-p", window, "-s", 999, "-r", 3, *mode],
                     60, {"LD_LIBRARY_PATH": str(peers.PERF_ANALYZER / "lib")})
     figures = [re.search(pattern, out) for pattern in

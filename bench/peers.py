@@ -96,8 +96,8 @@ def process_tree(root):
 class Server:
     """A running server. Leaving its context stops the server and all its processes."""
 
-    def __init__(self, name, command, port, folder, ready_path=None, environment=None):
-        self.name, self.port = name, port
+    def __init__(self, name, command, port, folder, ready_path=None, environment=None, grpc_port=None):
+        self.name, self.port, self.grpc_port = name, port, grpc_port
         self.command = [str(part) for part in command]
         self.log = Path(folder, re.sub(r"\W+", "_", name) + ".log")
         start = time.perf_counter()
@@ -173,7 +173,7 @@ def repository(folder, models, config=""):
 
 def hippocamp(name, models, folder, cache, *options, prefix=()):
     """Starts hippocamp. `cache` is "none", "local" or the port of a Redis server."""
-    port, metrics_port = free_ports(2)
+    port, grpc_port, metrics_port = free_ports(3)
     if cache == "none":
         caches = ["--cache-config=none"]
     elif cache == "local":
@@ -182,8 +182,9 @@ def hippocamp(name, models, folder, cache, *options, prefix=()):
         caches = [f"--cache-config=redis,host={HOST}", f"--cache-config=redis,port={cache}"]
     return Server(name, [*prefix, *HIPPOCAMP, "serve", f"--model-repository={models}",
                          f"--http-address={HOST}", f"--http-port={port}",
-                         "--grpc-port=0", f"--metrics-port={metrics_port}", *caches, *options],
-                  port, folder, "/v2/health/ready")
+                         f"--grpc-address={HOST}", f"--grpc-port={grpc_port}",
+                         f"--metrics-port={metrics_port}", *caches, *options],
+                  port, folder, "/v2/health/ready", grpc_port=grpc_port)
 
 
 # DLPack instead of as_numpy(): this python backend was built for numpy 1, whose arrays numpy 2 misreads.
@@ -282,7 +283,7 @@ def triton(name, models, folder, cache, caches_folder=None):
                          "--exit-timeout-secs=5"],
                   port, folder, "/v2/health/ready",
                   {"LD_LIBRARY_PATH": str(PYTRITON / "nvidia_pytriton.libs"),
-                   "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}"})
+                   "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}"}, grpc_port)
 
 
 NGINX = """\

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BANDWIDTH_WINDOW_MIN (UINT32_C(1) << 18)
+#define BANDWIDTH_WINDOW_MIN (UINT32_C(1) << 20)
 #define BANDWIDTH_WINDOW_MAX (UINT32_C(1) << 24)
 
 struct bandwidth {

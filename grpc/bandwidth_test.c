@@ -5,12 +5,13 @@
 #include "base/unit_test.h"
 
 #define KB 1024U
+#define START (256 * KB) /* of the window */
 #define ROUND_TRIP (10 * NS_PER_MS)
 
 static struct bandwidth
 fresh(void)
 {
-	return (struct bandwidth){.window = BANDWIDTH_WINDOW_MIN};
+	return (struct bandwidth){.window = START};
 }
 
 /* Receives `bytes` within one round trip that begins at `at_ns`. True: the window has grown. */
@@ -57,7 +58,7 @@ test_a_slow_sender(void **state)
 
 	(void)state;
 	assert_false(receive(&bandwidth, 170 * KB, NS_PER_S));
-	assert_int_equal(bandwidth.window, BANDWIDTH_WINDOW_MIN);
+	assert_int_equal(bandwidth.window, START);
 	assert_true(receive(&bandwidth, 171 * KB, 2 * NS_PER_S));
 }
 
@@ -80,7 +81,7 @@ test_the_largest_window(void **state)
 	uint64_t now = NS_PER_S;
 
 	(void)state;
-	for (uint32_t window = BANDWIDTH_WINDOW_MIN; window < BANDWIDTH_WINDOW_MAX; window *= 2) {
+	for (uint32_t window = START; window < BANDWIDTH_WINDOW_MAX; window *= 2) {
 		assert_true(receive(&bandwidth, window, now += NS_PER_S));
 	}
 	assert_int_equal(bandwidth.window, BANDWIDTH_WINDOW_MAX);

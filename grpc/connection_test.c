@@ -18,7 +18,7 @@ test_pause(void **state)
 	client_turn(test.client);
 	grpc_call_pause(test.call);
 	client_message(test.client, stream, zeros(100000));
-	client_message(test.client, stream, zeros(1 << 20));
+	client_message(test.client, stream, zeros(3 << 20));
 	client_turn(test.client);
 	assert_log("begin");
 	assert_true(stream->said < stream->body.length);
@@ -45,7 +45,7 @@ test_pause_of_one_call(void **state)
 	client_turn(test.client);
 	test.log[0] = '\0';
 	stream = open_call("/test/Unary");
-	client_message(test.client, stream, zeros(1 << 20));
+	client_message(test.client, stream, zeros(3 << 20));
 	client_half_close(test.client, stream);
 	client_turn(test.client);
 	assert_log("begin 1048576");

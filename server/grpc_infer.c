@@ -9,7 +9,6 @@
 #include "server/infer_parts.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define ARENA_MAX ((size_t)1 << 30)
@@ -431,14 +430,15 @@ static void
 add_headers(const struct grpc_inference *inference, struct grpc_call *call)
 {
 	const struct cache_report *report = &inference->request.report;
-	char age[24];
+	uint8_t digits[24];
+	struct buf age = {.at = digits, .capacity = sizeof(digits), .maximum = sizeof(digits)};
 
 	if (inference->cache_status.length > 0) {
 		grpc_call_add_header(call, "cache-status", buf_bytes(&inference->cache_status));
 	}
 	if (report->cached && report->forward == FORWARD_NONE) {
-		(void)snprintf(age, sizeof(age), "%" PRIu64, report->age_s);
-		grpc_call_add_header(call, "age", bytes_text(age));
+		buf_unsigned(&age, report->age_s);
+		grpc_call_add_header(call, "age", buf_bytes(&age));
 	}
 }
 

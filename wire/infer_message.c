@@ -2,9 +2,6 @@
 
 #include "base/protobuf.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-
 #define PARAMETERS_MAX 1024 /* bounds the search for duplicates, which is quadratic */
 #define TENSORS_MAX 65536
 
@@ -595,10 +592,41 @@ read_outputs(struct decoder *decoder, struct bytes message)
 
 /* --- The request --- */
 
-static bool
-is_text(uint32_t number)
+/* Where a text of the request goes; NULL: the field is none. */
+static struct bytes *
+text_slot(struct infer_message *out, uint32_t number)
 {
-	return number == REQUEST_MODEL_NAME || number == REQUEST_MODEL_VERSION || number == REQUEST_ID;
+	switch (number) {
+	case REQUEST_MODEL_NAME:
+		return &out->model_name;
+	case REQUEST_MODEL_VERSION:
+		return &out->model_version;
+	case REQUEST_ID:
+		return &out->body.id;
+	default:
+		return NULL;
+	}
+}
+
+static void
+count_field(struct infer_message *out, uint32_t number)
+{
+	switch (number) {
+	case REQUEST_PARAMETERS:
+		out->parameter_fields++;
+		break;
+	case REQUEST_INPUTS:
+		out->body.input_count++;
+		break;
+	case REQUEST_OUTPUTS:
+		out->body.output_count++;
+		break;
+	case REQUEST_RAW:
+		out->raw_fields++;
+		break;
+	default:
+		break;
+	}
 }
 
 enum status
@@ -610,46 +638,37 @@ infer_message_name(struct bytes message, struct infer_message *out, struct error
 
 	*out = (struct infer_message){.body = {.binary_by_default = true}};
 	while (status == STATUS_OK && (step = protobuf_next(&message, &field)) != PROTOBUF_END) {
+		struct bytes *text = text_slot(out, field.number);
+
 		if (step == PROTOBUF_MALFORMED ||
 		    (field.number <= REQUEST_RAW && field.type != PROTOBUF_BYTES)) { /* all of them are of that type */
 			return malformed(error);
 		}
-		if (is_text(field.number)) {
-			struct bytes *text = field.number == REQUEST_MODEL_NAME	     ? &out->model_name
-					     : field.number == REQUEST_MODEL_VERSION ? &out->model_version
-										     : &out->body.id;
-
+		count_field(out, field.number);
+		if (text != NULL) {
 			status = take_text(&field, text, error);
 		}
 	}
 	return status;
 }
 
-/* Counts the repeated fields, and makes room for them. */
+/* Makes room for the repeated fields. */
 static enum status
-make_room(struct decoder *decoder, struct bytes message)
+make_room(struct decoder *decoder)
 {
-	struct infer_body *body = &decoder->out->body;
-	size_t counts[REQUEST_RAW + 1] = {0};
-	struct protobuf_field field;
+	struct infer_message *out = decoder->out;
+	struct infer_body *body = &out->body;
 
-	while (protobuf_next(&message, &field) == PROTOBUF_FIELD) {
-		if (field.number <= REQUEST_RAW) {
-			counts[field.number]++;
-		}
-	}
-	if (counts[REQUEST_PARAMETERS] > PARAMETERS_MAX || counts[REQUEST_INPUTS] > TENSORS_MAX ||
-	    counts[REQUEST_OUTPUTS] > TENSORS_MAX || counts[REQUEST_RAW] > TENSORS_MAX) {
+	if (out->parameter_fields > PARAMETERS_MAX || body->input_count > TENSORS_MAX ||
+	    body->output_count > TENSORS_MAX || out->raw_fields > TENSORS_MAX) {
 		return error_set(
 			decoder->error, STATUS_INVALID_ARGUMENT,
 			"request has too many parts: the maximum is %d parameters, and %d each of inputs, outputs "
 			"and raw contents",
 			PARAMETERS_MAX, TENSORS_MAX);
 	}
-	body->input_count = counts[REQUEST_INPUTS];
-	body->output_count = counts[REQUEST_OUTPUTS];
-	decoder->raw_count = counts[REQUEST_RAW];
-	body->parameters = arena_array(decoder->arena, counts[REQUEST_PARAMETERS], sizeof(*body->parameters));
+	decoder->raw_count = out->raw_fields;
+	body->parameters = arena_array(decoder->arena, out->parameter_fields, sizeof(*body->parameters));
 	body->inputs = arena_array(decoder->arena, body->input_count, sizeof(*body->inputs));
 	body->outputs = arena_array(decoder->arena, body->output_count, sizeof(*body->outputs));
 	decoder->raw = arena_array(decoder->arena, decoder->raw_count, sizeof(*decoder->raw));
@@ -664,7 +683,7 @@ infer_message_decode(struct bytes message, struct arena *arena, struct infer_mes
 	struct decoder decoder = {.arena = arena, .out = out, .error = error};
 	struct bytes rest = message;
 	struct protobuf_field field;
-	enum status status = make_room(&decoder, message);
+	enum status status = make_room(&decoder);
 	size_t raw = 0;
 
 	while (status == STATUS_OK && protobuf_next(&rest, &field) == PROTOBUF_FIELD) {
@@ -677,7 +696,10 @@ infer_message_decode(struct bytes message, struct arena *arena, struct infer_mes
 	if (status == STATUS_OK) {
 		status = read_inputs(&decoder, message);
 	}
-	return status == STATUS_OK ? read_outputs(&decoder, message) : status;
+	if (status == STATUS_OK && out->body.output_count > 0) {
+		status = read_outputs(&decoder, message);
+	}
+	return status;
 }
 
 size_t
@@ -777,11 +799,12 @@ put_parameters(struct buf *out, const struct infer_message_reply *reply)
 static void
 put_head(struct buf *out, const struct infer_message_reply *reply)
 {
-	char version[24];
+	uint8_t digits[24];
+	struct buf version = {.at = digits, .capacity = sizeof(digits), .maximum = sizeof(digits)};
 
-	(void)snprintf(version, sizeof(version), "%" PRId64, reply->model_version);
+	buf_signed(&version, reply->model_version);
 	protobuf_put_text(out, RESPONSE_MODEL_NAME, reply->model_name);
-	protobuf_put_text(out, RESPONSE_MODEL_VERSION, bytes_text(version));
+	protobuf_put_text(out, RESPONSE_MODEL_VERSION, buf_bytes(&version));
 	protobuf_put_text(out, RESPONSE_ID, reply->id);
 	put_parameters(out, reply);
 	for (size_t i = 0; i < reply->output_count; i++) {

@@ -1,6 +1,7 @@
 /*
- * Reads a ModelInferRequest by hand and by protobuf-c: what the first accepts, the second must accept, with the same
- * content. Then encodes a response from the inputs, which protobuf-c must read.
+ * Reads a ModelInferRequest by hand and by protobuf-c: what both accept has the same content. (protobuf-c refuses
+ * fields of a wrong wire type, which other libraries ignore.) Then encodes a response from the inputs, which protobuf-c
+ * must read.
  */
 #include "grpc_service.pb-c.h"
 #include "wire/infer_message.h"
@@ -123,9 +124,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	    infer_message_decode(message, &arena, &ours, &error) == STATUS_OK) {
 		Inference__ModelInferRequest *theirs = inference__model_infer_request__unpack(NULL, size, data);
 
-		check(theirs != NULL);
-		check_request(&ours, theirs);
-		inference__model_infer_request__free_unpacked(theirs, NULL);
+		if (theirs != NULL) {
+			check_request(&ours, theirs);
+			inference__model_infer_request__free_unpacked(theirs, NULL);
+		}
 		check_response(&ours, false);
 		check_response(&ours, true);
 	}
