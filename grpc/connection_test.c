@@ -28,7 +28,7 @@ test_pause(void **state)
 	grpc_call_resume(test.call);
 	assert_log("begin");
 	client_turn(test.client);
-	assert_log("begin 100000 1048576 end");
+	assert_log("begin 100000 3145728 end");
 	assert_grpc_status(stream, GRPC_OK);
 }
 
@@ -45,7 +45,7 @@ test_pause_of_one_call(void **state)
 	client_turn(test.client);
 	test.log[0] = '\0';
 	stream = open_call("/test/Unary");
-	client_message(test.client, stream, zeros(3 << 20));
+	client_message(test.client, stream, zeros(1 << 20));
 	client_half_close(test.client, stream);
 	client_turn(test.client);
 	assert_log("begin 1048576");
