@@ -151,13 +151,15 @@ def test_asyncio(server):
     asyncio.run(ask())
 
 
-def test_perf_analyzer(serve, repository):
+@pytest.mark.parametrize("protocol", [["http"], ["grpc"], ["grpc", "--streaming", "-a"]])
+def test_perf_analyzer(serve, repository, protocol):
     program = PERF_ANALYZER / "bin" / "perf_analyzer"
     if not program.exists():
         pytest.fail(f"{program} is missing: run tools/deps check, or name its folder in HIPPOCAMP_PERF_ANALYZER")
     server = serve(repository.add("simple"))
+    port = server.port if protocol == ["http"] else server.grpc_port
     done = subprocess.run(
-        [program, "-m", "simple", "-u", f"127.0.0.1:{server.port}", "-i", "http", "-p", "1000", "-s", "999", "-r", "3",
+        [program, "-m", "simple", "-u", f"127.0.0.1:{port}", "-i", *protocol, "-p", "1000", "-s", "999", "-r", "3",
          "--concurrency-range", "2"],
         env={**os.environ, "LD_LIBRARY_PATH": str(PERF_ANALYZER / "lib")}, capture_output=True, text=True, timeout=50)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import queue
+import shutil
 import socket
 import subprocess
 import time
@@ -703,3 +704,21 @@ def test_mutual_tls(serve, repository, authority, stranger):
         with secure(server, *arguments) as wire:
             code, _ = refusal(lambda: stub(wire).ServerLive(service_pb2.ServerLiveRequest()))
             assert code == grpc.StatusCode.UNAVAILABLE
+
+
+def test_renewed_certificates(serve, repository, authority, stranger, tmp_path):
+    files = [tmp_path / "server.pem", tmp_path / "server.key"]
+
+    def hold(identity):
+        shutil.copy(identity.cert, files[0])
+        shutil.copy(identity.key, files[1])
+
+    hold(authority.server())
+    server = serve(repository.add("simple"), f"--grpc-server-cert={files[0]}", f"--grpc-server-key={files[1]}",
+                   "--grpc-use-ssl")
+    with secure(server, authority) as old, secure(server, stranger) as new:
+        assert stub(old).ServerLive(service_pb2.ServerLiveRequest()).live
+        hold(stranger.server())
+        server.wait_log("the certificates of gRPC have been read again")
+        assert stub(new).ServerLive(service_pb2.ServerLiveRequest(), wait_for_ready=True, timeout=PATIENCE).live
+        assert stub(old).ServerLive(service_pb2.ServerLiveRequest()).live  # its connection keeps what it began with
