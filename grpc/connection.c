@@ -51,9 +51,7 @@ connection_free(struct grpc_connection *connection)
 	loop_watch_free(connection->watch);
 	transport_close(&connection->transport);
 	free(connection);
-	if (lane->stopping && TAILQ_EMPTY(&lane->connections)) {
-		lane->stopped(lane->stopped_argument);
-	}
+	lane_check_stopped(lane);
 }
 
 static void
@@ -440,9 +438,7 @@ grpc_lane_stop(struct grpc_lane *lane, void (*done)(void *argument), void *argum
 	TAILQ_FOREACH (connection, &lane->connections, entry) {
 		start_draining(connection);
 	}
-	if (TAILQ_EMPTY(&lane->connections)) {
-		done(argument);
-	}
+	lane_check_stopped(lane);
 }
 
 void

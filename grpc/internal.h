@@ -27,9 +27,10 @@ struct grpc_lane {
 	struct loop_task *flush_task;
 	struct grpc_call *spare_calls;
 	size_t spare_count;
-	size_t call_count; /* of all connections */
-	uint8_t *scratch;  /* what is read, and what is sent, within one turn */
-	unsigned ticks;	   /* seconds */
+	size_t call_count;	/* of all connections */
+	size_t inflation_count; /* messages on offload threads; their calls may be gone */
+	uint8_t *scratch;	/* what is read, and what is sent, within one turn */
+	unsigned ticks;		/* seconds */
 	bool stopping;
 	void (*stopped)(void *argument);
 	void *stopped_argument;
@@ -81,7 +82,8 @@ struct received {
 /* A message under decompression; it outlives its call if that is cancelled meanwhile. */
 struct inflation {
 	struct offload_work work; /* first */
-	struct grpc_call *call;	  /* NULL: cancelled */
+	struct grpc_lane *lane;
+	struct grpc_call *call; /* NULL: cancelled */
 	enum coding coding;
 	size_t maximum;
 	struct received *received;
@@ -160,6 +162,15 @@ struct grpc_call {
 	unsigned message_tick; /* when the message being received began */
 	bool is_reset;	       /* RST_STREAM is on its way */
 };
+
+/* Tells when a lane that stops has nothing left. */
+static inline void
+lane_check_stopped(struct grpc_lane *lane)
+{
+	if (lane->stopping && TAILQ_EMPTY(&lane->connections) && lane->inflation_count == 0) {
+		lane->stopped(lane->stopped_argument);
+	}
+}
 
 /* Sends what the session has to send at the end of this turn. */
 static inline void

@@ -98,16 +98,8 @@ judge_inflation(struct grpc_call *call, const struct inflation *inflation)
 }
 
 static void
-on_inflated(struct offload_work *work)
+resume_with(struct grpc_call *call, struct inflation *inflation)
 {
-	struct inflation *inflation = container_of(work, struct inflation, work);
-	struct grpc_call *call = inflation->call;
-
-	if (call == NULL) {
-		received_free(inflation->received);
-		free(inflation);
-		return;
-	}
 	call->inflation = NULL;
 	inflation->received->is_compressed = false;
 	STAILQ_INSERT_HEAD(&call->received, inflation->received, entry);
@@ -115,7 +107,22 @@ on_inflated(struct offload_work *work)
 		receive_deliver(call);
 		connection_touch(call->connection);
 	}
+}
+
+static void
+on_inflated(struct offload_work *work)
+{
+	struct inflation *inflation = container_of(work, struct inflation, work);
+	struct grpc_lane *lane = inflation->lane;
+
+	if (inflation->call != NULL) {
+		resume_with(inflation->call, inflation);
+	} else {
+		received_free(inflation->received);
+	}
 	free(inflation);
+	lane->inflation_count--;
+	lane_check_stopped(lane);
 }
 
 /* Decompresses the first message. True: it is ready now. */
@@ -127,7 +134,8 @@ inflate_first(struct grpc_call *call)
 	struct inflation *inflation = memory_new(sizeof(*inflation));
 	bool is_ready;
 
-	*inflation = (struct inflation){.call = call,
+	*inflation = (struct inflation){.lane = lane,
+					.call = call,
 					.coding = call->coding,
 					.maximum = lane->options->max_message,
 					.received = received,
@@ -138,6 +146,7 @@ inflate_first(struct grpc_call *call)
 	if (received->message.content.length > INFLATE_ON_LOOP && lane->offload != NULL) {
 		STAILQ_REMOVE_HEAD(&call->received, entry);
 		call->inflation = inflation;
+		lane->inflation_count++;
 		offload_post(lane->offload, &inflation->work);
 		return false;
 	}

@@ -2,6 +2,20 @@
 
 #include "base/container_of.h"
 
+void
+server_lane_hold(struct server_lane *lane)
+{
+	lane->users++;
+}
+
+void
+server_lane_release(struct server_lane *lane)
+{
+	if (--lane->users == 0) {
+		engine_lane_drain(lane->engine, lane->drained, lane->drained_argument);
+	}
+}
+
 bool
 exchange_charge(struct exchange *exchange, size_t bytes)
 {

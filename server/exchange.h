@@ -59,7 +59,8 @@ struct server_lane {
 	bool accept_failed; /* the failure has been logged */
 	bool stopping;
 	void (*stopped)(struct server_lane *lane); /* called when the last HTTP connection is closed */
-	unsigned open_fronts;		 /* HTTP and gRPC: those that still have connections while the lane stops */
+	size_t users; /* HTTP and gRPC, until the lane stops and their connections are gone; and work that may outlive
+			 them */
 	void (*drained)(void *argument); /* called once the engine is idle, too */
 	void *drained_argument;
 };
@@ -110,6 +111,10 @@ struct exchange {
 	size_t piece_count;
 	struct blob *held; /* released when the reply is written */
 };
+
+/* Work that may outlive its connection keeps the lane. When the lane stops, the last release drains the engine. */
+void server_lane_hold(struct server_lane *lane);
+void server_lane_release(struct server_lane *lane);
 
 void http_route(struct exchange *exchange);
 void metrics_route(struct exchange *exchange);

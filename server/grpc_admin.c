@@ -43,7 +43,8 @@ grpc_repository_index(struct grpc_call *call, struct grpc_message message)
 /* A command under way. It outlives its call if that is cancelled, for the repository cannot be stopped in it. */
 struct control {
 	struct repository_command command; /* first */
-	struct grpc_call *call;		   /* NULL: cancelled */
+	struct server_lane *lane;
+	struct grpc_call *call; /* NULL: cancelled */
 	struct grpc_message message;
 	struct arena arena;
 };
@@ -60,6 +61,7 @@ static void
 on_controlled(struct repository_command *command)
 {
 	struct control *control = (struct control *)command;
+	struct server_lane *lane = control->lane;
 
 	if (control->call != NULL && command->status == STATUS_OK) {
 		grpc_reply_empty(control->call);
@@ -67,6 +69,7 @@ on_controlled(struct repository_command *command)
 		grpc_reply_error(control->call, &command->error);
 	}
 	free_control(control);
+	server_lane_release(lane);
 }
 
 static void
@@ -112,6 +115,7 @@ control_model(struct grpc_call *call, struct grpc_message message, bool unload)
 	struct error error;
 	enum status status;
 
+	control->lane = lane;
 	control->call = call;
 	control->message = message;
 	arena_init(&control->arena, JSON_MAX);
@@ -136,6 +140,7 @@ control_model(struct grpc_call *call, struct grpc_message message, bool unload)
 	control->command.unload_dependents = request.unload_dependents;
 	control->command.has_config = request.body.has_config;
 	control->command.config = request.body.config;
+	server_lane_hold(lane);
 	repository_command(lane->options->repository, &control->command);
 }
 

@@ -228,10 +228,12 @@ static void
 on_encoded(struct offload_work *work)
 {
 	struct grpc_inference *inference = container_of(work, struct grpc_inference, work);
+	struct server_lane *lane = inference->lane;
 	struct model *model = inference->request.model;
 
-	answer(inference, inference->status);
+	answer(inference, inference->status); /* it may be gone */
 	model_unref(model);
+	server_lane_release(lane);
 }
 
 static void
@@ -240,6 +242,7 @@ post(struct grpc_inference *inference, size_t size, void (*run)(struct offload_w
 {
 	inference->work = (struct offload_work){.loop = inference->lane->loop, .size = size, .run = run, .done = done};
 	(void)model_ref(inference->request.model);
+	server_lane_hold(inference->lane);
 	offload_post(inference->lane->offload, &inference->work);
 }
 
@@ -358,10 +361,12 @@ static void
 on_decoded(struct offload_work *work)
 {
 	struct grpc_inference *inference = container_of(work, struct grpc_inference, work);
+	struct server_lane *lane = inference->lane;
 	struct model *model = inference->request.model;
 
 	infer(inference); /* it may be gone */
 	model_unref(model);
+	server_lane_release(lane);
 }
 
 static enum status

@@ -395,7 +395,9 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 	lane->engine = engine_lane_new(server->options->engine, loop, server->offload, index);
 	lane->http_watch = watch_listener(lane, server->http_listeners[index], on_http);
 	TAILQ_INIT(&lane->health_watches);
+	server_lane_hold(lane);
 	if (server->grpc_listens) {
+		server_lane_hold(lane);
 		lane->grpc = grpc_lane_new(&server->grpc, loop, server->offload, lane);
 		lane->grpc_watch = watch_listener(lane, server->grpc_listeners[index], on_grpc);
 	}
@@ -407,19 +409,10 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 	return lane;
 }
 
-/* Called once for HTTP and once for gRPC. */
-static void
-on_connections_gone(struct server_lane *lane)
-{
-	if (--lane->open_fronts == 0) {
-		engine_lane_drain(lane->engine, lane->drained, lane->drained_argument);
-	}
-}
-
 static void
 on_grpc_stopped(void *argument)
 {
-	on_connections_gone(argument);
+	server_lane_release(argument);
 }
 
 static void
@@ -455,14 +448,13 @@ server_lane_stop(struct server_lane *lane, void (*done)(void *argument), void *a
 		connection = next;
 	}
 	lane->stopping = true;
-	lane->stopped = on_connections_gone;
-	lane->open_fronts = lane->grpc == NULL ? 1 : 2;
+	lane->stopped = server_lane_release;
 	if (lane->grpc != NULL) {
 		grpc_health_changed(lane);
 		grpc_lane_stop(lane->grpc, on_grpc_stopped, lane);
 	}
 	if (TAILQ_EMPTY(&lane->connections)) {
-		on_connections_gone(lane);
+		server_lane_release(lane);
 	}
 }
 

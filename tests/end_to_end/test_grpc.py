@@ -722,3 +722,21 @@ def test_renewed_certificates(serve, repository, authority, stranger, tmp_path):
         server.wait_log("the certificates of gRPC have been read again")
         assert stub(new).ServerLive(service_pb2.ServerLiveRequest(), wait_for_ready=True, timeout=PATIENCE).live
         assert stub(old).ServerLive(service_pb2.ServerLiveRequest()).live  # its connection keeps what it began with
+
+
+def test_work_that_outlives_its_call_delays_the_stop(serve, repository, channel):
+    """Decoding, decompression and loading go on while their client has left and the server stops."""
+    server = serve(repository.add("simple", "identity"), EXPLICIT, "--load-model=identity", "--load-model=simple")
+    array = long_numbers(4_000_000)
+    wires = [channel(server, ("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)) for _ in range(6)]
+    request = message("identity", {"INPUT0": array})
+    calls = [stub(wire).ModelInfer.future(request, compression=grpc.Compression.Gzip if i % 2 else None)
+             for i, wire in enumerate(wires[:4])]
+    calls += [stub(wire).RepositoryModelLoad.future(service_pb2.RepositoryModelLoadRequest(model_name="simple"))
+              for wire in wires[4:]]
+    time.sleep(0.5)  # somewhere within the work
+    for wire in wires:
+        wire.close()
+    server.signal(15)
+    assert server.wait() == 0
+    assert all(call.code() is not None for call in calls)
