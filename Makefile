@@ -60,6 +60,7 @@ differential: build
 bench: build models
 	@tools/deps bench
 	@bench/versus_triton --output docs/benchmarks.md
+	@bench/grpc --output docs/benchmarks_grpc.md
 
 # Measures how failures of Redis affect requests.
 faults: build
