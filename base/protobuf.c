@@ -40,6 +40,7 @@ protobuf_next(struct bytes *rest, struct protobuf_field *field)
 	uint64_t tag;
 	bool good = false;
 
+	*field = (struct protobuf_field){0};
 	if (rest->length == 0) {
 		return PROTOBUF_END;
 	}

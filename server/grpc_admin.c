@@ -77,7 +77,9 @@ on_control_cancelled(struct grpc_call *call)
 {
 	struct control *control = grpc_call_state(call);
 
-	control->call = NULL;
+	if (control != NULL) { /* else its message had not come yet */
+		control->call = NULL;
+	}
 }
 
 static enum status

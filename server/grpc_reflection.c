@@ -234,12 +234,13 @@ on_message(struct grpc_call *call, struct grpc_message message)
 	buf_init(&text, 1 << 20);
 	good = put_response(&text, message.content);
 	grpc_message_release(&message);
-	if (good) {
+	if (good && buf_ok(&text)) {
 		grpc_send_text(call, &text);
-	} else {
-		buf_fini(&text);
-		grpc_call_finish(call, GRPC_INTERNAL, bytes_text("the request is no ServerReflectionRequest"));
+		return;
 	}
+	grpc_call_finish(call, good ? GRPC_RESOURCE_EXHAUSTED : GRPC_INTERNAL,
+			 bytes_text(good ? "the request is too long" : "the request is no ServerReflectionRequest"));
+	buf_fini(&text);
 }
 
 static void

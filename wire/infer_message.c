@@ -201,8 +201,7 @@ add_parameter(struct decoder *decoder, struct bytes entry)
 		return status;
 	}
 	if (bytes_equal_text(parameter.name, "triton_enable_empty_final_response")) {
-		out->wants_final_response = parameter.boolean;
-		return STATUS_OK;
+		return STATUS_OK; /* each response here is final, and has content */
 	}
 	if (bytes_starts_with(parameter.name, "triton_")) {
 		return error_set(
@@ -319,6 +318,14 @@ fits(const struct contents_kind *kind, enum datatype datatype)
 	return false;
 }
 
+/* A field of InferTensorContents that has elements. An empty string is one; an empty packed field has none. */
+static bool
+has_elements(const struct protobuf_field *field)
+{
+	return field->number < CONTENTS_KINDS && (field->type != PROTOBUF_BYTES || field->bytes.length > 0 ||
+						  contents_kinds[field->number].type == PROTOBUF_BYTES);
+}
+
 /* Checks that all elements are in the field for the datatype; sets sink->length to the tensor's bytes. */
 static enum status
 measure_contents(struct decoder *decoder, const struct tensor *input, struct bytes contents, struct contents_sink *sink)
@@ -331,9 +338,8 @@ measure_contents(struct decoder *decoder, const struct tensor *input, struct byt
 		if (step == PROTOBUF_MALFORMED) {
 			return malformed(decoder->error);
 		}
-		if (field.number >= CONTENTS_KINDS ||
-		    (field.type == PROTOBUF_BYTES && field.bytes.length == 0 && field.number != CONTENTS_KINDS - 1)) {
-			continue; /* unknown, or no elements */
+		if (!has_elements(&field)) {
+			continue;
 		}
 		if (used != 0 && used != field.number) {
 			return error_set(
@@ -376,7 +382,7 @@ read_contents(struct decoder *decoder, struct tensor *input, struct bytes conten
 	decoder->out->converted += sink.length;
 	sink.length = 0;
 	while (protobuf_next(&contents, &field) == PROTOBUF_FIELD) {
-		if (field.number < CONTENTS_KINDS) {
+		if (has_elements(&field)) {
 			(void)put_field(&sink, &field);
 		}
 	}
@@ -410,6 +416,21 @@ read_shape(const struct protobuf_field *field, int64_t *shape, size_t *rank, str
 	return STATUS_OK;
 }
 
+/* How many dimensions the message states, up to the maximum. */
+static size_t
+count_dims(struct bytes message)
+{
+	struct protobuf_field field;
+	size_t count = 0;
+
+	while (count < TENSOR_RANK_MAX && protobuf_next(&message, &field) == PROTOBUF_FIELD) {
+		if (field.number == INPUT_SHAPE) {
+			count += field.type == PROTOBUF_BYTES ? field.bytes.length : 1; /* at least a byte each */
+		}
+	}
+	return count < TENSOR_RANK_MAX ? count : TENSOR_RANK_MAX;
+}
+
 /* What a tensor of a request says beside its name and shape. */
 struct tensor_extras {
 	struct bytes contents;
@@ -417,11 +438,11 @@ struct tensor_extras {
 	bool has_shared_memory;
 };
 
-/* Merges the fields of an InferInputTensor. `contents` given twice are merged by concatenation, as protobuf does. */
+/* Reads an InferInputTensor. Refuses `contents` given twice, which protobuf would merge, and no library writes. */
 static enum status
 read_input(struct decoder *decoder, struct bytes message, struct tensor *input, struct tensor_extras *extras)
 {
-	int64_t *shape = arena_room(decoder->arena, TENSOR_RANK_MAX * sizeof(*shape));
+	int64_t *shape = arena_room(decoder->arena, count_dims(message) * sizeof(*shape));
 	struct bytes datatype = {0};
 	struct protobuf_field field;
 	struct bytes key;
@@ -563,12 +584,12 @@ read_output(struct decoder *decoder, struct bytes message, struct infer_body_out
 
 	output->binary = true;
 	while (status == STATUS_OK && (step = protobuf_next(&message, &field)) != PROTOBUF_END) {
-		if (step == PROTOBUF_MALFORMED || field.type != PROTOBUF_BYTES) {
+		if (step == PROTOBUF_MALFORMED) {
 			return malformed(decoder->error);
 		}
 		if (field.number == OUTPUT_NAME) {
 			status = take_text(&field, &output->name, decoder->error);
-		} else if (field.number == OUTPUT_PARAMETERS) {
+		} else if (field.number == OUTPUT_PARAMETERS && field.type == PROTOBUF_BYTES) {
 			status = read_output_parameter(decoder, field.bytes, output);
 		}
 	}
@@ -857,8 +878,15 @@ infer_message_encode(const struct infer_message_reply *reply, struct buf *text, 
 		return error_set(error, STATUS_UNAVAILABLE, "no memory for the response");
 	}
 	head = text->length;
+	size = body_size(reply, head - WRAP_MAX);
+	if (size + WRAP_MAX > INT32_MAX) {
+		return error_set(
+			error, STATUS_INTERNAL,
+			"the response has %zu bytes, more than a message of gRPC may have: ask for fewer outputs, "
+			"or over HTTP",
+			size);
+	}
 	if (reply->is_stream) {
-		size = body_size(reply, head - WRAP_MAX);
 		wrap = 1 + protobuf_varint_size(size);
 		text->length = WRAP_MAX - wrap;
 		protobuf_put_tag(text, STREAM_RESPONSE, PROTOBUF_BYTES);

@@ -12,9 +12,8 @@
 struct infer_message {
 	struct bytes model_name;
 	struct bytes model_version;
-	struct infer_body body;	   /* `document` and what concerns binary tensors are not used */
-	bool wants_final_response; /* triton_enable_empty_final_response */
-	size_t converted; /* bytes of tensors that were made from typed contents, in the arena */
+	struct infer_body body; /* `document` and what concerns binary tensors are not used */
+	size_t converted;	/* bytes of tensors that were made from typed contents, in the arena */
 
 	/* Private: the numbers of these fields. */
 	size_t parameter_fields;

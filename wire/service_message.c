@@ -259,7 +259,7 @@ wrong_setting(const struct entry *entry, const char *expected, struct error *err
 static enum status
 take_log_format(const struct entry *entry, struct log_settings *settings, struct error *error)
 {
-	if (entry->value.number != LOG_STRING) {
+	if (entry->value.number != LOG_STRING || entry->value.type != PROTOBUF_BYTES) {
 		return wrong_setting(entry, "string", error);
 	}
 	if (bytes_equal_text(entry->value.bytes, "default")) {
@@ -284,7 +284,7 @@ take_log_setting(const struct entry *entry, struct log_settings *settings, struc
 
 	for (size_t i = 0; i < sizeof(flags) / sizeof(*flags); i++) {
 		if (bytes_equal_text(entry->key, flags[i].name)) {
-			if (entry->value.number != LOG_BOOL) {
+			if (entry->value.number != LOG_BOOL || entry->value.type != PROTOBUF_VARINT) {
 				return wrong_setting(entry, "boolean", error);
 			}
 			*flags[i].flag = entry->value.value != 0;
@@ -292,7 +292,7 @@ take_log_setting(const struct entry *entry, struct log_settings *settings, struc
 		}
 	}
 	if (bytes_equal_text(entry->key, "log_verbose_level")) {
-		if (entry->value.number != LOG_UINT32) {
+		if (entry->value.number != LOG_UINT32 || entry->value.type != PROTOBUF_VARINT) {
 			return wrong_setting(entry, "int32", error);
 		}
 		settings->verbose = (int)(entry->value.value > 100 ? 100 : entry->value.value);
