@@ -36,6 +36,52 @@ call_new(struct grpc_connection *connection, int32_t stream)
 	return call;
 }
 
+/* Each takes some 3 KB. */
+#define LANE_CALLS_MAX 16384
+
+bool
+call_has_room(struct grpc_connection *connection)
+{
+	struct grpc_lane *lane = connection->lane;
+	struct grpc_connection *most = connection;
+	struct grpc_connection *other;
+	struct grpc_call *call;
+
+	if (lane->call_count <= LANE_CALLS_MAX) {
+		return true;
+	}
+	TAILQ_FOREACH (other, &lane->connections, entry) {
+		most = other->call_count > most->call_count ? other : most;
+	}
+	if (most == connection) {
+		return false;
+	}
+	call = TAILQ_FIRST(&most->calls);
+	while (call != NULL && call->is_reset) {
+		call = TAILQ_NEXT(call, entry);
+	}
+	if (call != NULL) {
+		call_reset(call, NGHTTP2_ENHANCE_YOUR_CALM);
+	}
+	return true;
+}
+
+#define METADATA_FREE ((size_t)4096)
+
+bool
+call_charge_metadata(struct grpc_call *call)
+{
+	size_t total = call->arena.total;
+
+	if (total > METADATA_FREE) {
+		if (!budget_take(call->connection->lane->options->budget, total)) {
+			return false;
+		}
+		call->charged = total;
+	}
+	return true;
+}
+
 static void
 stop_deadline(struct grpc_call *call)
 {
@@ -53,6 +99,9 @@ call_closed(struct grpc_call *call)
 	stop_deadline(call);
 	received_drop(call);
 	send_drop(call);
+	if (call->charged > 0) {
+		budget_give(lane->options->budget, call->charged);
+	}
 	if (call->is_timed) {
 		TAILQ_REMOVE(&connection->timed, call, timed_entry);
 	}
@@ -164,6 +213,9 @@ call_begin(struct grpc_call *call)
 	if (call->method->begin != NULL) {
 		call->method->begin(call);
 	}
+	if (call->connection->lane->stopping && !call->is_ended && call->method->stopping != NULL) {
+		call->method->stopping(call);
+	}
 }
 
 /* --- For methods --- */
@@ -251,8 +303,5 @@ void
 grpc_call_resume(struct grpc_call *call)
 {
 	call->is_paused = false;
-	call->resumes = true;
-	call->active_tick = call->message_tick = call->connection->lane->ticks; /* the pause does not count */
-	call->connection->has_resumed = true;
-	connection_touch(call->connection);
+	call_resume_later(call);
 }

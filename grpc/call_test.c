@@ -378,9 +378,9 @@ test_much_metadata(void **state)
 	(void)state;
 	fill_long_value();
 	test.keeps = true;
-	(void)ask(&(struct head){.path = "/test/Unary", .name = "x", .value = long_value, .count = 15}, "");
-	assert_int_equal(grpc_call_metadata_list(test.call, &list), 15);
-	assert_true(bytes_equal_text(list[14].value, long_value));
+	(void)ask(&(struct head){.path = "/test/Unary", .name = "x", .value = long_value, .count = 3}, "");
+	assert_int_equal(grpc_call_metadata_list(test.call, &list), 3);
+	assert_true(bytes_equal_text(list[2].value, long_value));
 	assert_true(bytes_equal_text(grpc_call_metadata(test.call, "x"), long_value));
 	assert_null(grpc_call_metadata(test.call, "y").at);
 	finish(test.call);

@@ -5,13 +5,16 @@
 #include "grpc/internal.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define READ_SIZE ((size_t)64 * 1024)
+#define READ_SIZE_MIN ((size_t)512)
 #define READ_PER_TURN ((size_t)256 * 1024)
+#define READ_NS NS_PER_MS
 #define CALLS_MAX 1024 /* of a connection, at once */
-#define HEADER_LIST_MAX (UINT32_C(64) * 1024)
 /* Resets that nghttp2 lets a client send at once, and per second. They are cheap here: a reset takes the call's work
  * out of its queue, and a connection reads a bounded amount before the others have their turn. */
 #define RESETS (UINT64_C(1) << 20)
@@ -20,7 +23,7 @@
 #define GREETING_LIMIT 60
 #define STALL_LIMIT 60
 #define STOPPING_LIMIT 5
-#define FINISH_WAIT 2	       /* between the two GOAWAYs, at most */
+#define LINGER_LIMIT 2
 #define SLOWEST ((size_t)4096) /* bytes per second of a message */
 /* The same while messages use more than half of their budget. */
 #define SCARCE_LIMIT 5
@@ -32,6 +35,24 @@ static void on_event(void *argument, unsigned events);
 
 /* --- Life cycle --- */
 
+/* Cancels all calls, and takes the connection out of the lists of those that have something to send. */
+static void
+end_calls(struct grpc_connection *connection)
+{
+	struct grpc_lane *lane = connection->lane;
+
+	if (connection->is_flushing) {
+		TAILQ_REMOVE(&lane->flushing, connection, dirty_entry);
+	} else if (connection->is_dirty) {
+		TAILQ_REMOVE(&lane->dirty, connection, dirty_entry);
+	}
+	connection->is_dirty = connection->is_flushing = false;
+	connection->is_ending = true; /* what is cancelled now must not queue it again */
+	while (!TAILQ_EMPTY(&connection->calls)) {
+		call_closed(TAILQ_FIRST(&connection->calls));
+	}
+}
+
 /* Frees the connection; its calls are cancelled. */
 static void
 connection_free(struct grpc_connection *connection)
@@ -39,13 +60,7 @@ connection_free(struct grpc_connection *connection)
 	struct grpc_lane *lane = connection->lane;
 
 	TAILQ_REMOVE(&lane->connections, connection, entry);
-	if (connection->is_dirty) {
-		TAILQ_REMOVE(&lane->dirty, connection, dirty_entry);
-	}
-	connection->is_dirty = true; /* what is cancelled now must not be queued again */
-	while (!TAILQ_EMPTY(&connection->calls)) {
-		call_closed(TAILQ_FIRST(&connection->calls));
-	}
+	end_calls(connection);
 	nghttp2_session_del(connection->session); /* calls no callback */
 	chain_fini(&connection->out);
 	loop_watch_free(connection->watch);
@@ -98,6 +113,7 @@ grpc_lane_accept(struct grpc_lane *lane, int fd, struct tls_server *tls)
 	TAILQ_INIT(&connection->timed);
 	TAILQ_INSERT_TAIL(&lane->connections, connection, entry);
 	connection->bandwidth.window = BANDWIDTH_WINDOW_MIN;
+	connection->read_size = READ_SIZE;
 	connection->max_age = age_limit(lane->options);
 	connection->made_tick = connection->received_tick = connection->written_tick = lane->ticks;
 	connection->watch = loop_watch_new(lane->loop, fd, on_event, connection);
@@ -218,12 +234,27 @@ wait_for_event(struct grpc_connection *connection)
 
 	/* What TLS waits for comes first: a handshake waits for the client, while the socket could be written to. */
 	loop_watch_set(connection->watch, wants != 0 ? wants : reads ? LOOP_READ : LOOP_WRITE);
-	if (reads && transport_pending(&connection->transport)) {
+	if (reads && wants == 0 && transport_pending(&connection->transport)) {
 		loop_watch_wake(connection->watch);
 	}
 }
 
-/* At the end of a turn: sends, and frees the connection if it is over. */
+/*
+ * Ends a connection so that the client reads what was sent: if the socket were closed while the client still sends, its
+ * kernel would throw away what it has not read.
+ */
+static void
+linger(struct grpc_connection *connection)
+{
+	end_calls(connection);
+	chain_fini(&connection->out);
+	transport_shutdown(&connection->transport);
+	connection->is_lingering = true;
+	connection->linger_tick = connection->lane->ticks;
+	loop_watch_set(connection->watch, LOOP_READ);
+}
+
+/* At the end of a turn: sends, and ends the connection if it is over. */
 static void
 flush(struct grpc_connection *connection)
 {
@@ -231,23 +262,32 @@ flush(struct grpc_connection *connection)
 		resume_calls(connection);
 	}
 	start_deadlines(connection);
-	if (connection->is_broken || !send_all(connection) ||
-	    (chain_is_empty(&connection->out) && is_over(connection))) {
+	if (connection->transport.failure != NULL) { /* the client is to read OpenSSL's alert */
+		linger(connection);
+	} else if (connection->is_broken || !send_all(connection)) {
 		connection_free(connection);
-		return;
+	} else if (chain_is_empty(&connection->out) && is_over(connection)) {
+		linger(connection);
+	} else {
+		wait_for_event(connection);
 	}
-	wait_for_event(connection);
 }
 
+/* What becomes dirty meanwhile has its turn when the loop has looked at the other connections. */
 static void
 on_flush(void *argument)
 {
 	struct grpc_lane *lane = argument;
+	struct grpc_connection *connection;
 
-	while (!TAILQ_EMPTY(&lane->dirty)) {
-		struct grpc_connection *connection = TAILQ_FIRST(&lane->dirty);
-
-		TAILQ_REMOVE(&lane->dirty, connection, dirty_entry);
+	TAILQ_FOREACH (connection, &lane->dirty, dirty_entry) {
+		connection->is_flushing = true;
+	}
+	TAILQ_CONCAT(&lane->flushing, &lane->dirty, dirty_entry);
+	while (!TAILQ_EMPTY(&lane->flushing)) {
+		connection = TAILQ_FIRST(&lane->flushing);
+		TAILQ_REMOVE(&lane->flushing, connection, dirty_entry);
+		connection->is_flushing = false;
 		connection->is_dirty = false;
 		flush(connection);
 	}
@@ -264,17 +304,34 @@ break_off(struct grpc_connection *connection)
 	connection->is_broken = true;
 }
 
-/* Reads some of what has come; then the other connections have their turn. */
+/*
+ * Reads fewer bytes at once where they cause much work, as header fields that HPACK's table makes long, or many calls:
+ * after READ_NS it is the other connections' turn.
+ */
+static void
+adapt_read_size(struct grpc_connection *connection)
+{
+	uint64_t took_ns = clock_now_ns() - connection->now_ns;
+
+	if (took_ns > READ_NS && connection->read_size > READ_SIZE_MIN) {
+		connection->read_size /= took_ns > 4 * READ_NS ? 8 : 2;
+	} else if (took_ns < READ_NS / 4 && connection->read_size < READ_SIZE) {
+		connection->read_size *= 2;
+	}
+}
+
+/* Reads some of what has come. */
 static void
 receive(struct grpc_connection *connection)
 {
 	uint8_t *buffer = connection->lane->scratch;
+	size_t size = connection->read_size;
 	size_t total = 0;
 	ssize_t got;
 
 	connection->now_ns = clock_now_ns();
 	do {
-		got = transport_read(&connection->transport, buffer, READ_SIZE);
+		got = transport_read(&connection->transport, buffer, size);
 		if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
 			return;
 		}
@@ -284,7 +341,20 @@ receive(struct grpc_connection *connection)
 			return;
 		}
 		total += (size_t)got;
-	} while (total < READ_PER_TURN && ((size_t)got == READ_SIZE || transport_pending(&connection->transport)));
+		adapt_read_size(connection);
+	} while (connection->read_size >= size && total < READ_PER_TURN &&
+		 ((size_t)got == size || transport_pending(&connection->transport)));
+}
+
+/* May free the connection. */
+static void
+throw_away(struct grpc_connection *connection)
+{
+	ssize_t got = recv(connection->transport.fd, connection->lane->scratch, READ_SIZE, 0);
+
+	if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
+		connection_free(connection);
+	}
 }
 
 static void
@@ -293,6 +363,10 @@ on_event(void *argument, unsigned events)
 	struct grpc_connection *connection = argument;
 
 	(void)events; /* over TLS, either may wait for the other direction */
+	if (connection->is_lingering) {
+		throw_away(connection);
+		return;
+	}
 	if (chain_is_empty(&connection->out)) {
 		receive(connection);
 	}
@@ -324,17 +398,20 @@ is_stalled(const struct grpc_call *call)
 {
 	const struct grpc_lane *lane = call->connection->lane;
 	const struct budget *budget = lane->options->budget;
-	unsigned silent = lane->ticks - call->active_tick;
+	bool is_sending = call->unsent > 0 || call->plain_body.length > 0;
 	size_t received;
 	unsigned taken;
 
-	if (!is_receiving(call) && call->unsent == 0) {
-		return false;
-	}
-	if (silent > STALL_LIMIT) {
+	if (is_sending && lane->ticks - call->sent_tick > STALL_LIMIT) {
 		return true;
 	}
-	if (call->incoming == NULL || call->is_paused) {
+	if (!is_receiving(call) || receive_is_held_up(call)) {
+		return false;
+	}
+	if (lane->ticks - call->active_tick > STALL_LIMIT) {
+		return true;
+	}
+	if (call->incoming == NULL) {
 		return false;
 	}
 	received = call->incoming->message.content.length - call->incoming_left;
@@ -356,6 +433,20 @@ sweep_calls(struct grpc_connection *connection)
 	}
 }
 
+/* Has a lingering connection's client stopped to take what the kernel still holds for it? */
+static bool
+has_lingered(struct grpc_connection *connection)
+{
+	int left = 0;
+
+	(void)ioctl(connection->transport.fd, SIOCOUTQ, &left);
+	if (left < connection->linger_left) {
+		connection->linger_tick = connection->lane->ticks;
+	}
+	connection->linger_left = left;
+	return connection->lane->ticks - connection->linger_tick > LINGER_LIMIT;
+}
+
 /* True: the connection is to be freed. */
 static bool
 sweep(struct grpc_connection *connection)
@@ -363,6 +454,9 @@ sweep(struct grpc_connection *connection)
 	unsigned now = connection->lane->ticks;
 	unsigned stall = connection->lane->stopping ? STOPPING_LIMIT : STALL_LIMIT;
 
+	if (connection->is_lingering) {
+		return has_lingered(connection);
+	}
 	if ((!connection->is_greeted && now - connection->made_tick > GREETING_LIMIT) ||
 	    (!chain_is_empty(&connection->out) && now - connection->written_tick > stall)) {
 		return true;
@@ -407,6 +501,7 @@ grpc_lane_new(const struct grpc_options *options, struct loop *loop, struct offl
 	lane->scratch = memory_room(CHAIN_BUFFER);
 	TAILQ_INIT(&lane->connections);
 	TAILQ_INIT(&lane->dirty);
+	TAILQ_INIT(&lane->flushing);
 	lane->flush_task = loop_task_new(loop, on_flush, lane);
 	return lane;
 }
@@ -427,6 +522,18 @@ grpc_lane_sweep(struct grpc_lane *lane)
 	}
 }
 
+static void
+tell_calls(struct grpc_connection *connection)
+{
+	struct grpc_call *call;
+
+	TAILQ_FOREACH (call, &connection->calls, entry) {
+		if (call->has_begun && !call->is_ended && call->method->stopping != NULL) {
+			call->method->stopping(call);
+		}
+	}
+}
+
 void
 grpc_lane_stop(struct grpc_lane *lane, void (*done)(void *argument), void *argument)
 {
@@ -436,7 +543,10 @@ grpc_lane_stop(struct grpc_lane *lane, void (*done)(void *argument), void *argum
 	lane->stopped = done;
 	lane->stopped_argument = argument;
 	TAILQ_FOREACH (connection, &lane->connections, entry) {
-		start_draining(connection);
+		if (!connection->is_lingering) {
+			tell_calls(connection);
+			start_draining(connection);
+		}
 	}
 	lane_check_stopped(lane);
 }

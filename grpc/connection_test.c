@@ -177,9 +177,12 @@ test_a_stop(void **state)
 	say(stream, "still");
 	client_half_close(test.client, stream);
 	client_turn(test.client);
-	assert_log("begin 'still' end stopped");
+	assert_log("begin 'still' end"); /* the connection lingers until the client has read all */
 	assert_grpc_status(stream, GRPC_OK);
 	assert_true(test.client->is_left);
+	client_leave(test.client);
+	client_turn(test.client);
+	assert_log("begin 'still' end stopped");
 }
 
 /* A client that does not answer the PING between them gets the second GOAWAY some seconds later. */
@@ -191,11 +194,29 @@ test_a_stop_with_a_silent_client(void **state)
 	grpc_lane_stop(test.client->lane, on_stopped, NULL);
 	client_run_loop(test.client, 1);
 	assert_log("");
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 5; i++) {
+		assert_log("");
 		grpc_lane_sweep(test.client->lane);
 		client_run_loop(test.client, 1);
 	}
 	assert_log("stopped");
+}
+
+/* A call that waits for its client is told to end. */
+static void
+test_a_stop_with_an_idle_stream(void **state)
+{
+	struct stream *stream = open_call("/test/Idle");
+
+	(void)state;
+	client_turn(test.client);
+	grpc_lane_stop(test.client->lane, on_stopped, NULL);
+	client_turn(test.client);
+	assert_log("begin stopping");
+	assert_grpc_status(stream, GRPC_UNAVAILABLE);
+	client_leave(test.client);
+	client_turn(test.client);
+	assert_log("begin stopping stopped");
 }
 
 static void
@@ -420,6 +441,7 @@ main(void)
 		TEST(test_pings_between_replies),
 		TEST(test_a_stop),
 		TEST(test_a_stop_with_a_silent_client),
+		TEST(test_a_stop_with_an_idle_stream),
 		TEST(test_a_stop_without_connections),
 		TEST(test_garbage),
 		TEST(test_a_silent_client),

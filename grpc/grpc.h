@@ -64,10 +64,15 @@ struct grpc_method {
 	void (*message)(struct grpc_call *call, struct grpc_message message); /* the callee releases it */
 	void (*half_close)(struct grpc_call *call); /* after the last message; only where the client streams */
 	/*
-	 * The client has reset the call or left, or the call's deadline has passed. NULL: the method always finishes
-	 * before it returns.
+	 * The client has reset the call or left, or the call's deadline has passed; perhaps before the first message.
+	 * NULL: the method keeps nothing between its functions.
 	 */
 	void (*cancelled)(struct grpc_call *call);
+	/*
+	 * The lane stops. A call that waits for its client should end, once what is under way has been answered: else
+	 * it would keep its connection open. NULL: the method does not wait.
+	 */
+	void (*stopping)(struct grpc_call *call);
 	/*
 	 * For long messages, given the beginning of one: returns the offset in the message of the byte that should
 	 * lie at a multiple of BLOB_ALIGNMENT. NULL: the first.

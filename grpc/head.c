@@ -1,9 +1,7 @@
 #include "grpc/field.h"
 #include "grpc/internal.h"
 
-#define HEADER_LIST_MAX ((size_t)64 * 1024)
 #define METADATA_FIRST 8
-#define LANE_CALLS_MAX 16384 /* each takes some 3 KB */
 
 static void
 add_metadata(struct grpc_call *call, struct bytes name, struct bytes value)
@@ -127,7 +125,7 @@ void
 head_judge(struct grpc_call *call)
 {
 	if (call->header_bytes > HEADER_LIST_MAX) { /* first: fields that came later were not looked at */
-		refuse(call, 200, GRPC_RESOURCE_EXHAUSTED, "the request's metadata is larger than 65536 bytes");
+		refuse(call, 200, GRPC_RESOURCE_EXHAUSTED, "the request's metadata is larger than 16384 bytes");
 	} else if (!call->is_post) {
 		refuse(call, 405, GRPC_OK, "gRPC calls are made by POST\n");
 	} else if (!call->is_content_type_good) {
@@ -135,7 +133,7 @@ head_judge(struct grpc_call *call)
 		       call->has_content_type
 			       ? "this port takes content-type application/grpc or application/grpc+proto\n"
 			       : "the request has no content-type: application/grpc is expected\n");
-	} else if (call->connection->lane->call_count > LANE_CALLS_MAX) {
+	} else if (call->lacks_room) {
 		refuse(call, 200, GRPC_RESOURCE_EXHAUSTED, "the server has too many calls in flight: try again later");
 	} else if (!call->has_trailers_field) {
 		refuse(call, 200, GRPC_INTERNAL, "the request lacks the header field 'te: trailers'");

@@ -12,8 +12,9 @@
 
 #include <nghttp2/nghttp2.h>
 
-#define GRPC_PREFIX_SIZE 5 /* of a message: a flag, and its length in four bytes */
-#define GRPC_CODINGS 3	   /* identity, gzip, deflate */
+#define HEADER_LIST_MAX ((size_t)16 * 1024) /* of a request; gRPC's libraries have 8 to 16 KiB, too */
+#define GRPC_PREFIX_SIZE 5		    /* of a message: a flag, and its length in four bytes */
+#define GRPC_CODINGS 3			    /* identity, gzip, deflate */
 
 struct grpc_lane {
 	const struct grpc_options *options;
@@ -23,7 +24,8 @@ struct grpc_lane {
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *session_options;
 	TAILQ_HEAD(, grpc_connection) connections;
-	TAILQ_HEAD(, grpc_connection) dirty; /* have something to send at the end of this turn of the loop */
+	TAILQ_HEAD(, grpc_connection) dirty;	/* have something to send at the end of this turn of the loop */
+	TAILQ_HEAD(, grpc_connection) flushing; /* of these, those whose turn has come */
 	struct loop_task *flush_task;
 	struct grpc_call *spare_calls;
 	size_t spare_count;
@@ -44,9 +46,15 @@ struct grpc_connection {
 	nghttp2_session *session;
 	struct transport transport;
 	bool is_dirty;
-	bool is_broken;	   /* to be freed */
-	bool is_greeted;   /* the client's preface and SETTINGS have come */
-	bool wants_finish; /* GOAWAY with the last stream is still to be sent */
+	bool is_ending;	      /* nothing is sent any more */
+	bool is_flushing;     /* dirty, and in lane->flushing */
+	bool is_lingering;    /* over; what the client still sends is thrown away, so that it reads what was sent */
+	unsigned linger_tick; /* when its client last took something */
+	int linger_left;      /* bytes that the kernel still holds for it */
+	size_t read_size;     /* bytes to read at once: fewer where they cause much work */
+	bool is_broken;	      /* to be freed */
+	bool is_greeted;      /* the client's preface and SETTINGS have come */
+	bool wants_finish;    /* GOAWAY with the last stream is still to be sent */
 	struct chain out;
 	TAILQ_HEAD(, grpc_call) calls;
 	size_t call_count;
@@ -115,6 +123,8 @@ struct grpc_call {
 	enum coding coding;
 	bool accepted[GRPC_CODINGS];
 	size_t header_bytes;
+	bool lacks_room; /* the lane has too many calls */
+	size_t charged;	 /* for metadata, to the budget */
 	uint64_t timeout_ns;
 	struct grpc_metadata *metadata;
 	size_t metadata_count;
@@ -134,6 +144,7 @@ struct grpc_call {
 	bool has_begun;
 	bool has_half_closed; /* the method has been told */
 	bool is_paused;
+	bool is_backed_up;	     /* nothing is delivered until the client takes replies */
 	bool resumes;		     /* deliver at the end of this turn */
 	bool is_ended;		     /* finished or cancelled: the method has let go of it */
 	struct inflation *inflation; /* under way on an offload thread */
@@ -142,6 +153,8 @@ struct grpc_call {
 	STAILQ_HEAD(, grpc_output) outputs;
 	size_t output_sent; /* bytes of the first output that nghttp2 has taken */
 	size_t unsent;	    /* of all outputs */
+	size_t output_count;
+	unsigned sent_tick; /* when bytes were last sent, or when there began to be something to send */
 	bool has_headers;   /* nghttp2 has been given the response */
 	bool is_deferred;   /* nghttp2 waits for grpc_call_send or grpc_call_finish */
 	bool is_finished;
@@ -158,7 +171,7 @@ struct grpc_call {
 	size_t trailer_capacity;
 
 	struct loop_timer *deadline;
-	unsigned active_tick;  /* when bytes were last received or sent */
+	unsigned active_tick;  /* when bytes were last received */
 	unsigned message_tick; /* when the message being received began */
 	bool is_reset;	       /* RST_STREAM is on its way */
 };
@@ -178,13 +191,23 @@ connection_touch(struct grpc_connection *connection)
 {
 	struct grpc_lane *lane = connection->lane;
 
-	if (!connection->is_dirty) {
+	if (!connection->is_dirty && !connection->is_ending) {
 		if (TAILQ_EMPTY(&lane->dirty)) {
 			loop_task_set(lane->flush_task);
 		}
 		connection->is_dirty = true;
 		TAILQ_INSERT_TAIL(&lane->dirty, connection, dirty_entry);
 	}
+}
+
+/* Lets the call's messages be delivered at the end of this turn. The time in which it was held up does not count. */
+static inline void
+call_resume_later(struct grpc_call *call)
+{
+	call->resumes = true;
+	call->active_tick = call->message_tick = call->connection->lane->ticks;
+	call->connection->has_resumed = true;
+	connection_touch(call->connection);
 }
 
 /* --- drain.c: the end of a connection, by GOAWAY --- */
@@ -238,6 +261,12 @@ void received_drop(struct grpc_call *call);
 
 struct grpc_call *call_new(struct grpc_connection *connection, int32_t stream);
 
+/* Takes large metadata from the budget. False: too little is left. */
+bool call_charge_metadata(struct grpc_call *call);
+
+/* Is there room for one more call on the lane? If not, the connection with the most calls loses one to the others. */
+bool call_has_room(struct grpc_connection *connection);
+
 /* When nghttp2 closes the stream: cancels what is under way and frees the call. */
 void call_closed(struct grpc_call *call);
 
@@ -264,6 +293,9 @@ void receive_end(struct grpc_call *call); /* the client's half-close */
 /* Gives the method what has been received, as far as it takes it. */
 void receive_deliver(struct grpc_call *call);
 
+/* Does the call wait for something else than its client's messages? */
+bool receive_is_held_up(const struct grpc_call *call);
+
 /* --- send.c --- */
 
 /* For nghttp2's data provider, and its callbacks for data that is not copied and for the length of DATA frames. */
@@ -274,6 +306,9 @@ int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *hea
 ssize_t send_length(nghttp2_session *session, uint8_t frame_type, int32_t stream, int32_t connection_window,
 		    int32_t stream_window, uint32_t frame_max, void *user);
 void send_drop(struct grpc_call *call);
+
+/* Does the client take too little of what is sent? `part` 2: half of what is too much. */
+bool send_is_backed_up(const struct grpc_call *call, size_t part);
 
 /* Called when the call has been finished: gives nghttp2 the response, or wakes it. */
 void send_finish(struct grpc_call *call);

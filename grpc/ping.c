@@ -26,6 +26,7 @@ ping_data_received(struct grpc_connection *connection, size_t length)
 {
 	connection->pings_sent = 0;
 	connection->client_ping_ns = 0;
+	connection->ping_strikes = 0;
 	if (bandwidth_received(&connection->bandwidth, (uint32_t)length, connection->now_ns)) {
 		(void)nghttp2_submit_ping(connection->session, NGHTTP2_FLAG_NONE, (const uint8_t *)BANDWIDTH);
 	}

@@ -6,8 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Shorter messages are not charged to the budget: the limit of calls bounds them. */
+/* Shorter messages of calls with one message are not charged to the budget: the limit of calls bounds them. */
 #define CHARGED_MIN ((size_t)4096)
+/* What a message takes beside its content. */
+#define OVERHEAD (sizeof(struct received) + sizeof(struct blob) + BLOB_ALIGNMENT)
+/* The first block of a message that says that it is longer: it may not come. */
+#define FIRST_BLOCK ((size_t)4 << 20)
 /* Longer compressed messages are decompressed on an offload thread. */
 #define INFLATE_ON_LOOP ((size_t)16 * 1024)
 /* A client that does not speak gRPC gets its answer once that much has been thrown away of its request. */
@@ -43,31 +47,60 @@ fail_too_long(struct grpc_call *call)
 
 /* --- Decompression --- */
 
+/* What a message may unpack to before its room grows, which takes another try. */
+#define UNPACK_FIRST ((size_t)4096)
+
+/* Unpacks into a block of `room` bytes, which have been charged. *fits: the room was large enough. */
+static enum status
+unpack_into(struct inflation *inflation, struct grpc_message *unpacked, size_t room, bool *fits)
+{
+	struct buf out = {.capacity = room, .maximum = room};
+	enum status status;
+
+	*fits = true;
+	unpacked->block = blob_new(room);
+	if (unpacked->block == NULL) {
+		inflation->is_over_budget = true;
+		return STATUS_OK;
+	}
+	out.at = unpacked->block->data;
+	status = decompress(inflation->coding, inflation->received->message.content, &out, &inflation->error);
+	*fits = status == STATUS_OK || out.length < room;
+	unpacked->content = buf_bytes(&out);
+	return status;
+}
+
+/* Charges before it unpacks, and as much as it unpacks: a small message may become a large one. */
 static enum status
 unpack(struct inflation *inflation)
 {
 	struct grpc_message *message = &inflation->received->message;
 	struct grpc_message unpacked = {.budget = message->budget, .was_compressed = true};
-	struct buf out;
-	enum status status;
+	size_t room = 4 * message->content.length;
+	enum status status = STATUS_OK;
+	bool fits = false;
 
-	buf_init(&out, inflation->maximum);
-	status = decompress(inflation->coding, message->content, &out, &inflation->error);
-	inflation->is_too_long = status != STATUS_OK && out.length == out.maximum;
-	if (status == STATUS_OK && out.length > CHARGED_MIN) {
-		inflation->is_over_budget = !charge(&unpacked, out.length);
+	room = room < UNPACK_FIRST ? UNPACK_FIRST : room;
+	while (!fits && !inflation->is_over_budget && !inflation->is_too_long) {
+		room = room > inflation->maximum ? inflation->maximum : room;
+		blob_unref(unpacked.block);
+		unpacked.block = NULL;
+		inflation->is_over_budget = !charge(&unpacked, room - unpacked.charged);
+		if (!inflation->is_over_budget) {
+			status = unpack_into(inflation, &unpacked, room, &fits);
+			inflation->is_too_long = !fits && room == inflation->maximum;
+		}
+		room *= 4;
 	}
-	if (status == STATUS_OK && !inflation->is_over_budget) {
-		unpacked.block = blob_copy(buf_bytes(&out));
-		inflation->is_over_budget = unpacked.block == NULL;
+	if (status != STATUS_OK || inflation->is_over_budget) {
+		grpc_message_release(&unpacked);
+		return inflation->is_over_budget ? STATUS_OK : status; /* of the last try, which was too small */
 	}
-	buf_fini(&out);
-	if (status == STATUS_OK && !inflation->is_over_budget) {
-		unpacked.content = blob_bytes(unpacked.block);
-		grpc_message_release(message);
-		*message = unpacked;
-	}
-	return status;
+	budget_give(unpacked.budget, unpacked.charged - unpacked.content.length);
+	unpacked.charged = unpacked.content.length;
+	grpc_message_release(message);
+	*message = unpacked;
+	return STATUS_OK;
 }
 
 static void
@@ -87,7 +120,9 @@ judge_inflation(struct grpc_call *call, const struct inflation *inflation)
 		return false;
 	}
 	if (inflation->status != STATUS_OK) {
-		call_fail(call, GRPC_INTERNAL, inflation->error.text);
+		call_fail(
+			call, GRPC_INTERNAL,
+			"a message cannot be decompressed: it is damaged, or unpacks to more than 512 times its size");
 		return false;
 	}
 	if (inflation->is_over_budget) {
@@ -101,6 +136,7 @@ static void
 resume_with(struct grpc_call *call, struct inflation *inflation)
 {
 	call->inflation = NULL;
+	call->active_tick = call->message_tick = inflation->lane->ticks;
 	inflation->received->is_compressed = false;
 	STAILQ_INSERT_HEAD(&call->received, inflation->received, entry);
 	if (judge_inflation(call, inflation)) {
@@ -132,12 +168,14 @@ inflate_first(struct grpc_call *call)
 	struct grpc_lane *lane = call->connection->lane;
 	struct received *received = STAILQ_FIRST(&call->received);
 	struct inflation *inflation = memory_new(sizeof(*inflation));
+	size_t most = lane->options->max_message < lane->options->budget->limit ? lane->options->max_message
+										: lane->options->budget->limit;
 	bool is_ready;
 
 	*inflation = (struct inflation){.lane = lane,
 					.call = call,
 					.coding = call->coding,
-					.maximum = lane->options->max_message,
+					.maximum = most,
 					.received = received,
 					.work = {.loop = lane->loop,
 						 .size = received->message.content.length,
@@ -180,11 +218,18 @@ deliver_first(struct grpc_call *call)
 	call->method->message(call, message);
 }
 
+bool
+receive_is_held_up(const struct grpc_call *call)
+{
+	return call->is_paused || call->is_backed_up || call->inflation != NULL;
+}
+
 /* A method without a stream of messages takes one, when the client has said that there is no other. */
 static bool
-may_deliver(const struct grpc_call *call)
+may_deliver(struct grpc_call *call)
 {
-	return !call->is_ended && !call->is_paused && call->inflation == NULL &&
+	call->is_backed_up = call->is_backed_up || send_is_backed_up(call, 1);
+	return !call->is_ended && !receive_is_held_up(call) &&
 	       (call->method->is_client_streaming || call->is_remote_closed);
 }
 
@@ -202,10 +247,19 @@ deliver_end(struct grpc_call *call)
 	}
 }
 
+/* So many messages of a call are delivered in a turn; then the others have theirs. */
+#define DELIVERED_AT_ONCE 64
+
 void
 receive_deliver(struct grpc_call *call)
 {
+	unsigned delivered = 0;
+
 	while (may_deliver(call) && !STAILQ_EMPTY(&call->received)) {
+		if (delivered++ == DELIVERED_AT_ONCE) {
+			call_resume_later(call);
+			return;
+		}
 		if (STAILQ_FIRST(&call->received)->is_compressed && !inflate_first(call)) {
 			return;
 		}
@@ -214,7 +268,7 @@ receive_deliver(struct grpc_call *call)
 	if (STAILQ_EMPTY(&call->received)) {
 		deliver_end(call);
 	}
-	if (!call->is_paused && call->inflation == NULL) {
+	if (!receive_is_held_up(call)) {
 		refill_window(call);
 	}
 }
@@ -276,20 +330,50 @@ start_message(struct grpc_call *call, struct bytes beginning)
 	size_t length = stated_length(call);
 	size_t lead = lead_of(call, length, beginning);
 	struct received *received = memory_new(sizeof(*received));
+	struct grpc_message *message = &received->message;
 
 	received->is_compressed = call->prefix[0] == 1;
-	received->message.budget = call->connection->lane->options->budget;
-	received->message.block = blob_new(lead + length);
+	message->budget = call->connection->lane->options->budget;
+	message->block = blob_new(lead + (length < FIRST_BLOCK ? length : FIRST_BLOCK));
 	call->incoming = received;
 	call->incoming_left = length;
 	call->message_count++;
 	call->message_tick = call->connection->lane->ticks;
-	if (received->message.block == NULL) {
+	if (message->block == NULL || (call->method->is_client_streaming && !charge(message, OVERHEAD))) {
 		fail_over_budget(call);
 		return false;
 	}
-	received->message.content = bytes_make(received->message.block->data + lead, length);
+	message->content = bytes_make(message->block->data + lead, length);
 	return true;
+}
+
+/* Makes room in the block for the first `length` bytes of the message. */
+static bool
+grow_block(struct grpc_message *message, size_t length)
+{
+	size_t lead = (size_t)(message->content.at - message->block->data);
+	size_t there = message->block->length - lead;
+	size_t more = there * 4 < message->content.length ? there * 4 : message->content.length;
+	struct blob *larger;
+
+	if (length <= there) {
+		return true;
+	}
+	larger = blob_new(lead + more);
+	if (larger == NULL) {
+		return false;
+	}
+	memcpy(larger->data + lead, message->content.at, there);
+	blob_unref(message->block);
+	message->block = larger;
+	message->content.at = larger->data + lead;
+	return true;
+}
+
+static bool
+is_charged(const struct grpc_call *call)
+{
+	return call->method->is_client_streaming || call->incoming->message.content.length > CHARGED_MIN;
 }
 
 /* Takes bytes of the message that is being received. False: the call has failed. */
@@ -300,15 +384,15 @@ take_content(struct grpc_call *call, struct bytes *data)
 	size_t length = data->length < call->incoming_left ? data->length : call->incoming_left;
 	size_t at = message->content.length - call->incoming_left;
 
+	if ((is_charged(call) && !charge(message, length)) || !grow_block(message, at + length)) {
+		fail_over_budget(call);
+		return false;
+	}
 	if (length > 0) {
 		memcpy((uint8_t *)(uintptr_t)message->content.at + at, data->at, length);
 	}
 	*data = bytes_skip(*data, length);
 	call->incoming_left -= length;
-	if (message->content.length > CHARGED_MIN && !charge(message, length)) {
-		fail_over_budget(call);
-		return false;
-	}
 	if (call->incoming_left == 0) {
 		STAILQ_INSERT_TAIL(&call->received, call->incoming, entry);
 		call->incoming = NULL;

@@ -194,9 +194,10 @@ grpc_call_send(struct grpc_call *call, struct grpc_output *output)
 	}
 	write_prefix(output);
 	if (call->unsent == 0) {
-		call->active_tick = call->connection->lane->ticks;
+		call->sent_tick = call->connection->lane->ticks;
 	}
 	STAILQ_INSERT_TAIL(&call->outputs, output, entry);
+	call->output_count++;
 	call->unsent += output->total;
 	if (!call->has_headers) {
 		submit_response(call, call->headers, call->header_count, true);
@@ -219,6 +220,16 @@ size_t
 grpc_call_unsent(const struct grpc_call *call)
 {
 	return call->unsent;
+}
+
+/* Then no more messages are delivered: methods answer most of them, and the client takes no answer. */
+#define OUTPUTS_MAX 64
+#define UNSENT_MAX ((size_t)1 << 20)
+
+bool
+send_is_backed_up(const struct grpc_call *call, size_t part)
+{
+	return call->output_count >= OUTPUTS_MAX / part || call->unsent >= UNSENT_MAX / part;
 }
 
 void
@@ -343,7 +354,7 @@ send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, s
 	if (!chain_has_room(out, 9 + length, segments_of(call, length))) {
 		return NGHTTP2_ERR_WOULDBLOCK;
 	}
-	call->active_tick = call->connection->lane->ticks;
+	call->sent_tick = call->connection->lane->ticks;
 	call->unsent -= length;
 	chain_copy(out, bytes_make(head, 9));
 	while (length > 0) {
@@ -357,8 +368,13 @@ send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, s
 		if (now == left) {
 			STAILQ_REMOVE_HEAD(&call->outputs, entry);
 			call->output_sent = 0;
+			call->output_count--;
 			output_unref(output);
 		}
+	}
+	if (call->is_backed_up && !send_is_backed_up(call, 2)) {
+		call->is_backed_up = false;
+		call_resume_later(call);
 	}
 	return 0;
 }
@@ -392,6 +408,7 @@ send_plain(struct grpc_call *call, int http_status, const char *text)
 
 	call->has_headers = true;
 	call->is_finished = true;
+	call->sent_tick = call->connection->lane->ticks;
 	call->plain_body = bytes_text(text);
 	(void)nghttp2_submit_response(call->connection->session, call->stream, list, http_status == 405 ? 3 : 2,
 				      &provider);

@@ -109,7 +109,21 @@ static const struct grpc_method stream_method = {.path = "/test/Stream",
 						 .message = on_message,
 						 .half_close = on_half_close,
 						 .cancelled = on_cancelled};
-static const struct grpc_method *const methods[] = {&unary, &stream_method};
+static void
+on_stopping(struct grpc_call *call)
+{
+	note("stopping");
+	grpc_call_finish(call, GRPC_UNAVAILABLE, bytes_make(NULL, 0));
+}
+
+static const struct grpc_method idle = {.path = "/test/Idle",
+					.is_client_streaming = true,
+					.begin = on_begin,
+					.message = on_message,
+					.half_close = on_half_close,
+					.cancelled = on_cancelled,
+					.stopping = on_stopping};
+static const struct grpc_method *const methods[] = {&unary, &stream_method, &idle};
 
 /* --- For tests --- */
 
@@ -117,7 +131,7 @@ int
 service_setup(void **state)
 {
 	static const struct grpc_options options = {.methods = methods,
-						    .method_count = 2,
+						    .method_count = 3,
 						    .keepalive_timeout_ms = 20000,
 						    .min_ping_interval_ms = 300000,
 						    .max_ping_strikes = 2};

@@ -1,6 +1,6 @@
 /*
  * For tests: a service that writes down what it is told, and a client to ask it. /test/Unary replies with its message,
- * /test/Stream with each message.
+ * /test/Stream with each message; so does /test/Idle, which ends when the lane stops.
  */
 #ifndef HIPPOCAMP_GRPC_SERVICE_FIXTURE_H
 #define HIPPOCAMP_GRPC_SERVICE_FIXTURE_H

@@ -34,6 +34,7 @@ on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *n
 static void
 on_request_head(struct grpc_connection *connection, struct grpc_call *call)
 {
+	call->lacks_room = !call_has_room(connection) || !call_charge_metadata(call);
 	head_judge(call);
 	call_begin(call);
 	if (call->has_timeout && !call->is_ended) {
@@ -103,6 +104,7 @@ on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 
 	if (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) {
 		connection->client_ping_ns = 0;
+		connection->ping_strikes = 0;
 		connection->pings_sent = 0;
 		call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
 		if (call != NULL && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 && !call->is_remote_closed) {

@@ -34,6 +34,7 @@ struct loop_watch {
 	int fd;
 	unsigned events;
 	struct event event;
+	struct event wake_event;
 };
 
 struct loop_timer {
@@ -47,8 +48,12 @@ struct loop_task {
 	struct loop *loop;
 	loop_task_fn fn;
 	void *argument;
+	bool is_running;
 	struct event event;
 };
+
+/* What is made active within a callback runs before the loop looks for events again; a timer of no time runs after. */
+static const struct timeval no_time = {0};
 
 static void
 assert_home(const struct loop *loop)
@@ -199,6 +204,16 @@ on_watch(evutil_socket_t fd, short events, void *argument)
 	watch->fn(watch->argument, ((events & EV_READ) ? LOOP_READ : 0) | ((events & EV_WRITE) ? LOOP_WRITE : 0));
 }
 
+static void
+on_watch_woken(evutil_socket_t fd, short events, void *argument)
+{
+	struct loop_watch *watch = argument;
+
+	(void)fd;
+	(void)events;
+	watch->fn(watch->argument, LOOP_READ);
+}
+
 struct loop_watch *
 loop_watch_new(struct loop *loop, int fd, loop_watch_fn fn, void *argument)
 {
@@ -210,6 +225,7 @@ loop_watch_new(struct loop *loop, int fd, loop_watch_fn fn, void *argument)
 	watch->fn = fn;
 	watch->argument = argument;
 	(void)event_assign(&watch->event, loop->base, fd, 0, on_watch, watch);
+	(void)evtimer_assign(&watch->wake_event, loop->base, on_watch_woken, watch);
 	return watch;
 }
 
@@ -225,6 +241,7 @@ loop_watch_set(struct loop_watch *watch, unsigned events)
 	}
 	if (watch->events != 0) {
 		(void)event_del(&watch->event);
+		(void)evtimer_del(&watch->wake_event);
 	}
 	watch->events = events;
 	if (events != 0) {
@@ -238,7 +255,7 @@ loop_watch_wake(struct loop_watch *watch)
 {
 	assert_home(watch->loop);
 	assert((watch->events & LOOP_READ) != 0);
-	event_active(&watch->event, EV_READ, 0);
+	(void)evtimer_add(&watch->wake_event, &no_time);
 }
 
 void
@@ -305,7 +322,9 @@ on_task(evutil_socket_t fd, short events, void *argument)
 
 	(void)fd;
 	(void)events;
+	task->is_running = true;
 	task->fn(task->argument);
+	task->is_running = false;
 }
 
 struct loop_task *
@@ -325,7 +344,11 @@ void
 loop_task_set(struct loop_task *task)
 {
 	assert_home(task->loop);
-	event_active(&task->event, EV_TIMEOUT, 1); /* behind the events that are active already */
+	if (task->is_running) {
+		(void)event_add(&task->event, &no_time);
+	} else {
+		event_active(&task->event, EV_TIMEOUT, 1); /* behind the events that are active already */
+	}
 }
 
 void

@@ -40,7 +40,7 @@ void loop_watch_set(struct loop_watch *watch, unsigned events);
 void loop_watch_free(struct loop_watch *watch);
 
 /*
- * Calls `fn` once more as if `fd` were readable, after this call, unless other events are set before that. Only while
+ * Calls `fn` once more as if `fd` were readable, in the next turn, unless other events are set before that. Only while
  * LOOP_READ is set.
  */
 void loop_watch_wake(struct loop_watch *watch);
@@ -51,7 +51,10 @@ void loop_timer_set(struct loop_timer *timer, uint64_t after_ms);
 void loop_timer_stop(struct loop_timer *timer);
 void loop_timer_free(struct loop_timer *timer);
 
-/* Calls `fn` once at the end of the loop's current turn, after all that is ready now, if it was set meanwhile. */
+/*
+ * Calls `fn` once at the end of the loop's current turn, after all that is ready now, if it was set meanwhile. Set
+ * within its own `fn`, it runs in the next turn.
+ */
 struct loop_task *loop_task_new(struct loop *loop, loop_task_fn fn, void *argument);
 void loop_task_set(struct loop_task *task);
 void loop_task_free(struct loop_task *task); /* NULL is fine */

@@ -104,19 +104,27 @@ grpc_health_changed(struct server_lane *lane)
 		if (watch->told != state) {
 			tell(watch, state);
 		}
-		if (lane->stopping) { /* else the call would keep its connection open */
-			TAILQ_REMOVE(&lane->health_watches, watch, entry);
-			grpc_call_finish(watch->call, GRPC_UNAVAILABLE, bytes_text("the server stops"));
-			free(watch);
-		}
 		watch = next;
 	}
+}
+
+static void
+on_watch_stopping(struct grpc_call *call)
+{
+	struct health_watch *watch = grpc_call_state(call);
+
+	if (watch != NULL) {
+		tell(watch, NOT_SERVING);
+	}
+	on_watch_cancelled(call);
+	grpc_call_finish(call, GRPC_UNAVAILABLE, bytes_text("the server stops"));
 }
 
 const struct service_method grpc_health_watch = {
 	{.path = "/grpc.health.v1.Health/Watch",
 	 .begin = grpc_check_access,
 	 .message = on_watch,
-	 .cancelled = on_watch_cancelled},
+	 .cancelled = on_watch_cancelled,
+	 .stopping = on_watch_stopping},
 	PROTOCOL_HEALTH,
 };

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define ARENA_MAX ((size_t)1 << 30)
+#define ARENA_FREE ((size_t)16 * 1024) /* of an arena, not charged */
 #define TEXT_MAX ((size_t)2 << 30)
 #define TEXT_KEPT ((size_t)64 * 1024)
 #define SPARE_MAX 1024
@@ -73,6 +74,17 @@ grpc_inference_free(struct grpc_inference *inference)
 	inference->next_spare = lane->spare_inferences;
 	lane->spare_inferences = inference;
 	lane->spare_inference_count++;
+}
+
+void
+grpc_inference_slim(struct grpc_inference *inference)
+{
+	grpc_message_release(&inference->message);
+	arena_clear(&inference->arena);
+	if (inference->charged > 0) {
+		budget_give(inference->lane->budget, inference->charged);
+		inference->charged = 0;
+	}
 }
 
 void
@@ -167,6 +179,8 @@ pack(struct grpc_inference *inference, size_t *count)
 	if (inference->packed == NULL) {
 		return error_set(inference->error, STATUS_UNAVAILABLE, "no memory for the response");
 	}
+	blob_unref(inference->request.entry);
+	inference->request.entry = NULL;
 	inference->pieces[0] = blob_bytes(inference->packed);
 	*count = 1;
 	return STATUS_OK;
@@ -180,7 +194,8 @@ charge_pieces(struct grpc_inference *inference, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		total += inference->pieces[i].length;
 	}
-	return total <= INFER_LONG ? STATUS_OK : charge(inference, total, inference->error);
+	/* Those of streams may be many. */
+	return total <= INFER_LONG && !inference->is_stream ? STATUS_OK : charge(inference, total, inference->error);
 }
 
 /* Makes the response message, on the loop or on an offload thread. */
@@ -316,6 +331,9 @@ decode(struct grpc_inference *inference)
 	enum status status =
 		infer_message_decode(inference->message.content, &inference->arena, &inference->decoded, error);
 
+	if (status == STATUS_OK && inference->arena.total > ARENA_FREE) {
+		status = charge(inference, inference->arena.total, error);
+	}
 	if (status == STATUS_OK) {
 		status = infer_check(body, request->model, error);
 	}
@@ -391,6 +409,32 @@ takes_long(const struct grpc_inference *inference)
 	       (length > INFER_LONG && infer_message_alignment_point(inference->message.content) == 0);
 }
 
+/* Equal fields are one, with commas between (RFC 9110, section 5.3). */
+static struct bytes
+cache_control_of(struct grpc_inference *inference)
+{
+	struct bytes first = grpc_call_metadata(inference->call, "cache-control");
+	const struct grpc_metadata *list;
+	size_t count = grpc_call_metadata_list(inference->call, &list);
+	struct buf joined = {.capacity = 0};
+	size_t length = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		length += bytes_equal_text(list[i].name, "cache-control") ? list[i].value.length + 1 : 0;
+	}
+	if (length == first.length + 1 || length == 0) {
+		return first;
+	}
+	joined = (struct buf){.at = arena_room(&inference->arena, length), .capacity = length, .maximum = length};
+	for (size_t i = 0; joined.at != NULL && i < count; i++) {
+		if (bytes_equal_text(list[i].name, "cache-control")) {
+			buf_append(&joined, list[i].value);
+			buf_byte(&joined, ',');
+		}
+	}
+	return joined.at == NULL ? first : buf_bytes(&joined);
+}
+
 void
 grpc_inference_start(struct grpc_inference *inference, struct grpc_message message)
 {
@@ -399,7 +443,7 @@ grpc_inference_start(struct grpc_inference *inference, struct grpc_message messa
 
 	inference->message = message;
 	inference->start_ns = log_enabled(LOG_VERBOSE) ? clock_now_ns() : 0;
-	inference->cache_control = grpc_call_metadata(inference->call, "cache-control");
+	inference->cache_control = cache_control_of(inference);
 	inference->error = arena_room(&inference->arena, sizeof(*inference->error));
 	if (inference->error == NULL) {
 		inference->error = &no_memory;

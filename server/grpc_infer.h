@@ -53,10 +53,13 @@ void grpc_inference_start(struct grpc_inference *inference, struct grpc_message 
 /* Makes one for the call; `answered` and, for a stream, `stream` are to be set. */
 struct grpc_inference *grpc_inference_new(struct grpc_call *call);
 
+/* Frees what an encoded answer does not need: the request. */
+void grpc_inference_slim(struct grpc_inference *inference);
+
 /* Once answered. */
 void grpc_inference_free(struct grpc_inference *inference);
 
-/* The call is over: nobody waits for the answer. Frees the inference, now or later. */
+/* The call is over: nobody waits for the answer. Frees the inference, now or later; not one that is answered. */
 void grpc_inference_cancel(struct grpc_inference *inference);
 
 /* The coding of responses in this call. */

@@ -249,13 +249,20 @@ on_half_close(struct grpc_call *call)
 	grpc_call_finish(call, GRPC_OK, bytes_make(NULL, 0));
 }
 
+static void
+on_stopping(struct grpc_call *call)
+{
+	grpc_call_finish(call, GRPC_UNAVAILABLE, bytes_text("the server stops"));
+}
+
 #define REFLECTION(package)                                                                                            \
 	{                                                                                                              \
 		{.path = "/" package ".ServerReflection/ServerReflectionInfo",                                         \
 		 .is_client_streaming = true,                                                                          \
 		 .begin = grpc_check_access,                                                                           \
 		 .message = on_message,                                                                                \
-		 .half_close = on_half_close},                                                                         \
+		 .half_close = on_half_close,                                                                          \
+		 .stopping = on_stopping},                                                                             \
 			PROTOCOL_METADATA                                                                              \
 	}
 

@@ -73,7 +73,7 @@ void grpc_shared_memory_unregister(struct grpc_call *call, struct grpc_message m
 void grpc_health_check(struct grpc_call *call, struct grpc_message message);
 void grpc_health_list(struct grpc_call *call, struct grpc_message message);
 extern const struct service_method grpc_health_watch;
-void grpc_health_changed(struct server_lane *lane); /* tells the watchers; call once a second, and when it stops */
+void grpc_health_changed(struct server_lane *lane); /* tells the watchers; call once a second */
 
 extern const struct service_method grpc_reflection;
 extern const struct service_method grpc_reflection_alpha;

@@ -22,32 +22,34 @@ struct grpc_stream {
 	size_t waiting_count;
 	bool is_paused;
 	bool is_half_closed;
+	bool is_stopping; /* the server stops */
 };
 
-/* The status of an answered inference is sent; does the client wait for more? */
+/* Ends the call once every request is answered and there will be no more. */
 static void
 end_if_done(struct grpc_stream *stream)
 {
-	if (stream->is_half_closed && TAILQ_EMPTY(&stream->waiting)) {
-		struct grpc_inference *inference;
+	struct grpc_inference *inference;
 
-		TAILQ_FOREACH (inference, &stream->sending, entry) {
-			inference->stream = NULL;
-		}
-		grpc_call_finish(stream->call, GRPC_OK, bytes_make(NULL, 0));
-		free(stream);
+	if (!TAILQ_EMPTY(&stream->waiting) || (!stream->is_half_closed && !stream->is_stopping)) {
+		return;
 	}
+	TAILQ_FOREACH (inference, &stream->sending, entry) {
+		inference->stream = NULL;
+	}
+	grpc_call_finish(stream->call, stream->is_half_closed ? GRPC_OK : GRPC_UNAVAILABLE,
+			 bytes_text(stream->is_half_closed ? "" : "the server stops: open another stream elsewhere"));
+	free(stream);
 }
 
+/* The room sees to it that the client takes the answers that have been sent. */
 static void
 pause_or_resume(struct grpc_stream *stream)
 {
-	size_t unsent = grpc_call_unsent(stream->call);
-
-	if (!stream->is_paused && (stream->waiting_count >= WAITING_MAX || unsent >= UNSENT_MAX)) {
+	if (!stream->is_paused && stream->waiting_count >= WAITING_MAX) {
 		stream->is_paused = true;
 		grpc_call_pause(stream->call);
-	} else if (stream->is_paused && stream->waiting_count <= WAITING_MAX / 2 && unsent <= UNSENT_MAX / 2) {
+	} else if (stream->is_paused && stream->waiting_count <= WAITING_MAX / 2) {
 		stream->is_paused = false;
 		grpc_call_resume(stream->call);
 	}
@@ -60,7 +62,6 @@ on_released(struct grpc_output *output)
 
 	if (inference->stream != NULL) {
 		TAILQ_REMOVE(&inference->stream->sending, inference, entry);
-		pause_or_resume(inference->stream);
 	}
 	grpc_inference_free(inference);
 }
@@ -88,6 +89,7 @@ encode_error(struct grpc_inference *inference)
 	inference->output.pieces = &inference->error_piece;
 	inference->output.count = 1;
 	inference->output.is_compressed = false;
+	grpc_inference_slim(inference); /* many errors may wait to be sent */
 }
 
 static void
@@ -169,6 +171,15 @@ on_cancelled(struct grpc_call *call)
 	free(stream);
 }
 
+static void
+on_stopping(struct grpc_call *call)
+{
+	struct grpc_stream *stream = grpc_call_state(call);
+
+	stream->is_stopping = true;
+	end_if_done(stream);
+}
+
 const struct service_method grpc_model_stream_infer = {
 	{.path = "/inference.GRPCInferenceService/ModelStreamInfer",
 	 .is_client_streaming = true,
@@ -176,6 +187,7 @@ const struct service_method grpc_model_stream_infer = {
 	 .message = on_message,
 	 .half_close = on_half_close,
 	 .cancelled = on_cancelled,
+	 .stopping = on_stopping,
 	 .alignment_point = infer_message_alignment_point},
 	PROTOCOL_INFERENCE,
 };

@@ -450,7 +450,6 @@ server_lane_stop(struct server_lane *lane, void (*done)(void *argument), void *a
 	lane->stopping = true;
 	lane->stopped = server_lane_release;
 	if (lane->grpc != NULL) {
-		grpc_health_changed(lane);
 		grpc_lane_stop(lane->grpc, on_grpc_stopped, lane);
 	}
 	if (TAILQ_EMPTY(&lane->connections)) {

@@ -2,7 +2,7 @@
 
 #include "base/protobuf.h"
 
-#define PARAMETERS_MAX 1024 /* bounds the search for duplicates, which is quadratic */
+#define PARAMETERS_MAX 256 /* bounds the search for duplicates, which is quadratic */
 #define TENSORS_MAX 65536
 
 /* Field numbers of grpc_service.proto. */

@@ -1,11 +1,14 @@
 """gRPC: Triton's clients, as they are used; the cache behind both front ends; cancels, deadlines and streams."""
 
 import asyncio
+import itertools
 import os
 import queue
+import re
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from support import LOCAL, PATIENCE, ROOT, ask_simple, classes, eventually, same, sums, tensor, to_wire
 from traffic import EXPLICIT, ONE_THREAD, echo, hold, is_hit, put, wait_metric, wait_queued
+from triton import RELEASE
 
 GO_CLIENT = ROOT / ".deps/gotools/bin/go_client"
 
@@ -740,3 +744,79 @@ def test_work_that_outlives_its_call_delays_the_stop(serve, repository, channel)
     server.signal(15)
     assert server.wait() == 0
     assert all(call.code() is not None for call in calls)
+
+
+# --- What hostile clients and reviewers found ---
+
+
+def resident(server):
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s*(\d+)", status)[1]) << 10
+
+
+def test_a_load_that_is_cancelled_before_its_message(serve, repository, channel):
+    server = serve(repository.add("simple"))
+    load = channel(server).stream_unary("/inference.GRPCInferenceService/RepositoryModelLoad", request_serializer=bytes,
+                                        response_deserializer=bytes)
+    release = threading.Event()
+
+    def nothing():
+        release.wait(PATIENCE)
+        yield from ()
+
+    for _ in range(5):
+        call = load.future(nothing())
+        time.sleep(0.1)  # its header fields are there, its message is not
+        call.cancel()
+    release.set()
+    assert stub(channel(server)).ServerLive(service_pb2.ServerLiveRequest()).live
+
+
+def test_an_idle_stream_does_not_delay_the_stop(serve, repository, channel):
+    server = serve(repository.add("simple"))
+    requests = queue.Queue()
+    requests.put(message("simple", sums()[0], id="first"))
+    stream = stub(channel(server)).ModelStreamInfer(iter(requests.get, None))
+    assert next(stream).infer_response.id == "first"
+    server.signal(15)
+    with pytest.raises(grpc.RpcError) as caught:
+        next(stream)
+    requests.put(None)
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert server.wait() == 0
+
+
+def test_answers_that_nobody_takes_bound_the_memory(serve, repository, channel):
+    """Of streams of inferences and of reflection; gRPC's client stops reading at its window of 64 KiB."""
+    server = serve(repository.add("simple"), program=RELEASE / "hippocamp")
+    wire = channel(server, ("grpc.http2.lookahead_bytes", 65535), ("grpc.http2.bdp_probe", 0))
+    raw = {"request_serializer": bytes, "response_deserializer": bytes}
+    before = resident(server)
+    calls = []
+    stream, reflection = "/inference.GRPCInferenceService/ModelStreamInfer", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+    symbol = b"inference.GRPCInferenceService"
+    for path, content in ((stream, message("nope", sums()[0]).SerializeToString()), (stream, b""),
+                          (reflection, b"\x22" + bytes([len(symbol)]) + symbol)):
+        calls.append(wire.stream_stream(path, **raw)(itertools.repeat(content, 200_000)))
+    time.sleep(3)
+    assert resident(server) - before < 200 << 20
+    for call in calls:
+        call.cancel()
+
+
+def test_compressed_messages_are_charged_before_they_unpack(serve, repository, channel):
+    server = serve(repository.add("identity"), "--http-max-inflight-bytes=16MiB", program=RELEASE / "hippocamp")
+    before = resident(server)
+    ask = stub(channel(server, ("grpc.max_send_message_length", -1))).ModelInfer
+    request = message("identity", {"INPUT0": np.random.default_rng(1).integers(0, 2, 10_000_000).astype(np.float32)})
+    code, _ = refusal(lambda: ask(request, compression=grpc.Compression.Gzip))
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert resident(server) - before < 100 << 20
+
+
+def test_directives_in_several_fields(serve, repository, channel):
+    server = serve(repository.add("simple"))
+    ask = stub(channel(server)).ModelInfer
+    for turn in range(2):
+        _, call = ask.with_call(message("simple", sums()[0]), metadata=[("cache-control", "x"), ("cache-control", "no-store")])
+        assert dict(call.initial_metadata())["cache-status"] == "hippocamp; fwd=miss", turn
