@@ -3,6 +3,7 @@
 import http.client
 import json
 import struct
+import time
 from dataclasses import dataclass, field
 
 import grpc
@@ -133,14 +134,19 @@ def ask_http(server, question):
 
 
 def ask(server, question):
-    """The server's answer; CRASH where the server ended instead."""
+    """The server's answer; CRASH where the server ended instead, twice: it may have died of something earlier."""
+    answer = ask_once(server, question)
+    return ask_once(server, question) if answer.code == "CRASH" else answer
+
+
+def ask_once(server, question):
     asking = ask_http if question.path else ask_grpc
     answer = asking(server, question)
-    while question.settle:
-        import time
+    deadline = time.monotonic() + TIME_LIMIT
+    while question.settle and time.monotonic() < deadline:
         time.sleep(0.3)
         again = asking(server, question)
-        if (again.code, again.text, again.reply) == (answer.code, answer.text, answer.reply):
+        if (again.code, again.text, again.reply) == (answer.code, answer.text, answer.reply) and "UNLOADING" not in str(again):
             break
         answer = again
     if answer.code in ("UNAVAILABLE", "CLOSED", "CANCELLED", "UNKNOWN") and server.died():

@@ -40,6 +40,7 @@ for name in loaded:
     call("ServerOptionsSetStartupModel", options, name)
 call("ServerOptionsSetStrictModelConfig", options, True)
 call("ServerOptionsSetStrictReadiness", options, True)
+call("ServerOptionsSetModelLoadThreadCount", options, 2)  # else locks between its processes time out on a busy machine
 call("ServerOptionsSetExitTimeout", options, 5)
 call("ServerNew", ctypes.byref(server), options)
 

@@ -35,6 +35,7 @@ class Server:
     """A server process, in a session of its own; restarted when it dies."""
 
     name, grpc = "", True
+    starts = 1  # attempts
 
     def __init__(self, folder, models, mode):
         self.folder, self.models, self.mode = Path(folder), models, mode
@@ -54,7 +55,12 @@ class Server:
 
     def wait_ready(self):
         deadline = time.monotonic() + READY_LIMIT
+        starts = 1
         while True:
+            if self.process.poll() is not None and starts < self.starts:
+                starts += 1
+                self.kill_rest()
+                self.start()
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.name} ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}")
             try:
@@ -103,6 +109,15 @@ class Triton(Server):
     """tritonserver 2.51, as PyPI's nvidia-pytriton carries it."""
 
     name = "triton"
+    starts = 5  # on a busy machine it often dies of a boost::interprocess::lock_exception while its models load
+
+    def kill_rest(self):
+        super().kill_rest()
+        for region in Path("/dev/shm").glob(self.region() + "*"):  # those of a killed model stay
+            region.unlink(missing_ok=True)
+
+    def region(self):
+        return f"diff{self.port}_"
 
     def backends(self):
         python = self.folder / "backends" / "python"
@@ -115,7 +130,7 @@ class Triton(Server):
         return python.parent
 
     def environment(self):
-        return {"LD_LIBRARY_PATH": str(WHEEL / "nvidia_pytriton.libs"), 
+        return {"LD_LIBRARY_PATH": str(WHEEL / "nvidia_pytriton.libs"),
                 "PATH": f"{NUMPY1 / 'bin'}:{os.environ['PATH']}"}
 
     def command(self):
@@ -123,9 +138,9 @@ class Triton(Server):
                 f"--backend-directory={self.backends()}", f"--cache-directory={HOME / 'caches'}",
                 f"--cache-config=local,size={64 << 20}", f"--http-address={HOST}", f"--http-port={self.port}",
                 f"--grpc-address={HOST}", f"--grpc-port={self.grpc_port}", f"--metrics-port={self.metrics_port}",
-                "--allow-gpu-metrics=false", "--disable-auto-complete-config", f"--model-control-mode={self.mode}",
+                "--allow-gpu-metrics=false", "--model-load-thread-count=2", "--disable-auto-complete-config", f"--model-control-mode={self.mode}",
                 *(["--load-model=simple"] if self.mode == "explicit" else []),
-                f"--backend-config=python,shm-region-prefix-name=diff{self.port}", "--exit-timeout-secs=5"]
+                f"--backend-config=python,shm-region-prefix-name={self.region()}", "--exit-timeout-secs=5"]
 
 
 class FrontEnd(Triton):
@@ -142,7 +157,7 @@ class FrontEnd(Triton):
 
     def command(self):
         return [FRONT_END / "python", HERE / "host.py", FRONT_END, WHEEL / "nvidia_pytriton.libs", self.models,
-                self.backends(), HOME / "caches", self.port, self.grpc_port, self.mode, f"diff{self.port}",
+                self.backends(), HOME / "caches", self.port, self.grpc_port, self.mode, self.region(),
                 *(["simple"] if self.mode == "explicit" else [])]
 
 
