@@ -228,6 +228,28 @@ handle_trace_settings(struct exchange *exchange)
 	reply_text(exchange, JSON);
 }
 
+static void
+refuse_region(struct exchange *exchange, const char *kind)
+{
+	struct error error;
+
+	(void)error_set(&error, STATUS_NOT_FOUND, "Unable to find %s shared memory region: '%.*s'", kind,
+			BYTES_ARGS(path_of(exchange)->rest));
+	reply_error(exchange, &error);
+}
+
+void
+handle_system_region_status(struct exchange *exchange)
+{
+	refuse_region(exchange, "system");
+}
+
+void
+handle_cuda_region_status(struct exchange *exchange)
+{
+	refuse_region(exchange, "cuda");
+}
+
 void
 handle_shared_memory_status(struct exchange *exchange)
 {

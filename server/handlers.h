@@ -52,6 +52,8 @@ void handle_named_repository(struct exchange *exchange);
 void handle_trace_settings(struct exchange *exchange);
 void handle_log_settings(struct exchange *exchange);
 void handle_shared_memory_status(struct exchange *exchange);
+void handle_system_region_status(struct exchange *exchange);
+void handle_cuda_region_status(struct exchange *exchange);
 void handle_shared_memory_register(struct exchange *exchange);
 void handle_cuda_shared_memory_register(struct exchange *exchange);
 void handle_shared_memory_unregister(struct exchange *exchange);

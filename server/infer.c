@@ -326,6 +326,7 @@ static enum status
 read_header_length(const struct exchange *exchange, size_t total, size_t *json, bool *raw, struct error *error)
 {
 	struct bytes text = http1_header(&exchange->head, "inference-header-content-length");
+	bool is_negative = bytes_starts_with(text, "-");
 	uint64_t number = 0;
 
 	*json = total;
@@ -333,11 +334,11 @@ read_header_length(const struct exchange *exchange, size_t total, size_t *json, 
 	if (text.at == NULL) {
 		return STATUS_OK;
 	}
-	if (text.length > 0 && !http1_number(text, &number)) {
+	if (!http1_number(bytes_skip(text, is_negative), &number)) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "Unable to parse Inference-Header-Content-Length, got: %.*s", BYTES_ARGS(text));
 	}
-	if (text.length == 0 || number > total) {
+	if (is_negative || number > total) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "inference header size should be in range (0, %zu), got: %.*s", total,
 				 BYTES_ARGS(text));

@@ -5,12 +5,26 @@
 #include <limits.h>
 #include <openssl/evp.h>
 
+/* Here Triton does not say which member it is. */
+static enum status
+wrong_type(const char *type, struct error *error)
+{
+	return error_set(error, STATUS_INTERNAL, "attempt to access JSON non-%s as %s", type, type);
+}
+
 static enum status
 decode_switch(yyjson_val *root, const char *name, bool *on, struct error *error)
 {
 	yyjson_val *value = yyjson_obj_get(root, name);
 
-	return value == NULL ? STATUS_OK : json_as_boolean(value, name, on, error);
+	if (value == NULL) {
+		return STATUS_OK;
+	}
+	if (!yyjson_is_bool(value)) {
+		return wrong_type("boolean", error);
+	}
+	*on = yyjson_get_bool(value);
+	return STATUS_OK;
 }
 
 enum status
@@ -24,6 +38,9 @@ index_body_decode(struct bytes text, bool *ready_only, struct error *error)
 		return text.length == 0 ? STATUS_OK : error->status;
 	}
 	status = decode_switch(yyjson_doc_get_root(document), "ready", ready_only, error);
+	if (status != STATUS_OK) {
+		status = error_set(error, STATUS_INVALID_ARGUMENT, "Invalid value for 'ready': expected a boolean");
+	}
 	yyjson_doc_free(document);
 	return status;
 }
@@ -79,11 +96,11 @@ decode_load_parameters(yyjson_val *parameters, struct arena *arena, struct load_
 		struct bytes name = json_bytes(key);
 		struct bytes value = {0};
 
+		if (!yyjson_is_str(yyjson_obj_iter_get_val(key))) {
+			return wrong_type("string", error);
+		}
 		if (!bytes_equal_text(name, "config") && !bytes_starts_with(name, "file:")) {
 			return error_set(error, STATUS_INTERNAL, "unexpected error on creating Triton parameter");
-		}
-		if (!yyjson_is_str(yyjson_obj_iter_get_val(key))) {
-			return error_set(error, STATUS_INTERNAL, "attempt to access JSON non-string as string");
 		}
 		value = json_bytes(yyjson_obj_iter_get_val(key));
 		if (bytes_equal_text(name, "config")) {
@@ -106,8 +123,9 @@ read_parameters(struct bytes text, yyjson_doc **document, yyjson_val **parameter
 		return text.length == 0 ? STATUS_OK : error->status;
 	}
 	*parameters = yyjson_obj_get(yyjson_doc_get_root(*document), "parameters");
-	return *parameters == NULL || yyjson_is_obj(*parameters) ? STATUS_OK
-								 : json_wrong_type("parameters", "object", error);
+	return *parameters == NULL || yyjson_is_obj(*parameters)
+		       ? STATUS_OK
+		       : error_set(error, STATUS_INTERNAL, "attempt to get members for non-object");
 }
 
 enum status
@@ -145,15 +163,14 @@ decode_log_format(yyjson_val *root, struct log_settings *settings, struct error 
 {
 	yyjson_val *value = yyjson_obj_get(root, "log_format");
 	struct bytes text;
-	enum status status;
 
 	if (value == NULL) {
 		return STATUS_OK;
 	}
-	status = json_as_string(value, "log_format", &text, error);
-	if (status != STATUS_OK) {
-		return status;
+	if (!yyjson_is_str(value)) {
+		return wrong_type("string", error);
 	}
+	text = json_bytes(value);
 	if (bytes_equal_text(text, "default")) {
 		settings->format = LOG_FORMAT_DEFAULT;
 	} else if (bytes_equal_text(text, "ISO8601")) {
@@ -161,7 +178,7 @@ decode_log_format(yyjson_val *root, struct log_settings *settings, struct error 
 	} else if (bytes_equal_text(text, "json")) {
 		settings->format = LOG_FORMAT_JSON;
 	} else {
-		return error_set(error, STATUS_UNAVAILABLE, "log format '%.*s' is not one of default, ISO8601, json",
+		return error_set(error, STATUS_UNAVAILABLE, "invalid argument for --log_format, got: %.*s",
 				 BYTES_ARGS(text));
 	}
 	return STATUS_OK;
@@ -186,7 +203,10 @@ decode_log_settings(yyjson_val *root, struct log_settings *settings, struct erro
 		status = decode_switch(root, "log_error", &settings->error, error);
 	}
 	if (status == STATUS_OK && verbose != NULL) {
-		status = json_as_unsigned(verbose, "log_verbose_level", &level, error);
+		if (!yyjson_is_uint(verbose)) {
+			return wrong_type("unsigned-integer", error);
+		}
+		level = yyjson_get_uint(verbose);
 		settings->verbose = level > 100 ? 100 : (int)level;
 	}
 	return status == STATUS_OK ? decode_log_format(root, settings, error) : status;

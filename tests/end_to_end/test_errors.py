@@ -57,6 +57,8 @@ def fails(server, reply, status, text):
     ("POST", "/v2/repository/models/simple/load", 503, "explicit model load / unload is not allowed if polling is enabled"),
     ("POST", "/v2/repository/models/simple/unload", 503, "explicit model load / unload is not allowed if polling is enabled"),
     ("POST", "/v2/repository/other/models/simple/load", 501, "'repository_name' specification is not supported"),
+    ("GET", "/v2/systemsharedmemory/region/r/status", 404, "Unable to find system shared memory region: 'r'"),
+    ("GET", "/v2/cudasharedmemory/region/r/status", 404, "Unable to find cuda shared memory region: 'r'"),
 ])
 def test_paths(server, method, path, status, text):
     fails(server, server.request(method, path), status, text)
@@ -114,6 +116,16 @@ def test_json_errors_say_where(server, body, text):
 ])
 def test_wrong_json_shape_is_500(server, document, text):
     fails(server, server.post(infer_path("simple"), document), 500, text)
+
+
+@pytest.mark.parametrize("path, document, status, text", [
+    ("repository/index", {"ready": "x"}, 400, "Invalid value for 'ready': expected a boolean"),
+    ("logging", {"log_info": "x"}, 500, "attempt to access JSON non-boolean as boolean"),
+    ("logging", {"log_verbose_level": -1}, 500, "attempt to access JSON non-unsigned-integer as unsigned-integer"),
+    ("logging", {"log_format": 1}, 500, "attempt to access JSON non-string as string"),
+    ("logging", {"log_format": "x"}, 503, "invalid argument for --log_format, got: x")])
+def test_wrong_settings(server, path, document, status, text):
+    fails(server, server.post(f"/v2/{path}", document), status, text)
 
 
 @pytest.mark.parametrize("datatype, value, kind", [
@@ -229,7 +241,8 @@ def test_binary_sizes(server, sizes, length, text):
 
 @pytest.mark.parametrize("header, text", [
     ("99999", "inference header size should be in range (0, {}), got: 99999"),
-    ("-5", re.compile("^inference header size should be in range|^Unable to parse Inference-Header-Content-Length")),
+    ("-5", "inference header size should be in range (0, {}), got: -5"),
+    ("", "Unable to parse Inference-Header-Content-Length, got: "),
     ("abc", "Unable to parse Inference-Header-Content-Length, got: abc"),
     ("99999999999999999999", re.compile("^inference header size should be in range|^Unable to parse Inference-Header-Content-Length"))])
 def test_header_content_length(server, header, text):

@@ -251,11 +251,16 @@ def test_bad_config_given_by_the_client(serve, repository, config):
     ask_simple(server)
 
 
-@pytest.mark.parametrize("parameters", [{"config": 5}, {"surprise": "x"}, {"file:1/model.onnx": 1}])
-def test_bad_load_parameters(serve, repository, parameters):
+@pytest.mark.parametrize("parameters, text", [
+    ({"config": 5}, "attempt to access JSON non-string as string"),
+    ({"surprise": 1}, "attempt to access JSON non-string as string"),
+    ({"surprise": "x"}, "unexpected error on creating Triton parameter"),
+    ({"file:1/model.onnx": 1}, "attempt to access JSON non-string as string"),
+    ([], "attempt to get members for non-object")])
+def test_bad_load_parameters(serve, repository, parameters, text):
     server = serve(repository.add("simple"), EXPLICIT, "--load-model=simple")
     reply = server.post("/v2/repository/models/simple/load", {"parameters": parameters})
-    assert reply.status in (400, 500)
+    assert (reply.status, reply.error) == (500, text)
     ask_simple(server)
 
 
