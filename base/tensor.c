@@ -1,5 +1,6 @@
 #include "base/tensor.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are kept in the host's byte order");
@@ -72,6 +73,19 @@ shape_elements(const int64_t *shape, size_t rank, int64_t *elements)
 	}
 	*elements = empty ? 0 : count;
 	return true;
+}
+
+enum status
+shape_too_large(struct bytes name, const int64_t *shape, size_t rank, struct error *error)
+{
+	char text[256];
+
+	shape_text(shape, rank, text, sizeof(text));
+	return error_set(
+		error, STATUS_INVALID_ARGUMENT,
+		"invalid shape for input '%.*s': shape %s causes total element count to exceed maximum size of "
+		"%" PRId64,
+		BYTES_ARGS(name), text, INT64_MAX);
 }
 
 bool

@@ -8,6 +8,7 @@
 #define HIPPOCAMP_BASE_TENSOR_H
 
 #include "base/bytes.h"
+#include "base/status.h"
 
 #define TENSOR_RANK_MAX 32
 
@@ -47,6 +48,9 @@ size_t datatype_size(enum datatype datatype);		  /* bytes per element; 0 for BYT
 /* Counts the elements of a shape (1 for rank 0). False if a dimension is negative, or if the product of the
  * nonzero ones exceeds 2^63 - 1. */
 bool shape_elements(const int64_t *shape, size_t rank, int64_t *elements);
+
+/* Says that the shape of input `name` has more elements than shape_elements can count. */
+enum status shape_too_large(struct bytes name, const int64_t *shape, size_t rank, struct error *error);
 
 /* Checks that BYTES data holds exactly `elements` elements. Sets *found to the number of whole ones. */
 bool tensor_strings_valid(struct bytes data, int64_t elements, int64_t *found);

@@ -6,6 +6,7 @@
 #include "inference/scheduler/job.h"
 
 #define TEXTS_MAX ((size_t)1 << 20)
+#define SEQUENCE_ID_MAX ((size_t)128)
 
 const struct infer_body_output *
 infer_requested(const struct infer_body *body, struct bytes name)
@@ -46,6 +47,11 @@ check_texts(const struct infer_body *body, struct error *error)
 	for (size_t i = 0; i < body->parameter_count; i++) {
 		const struct parameter *parameter = &body->parameters[i];
 
+		if (bytes_equal_text(parameter->name, "sequence_id") && parameter->kind == PARAMETER_TEXT &&
+		    parameter->text.length > SEQUENCE_ID_MAX) {
+			return error_set(error, STATUS_UNSUPPORTED,
+					 "string correlation ID cannot be longer than %zu characters", SEQUENCE_ID_MAX);
+		}
 		total += parameter->name.length + (parameter->kind == PARAMETER_TEXT ? parameter->text.length : 0);
 	}
 	return total <= TEXTS_MAX

@@ -101,7 +101,9 @@ take_element(struct data_sink *sink, yyjson_val *value)
 		uint32_t length = (uint32_t)text.length;
 
 		if (!yyjson_is_str(value)) {
-			return json_wrong_type("data", "string", sink->error);
+			return error_set(
+				sink->error, STATUS_INTERNAL,
+				"Unable to parse JSON bytes array: attempt to access JSON non-string as string");
 		}
 		store(sink, &length, sizeof(length));
 		store(sink, text.at, text.length);
@@ -151,14 +153,20 @@ decode_json_data(struct decoder *decoder, yyjson_val *data, struct tensor *tenso
 				 "input %.*s",
 				 datatype_name(tensor->datatype), BYTES_ARGS(tensor->name));
 	}
+	if (!shape_elements(tensor->shape, tensor->rank, &elements)) {
+		return shape_too_large(tensor->name, tensor->shape, tensor->rank, decoder->error);
+	}
 	status = walk_data(&sink, data, 1);
 	if (status != STATUS_OK) {
 		return status;
 	}
 	if (tensor->datatype != DATATYPE_BYTES) {
-		if (!shape_elements(tensor->shape, tensor->rank, &elements) || elements != sink.count) {
+		if (elements != sink.count) {
 			return error_set(decoder->error, STATUS_INTERNAL,
-					 "Unable to parse 'data': Shape does not match true shape of 'data' field");
+					 elements < sink.count ? "Unable to parse 'data': Shape does not match true "
+								 "shape of 'data' field"
+							       : "Failed to parse 'data' field: shape does not match "
+								 "true shape");
 		}
 		sink.length = (size_t)sink.count * datatype_size(tensor->datatype);
 	}
@@ -316,7 +324,12 @@ decode_output(struct decoder *decoder, yyjson_val *item, struct infer_body_outpu
 		status = json_as_boolean(binary, "binary_data", &output->binary, decoder->error);
 	}
 	if (status == STATUS_OK && classification != NULL) {
-		status = json_as_unsigned(classification, "classification", &classes, decoder->error);
+		if (!yyjson_is_uint(classification)) {
+			return error_set(decoder->error, STATUS_INTERNAL,
+					 "Unable to set 'classification': attempt to access JSON non-unsigned-integer "
+					 "as unsigned-integer");
+		}
+		classes = yyjson_get_uint(classification);
 		output->classification = classes > UINT32_MAX ? UINT32_MAX : (uint32_t)classes;
 	}
 	if (status == STATUS_OK && yyjson_obj_get(parameters, "shared_memory_region") != NULL) {
@@ -397,6 +410,9 @@ check_standard_type(struct decoder *decoder, struct bytes name, yyjson_val *valu
 	bool boolean;
 	uint64_t number;
 
+	if (bytes_equal_text(name, "sequence_id") && !yyjson_is_uint(value) && !yyjson_is_str(value)) {
+		return json_wrong_type("sequence_id", "string", decoder->error);
+	}
 	if (bytes_equal_text(name, "sequence_start")) {
 		return json_as_boolean(value, "sequence_start", &boolean, decoder->error);
 	}

@@ -81,7 +81,12 @@ test_refusals(void **state)
 		{"[]", STATUS_INTERNAL, "non-existing object member 'inputs'"},
 		{"{\"inputs\":1}", STATUS_INTERNAL, "non-array as array"},
 		{INPUT("\"INT32\",\"shape\":[-1],\"data\":[1]"), STATUS_INTERNAL, "non-unsigned-integer"},
-		{INPUT("\"INT32\",\"shape\":[2],\"data\":[1]"), STATUS_INTERNAL, "Shape does not match"},
+		{INPUT("\"INT32\",\"shape\":[2],\"data\":[1]"), STATUS_INTERNAL, "Failed to parse 'data' field"},
+		{INPUT("\"INT32\",\"shape\":[2],\"data\":[1,2,3]"), STATUS_INTERNAL, "Unable to parse 'data': Shape"},
+		{INPUT("\"INT32\",\"shape\":[4611686018427387904,16],\"data\":[1]"), STATUS_INVALID_ARGUMENT,
+		 "invalid shape for input 'A': shape [4611686018427387904,16] causes total element count to exceed"},
+		{INPUT("\"BYTES\",\"shape\":[1],\"data\":[1]"), STATUS_INTERNAL,
+		 "Unable to parse JSON bytes array: attempt to access JSON non-string as string"},
 		{INPUT("\"INT32\",\"shape\":[1],\"data\":[1.5]"), STATUS_INTERNAL, "non-signed-integer"},
 		{INPUT("\"UINT32\",\"shape\":[1],\"data\":[-1]"), STATUS_INTERNAL, "non-unsigned-integer"},
 		{INPUT("\"INT32\",\"shape\":[1]"), STATUS_INVALID_ARGUMENT, "But no field is set"},
@@ -92,6 +97,12 @@ test_refusals(void **state)
 		{"{\"id\":1,\"inputs\":[]}", STATUS_INTERNAL, "non-string as string"},
 		{"{\"parameters\":{\"triton_x\":1},\"inputs\":[]}", STATUS_INVALID_ARGUMENT, "reserved"},
 		{"{\"parameters\":{\"x\":[]},\"inputs\":[]}", STATUS_INVALID_ARGUMENT, "invalid type"},
+		{"{\"parameters\":{\"sequence_id\":-1},\"inputs\":[]}", STATUS_INTERNAL,
+		 "Unable to parse 'sequence_id': attempt to access JSON non-string as string"},
+		{"{\"parameters\":{\"sequence_id\":1.5},\"inputs\":[]}", STATUS_INTERNAL, "'sequence_id'"},
+		{"{\"inputs\":[],\"outputs\":[{\"name\":\"C\",\"parameters\":{\"classification\":\"1\"}}]}",
+		 STATUS_INTERNAL,
+		 "Unable to set 'classification': attempt to access JSON non-unsigned-integer as unsigned-integer"},
 	};
 	struct fixture *fixture = *state;
 

@@ -228,36 +228,28 @@ static enum status
 check_strings(const struct model_config *config, const struct given_inputs *request, const struct tensor *input,
 	      int64_t elements, struct error *error)
 {
+	struct bytes rest;
 	int64_t found;
 
 	if (tensor_strings_valid(input->data, elements, &found)) {
 		return STATUS_OK;
 	}
-	if (found > elements) {
+	rest = after_strings(input->data, found);
+	if (found > elements || (found == elements && rest.length >= sizeof(uint32_t))) { /* the rest is not counted */
 		return invalid(error, request,
 			       "unexpected number of string elements %" PRId64
 			       " for inference input '%.*s' for model '%.*s', expecting %" PRId64,
-			       found, BYTES_ARGS(input->name), BYTES_ARGS(config->name), elements);
+			       elements + 1, BYTES_ARGS(input->name), BYTES_ARGS(config->name), elements);
 	}
-	if (after_strings(input->data, found).length > 0) {
-		return incomplete_string(config, request, input, after_strings(input->data, found), error);
+	if (rest.length >= sizeof(uint32_t)) {
+		found++; /* one that is cut off counts */
+	}
+	if (rest.length > 0 && (rest.length < sizeof(uint32_t) || found == elements)) {
+		return incomplete_string(config, request, input, rest, error);
 	}
 	return invalid(error, request,
 		       "expected %" PRId64 " string elements for inference input '%.*s' for model '%.*s', got %" PRId64,
 		       elements, BYTES_ARGS(input->name), BYTES_ARGS(config->name), found);
-}
-
-static enum status
-too_many_elements(const struct tensor *input, struct error *error)
-{
-	char shape[SHAPE_TEXT];
-
-	shape_text(input->shape, input->rank, shape, sizeof(shape));
-	return error_set(
-		error, STATUS_INVALID_ARGUMENT,
-		"invalid shape for input '%.*s': shape %s causes total element count to exceed maximum size of "
-		"%" PRId64,
-		BYTES_ARGS(input->name), shape, INT64_MAX);
 }
 
 static enum status
@@ -268,7 +260,7 @@ check_size(const struct model_config *config, const struct given_inputs *request
 	size_t expected;
 
 	if (!shape_elements(input->shape, input->rank, &elements)) {
-		return too_many_elements(input, error);
+		return shape_too_large(input->name, input->shape, input->rank, error);
 	}
 	if (input->datatype == DATATYPE_BYTES) {
 		return check_strings(config, request, input, elements, error);
@@ -286,6 +278,29 @@ check_size(const struct model_config *config, const struct given_inputs *request
 	return STATUS_OK;
 }
 
+static bool
+is_specified(const struct tensor *input)
+{
+	for (size_t i = 0; i < input->rank; i++) {
+		if (input->shape[i] < 0) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static enum status
+unspecified_shape(const struct model_config *config, const struct given_inputs *request, const struct tensor *input,
+		  struct error *error)
+{
+	char shape[SHAPE_TEXT];
+
+	shape_text(input->shape, input->rank, shape, sizeof(shape));
+	return invalid(error, request,
+		       "All input dimensions should be specified for input '%.*s' for model '%.*s', got %s",
+		       BYTES_ARGS(input->name), BYTES_ARGS(config->name), shape);
+}
+
 static enum status
 check_input(const struct model_config *config, const struct given_inputs *request, const struct model_tensor *expected,
 	    const struct tensor *input, struct error *error)
@@ -298,6 +313,9 @@ check_input(const struct model_config *config, const struct given_inputs *reques
 	}
 	if (!shape_fits(config, expected, input)) {
 		return wrong_shape(config, request, expected, input, error);
+	}
+	if (!is_specified(input)) {
+		return unspecified_shape(config, request, input, error);
 	}
 	return check_size(config, request, input, error);
 }

@@ -105,7 +105,7 @@ def test_json_errors_say_where(server, body, text):
     ({"inputs": [member(shape=["1", 16]), GOOD[1]]}, non("unsigned-integer", "shape")),
     ({"inputs": [member(shape=[1, 1.5]), GOOD[1]]}, non("unsigned-integer", "shape")),
     ({"inputs": [member(data=7), GOOD[1]]}, re.compile("^Unable to parse 'data'")),
-    ({"inputs": [member(data=[1] * 15), GOOD[1]]}, "Unable to parse 'data': Shape does not match true shape of 'data' field"),
+    ({"inputs": [member(data=[1] * 15), GOOD[1]]}, "Failed to parse 'data' field: shape does not match true shape"),
     ({"inputs": [member(data=[1] * 17), GOOD[1]]}, "Unable to parse 'data': Shape does not match true shape of 'data' field"),
     ({"inputs": [member(data=["1"] * 16), GOOD[1]]}, re.compile("^Unable to parse 'data'.*non-signed-integer as signed-integer$")),
     ({"inputs": [member(data=[1.5] * 16), GOOD[1]]}, re.compile("^Unable to parse 'data'.*non-signed-integer as signed-integer$")),
@@ -180,6 +180,11 @@ SHAPE = "unexpected shape for input '{}' for model '{}'. Expected {}, got {}."
 ])
 def test_what_the_model_refuses(server, document, text):
     fails(server, server.post(infer_path("simple"), document), 400, text)
+
+
+def test_long_sequence_id(server):
+    document = {"inputs": GOOD, "parameters": {"sequence_id": "x" * 129}}
+    fails(server, server.post(infer_path("simple"), document), 501, "string correlation ID cannot be longer than 128 characters")
 
 
 def test_shape_of_a_model_without_batching(server):

@@ -295,6 +295,28 @@ INVALID = {
 }
 
 
+@pytest.mark.parametrize("shape", [-1, -3, -2**63])
+def test_negative_dimensions(server, channel, shape):
+    request = message("identity", {"INPUT0": np.ones(2, np.float32)})
+    request.inputs[0].shape[:] = [shape]
+    assert refusal(lambda: stub(channel(server)).ModelInfer(request)) == (
+        grpc.StatusCode.INVALID_ARGUMENT, "[request id: <id_unknown>] All input dimensions should be specified for input "
+        f"'INPUT0' for model 'identity', got [{shape}]")
+
+
+@pytest.mark.parametrize("good, rest, text", [
+    (16, b"\x05\0\0\0", "unexpected number of string elements 17 for"),
+    (19, b"", "unexpected number of string elements 17 for"),
+    (15, b"\x05\0\0\0A", "expecting string of length 5 but only 1 bytes available"),
+    (6, b"\x01\0\1\0A", "expected 16 string elements for inference input 'INPUT0' for model 'simple_string', got 7"),
+    (3, b"\x01\0", "expecting 4 bytes but only 2 bytes available")])
+def test_broken_strings(server, channel, good, rest, text):
+    request = message("simple_string", {name: np.array([[b"1"] * 16], dtype=object) for name in ("INPUT0", "INPUT1")})
+    request.raw_input_contents[0] = b"\x01\0\0\0A" * good + rest
+    code, got = refusal(lambda: stub(channel(server)).ModelInfer(request))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and text in got
+
+
 @pytest.mark.parametrize("case", INVALID)
 def test_invalid_requests(server, channel, case):
     change, code, text = INVALID[case]
