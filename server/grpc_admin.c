@@ -85,11 +85,13 @@ on_control_cancelled(struct grpc_call *call)
 static enum status
 check_control(const struct server_lane *lane, const struct model_control_request *request, struct error *error)
 {
-	if (!lane->options->model_control) {
-		return error_set(error, STATUS_UNAVAILABLE,
-				 "explicit model load / unload is not allowed if polling is enabled");
+	enum status status = refuse_repository_name(request->repository_name, error);
+
+	if (status == STATUS_OK && !lane->options->model_control) {
+		status = error_set(error, STATUS_UNAVAILABLE,
+				   "explicit model load / unload is not allowed if polling is enabled");
 	}
-	return refuse_repository_name(request->repository_name, error);
+	return status;
 }
 
 static enum status
@@ -241,11 +243,35 @@ grpc_trace_setting(struct grpc_call *call, struct grpc_message message)
 
 /* --- Shared memory, which is not supported: there are no regions --- */
 
-void
-grpc_shared_memory_status(struct grpc_call *call, struct grpc_message message)
+static void
+reply_status(struct grpc_call *call, struct grpc_message *message, const char *kind)
 {
-	grpc_message_release(&message);
-	grpc_reply_empty(call);
+	struct name_request request;
+	struct error error;
+	enum status status = name_request_decode(message->content, &request, &error);
+
+	if (status == STATUS_OK && request.name.length > 0) {
+		status = error_set(&error, STATUS_NOT_FOUND, "Unable to find %s shared memory region: '%.*s'", kind,
+				   BYTES_ARGS(request.name));
+	}
+	grpc_message_release(message);
+	if (status == STATUS_OK) {
+		grpc_reply_empty(call);
+	} else {
+		grpc_reply_error(call, &error);
+	}
+}
+
+void
+grpc_system_memory_status(struct grpc_call *call, struct grpc_message message)
+{
+	reply_status(call, &message, "system");
+}
+
+void
+grpc_cuda_memory_status(struct grpc_call *call, struct grpc_message message)
+{
+	reply_status(call, &message, "cuda");
 }
 
 void

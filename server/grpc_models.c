@@ -14,26 +14,43 @@ is_ready(const struct server_lane *lane)
 
 /* All three readiness messages have one boolean, in field 1. */
 static void
-reply_boolean(struct grpc_call *call, struct grpc_message *message, bool value)
+reply_boolean(struct grpc_call *call, bool value)
 {
 	struct buf text;
 
-	grpc_message_release(message);
 	buf_init(&text, 16);
 	protobuf_put_number(&text, 1, value);
 	grpc_reply(call, &text);
 }
 
+/* Checks and releases a message without fields. False: an error has been replied. */
+static bool
+take_empty(struct grpc_call *call, struct grpc_message *message)
+{
+	struct error error;
+	enum status status = empty_request_decode(message->content, &error);
+
+	grpc_message_release(message);
+	if (status != STATUS_OK) {
+		grpc_reply_error(call, &error);
+	}
+	return status == STATUS_OK;
+}
+
 void
 grpc_server_live(struct grpc_call *call, struct grpc_message message)
 {
-	reply_boolean(call, &message, true);
+	if (take_empty(call, &message)) {
+		reply_boolean(call, true);
+	}
 }
 
 void
 grpc_server_ready(struct grpc_call *call, struct grpc_message message)
 {
-	reply_boolean(call, &message, is_ready(grpc_lane_of(call)));
+	if (take_empty(call, &message)) {
+		reply_boolean(call, is_ready(grpc_lane_of(call)));
+	}
 }
 
 /* Reads the request's name and version, and finds the model. NULL: an error has been replied. Releases the message. */
@@ -63,18 +80,16 @@ grpc_model_ready(struct grpc_call *call, struct grpc_message message)
 	struct error error;
 	enum status status = name_request_decode(message.content, &request, &error);
 
-	if (status != STATUS_OK) {
-		grpc_message_release(&message);
-		grpc_reply_error(call, &error);
-		return;
+	if (status == STATUS_OK) {
+		status =
+			find_model(grpc_model_table(grpc_lane_of(call)), request.name, request.version, &model, &error);
 	}
-	status = find_model(grpc_model_table(grpc_lane_of(call)), request.name, request.version, &model, &error);
-	if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
-		grpc_message_release(&message);
+	grpc_message_release(&message);
+	if (status == STATUS_OK || status == STATUS_NOT_FOUND) {
+		reply_boolean(call, status == STATUS_OK);
+	} else {
 		grpc_reply_error(call, &error);
-		return;
 	}
-	reply_boolean(call, &message, status == STATUS_OK);
 }
 
 void
@@ -82,7 +97,9 @@ grpc_server_metadata(struct grpc_call *call, struct grpc_message message)
 {
 	struct buf json;
 
-	grpc_message_release(&message);
+	if (!take_empty(call, &message)) {
+		return;
+	}
 	buf_init(&json, JSON_MAX);
 	describe_server(grpc_lane_of(call)->options, &json);
 	grpc_reply_json(call, MESSAGE_SERVER_METADATA, &json);

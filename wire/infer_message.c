@@ -185,32 +185,30 @@ check_choice(const struct parameter *parameter, uint32_t choice, struct error *e
 static enum status
 add_parameter(struct decoder *decoder, struct bytes entry)
 {
-	struct infer_message *out = decoder->out;
 	struct parameter parameter = {0};
 	struct bytes value;
 	uint32_t choice;
+	bool asks_final;
 	enum status status = read_entry(entry, &parameter.name, &value, decoder->error);
 
 	if (status == STATUS_OK) {
 		status = read_parameter(value, &parameter, &choice, decoder->error);
 	}
-	if (status == STATUS_OK) {
-		status = check_choice(&parameter, choice, decoder->error);
-	}
 	if (status != STATUS_OK) {
 		return status;
 	}
-	if (bytes_equal_text(parameter.name, "triton_enable_empty_final_response")) {
-		return STATUS_OK; /* each response here is final, and has content */
-	}
-	if (bytes_starts_with(parameter.name, "triton_")) {
+	asks_final = bytes_equal_text(parameter.name, "triton_enable_empty_final_response");
+	if (!asks_final && bytes_starts_with(parameter.name, "triton_")) {
 		return error_set(
 			decoder->error, STATUS_INVALID_ARGUMENT,
 			"parameter keys starting with 'triton_' are reserved for Triton usage. Only the following "
 			"keys starting with 'triton_' are allowed: triton_enable_empty_final_response");
 	}
-	*parameter_slot(&out->body, parameter.name) = parameter;
-	return STATUS_OK;
+	status = check_choice(&parameter, choice, decoder->error);
+	if (status == STATUS_OK && !asks_final) { /* each response here is final, and has content */
+		*parameter_slot(&decoder->out->body, parameter.name) = parameter;
+	}
+	return status;
 }
 
 /* --- Inputs --- */
@@ -515,25 +513,51 @@ fill_input(struct decoder *decoder, struct tensor *input, const struct tensor_ex
 	return STATUS_OK;
 }
 
+#define COMPARED_MAX 64 /* bounds the search for inputs given twice, which is quadratic */
+
+/* Names an input given twice before its data are looked at, as Triton does; validate_inputs finds those further on. */
+static enum status
+check_names(const struct infer_body *body, struct error *error)
+{
+	for (size_t i = 1; i < body->input_count && i < COMPARED_MAX; i++) {
+		struct bytes name = body->inputs[i].name;
+		size_t same = 0;
+
+		while (!bytes_equal(body->inputs[same].name, name)) {
+			same++;
+		}
+		if (same < i) {
+			struct bytes id = body->id.length == 0 ? bytes_text("<id_unknown>") : body->id;
+
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "[request id: %.*s] input '%.*s' already exists in request", BYTES_ARGS(id),
+					 BYTES_ARGS(name));
+		}
+	}
+	return STATUS_OK;
+}
+
 static enum status
 read_inputs(struct decoder *decoder, struct bytes message)
 {
 	struct infer_body *body = &decoder->out->body;
+	struct tensor_extras *extras = arena_array(decoder->arena, body->input_count, sizeof(*extras));
 	struct protobuf_field field;
-	enum status status = STATUS_OK;
+	enum status status = extras == NULL ? no_memory(decoder->error) : STATUS_OK;
 	size_t raw = 0;
 	size_t at = 0;
 
 	while (status == STATUS_OK && protobuf_next(&message, &field) == PROTOBUF_FIELD) {
-		struct tensor_extras extras = {0};
-
-		if (field.number != REQUEST_INPUTS) {
-			continue;
+		if (field.number == REQUEST_INPUTS) {
+			status = read_input(decoder, field.bytes, &body->inputs[at], &extras[at]);
+			at++;
 		}
-		status = read_input(decoder, field.bytes, &body->inputs[at], &extras);
-		if (status == STATUS_OK) {
-			status = fill_input(decoder, &body->inputs[at++], &extras, &raw);
-		}
+	}
+	if (status == STATUS_OK) {
+		status = check_names(body, decoder->error);
+	}
+	for (size_t i = 0; i < body->input_count && status == STATUS_OK; i++) {
+		status = fill_input(decoder, &body->inputs[i], &extras[i], &raw);
 	}
 	return status;
 }

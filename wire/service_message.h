@@ -9,6 +9,9 @@
 #include "base/buf.h"
 #include "wire/admin_body.h"
 
+/* A request without fields. */
+enum status empty_request_decode(struct bytes message, struct error *error);
+
 /* A request with `name` and `version` in fields 1 and 2: of a model, or with `name` alone of a region. */
 struct name_request {
 	struct bytes name;

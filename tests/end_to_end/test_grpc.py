@@ -146,6 +146,12 @@ def test_model_control_is_refused_in_other_modes(server):
     assert caught.value.status() == "StatusCode.UNAVAILABLE"
 
 
+def test_a_repository_cannot_be_named(server, channel):
+    request = service_pb2.RepositoryModelLoadRequest(repository_name="x", model_name="simple")
+    assert refusal(lambda: stub(channel(server)).RepositoryModelLoad(request)) == (
+        grpc.StatusCode.UNIMPLEMENTED, "'repository_name' specification is not supported")
+
+
 def test_settings_and_shared_memory(serve, repository):
     server = serve(repository.add("simple"))
     with client(server) as connection:
@@ -159,6 +165,11 @@ def test_settings_and_shared_memory(serve, repository):
         assert not connection.get_cuda_shared_memory_status().regions
         connection.unregister_system_shared_memory()
         connection.unregister_cuda_shared_memory()
+        for status, kind in ((connection.get_system_shared_memory_status, "system"),
+                             (connection.get_cuda_shared_memory_status, "cuda")):
+            with pytest.raises(InferenceServerException, match=f"Unable to find {kind} shared memory region: 'r'") as caught:
+                status("r")
+            assert caught.value.status() == "StatusCode.NOT_FOUND"
         with pytest.raises(InferenceServerException, match="GPUs not supported"):
             connection.register_cuda_shared_memory("r", b"aGFuZGxl", 0, 64)
 
@@ -292,6 +303,12 @@ INVALID = {
                        "unexpected inference output 'NOPE' for model 'simple'"),
     "reserved": (lambda r: setattr(r.parameters["triton_x"], "bool_param", True), "INVALID_ARGUMENT",
                  "parameter keys starting with 'triton_' are reserved for Triton usage"),
+    "reserved and unset": (lambda r: r.parameters["triton_x"].Clear(), "INVALID_ARGUMENT",
+                           "parameter keys starting with 'triton_' are reserved for Triton usage"),
+    "twice, and too few raw": (lambda r: (setattr(r.inputs[1], "name", "INPUT0"), r.raw_input_contents.pop()),
+                               "INVALID_ARGUMENT", "[request id: <id_unknown>] input 'INPUT0' already exists in request"),
+    "long sequence id": (lambda r: setattr(r.parameters["sequence_id"], "string_param", "x" * 129), "UNIMPLEMENTED",
+                         "string correlation ID cannot be longer than 128 characters"),
 }
 
 
@@ -347,6 +364,7 @@ def test_garbage_and_unknown_methods(server, channel):
 
     code, _ = refusal(lambda: call("/inference.GRPCInferenceService/ModelInfer", b"\xff\xff"))
     assert code == grpc.StatusCode.INTERNAL
+    assert refusal(lambda: call("/inference.GRPCInferenceService/ServerLive", b"\xff\xff"))[0] == grpc.StatusCode.INTERNAL
     assert refusal(lambda: call("/inference.GRPCInferenceService/Nope", b""))[0] == grpc.StatusCode.UNIMPLEMENTED
     assert refusal(lambda: call("/nope", b""))[0] == grpc.StatusCode.UNIMPLEMENTED
 
