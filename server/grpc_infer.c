@@ -361,7 +361,10 @@ infer(struct grpc_inference *inference)
 	inference->is_running = true;
 	if (engine_infer(inference->lane->engine, &inference->request)) {
 		on_answer(&inference->request);
-	} else if (inference->call == NULL) { /* cancelled while an offload thread decoded */
+		return;
+	}
+	inference->was_accepted = true;
+	if (inference->call == NULL) { /* cancelled while an offload thread decoded */
 		engine_cancel(&inference->request);
 	}
 }

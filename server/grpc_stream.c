@@ -1,6 +1,7 @@
 /*
  * ModelStreamInfer: requests of one stream run concurrently, and are answered in their order. An error does not end the
- * stream: it is a message of its own.
+ * stream: it is a message of its own. With metadata triton_grpc_error: true, though, the failure of a model does end
+ * it, with that status; requests that are refused do not, as in Triton.
  */
 #include "base/container_of.h"
 #include "base/memory.h"
@@ -11,7 +12,6 @@
 /* At so many requests in flight, or bytes that the client has not taken, no more are read until half of them are gone.
  */
 #define WAITING_MAX 256
-#define UNSENT_MAX ((size_t)8 << 20)
 
 TAILQ_HEAD(inference_list, grpc_inference);
 
@@ -23,6 +23,7 @@ struct grpc_stream {
 	bool is_paused;
 	bool is_half_closed;
 	bool is_stopping; /* the server stops */
+	bool ends_at_failure; /* of a model */
 };
 
 /* Ends the call once every request is answered and there will be no more. */
@@ -76,6 +77,9 @@ send_first(struct grpc_stream *stream)
 	stream->waiting_count--;
 	inference->call = NULL;
 	inference->output.released = on_released;
+	if (inference->status != STATUS_OK) {
+		grpc_inference_slim(inference); /* many errors may wait to be sent */
+	}
 	grpc_call_send(stream->call, &inference->output);
 }
 
@@ -83,25 +87,62 @@ send_first(struct grpc_stream *stream)
 static void
 encode_error(struct grpc_inference *inference)
 {
+	struct bytes failed_model = inference->was_accepted ? inference->decoded.model_name : bytes_make(NULL, 0);
+
 	buf_clear(&inference->text);
-	infer_message_encode_error(inference->request.id, inference->error->text, &inference->text);
+	infer_message_encode_error(inference->request.id, failed_model, inference->error->text, &inference->text);
 	inference->error_piece = buf_bytes(&inference->text);
 	inference->output.pieces = &inference->error_piece;
 	inference->output.count = 1;
 	inference->output.is_compressed = false;
-	grpc_inference_slim(inference); /* many errors may wait to be sent */
+}
+
+/* The call is over: frees the stream, and drops what has not been sent. */
+static void
+drop(struct grpc_stream *stream)
+{
+	struct grpc_inference *inference;
+
+	while ((inference = TAILQ_FIRST(&stream->waiting)) != NULL) {
+		bool is_answered = inference->is_answered;
+
+		TAILQ_REMOVE(&stream->waiting, inference, entry);
+		grpc_inference_cancel(inference);
+		if (is_answered) { /* behind one that is not */
+			grpc_inference_free(inference);
+		}
+	}
+	TAILQ_FOREACH (inference, &stream->sending, entry) {
+		inference->stream = NULL;
+	}
+	free(stream);
+}
+
+static void
+end_with(struct grpc_stream *stream, const struct error *error)
+{
+	struct grpc_call *call = stream->call;
+	struct error copy = *error; /* it goes with its request */
+
+	drop(stream);
+	grpc_reply_error(call, &copy);
 }
 
 static void
 on_answered(struct grpc_inference *inference)
 {
 	struct grpc_stream *stream = inference->stream;
+	struct grpc_inference *first;
 
 	inference->is_answered = true;
 	if (inference->status != STATUS_OK) {
 		encode_error(inference);
 	}
-	while (!TAILQ_EMPTY(&stream->waiting) && TAILQ_FIRST(&stream->waiting)->is_answered) {
+	while ((first = TAILQ_FIRST(&stream->waiting)) != NULL && first->is_answered) {
+		if (stream->ends_at_failure && first->was_accepted && first->status != STATUS_OK) {
+			end_with(stream, first->error);
+			return;
+		}
 		send_first(stream);
 	}
 	pause_or_resume(stream);
@@ -121,6 +162,7 @@ on_begin(struct grpc_call *call)
 	TAILQ_INIT(&stream->waiting);
 	TAILQ_INIT(&stream->sending);
 	stream->call = call;
+	stream->ends_at_failure = bytes_equal_text(grpc_call_metadata(call, "triton_grpc_error"), "true");
 	grpc_call_set_state(call, stream);
 	grpc_call_set_coding(call, grpc_response_coding(call));
 }
@@ -153,22 +195,7 @@ on_half_close(struct grpc_call *call)
 static void
 on_cancelled(struct grpc_call *call)
 {
-	struct grpc_stream *stream = grpc_call_state(call);
-	struct grpc_inference *inference;
-
-	while ((inference = TAILQ_FIRST(&stream->waiting)) != NULL) {
-		bool is_answered = inference->is_answered;
-
-		TAILQ_REMOVE(&stream->waiting, inference, entry);
-		grpc_inference_cancel(inference);
-		if (is_answered) { /* behind one that is not */
-			grpc_inference_free(inference);
-		}
-	}
-	TAILQ_FOREACH (inference, &stream->sending, entry) {
-		inference->stream = NULL;
-	}
-	free(stream);
+	drop(grpc_call_state(call));
 }
 
 static void

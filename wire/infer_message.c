@@ -811,14 +811,37 @@ put_output(struct buf *out, const struct tensor *tensor)
 	}
 }
 
+static size_t
+parameter_size(struct bytes name, struct bytes value)
+{
+	return text_size(name) + 1 + protobuf_varint_size(value.length) + value.length;
+}
+
 /* A map entry: `name`, and an InferParameter of the given content. */
 static void
 put_parameter(struct buf *out, struct bytes name, struct bytes value)
 {
 	protobuf_put_tag(out, RESPONSE_PARAMETERS, PROTOBUF_BYTES);
-	protobuf_put_varint(out, text_size(name) + 1 + protobuf_varint_size(value.length) + value.length);
+	protobuf_put_varint(out, parameter_size(name, value));
 	protobuf_put_text(out, 1, name);
 	protobuf_put_bytes(out, 2, value);
+}
+
+#define FINAL_NAME bytes_text("triton_final_response")
+#define FINAL_VALUE bytes_make("\x08\x01", 2) /* true */
+
+static void
+put_final_response(struct buf *out)
+{
+	put_parameter(out, FINAL_NAME, FINAL_VALUE);
+}
+
+static size_t
+final_response_size(void)
+{
+	size_t size = parameter_size(FINAL_NAME, FINAL_VALUE);
+
+	return 1 + protobuf_varint_size(size) + size;
 }
 
 #define CACHE_STATUS_MAX 160
@@ -830,7 +853,7 @@ put_parameters(struct buf *out, const struct infer_message_reply *reply)
 	struct buf parameter = {.at = value, .capacity = sizeof(value), .maximum = sizeof(value)};
 
 	if (reply->is_stream) {
-		put_parameter(out, bytes_text("triton_final_response"), bytes_make("\x08\x01", 2));
+		put_final_response(out);
 	}
 	if (reply->cache_status.length > 0) {
 		protobuf_put_text(&parameter, PARAMETER_STRING, reply->cache_status);
@@ -931,10 +954,16 @@ infer_message_encode(const struct infer_message_reply *reply, struct buf *text, 
 }
 
 void
-infer_message_encode_error(struct bytes id, const char *error_text, struct buf *out)
+infer_message_encode_error(struct bytes id, struct bytes failed_model, const char *error_text, struct buf *out)
 {
+	bool is_final = failed_model.length > 0;
+
 	protobuf_put_text(out, STREAM_ERROR, bytes_text(error_text));
 	protobuf_put_tag(out, STREAM_RESPONSE, PROTOBUF_BYTES);
-	protobuf_put_varint(out, text_size(id));
+	protobuf_put_varint(out, text_size(failed_model) + text_size(id) + (is_final ? final_response_size() : 0));
+	protobuf_put_text(out, RESPONSE_MODEL_NAME, failed_model);
 	protobuf_put_text(out, RESPONSE_ID, id);
+	if (is_final) {
+		put_final_response(out);
+	}
 }

@@ -50,7 +50,10 @@ struct infer_message_reply {
 enum status infer_message_encode(const struct infer_message_reply *reply, struct buf *text, struct bytes *pieces,
 				 size_t *piece_count, struct error *error);
 
-/* Encodes a ModelStreamInferResponse that carries an error and the request's id. */
-void infer_message_encode_error(struct bytes id, const char *error_text, struct buf *out);
+/*
+ * Encodes a ModelStreamInferResponse that carries an error and the request's id. If a model has run for it and failed,
+ * its name is there, too, and triton_final_response; empty: the request was refused.
+ */
+void infer_message_encode_error(struct bytes id, struct bytes failed_model, const char *error_text, struct buf *out);
 
 #endif

@@ -473,6 +473,27 @@ def test_a_stream_answers_in_order(serve, repository, channel):
     assert [one.infer_response.id for one in stub(channel(server)).ModelStreamInfer(requests())] == list("0123")
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_model_that_fails_in_a_stream(server, channel, ends):
+    """Unlike a refused request, it is told with the model's name, and with triton_grpc_error ends the stream."""
+    bad = message("simple_string", {name: np.array([[b"no number"] * 16], dtype=object) for name in ("INPUT0", "INPUT1")}, id="bad")
+    requests = [message("nope", sums()[0], id="refused"), message("simple", sums()[0], id="good"), bad,
+                message("simple", sums()[0], id="after")]
+    call = stub(channel(server)).ModelStreamInfer(iter(requests), metadata=(("triton_grpc_error", "true"),) if ends else ())
+    answers = [next(call), next(call)]
+    assert [one.infer_response.id for one in answers] == ["refused", "good"]
+    assert "unknown model" in answers[0].error_message and not answers[0].infer_response.parameters
+    if ends:
+        code, text = refusal(lambda: next(call))
+        assert code == grpc.StatusCode.INTERNAL and text.startswith("onnx runtime error")
+        return
+    failed, after = call
+    assert failed.error_message.startswith("onnx runtime error")
+    assert (failed.infer_response.model_name, failed.infer_response.id) == ("simple_string", "bad")
+    assert failed.infer_response.parameters["triton_final_response"].bool_param
+    assert after.infer_response.id == "after" and not after.error_message
+
+
 def test_ten_thousand_requests_in_one_stream(server, channel):
     requests = (message("simple", sums(i % 100)[0], id=str(i)) for i in range(10_000))
     for i, answer in enumerate(stub(channel(server)).ModelStreamInfer(requests)):
