@@ -203,8 +203,9 @@ def decoding():
         yield infer(f"nobatch_shape_{shape[0]}", one("nobatch", "FP32", shape, floats(1, 2, 3)))
         yield infer(f"nobatch_shape_{shape[0]}_typed", one("nobatch", "FP32", shape, contents={"fp32_contents": [1, 2, 3]}))
     for shape in ([2**32, 2**32], [2**63 - 1, 2], [-1, 3], [-2, -2], [2**31, 2**31]):
-        yield infer(f"matrix_shape_{shape[0]}x{shape[1]}", one("matrix", "FP32", shape, floats(1, 2, 3, 4)))
-        yield infer(f"matrix_shape_{shape[0]}x{shape[1]}_typed", one("matrix", "FP32", shape, contents={"fp32_contents": [1, 2, 3, 4]}))
+        lives = shape != [-2, -2]  # Triton's model dies of it, for good
+        yield infer(f"matrix_shape_{shape[0]}x{shape[1]}", one("matrix", "FP32", shape, floats(1, 2, 3, 4)), compared=lives)
+        yield infer(f"matrix_shape_{shape[0]}x{shape[1]}_typed", one("matrix", "FP32", shape, contents={"fp32_contents": [1, 2, 3, 4]}), compared=lives)
     # Raw.
     yield from broken("raw_too_few", lambda m: m.raw_input_contents.pop())
     yield from broken("raw_none", lambda m: m.ClearField("raw_input_contents"))
@@ -432,7 +433,7 @@ def transport():
         yield infer(f"compressed_{level.name}_large", one("nobatch", "FP32", [300000], bytes(1200000)), compression=level)
     yield infer("metadata_unknown", simple(), metadata=(("x-custom", "1"), ("x-bin", b"\xff\x00")))
     yield infer("deadline_long", simple(), timeout=60)
-    yield infer("deadline_passed", simple(), timeout=0.000001)
+    yield infer("deadline_passed", simple(), timeout=0.000001, compared=False)  # a race
 
 
 # --- Repository, logging, tracing ---
