@@ -22,7 +22,7 @@ struct grpc_stream {
 	size_t waiting_count;
 	bool is_paused;
 	bool is_half_closed;
-	bool is_stopping; /* the server stops */
+	bool is_stopping;     /* the server stops */
 	bool ends_at_failure; /* of a model */
 };
 
