@@ -9,8 +9,7 @@
 
 #include <stdlib.h>
 
-/* At so many requests in flight, or bytes that the client has not taken, no more are read until half of them are gone.
- */
+/* At so many requests in flight, no more are read until half of them are answered. */
 #define WAITING_MAX 256
 
 TAILQ_HEAD(inference_list, grpc_inference);

@@ -386,7 +386,7 @@ static void
 test_an_error_in_a_stream(void **state)
 {
 	(void)state;
-	infer_message_encode_error(bytes_text("i"), "no", &test.message);
+	infer_message_encode_error(bytes_text("i"), bytes_make(NULL, 0), "no", &test.message);
 	assert_true(bytes_equal_text(buf_bytes(&test.message), "\x0a\x02no\x12\x03\x1a\x01i"));
 }
 
