@@ -1,7 +1,7 @@
 /*
  * How large the receive windows of a connection should be: an estimate of its bandwidth-delay product, made as gRPC's
- * libraries make it (core: bdp_estimator). While data arrive, a
- * PING is sent; what arrives until its reply is about one product. If that nearly fills the window, the window doubles.
+ * libraries make it (bdp_estimator of gRPC core). While data arrive, a PING is sent; what arrives until its reply is
+ * about one product. If that nearly fills the window, the window doubles.
  *
  * Pure: the caller sends the PING, passes the time and sets the windows. Room-private.
  */

@@ -229,12 +229,11 @@ is_over(const struct grpc_connection *connection)
 static void
 wait_for_event(struct grpc_connection *connection)
 {
-	bool reads = chain_is_empty(&connection->out);
-	unsigned wants = transport_wants(&connection->transport);
+	unsigned wanted = chain_is_empty(&connection->out) ? LOOP_READ : LOOP_WRITE;
+	unsigned events = transport_events(&connection->transport, wanted);
 
-	/* What TLS waits for comes first: a handshake waits for the client, while the socket could be written to. */
-	loop_watch_set(connection->watch, wants != 0 ? wants : reads ? LOOP_READ : LOOP_WRITE);
-	if (reads && wants == 0 && transport_pending(&connection->transport)) {
+	loop_watch_set(connection->watch, events);
+	if ((wanted & events & LOOP_READ) != 0 && transport_pending(&connection->transport)) {
 		loop_watch_wake(connection->watch);
 	}
 }

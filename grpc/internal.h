@@ -158,7 +158,6 @@ struct grpc_call {
 	bool has_headers;   /* nghttp2 has been given the response */
 	bool is_deferred;   /* nghttp2 waits for grpc_call_send or grpc_call_finish */
 	bool is_finished;
-	bool has_trailers; /* nghttp2 has been given them */
 	enum coding reply_coding;
 	enum grpc_code code;
 	struct bytes text;

@@ -67,6 +67,15 @@ grpc_call_set_coding(struct grpc_call *call, enum coding coding)
 	call->reply_coding = coding;
 }
 
+/* nghttp2 refuses only for want of memory. The client must not wait for what never comes. */
+static void
+break_if(const struct grpc_call *call, int failure)
+{
+	if (failure != 0) {
+		call->connection->is_broken = true;
+	}
+}
+
 /* --- Header fields --- */
 
 /* Submits :status, content-type and the fields of `extra`; with `data`, messages follow, else the stream ends. */
@@ -95,8 +104,8 @@ submit_response(struct grpc_call *call, const nghttp2_nv *extra, size_t count, b
 		memcpy(list + at, extra, count * sizeof(*list));
 	}
 	call->has_headers = true;
-	(void)nghttp2_submit_response(call->connection->session, call->stream, list, at + count,
-				      data ? &provider : NULL);
+	break_if(call, nghttp2_submit_response(call->connection->session, call->stream, list, at + count,
+					       data ? &provider : NULL));
 }
 
 /* Writes the trailers' own fields, grpc-status and grpc-message, behind those in `list`; returns the count of all. */
@@ -136,7 +145,6 @@ submit_trailers_only(struct grpc_call *call)
 			memcpy(list + call->header_count, call->trailers, call->trailer_count * sizeof(*list));
 		}
 	}
-	call->has_trailers = true;
 	submit_response(call, list, status_fields(call, list, count), false);
 }
 
@@ -146,9 +154,8 @@ submit_trailers(struct grpc_call *call)
 	nghttp2_nv own[OWN_FIELDS];
 	nghttp2_nv *list = call->trailer_count > 0 ? call->trailers : own; /* has room for OWN_FIELDS more */
 
-	call->has_trailers = true;
-	(void)nghttp2_submit_trailer(call->connection->session, call->stream, list,
-				     status_fields(call, list, call->trailer_count));
+	break_if(call, nghttp2_submit_trailer(call->connection->session, call->stream, list,
+					      status_fields(call, list, call->trailer_count)));
 }
 
 static void

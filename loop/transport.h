@@ -2,12 +2,10 @@
  * The bytes of one accepted connection: plain, or over TLS. Non-blocking; belongs to its loop's thread.
  *
  * TLS needs no steps of its own: the handshake runs within transport_read and transport_write. But the two differ from
- * recv and writev in what they wait for, so wait with
- *
- *	loop_watch_set(watch, events | transport_wants(transport));
- *
- * and, on any event, do again what was refused. Where the caller waits for bytes and transport_pending is true, no
- *event comes for those that TLS has received: call loop_watch_wake.
+ * recv and writev in what they wait for: wait for transport_events, and on any event do again what was refused. (To wait
+ * for more than TLS waits for would make the loop spin: the socket may be ready for what TLS cannot do yet.) Where the
+ * caller waits for bytes, and transport_pending is true, no event comes for those that TLS has received: call
+ * loop_watch_wake.
  *
  * OpenSSL writes without MSG_NOSIGNAL: a process that uses TLS ignores SIGPIPE.
  */
@@ -79,11 +77,11 @@ transport_write(struct transport *transport, const struct iovec *iov, int count)
 				      : transport_write_tls(transport, iov, count);
 }
 
-/* LOOP_READ or LOOP_WRITE, which TLS waits for besides what the caller does: for its handshake, or new keys. */
+/* What to wait for: `events`, or what TLS waits for before it can go on, for its handshake or new keys. */
 static inline unsigned
-transport_wants(const struct transport *transport)
+transport_events(const struct transport *transport, unsigned events)
 {
-	return transport->wants;
+	return transport->wants != 0 ? transport->wants : events;
 }
 
 /* May transport_read return bytes although no event tells of any? They came with those that it returned last, or with

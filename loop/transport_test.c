@@ -269,7 +269,7 @@ test_plain(void **state)
 	while (transport_send(&pair.transport, zeros, sizeof(zeros)) > 0) {
 	}
 	assert_int_equal(errno, EAGAIN);
-	assert_int_equal(transport_wants(&pair.transport), 0);
+	assert_int_equal(transport_events(&pair.transport, 0), 0);
 	assert_false(transport_pending(&pair.transport) || transport_greets(&pair.transport));
 	(void)shutdown(pair.fd, SHUT_WR);
 	assert_int_equal(transport_read(&pair.transport, bytes, sizeof(bytes)), 0);
@@ -374,7 +374,7 @@ test_long_chain(void **state)
 	tls = new_server();
 	open_pair(&pair, tls);
 	assert_int_equal(client_read(&pair, &byte, 1), -1);
-	while (transport_wants(&pair.transport) == 0) {
+	while (transport_events(&pair.transport, 0) == 0) {
 		long left = BIO_pending(SSL_get_wbio(pair.client));
 		uint8_t hello[4096];
 
@@ -385,9 +385,9 @@ test_long_chain(void **state)
 		assert_int_equal(transport_read(&pair.transport, &byte, 1), -1);
 		assert_int_equal(errno, EAGAIN);
 	}
-	assert_int_equal(transport_wants(&pair.transport), LOOP_WRITE);
+	assert_int_equal(transport_events(&pair.transport, 0), LOOP_WRITE);
 	assert_greets(&pair);
-	assert_int_equal(transport_wants(&pair.transport), 0);
+	assert_int_equal(transport_events(&pair.transport, 0), 0);
 	assert_talks(&pair);
 	close_pair(&pair);
 	tls_server_free(tls);
@@ -405,12 +405,12 @@ test_write_before_the_handshake(void **state)
 	open_pair(&pair, tls);
 	assert_int_equal(transport_send(&pair.transport, "hello", 5), -1);
 	assert_int_equal(errno, EAGAIN);
-	assert_int_equal(transport_wants(&pair.transport), LOOP_READ);
+	assert_int_equal(transport_events(&pair.transport, 0), LOOP_READ);
 	for (int i = 0; i < 10 && transport_send(&pair.transport, "hello", 5) < 0; i++) {
 		assert_int_equal(client_read(&pair, bytes, sizeof(bytes)), -1);
 		carry(&pair);
 	}
-	assert_int_equal(transport_wants(&pair.transport), 0);
+	assert_int_equal(transport_events(&pair.transport, 0), 0);
 	carry(&pair);
 	assert_int_equal(client_read(&pair, bytes, sizeof(bytes)), 5);
 	close_pair(&pair);

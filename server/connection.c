@@ -111,7 +111,7 @@ write_reply(struct connection *connection)
 		return false;
 	}
 	if (connection->written < connection->total) {
-		loop_watch_set(connection->watch, LOOP_WRITE | transport_wants(&connection->transport));
+		loop_watch_set(connection->watch, transport_events(&connection->transport, LOOP_WRITE));
 	}
 	return true;
 }
@@ -432,8 +432,10 @@ read_chunks(struct connection *connection)
 static void
 await_bytes(struct connection *connection)
 {
-	loop_watch_set(connection->watch, LOOP_READ | transport_wants(&connection->transport));
-	if (transport_pending(&connection->transport)) {
+	unsigned events = transport_events(&connection->transport, LOOP_READ);
+
+	loop_watch_set(connection->watch, events);
+	if (events == LOOP_READ && transport_pending(&connection->transport)) {
 		loop_watch_wake(connection->watch);
 	}
 }

@@ -69,4 +69,9 @@ const struct grpc_method *const grpc_service_methods[] = {
 	&simple[16].method,
 	&simple[17].method,
 };
-const size_t grpc_service_method_count = sizeof(grpc_service_methods) / sizeof(*grpc_service_methods);
+
+#define METHOD_COUNT (sizeof(grpc_service_methods) / sizeof(*grpc_service_methods))
+#define SIMPLE_COUNT (sizeof(simple) / sizeof(*simple))
+
+_Static_assert(METHOD_COUNT == SIMPLE_COUNT + 7, "every method is in the table");
+const size_t grpc_service_method_count = METHOD_COUNT;
