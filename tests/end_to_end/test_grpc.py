@@ -247,6 +247,7 @@ def test_long_tensors(server, count):
         same(connection.infer("identity", inputs_of({"INPUT0": array})).as_numpy("OUTPUT0"), array)
 
 
+@pytest.mark.threads
 def test_long_typed_contents(server, channel):
     array = long_numbers(100_000)
     request = service_pb2.ModelInferRequest(model_name="identity")
@@ -386,6 +387,7 @@ def test_an_answer_stored_by_one_protocol_is_a_hit_by_the_other(serve, repositor
     assert is_hit(put(server, "simple", arrays))
 
 
+@pytest.mark.threads
 def test_rows_are_shared_by_both(serve, repository, channel):
     server = serve(repository.add("simple"))
     arrays, _ = sums(1, 1, 4)
@@ -426,6 +428,7 @@ def test_directives(serve, repository, channel):
     assert ask(request).parameters["cache_status"].string_param.startswith("hippocamp; fwd=bypass")
 
 
+@pytest.mark.threads
 def test_equal_calls_join(serve, repository, channel):
     server = serve(echo_repository(repository, cached=True))
     ask = stub(channel(server)).ModelInfer
@@ -444,6 +447,7 @@ def echo_repository(repository, **options):
 # --- Streams ---
 
 
+@pytest.mark.threads
 def test_stream(server):
     results = queue.Queue()
     with client(server) as connection:
@@ -532,6 +536,7 @@ def test_the_aio_client(server):
     asyncio.run(asyncio.wait_for(use(), PATIENCE))
 
 
+@pytest.mark.threads
 def test_async_infer(server):
     results = queue.Queue()
     with client(server) as connection:
@@ -553,6 +558,7 @@ def delayed(value, milliseconds, model="echo"):
     return request
 
 
+@pytest.mark.threads
 def test_cancelled_calls_leave_the_queue(serve, repository, channel):
     server = serve(echo_repository(repository), ONE_THREAD)
     ask = stub(channel(server)).ModelInfer
@@ -588,6 +594,7 @@ def test_the_server_keeps_the_deadline_itself(serve, repository):
     assert held.reply("POST").status == 200
 
 
+@pytest.mark.threads
 def test_many_cancels(serve, repository, channel):
     """Triton ends with SIGSEGV after some hundred."""
     server = serve(echo_repository(repository, cached=True))
@@ -598,6 +605,7 @@ def test_many_cancels(serve, repository, channel):
     wait_queued(server, "echo", 0)
 
 
+@pytest.mark.threads
 def test_a_client_that_leaves(serve, repository, channel):
     server = serve(echo_repository(repository), ONE_THREAD)
     wire = channel(server)
@@ -647,6 +655,7 @@ def test_restricted_protocols(serve, repository, channel):
     assert ask.ServerLive(service_pb2.ServerLiveRequest()).live
 
 
+@pytest.mark.threads
 def test_calls_in_flight_end_before_the_server(serve, repository, channel):
     server = serve(echo_repository(repository), ONE_THREAD)
     call = stub(channel(server)).ModelInfer.future(delayed(3, 700))
@@ -789,6 +798,7 @@ def test_renewed_certificates(serve, repository, authority, stranger, tmp_path):
         assert stub(old).ServerLive(service_pb2.ServerLiveRequest()).live  # its connection keeps what it began with
 
 
+@pytest.mark.threads
 def test_work_that_outlives_its_call_delays_the_stop(serve, repository, channel):
     """Decoding, decompression and loading go on while their client has left and the server stops."""
     server = serve(repository.add("simple", "identity"), EXPLICIT, "--load-model=identity", "--load-model=simple")
