@@ -363,10 +363,47 @@ test_too_much_metadata(void **state)
 
 	(void)state;
 	fill_long_value();
-	stream = ask(&(struct head){.path = "/test/Unary", .name = "x", .value = long_value, .count = 17}, "");
+	stream = ask(&(struct head){.path = "/test/Unary", .name = "x", .value = long_value, .count = 5}, "");
 	assert_log("");
 	assert_field(stream, ":status", "200");
 	assert_grpc_status(stream, GRPC_RESOURCE_EXHAUSTED);
+	assert_grpc_status(ask(&(struct head){.path = "/test/Unary"}, "next"), GRPC_OK);
+}
+
+static void
+test_far_too_much_metadata(void **state)
+{
+	struct stream *stream;
+
+	(void)state;
+	fill_long_value();
+	stream = ask(&(struct head){.path = "/test/Unary", .name = "x", .value = long_value, .count = 17}, "");
+	assert_true(stream->was_reset);
+	assert_int_equal(stream->error_code, NGHTTP2_ENHANCE_YOUR_CALM);
+	assert_int_equal(stream->blocks, 0);
+	assert_log("");
+	assert_grpc_status(ask(&(struct head){.path = "/test/Unary"}, "next"), GRPC_OK);
+}
+
+static void
+test_far_too_large_trailers(void **state)
+{
+	struct stream *stream = open_call("/test/Stream");
+	nghttp2_nv list[17];
+
+	(void)state;
+	fill_long_value();
+	for (size_t i = 0; i < 17; i++) {
+		list[i] = (nghttp2_nv){
+			.name = (uint8_t *)"x", .namelen = 1, .value = (uint8_t *)long_value, .valuelen = 4095};
+	}
+	client_turn(test.client);
+	assert_int_equal(
+		nghttp2_submit_headers(test.client->session, NGHTTP2_FLAG_END_STREAM, stream->id, NULL, list, 17, NULL),
+		0);
+	client_turn(test.client);
+	assert_log("begin cancelled");
+	assert_int_equal(stream->error_code, NGHTTP2_ENHANCE_YOUR_CALM);
 	assert_grpc_status(ask(&(struct head){.path = "/test/Unary"}, "next"), GRPC_OK);
 }
 
@@ -658,6 +695,8 @@ main(void)
 		TEST(test_an_unknown_coding),
 		TEST(test_a_malformed_timeout),
 		TEST(test_too_much_metadata),
+		TEST(test_far_too_much_metadata),
+		TEST(test_far_too_large_trailers),
 		TEST(test_much_metadata),
 		TEST(test_compressed_messages),
 		TEST(test_a_message_that_unpacks_to_too_much),

@@ -80,10 +80,16 @@ take_grpc(struct grpc_call *call, struct bytes name, struct bytes value)
 	return true;
 }
 
+bool
+head_count(struct grpc_call *call, struct bytes name, struct bytes value)
+{
+	call->header_bytes += name.length + value.length + 32;
+	return call->header_bytes <= HEADER_LIST_RESET;
+}
+
 void
 head_take(struct grpc_call *call, struct bytes name, struct bytes value)
 {
-	call->header_bytes += name.length + value.length + 32; /* RFC 9113, section 6.5.2 */
 	if (call->header_bytes > HEADER_LIST_MAX || name.length == 0) {
 		return;
 	}

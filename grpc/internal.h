@@ -13,8 +13,11 @@
 #include <nghttp2/nghttp2.h>
 
 #define HEADER_LIST_MAX ((size_t)16 * 1024) /* of a request; gRPC's libraries have 8 to 16 KiB, too */
-#define GRPC_PREFIX_SIZE 5		    /* of a message: a flag, and its length in four bytes */
-#define GRPC_CODINGS 3			    /* identity, gzip, deflate */
+/* A call whose fields are larger yet is reset, and the rest of them is not looked at: HPACK's table can make a thousand
+ * large fields out of a kilobyte. */
+#define HEADER_LIST_RESET ((size_t)64 * 1024)
+#define GRPC_PREFIX_SIZE 5 /* of a message: a flag, and its length in four bytes */
+#define GRPC_CODINGS 3	   /* identity, gzip, deflate */
 
 struct grpc_lane {
 	const struct grpc_options *options;
@@ -122,9 +125,9 @@ struct grpc_call {
 	bool has_timeout;
 	enum coding coding;
 	bool accepted[GRPC_CODINGS];
-	size_t header_bytes;
-	bool lacks_room; /* the lane has too many calls */
-	size_t charged;	 /* for metadata, to the budget */
+	size_t header_bytes; /* RFC 9113, section 6.5.2 */
+	bool lacks_room;     /* the lane has too many calls */
+	size_t charged;	     /* for metadata, to the budget */
 	uint64_t timeout_ns;
 	struct grpc_metadata *metadata;
 	size_t metadata_count;
@@ -243,7 +246,10 @@ nghttp2_session_callbacks *session_callbacks(void); /* NULL when memory runs out
 
 /* --- head.c: the fields of a request --- */
 
-/* Takes one header field. */
+/* Counts a field of the head or of the trailers. Returns false when they are more than HEADER_LIST_RESET. */
+bool head_count(struct grpc_call *call, struct bytes name, struct bytes value);
+
+/* Takes one field of the head, which has been counted. */
 void head_take(struct grpc_call *call, struct bytes name, struct bytes value);
 
 /* At the end of the header block: decides whether the call is served, and sets call->refusal if it is not. */

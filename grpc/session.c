@@ -17,15 +17,18 @@ static int
 on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_length,
 	  const uint8_t *value, size_t value_length, uint8_t flags, void *user)
 {
-	struct grpc_call *call;
+	struct grpc_call *call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
 
 	(void)flags;
 	(void)user;
-	if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
-		return 0; /* trailers of a request mean nothing to gRPC */
+	if (call == NULL) {
+		return 0;
 	}
-	call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-	if (call != NULL) {
+	if (!head_count(call, bytes_make(name, name_length), bytes_make(value, value_length))) {
+		call_reset(call, NGHTTP2_ENHANCE_YOUR_CALM);
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* nghttp2 goes on with HPACK's table only */
+	}
+	if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) { /* trailers of a request mean nothing to gRPC */
 		head_take(call, bytes_make(name, name_length), bytes_make(value, value_length));
 	}
 	return 0;
