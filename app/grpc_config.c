@@ -55,7 +55,7 @@ read_restriction(const char *text, struct grpc_restriction *restriction, struct 
 
 	if (names.length == 0 || key.length == 0 || rest.length == 0) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "--grpc-restricted-protocol=%s: expected PROTOCOL,...:KEY=VALUE", text);
+				 "--grpc-restricted-protocol=%s: expected GROUP,...:KEY=VALUE, as health:token=abc", text);
 	}
 	while (names.length > 0 && status == STATUS_OK) {
 		status = read_protocol(bytes_take_until(&names, ','), text, &restriction->protocols, error);
@@ -80,7 +80,7 @@ fill_restrictions(const struct text_list *list, struct server_options *options, 
 		if ((seen & restrictions[i].protocols) != 0) {
 			return error_set(
 				error, STATUS_INVALID_ARGUMENT,
-				"--grpc-restricted-protocol=%s names a protocol that another one restricts, too",
+				"--grpc-restricted-protocol=%s names a group that another one restricts, too",
 				list->items[i]);
 		}
 		seen |= restrictions[i].protocols;

@@ -9,7 +9,7 @@ static const char usage[] =
 	"usage: hippocamp serve --model-repository=DIR [OPTION]...\n"
 	"       hippocamp --version | --help\n"
 	"\n"
-	"Serves ONNX models over HTTP with the KServe v2 protocol, as Triton Inference Server does, and answers\n"
+	"Serves ONNX models over HTTP and gRPC with the KServe v2 protocol, as Triton Inference Server does, and answers\n"
 	"repeated requests from a response cache.\n";
 
 static int

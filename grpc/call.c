@@ -182,7 +182,7 @@ call_reset(struct grpc_call *call, uint32_t error_code)
 static void
 on_deadline(void *argument)
 {
-	call_fail(argument, GRPC_DEADLINE_EXCEEDED, "the call's deadline has passed");
+	call_fail(argument, GRPC_DEADLINE_EXCEEDED, "Deadline Exceeded");
 }
 
 void
@@ -206,7 +206,7 @@ call_begin(struct grpc_call *call)
 		return; /* others are answered when their request has ended: it may still prove malformed */
 	}
 	if (call->has_timeout && call->timeout_ns == 0) {
-		call_fail(call, GRPC_DEADLINE_EXCEEDED, "the call's deadline has passed");
+		call_fail(call, GRPC_DEADLINE_EXCEEDED, "Deadline Exceeded");
 		return;
 	}
 	call->has_begun = true;

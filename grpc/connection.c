@@ -217,12 +217,12 @@ start_deadlines(struct grpc_connection *connection)
 	}
 }
 
-/* Both sides have said GOAWAY, or no call can come any more, and none is left. */
+/* The client is sent away, both sides have said GOAWAY, or no call can come any more, and none is left. */
 static bool
 is_over(const struct grpc_connection *connection)
 {
-	return nghttp2_session_want_read(connection->session) == 0 &&
-	       nghttp2_session_want_write(connection->session) == 0;
+	return connection->is_refused || (nghttp2_session_want_read(connection->session) == 0 &&
+					  nghttp2_session_want_write(connection->session) == 0);
 }
 
 /* Reading waits for writing, else a client that does not read makes us queue replies without end. */
@@ -261,9 +261,11 @@ flush(struct grpc_connection *connection)
 		resume_calls(connection);
 	}
 	start_deadlines(connection);
+	connection->is_broken = connection->is_broken || !send_all(connection);
 	if (connection->transport.failure != NULL) { /* the client is to read OpenSSL's alert */
+		log_verbose("TLS with a client of gRPC failed: %s", connection->transport.failure);
 		linger(connection);
-	} else if (connection->is_broken || !send_all(connection)) {
+	} else if (connection->is_broken) {
 		connection_free(connection);
 	} else if (chain_is_empty(&connection->out) && is_over(connection)) {
 		linger(connection);
@@ -294,15 +296,6 @@ on_flush(void *argument)
 
 /* --- Reading --- */
 
-static void
-break_off(struct grpc_connection *connection)
-{
-	if (connection->transport.failure != NULL) {
-		log_verbose("TLS with a client of gRPC failed: %s", connection->transport.failure);
-	}
-	connection->is_broken = true;
-}
-
 /*
  * Reads fewer bytes at once where they cause much work, as header fields that HPACK's table makes long, or many calls:
  * after READ_NS it is the other connections' turn.
@@ -327,6 +320,7 @@ receive(struct grpc_connection *connection)
 	size_t size = connection->read_size;
 	size_t total = 0;
 	ssize_t got;
+	ssize_t taken = 0;
 
 	connection->now_ns = clock_now_ns();
 	do {
@@ -335,8 +329,11 @@ receive(struct grpc_connection *connection)
 			return;
 		}
 		/* nghttp2 answers most faults of the client by GOAWAY, and then wants to write and to end. */
-		if (got <= 0 || nghttp2_session_mem_recv(connection->session, buffer, (size_t)got) != got) {
-			break_off(connection);
+		if (got <= 0 || (taken = nghttp2_session_mem_recv(connection->session, buffer, (size_t)got)) != got) {
+			if (taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC) {
+				log_verbose("a client of gRPC does not speak HTTP/2: does it mean the port of HTTP?");
+			}
+			connection->is_broken = true;
 			return;
 		}
 		total += (size_t)got;

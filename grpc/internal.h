@@ -51,6 +51,7 @@ struct grpc_connection {
 	bool is_dirty;
 	bool is_ending;	      /* nothing is sent any more */
 	bool is_flushing;     /* dirty, and in lane->flushing */
+	bool is_refused;      /* GOAWAY is under way; then it is over */
 	bool is_lingering;    /* over; what the client still sends is thrown away, so that it reads what was sent */
 	unsigned linger_tick; /* when its client last took something */
 	int linger_left;      /* bytes that the kernel still holds for it */

@@ -1,5 +1,6 @@
 /* PINGs: those that measure the bandwidth, those that keep the connection alive, and the client's. */
 #include "base/clock.h"
+#include "base/log.h"
 #include "grpc/internal.h"
 
 #define MS_PER_TICK 1000
@@ -94,7 +95,8 @@ refuse(struct grpc_connection *connection)
 	(void)nghttp2_submit_goaway(connection->session, NGHTTP2_FLAG_NONE,
 				    nghttp2_session_get_last_proc_stream_id(connection->session),
 				    NGHTTP2_ENHANCE_YOUR_CALM, (const uint8_t *)reason, sizeof(reason) - 1);
-	(void)nghttp2_session_terminate_session(connection->session, NGHTTP2_ENHANCE_YOUR_CALM);
+	connection->is_refused = true;
+	log_verbose("a client of gRPC sends PINGs too often: its connection is closed");
 }
 
 void
@@ -105,7 +107,7 @@ ping_received(struct grpc_connection *connection)
 	uint64_t now = clock_now_ns();
 
 	connection->client_ping_ns = now;
-	if (last == 0) {
+	if (last == 0 || connection->is_refused) {
 		return;
 	}
 	if (now - last >= options->min_ping_interval_ms * NS_PER_MS) {

@@ -754,6 +754,17 @@ def test_tls(serve, repository, authority, stranger):
         assert refusal(lambda: stub(wire).ServerLive(service_pb2.ServerLiveRequest()))[0] == grpc.StatusCode.UNAVAILABLE
 
 
+def test_clients_of_another_protocol(serve, repository, authority):
+    server = serve(repository.add("simple"), *tls_options(authority.server()), "--log-verbose=1")
+    with socket.create_connection((LOCAL, server.grpc_port)) as peer:
+        peer.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        server.wait_log("TLS with a client of gRPC failed: ")
+    plain = serve(repository, "--log-verbose=1")
+    with socket.create_connection((LOCAL, plain.grpc_port)) as peer:
+        peer.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        plain.wait_log("a client of gRPC does not speak HTTP/2")
+
+
 def test_a_client_without_handshake_costs_nothing(serve, repository, authority):
     """The server, which has its SETTINGS to write, waits for the client."""
     server = serve(repository.add("simple"), *tls_options(authority.server()))
