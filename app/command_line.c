@@ -604,14 +604,15 @@ check_tls(struct tls_settings *tls, const char *port, struct error *error)
 					   : "root-cert",
 			port);
 	}
+	if (tls->mutual && (tls->cert == NULL || tls->key == NULL || tls->root == NULL)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--%s-use-ssl-mutual needs --%s-server-cert=FILE, --%s-server-key=FILE and "
+				 "--%s-root-cert=FILE, with the authorities of clients",
+				 port, port, port, port);
+	}
 	if (tls->use_ssl && (tls->cert == NULL || tls->key == NULL)) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "--%s-use-ssl needs --%s-server-cert=FILE and --%s-server-key=FILE", port, port, port);
-	}
-	if (tls->mutual && tls->root == NULL) {
-		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "--%s-use-ssl-mutual needs --%s-root-cert=FILE, with the authorities of clients", port,
-				 port);
 	}
 	return STATUS_OK;
 }

@@ -84,7 +84,8 @@ test_tls(void **state)
 	assert_int_not_equal(PARSE(&settings, &error, "--model-repository=/a", "--http-use-ssl-mutual",
 				   "--http-server-cert=c", "--http-server-key=k"),
 			     STATUS_OK);
-	assert_non_null(strstr(error.text, "--http-use-ssl-mutual needs --http-root-cert=FILE"));
+	assert_non_null(strstr(error.text, "--http-use-ssl-mutual needs --http-server-cert=FILE, "
+					   "--http-server-key=FILE and --http-root-cert=FILE"));
 	command_line_fini(&settings);
 }
 
@@ -127,7 +128,7 @@ test_refusals(void **state)
 		{"--metrics-server-key=k", "--metrics-server-key is given without --metrics-use-ssl"},
 		{"--http-root-cert=r", "--http-root-cert is given without --http-use-ssl"},
 		{"--http-use-ssl", "--http-use-ssl needs --http-server-cert=FILE and --http-server-key=FILE"},
-		{"--metrics-use-ssl-mutual", "--metrics-use-ssl needs --metrics-server-cert=FILE"},
+		{"--metrics-use-ssl-mutual", "--metrics-use-ssl-mutual needs --metrics-server-cert=FILE"},
 		{"--load-model=x", "--load-model is for --model-control-mode=explicit only"},
 	};
 	struct serve_settings settings;
