@@ -55,7 +55,8 @@ read_restriction(const char *text, struct grpc_restriction *restriction, struct 
 
 	if (names.length == 0 || key.length == 0 || rest.length == 0) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "--grpc-restricted-protocol=%s: expected GROUP,...:KEY=VALUE, as health:token=abc", text);
+				 "--grpc-restricted-protocol=%s: expected GROUP,...:KEY=VALUE, as health:token=abc",
+				 text);
 	}
 	while (names.length > 0 && status == STATUS_OK) {
 		status = read_protocol(bytes_take_until(&names, ','), text, &restriction->protocols, error);
@@ -78,10 +79,9 @@ fill_restrictions(const struct text_list *list, struct server_options *options, 
 			return error->status;
 		}
 		if ((seen & restrictions[i].protocols) != 0) {
-			return error_set(
-				error, STATUS_INVALID_ARGUMENT,
-				"--grpc-restricted-protocol=%s names a group that another one restricts, too",
-				list->items[i]);
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "--grpc-restricted-protocol=%s names a group that another one restricts, too",
+					 list->items[i]);
 		}
 		seen |= restrictions[i].protocols;
 	}

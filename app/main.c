@@ -9,8 +9,8 @@ static const char usage[] =
 	"usage: hippocamp serve --model-repository=DIR [OPTION]...\n"
 	"       hippocamp --version | --help\n"
 	"\n"
-	"Serves ONNX models over HTTP and gRPC with the KServe v2 protocol, as Triton Inference Server does, and answers\n"
-	"repeated requests from a response cache.\n";
+	"Serves ONNX models over HTTP and gRPC with the KServe v2 protocol, as Triton Inference Server does, and\n"
+	"answers repeated requests from a response cache.\n";
 
 static int
 print_help(void)
