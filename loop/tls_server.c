@@ -2,11 +2,11 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/openssl.h"
 
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <openssl/x509err.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,26 +31,7 @@ given(const char *option)
 	return option != NULL && *option != '\0';
 }
 
-static const char *
-reason_text(unsigned long code)
-{
-	const char *text = ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
-
-	return text == NULL ? "no reason given" : text;
-}
-
 /* --- The SSL_CTX --- */
-
-/* Without this, OpenSSL asks for the password on the terminal. */
-static int
-no_password(char *password, int size, int writing, void *argument)
-{
-	(void)password;
-	(void)size;
-	(void)writing;
-	(void)argument;
-	return -1;
-}
 
 /* `option`: "server-cert", ... */
 static enum status
@@ -76,16 +57,9 @@ load_certificate(SSL_CTX *context, const struct tls_options *options, struct err
 	if (status == STATUS_OK && SSL_CTX_use_certificate_chain_file(context, options->cert) != 1) {
 		status = error_set(error, STATUS_INVALID_ARGUMENT,
 				   "--%s-server-cert: '%s' holds no certificate in PEM form that can be used (%s)",
-				   options->service, options->cert, reason_text(ERR_peek_last_error()));
+				   options->service, options->cert, openssl_reason(ERR_peek_last_error()));
 	}
 	return status;
-}
-
-static bool
-is_mismatch(unsigned long code)
-{
-	return ERR_GET_LIB(code) == ERR_LIB_X509 &&
-	       (ERR_GET_REASON(code) == X509_R_KEY_VALUES_MISMATCH || ERR_GET_REASON(code) == X509_R_KEY_TYPE_MISMATCH);
 }
 
 static enum status
@@ -98,11 +72,11 @@ load_key(SSL_CTX *context, const struct tls_options *options, struct error *erro
 		return status;
 	}
 	loaded = SSL_CTX_use_PrivateKey_file(context, options->key, SSL_FILETYPE_PEM) == 1;
-	if (!loaded && !is_mismatch(ERR_peek_last_error())) {
+	if (!loaded && !openssl_is_key_mismatch(ERR_peek_last_error())) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "--%s-server-key: '%s' holds no private key in PEM form without a password (%s); "
 				 "'openssl pkey -in OLD -out NEW' takes a password away",
-				 options->service, options->key, reason_text(ERR_peek_last_error()));
+				 options->service, options->key, openssl_reason(ERR_peek_last_error()));
 	}
 	if (!loaded || SSL_CTX_check_private_key(context) != 1) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
@@ -127,7 +101,7 @@ load_authorities(SSL_CTX *context, const struct tls_options *options, struct err
 	if (SSL_CTX_load_verify_file(context, options->root) != 1) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "--%s-root-cert: '%s' holds no certificate in PEM form (%s)", options->service,
-				 options->root, reason_text(ERR_peek_last_error()));
+				 options->root, openssl_reason(ERR_peek_last_error()));
 	}
 	if (options->mutual) {
 		SSL_CTX_set_client_CA_list(context, SSL_load_client_CA_file(options->root));
@@ -161,7 +135,7 @@ select_protocol(SSL *ssl, const unsigned char **selected, unsigned char *selecte
 static void
 configure(SSL_CTX *context, const struct tls_options *options)
 {
-	SSL_CTX_set_default_passwd_cb(context, no_password);
+	SSL_CTX_set_default_passwd_cb(context, openssl_no_password);
 	(void)SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
 	(void)SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 						SSL_MODE_RELEASE_BUFFERS);
@@ -178,7 +152,7 @@ new_context(const struct tls_options *options, struct error *error)
 	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
 
 	if (context == NULL || SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1) {
-		(void)error_set(error, STATUS_INTERNAL, "cannot set up TLS: %s", reason_text(ERR_peek_last_error()));
+		(void)error_set(error, STATUS_INTERNAL, "cannot set up TLS: %s", openssl_reason(ERR_peek_last_error()));
 		SSL_CTX_free(context);
 		return NULL;
 	}

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/openssl.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -45,26 +46,7 @@ given(const char *option)
 	return option != NULL && *option != '\0';
 }
 
-static const char *
-reason_text(unsigned long code)
-{
-	const char *text = ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
-
-	return text == NULL ? "no reason given" : text;
-}
-
 /* --- The store's SSL_CTX --- */
-
-/* Without this, OpenSSL asks for the password on the terminal. */
-static int
-no_password(char *password, int size, int writing, void *argument)
-{
-	(void)password;
-	(void)size;
-	(void)writing;
-	(void)argument;
-	return -1;
-}
 
 static enum status
 check_readable(const char *option, const char *path, struct error *error)
@@ -81,18 +63,15 @@ static enum status
 set_useless(const char *option, const char *path, const char *what, struct error *error)
 {
 	return error_set(error, STATUS_INVALID_ARGUMENT, "cache 'redis': %s '%s' holds no %s in PEM form (%s)", option,
-			 path, what, reason_text(ERR_peek_last_error()));
+			 path, what, openssl_reason(ERR_peek_last_error()));
 }
 
 static enum status
 load_key(SSL_CTX *context, const struct redis_tls_options *options, struct error *error)
 {
 	bool loaded = SSL_CTX_use_PrivateKey_file(context, options->key, SSL_FILETYPE_PEM) == 1;
-	unsigned long code = ERR_peek_last_error();
-	bool mismatch = ERR_GET_LIB(code) == ERR_LIB_X509 && (ERR_GET_REASON(code) == X509_R_KEY_VALUES_MISMATCH ||
-							      ERR_GET_REASON(code) == X509_R_KEY_TYPE_MISMATCH);
 
-	if (!loaded && !mismatch) {
+	if (!loaded && !openssl_is_key_mismatch(ERR_peek_last_error())) {
 		return set_useless("key", options->key, "private key without a password", error);
 	}
 	if (!loaded || SSL_CTX_check_private_key(context) != 1) {
@@ -133,7 +112,7 @@ load_authorities(SSL_CTX *context, const struct redis_tls_options *options, stru
 
 	if (!given(options->cacert) && !given(options->cacert_dir) && SSL_CTX_set_default_verify_paths(context) != 1) {
 		return error_set(error, STATUS_INTERNAL, "cache 'redis': cannot use the system's authorities: %s",
-				 reason_text(ERR_peek_last_error()));
+				 openssl_reason(ERR_peek_last_error()));
 	}
 	if (given(options->cacert)) {
 		if (check_readable("cacert", options->cacert, error) != STATUS_OK) {
@@ -187,11 +166,11 @@ new_context(const struct redis_tls *tls, struct error *error)
 
 	if (context == NULL || SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1) {
 		(void)error_set(error, STATUS_INTERNAL, "cache 'redis': cannot set up TLS: %s",
-				reason_text(ERR_peek_last_error()));
+				openssl_reason(ERR_peek_last_error()));
 		SSL_CTX_free(context);
 		return NULL;
 	}
-	SSL_CTX_set_default_passwd_cb(context, no_password);
+	SSL_CTX_set_default_passwd_cb(context, openssl_no_password);
 	(void)SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_verify(context, tls->verify == REDIS_TLS_NONE ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
 	(void)SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
@@ -395,7 +374,7 @@ explain_error(unsigned long code, char *text, size_t size)
 			explanation = explanations[i].text;
 		}
 	}
-	(void)snprintf(text, size, "TLS: %s (%s)", explanation, reason_text(code));
+	(void)snprintf(text, size, "TLS: %s (%s)", explanation, openssl_reason(code));
 }
 
 static void
@@ -552,7 +531,7 @@ redis_tls_start(struct redis_tls_connection *connection, struct redis_tls *tls, 
 	connection->ssl = SSL_new(context);
 	SSL_CTX_free(context);
 	if (connection->ssl == NULL || !prepare(connection, tls, generation)) {
-		return fail(connection, reason_text(ERR_peek_last_error()));
+		return fail(connection, openssl_reason(ERR_peek_last_error()));
 	}
 	(void)SSL_up_ref(connection->ssl);
 	if (valkeyInitiateTLS(&valkey->c, connection->ssl) != VALKEY_OK) {
