@@ -1,6 +1,6 @@
 #include "wire/infer_message.h"
 
-#include "base/protobuf.h"
+#include "wire/request_field.h"
 
 #define PARAMETERS_MAX 256 /* bounds the search for duplicates, which is quadratic */
 #define TENSORS_MAX 65536
@@ -43,25 +43,9 @@ struct decoder {
 };
 
 static enum status
-malformed(struct error *error)
-{
-	return error_set(error, STATUS_INTERNAL, "Unable to parse request");
-}
-
-static enum status
 no_memory(struct error *error)
 {
 	return error_set(error, STATUS_UNAVAILABLE, "no memory for the request's tensors");
-}
-
-static enum status
-take_text(const struct protobuf_field *field, struct bytes *text, struct error *error)
-{
-	if (field->type != PROTOBUF_BYTES || !protobuf_is_utf8(field->bytes)) {
-		return malformed(error);
-	}
-	*text = field->bytes;
-	return STATUS_OK;
 }
 
 /* --- Parameters --- */
@@ -77,10 +61,10 @@ read_entry(struct bytes entry, struct bytes *key, struct bytes *value, struct er
 	*key = *value = bytes_make(NULL, 0);
 	while (status == STATUS_OK && (step = protobuf_next(&entry, &field)) != PROTOBUF_END) {
 		if (step == PROTOBUF_MALFORMED) {
-			return malformed(error);
+			return request_malformed(error);
 		}
 		if (field.number == 1) {
-			status = take_text(&field, key, error);
+			status = request_text(&field, key, error);
 		} else if (field.number == 2 && field.type == PROTOBUF_BYTES) {
 			*value = field.bytes;
 		}
@@ -113,7 +97,7 @@ read_parameter(struct bytes message, struct parameter *parameter, uint32_t *choi
 		bool is_varint = step == PROTOBUF_FIELD && field.type == PROTOBUF_VARINT;
 
 		if (step == PROTOBUF_MALFORMED) {
-			return malformed(error);
+			return request_malformed(error);
 		}
 		if (field.number == PARAMETER_BOOL && is_varint) {
 			parameter->kind = PARAMETER_BOOLEAN;
@@ -125,7 +109,7 @@ read_parameter(struct bytes message, struct parameter *parameter, uint32_t *choi
 			memcpy(&parameter->number, &field.value, sizeof(parameter->number));
 		} else if (field.number == PARAMETER_STRING && field.type == PROTOBUF_BYTES) {
 			parameter->kind = PARAMETER_TEXT;
-			if (take_text(&field, &parameter->text, error) != STATUS_OK) {
+			if (request_text(&field, &parameter->text, error) != STATUS_OK) {
 				return error->status;
 			}
 		} else {
@@ -334,7 +318,7 @@ measure_contents(struct decoder *decoder, const struct tensor *input, struct byt
 
 	while ((step = protobuf_next(&contents, &field)) != PROTOBUF_END) {
 		if (step == PROTOBUF_MALFORMED) {
-			return malformed(decoder->error);
+			return request_malformed(decoder->error);
 		}
 		if (!has_elements(&field)) {
 			continue;
@@ -356,7 +340,7 @@ measure_contents(struct decoder *decoder, const struct tensor *input, struct byt
 				datatype_name(contents_kinds[field.number].named), datatype_name(input->datatype));
 		}
 		if (!put_field(sink, &field)) {
-			return malformed(decoder->error);
+			return request_malformed(decoder->error);
 		}
 	}
 	return STATUS_OK;
@@ -396,11 +380,11 @@ read_shape(const struct protobuf_field *field, int64_t *shape, size_t *rank, str
 	uint64_t value = field->value;
 
 	if (field->type != PROTOBUF_BYTES && field->type != PROTOBUF_VARINT) {
-		return malformed(error);
+		return request_malformed(error);
 	}
 	while (field->type == PROTOBUF_VARINT || packed.length > 0) {
 		if (field->type == PROTOBUF_BYTES && !protobuf_take_varint(&packed, &value)) {
-			return malformed(error);
+			return request_malformed(error);
 		}
 		if (*rank == TENSOR_RANK_MAX) {
 			return error_set(error, STATUS_INVALID_ARGUMENT,
@@ -450,27 +434,27 @@ read_input(struct decoder *decoder, struct bytes message, struct tensor *input, 
 
 	while (status == STATUS_OK && (step = protobuf_next(&message, &field)) != PROTOBUF_END) {
 		if (step == PROTOBUF_MALFORMED) {
-			return malformed(decoder->error);
+			return request_malformed(decoder->error);
 		}
 		switch (field.number) {
 		case INPUT_NAME:
-			status = take_text(&field, &input->name, decoder->error);
+			status = request_text(&field, &input->name, decoder->error);
 			break;
 		case INPUT_DATATYPE:
-			status = take_text(&field, &datatype, decoder->error);
+			status = request_text(&field, &datatype, decoder->error);
 			break;
 		case INPUT_SHAPE:
 			status = read_shape(&field, shape, &input->rank, decoder->error);
 			break;
 		case INPUT_PARAMETERS:
 			status = field.type == PROTOBUF_BYTES ? read_entry(field.bytes, &key, &value, decoder->error)
-							      : malformed(decoder->error);
+							      : request_malformed(decoder->error);
 			extras->has_shared_memory |=
 				status == STATUS_OK && bytes_equal_text(key, "shared_memory_region");
 			break;
 		case INPUT_CONTENTS:
 			if (field.type != PROTOBUF_BYTES || extras->has_contents) {
-				return malformed(decoder->error);
+				return request_malformed(decoder->error);
 			}
 			extras->has_contents = true;
 			extras->contents = field.bytes;
@@ -609,10 +593,10 @@ read_output(struct decoder *decoder, struct bytes message, struct infer_body_out
 	output->binary = true;
 	while (status == STATUS_OK && (step = protobuf_next(&message, &field)) != PROTOBUF_END) {
 		if (step == PROTOBUF_MALFORMED) {
-			return malformed(decoder->error);
+			return request_malformed(decoder->error);
 		}
 		if (field.number == OUTPUT_NAME) {
-			status = take_text(&field, &output->name, decoder->error);
+			status = request_text(&field, &output->name, decoder->error);
 		} else if (field.number == OUTPUT_PARAMETERS && field.type == PROTOBUF_BYTES) {
 			status = read_output_parameter(decoder, field.bytes, output);
 		}
@@ -687,11 +671,11 @@ infer_message_name(struct bytes message, struct infer_message *out, struct error
 
 		if (step == PROTOBUF_MALFORMED ||
 		    (field.number <= REQUEST_RAW && field.type != PROTOBUF_BYTES)) { /* all of them are of that type */
-			return malformed(error);
+			return request_malformed(error);
 		}
 		count_field(out, field.number);
 		if (text != NULL) {
-			status = take_text(&field, text, error);
+			status = request_text(&field, text, error);
 		}
 	}
 	return status;
@@ -881,7 +865,7 @@ put_head(struct buf *out, const struct infer_message_reply *reply)
 }
 
 /* The most that a tag and a length take. */
-#define RAW_HEAD_MAX 11
+#define PREFIX_MAX 11
 
 /* Puts what stands before the data of raw output `i`; returns it. */
 static struct bytes
@@ -905,28 +889,26 @@ body_size(const struct infer_message_reply *reply, size_t head)
 	return head;
 }
 
-/* Room for the wrapping in front of the head, and for what stands before each raw output. */
-#define WRAP_MAX 11
-
+/* In front of the head, and of each raw output, there is room for a prefix. */
 enum status
 infer_message_encode(const struct infer_message_reply *reply, struct buf *text, struct bytes *pieces,
 		     size_t *piece_count, struct error *error)
 {
-	size_t head = WRAP_MAX;
+	size_t head;
 	size_t wrap = 0;
 	size_t size;
 
 	buf_clear(text);
-	(void)buf_reserve(text, WRAP_MAX);
-	text->length = buf_ok(text) ? WRAP_MAX : 0;
+	(void)buf_reserve(text, PREFIX_MAX);
+	text->length = buf_ok(text) ? PREFIX_MAX : 0;
 	put_head(text, reply);
-	(void)buf_reserve(text, RAW_HEAD_MAX * (reply->output_count + 1)); /* so that the buffer stays where it is */
+	(void)buf_reserve(text, PREFIX_MAX * (reply->output_count + 1)); /* so that the buffer stays where it is */
 	if (!buf_ok(text)) {
 		return error_set(error, STATUS_UNAVAILABLE, "no memory for the response");
 	}
 	head = text->length;
-	size = body_size(reply, head - WRAP_MAX);
-	if (size + WRAP_MAX > INT32_MAX) {
+	size = body_size(reply, head - PREFIX_MAX);
+	if (size + PREFIX_MAX > INT32_MAX) {
 		return error_set(
 			error, STATUS_INTERNAL,
 			"the response has %zu bytes, more than a message of gRPC may have: ask for fewer outputs, "
@@ -935,13 +917,13 @@ infer_message_encode(const struct infer_message_reply *reply, struct buf *text, 
 	}
 	if (reply->is_stream) {
 		wrap = 1 + protobuf_varint_size(size);
-		text->length = WRAP_MAX - wrap;
+		text->length = PREFIX_MAX - wrap;
 		protobuf_put_tag(text, STREAM_RESPONSE, PROTOBUF_BYTES);
 		protobuf_put_varint(text, size);
 		text->length = head;
 	}
 	*piece_count = 0;
-	pieces[(*piece_count)++] = bytes_make(text->at + WRAP_MAX - wrap, head - WRAP_MAX + wrap);
+	pieces[(*piece_count)++] = bytes_make(text->at + PREFIX_MAX - wrap, head - PREFIX_MAX + wrap);
 	for (size_t i = 0; i < reply->output_count; i++) {
 		struct bytes data = reply->outputs[i].tensor.data;
 

@@ -2,23 +2,7 @@
 
 #include "grpc_service.pb-c.h"
 #include "wire/proto.h"
-#include "base/protobuf.h"
-
-static enum status
-malformed(struct error *error)
-{
-	return error_set(error, STATUS_INTERNAL, "Unable to parse request");
-}
-
-static enum status
-take_text(const struct protobuf_field *field, struct bytes *text, struct error *error)
-{
-	if (field->type != PROTOBUF_BYTES || !protobuf_is_utf8(field->bytes)) {
-		return malformed(error);
-	}
-	*text = field->bytes;
-	return STATUS_OK;
-}
+#include "wire/request_field.h"
 
 /* Calls `take` for each field of the message. */
 static enum status
@@ -30,7 +14,7 @@ each_field(struct bytes message, enum status (*take)(void *context, const struct
 	enum status status = STATUS_OK;
 
 	while (status == STATUS_OK && (step = protobuf_next(&message, &field)) != PROTOBUF_END) {
-		status = step == PROTOBUF_MALFORMED ? malformed(error) : take(context, &field, error);
+		status = step == PROTOBUF_MALFORMED ? request_malformed(error) : take(context, &field, error);
 	}
 	return status;
 }
@@ -59,7 +43,7 @@ take_name(void *context, const struct protobuf_field *field, struct error *error
 
 	switch (field->number) {
 	case 1:
-		return take_text(field, &request->name, error);
+		return request_text(field, &request->name, error);
 	case 2: /* of a region: its key, or its handle, which is no text */
 		if (field->type == PROTOBUF_BYTES) {
 			request->version = field->bytes;
@@ -83,7 +67,7 @@ take_index(void *context, const struct protobuf_field *field, struct error *erro
 	struct index_request *request = context;
 
 	if (field->number == 1) {
-		return take_text(field, &request->repository_name, error);
+		return request_text(field, &request->repository_name, error);
 	}
 	if (field->number == 2 && field->type == PROTOBUF_VARINT) {
 		request->ready = field->value != 0;
@@ -120,7 +104,7 @@ take_entry(void *context, const struct protobuf_field *field, struct error *erro
 	struct entry *entry = context;
 
 	if (field->number == 1) {
-		return take_text(field, &entry->key, error);
+		return request_text(field, &entry->key, error);
 	}
 	if (field->number == 2 && field->type == PROTOBUF_BYTES) {
 		return each_field(field->bytes, take_value, entry, error);
@@ -132,7 +116,8 @@ static enum status
 read_entry(const struct protobuf_field *field, struct entry *entry, struct error *error)
 {
 	*entry = (struct entry){0};
-	return field->type == PROTOBUF_BYTES ? each_field(field->bytes, take_entry, entry, error) : malformed(error);
+	return field->type == PROTOBUF_BYTES ? each_field(field->bytes, take_entry, entry, error)
+					     : request_malformed(error);
 }
 
 /* --- Load and unload --- */
@@ -182,9 +167,9 @@ take_load(void *context, const struct protobuf_field *field, struct error *error
 
 	switch (field->number) {
 	case 1:
-		return take_text(field, &request->repository_name, error);
+		return request_text(field, &request->repository_name, error);
 	case 2:
-		return take_text(field, &request->model_name, error);
+		return request_text(field, &request->model_name, error);
 	case 3:
 		return read_entry(field, &entry, error) == STATUS_OK
 			       ? take_load_parameter(&entry, &request->body, error)
@@ -249,7 +234,7 @@ take_trace(void *context, const struct protobuf_field *field, struct error *erro
 	struct trace_request *request = context;
 
 	request->changes |= field->number == 1;
-	return field->number == 2 ? take_text(field, &request->model_name, error) : STATUS_OK;
+	return field->number == 2 ? request_text(field, &request->model_name, error) : STATUS_OK;
 }
 
 enum status
