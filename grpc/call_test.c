@@ -151,6 +151,24 @@ test_many_pieces(void **state)
 	assert_grpc_status(stream, GRPC_OK);
 }
 
+static void
+test_a_text(void **state)
+{
+	struct stream *stream = open_call("/test/Stream");
+	struct buf text;
+
+	(void)state;
+	client_turn(test.client);
+	buf_init(&text, 100);
+	buf_text(&text, "twelve bytes");
+	grpc_call_send_text(test.call, &text, false);
+	finish(test.call);
+	client_turn(test.client);
+	assert_int_equal(stream->data.length, GRPC_PREFIX_SIZE + 12);
+	assert_memory_equal(stream->data.at, "\0\0\0\0\x0ctwelve bytes", GRPC_PREFIX_SIZE + 12);
+	assert_grpc_status(stream, GRPC_OK);
+}
+
 /* --- Faults of the client --- */
 
 static void
@@ -679,6 +697,7 @@ main(void)
 		TEST(test_much_padding),
 		TEST(test_long_messages),
 		TEST(test_many_pieces),
+		TEST(test_a_text),
 		TEST(test_an_endless_message),
 		TEST(test_the_budget),
 		TEST(test_a_flag_without_coding),

@@ -138,6 +138,9 @@ struct grpc_output {
 
 void grpc_call_send(struct grpc_call *call, struct grpc_output *output);
 
+/* Sends a message that is all in one buffer, which it takes over. `is_compressed`: as in struct grpc_output. */
+void grpc_call_send_text(struct grpc_call *call, const struct buf *text, bool is_compressed);
+
 /* Bytes that wait to be sent in this call. */
 size_t grpc_call_unsent(const struct grpc_call *call);
 

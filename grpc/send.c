@@ -1,9 +1,10 @@
 /* Responses: header fields, messages and trailers, as nghttp2 asks for them. */
+#include "base/memory.h"
 #include "grpc/field.h"
 #include "grpc/internal.h"
 #include "grpc/output.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 
 /* Longer pieces are referred to, not copied. */
 #define COPIED_MAX ((size_t)1024)
@@ -212,6 +213,33 @@ grpc_call_send(struct grpc_call *call, struct grpc_output *output)
 		wake(call);
 	}
 	connection_touch(call->connection);
+}
+
+struct text_output {
+	struct grpc_output output; /* first */
+	struct bytes piece;
+	struct buf text;
+};
+
+static void
+free_text(struct grpc_output *output)
+{
+	struct text_output *text = (struct text_output *)output;
+
+	buf_fini(&text->text);
+	free(text);
+}
+
+void
+grpc_call_send_text(struct grpc_call *call, const struct buf *text, bool is_compressed)
+{
+	struct text_output *output = memory_new(sizeof(*output));
+
+	output->text = *text;
+	output->piece = buf_bytes(text);
+	output->output = (struct grpc_output){
+		.pieces = &output->piece, .count = 1, .is_compressed = is_compressed, .released = free_text};
+	grpc_call_send(call, &output->output);
 }
 
 void

@@ -64,7 +64,7 @@ tell(struct health_watch *watch, int state)
 
 	watch->told = state;
 	put_state(&text, state);
-	grpc_send_text(watch->call, &text);
+	grpc_call_send_text(watch->call, &text, false);
 }
 
 static void

@@ -235,7 +235,7 @@ on_message(struct grpc_call *call, struct grpc_message message)
 	good = put_response(&text, message.content);
 	grpc_message_release(&message);
 	if (good && buf_ok(&text)) {
-		grpc_send_text(call, &text);
+		grpc_call_send_text(call, &text, false);
 		return;
 	}
 	grpc_call_finish(call, good ? GRPC_RESOURCE_EXHAUSTED : GRPC_INTERNAL,

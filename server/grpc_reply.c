@@ -1,9 +1,6 @@
 #include "server/grpc_service.h"
 
-#include "base/memory.h"
-
 #include <stdio.h>
-#include <stdlib.h>
 
 /* --- Replies --- */
 
@@ -36,32 +33,6 @@ grpc_code_of(enum status status)
 	return GRPC_UNKNOWN;
 }
 
-struct text_output {
-	struct grpc_output output; /* first */
-	struct bytes piece;
-	struct buf text;
-};
-
-static void
-free_text(struct grpc_output *output)
-{
-	struct text_output *text = (struct text_output *)output;
-
-	buf_fini(&text->text);
-	free(text);
-}
-
-void
-grpc_send_text(struct grpc_call *call, struct buf *text)
-{
-	struct text_output *output = memory_new(sizeof(*output));
-
-	output->text = *text;
-	output->piece = buf_bytes(text);
-	output->output = (struct grpc_output){.pieces = &output->piece, .count = 1, .released = free_text};
-	grpc_call_send(call, &output->output);
-}
-
 void
 grpc_reply(struct grpc_call *call, struct buf *text)
 {
@@ -70,7 +41,7 @@ grpc_reply(struct grpc_call *call, struct buf *text)
 		grpc_call_finish(call, GRPC_UNAVAILABLE, bytes_text("no memory for the response"));
 		return;
 	}
-	grpc_send_text(call, text);
+	grpc_call_send_text(call, text, false);
 	grpc_call_finish(call, GRPC_OK, bytes_make(NULL, 0));
 }
 

@@ -44,9 +44,6 @@ void grpc_reply_error(struct grpc_call *call, const struct error *error);
 /* Makes the response of that type from JSON; frees the buffer. */
 void grpc_reply_json(struct grpc_call *call, enum service_message type, struct buf *json);
 
-/* Sends a message in a call that goes on; takes over the buffer. */
-void grpc_send_text(struct grpc_call *call, struct buf *text);
-
 /* --- The methods, by file --- */
 
 extern const struct service_method grpc_model_infer;

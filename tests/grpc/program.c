@@ -1,6 +1,5 @@
 #include "tests/grpc/program.h"
 
-#include "base/memory.h"
 #include "loop/socket.h"
 
 #include <signal.h>
@@ -140,12 +139,6 @@ program_serve(const struct program_options *options)
 
 /* --- Calls --- */
 
-struct text_output {
-	struct grpc_output output; /* first */
-	struct bytes piece;
-	struct buf text;
-};
-
 static enum coding
 coding_of(const struct grpc_call *call)
 {
@@ -160,34 +153,19 @@ program_set_coding(struct grpc_call *call)
 	grpc_call_set_coding(call, coding_of(call));
 }
 
-static void
-free_text(struct grpc_output *output)
-{
-	struct text_output *text = (struct text_output *)output;
-
-	buf_fini(&text->text);
-	free(text);
-}
-
 void
 program_send(struct grpc_call *call, struct buf *text, bool compress)
 {
-	struct text_output *output = memory_new(sizeof(*output));
 	enum coding coding = compress ? coding_of(call) : CODING_IDENTITY;
 	struct bytes plain = buf_bytes(text);
+	struct buf packed = *text;
 
-	output->text = *text;
 	if (coding != CODING_IDENTITY) {
-		buf_init(&output->text, SIZE_MAX / 2);
-		(void)compress_pieces(coding, &plain, 1, &output->text);
+		buf_init(&packed, SIZE_MAX / 2);
+		(void)compress_pieces(coding, &plain, 1, &packed);
 		buf_fini(text);
 	}
-	output->piece = buf_bytes(&output->text);
-	output->output = (struct grpc_output){.pieces = &output->piece,
-					      .count = 1,
-					      .is_compressed = coding != CODING_IDENTITY,
-					      .released = free_text};
-	grpc_call_send(call, &output->output);
+	grpc_call_send_text(call, &packed, coding != CODING_IDENTITY);
 }
 
 void
