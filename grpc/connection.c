@@ -29,8 +29,6 @@
 #define SCARCE_LIMIT 5
 #define SCARCE_SLOWEST ((size_t)64 * 1024)
 
-#define MS_PER_TICK 1000
-
 static void on_event(void *argument, unsigned events);
 
 /* --- Life cycle --- */
@@ -80,8 +78,7 @@ greet(struct grpc_connection *connection)
 
 	(void)nghttp2_submit_settings(connection->session, NGHTTP2_FLAG_NONE, settings,
 				      sizeof(settings) / sizeof(*settings));
-	(void)nghttp2_session_set_local_window_size(connection->session, NGHTTP2_FLAG_NONE, 0,
-						    (int32_t)(2 * connection->bandwidth.window));
+	connection_set_window(connection);
 }
 
 /* Up to a tenth more or less, so that not all clients come back at once. */

@@ -1,7 +1,6 @@
 /* The end of a connection by two GOAWAYs (RFC 9113, section 6.8). */
 #include "grpc/internal.h"
 
-#define MS_PER_TICK 1000
 #define FINISH_WAIT 2 /* seconds between the two, at most */
 
 void

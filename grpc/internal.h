@@ -19,6 +19,8 @@
 #define GRPC_PREFIX_SIZE 5 /* of a message: a flag, and its length in four bytes */
 #define GRPC_CODINGS 3	   /* identity, gzip, deflate */
 
+#define MS_PER_TICK 1000 /* between two calls of grpc_lane_sweep */
+
 struct grpc_lane {
 	const struct grpc_options *options;
 	struct loop *loop;
@@ -203,6 +205,14 @@ connection_touch(struct grpc_connection *connection)
 	}
 }
 
+/* The window of the whole connection, which has twice that of a call. */
+static inline void
+connection_set_window(struct grpc_connection *connection)
+{
+	(void)nghttp2_session_set_local_window_size(connection->session, NGHTTP2_FLAG_NONE, 0,
+						    (int32_t)(2 * connection->bandwidth.window));
+}
+
 /* Lets the call's messages be delivered at the end of this turn. The time in which it was held up does not count. */
 static inline void
 call_resume_later(struct grpc_call *call)
@@ -231,6 +241,9 @@ void ping_received(struct grpc_connection *connection);
 
 /* The client has replied to a PING of the server's. */
 void ping_answered(struct grpc_connection *connection, const uint8_t *opaque);
+
+/* HEADERS or DATA were sent, or DATA came: the PINGs before, of either side, do not count. */
+void ping_excuse(struct grpc_connection *connection);
 
 /* Counts data received, and measures the bandwidth. */
 void ping_data_received(struct grpc_connection *connection, size_t length);

@@ -3,8 +3,6 @@
 #include "base/log.h"
 #include "grpc/internal.h"
 
-#define MS_PER_TICK 1000
-
 /* The eight bytes of our PINGs, by purpose. */
 #define KEEP_ALIVE "keepaliv"
 #define BANDWIDTH "bandwdth"
@@ -18,16 +16,21 @@ widen(struct grpc_connection *connection)
 	const nghttp2_settings_entry setting = {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, connection->bandwidth.window};
 
 	(void)nghttp2_submit_settings(connection->session, NGHTTP2_FLAG_NONE, &setting, 1);
-	(void)nghttp2_session_set_local_window_size(connection->session, NGHTTP2_FLAG_NONE, 0,
-						    (int32_t)(2 * connection->bandwidth.window));
+	connection_set_window(connection);
+}
+
+void
+ping_excuse(struct grpc_connection *connection)
+{
+	connection->pings_sent = 0;
+	connection->client_ping_ns = 0;
+	connection->ping_strikes = 0;
 }
 
 void
 ping_data_received(struct grpc_connection *connection, size_t length)
 {
-	connection->pings_sent = 0;
-	connection->client_ping_ns = 0;
-	connection->ping_strikes = 0;
+	ping_excuse(connection);
 	if (bandwidth_received(&connection->bandwidth, (uint32_t)length, connection->now_ns)) {
 		(void)nghttp2_submit_ping(connection->session, NGHTTP2_FLAG_NONE, (const uint8_t *)BANDWIDTH);
 	}

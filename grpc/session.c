@@ -106,9 +106,7 @@ on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 	struct grpc_call *call;
 
 	if (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) {
-		connection->client_ping_ns = 0;
-		connection->ping_strikes = 0;
-		connection->pings_sent = 0;
+		ping_excuse(connection);
 		call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
 		if (call != NULL && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 && !call->is_remote_closed) {
 			(void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
