@@ -217,7 +217,7 @@ handle_trace_settings(struct exchange *exchange)
 		return;
 	}
 	if (path_of(exchange)->model.length > 0 &&
-	    model_table_entry(handler_table(exchange), path_of(exchange)->model) == NULL) {
+	    model_table_entry(server_lane_table(exchange->lane), path_of(exchange)->model) == NULL) {
 		(void)error_set(&error, STATUS_INVALID_ARGUMENT, "Request for unknown model : %.*s",
 				BYTES_ARGS(path_of(exchange)->model));
 		reply_error(exchange, &error);

@@ -97,7 +97,7 @@ handle_cache(struct exchange *exchange)
 	buf_text(out, ",\"configuration\":");
 	buf_append(out, buf_bytes(&cache->configuration));
 	buf_text(out, ",\"models\":");
-	write_models(out, handler_table(exchange), &totals);
+	write_models(out, server_lane_table(exchange->lane), &totals);
 	buf_format(out, ",\"lookups\":%" PRIu64 ",\"hits\":%" PRIu64 ",\"hit_ratio\":%.6g", totals.lookups, totals.hits,
 		   ratio(totals.hits, totals.lookups));
 	buf_format(out,
@@ -165,7 +165,7 @@ handle_purge(struct exchange *exchange)
 		reply_error(exchange, &error);
 		return;
 	}
-	if (body.model.length > 0 && model_table_entry(handler_table(exchange), body.model) == NULL) {
+	if (body.model.length > 0 && model_table_entry(server_lane_table(exchange->lane), body.model) == NULL) {
 		reply_error_text(exchange, STATUS_NOT_FOUND, "Request for unknown model: '%.*s' is not found",
 				 BYTES_ARGS(body.model));
 		return;

@@ -16,6 +16,18 @@ server_lane_release(struct server_lane *lane)
 	}
 }
 
+const struct model_table *
+server_lane_table(struct server_lane *lane)
+{
+	return repository_table(lane->options->repository, &lane->view);
+}
+
+bool
+server_lane_ready(const struct server_lane *lane)
+{
+	return !lane->stopping && repository_ready(lane->options->repository);
+}
+
 bool
 exchange_charge(struct exchange *exchange, size_t bytes)
 {

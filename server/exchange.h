@@ -116,6 +116,12 @@ struct exchange {
 void server_lane_hold(struct server_lane *lane);
 void server_lane_release(struct server_lane *lane);
 
+/* The newest model table; replaces the lane's view. */
+const struct model_table *server_lane_table(struct server_lane *lane);
+
+/* What readiness requests are answered: the repository is ready, and the server does not stop. */
+bool server_lane_ready(const struct server_lane *lane);
+
 void http_route(struct exchange *exchange);
 void metrics_route(struct exchange *exchange);
 

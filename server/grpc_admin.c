@@ -5,8 +5,6 @@
 
 #include <stdlib.h>
 
-#define JSON_MAX ((size_t)2 << 30)
-
 static enum status
 refuse_repository_name(struct bytes name, struct error *error)
 {
@@ -212,7 +210,7 @@ check_trace(struct grpc_call *call, struct bytes content, struct error *error)
 	enum status status = trace_request_decode(content, &model, &changes, error);
 
 	if (status == STATUS_OK && model.length > 0 &&
-	    model_table_entry(grpc_model_table(grpc_lane_of(call)), model) == NULL) {
+	    model_table_entry(server_lane_table(grpc_lane_of(call)), model) == NULL) {
 		status = error_set(error, STATUS_INVALID_ARGUMENT, "Request for unknown model : %.*s",
 				   BYTES_ARGS(model));
 	}

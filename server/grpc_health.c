@@ -17,7 +17,7 @@ struct health_watch {
 static int
 state_of(const struct server_lane *lane)
 {
-	return !lane->stopping && repository_ready(lane->options->repository) ? SERVING : NOT_SERVING;
+	return server_lane_ready(lane) ? SERVING : NOT_SERVING;
 }
 
 static void

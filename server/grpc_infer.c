@@ -397,7 +397,7 @@ find(struct grpc_inference *inference)
 	enum status status = infer_message_name(inference->message.content, decoded, inference->error);
 
 	inference->request.id = decoded->body.id;
-	return status == STATUS_OK ? find_model(grpc_model_table(inference->lane), decoded->model_name,
+	return status == STATUS_OK ? find_model(server_lane_table(inference->lane), decoded->model_name,
 						decoded->model_version, &inference->request.model, inference->error)
 				   : status;
 }

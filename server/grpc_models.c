@@ -4,14 +4,6 @@
 #include "wire/model_config.h"
 #include "base/protobuf.h"
 
-#define JSON_MAX ((size_t)2 << 30)
-
-static bool
-is_ready(const struct server_lane *lane)
-{
-	return !lane->stopping && repository_ready(lane->options->repository);
-}
-
 /* All three readiness messages have one boolean, in field 1. */
 static void
 reply_boolean(struct grpc_call *call, bool value)
@@ -49,42 +41,48 @@ void
 grpc_server_ready(struct grpc_call *call, struct grpc_message message)
 {
 	if (take_empty(call, &message)) {
-		reply_boolean(call, is_ready(grpc_lane_of(call)));
+		reply_boolean(call, server_lane_ready(grpc_lane_of(call)));
 	}
 }
 
-/* Reads the request's name and version, and finds the model. NULL: an error has been replied. Releases the message. */
-static struct model *
-requested_model(struct grpc_call *call, struct grpc_message *message, bool *has_version)
+/* Reads the request's name and version, and finds the model. Releases the message. */
+static enum status
+find_named(struct grpc_call *call, struct grpc_message *message, struct model **model, bool *has_version,
+	   struct error *error)
 {
-	struct name_request request = {0};
-	struct model *model = NULL;
-	struct error error;
+	struct name_request request;
+	enum status status = name_request_decode(message->content, &request, error);
 
-	if (name_request_decode(message->content, &request, &error) != STATUS_OK ||
-	    find_model(grpc_model_table(grpc_lane_of(call)), request.name, request.version, &model, &error) !=
-		    STATUS_OK) {
-		grpc_reply_error(call, &error);
-		model = NULL;
+	if (status == STATUS_OK) {
+		status = find_model(server_lane_table(grpc_lane_of(call)), request.name, request.version, model, error);
 	}
 	*has_version = request.version.length > 0;
 	grpc_message_release(message);
+	return status;
+}
+
+/* The same. NULL: an error has been replied. */
+static struct model *
+requested_model(struct grpc_call *call, struct grpc_message *message, bool *has_version)
+{
+	struct model *model = NULL;
+	struct error error;
+
+	if (find_named(call, message, &model, has_version, &error) != STATUS_OK) {
+		grpc_reply_error(call, &error);
+		return NULL;
+	}
 	return model;
 }
 
 void
 grpc_model_ready(struct grpc_call *call, struct grpc_message message)
 {
-	struct name_request request;
 	struct model *model;
+	bool has_version;
 	struct error error;
-	enum status status = name_request_decode(message.content, &request, &error);
+	enum status status = find_named(call, &message, &model, &has_version, &error);
 
-	if (status == STATUS_OK) {
-		status =
-			find_model(grpc_model_table(grpc_lane_of(call)), request.name, request.version, &model, &error);
-	}
-	grpc_message_release(&message);
 	if (status == STATUS_OK || status == STATUS_NOT_FOUND) {
 		reply_boolean(call, status == STATUS_OK);
 	} else {
@@ -145,8 +143,8 @@ grpc_model_statistics(struct grpc_call *call, struct grpc_message message)
 
 	buf_init(&json, JSON_MAX);
 	if (status == STATUS_OK) {
-		status = describe_statistics(grpc_model_table(grpc_lane_of(call)), request.name, request.version, &json,
-					     &error);
+		status = describe_statistics(server_lane_table(grpc_lane_of(call)), request.name, request.version,
+					     &json, &error);
 	}
 	grpc_message_release(&message);
 	if (status == STATUS_OK) {

@@ -78,12 +78,6 @@ grpc_reply_json(struct grpc_call *call, enum service_message type, struct buf *j
 	}
 }
 
-const struct model_table *
-grpc_model_table(struct server_lane *lane)
-{
-	return repository_table(lane->options->repository, &lane->view);
-}
-
 /* --- Access --- */
 
 void

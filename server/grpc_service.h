@@ -11,6 +11,8 @@
 #include "server/exchange.h"
 #include "wire/service_message.h"
 
+#define JSON_MAX ((size_t)2 << 30) /* for grpc_reply_json */
+
 extern const struct grpc_method *const grpc_service_methods[];
 extern const size_t grpc_service_method_count;
 
@@ -28,9 +30,6 @@ grpc_lane_of(const struct grpc_call *call)
 {
 	return grpc_call_context(call);
 }
-
-/* The newest model table; replaces the lane's view. */
-const struct model_table *grpc_model_table(struct server_lane *lane);
 
 enum grpc_code grpc_code_of(enum status status);
 

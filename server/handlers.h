@@ -27,9 +27,6 @@ path_of(const struct exchange *exchange)
 /* The model that the path names; it lives as long as the lane's table view. NULL: an error has been replied. */
 struct model *handler_model(struct exchange *exchange);
 
-/* The newest model table; replaces the lane's view. */
-const struct model_table *handler_table(struct exchange *exchange);
-
 void handle_infer(struct exchange *exchange);
 bool admit_infer(struct exchange *exchange); /* refuses unknown models */
 

@@ -342,7 +342,7 @@ write_host(struct buf *out)
 void
 handle_metrics(struct exchange *exchange)
 {
-	const struct model_table *table = handler_table(exchange);
+	const struct model_table *table = server_lane_table(exchange->lane);
 	size_t count = count_models(table);
 	struct model_sample *samples = arena_array(&exchange->arena, count, sizeof(*samples));
 

@@ -7,12 +7,6 @@
 
 #define JSON "application/json"
 
-const struct model_table *
-handler_table(struct exchange *exchange)
-{
-	return repository_table(exchange->options->repository, &exchange->lane->view);
-}
-
 enum status
 read_version(struct bytes text, int64_t *version, struct error *error)
 {
@@ -48,14 +42,21 @@ find_model(const struct model_table *table, struct bytes name, struct bytes vers
 	return status == STATUS_OK ? model_table_find(table, name, number, model, error) : status;
 }
 
+static enum status
+find_named(struct exchange *exchange, struct model **model, struct error *error)
+{
+	const struct path *path = path_of(exchange);
+
+	return find_model(server_lane_table(exchange->lane), path->model, path->version, model, error);
+}
+
 struct model *
 handler_model(struct exchange *exchange)
 {
 	struct model *model = NULL;
 	struct error error;
 
-	if (find_model(handler_table(exchange), path_of(exchange)->model, path_of(exchange)->version, &model, &error) !=
-	    STATUS_OK) {
+	if (find_named(exchange, &model, &error) != STATUS_OK) {
 		reply_error(exchange, &error);
 		return NULL;
 	}
@@ -71,8 +72,7 @@ handle_live(struct exchange *exchange)
 void
 handle_ready(struct exchange *exchange)
 {
-	reply_bare(exchange, !exchange->lane->stopping && repository_ready(exchange->options->repository),
-		   "text/plain");
+	reply_bare(exchange, server_lane_ready(exchange->lane), "text/plain");
 }
 
 void
@@ -100,8 +100,7 @@ handle_model_ready(struct exchange *exchange)
 	struct model *model;
 	struct error error;
 
-	if (find_model(handler_table(exchange), path_of(exchange)->model, path_of(exchange)->version, &model, &error) ==
-	    STATUS_OK) {
+	if (find_named(exchange, &model, &error) == STATUS_OK) {
 		reply_bare(exchange, true, "text/plain");
 	} else {
 		reply_http_error(exchange, 400, "Model version not ready");
@@ -160,7 +159,7 @@ handle_model_metadata(struct exchange *exchange)
 	struct model *model = handler_model(exchange);
 
 	if (model != NULL) {
-		/* Use the snapshot that holds the model: handler_table could replace and free it. */
+		/* Use the snapshot that holds the model: server_lane_table could replace and free it. */
 		describe_model(exchange->lane->view.table, model, path_of(exchange)->version.length > 0,
 			       &exchange->text);
 		reply_text(exchange, JSON);

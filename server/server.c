@@ -364,7 +364,7 @@ on_sweep(void *argument)
 		certificates_follow(lane->server->grpc_tls, "gRPC");
 	}
 	/* Refresh the view, so that a loop without requests does not keep unloaded models alive. */
-	(void)repository_table(lane->server->options->repository, &lane->view);
+	(void)server_lane_table(lane);
 	loop_timer_set(lane->sweep_timer, SWEEP_MS);
 }
 

@@ -132,7 +132,8 @@ reply_statistics(struct exchange *exchange, struct bytes name, struct bytes vers
 {
 	struct error error;
 
-	if (describe_statistics(handler_table(exchange), name, version, &exchange->text, &error) == STATUS_OK) {
+	if (describe_statistics(server_lane_table(exchange->lane), name, version, &exchange->text, &error) ==
+	    STATUS_OK) {
 		reply_text(exchange, "application/json");
 	} else {
 		reply_error(exchange, &error);
