@@ -16,7 +16,6 @@
 #define TEXT_MAX ((size_t)2 << 30)
 #define TEXT_KEPT ((size_t)64 * 1024)
 #define SPARE_MAX 1024
-#define CACHE_STATUS_MAX 96
 
 /* --- Life cycle --- */
 
@@ -150,34 +149,12 @@ answer(struct grpc_inference *inference, enum status status)
 	}
 }
 
-static void
-describe_cache(struct grpc_inference *inference)
-{
-	if (inference->request.report.cached) {
-		inference->cache_status = (struct buf){.at = arena_room(&inference->arena, CACHE_STATUS_MAX),
-						       .capacity = CACHE_STATUS_MAX,
-						       .maximum = CACHE_STATUS_MAX};
-		if (inference->cache_status.at == NULL) {
-			inference->cache_status.capacity = inference->cache_status.maximum = 0;
-		}
-		cache_status_write(&inference->request.report, inference->lane->options->cache->ops->name,
-				   &inference->cache_status);
-	}
-}
-
-/* Compresses the message into one piece. */
 static enum status
 pack(struct grpc_inference *inference, size_t *count)
 {
-	struct buf packed;
-
-	buf_init(&packed, SIZE_MAX / 2);
-	if (compress_pieces(inference->coding, inference->pieces, *count, &packed) == STATUS_OK) {
-		inference->packed = blob_copy(buf_bytes(&packed));
-	}
-	buf_fini(&packed);
-	if (inference->packed == NULL) {
-		return error_set(inference->error, STATUS_UNAVAILABLE, "no memory for the response");
+	if (infer_pack(inference->coding, inference->pieces, *count, &inference->packed, inference->error) !=
+	    STATUS_OK) {
+		return inference->error->status;
 	}
 	blob_unref(inference->request.entry);
 	inference->request.entry = NULL;
@@ -285,7 +262,7 @@ on_answer(struct inference_request *request)
 		answer(inference, request->status);
 		return;
 	}
-	describe_cache(inference);
+	inference->cache_status = infer_describe_cache(request, inference->lane->options->cache, &inference->arena);
 	if (!make_reply_room(inference)) {
 		answer(inference, error_set(inference->error, STATUS_UNAVAILABLE, "no memory for the response"));
 		return;

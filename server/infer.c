@@ -12,7 +12,6 @@
 #include <inttypes.h>
 
 #define HEADERS_MAX 256
-#define CACHE_STATUS_MAX 96
 
 struct inference {
 	struct inference_request request; /* first */
@@ -114,19 +113,12 @@ list_pieces(struct inference *inference, struct error *error)
 	return STATUS_OK;
 }
 
-/* Compresses all pieces into one. */
 static enum status
 pack(struct inference *inference, struct error *error)
 {
-	struct buf packed;
-
-	buf_init(&packed, SIZE_MAX / 2);
-	if (compress_pieces(inference->reply_coding, inference->pieces, inference->piece_count, &packed) == STATUS_OK) {
-		inference->packed = blob_copy(buf_bytes(&packed));
-	}
-	buf_fini(&packed);
-	if (inference->packed == NULL) {
-		return error_set(error, STATUS_UNAVAILABLE, "no memory for the response");
+	if (infer_pack(inference->reply_coding, inference->pieces, inference->piece_count, &inference->packed, error) !=
+	    STATUS_OK) {
+		return error->status;
 	}
 	inference->pieces[0] = blob_bytes(inference->packed);
 	inference->piece_count = 1;
@@ -255,19 +247,6 @@ send_worked_reply(struct exchange *exchange)
 }
 
 static void
-describe_cache(struct inference *inference)
-{
-	struct exchange *exchange = inference->exchange;
-
-	if (inference->request.report.cached) {
-		inference->cache_status =
-			(struct buf){.at = arena_get(&exchange->arena, CACHE_STATUS_MAX), .capacity = CACHE_STATUS_MAX};
-		cache_status_write(&inference->request.report, exchange->options->cache->ops->name,
-				   &inference->cache_status);
-	}
-}
-
-static void
 on_answer(struct inference_request *request)
 {
 	struct inference *inference = (struct inference *)request;
@@ -279,7 +258,7 @@ on_answer(struct inference_request *request)
 		fail(inference, request->error);
 		return;
 	}
-	describe_cache(inference);
+	inference->cache_status = infer_describe_cache(request, exchange->options->cache, &exchange->arena);
 	inference->outputs =
 		arena_array(&exchange->arena, request->model->config.output_count, sizeof(*inference->outputs));
 	if (inference->outputs == NULL) {

@@ -1,11 +1,14 @@
 #include "server/infer_parts.h"
 
 #include "inference/cache/entry.h"
+#include "inference/cache/response_cache.h"
 #include "inference/models/classification.h"
 #include "inference/models/model.h"
 #include "inference/scheduler/job.h"
+#include "server/cache_status.h"
 
 #define TEXTS_MAX ((size_t)1 << 20)
+#define CACHE_STATUS_MAX 96
 #define SEQUENCE_ID_MAX ((size_t)128)
 
 const struct infer_body_output *
@@ -136,6 +139,33 @@ infer_move_inputs(struct infer_body *body)
 		total += job_aligned(data->length);
 	}
 	return block;
+}
+
+struct buf
+infer_describe_cache(const struct inference_request *request, const struct response_cache *cache, struct arena *arena)
+{
+	struct buf text = {.at = NULL};
+
+	if (request->report.cached) {
+		text.at = arena_room(arena, CACHE_STATUS_MAX);
+		text.capacity = text.maximum = text.at == NULL ? 0 : CACHE_STATUS_MAX;
+		cache_status_write(&request->report, cache->ops->name, &text);
+	}
+	return text;
+}
+
+enum status
+infer_pack(enum coding coding, const struct bytes *pieces, size_t count, struct blob **packed, struct error *error)
+{
+	struct buf text;
+
+	*packed = NULL;
+	buf_init(&text, SIZE_MAX / 2);
+	if (compress_pieces(coding, pieces, count, &text) == STATUS_OK) {
+		*packed = blob_copy(buf_bytes(&text));
+	}
+	buf_fini(&text);
+	return *packed == NULL ? error_set(error, STATUS_UNAVAILABLE, "no memory for the response") : STATUS_OK;
 }
 
 enum status

@@ -4,9 +4,14 @@
 #ifndef HIPPOCAMP_SERVER_INFER_PARTS_H
 #define HIPPOCAMP_SERVER_INFER_PARTS_H
 
+#include "base/arena.h"
+#include "base/buf.h"
 #include "inference/fetch/request.h"
+#include "wire/compress.h"
 #include "wire/infer_body.h"
 #include "wire/infer_reply.h"
+
+struct response_cache;
 
 /* Work on more bytes than that is done on an offload thread. */
 #define INFER_LONG ((size_t)64 * 1024)
@@ -29,6 +34,14 @@ size_t infer_encoding_size(const struct inference_request *request, const struct
 
 /* Copies all inputs into a new block, and lets the tensors point there. NULL when memory runs out. */
 struct blob *infer_move_inputs(struct infer_body *body);
+
+/* The Cache-Status of the answer, in the arena; empty for a model without a cache. */
+struct buf infer_describe_cache(const struct inference_request *request, const struct response_cache *cache,
+				struct arena *arena);
+
+/* Compresses all pieces into one, *packed. */
+enum status infer_pack(enum coding coding, const struct bytes *pieces, size_t count, struct blob **packed,
+		       struct error *error);
 
 /* The error for bodies that do not fit into the budget. */
 enum status infer_over_budget(size_t limit, struct error *error);
