@@ -125,11 +125,20 @@ open_metrics(struct server *server, struct error *error)
 	return status == STATUS_OK ? status : not_started(error, "Metrics");
 }
 
-/* Port 0 needs no check: the kernel chooses a free one. */
-static bool
-is_checked(const char *address, uint16_t port)
+/* Is the port free, and are the certificates valid? Port 0 needs no check: the kernel chooses a free one. */
+static enum status
+check_port(const char *service, const char *address, uint16_t port, bool shares, const struct tls_options *tls,
+	   struct error *error)
 {
-	return port != 0 || socket_unix_path(address) != NULL;
+	enum status status = STATUS_OK;
+
+	if (!shares && (port != 0 || socket_unix_path(address) != NULL)) {
+		status = socket_check_free(address, port, error);
+	}
+	if (status == STATUS_OK) {
+		status = certificates_check(tls, error);
+	}
+	return status == STATUS_OK ? status : not_started(error, service);
 }
 
 enum status
@@ -137,31 +146,19 @@ server_check_ports(const struct server_options *options, struct error *error)
 {
 	enum status status = STATUS_OK;
 
-	if (options->allow_http && !options->reuse_http_port && is_checked(options->http_address, options->http_port)) {
-		status = socket_check_free(options->http_address, options->http_port, error);
-	}
-	if (status == STATUS_OK && options->allow_http) {
-		status = certificates_check(&options->http_tls, error);
-	}
-	if (status != STATUS_OK) {
-		return not_started(error, "HTTP");
-	}
-	if (options->allow_grpc && !options->reuse_grpc_port && is_checked(options->grpc_address, options->grpc_port)) {
-		status = socket_check_free(options->grpc_address, options->grpc_port, error);
+	if (options->allow_http) {
+		status = check_port("HTTP", options->http_address, options->http_port, options->reuse_http_port,
+				    &options->http_tls, error);
 	}
 	if (status == STATUS_OK && options->allow_grpc) {
-		status = certificates_check(&options->grpc_tls, error);
-	}
-	if (status != STATUS_OK) {
-		return not_started(error, "GRPC");
-	}
-	if (options->allow_metrics && is_checked(options->metrics_address, options->metrics_port)) {
-		status = socket_check_free(options->metrics_address, options->metrics_port, error);
+		status = check_port("GRPC", options->grpc_address, options->grpc_port, options->reuse_grpc_port,
+				    &options->grpc_tls, error);
 	}
 	if (status == STATUS_OK && options->allow_metrics) {
-		status = certificates_check(&options->metrics_tls, error);
+		status = check_port("Metrics", options->metrics_address, options->metrics_port, false,
+				    &options->metrics_tls, error);
 	}
-	return status == STATUS_OK ? status : not_started(error, "Metrics");
+	return status;
 }
 
 static void
