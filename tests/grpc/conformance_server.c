@@ -8,6 +8,7 @@
 #include "tests/grpc/program.h"
 
 #include <ctype.h>
+#include <sodium/utils.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -171,23 +172,15 @@ send_response(struct conversation *conversation, struct bytes data)
 	program_send(conversation->call, &text, true);
 }
 
-/* RFC 4648, section 4, without the padding. */
 static void
 put_base64(struct buf *out, struct bytes bytes)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	size_t size = sodium_base64_ENCODED_LEN(bytes.length, sodium_base64_VARIANT_ORIGINAL_NO_PADDING);
+	char *at = (char *)buf_reserve(out, size);
 
-	while (bytes.length > 0) {
-		size_t taken = bytes.length < 3 ? bytes.length : 3;
-		uint32_t bits = 0;
-
-		for (size_t i = 0; i < 3; i++) {
-			bits = bits << 8 | (i < taken ? bytes.at[i] : 0);
-		}
-		for (size_t i = 0; i <= taken; i++) {
-			buf_byte(out, (uint8_t)digits[bits >> (18 - 6 * i) & 63]);
-		}
-		bytes = bytes_skip(bytes, taken);
+	if (at != NULL) {
+		(void)sodium_bin2base64(at, size, bytes.at, bytes.length, sodium_base64_VARIANT_ORIGINAL_NO_PADDING);
+		out->length += size - 1; /* without the NUL */
 	}
 }
 
