@@ -658,10 +658,11 @@ def test_restricted_protocols(serve, repository, channel):
 @pytest.mark.threads
 def test_calls_in_flight_end_before_the_server(serve, repository, channel):
     server = serve(echo_repository(repository), ONE_THREAD)
-    call = stub(channel(server)).ModelInfer.future(delayed(3, 700))
-    wait_metric(server, "nv_inference_pending_request_count", 0, model="echo", version="1")
+    wire = channel(server)
+    calls = [stub(wire).ModelInfer.future(delayed(i, 700)) for i in range(2)]
+    wait_queued(server, "echo", 1)  # and the other one runs
     server.signal(15)
-    assert call.result().id == "3"
+    assert [call.result().id for call in calls] == ["0", "1"]
     assert server.wait() == 0
 
 
