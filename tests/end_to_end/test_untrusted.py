@@ -40,6 +40,7 @@ def entry(redis, server, value, model=MODEL, factor=3):
     before = set(redis.entries(model))
     assert not ask(server, value, model=model, factor=factor)
     (key,) = eventually(lambda: set(redis.entries(model)) - before, "the entry")
+    wait_hit(server, value, model=model, factor=factor)  # until then a question joins the one that still stores it
     return key, redis.command("GET", key)
 
 
