@@ -67,7 +67,7 @@ access_is_own(struct bytes host, struct bytes origin, const char *name, const ch
 
 /* Has the request fields that proxies add (RFC 9110 section 7.6.3, RFC 7239)? */
 static bool
-is_forwarded(const struct http1_request *head)
+is_forwarded(const struct http1_head *head)
 {
 	static const char *const fields[] = {"via", "forwarded", "x-forwarded-for", "x-real-ip"};
 

@@ -126,9 +126,9 @@ http1_free(struct http1_parser *parser)
 }
 
 static void
-start_message(struct http1_parser *parser)
+start_message(struct http1_parser *parser, llhttp_type_t type)
 {
-	llhttp_init(&parser->llhttp, HTTP_REQUEST, &settings);
+	llhttp_init(&parser->llhttp, type, &settings);
 	llhttp_set_lenient_chunked_length(&parser->llhttp, 1);
 	parser->llhttp.data = parser;
 	parser->url = (struct span){0};
@@ -173,25 +173,30 @@ scheme_length(struct bytes target)
 	return 0;
 }
 
-/* Removes an absolute-form target's scheme and authority (RFC 9112 section 3.2.2), and the query, as Triton does. */
+/* Removes the query, as Triton does. */
 static struct bytes
-target_path(struct bytes target)
+without_query(struct bytes target)
 {
 	const uint8_t *query = memchr(target.at, '?', target.length);
-	size_t scheme;
-	struct bytes rest;
-	const uint8_t *slash;
 
-	if (query != NULL) {
-		target.length = (size_t)(query - target.at);
-	}
-	scheme = bytes_starts_with(target, "/") ? 0 : scheme_length(target);
+	return query == NULL ? target : bytes_make(target.at, (size_t)(query - target.at));
+}
+
+/* Removes an absolute-form target's scheme and authority (RFC 9112 section 3.2.2). */
+static struct bytes
+origin_form(struct bytes target)
+{
+	size_t scheme = bytes_starts_with(target, "/") ? 0 : scheme_length(target);
+	struct bytes rest = bytes_skip(target, scheme);
+	size_t authority = 0;
+
 	if (scheme == 0) {
 		return target;
 	}
-	rest = bytes_skip(target, scheme);
-	slash = memchr(rest.at, '/', rest.length);
-	return slash == NULL ? bytes_text("/") : bytes_skip(rest, (size_t)(slash - rest.at));
+	while (authority < rest.length && rest.at[authority] != '/' && rest.at[authority] != '?') {
+		authority++;
+	}
+	return authority == rest.length ? bytes_text("/") : bytes_skip(rest, authority);
 }
 
 /* The authority, which overrides the Host field (RFC 9112 section 3.2.2). `at` NULL: the target has none. */
@@ -229,28 +234,37 @@ method_of(const llhttp_t *llhttp)
 }
 
 static void
-fill_request(struct http1_parser *parser, struct http1_request *request)
+fill_head(struct http1_parser *parser, struct http1_head *head)
 {
 	llhttp_t *llhttp = &parser->llhttp;
 	bool both = (llhttp->flags & F_CHUNKED) != 0 && (llhttp->flags & F_CONTENT_LENGTH) != 0;
 	bool old = llhttp->http_major == 1 && llhttp->http_minor == 0;
 
-	request->method = method_of(llhttp);
-	request->path = target_path(view(parser, parser->url));
-	request->keep_alive =
-		llhttp_should_keep_alive(llhttp) != 0 && !both && !(old && (llhttp->flags & F_CHUNKED) != 0);
-	request->version_1_0 = old;
-	request->chunked = (llhttp->flags & F_CHUNKED) != 0;
-	request->content_length = request->chunked ? 0 : llhttp->content_length;
-	request->host = target_authority(view(parser, parser->url));
-	request->header_count = parser->header_count;
+	head->keep_alive = llhttp_should_keep_alive(llhttp) != 0 && !both && !(old && (llhttp->flags & F_CHUNKED) != 0);
+	head->version_1_0 = old;
+	head->chunked = (llhttp->flags & F_CHUNKED) != 0;
+	head->has_length = (llhttp->flags & F_CONTENT_LENGTH) != 0 && !head->chunked;
+	head->content_length = head->has_length ? llhttp->content_length : 0;
+	head->header_count = parser->header_count;
 	for (size_t i = 0; i < parser->header_count; i++) {
-		request->headers[i].name = view(parser, parser->headers[i].name);
-		request->headers[i].value = field_value(parser, parser->headers[i].value);
-		if (request->host.at == NULL && request->headers[i].name.length == 4 &&
-		    bytes_equal_nocase(request->headers[i].name, "host")) {
-			request->host = request->headers[i].value;
-		}
+		head->headers[i].name = view(parser, parser->headers[i].name);
+		head->headers[i].value = field_value(parser, parser->headers[i].value);
+	}
+}
+
+static void
+fill_request(struct http1_parser *parser, struct http1_head *request)
+{
+	struct bytes url = view(parser, parser->url);
+
+	fill_head(parser, request);
+	request->method = method_of(&parser->llhttp);
+	request->method_name = llhttp_method_name(parser->llhttp.method);
+	request->target = origin_form(url);
+	request->path = without_query(request->target);
+	request->host = target_authority(url);
+	if (request->host.at == NULL) {
+		request->host = http1_header(request, "host");
 	}
 }
 
@@ -268,7 +282,7 @@ is_host(struct bytes host)
 
 /* Finds faults that llhttp accepts, or detects only when fed the body, which a body of known length is not. */
 static const char *
-fault_of_head(const struct http1_parser *parser, const struct http1_request *request)
+fault_of_head(const struct http1_parser *parser, const struct http1_head *request)
 {
 	const llhttp_t *llhttp = &parser->llhttp;
 	size_t hosts = 0;
@@ -296,7 +310,7 @@ fault_of_head(const struct http1_parser *parser, const struct http1_request *req
 
 /* True if another coding precedes "chunked": we can decode none (RFC 9112 section 6.1). */
 static bool
-has_unknown_coding(const struct http1_request *request)
+has_unknown_coding(const struct http1_head *request)
 {
 	for (size_t i = 0; i < request->header_count && request->chunked; i++) {
 		if (bytes_equal_nocase(request->headers[i].name, "transfer-encoding") &&
@@ -316,8 +330,9 @@ move_view(struct bytes *view, struct bytes from, const uint8_t *to)
 }
 
 void
-http1_move(struct http1_request *request, struct bytes from, const uint8_t *to)
+http1_move(struct http1_head *request, struct bytes from, const uint8_t *to)
 {
+	move_view(&request->target, from, to);
 	move_view(&request->path, from, to);
 	move_view(&request->host, from, to);
 	for (size_t i = 0; i < request->header_count; i++) {
@@ -327,14 +342,13 @@ http1_move(struct http1_request *request, struct bytes from, const uint8_t *to)
 }
 
 enum http1_progress
-http1_feed_head(struct http1_parser *parser, struct bytes buffer, size_t from, struct http1_request *request,
-		size_t *used)
+http1_feed_head(struct http1_parser *parser, struct bytes buffer, size_t from, struct http1_head *request, size_t *used)
 {
 	llhttp_errno_t outcome;
 	const char *fault;
 
 	if (from == 0) {
-		start_message(parser);
+		start_message(parser, HTTP_REQUEST);
 	}
 	parser->base = buffer.at;
 	outcome = llhttp_execute(&parser->llhttp, (const char *)buffer.at + from, buffer.length - from);
@@ -353,6 +367,58 @@ http1_feed_head(struct http1_parser *parser, struct bytes buffer, size_t from, s
 	if (has_unknown_coding(request)) {
 		llhttp_set_error_reason(&parser->llhttp, "the only transfer coding that is supported is chunked");
 		return HTTP1_UNSUPPORTED;
+	}
+	*used = (size_t)((const uint8_t *)llhttp_get_error_pos(&parser->llhttp) - buffer.at);
+	return HTTP1_DONE;
+}
+
+/* Finds which body follows a response's head (RFC 9112 section 6.3). Returns what is wrong with it, or NULL. */
+static const char *
+find_body(const struct http1_parser *parser, bool bodiless, struct http1_head *response)
+{
+	const llhttp_t *llhttp = &parser->llhttp;
+
+	response->until_close = false;
+	if (llhttp->http_major != 1) {
+		return "unsupported HTTP version";
+	}
+	if (bodiless || response->status / 100 == 1 || response->status == 204 || response->status == 304) {
+		response->chunked = false;
+		response->content_length = 0;
+		return NULL;
+	}
+	if (((llhttp->flags & F_TRANSFER_ENCODING) != 0 && !response->chunked) || has_unknown_coding(response)) {
+		return "unsupported Transfer-Encoding";
+	}
+	response->until_close = !response->chunked && !response->has_length;
+	response->keep_alive = response->keep_alive && !response->until_close;
+	return NULL;
+}
+
+enum http1_progress
+http1_feed_response(struct http1_parser *parser, struct bytes buffer, size_t from, bool bodiless,
+		    struct http1_head *response, size_t *used)
+{
+	llhttp_errno_t outcome;
+	const char *fault;
+
+	if (from == 0) {
+		start_message(parser, HTTP_RESPONSE);
+	}
+	parser->base = buffer.at;
+	outcome = llhttp_execute(&parser->llhttp, (const char *)buffer.at + from, buffer.length - from);
+	if (outcome == HPE_OK) {
+		return HTTP1_MORE;
+	}
+	if (!parser->head_done || outcome != HPE_PAUSED) {
+		return parser->too_many ? HTTP1_TOO_LARGE : HTTP1_MALFORMED;
+	}
+	fill_head(parser, response);
+	response->status = parser->llhttp.status_code;
+	fault = find_body(parser, bodiless, response);
+	if (fault != NULL) {
+		llhttp_set_error_reason(&parser->llhttp, fault);
+		return HTTP1_MALFORMED;
 	}
 	*used = (size_t)((const uint8_t *)llhttp_get_error_pos(&parser->llhttp) - buffer.at);
 	return HTTP1_DONE;
@@ -387,11 +453,11 @@ http1_reason(const struct http1_parser *parser)
 	if (llhttp_get_errno(&parser->llhttp) == HPE_PAUSED_H2_UPGRADE) {
 		return "HTTP/2 is not supported";
 	}
-	return reason == NULL || *reason == '\0' ? "malformed HTTP request" : reason;
+	return reason == NULL || *reason == '\0' ? "malformed HTTP message" : reason;
 }
 
 struct bytes
-http1_header(const struct http1_request *request, const char *name)
+http1_header(const struct http1_head *request, const char *name)
 {
 	size_t length = strlen(name);
 

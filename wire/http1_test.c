@@ -10,7 +10,7 @@ static const char request_text[] = "POST /v2/models/a%20b/infer?x=1 HTTP/1.1\r\n
 				   "abcGET";
 
 static void
-check_request(const struct http1_request *request, size_t used)
+check_request(const struct http1_head *request, size_t used)
 {
 	assert_int_equal(request->method, HTTP1_POST);
 	assert_bytes(request->path, "/v2/models/a%20b/infer");
@@ -31,7 +31,7 @@ test_head_in_pieces(void **state)
 	(void)state;
 	for (size_t step = 1; step <= total; step++) {
 		struct http1_parser *parser = http1_new();
-		struct http1_request request;
+		struct http1_head request;
 		char buffers[2][sizeof(request_text)];
 		enum http1_progress progress = HTTP1_MORE;
 		size_t used = 0;
@@ -59,7 +59,7 @@ test_chunks_in_pieces(void **state)
 	for (size_t step = 1; step <= total; step++) {
 		struct http1_parser *parser = http1_new();
 		enum http1_progress progress = HTTP1_MORE;
-		struct http1_request request;
+		struct http1_head request;
 		size_t consumed = 0;
 		struct buf body;
 		size_t used;
@@ -86,7 +86,7 @@ static void
 test_chunks_are_bounded(void **state)
 {
 	struct http1_parser *parser = http1_new();
-	struct http1_request request;
+	struct http1_head request;
 	struct buf body;
 	size_t used;
 
@@ -126,7 +126,7 @@ test_malformed(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(heads) / sizeof(*heads); i++) {
 		struct http1_parser *parser = http1_new();
-		struct http1_request request;
+		struct http1_head request;
 		size_t used;
 
 		assert_int_equal(http1_feed_head(parser, bytes_text(heads[i]), 0, &request, &used), HTTP1_MALFORMED);
@@ -139,7 +139,7 @@ static void
 test_targets_and_closing(void **state)
 {
 	struct http1_parser *parser = http1_new();
-	struct http1_request request;
+	struct http1_head request;
 	uint8_t decoded[16];
 	size_t used;
 
@@ -173,7 +173,7 @@ test_codings_and_authorities(void **state)
 	static const char absolute[] = "GET http://evil.example:8/x HTTP/1.1\r\nHost: localhost\r\n\r\n";
 	static const char bare[] = "GET http://h HTTP/1.1\r\nHost: localhost\r\n\r\n";
 	struct http1_parser *parser = http1_new();
-	struct http1_request request;
+	struct http1_head request;
 	char moved[sizeof(absolute)];
 	size_t used;
 
@@ -205,7 +205,7 @@ test_both_lengths(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(heads) / sizeof(*heads); i++) {
 		struct http1_parser *parser = http1_new();
-		struct http1_request request;
+		struct http1_head request;
 		struct buf body;
 		size_t used;
 
@@ -222,6 +222,60 @@ test_both_lengths(void **state)
 	}
 }
 
+/* Which body follows a response's head, by RFC 9112 section 6.3. */
+static void
+test_responses(void **state)
+{
+	static const struct {
+		const char *text;
+		bool bodiless;
+		enum http1_progress progress;
+		int status;
+		bool chunked;
+		bool until_close;
+		uint64_t length;
+		bool keep_alive;
+	} cases[] = {
+		{"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", false, HTTP1_DONE, 200, false, false, 7, true},
+		{"HTTP/1.1 404\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", false, HTTP1_DONE, 404, false, false,
+		 0, false},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false, HTTP1_DONE, 200, true, false, 0, true},
+		{"HTTP/1.1 200 OK\r\nA: b\r\n\r\n", false, HTTP1_DONE, 200, false, true, 0, false},
+		{"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n", false, HTTP1_DONE, 200, false, false, 3, false},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", true, HTTP1_DONE, 200, false, false, 0, true},
+		{"HTTP/1.1 204 No Content\r\n\r\n", false, HTTP1_DONE, 204, false, false, 0, true},
+		{"HTTP/1.1 100 Continue\r\n\r\n", false, HTTP1_DONE, 100, false, false, 0, true},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", false, HTTP1_MALFORMED, 0, false, false, 0,
+		 false},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", false, HTTP1_MALFORMED, 0, false, false,
+		 0, false},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", false, HTTP1_MALFORMED, 0, false,
+		 false, 0, false},
+		{"HTTP/2.0 200 OK\r\n\r\n", false, HTTP1_MALFORMED, 0, false, false, 0, false},
+		{"SSH-2.0-OpenSSH\r\n\r\n", false, HTTP1_MALFORMED, 0, false, false, 0, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct http1_parser *parser = http1_new();
+		struct bytes text = bytes_text(cases[i].text);
+		struct http1_head head;
+		size_t used = 0;
+
+		assert_int_equal(http1_feed_response(parser, text, 0, cases[i].bodiless, &head, &used),
+				 cases[i].progress);
+		if (cases[i].progress == HTTP1_DONE) {
+			assert_int_equal(used, text.length);
+			assert_int_equal(head.status, cases[i].status);
+			assert_int_equal(head.chunked, cases[i].chunked);
+			assert_int_equal(head.until_close, cases[i].until_close);
+			assert_int_equal(head.content_length, cases[i].length);
+			assert_int_equal(head.keep_alive, cases[i].keep_alive);
+		}
+		http1_free(parser);
+	}
+}
+
 int
 main(void)
 {
@@ -229,7 +283,7 @@ main(void)
 		cmocka_unit_test(test_head_in_pieces),		cmocka_unit_test(test_chunks_in_pieces),
 		cmocka_unit_test(test_chunks_are_bounded),	cmocka_unit_test(test_malformed),
 		cmocka_unit_test(test_targets_and_closing),	cmocka_unit_test(test_both_lengths),
-		cmocka_unit_test(test_codings_and_authorities),
+		cmocka_unit_test(test_codings_and_authorities), cmocka_unit_test(test_responses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

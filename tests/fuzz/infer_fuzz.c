@@ -10,7 +10,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void
-decode(const struct http1_request *request, struct bytes body)
+decode(const struct http1_head *request, struct bytes body)
 {
 	struct bytes field = http1_header(request, "inference-header-content-length");
 	size_t json = body.length;
@@ -40,7 +40,7 @@ decode(const struct http1_request *request, struct bytes body)
 }
 
 static void
-unpack(const struct http1_request *request, struct bytes body)
+unpack(const struct http1_head *request, struct bytes body)
 {
 	enum coding coding = coding_from_name(http1_header(request, "content-encoding"));
 	struct error error;
@@ -62,7 +62,7 @@ unpack(const struct http1_request *request, struct bytes body)
 static bool
 take_request(struct http1_parser *parser, struct bytes *stream)
 {
-	struct http1_request request;
+	struct http1_head request;
 	struct buf body;
 	size_t used = 0;
 
