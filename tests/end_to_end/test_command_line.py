@@ -14,7 +14,7 @@ import pytest
 
 from support import (LOCAL, PATIENCE, Server, ask_delay, ask_identity, ask_scale, ask_simple, encode, eventually,
                      infer_path, request_bytes, run_program, tensor)
-from traffic import EXPLICIT, cache_status, ensemble, put, step
+from traffic import EXPLICIT, cache_status, ensemble, put, step, wait_queued
 
 
 def refuses(repository, *arguments):
@@ -260,8 +260,7 @@ def test_requests_in_flight_are_finished(serve, repository, number):
     threads = [threading.Thread(target=lambda i=i: answers.append(ask_delay(server, 1000, [i]))) for i in range(2)]
     for thread in threads:
         thread.start()
-    inference = ("nv_inference_pending_request_count", frozenset({("model", "delay"), ("version", "1")}))
-    eventually(lambda: server.metrics()[inference] == 1, "two requests, one of them waiting")
+    wait_queued(server, "delay", 1)  # and the other one runs
     server.signal(number)
     for thread in threads:
         thread.join(PATIENCE)
@@ -283,10 +282,9 @@ def test_a_run_longer_than_the_exit_timeout(start, repository):
     with server.connect() as connection:
         body, headers = encode({"INPUT0": tensor([1], "INT32")}, parameters={"delay_ms": 20_000})
         connection.send(request_bytes("POST", infer_path("delay"), body, headers))
-        running = ("nv_inference_pending_request_count", frozenset({("model", "delay"), ("version", "1")}))
         with server.connect() as other:
             other.send(request_bytes("POST", infer_path("delay"), *encode({"INPUT0": tensor([2], "INT32")})))
-            eventually(lambda: server.metrics()[running] == 1, "a request behind the running one")
+            wait_queued(server, "delay", 1)  # behind the running one
             server.signal(signal.SIGTERM)
             server.wait(15)  # not the run's 20 seconds
     assert server.lines("Exit timeout expired")
