@@ -164,6 +164,12 @@ loop_run(struct loop *loop)
 	loop->running = false;
 }
 
+void
+loop_turn(struct loop *loop)
+{
+	(void)event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
+}
+
 static void
 wake(struct loop *loop)
 {

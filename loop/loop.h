@@ -33,6 +33,9 @@ void loop_free(struct loop *loop); /* after loop_run; free the watches and timer
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
+/* In place of loop_run, for a thread that waits for something itself: handles what happens next, waiting for it. */
+void loop_turn(struct loop *loop);
+
 /* Calls `fn` while `fd` is ready for the set events (level-triggered). The caller still owns `fd`. `fn` may free the
  * watch. */
 struct loop_watch *loop_watch_new(struct loop *loop, int fd, loop_watch_fn fn, void *argument);

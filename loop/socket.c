@@ -16,6 +16,12 @@
 
 #define BACKLOG 4096
 
+/* Of connections that we open: probes of silent ones, and how long sent bytes may stay unacknowledged. */
+#define KEEPALIVE_IDLE_S 30
+#define KEEPALIVE_INTERVAL_S 10
+#define KEEPALIVE_PROBES 3
+#define UNACKNOWLEDGED_MS 60000
+
 static void
 set_flag(int fd, int level, int name)
 {
@@ -81,17 +87,25 @@ socket_unix_path(const char *address)
 	return strncmp(address, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0 ? address + strlen(UNIX_PREFIX) : NULL;
 }
 
-static enum status
-unix_address(const char *path, struct sockaddr_un *address, struct error *error)
+bool
+socket_unix_address(const char *path, struct sockaddr_un *address)
 {
 	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
 	if (*path == '\0' || strlen(path) >= sizeof(address->sun_path)) {
-		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "cannot listen on 'unix:%s': the path must have 1 to %zu bytes", path,
-				 sizeof(address->sun_path) - 1);
+		return false;
 	}
 	memcpy(address->sun_path, path, strlen(path) + 1);
-	return STATUS_OK;
+	return true;
+}
+
+static enum status
+unix_address(const char *path, struct sockaddr_un *address, struct error *error)
+{
+	return socket_unix_address(path, address)
+		       ? STATUS_OK
+		       : error_set(error, STATUS_INVALID_ARGUMENT,
+				   "cannot listen on 'unix:%s': the path must have 1 to %zu bytes", path,
+				   sizeof(address->sun_path) - 1);
 }
 
 /* Fails if a process listens at `path`; removes a socket at which none listens any more. */
@@ -191,6 +205,38 @@ socket_accept(int listener)
 
 	if (fd >= 0) {
 		set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
+	}
+	return fd;
+}
+
+static void
+set_number(int fd, int level, int name, int value)
+{
+	(void)setsockopt(fd, level, name, &value, sizeof(value));
+}
+
+int
+socket_connect(const struct sockaddr *address, unsigned length)
+{
+	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0) {
+		return -1;
+	}
+	if (address->sa_family != AF_UNIX) {
+		set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
+		set_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
+		set_number(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
+		set_number(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
+		set_number(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+		set_number(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS);
+	}
+	if (connect(fd, address, length) != 0 && errno != EINPROGRESS) {
+		int failure = errno;
+
+		(void)close(fd);
+		errno = failure;
+		return -1;
 	}
 	return fd;
 }

@@ -1,5 +1,5 @@
 /*
- * Listening and accepted stream sockets (TCP, Unix), non-blocking. Callers read, write and close them.
+ * Stream sockets (TCP, Unix), non-blocking: listening, accepted, connecting. Callers read, write and close them.
  */
 #ifndef HIPPOCAMP_LOOP_SOCKET_H
 #define HIPPOCAMP_LOOP_SOCKET_H
@@ -29,6 +29,19 @@ int socket_share(int listener, struct error *error);
 
 /* Accepts the next pending connection (non-blocking, TCP_NODELAY). Returns its descriptor, or -1 with errno. */
 int socket_accept(int listener);
+
+struct sockaddr;
+struct sockaddr_un;
+
+/*
+ * Begins to connect to an address (non-blocking, TCP_NODELAY; TCP finds out within about a minute if the other machine
+ * is gone). The socket becomes writable when it is connected or has failed (SO_ERROR). Returns the descriptor, or -1
+ * with errno.
+ */
+int socket_connect(const struct sockaddr *address, unsigned length);
+
+/* Fills the address of a Unix socket. False: the path is empty or too long. */
+bool socket_unix_address(const char *path, struct sockaddr_un *address);
 
 /* True if the socket's own address is local to this machine: 127.0.0.0/8, ::1 or a Unix socket. */
 bool socket_is_loopback(int fd);

@@ -12,19 +12,33 @@
 
 #define RECORD_SIZE ((size_t)16 * 1024) /* the largest that TLS has */
 
+static void
+use_tls(struct transport *transport, SSL *ssl)
+{
+	transport->ssl = ssl;
+	if (ssl == NULL || SSL_set_fd(ssl, transport->fd) != 1) {
+		/* No memory: the connection must end before a byte goes over it in the clear. */
+		SSL_free(ssl);
+		transport->ssl = NULL;
+		(void)shutdown(transport->fd, SHUT_RDWR);
+	}
+}
+
 void
 transport_init(struct transport *transport, int fd, struct tls_server *tls)
 {
 	*transport = (struct transport){.fd = fd};
-	if (tls == NULL) {
-		return;
+	if (tls != NULL) {
+		use_tls(transport, tls_server_accept(tls));
 	}
-	transport->ssl = tls_server_accept(tls);
-	if (transport->ssl == NULL || SSL_set_fd(transport->ssl, fd) != 1) {
-		/* No memory: the connection must end before a byte goes over it in the clear. */
-		SSL_free(transport->ssl);
-		transport->ssl = NULL;
-		(void)shutdown(fd, SHUT_RDWR);
+}
+
+void
+transport_init_client(struct transport *transport, int fd, SSL *ssl)
+{
+	*transport = (struct transport){.fd = fd};
+	if (ssl != NULL) {
+		use_tls(transport, ssl);
 	}
 }
 

@@ -1,5 +1,5 @@
 /*
- * The bytes of one accepted connection: plain, or over TLS. Non-blocking; belongs to its loop's thread.
+ * The bytes of one connection: plain, or over TLS. Non-blocking; belongs to its loop's thread.
  *
  * TLS needs no steps of its own: the handshake runs within transport_read and transport_write. But the two differ from
  * recv and writev in what they wait for: wait for transport_events, and on any event do again what was refused. (To wait
@@ -30,6 +30,9 @@ struct transport {
 
 /* Takes over the descriptor. `tls` NULL: plain; else it must outlive the call only. */
 void transport_init(struct transport *transport, int fd, struct tls_server *tls);
+
+/* The same for a connection that we open. Takes over `ssl`, too (see tls_client_connect); NULL: plain. */
+void transport_init_client(struct transport *transport, int fd, SSL *ssl);
 
 /*
  * Ends the connection and closes the descriptor. Tells the peer by close_notify that nothing is missing, unless TLS
