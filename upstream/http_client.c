@@ -1,0 +1,695 @@
+#include "upstream/http_client.h"
+
+#include "base/memory.h"
+#include "loop/socket.h"
+#include "loop/transport.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define HEAD_START ((size_t)4 * 1024)
+#define HEAD_MAX ((size_t)64 * 1024)
+#define READ_SIZE ((size_t)128 * 1024)
+#define READS_AT_ONCE 4
+#define IOV_AT_ONCE 64
+#define IDLE_MAX 256 /* connections kept without a call */
+#define IDLE_S 60
+#define SWEEP_MS 1000
+
+enum http_state {
+	RESOLVING,
+	CONNECTING,
+	IDLE,
+	WAITING_HEAD, /* the request may still be on its way */
+	READING_BODY,
+	PAUSED
+};
+
+struct http_connection {
+	struct loop_mail mail;		    /* first; connects to a Unix socket, which has no name to resolve */
+	TAILQ_ENTRY(http_connection) entry; /* in client->idle or client->busy */
+	struct http_client *client;	    /* NULL: freed while a name was being resolved */
+	struct http_call *call;		    /* NULL: idle, or cancelled within one of its functions */
+	struct loop_watch *watch;
+	struct transport transport; /* valid from CONNECTING on */
+	enum http_state state;
+	bool is_resolved;
+	bool is_reused;
+	bool any_sent;
+	bool any_received;
+	bool in_callback;
+	size_t sent; /* of the request's head and body together */
+	size_t total;
+	unsigned active_tick;
+
+	struct http1_parser *parser;
+	struct buf head;
+	size_t head_parsed;
+	bool chunked;
+	bool until_close;
+	bool keep_alive;
+	uint64_t left; /* of a body of known length */
+};
+
+struct http_client {
+	const struct http_client_options *options;
+	struct loop *loop;
+	struct loop_timer *sweep;
+	TAILQ_HEAD(http_connections, http_connection) idle; /* the last one used first */
+	struct http_connections busy;
+	size_t idle_count;
+	unsigned ticks;
+	unsigned attempts;  /* of connecting: each takes the next address */
+	uint8_t *in;	    /* READ_SIZE bytes that have just been read */
+	struct buf content; /* of chunks */
+};
+
+static void on_event(void *argument, unsigned events);
+static void begin(struct http_client *client, struct http_call *call, bool fresh);
+
+/* --- Life --- */
+
+static void
+free_connection(struct http_connection *connection)
+{
+	http1_free(connection->parser);
+	buf_fini(&connection->head);
+	free(connection);
+}
+
+static void
+close_connection(struct http_connection *connection)
+{
+	struct http_client *client = connection->client;
+
+	if (connection->state == IDLE) {
+		TAILQ_REMOVE(&client->idle, connection, entry);
+		client->idle_count--;
+	} else {
+		TAILQ_REMOVE(&client->busy, connection, entry);
+	}
+	loop_watch_free(connection->watch);
+	if (connection->state != RESOLVING) {
+		transport_close(&connection->transport);
+	}
+	free_connection(connection);
+}
+
+/* Ends the connection and its call. */
+static void
+end(struct http_connection *connection, enum http_outcome outcome, const char *why)
+{
+	struct http_client *client = connection->client;
+	struct http_call *call = connection->call;
+	bool again = call != NULL && connection->is_reused && !connection->any_received &&
+		     (call->repeatable || !connection->any_sent) && outcome != HTTP_CALL_TIMED_OUT;
+	char text[256];
+
+	(void)snprintf(text, sizeof(text), "%s", why == NULL ? "" : why); /* it may lie in the connection */
+	if (call != NULL) {
+		call->connection = NULL;
+	}
+	if (connection->state == RESOLVING && !connection->is_resolved) { /* on_resolved closes it */
+		connection->call = NULL;
+	} else {
+		close_connection(connection);
+	}
+	if (again) { /* a kept connection may end at any time (RFC 9112 section 9.5) */
+		begin(client, call, true);
+	} else if (call != NULL) {
+		call->done(call, outcome, why == NULL ? NULL : text);
+	}
+}
+
+static void
+fail(struct http_connection *connection, const char *why)
+{
+	end(connection, connection->any_sent ? HTTP_CALL_BROKEN : HTTP_CALL_UNSENT, why);
+}
+
+/* The response is complete: keeps the connection if it can carry another call. */
+static void
+finish(struct http_connection *connection, bool leftover)
+{
+	struct http_client *client = connection->client;
+	struct http_call *call = connection->call;
+
+	if (!connection->keep_alive || leftover || connection->sent < connection->total ||
+	    client->idle_count >= IDLE_MAX) {
+		end(connection, HTTP_CALL_DONE, NULL);
+		return;
+	}
+	TAILQ_REMOVE(&client->busy, connection, entry);
+	connection->call = NULL;
+	call->connection = NULL;
+	connection->state = IDLE;
+	connection->is_reused = true;
+	connection->active_tick = client->ticks;
+	buf_clear(&connection->head);
+	TAILQ_INSERT_HEAD(&client->idle, connection, entry);
+	client->idle_count++;
+	loop_watch_set(connection->watch, transport_events(&connection->transport, LOOP_READ));
+	call->done(call, HTTP_CALL_DONE, NULL);
+}
+
+/* --- Sending --- */
+
+/* Fills `iov` with pieces of the request that are still to be sent. */
+static int
+gather(const struct http_connection *connection, struct iovec *iov)
+{
+	const struct http_call *call = connection->call;
+	size_t skip = connection->sent;
+	int count = 0;
+
+	for (size_t i = 0; i <= call->body_count && count < IOV_AT_ONCE; i++) {
+		struct bytes piece = i == 0 ? call->head : call->body[i - 1];
+
+		if (skip >= piece.length) {
+			skip -= piece.length;
+			continue;
+		}
+		piece = bytes_skip(piece, skip);
+		skip = 0;
+		iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)piece.at, .iov_len = piece.length};
+	}
+	return count;
+}
+
+static const char *
+failure_of(const struct http_connection *connection, int number)
+{
+	return number == EPROTO && connection->transport.failure != NULL ? connection->transport.failure
+									 : strerror(number);
+}
+
+/* Sends what the socket takes. Returns 0, or the number of the error if nothing could be sent. */
+static int
+send_request(struct http_connection *connection)
+{
+	while (connection->sent < connection->total) {
+		struct iovec iov[IOV_AT_ONCE];
+		ssize_t put = transport_write(&connection->transport, iov, gather(connection, iov));
+
+		if (put >= 0) {
+			connection->sent += (size_t)put;
+			connection->any_sent = true;
+		} else if (errno == EAGAIN) {
+			return 0;
+		} else if (errno != EINTR && !connection->any_sent) {
+			return errno;
+		} else if (errno != EINTR) {
+			/* The server may have answered before it closed its side (RFC 9112 section 9.6). */
+			connection->total = connection->sent;
+			connection->keep_alive = false;
+			return 0;
+		}
+	}
+	return 0;
+}
+
+static void
+await(struct http_connection *connection)
+{
+	unsigned events = LOOP_READ;
+
+	if (connection->sent < connection->total) {
+		events = connection->transport.ssl == NULL ? LOOP_READ | LOOP_WRITE : LOOP_WRITE;
+	}
+	events = transport_events(&connection->transport, events);
+	loop_watch_set(connection->watch, events);
+	if ((events & LOOP_READ) != 0 && transport_pending(&connection->transport)) {
+		loop_watch_wake(connection->watch);
+	}
+}
+
+static void
+send_call(struct http_connection *connection)
+{
+	const struct http_call *call = connection->call;
+
+	connection->state = WAITING_HEAD;
+	connection->any_sent = false;
+	connection->any_received = false;
+	connection->head_parsed = 0;
+	connection->sent = 0;
+	connection->total = call->head.length;
+	connection->keep_alive = true;
+	connection->active_tick = connection->client->ticks;
+	for (size_t i = 0; i < call->body_count; i++) {
+		connection->total += call->body[i].length;
+	}
+	if (send_request(connection) == 0) {
+		await(connection);
+	} else { /* fails in the next turn: the caller is not to be called back yet */
+		loop_watch_set(connection->watch, LOOP_READ);
+		loop_watch_wake(connection->watch);
+	}
+}
+
+/* --- Receiving --- */
+
+enum taken { TAKEN_MORE, TAKEN_PAUSED, TAKEN_GONE };
+
+/* Gives a part of the body to the call. */
+static enum taken
+deliver(struct http_connection *connection, struct bytes part)
+{
+	struct http_call *call = connection->call;
+	bool more = true;
+
+	if (part.length > 0) {
+		connection->in_callback = true;
+		more = call->on_body(call, part);
+		connection->in_callback = false;
+	}
+	if (connection->call == NULL) { /* cancelled meanwhile */
+		close_connection(connection);
+		return TAKEN_GONE;
+	}
+	return more ? TAKEN_MORE : TAKEN_PAUSED;
+}
+
+static enum taken
+take_chunks(struct http_connection *connection, struct bytes input)
+{
+	struct buf *content = &connection->client->content;
+	enum http1_progress progress;
+	enum taken taken;
+	size_t used;
+
+	buf_clear(content);
+	progress = http1_feed_chunks(connection->parser, input, content, &used);
+	if (progress != HTTP1_MORE && progress != HTTP1_DONE) {
+		fail(connection, "malformed chunked body");
+		return TAKEN_GONE;
+	}
+	taken = deliver(connection, buf_bytes(content));
+	if (taken == TAKEN_GONE || progress == HTTP1_MORE) {
+		return taken;
+	}
+	finish(connection, used < input.length);
+	return TAKEN_GONE;
+}
+
+static enum taken
+take_body(struct http_connection *connection, struct bytes input)
+{
+	bool leftover = !connection->until_close && input.length > connection->left;
+	enum taken taken;
+
+	if (connection->chunked) {
+		return input.length == 0 ? TAKEN_MORE : take_chunks(connection, input);
+	}
+	if (leftover) {
+		input.length = (size_t)connection->left;
+	}
+	if (!connection->until_close) {
+		connection->left -= input.length;
+	}
+	taken = deliver(connection, input);
+	if (taken == TAKEN_GONE || connection->until_close || connection->left > 0) {
+		return taken;
+	}
+	finish(connection, leftover);
+	return TAKEN_GONE;
+}
+
+static enum taken
+take_final_head(struct http_connection *connection, const struct http1_head *head, struct bytes rest)
+{
+	struct http_call *call = connection->call;
+
+	connection->state = READING_BODY;
+	connection->chunked = head->chunked;
+	connection->until_close = head->until_close;
+	connection->keep_alive = connection->keep_alive && head->keep_alive;
+	connection->left = head->content_length;
+	connection->in_callback = true;
+	call->on_head(call, head);
+	connection->in_callback = false;
+	if (connection->call == NULL) {
+		close_connection(connection);
+		return TAKEN_GONE;
+	}
+	return take_body(connection, rest);
+}
+
+/* Adds to the head what was read. */
+static enum taken
+take_head(struct http_connection *connection, struct bytes input)
+{
+	struct buf *text = &connection->head;
+	struct http1_head head;
+	size_t used = 0;
+
+	buf_append(text, input);
+	if (!buf_ok(text)) {
+		fail(connection, "the response's head is too large");
+		return TAKEN_GONE;
+	}
+	while (text->length > connection->head_parsed) {
+		enum http1_progress progress =
+			http1_feed_response(connection->parser, buf_bytes(text), connection->head_parsed,
+					    connection->call->bodiless, &head, &used);
+
+		if (progress == HTTP1_MORE) {
+			connection->head_parsed = text->length;
+		} else if (progress != HTTP1_DONE) {
+			fail(connection, http1_reason(connection->parser));
+			return TAKEN_GONE;
+		} else if (head.status == 101) {
+			fail(connection, "the server switches protocols, which nobody asked for");
+			return TAKEN_GONE;
+		} else if (head.status / 100 == 1) { /* interim responses (RFC 9110 section 15.2) */
+			memmove(text->at, text->at + used, text->length - used);
+			text->length -= used;
+			connection->head_parsed = 0;
+		} else {
+			return take_final_head(connection, &head, bytes_skip(buf_bytes(text), used));
+		}
+	}
+	return TAKEN_MORE;
+}
+
+static void
+on_end(struct http_connection *connection)
+{
+	if (connection->state == READING_BODY && connection->until_close) {
+		end(connection, HTTP_CALL_DONE, NULL);
+	} else {
+		fail(connection, connection->any_received ? "the server closed the connection within its response"
+							  : "the server closed the connection without a response");
+	}
+}
+
+/* False: the connection is gone, or waits. */
+static bool
+read_some(struct http_connection *connection)
+{
+	struct http_client *client = connection->client;
+	ssize_t got = transport_read(&connection->transport, client->in, READ_SIZE);
+	struct bytes input = bytes_make(client->in, got < 0 ? 0 : (size_t)got);
+	enum taken taken;
+
+	if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+		await(connection);
+		return false;
+	}
+	if (got <= 0) {
+		if (got < 0) {
+			fail(connection, failure_of(connection, errno));
+		} else {
+			on_end(connection);
+		}
+		return false;
+	}
+	connection->active_tick = client->ticks;
+	connection->any_received = true;
+	taken = connection->state == WAITING_HEAD ? take_head(connection, input) : take_body(connection, input);
+	if (taken == TAKEN_PAUSED) {
+		connection->state = PAUSED;
+		loop_watch_set(connection->watch, 0);
+	}
+	if (taken == TAKEN_MORE && (size_t)got < READ_SIZE) {
+		await(connection);
+		return false;
+	}
+	return taken == TAKEN_MORE;
+}
+
+/* The server closed an idle connection, or sends what nobody asked for; or TLS has something to say. */
+static void
+on_idle_event(struct http_connection *connection)
+{
+	uint8_t waste[1];
+	ssize_t got = transport_read(&connection->transport, waste, sizeof(waste));
+
+	if (got >= 0 || (errno != EAGAIN && errno != EINTR)) {
+		close_connection(connection);
+	}
+}
+
+static void
+on_connected(struct http_connection *connection)
+{
+	int failure = 0;
+	socklen_t length = sizeof(failure);
+
+	(void)getsockopt(connection->transport.fd, SOL_SOCKET, SO_ERROR, &failure, &length);
+	if (failure != 0) {
+		fail(connection, strerror(failure));
+	} else {
+		send_call(connection);
+	}
+}
+
+static void
+on_event(void *argument, unsigned events)
+{
+	struct http_connection *connection = argument;
+	int failure;
+
+	(void)events;
+	if (connection->state == IDLE) {
+		on_idle_event(connection);
+		return;
+	}
+	if (connection->state == CONNECTING) {
+		on_connected(connection);
+		return;
+	}
+	failure = send_request(connection);
+	if (failure != 0) {
+		fail(connection, failure_of(connection, failure));
+		return;
+	}
+	for (int i = 0; i < READS_AT_ONCE; i++) {
+		if (!read_some(connection)) {
+			return;
+		}
+	}
+	await(connection);
+}
+
+/* --- Connecting --- */
+
+static void
+connect_to(struct http_connection *connection, const struct sockaddr *address, socklen_t length)
+{
+	const struct http_client_options *options = connection->client->options;
+	int fd = socket_connect(address, length);
+	SSL *ssl = NULL;
+
+	if (fd >= 0 && options->url->tls) {
+		ssl = tls_client_connect(options->tls, options->url->host);
+		if (ssl == NULL) { /* nothing may be sent in the clear */
+			(void)close(fd);
+			fd = -1;
+			errno = ENOMEM;
+		}
+	}
+	if (fd < 0) {
+		fail(connection, strerror(errno));
+		return;
+	}
+	connection->state = CONNECTING;
+	transport_init_client(&connection->transport, fd, ssl);
+	connection->watch = loop_watch_new(connection->client->loop, fd, on_event, connection);
+	loop_watch_set(connection->watch, LOOP_WRITE);
+}
+
+/* The connection stays until its name is resolved, even if its call is cancelled. */
+static void
+on_resolved(void *argument, const struct sockaddr *address, socklen_t length, const char *failure)
+{
+	struct http_connection *connection = argument;
+
+	connection->is_resolved = true;
+	if (connection->client == NULL) {
+		free_connection(connection);
+	} else if (connection->call == NULL) {
+		close_connection(connection);
+	} else if (failure != NULL) {
+		fail(connection, failure);
+	} else {
+		connect_to(connection, address, length);
+	}
+}
+
+static void
+on_mail(struct loop_mail *mail)
+{
+	struct http_connection *connection = (struct http_connection *)mail;
+	struct sockaddr_un address;
+	bool fits =
+		connection->client != NULL && socket_unix_address(connection->client->options->url->socket, &address);
+
+	on_resolved(connection, (struct sockaddr *)&address, sizeof(address), fits ? NULL : "the path is too long");
+}
+
+static void
+open_connection(struct http_client *client, struct http_call *call)
+{
+	const struct upstream_url *url = client->options->url;
+	struct http_connection *connection = memory_new(sizeof(*connection));
+
+	connection->client = client;
+	connection->call = call;
+	call->connection = connection;
+	connection->parser = http1_new();
+	buf_init(&connection->head, HEAD_MAX);
+	connection->active_tick = client->ticks;
+	TAILQ_INSERT_TAIL(&client->busy, connection, entry);
+	if (url->socket != NULL) {
+		connection->mail.deliver = on_mail;
+		loop_post(client->loop, &connection->mail);
+	} else {
+		loop_resolve(client->loop, url->host, url->port, client->attempts++, on_resolved, connection);
+	}
+}
+
+static void
+begin(struct http_client *client, struct http_call *call, bool fresh)
+{
+	struct http_connection *connection = TAILQ_FIRST(&client->idle);
+
+	if (connection == NULL || fresh) {
+		open_connection(client, call);
+		return;
+	}
+	TAILQ_REMOVE(&client->idle, connection, entry);
+	client->idle_count--;
+	TAILQ_INSERT_TAIL(&client->busy, connection, entry);
+	connection->call = call;
+	call->connection = connection;
+	send_call(connection);
+}
+
+/* --- The client --- */
+
+void
+http_client_start(struct http_client *client, struct http_call *call)
+{
+	begin(client, call, false);
+}
+
+void
+http_call_cancel(struct http_call *call)
+{
+	struct http_connection *connection = call->connection;
+
+	call->connection = NULL;
+	connection->call = NULL;
+	if (!connection->in_callback && connection->state != RESOLVING) {
+		close_connection(connection);
+	}
+}
+
+void
+http_call_resume(struct http_call *call)
+{
+	struct http_connection *connection = call->connection;
+
+	if (connection->state == PAUSED) {
+		connection->state = READING_BODY;
+		connection->active_tick = connection->client->ticks;
+		await(connection);
+	}
+}
+
+static bool
+is_opening(const struct http_connection *connection)
+{
+	return connection->state == RESOLVING || connection->state == CONNECTING ||
+	       transport_greets(&connection->transport);
+}
+
+/* Has the time for what the connection does passed? */
+static bool
+is_overdue(const struct http_connection *connection)
+{
+	const struct http_client *client = connection->client;
+	unsigned silent = client->ticks - connection->active_tick;
+
+	if (connection->call == NULL || connection->state == PAUSED) {
+		return false;
+	}
+	if (is_opening(connection)) {
+		return silent > client->options->connect_timeout_s;
+	}
+	return connection->call->timeout_s > 0 && silent > connection->call->timeout_s;
+}
+
+/* Starts over after each, since `done` may change the list. */
+static void
+end_overdue(struct http_client *client)
+{
+	struct http_connection *connection = TAILQ_FIRST(&client->busy);
+
+	while (connection != NULL) {
+		if (!is_overdue(connection)) {
+			connection = TAILQ_NEXT(connection, entry);
+			continue;
+		}
+		if (is_opening(connection)) {
+			end(connection, HTTP_CALL_UNSENT, "no connection within the time for it");
+		} else {
+			end(connection, HTTP_CALL_TIMED_OUT, "the server is silent");
+		}
+		connection = TAILQ_FIRST(&client->busy);
+	}
+}
+
+static void
+on_sweep(void *argument)
+{
+	struct http_client *client = argument;
+	struct http_connection *connection = TAILQ_LAST(&client->idle, http_connections);
+
+	client->ticks++;
+	while (connection != NULL && client->ticks - connection->active_tick > IDLE_S) {
+		close_connection(connection);
+		connection = TAILQ_LAST(&client->idle, http_connections);
+	}
+	end_overdue(client);
+	loop_timer_set(client->sweep, SWEEP_MS);
+}
+
+struct http_client *
+http_client_new(struct loop *loop, const struct http_client_options *options)
+{
+	struct http_client *client = memory_new(sizeof(*client));
+
+	client->loop = loop;
+	client->options = options;
+	TAILQ_INIT(&client->idle);
+	TAILQ_INIT(&client->busy);
+	client->in = memory_room(READ_SIZE);
+	buf_init(&client->content, READ_SIZE + HEAD_MAX);
+	client->sweep = loop_timer_new(loop, on_sweep, client);
+	loop_timer_set(client->sweep, SWEEP_MS);
+	return client;
+}
+
+void
+http_client_free(struct http_client *client)
+{
+	struct http_connection *connection;
+
+	loop_timer_free(client->sweep);
+	while ((connection = TAILQ_FIRST(&client->idle)) != NULL) {
+		close_connection(connection);
+	}
+	while ((connection = TAILQ_FIRST(&client->busy)) != NULL) { /* cancelled, but its name is being resolved */
+		TAILQ_REMOVE(&client->busy, connection, entry);
+		connection->client = NULL;
+	}
+	free(client->in);
+	buf_fini(&client->content);
+	free(client);
+}

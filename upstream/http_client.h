@@ -1,0 +1,72 @@
+/*
+ * An HTTP/1.1 client (RFC 9112) to one server, on one loop: calls over connections that are kept for the next call.
+ * Each connection carries one call at a time. Everything happens on the loop's thread.
+ */
+#ifndef HIPPOCAMP_UPSTREAM_HTTP_CLIENT_H
+#define HIPPOCAMP_UPSTREAM_HTTP_CLIENT_H
+
+#include "base/bytes.h"
+#include "loop/loop.h"
+#include "loop/tls_client.h"
+#include "upstream/url.h"
+#include "wire/http1.h"
+
+struct http_client;
+struct http_connection;
+
+enum http_outcome {
+	HTTP_CALL_DONE,	     /* the response is complete */
+	HTTP_CALL_UNSENT,    /* nothing of the request was sent: the server cannot have begun it */
+	HTTP_CALL_BROKEN,    /* the connection ended, or what came is no response */
+	HTTP_CALL_TIMED_OUT, /* the server was silent for timeout_s */
+};
+
+/*
+ * One request and its response. The caller owns it and all that it points to, from http_client_start until `done` or
+ * http_call_cancel.
+ */
+struct http_call {
+	struct bytes head; /* from the request line to the empty line */
+	const struct bytes *body;
+	size_t body_count;
+	bool bodiless;	    /* a HEAD request */
+	bool repeatable;    /* may be sent again where a kept connection ended before its response began */
+	unsigned timeout_s; /* of the server's silence; 0: none */
+
+	/* Called once, before on_body. The views in `head` are valid during the call. May cancel the call. */
+	void (*on_head)(struct http_call *call, const struct http1_head *head);
+	/*
+	 * Called with each part of the body as it comes. Returns false to get no more until http_call_resume. May
+	 * cancel the call.
+	 */
+	bool (*on_body)(struct http_call *call, struct bytes part);
+	/*
+	 * Called once, as the last, never before http_client_start has returned. `why` is for messages; NULL for
+	 * HTTP_CALL_DONE. May start other calls.
+	 */
+	void (*done)(struct http_call *call, enum http_outcome outcome, const char *why);
+
+	struct http_connection *connection; /* internal */
+};
+
+struct http_client_options {
+	const struct upstream_url *url;
+	struct tls_client *tls; /* for a `url` that asks for it */
+	unsigned connect_timeout_s;
+};
+
+/* `options` and what they point to outlive the client. */
+struct http_client *http_client_new(struct loop *loop, const struct http_client_options *options);
+
+/* Closes all connections. No call may be under way. */
+void http_client_free(struct http_client *client);
+
+void http_client_start(struct http_client *client, struct http_call *call);
+
+/* Ends a call whose response nobody wants, without `done`. Its connection is closed. */
+void http_call_cancel(struct http_call *call);
+
+/* Goes on after on_body returned false. Not within on_body. */
+void http_call_resume(struct http_call *call);
+
+#endif

@@ -1,0 +1,73 @@
+/*
+ * The servers behind: equal replicas that speak HTTP. Chooses one for each call, and another when it fails.
+ *
+ * The choice is the replica with the fewest calls outstanding, over all loops. A replica that failed BREAKER_FAILURES
+ * times in succession gets no calls for a while, except one that finds out whether it is back. A call that failed goes
+ * to another replica if nothing of it can have run, or if its caller allows it to run twice.
+ */
+#ifndef HIPPOCAMP_UPSTREAM_UPSTREAM_H
+#define HIPPOCAMP_UPSTREAM_UPSTREAM_H
+
+#include "upstream/http_client.h"
+
+#include <sys/queue.h>
+
+#define UPSTREAM_REPLICAS_MAX 64
+
+struct upstream_options {
+	const char *const *urls; /* see url.h */
+	size_t url_count;
+	struct tls_client_options tls;
+	unsigned connect_timeout_s;
+};
+
+struct upstream;      /* shared by all loops */
+struct upstream_lane; /* the part of one loop */
+
+/* `options` and what they point to outlive the upstream. NULL: the message names the option. */
+struct upstream *upstream_new(const struct upstream_options *options, struct error *error);
+void upstream_free(struct upstream *upstream); /* after its lanes; NULL: none */
+
+struct upstream_lane *upstream_lane_new(struct upstream *upstream, struct loop *loop);
+void upstream_lane_free(struct upstream_lane *lane); /* no call may be under way; NULL: none */
+
+/* The number of replicas, and the address of one for messages. */
+size_t upstream_count(const struct upstream *upstream);
+const char *upstream_name(const struct upstream *upstream, size_t replica);
+
+/*
+ * One request. Ownership and threads as of struct http_call, and so are the functions; none of them is called before
+ * upstream_call_start has returned.
+ */
+struct upstream_call {
+	const char *method;
+	struct bytes target;  /* begins with a slash */
+	struct bytes headers; /* lines, each with CRLF; without Host */
+	const struct bytes *body;
+	size_t body_count;
+	bool is_repeatable; /* the request may run twice */
+	ptrdiff_t only;	    /* the replica to ask; -1: any */
+	unsigned timeout_s; /* see struct http_call */
+
+	void (*on_head)(struct upstream_call *call, const struct http1_head *head);
+	bool (*on_body)(struct upstream_call *call, struct bytes part);
+	/* `why` names the replica, too. */
+	void (*done)(struct upstream_call *call, enum http_outcome outcome, const char *why);
+
+	/* Read only: the replica that has the call. */
+	size_t replica;
+
+	/* Internal. */
+	struct http_call http;
+	struct upstream_lane *lane;
+	struct buf head;
+	uint64_t tried; /* a bit for each replica */
+	bool is_answered;
+	TAILQ_ENTRY(upstream_call) entry;
+};
+
+void upstream_call_start(struct upstream_lane *lane, struct upstream_call *call);
+void upstream_call_cancel(struct upstream_call *call);
+void upstream_call_resume(struct upstream_call *call);
+
+#endif

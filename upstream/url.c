@@ -1,0 +1,118 @@
+#include "upstream/url.h"
+
+#include "base/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define UNIX_PREFIX "unix:"
+
+static enum status
+refuse(const char *text, const char *what, struct error *error)
+{
+	return error_set(error, STATUS_INVALID_ARGUMENT,
+			 "--upstream=%s %s: give http://HOST:PORT, https://HOST:PORT or unix:/PATH", text, what);
+}
+
+/* A byte that would end the target or a header field early, or mean something that no address of a server has. */
+static bool
+is_plain(const char *text)
+{
+	for (; *text != '\0'; text++) {
+		if (*text <= ' ' || *text == 0x7f || strchr("\\\"<>?#@", *text) != NULL) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool
+read_port(const char *text, uint16_t *port)
+{
+	char *end;
+	unsigned long number = strtoul(text, &end, 10);
+
+	*port = (uint16_t)number;
+	return *text >= '0' && *text <= '9' && *end == '\0' && number > 0 && number <= UINT16_MAX;
+}
+
+/* Splits HOST[:PORT] or [ADDRESS][:PORT]. */
+static bool
+split_authority(struct upstream_url *url)
+{
+	const char *text = url->authority;
+	const char *end = *text == '[' ? strchr(text, ']') : strchr(text, ':');
+	const char *port;
+
+	if (*text == '[') {
+		if (end == NULL) {
+			return false;
+		}
+		url->host = memory_format("%.*s", (int)(end - text - 1), text + 1);
+		port = end + 1;
+	} else {
+		port = end != NULL ? end : text + strlen(text);
+		url->host = memory_format("%.*s", (int)(port - text), text);
+	}
+	if (*url->host == '\0') {
+		return false;
+	}
+	if (*port == '\0') {
+		url->port = url->tls ? 443 : 80;
+		return true;
+	}
+	return *port == ':' && read_port(port + 1, &url->port);
+}
+
+static enum status
+parse_network(const char *text, const char *rest, struct upstream_url *url, struct error *error)
+{
+	size_t length = strcspn(rest, "/");
+	const char *path = rest + length;
+	size_t path_length = strlen(path);
+
+	while (path_length > 0 && path[path_length - 1] == '/') {
+		path_length--;
+	}
+	url->authority = memory_format("%.*s", (int)length, rest);
+	url->path = memory_format("%.*s", (int)path_length, path);
+	return split_authority(url) ? STATUS_OK : refuse(text, "names no host and port", error);
+}
+
+enum status
+upstream_url_parse(const char *text, struct upstream_url *url, struct error *error)
+{
+	enum status status;
+
+	*url = (struct upstream_url){.text = memory_text(text)};
+	if (!is_plain(text)) {
+		status = refuse(text, "has characters that an address cannot have", error);
+	} else if (strncmp(text, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0) {
+		url->socket = memory_text(text + strlen(UNIX_PREFIX));
+		url->authority = memory_text("localhost");
+		url->path = memory_text("");
+		status = *url->socket == '/' ? STATUS_OK : refuse(text, "is no absolute path", error);
+	} else if (strncmp(text, "http://", 7) == 0) {
+		status = parse_network(text, text + 7, url, error);
+	} else if (strncmp(text, "https://", 8) == 0) {
+		url->tls = true;
+		status = parse_network(text, text + 8, url, error);
+	} else {
+		status = refuse(text, "has no scheme that is known", error);
+	}
+	if (status != STATUS_OK) {
+		upstream_url_fini(url);
+	}
+	return status;
+}
+
+void
+upstream_url_fini(struct upstream_url *url)
+{
+	free(url->text);
+	free(url->host);
+	free(url->socket);
+	free(url->authority);
+	free(url->path);
+	*url = (struct upstream_url){0};
+}
