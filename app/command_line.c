@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #define AT(field) offsetof(struct serve_settings, field)
-#define GROUPS 7
+#define GROUPS 8
 #define NAMES_MAX 128
 
 static const char *const control_modes[] = {"none", "poll", "explicit", NULL};
@@ -92,6 +92,32 @@ static const struct option repository_options[] = {
 	 .offset = AT(strict_model_config),
 	 .preset = "false",
 	 .help = "the same, by its older name"},
+};
+
+static const struct option upstream_options[] = {
+	{.name = "upstream-connect-timeout",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(upstream_connect_timeout),
+	 .preset = "5",
+	 .minimum = 1,
+	 .maximum = 3600,
+	 .unit = "s",
+	 .help = "the time for a connection to the server behind, its TLS handshake included"},
+	{.name = "upstream-cacert",
+	 .kind = OPTION_TEXT,
+	 .offset = AT(upstream_cacert),
+	 .unit = "FILE",
+	 .help = "PEM: the authorities of https servers behind; by default those of the system"},
+	{.name = "upstream-cert",
+	 .kind = OPTION_TEXT,
+	 .offset = AT(upstream_cert),
+	 .unit = "FILE",
+	 .help = "PEM: our own certificate, for servers behind that ask for one"},
+	{.name = "upstream-key",
+	 .kind = OPTION_TEXT,
+	 .offset = AT(upstream_key),
+	 .unit = "FILE",
+	 .help = "PEM: its key, without a password"},
 };
 
 static const struct option http_options[] = {
@@ -363,9 +389,9 @@ static const struct {
 	const char *title;
 	struct option_table table;
 } groups[GROUPS] = {
-	{"Server", TABLE(server_options)}, {"Models", TABLE(repository_options)}, {"HTTP", TABLE(http_options)},
-	{"gRPC", TABLE(grpc_options)},	   {"Metrics", TABLE(metrics_options)},	  {"Cache", TABLE(cache_options)},
-	{"Log", TABLE(log_options)},
+	{"Server", TABLE(server_options)}, {"Models", TABLE(repository_options)}, {"Upstream", TABLE(upstream_options)},
+	{"HTTP", TABLE(http_options)},	   {"gRPC", TABLE(grpc_options)},	  {"Metrics", TABLE(metrics_options)},
+	{"Cache", TABLE(cache_options)},   {"Log", TABLE(log_options)},
 };
 
 /* Options that may be given several times. */
@@ -380,6 +406,9 @@ static const struct list_option {
 	{"model-store", AT(model_repositories), "Models", "DIR", "the same, by its older name"},
 	{"load-model", AT(load_models), "Models", "NAME",
 	 "model to load at start in mode explicit, or '*'; may be repeated"},
+	{"upstream", AT(upstreams), "Upstream", "URL",
+	 "stand in front of this server of the KServe v2 protocol: http://HOST:PORT, https://HOST:PORT or unix:/PATH; "
+	 "repeated for equal replicas"},
 	{"cache-config", AT(cache_configs), "Cache", "NAME,KEY=VALUE",
 	 "an option of the response cache, NAME being one of those below; may be repeated. 'none' turns "
 	 "caching off. local and redis together are tiered. Default: local,size=64MiB"},
@@ -618,11 +647,31 @@ check_tls(struct tls_settings *tls, const char *port, struct error *error)
 }
 
 static enum status
+check_upstream(const struct serve_settings *settings, struct error *error)
+{
+	if (settings->model_repositories.count > 0 && settings->upstreams.count > 0) {
+		return error_set(
+			error, STATUS_INVALID_ARGUMENT,
+			"--model-repository and --upstream are both given: serve models of our own, or stand in "
+			"front of another server");
+	}
+	if ((settings->upstream_cert == NULL) != (settings->upstream_key == NULL)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--upstream-cert=FILE and --upstream-key=FILE belong together: give both or none");
+	}
+	return STATUS_OK;
+}
+
+static enum status
 check(struct serve_settings *settings, struct error *error)
 {
-	if (settings->model_repositories.count == 0) {
+	if (settings->model_repositories.count == 0 && settings->upstreams.count == 0) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "no model repository: give one with --model-repository=DIR");
+				 "no model repository: give one with --model-repository=DIR, or another server with "
+				 "--upstream=URL");
+	}
+	if (check_upstream(settings, error) != STATUS_OK) {
+		return error->status;
 	}
 	if (settings->allow_gpu_metrics) {
 		return error_set(error, STATUS_UNSUPPORTED, "--allow-gpu-metrics=true: hippocamp has no GPU metrics");
@@ -681,6 +730,7 @@ command_line_fini(struct serve_settings *settings)
 	free(settings->load_models.items);
 	free(settings->cache_configs.items);
 	free(settings->backend_configs.items);
+	free(settings->upstreams.items);
 	free(settings->grpc_restricted.items);
 	free(settings->grpc_header_patterns.items);
 }

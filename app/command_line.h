@@ -76,6 +76,12 @@ struct serve_settings {
 	int64_t response_cache_byte_size; /* -1: not given */
 	struct text_list backend_configs;
 
+	struct text_list upstreams;
+	int64_t upstream_connect_timeout;
+	char *upstream_cacert; /* these three: NULL: not given */
+	char *upstream_cert;
+	char *upstream_key;
+
 	int64_t log_verbose;
 	bool log_info;
 	bool log_warning;

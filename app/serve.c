@@ -16,6 +16,7 @@
 #include "loop/socket.h"
 #include "loop/thread.h"
 #include "server/server.h"
+#include "upstream/upstream.h"
 #include "wire/model_config.h"
 
 #include <dirent.h>
@@ -55,6 +56,8 @@ struct app {
 	struct repository_options repository_options;
 	struct repository *repository;
 	struct engine *engine;
+	struct upstream_options upstream_options;
+	struct upstream *upstream;
 	struct server_options server_options;
 	struct server *server;
 	struct loop_thread *loop_threads;
@@ -284,6 +287,28 @@ fill_server_options(struct app *app)
 }
 
 static enum status
+open_upstream(struct app *app, struct error *error)
+{
+	const struct serve_settings *settings = app->settings;
+
+	if (settings->upstreams.count == 0) {
+		return STATUS_OK;
+	}
+	app->upstream_options = (struct upstream_options){
+		.urls = settings->upstreams.items,
+		.url_count = settings->upstreams.count,
+		.tls = {.prefix = "upstream",
+			.cacert = settings->upstream_cacert,
+			.cert = settings->upstream_cert,
+			.key = settings->upstream_key},
+		.connect_timeout_s = (unsigned)settings->upstream_connect_timeout,
+	};
+	app->upstream = upstream_new(&app->upstream_options, error);
+	app->server_options.upstream = app->upstream;
+	return app->upstream == NULL ? error->status : STATUS_OK;
+}
+
+static enum status
 start_server(struct app *app, struct error *error)
 {
 	app->server_options.repository = app->repository;
@@ -300,6 +325,9 @@ start(struct app *app, struct error *error)
 	if (status == STATUS_OK) {
 		fill_server_options(app);
 		status = grpc_config_fill(app->settings, &app->server_options, error);
+	}
+	if (status == STATUS_OK) {
+		status = open_upstream(app, error);
 	}
 	if (status == STATUS_OK) {
 		status = server_check_ports(&app->server_options, error);
@@ -485,6 +513,7 @@ tear_down(struct app *app)
 	if (app->engine != NULL) {
 		engine_free(app->engine);
 	}
+	upstream_free(app->upstream);
 	grpc_config_fini(&app->server_options);
 	response_cache_close(app->cache);
 }

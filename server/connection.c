@@ -46,6 +46,7 @@ close_connection(struct connection *connection)
 	blob_unref(connection->exchange.body_block);
 	arena_fini(&connection->exchange.arena);
 	buf_fini(&connection->exchange.text);
+	buf_fini(&connection->stream.backlog);
 	body_fini(&connection->body);
 	exchange_discharge(&connection->exchange, connection->exchange.charged);
 	http1_free(connection->parser);
@@ -76,6 +77,8 @@ next_request(struct connection *connection)
 	exchange->body_block = NULL;
 	exchange->body = bytes_make(NULL, 0);
 	exchange->gone = NULL;
+	exchange->drained = NULL;
+	connection->stream.is_complete = false;
 	exchange_discharge(exchange, exchange->charged);
 	exchange->head.method = HTTP1_OTHER;
 	exchange->head.header_count = 0;
@@ -181,7 +184,7 @@ call_handler(struct connection *connection)
 
 /* 0 where the field is missing or malformed; the handler reports errors in it. */
 static uint64_t
-inference_header_length(const struct http1_request *head)
+inference_header_length(const struct http1_head *head)
 {
 	uint64_t number;
 
@@ -216,14 +219,14 @@ too_large(struct connection *connection, uint64_t length)
 	size_t budget = connection->lane->budget->limit;
 	char text[256];
 
-	if (limited > exchange->body_limit && exchange->body_limit < exchange->options->max_input_bytes) {
+	if (limited > exchange->body_limit && exchange->body_limit != exchange->options->max_input_bytes) {
 		(void)snprintf(text, sizeof(text),
 			       "request body of %" PRIu64 " bytes exceeds the %zu bytes that this path takes", limited,
 			       exchange->body_limit);
 		refuse(connection, 400, text);
 		return true;
 	}
-	if (limited > exchange->options->max_input_bytes) {
+	if (limited > exchange->body_limit) {
 		(void)snprintf(text, sizeof(text),
 			       "request JSON size of %" PRIu64
 			       " bytes exceeds the maximum allowed input size of %zu bytes. Use "
@@ -468,6 +471,7 @@ advance(struct connection *connection)
 			}
 			break;
 		case HANDLING:
+		case STREAMING:
 		case LINGERING:
 			more = false;
 			break;
@@ -515,6 +519,15 @@ throw_away(struct connection *connection)
 	}
 }
 
+/* Goes on after the end of a stream. May free the connection. */
+static void
+end_stream(struct connection *connection)
+{
+	if (after_reply(connection)) {
+		advance(connection);
+	}
+}
+
 /* May free the connection. */
 static void
 peer_gone(struct connection *connection)
@@ -523,10 +536,12 @@ peer_gone(struct connection *connection)
 
 	connection->exchange.is_left = true;
 	loop_watch_set(connection->watch, 0);
-	if (connection->state != HANDLING) {
+	if (connection->state != HANDLING && connection->state != STREAMING) {
 		advance(connection);
-	} else if (exchange->gone != NULL) {
+	} else if (exchange->gone != NULL && !connection->stream.is_complete) {
 		exchange->gone(exchange);
+	} else if (connection->state == STREAMING) {
+		end_stream(connection);
 	}
 }
 
@@ -537,7 +552,7 @@ on_broken(struct connection *connection, int failure)
 	if (failure == EPROTO) {
 		log_verbose("TLS with a client failed: %s", connection->transport.failure);
 	}
-	if (connection->state == HANDLING) { /* the handler still holds the exchange */
+	if (connection->state == HANDLING || connection->state == STREAMING) { /* the handler holds the exchange */
 		connection->close_after = true;
 		peer_gone(connection);
 	} else if (failure == EPROTO && !connection->lane->stopping) {
@@ -562,7 +577,7 @@ take_bytes(struct connection *connection, size_t count)
 		}
 		connection->in_length += count;
 	}
-	if (connection->state != HANDLING) {
+	if (connection->state != HANDLING && connection->state != STREAMING) {
 		advance(connection);
 	} else {
 		await_bytes(connection);
@@ -591,12 +606,88 @@ on_readable(struct connection *connection)
 	}
 }
 
+/* --- Replies in parts --- */
+
+static void
+await_stream(struct connection *connection)
+{
+	if (connection->stream.is_broken) { /* reading finds out, in the next turn, and ends the exchange */
+		(void)shutdown(connection->transport.fd, SHUT_RDWR);
+		loop_watch_set(connection->watch, LOOP_READ);
+		loop_watch_wake(connection->watch);
+	} else if (connection_has_backlog(connection)) {
+		loop_watch_set(connection->watch, transport_events(&connection->transport, LOOP_WRITE));
+	} else {
+		await_bytes(connection);
+	}
+}
+
+/* The socket takes more of a stream. May free the connection. */
+static void
+on_stream_event(struct connection *connection)
+{
+	struct exchange *exchange = &connection->exchange;
+
+	if (!connection_stream_flush(connection)) {
+		on_broken(connection, errno);
+		return;
+	}
+	if (!connection_has_backlog(connection) && connection->stream.is_complete) {
+		end_stream(connection);
+		return;
+	}
+	await_stream(connection);
+	if (!connection_has_backlog(connection) && exchange->drained != NULL) {
+		exchange->drained(exchange);
+	}
+}
+
+void
+exchange_stream_begin(struct exchange *exchange, int status, struct bytes fields, bool has_length)
+{
+	struct connection *connection = exchange->connection;
+
+	connection->state = STREAMING;
+	connection_stream_head(connection, status, fields, has_length);
+	await_stream(connection);
+}
+
+bool
+exchange_stream(struct exchange *exchange, struct bytes part)
+{
+	struct connection *connection = exchange->connection;
+	bool more = true;
+
+	if (part.length > 0 && exchange->head.method != HTTP1_HEAD) {
+		more = connection_stream_part(connection, part);
+		await_stream(connection);
+	}
+	return more;
+}
+
+void
+exchange_stream_end(struct exchange *exchange, bool complete)
+{
+	struct connection *connection = exchange->connection;
+
+	connection_stream_tail(connection, complete);
+	if (connection_has_backlog(connection)) {
+		await_stream(connection);
+	} else {
+		end_stream(connection);
+	}
+}
+
 static void
 on_event(void *argument, unsigned events)
 {
 	struct connection *connection = argument;
 
 	(void)events;
+	if (connection->state == STREAMING && connection_has_backlog(connection)) {
+		on_stream_event(connection);
+		return;
+	}
 	if (connection->state == LINGERING) { /* LINGER_TOTAL ends it, however much the peer sends */
 		throw_away(connection);
 		return;
@@ -631,6 +722,7 @@ connection_new(struct server_lane *lane, int fd, const struct server_port *port)
 	arena_init(&connection->exchange.arena, ARENA_MAX);
 	connection->exchange.text_max = TEXT_MAX;
 	buf_init(&connection->exchange.text, TEXT_MAX);
+	buf_init(&connection->stream.backlog, TEXT_MAX);
 	TAILQ_INSERT_TAIL(&lane->connections, connection, lane_entry);
 	connection->watch = loop_watch_new(lane->loop, fd, on_event, connection);
 	loop_watch_set(connection->watch, LOOP_READ);
@@ -671,6 +763,12 @@ connection_sweep(struct connection *connection)
 
 	switch (connection->state) {
 	case HANDLING:
+		return;
+	case STREAMING:
+		if (connection_has_backlog(connection) && silent > stall) {
+			connection->close_after = true;
+			peer_gone(connection);
+		}
 		return;
 	case READING_HEAD:
 		if (connection->in_length == 0) {

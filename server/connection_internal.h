@@ -1,5 +1,6 @@
 /*
- * The connection's struct, shared by connection.c (life cycle, reading) and connection_write.c (writing). Room-private.
+ * The connection's struct, shared by connection.c (life cycle, reading), connection_write.c (replies) and
+ * connection_stream.c (replies that come in parts). Room-private.
  */
 #ifndef HIPPOCAMP_SERVER_CONNECTION_INTERNAL_H
 #define HIPPOCAMP_SERVER_CONNECTION_INTERNAL_H
@@ -14,6 +15,7 @@ enum connection_state {
 	READING_CHUNKS,
 	HANDLING, /* the handler has the exchange */
 	WRITING,
+	STREAMING, /* the handler sends the reply in parts */
 	LINGERING, /* answered early; discards what the peer still sends, so that the peer reads the answer */
 };
 
@@ -45,6 +47,15 @@ struct connection {
 	size_t written; /* of head and pieces together */
 	size_t total;
 
+	struct {
+		struct buf backlog; /* what the socket has not taken yet */
+		size_t flushed;	    /* of the backlog */
+		bool chunked;
+		bool until_close;
+		bool is_broken;
+		bool is_complete; /* only the backlog is left to send */
+	} stream;
+
 	struct exchange exchange;
 };
 
@@ -53,6 +64,26 @@ void connection_begin_reply(struct connection *connection);
 
 /* Writes as much of the reply as the socket takes. False: the connection broke; errno says why. */
 bool connection_write(struct connection *connection);
+
+/*
+ * The bytes of a stream: its head, its parts, its end (see exchange_stream_begin). What the socket does not take goes
+ * into the backlog. connection_stream_part returns false while that is long. If the connection broke, `is_broken` is
+ * set, and nothing more is sent.
+ */
+void connection_stream_head(struct connection *connection, int status, struct bytes fields, bool has_length);
+bool connection_stream_part(struct connection *connection, struct bytes part);
+void connection_stream_tail(struct connection *connection, bool complete);
+
+/* Sends what the socket takes of the backlog. False: the connection broke; errno says why. */
+bool connection_stream_flush(struct connection *connection);
+
+static inline bool
+connection_has_backlog(const struct connection *connection)
+{
+	return connection->stream.flushed < connection->stream.backlog.length;
+}
+
+const char *connection_reason_phrase(int status);
 
 /* Sends "100 Continue" if the client expects it before its body (RFC 9110 section 10.1.1). */
 void connection_send_continue(struct connection *connection);

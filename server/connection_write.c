@@ -7,8 +7,8 @@
 #define IOV_AT_ONCE 64
 #define SEND_TOGETHER 2048
 
-static const char *
-reason_phrase(int status)
+const char *
+connection_reason_phrase(int status)
 {
 	switch (status) {
 	case 200:
@@ -27,14 +27,18 @@ reason_phrase(int status)
 		return "Content Too Large";
 	case 431:
 		return "Request Header Fields Too Large";
+	case 502:
+		return "Bad Gateway";
 	case 504:
 		return "Gateway Timeout";
 	case 501:
 		return "Not Implemented";
 	case 503:
 		return "Service Unavailable";
-	default:
+	case 500:
 		return "Internal Server Error";
+	default: /* of a server behind; the phrase means nothing (RFC 9112 section 4) */
+		return "";
 	}
 }
 
@@ -53,7 +57,7 @@ connection_begin_reply(struct connection *connection)
 	buf_text(&head, "HTTP/1.1 ");
 	buf_unsigned(&head, (uint64_t)exchange->status);
 	buf_byte(&head, ' ');
-	buf_text(&head, reason_phrase(exchange->status));
+	buf_text(&head, connection_reason_phrase(exchange->status));
 	buf_text(&head, "\r\nContent-Type: ");
 	buf_text(&head, exchange->content_type);
 	buf_text(&head, "\r\n");
@@ -136,7 +140,7 @@ void
 connection_send_continue(struct connection *connection)
 {
 	static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
-	const struct http1_request *head = &connection->exchange.head;
+	const struct http1_head *head = &connection->exchange.head;
 
 	if (!head->version_1_0 && bytes_equal_nocase(http1_header(head, "expect"), "100-continue")) {
 		ssize_t put = transport_send(&connection->transport, interim, sizeof(interim) - 1);

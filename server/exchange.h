@@ -20,6 +20,7 @@ struct connection;
 struct exchange;
 struct grpc_inference;
 struct health_watch;
+struct upstream_lane;
 
 /* Sets the exchange's handler by the path and method of its head. Never fails: unknown paths have a handler too. */
 typedef void (*exchange_router)(struct exchange *exchange);
@@ -45,6 +46,7 @@ struct server_lane {
 	struct loop *loop;
 	size_t index;
 	struct engine_lane *engine;
+	struct upstream_lane *upstream; /* NULL: the models are our own */
 	struct repository_view view;
 	struct loop_watch *http_watch;
 	struct loop_watch *metrics_watch;
@@ -70,7 +72,7 @@ struct exchange {
 	struct server_lane *lane;
 	const struct server_options *options;
 	const struct server_port *port;
-	struct http1_request head;
+	struct http1_head head;
 
 	/* Set by the router. */
 	exchange_handler handler;
@@ -79,7 +81,7 @@ struct exchange {
 	 * answered without the body. NULL: every body is read.
 	 */
 	bool (*admit)(struct exchange *exchange);
-	size_t body_limit;  /* bytes of JSON, or of a raw body */
+	size_t body_limit;  /* bytes of JSON, or of a raw body; SIZE_MAX: only the budget counts */
 	bool takes_tensors; /* tensors may follow the JSON */
 	unsigned methods;   /* that the path accepts: a mask of http1_method */
 
@@ -98,6 +100,8 @@ struct exchange {
 	void (*gone)(struct exchange *exchange);
 	void *gone_state;
 	bool is_left; /* the peer has closed its side and may not read the reply */
+	/* Of a reply in parts: called when exchange_stream, which returned false, may be called again. */
+	void (*drained)(struct exchange *exchange);
 
 	/*
 	 * The reply. Call `send` once it is filled: the reply is written when the handler returns or, if it has
@@ -123,6 +127,7 @@ const struct model_table *server_lane_table(struct server_lane *lane);
 bool server_lane_ready(const struct server_lane *lane);
 
 void http_route(struct exchange *exchange);
+void front_route(struct exchange *exchange); /* of HTTP's port in front of another server */
 void metrics_route(struct exchange *exchange);
 
 /* Takes bytes from the budget until the reply is written or they are discharged. False: the budget has too few left. */
@@ -158,6 +163,17 @@ void reply_bare(struct exchange *exchange, bool good, const char *content_type);
 /* Replies 200 with `pieces`, which lie in the arena, `text` or `held` (may be NULL); takes over `held`. */
 void reply_pieces(struct exchange *exchange, const char *content_type, struct bytes extra_headers,
 		  const struct bytes *pieces, size_t count, struct blob *held);
+
+/*
+ * A reply in parts, each sent as it comes, in place of the functions above. `fields` are all header fields but those of
+ * the connection, each with CRLF; a Content-Length among them (`has_length`) says how long the parts are together.
+ * exchange_stream returns false if the peer reads too slowly: then wait for exchange->drained. If the peer leaves,
+ * exchange->gone is called; end the stream in it. After exchange_stream_end the exchange may be gone; if the reply is
+ * not complete, the connection is closed so that the peer notices. Not before the handler has returned.
+ */
+void exchange_stream_begin(struct exchange *exchange, int status, struct bytes fields, bool has_length);
+bool exchange_stream(struct exchange *exchange, struct bytes part);
+void exchange_stream_end(struct exchange *exchange, bool complete);
 
 int reply_http_status(enum status status);
 

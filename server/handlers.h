@@ -60,4 +60,10 @@ void handle_purge(struct exchange *exchange);
 
 void handle_metrics(struct exchange *exchange);
 
+/*
+ * Passes a request for any path through to the server behind, and streams the reply back, as a gateway does (RFC 9110
+ * section 7.6). The body has been read.
+ */
+void handle_pass(struct exchange *exchange);
+
 #endif

@@ -59,6 +59,13 @@ static const struct route metrics_routes[] = {
 	{"v2/cache/purge", POST, handle_purge, access_cache_admin},
 };
 
+/* In front of another server: what we answer ourselves. All other requests pass through. */
+static const struct route front_routes[] = {
+	{"v2/health/live", GET, handle_live, NULL},
+	{"v2/cache", GET, handle_cache, NULL},
+	{"v2/cache/purge", POST, handle_purge, access_cache_admin},
+};
+
 static void
 handle_unknown(struct exchange *exchange)
 {
@@ -192,6 +199,29 @@ take_route(struct exchange *exchange, const struct route *route, exchange_handle
 		if ((route->methods & POST) != 0) {
 			exchange->admit = route->admit;
 		}
+	}
+}
+
+/* The server behind decides what is too large for it. */
+static void
+pass_through(struct exchange *exchange)
+{
+	exchange->admit = NULL;
+	exchange->takes_tensors = false;
+	exchange->body_limit = SIZE_MAX;
+	exchange->methods = GET | POST;
+	exchange->handler = handle_pass;
+}
+
+void
+front_route(struct exchange *exchange)
+{
+	const struct route *route = find_route(front_routes, sizeof(front_routes) / sizeof(*front_routes), exchange);
+
+	if (route == NULL) {
+		pass_through(exchange);
+	} else {
+		take_route(exchange, route, handle_unknown);
 	}
 }
 

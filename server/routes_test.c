@@ -130,6 +130,26 @@ test_the_metrics_port(void **state)
 	assert_true(exchange.handler == nothing);
 }
 
+/* In front of another server only a few paths are ours; what is too large is not for us to say. */
+static void
+test_in_front(void **state)
+{
+	static const char *const passed[] = {"/v2", "/v2/models/m", "/v2/models/m/generate", "/nothing", "*"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(passed) / sizeof(*passed); i++) {
+		take(front_route, HTTP1_OTHER, passed[i]);
+		assert_true(exchange.handler == handle_pass);
+		assert_null(exchange.admit);
+		assert_true(exchange.body_limit == SIZE_MAX);
+	}
+	take(front_route, HTTP1_GET, "/v2/health/live");
+	assert_true(exchange.handler == handle_live);
+	take(front_route, HTTP1_POST, "/v2/cache/purge");
+	assert_true(exchange.handler == handle_purge);
+	assert_true(exchange.admit == access_cache_admin);
+}
+
 int
 main(void)
 {
@@ -137,6 +157,7 @@ main(void)
 		cmocka_unit_test_teardown(test_paths, teardown),
 		cmocka_unit_test_teardown(test_bodies, teardown),
 		cmocka_unit_test_teardown(test_the_metrics_port, teardown),
+		cmocka_unit_test_teardown(test_in_front, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

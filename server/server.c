@@ -7,6 +7,7 @@
 #include "server/certificates.h"
 #include "server/connection.h"
 #include "server/grpc_infer.h"
+#include "upstream/upstream.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -99,7 +100,7 @@ open_http(struct server *server, struct error *error)
 		return not_started(error, "HTTP");
 	}
 	server->http_listens = true;
-	server->http = (struct server_port){.route = http_route,
+	server->http = (struct server_port){.route = options->upstream != NULL ? front_route : http_route,
 					    .address = options->http_address,
 					    .cache_admin = cache_admin_of(options, server->http_listeners[0])};
 	status = certificates_open(&options->http_tls, &server->http.tls, error);
@@ -389,6 +390,9 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 	lane->loop = loop;
 	lane->index = index;
 	TAILQ_INIT(&lane->connections);
+	if (server->options->upstream != NULL) {
+		lane->upstream = upstream_lane_new(server->options->upstream, loop);
+	}
 	lane->engine = engine_lane_new(server->options->engine, loop, server->offload, index);
 	lane->http_watch = watch_listener(lane, server->http_listeners[index], on_http);
 	TAILQ_INIT(&lane->health_watches);
@@ -461,6 +465,7 @@ server_lane_free(struct server_lane *lane)
 	grpc_lane_free(lane->grpc);
 	grpc_inferences_fini(lane);
 	engine_lane_free(lane->engine);
+	upstream_lane_free(lane->upstream);
 	repository_view_fini(&lane->view);
 	free(lane);
 }

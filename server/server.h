@@ -68,6 +68,7 @@ struct server_options {
 	struct repository *repository;
 	struct engine *engine;
 	struct response_cache *cache; /* NULL: none */
+	struct upstream *upstream;    /* the server that we stand in front of; NULL: none */
 };
 
 /* Fails if a port is in use, or a certificate cannot be. Call before models are loaded, to fail early. */

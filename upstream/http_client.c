@@ -11,7 +11,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define HEAD_START ((size_t)4 * 1024)
 #define HEAD_MAX ((size_t)64 * 1024)
 #define READ_SIZE ((size_t)128 * 1024)
 #define READS_AT_ONCE 4
@@ -42,6 +41,7 @@ struct http_connection {
 	bool any_sent;
 	bool any_received;
 	bool in_callback;
+	int failure; /* the number of the error that ends it; 0: none */
 	size_t sent; /* of the request's head and body together */
 	size_t total;
 	unsigned active_tick;
@@ -181,10 +181,11 @@ gather(const struct http_connection *connection, struct iovec *iov)
 }
 
 static const char *
-failure_of(const struct http_connection *connection, int number)
+failure_of(const struct http_connection *connection)
 {
-	return number == EPROTO && connection->transport.failure != NULL ? connection->transport.failure
-									 : strerror(number);
+	bool is_tls = connection->failure == EPROTO && connection->transport.failure != NULL;
+
+	return is_tls ? connection->transport.failure : strerror(connection->failure);
 }
 
 /* Sends what the socket takes. Returns 0, or the number of the error if nothing could be sent. */
@@ -243,9 +244,10 @@ send_call(struct http_connection *connection)
 	for (size_t i = 0; i < call->body_count; i++) {
 		connection->total += call->body[i].length;
 	}
-	if (send_request(connection) == 0) {
+	connection->failure = send_request(connection);
+	if (connection->failure == 0) {
 		await(connection);
-	} else { /* fails in the next turn: the caller is not to be called back yet */
+	} else { /* the caller is not to be called back before the next turn */
 		loop_watch_set(connection->watch, LOOP_READ);
 		loop_watch_wake(connection->watch);
 	}
@@ -348,10 +350,6 @@ take_head(struct http_connection *connection, struct bytes input)
 	size_t used = 0;
 
 	buf_append(text, input);
-	if (!buf_ok(text)) {
-		fail(connection, "the response's head is too large");
-		return TAKEN_GONE;
-	}
 	while (text->length > connection->head_parsed) {
 		enum http1_progress progress =
 			http1_feed_response(connection->parser, buf_bytes(text), connection->head_parsed,
@@ -373,6 +371,10 @@ take_head(struct http_connection *connection, struct bytes input)
 			return take_final_head(connection, &head, bytes_skip(buf_bytes(text), used));
 		}
 	}
+	if (text->length == HEAD_MAX || !buf_ok(text)) {
+		fail(connection, "the response's head is too large");
+		return TAKEN_GONE;
+	}
 	return TAKEN_MORE;
 }
 
@@ -392,7 +394,8 @@ static bool
 read_some(struct http_connection *connection)
 {
 	struct http_client *client = connection->client;
-	ssize_t got = transport_read(&connection->transport, client->in, READ_SIZE);
+	size_t room = connection->state == WAITING_HEAD ? HEAD_MAX - connection->head.length : READ_SIZE;
+	ssize_t got = transport_read(&connection->transport, client->in, room);
 	struct bytes input = bytes_make(client->in, got < 0 ? 0 : (size_t)got);
 	enum taken taken;
 
@@ -402,7 +405,8 @@ read_some(struct http_connection *connection)
 	}
 	if (got <= 0) {
 		if (got < 0) {
-			fail(connection, failure_of(connection, errno));
+			connection->failure = errno;
+			fail(connection, failure_of(connection));
 		} else {
 			on_end(connection);
 		}
@@ -415,7 +419,7 @@ read_some(struct http_connection *connection)
 		connection->state = PAUSED;
 		loop_watch_set(connection->watch, 0);
 	}
-	if (taken == TAKEN_MORE && (size_t)got < READ_SIZE) {
+	if (taken == TAKEN_MORE && (size_t)got < room) {
 		await(connection);
 		return false;
 	}
@@ -452,7 +456,6 @@ static void
 on_event(void *argument, unsigned events)
 {
 	struct http_connection *connection = argument;
-	int failure;
 
 	(void)events;
 	if (connection->state == IDLE) {
@@ -463,9 +466,11 @@ on_event(void *argument, unsigned events)
 		on_connected(connection);
 		return;
 	}
-	failure = send_request(connection);
-	if (failure != 0) {
-		fail(connection, failure_of(connection, failure));
+	if (connection->failure == 0) {
+		connection->failure = send_request(connection);
+	}
+	if (connection->failure != 0) {
+		fail(connection, failure_of(connection));
 		return;
 	}
 	for (int i = 0; i < READS_AT_ONCE; i++) {

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from certificates import Authority
+from fronts import Front
 from faults import Proxy
 from peers import Peer
 from support import DATATYPES, REDIS, ROOT, Redis, Repository, Server, free_port
@@ -86,6 +87,30 @@ def serve(start):
         server = start(repository, *arguments, **options)
         assert server.port and server.metrics_port
         return server
+
+    return listening
+
+
+@pytest.fixture
+def start_front():
+    """start_front(*servers, *options): a server in front of others that may fail to come up."""
+    fronts = []
+
+    def make(*arguments, **options):
+        fronts.append(Front(*arguments, **options))
+        return fronts[-1]
+
+    yield make
+    stop_all(fronts)
+
+
+@pytest.fixture
+def front(start_front):
+    """front(*servers, *options): a server in front of others that listens."""
+    def listening(*arguments, **options):
+        made = start_front(*arguments, **options)
+        assert made.port and made.metrics_port
+        return made
 
     return listening
 

@@ -1,0 +1,213 @@
+/* Requests that pass through to the server behind. */
+#include "base/log.h"
+#include "server/handlers.h"
+#include "upstream/upstream.h"
+
+#include <stdio.h>
+
+#define FIELDS_MAX ((size_t)128 * 1024)
+#define VIA "1.1 hippocamp"
+
+struct pass {
+	struct upstream_call call; /* first */
+	struct exchange *exchange;
+	struct buf fields; /* of the request, then of the reply */
+	bool has_begun;	   /* the reply */
+};
+
+/* --- Header fields --- */
+
+/* Does a list of tokens, as in the Connection field, contain this name? */
+static bool
+lists(struct bytes list, struct bytes name)
+{
+	while (list.length > 0) {
+		struct bytes token = bytes_take_until(&list, ',');
+
+		while (token.length > 0 && (*token.at == ' ' || *token.at == '\t')) {
+			token = bytes_skip(token, 1);
+		}
+		while (token.length > 0 && (token.at[token.length - 1] == ' ' || token.at[token.length - 1] == '\t')) {
+			token.length--;
+		}
+		if (token.length == name.length &&
+		    strncasecmp((const char *)token.at, (const char *)name.at, name.length) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Fields that concern one connection only (RFC 9110 section 7.6.1), those that Connection names among them. */
+static bool
+is_hop_by_hop(const struct http1_head *head, struct bytes name)
+{
+	static const char *const names[] = {"connection",
+					    "keep-alive",
+					    "proxy-connection",
+					    "proxy-authenticate",
+					    "proxy-authorization",
+					    "te",
+					    "trailer",
+					    "transfer-encoding",
+					    "upgrade"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		if (bytes_equal_nocase(name, names[i])) {
+			return true;
+		}
+	}
+	for (size_t i = 0; i < head->header_count; i++) {
+		if (bytes_equal_nocase(head->headers[i].name, "connection") && lists(head->headers[i].value, name)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void
+write_field(struct buf *out, struct bytes name, struct bytes value)
+{
+	buf_append(out, name);
+	buf_text(out, ": ");
+	buf_append(out, value);
+	buf_text(out, "\r\n");
+}
+
+/* Copies the end-to-end fields but those of `left_out`, and adds ourselves to Via (RFC 9110 section 7.6.3). */
+static void
+write_fields(struct buf *out, const struct http1_head *head, const char *const *left_out)
+{
+	for (size_t i = 0; i < head->header_count; i++) {
+		struct bytes name = head->headers[i].name;
+		bool out_left = is_hop_by_hop(head, name);
+
+		for (size_t k = 0; left_out[k] != NULL && !out_left; k++) {
+			out_left = bytes_equal_nocase(name, left_out[k]);
+		}
+		if (!out_left) {
+			write_field(out, name, head->headers[i].value);
+		}
+	}
+	write_field(out, bytes_text("Via"), bytes_text(VIA));
+}
+
+/* --- The reply --- */
+
+static void
+fail(struct pass *pass, enum http_outcome outcome, const char *why)
+{
+	static const int statuses[] = {[HTTP_CALL_UNSENT] = 503, [HTTP_CALL_BROKEN] = 502, [HTTP_CALL_TIMED_OUT] = 504};
+	char text[600];
+
+	(void)snprintf(text, sizeof(text), "upstream %s", why);
+	log_verbose("%s", text);
+	reply_http_error(pass->exchange, statuses[outcome], text);
+}
+
+static void
+on_head(struct upstream_call *call, const struct http1_head *head)
+{
+	static const char *const none[] = {NULL};
+	static const char *const length[] = {"content-length", NULL};
+	struct pass *pass = (struct pass *)call;
+	bool bare = head->chunked || head->until_close; /* a Content-Length beside Transfer-Encoding means nothing */
+
+	buf_clear(&pass->fields);
+	write_fields(&pass->fields, head, bare ? length : none);
+	pass->has_begun = true;
+	exchange_stream_begin(pass->exchange, head->status, buf_bytes(&pass->fields), !bare);
+}
+
+static bool
+on_body(struct upstream_call *call, struct bytes part)
+{
+	return exchange_stream(((struct pass *)call)->exchange, part);
+}
+
+static void
+on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
+{
+	struct pass *pass = (struct pass *)call;
+	struct exchange *exchange = pass->exchange;
+
+	exchange->gone = NULL;
+	exchange->drained = NULL;
+	buf_fini(&pass->fields);
+	if (!pass->has_begun) {
+		fail(pass, outcome, why);
+		return;
+	}
+	if (outcome != HTTP_CALL_DONE) {
+		log_warning("a reply of upstream %s; its client gets it cut off", why);
+	}
+	exchange_stream_end(exchange, outcome == HTTP_CALL_DONE);
+}
+
+static void
+on_drained(struct exchange *exchange)
+{
+	upstream_call_resume(&((struct pass *)exchange->gone_state)->call);
+}
+
+static void
+on_gone(struct exchange *exchange)
+{
+	struct pass *pass = exchange->gone_state;
+
+	exchange->gone = NULL;
+	exchange->drained = NULL;
+	upstream_call_cancel(&pass->call);
+	buf_fini(&pass->fields);
+	if (pass->has_begun) {
+		exchange_stream_end(exchange, false);
+	} else {
+		reply_http_error(exchange, 502, "the client left before the reply");
+	}
+}
+
+/* --- The request --- */
+
+/* A safe method may be sent to another replica (RFC 9110 section 9.2.2). */
+static bool
+is_safe(const struct http1_head *head)
+{
+	return head->method == HTTP1_GET || head->method == HTTP1_HEAD || head->method == HTTP1_OPTIONS;
+}
+
+void
+handle_pass(struct exchange *exchange)
+{
+	static const char *const replaced[] = {"host", "content-length", "expect", NULL};
+	const struct http1_head *head = &exchange->head;
+	struct pass *pass = arena_get(&exchange->arena, sizeof(*pass));
+
+	if (pass == NULL) {
+		reply_error_text(exchange, STATUS_UNAVAILABLE, "no memory for the request");
+		return;
+	}
+	pass->exchange = exchange;
+	buf_init(&pass->fields, FIELDS_MAX);
+	write_fields(&pass->fields, head, replaced);
+	if (!buf_ok(&pass->fields)) {
+		buf_fini(&pass->fields);
+		reply_error_text(exchange, STATUS_UNAVAILABLE, "no memory for the request");
+		return;
+	}
+	pass->call = (struct upstream_call){
+		.method = head->method_name,
+		.target = head->target,
+		.headers = buf_bytes(&pass->fields),
+		.body = &exchange->body,
+		.body_count = 1,
+		.is_repeatable = is_safe(head),
+		.only = -1,
+		.on_head = on_head,
+		.on_body = on_body,
+		.done = on_done,
+	};
+	exchange->gone = on_gone;
+	exchange->gone_state = pass;
+	exchange->drained = on_drained;
+	upstream_call_start(exchange->lane->upstream, &pass->call);
+}
