@@ -12,6 +12,7 @@
 #include "base/machine.h"
 #include "base/memory.h"
 #include "base/version.h"
+#include "inference/models/folder_source.h"
 #include "inference/models/model_table.h"
 #include "loop/socket.h"
 #include "loop/thread.h"
@@ -53,6 +54,8 @@ struct loop_thread {
 struct app {
 	const struct serve_settings *settings;
 	struct response_cache *cache;
+	struct folder_source folders;
+	struct model_source source;
 	struct repository_options repository_options;
 	struct repository *repository;
 	struct engine *engine;
@@ -165,9 +168,11 @@ start_repository(struct app *app, struct error *error)
 	const struct serve_settings *settings = app->settings;
 	enum status status;
 
+	app->folders = (struct folder_source){.paths = settings->model_repositories.items,
+					      .path_count = settings->model_repositories.count};
+	app->source = folder_source(&app->folders);
 	app->repository_options = (struct repository_options){
-		.paths = settings->model_repositories.items,
-		.path_count = settings->model_repositories.count,
+		.source = &app->source,
 		.mode = (enum repository_mode)settings->model_control_mode,
 		.load_models = settings->load_models.items,
 		.load_model_count = settings->load_models.count,

@@ -57,7 +57,7 @@ struct model {
 struct model_options {
 	const char *name;   /* by which clients ask for it */
 	const char *folder; /* <repository>/<model>, or wherever its files are */
-	const char *path;   /* <folder>/<version> */
+	const char *path;   /* <folder>/<version>; "": the model has no files */
 	int64_t version;
 	const struct backend_ops *const *backends;
 	ensemble_find_fn find; /* finds the models of an ensemble's steps */

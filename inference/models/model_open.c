@@ -145,6 +145,9 @@ tell_stray(const struct model_options *options)
 {
 	struct buf list;
 
+	if (*options->path == '\0') {
+		return;
+	}
 	buf_init(&list, ERROR_TEXT_SIZE);
 	model_files_list_stray(options->path, &list);
 	if (list.length > 0) {

@@ -6,7 +6,6 @@
 #include "inference/models/repository_internal.h"
 #include "loop/thread.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -58,10 +57,10 @@ load_override(struct repository *repository, struct known_model *known, const st
 }
 
 static bool
-is_unchanged(const struct known_model *known)
+is_unchanged(const struct repository *repository, const struct known_model *known)
 {
 	return known_model_is_loaded(known) && !known->failed && known->override_folder == NULL &&
-	       known->folder != NULL && known->stamp == folder_stamp(known->folder);
+	       known->folder != NULL && known->stamp == repository_stamp(repository, known->folder);
 }
 
 static enum status
@@ -95,7 +94,7 @@ run_load(struct repository *repository, const struct repository_command *command
 	if (command->has_config) {
 		status = load_override(repository, known, command, error);
 	} else {
-		status = repository_load(repository, known, !is_unchanged(known), error);
+		status = repository_load(repository, known, !is_unchanged(repository, known), error);
 	}
 	known->requested = known->requested || status == STATUS_OK;
 	return status;
@@ -141,70 +140,25 @@ repository_command(struct repository *repository, struct repository_command *com
 	(void)pthread_mutex_unlock(&repository->mutex);
 }
 
-/* --- Scanning the disk --- */
+/* --- Looking for changes --- */
 
-/* Adds every model in the repositories to the known ones, whether it gets loaded or not. */
+/* Adds every model of the source to the known ones, whether it gets loaded or not. */
 static enum status
 scan(struct repository *repository, struct error *error)
 {
-	for (size_t i = 0; i < repository->options->path_count; i++) {
-		char **names = NULL;
-		size_t count = 0;
-		enum status status = folder_list(repository->options->paths[i], &names, &count, error);
+	const struct model_source *source = repository->options->source;
+	char **names = NULL;
+	size_t count = 0;
+	enum status status = source->list(source->context, &names, &count, error);
 
-		if (status != STATUS_OK) {
-			return error_prefix(error, "failed to read model repository: ");
+	for (size_t i = 0; i < count; i++) {
+		if (status == STATUS_OK && repository_find(repository, bytes_text(names[i])) == NULL) {
+			(void)repository_add(repository, bytes_text(names[i]));
 		}
-		for (size_t k = 0; k < count; k++) {
-			/* lost+found is the file system's */
-			if (strcmp(names[k], "lost+found") != 0 &&
-			    repository_find(repository, bytes_text(names[k])) == NULL) {
-				(void)repository_add(repository, bytes_text(names[k]));
-			}
-			free(names[k]);
-		}
-		free(names);
+		free(names[i]);
 	}
-	return STATUS_OK;
-}
-
-/* Warns of model files in the place of folders, a common first mistake. */
-static bool
-tell_misplaced(const char *path)
-{
-	struct dirent **items = NULL;
-	int count = scandir(path, &items, NULL, alphasort);
-	bool found = false;
-
-	for (int i = 0; i < count; i++) {
-		const char *name = items[i]->d_name;
-		const char *dot = strrchr(name, '.');
-
-		if (dot != NULL && dot != name && strcmp(dot, ".onnx") == 0) {
-			int length = (int)(dot - name);
-
-			found = true;
-			log_warning("'%s/%s' is not served: put it into a folder of the model's name and one of the "
-				    "version, "
-				    "mkdir -p '%s/%.*s/1' && mv '%s/%s' '%s/%.*s/1/model.onnx'",
-				    path, name, path, length, name, path, name, path, length, name);
-		}
-		free(items[i]);
-	}
-	free(items);
-	return found;
-}
-
-static void
-tell_empty(const struct repository *repository)
-{
-	for (size_t i = 0; i < repository->options->path_count; i++) {
-		if (!tell_misplaced(repository->options->paths[i]) && LIST_EMPTY(&repository->known)) {
-			log_warning("model repository '%s' is empty: a model is a folder in it, with a folder for each "
-				    "version, such as NAME/1/model.onnx",
-				    repository->options->paths[i]);
-		}
-	}
+	free(names);
+	return status == STATUS_OK ? status : error_prefix(error, "failed to read model repository: ");
 }
 
 static bool
@@ -239,14 +193,15 @@ refresh(struct repository *repository, struct known_model *known, struct error *
 	free(known->folder);
 	known->folder = folder;
 	known->requested = true;
-	if ((known_model_is_loaded(known) || known->failed || known->waiting) && known->stamp == folder_stamp(folder)) {
+	if ((known_model_is_loaded(known) || known->failed || known->waiting) &&
+	    known->stamp == repository_stamp(repository, folder)) {
 		return STATUS_OK;
 	}
 	return repository_load(repository, known, true, error);
 }
 
 static void
-poll_disk(struct repository *repository)
+poll_source(struct repository *repository)
 {
 	struct known_model *known;
 	struct error error;
@@ -293,7 +248,7 @@ wait_for_work(struct repository *repository)
 	until.tv_sec += repository->options->poll_secs;
 	if (pthread_cond_timedwait(&repository->changed, &repository->mutex, &until) == ETIMEDOUT) {
 		(void)pthread_mutex_unlock(&repository->mutex);
-		poll_disk(repository);
+		poll_source(repository);
 		(void)pthread_mutex_lock(&repository->mutex);
 	}
 }
@@ -354,9 +309,6 @@ repository_start(struct repository *repository, struct error *error)
 
 	if (status == STATUS_OK && !check_wanted_exist(repository, error)) {
 		status = error->status;
-	}
-	if (status == STATUS_OK) {
-		tell_empty(repository);
 	}
 	LIST_FOREACH (known, &repository->known, next) {
 		if (wanted_at_start(repository, known->name) && refresh(repository, known, &one) != STATUS_OK) {

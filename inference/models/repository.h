@@ -8,14 +8,14 @@
 #ifndef HIPPOCAMP_INFERENCE_MODELS_REPOSITORY_H
 #define HIPPOCAMP_INFERENCE_MODELS_REPOSITORY_H
 
+#include "inference/models/model_source.h"
 #include "inference/models/model_table.h"
 #include "loop/loop.h"
 
 enum repository_mode { REPOSITORY_NONE, REPOSITORY_POLL, REPOSITORY_EXPLICIT };
 
 struct repository_options {
-	const char *const *paths;
-	size_t path_count;
+	const struct model_source *source;
 	enum repository_mode mode;
 	const char *const *load_models; /* mode explicit: names, or "*" */
 	size_t load_model_count;

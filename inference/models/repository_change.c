@@ -2,7 +2,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "inference/models/folder.h"
 #include "inference/models/repository_internal.h"
 
 #include <inttypes.h>
@@ -250,7 +249,7 @@ has_changed(struct repository *repository, struct known_model *known)
 	}
 	free(known->folder);
 	known->folder = folder;
-	return !loaded || known->failed || known->stamp != folder_stamp(folder);
+	return !loaded || known->failed || known->stamp != repository_stamp(repository, folder);
 }
 
 /* Visits a model once. Returns false if it leads to a cycle. */

@@ -123,8 +123,10 @@ struct model *repository_find_member(void *context, struct bytes name, int64_t v
 
 /* --- repository_load.c: one model --- */
 
-/* Finds the model's folder; free() it. The same name in two repositories is an error, as in Triton. */
+/* Finds the model's folder, or another place (model_source.h); free() it. */
 enum status repository_find_folder(struct repository *repository, const char *name, char **folder, struct error *error);
+
+uint64_t repository_stamp(const struct repository *repository, const char *folder);
 
 /* Makes the error for a model that could not be read: Triton's text, then the reason. */
 enum status repository_poll_failed(const char *name, struct error *error);

@@ -1,37 +1,22 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "inference/models/autocomplete.h"
-#include "inference/models/folder.h"
 #include "inference/models/repository_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CONFIG_FILE_MAX ((size_t)16 << 20)
-
 enum status
 repository_find_folder(struct repository *repository, const char *name, char **folder, struct error *error)
 {
-	*folder = NULL;
-	for (size_t i = 0; i < repository->options->path_count; i++) {
-		char *candidate = memory_format("%s/%s", repository->options->paths[i], name);
+	return repository->options->source->find(repository->options->source->context, name, folder, error);
+}
 
-		if (!folder_exists(candidate)) {
-			free(candidate);
-		} else if (*folder == NULL) {
-			*folder = candidate;
-		} else {
-			(void)error_set(error, STATUS_INVALID_ARGUMENT,
-					"model '%s' is in two repositories: '%s' and '%s'", name, *folder, candidate);
-			free(candidate);
-			free(*folder);
-			*folder = NULL;
-			return error->status;
-		}
-	}
-	return *folder != NULL ? STATUS_OK
-			       : error_set(error, STATUS_NOT_FOUND, "model '%s' is in no model repository", name);
+uint64_t
+repository_stamp(const struct repository *repository, const char *folder)
+{
+	return repository->options->source->stamp(repository->options->source->context, folder);
 }
 
 enum status
@@ -50,9 +35,9 @@ repository_poll_failed(const char *name, struct error *error)
 static enum status
 read_text(struct repository *repository, struct staging *staging, struct error *error)
 {
+	const struct model_source *source = repository->options->source;
 	const struct known_model *known = staging->known;
 	enum status status;
-	char *path;
 
 	if (known->override_config != NULL) {
 		staging->config = memory_text(known->override_config);
@@ -60,9 +45,8 @@ read_text(struct repository *repository, struct staging *staging, struct error *
 		staging->config_is_json = true;
 		return STATUS_OK;
 	}
-	path = memory_format("%s/config.pbtxt", staging->folder);
-	status = file_read(path, CONFIG_FILE_MAX, &staging->config, &staging->config_length, error);
-	free(path);
+	status = source->config(source->context, staging->folder, &staging->config, &staging->config_length, error);
+	staging->config_is_json = source->config_is_json;
 	return status == STATUS_NOT_FOUND && repository->options->autocomplete ? STATUS_OK : status;
 }
 
@@ -105,12 +89,14 @@ policy_takes(const struct model_config *config, int64_t version, size_t newer)
 }
 
 static enum status
-choose_versions(struct staging *staging, const struct model_config *config, struct error *error)
+choose_versions(const struct repository *repository, struct staging *staging, const struct model_config *config,
+		struct error *error)
 {
+	const struct model_source *source = repository->options->source;
 	const char *name = staging->known->name;
 	int64_t *found = NULL;
 	size_t count = 0;
-	enum status status = folder_versions(staging->folder, &found, &count, error);
+	enum status status = source->versions(source->context, staging->folder, &found, &count, error);
 
 	if (status != STATUS_OK) {
 		return status;
@@ -175,7 +161,7 @@ check(struct repository *repository, struct staging *staging, struct model_confi
 			return error_prefix(error, "load failed for model '%s': ", name);
 		}
 	}
-	return choose_versions(staging, config, error);
+	return choose_versions(repository, staging, config, error);
 }
 
 enum status
@@ -184,7 +170,7 @@ staging_read(struct repository *repository, struct staging *staging, struct erro
 	struct model_config config;
 	enum status status;
 
-	staging->stamp = folder_stamp(staging->folder);
+	staging->stamp = repository_stamp(repository, staging->folder);
 	status = read_text(repository, staging, error);
 	if (status == STATUS_OK) {
 		status = parse(repository, staging, &config, error);
@@ -231,7 +217,9 @@ open_version(struct repository *repository, const struct staging *staging, struc
 		.unused = on_unused,
 		.unused_context = repository,
 	};
-	char *path = memory_format("%s/%" PRId64, staging->folder, version->number);
+	char *path = repository->options->source->has_files
+			     ? memory_format("%s/%" PRId64, staging->folder, version->number)
+			     : memory_text("");
 	struct model_config config;
 	struct error error = {0};
 	char *reason;
