@@ -1,15 +1,11 @@
 #include "inference/models/model_run.h"
 
 #include "base/clock.h"
-#include "base/memory.h"
 #include "base/moving_average.h"
 #include "inference/models/batch.h"
-#include "inference/models/row_audit.h"
+#include "inference/models/row_units.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-
-#define EVIDENCE_MAX 512
 
 struct model_run {
 	struct backend_run run; /* first */
@@ -54,139 +50,24 @@ run_together(struct model *model, struct job_list *jobs)
 	return status;
 }
 
-/* --- Audits: see row_trust.h --- */
+/* --- Audits: see row_units.h --- */
 
-/* A unit of an audit: a part of a job, or one of its rows. */
-struct unit {
-	struct job *job;
-	struct job_part *part;
-	int64_t row; /* -1: the whole part */
-};
-
-static size_t
-units_of(const struct job *job)
-{
-	return job->splits_rows && job->rows > 0 ? (size_t)job->rows : job->part_count;
-}
-
-/* `index` must be below count_units(batch). */
-static struct unit
-find_unit(struct job_list *batch, size_t index)
-{
-	struct unit unit = {.row = -1};
-
-	TAILQ_FOREACH (unit.job, batch, queue) {
-		if (index < units_of(unit.job)) {
-			break;
-		}
-		index -= units_of(unit.job);
-	}
-	unit.part = unit.job->parts;
-	if (!unit.job->splits_rows || unit.job->rows == 0) {
-		unit.part += index;
-		return unit;
-	}
-	while (index >= (size_t)unit.part->rows) {
-		index -= (size_t)unit.part->rows;
-		unit.part++;
-	}
-	unit.row = (int64_t)index;
-	return unit;
-}
-
-/* Runs a unit without its neighbours. Returns NULL on failure. */
-static struct blob *
-run_unit(struct model *model, const struct unit *unit, uint64_t *ns, struct error *error)
-{
-	const struct job *job = unit->job;
-	struct bytes *data = memory_array(job->input_count, sizeof(*data));
-	struct job_part part = {.rows = unit->row < 0 ? unit->part->rows : 1, .data = data};
-	uint64_t start = clock_now_ns();
-	struct job_list list;
-	struct job alone = {
-		.inputs = job->inputs,
-		.input_count = job->input_count,
-		.parts = &part,
-		.part_count = 1,
-		.rows = part.rows,
-		.parameters = job->parameters,
-		.parameter_count = job->parameter_count,
-		.error = error,
-	};
-
-	for (size_t i = 0; i < job->input_count; i++) {
-		data[i] = unit->row < 0 ? unit->part->data[i]
-					: row_audit_row(&job->inputs[i], unit->part->data[i], unit->row);
-	}
-	TAILQ_INIT(&list);
-	TAILQ_INSERT_TAIL(&list, &alone, queue);
-	(void)run_together(model, &list);
-	*ns = clock_now_ns() - start;
-	free(data);
-	return part.entry;
-}
-
-/* A unit that cannot run without its neighbours depends on them. */
+/* Returns false if the answers of the batch depend on each other. */
 static bool
-audit_unit(struct model *model, const struct unit *unit, const double *scales)
+audit_unit(struct model *model, const struct row_unit *unit, const double *scales)
 {
 	struct error error;
-	uint64_t ns;
-	struct blob *expected = run_unit(model, unit, &ns, &error);
-	char evidence[EVIDENCE_MAX];
+	struct row_unit_run alone;
+	struct job_list list;
+	uint64_t start = clock_now_ns();
 	bool passed;
 
-	if (expected == NULL) {
-		(void)snprintf(evidence, sizeof(evidence), "a row does not run without its neighbours (%.300s)",
-			       error.text);
-		model_lose_row_trust(model, ROWS_DEPENDENT, evidence);
-		return false;
-	}
-	passed = row_audit_passes(model, expected, unit->part->entry, unit->row, scales, ns);
-	blob_unref(expected);
-	return passed;
-}
-
-static size_t
-count_units(struct job_list *batch)
-{
-	size_t count = 0;
-	struct job *job;
-
-	TAILQ_FOREACH (job, batch, queue) {
-		count += units_of(job);
-	}
-	return count;
-}
-
-/* Does the batch have several jobs, or rows that are answered or stored apart? */
-static bool
-is_told_apart(struct job_list *batch)
-{
-	const struct job *first = TAILQ_FIRST(batch);
-
-	return TAILQ_NEXT(first, queue) != NULL || first->by_row || first->splits_rows;
-}
-
-/* Audits `due` units, spread over the batch: the first and last rows have neighbours on one side only. */
-static bool
-audit_units(struct model *model, struct job_list *batch, size_t units, size_t due, size_t turn)
-{
-	double *scales = memory_array(model->config.output_count, sizeof(*scales));
-	bool passed = true;
-	struct job *job;
-
-	TAILQ_FOREACH (job, batch, queue) {
-		for (size_t i = 0; i < job->part_count; i++) {
-			row_audit_raise(scales, job->parts[i].entry);
-		}
-	}
-	for (size_t i = 0; i < due && passed; i++) {
-		struct unit unit = find_unit(batch, due == 1 ? turn % units : i * (units - 1) / (due - 1));
-
-		passed = audit_unit(model, &unit, scales);
-	}
-	free(scales);
+	row_unit_run_init(&alone, unit, &error);
+	TAILQ_INIT(&list);
+	TAILQ_INSERT_TAIL(&list, &alone.job, queue);
+	(void)run_together(model, &list);
+	passed = row_unit_judge(model, unit, alone.part.entry, &error, scales, clock_now_ns() - start);
+	row_unit_run_fini(&alone);
 	return passed;
 }
 
@@ -194,22 +75,21 @@ audit_units(struct model *model, struct job_list *batch, size_t units, size_t du
 static bool
 audit(struct model *model, struct job_list *batch)
 {
-	size_t units = count_units(batch);
-	size_t turn = (size_t)atomic_load_explicit(&model->rows.answers, memory_order_relaxed);
-	uint64_t due;
+	struct row_audit_plan plan;
+	bool passed = true;
+	double *scales;
 
-	if (units < 2 || !is_told_apart(batch)) {
-		return true;
+	if (!row_audit_begin(model, batch, &plan)) {
+		return plan.due == 0;
 	}
-	if (!row_trust_together(&model->rows)) { /* lost during this run */
-		return false;
+	scales = row_units_scales(model, batch);
+	for (size_t i = 0; i < plan.due && passed; i++) {
+		struct row_unit unit = row_unit_find(batch, row_audit_index(&plan, i));
+
+		passed = audit_unit(model, &unit, scales);
 	}
-	due = row_trust_first_audits(&model->rows, units);
-	if (due == 0) {
-		due = row_trust_samples(&model->rows, units,
-					atomic_load_explicit(&model->run_span_ns, memory_order_relaxed));
-	}
-	return due == 0 || audit_units(model, batch, units, (size_t)due, turn);
+	free(scales);
+	return passed;
 }
 
 /* --- Batches --- */
