@@ -39,6 +39,12 @@ size_t infer_body_memory(struct bytes json);
 enum status infer_body_decode(struct bytes json, struct bytes binary, struct bytes model_name, struct arena *arena,
 			      struct infer_body *body, struct error *error);
 
+/*
+ * Does the request say nothing but what the decoder understands and an answer from elsewhere can fulfil: no unknown
+ * member, no other parameter of a tensor, no classification? Before infer_body_detach.
+ */
+bool infer_body_is_plain(const struct infer_body *body);
+
 /* Copies what `body` uses of the document, then frees it: it may be many times as large as the JSON. False when memory
  * runs out; `body` is then unusable. */
 bool infer_body_detach(struct infer_body *body, struct arena *arena);

@@ -1,0 +1,24 @@
+/*
+ * One tensor of the JSON of an inference request or response: an item of `inputs` or `outputs`. Private to wire/.
+ */
+#ifndef HIPPOCAMP_WIRE_TENSOR_JSON_H
+#define HIPPOCAMP_WIRE_TENSOR_JSON_H
+
+#include "base/buf.h"
+#include "base/tensor.h"
+#include "wire/json.h"
+
+struct tensor_decoder {
+	struct bytes binary; /* the part behind the JSON that no tensor has taken yet */
+	struct bytes model_name;
+	struct arena *arena;
+	struct error *error;
+};
+
+/* The tensor has views into the document, the binary part and the arena. Errors have Triton's texts. */
+enum status tensor_decode(struct tensor_decoder *decoder, yyjson_val *value, struct tensor *tensor);
+
+/* `binary`: only announces the data (`binary_data_size`), which the caller sends behind the JSON. */
+enum status tensor_encode(struct buf *json, const struct tensor *tensor, bool binary, struct error *error);
+
+#endif
