@@ -118,6 +118,7 @@ struct backend_ops {
 	/* NULL function: the config alone says which inputs and outputs the model has. */
 	const struct backend_signature *(*signature)(struct backend_model *model);
 
+	/* NULL: the model runs elsewhere, not by a backend (inference/remote.h). */
 	enum status (*run)(struct backend_model *model, struct backend_run *run, struct error *error);
 
 	int default_instance_count;

@@ -25,6 +25,7 @@ status_text(enum status status)
 		return "Already exists";
 	case STATUS_CANCELLED:
 		return "Cancelled";
+	case STATUS_PASS:
 	case STATUS_NOT_CACHED:
 		return "Not cached";
 	case STATUS_UNKNOWN:

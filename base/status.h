@@ -1,7 +1,7 @@
 /*
  * Status codes and human-readable errors.
  *
- * Functions that can fail return an `enum status`: STATUS_OK (0) or a negative code. All codes but two correspond to
+ * Functions that can fail return an `enum status`: STATUS_OK (0) or a negative code. All codes but three correspond to
  * Triton's TRITONSERVER_Error_Code, so that a front end can answer as Triton does. Where a person will read the reason,
  * the function also takes a `struct error *` (never NULL), which it fills on failure and leaves alone on success.
  * Nothing here allocates; an error may be copied.
@@ -20,6 +20,7 @@ enum status {
 	STATUS_ALREADY_EXISTS = -7,
 	STATUS_CANCELLED = -8,
 	STATUS_NOT_CACHED = -9,	 /* not Triton's: the request asked for a cached answer only */
+	STATUS_PASS = -11,	 /* not Triton's: only the server behind can answer this request */
 	STATUS_QUEUE_FULL = -10, /* not Triton's: the engine turns it into STATUS_UNAVAILABLE with the request's id */
 };
 

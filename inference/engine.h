@@ -14,6 +14,7 @@
 struct engine;
 struct engine_lane;
 struct offload;
+struct remote_ops;
 
 /* `cache` may be NULL (no caching); it outlives the engine. */
 struct engine *engine_new(struct response_cache *cache);
@@ -21,6 +22,9 @@ void engine_free(struct engine *engine); /* after its lanes */
 
 /* `index` numbers the loops from 0. `offload` outlives the lane; NULL: none. */
 struct engine_lane *engine_lane_new(struct engine *engine, struct loop *loop, struct offload *offload, size_t index);
+
+/* Sets the client that runs the models of another server (remote.h). Before the first request to such a model. */
+void engine_lane_set_remote(struct engine_lane *lane, const struct remote_ops *ops, void *remote);
 
 /* Stops waiting for answers that other servers compute, before the process ends. */
 void engine_lane_stop_waiting(struct engine_lane *lane);

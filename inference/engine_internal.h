@@ -1,6 +1,6 @@
 /*
  * Shared by the files of the engine. Room-private. Each file calls only files after it in this list: engine_lane,
- * ensemble_run, engine, answer, prepare, answer_report, waiting, rows.
+ * remote_run, ensemble_run, engine, answer, prepare, answer_report, waiting, rows.
  */
 #ifndef HIPPOCAMP_INFERENCE_ENGINE_INTERNAL_H
 #define HIPPOCAMP_INFERENCE_ENGINE_INTERNAL_H

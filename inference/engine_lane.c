@@ -5,6 +5,7 @@
 #include "inference/engine_internal.h"
 #include "inference/ensemble_run.h"
 #include "inference/models/model_run.h"
+#include "inference/remote_run.h"
 #include "inference/rows.h"
 
 #include <stdlib.h>
@@ -65,6 +66,7 @@ engine_lane_new(struct engine *engine, struct loop *loop, struct offload *offloa
 	lane->index = index;
 	lane->models = &model_executor_ops;
 	lane->ensembles = &ensemble_executor_ops;
+	lane->remotes = &remote_executor_ops;
 	TAILQ_INIT(&lane->looking);
 	lane->deadline_timer = loop_timer_new(loop, lane_on_deadline, lane);
 	TAILQ_INIT(&lane->waiting);
@@ -87,6 +89,13 @@ engine_lane_new(struct engine *engine, struct loop *loop, struct offload *offloa
 		lane->cache = lane->key_hash != NULL ? lane->cache : NULL;
 	}
 	return lane;
+}
+
+void
+engine_lane_set_remote(struct engine_lane *lane, const struct remote_ops *ops, void *remote)
+{
+	lane->remote_ops = ops;
+	lane->remote = remote;
 }
 
 void

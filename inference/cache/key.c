@@ -120,7 +120,7 @@ key_leaves_out(struct bytes name)
 			return true;
 		}
 	}
-	return false;
+	return bytes_starts_with(name, KEY_LEFT_OUT);
 }
 
 static void

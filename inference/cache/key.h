@@ -49,6 +49,9 @@ struct key_question {
 bool key_make(struct keyed_hash *hash, const struct key_question *question, struct buf *scratch,
 	      struct digest_value *key);
 
+/* Parameters whose names begin like this are left out, too. */
+#define KEY_LEFT_OUT "hippocamp.unkeyed."
+
 /* Does this parameter only say how a request is handled, so that it changes no answer? */
 bool key_leaves_out(struct bytes name);
 

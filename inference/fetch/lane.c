@@ -34,7 +34,10 @@ lane_random(struct engine_lane *lane)
 const struct executor_ops *
 lane_executor(const struct engine_lane *lane, const struct model *model)
 {
-	return model->ensemble != NULL ? lane->ensembles : lane->models;
+	if (model->ensemble != NULL) {
+		return lane->ensembles;
+	}
+	return model_is_remote(model) ? lane->remotes : lane->models;
 }
 
 double

@@ -14,6 +14,7 @@
 #include "inference/models/model.h"
 #include "loop/loop.h"
 
+struct remote_ops;
 TAILQ_HEAD(fetch_list, fetch);
 
 struct engine {
@@ -32,6 +33,9 @@ struct engine_lane {
 	struct cache_lane *store;
 	const struct executor_ops *models; /* runs the jobs of models */
 	const struct executor_ops *ensembles;
+	const struct executor_ops *remotes;  /* of models that run on another server */
+	const struct remote_ops *remote_ops; /* the client of that server; NULL: none */
+	void *remote;
 	struct cache_host host;
 	struct cache_host_offload host_offload;
 	struct keyed_hash *key_hash;  /* NULL: no secret is known yet */

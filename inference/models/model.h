@@ -42,6 +42,7 @@ struct model {
 	struct row_trust rows;
 	struct row_record *row_record;
 	atomic_bool too_large;		 /* its last answer was too large to be stored */
+	atomic_bool suspended;		 /* of a model on another server: what answers it gives is not known for now */
 	struct ordering *ordering;	 /* NULL: answers go out as they come */
 	_Atomic uint64_t run_span_ns;	 /* usual time of a run, whatever its rows; 0: unknown */
 	_Atomic uint64_t run_cost_ns;	 /* usual cost of a row; 0: unknown */
@@ -122,6 +123,13 @@ static inline bool
 model_batches(const struct model *model)
 {
 	return model->config.max_batch_size > 0;
+}
+
+/* Does the model run on another server? See inference/remote.h. */
+static inline bool
+model_is_remote(const struct model *model)
+{
+	return model->backend != NULL && model->backend->run == NULL;
 }
 
 /* From now on, no request to the model waits for a fuller batch. Any thread. */

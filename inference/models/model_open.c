@@ -171,10 +171,12 @@ open_files(struct model *model, const struct model_options *options, struct erro
 	return status;
 }
 
+/* The config of a model on another server does not tell which of it the owner stated and which the server guessed. */
 static enum row_standing
 standing(const struct model *model)
 {
-	bool stated = model->config.states_batching || model->cache_policy.granularity == GRANULARITY_ROW;
+	bool stated = model->cache_policy.granularity == GRANULARITY_ROW ||
+		      (model->config.states_batching && !model_is_remote(model));
 
 	if (model->config.max_batch_size == 0) {
 		return ROWS_NONE;
@@ -242,7 +244,7 @@ start_instances(struct model *model)
 		.context = model,
 	};
 
-	if (model->ensemble != NULL) {
+	if (model->ensemble != NULL || model_is_remote(model)) {
 		return;
 	}
 	for (size_t i = 0; i < config->instance_group_count; i++) {

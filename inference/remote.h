@@ -1,0 +1,54 @@
+/*
+ * Models that run on another server: what the engine asks of the client of that server, which is not its own part. A
+ * model is such a one if its backend has no `run` (see backend.h).
+ */
+#ifndef HIPPOCAMP_INFERENCE_REMOTE_H
+#define HIPPOCAMP_INFERENCE_REMOTE_H
+
+#include "base/parameter.h"
+#include "base/tensor.h"
+#include "inference/cache/key.h"
+#include "inference/models/model.h"
+
+/*
+ * Prefixes of parameters that are no parameters of the request, but header fields that go along with it to the other
+ * server: REMOTE_FIELD is part of the key, so that only requests with the same value share answers;
+ * REMOTE_UNKEYED_FIELD is not. The rest of the name is the field's; the value is a text.
+ */
+#define REMOTE_PREFIX "hippocamp."
+#define REMOTE_FIELD REMOTE_PREFIX "field."
+#define REMOTE_UNKEYED_FIELD KEY_LEFT_OUT "field."
+
+/*
+ * One inference request to the other server. The engine owns it, and all that it points to, from `start` until `done`,
+ * which is called exactly once, on the same thread, never before `start` has returned, or until `cancel`.
+ */
+struct remote_call {
+	struct model *model;
+	const struct tensor *inputs; /* with all rows of a batch */
+	size_t input_count;
+	const struct parameter *parameters; /* those that steer the cache left out */
+	size_t parameter_count;
+	struct bytes id;
+
+	/*
+	 * Allocates memory for all outputs, in the order of the config, as in struct backend_run. Before `done`, which
+	 * says whether the data have been written.
+	 */
+	enum status (*allocate)(struct remote_call *call, const struct backend_output *outputs, uint8_t **data,
+				struct error *error);
+	/* STATUS_UNAVAILABLE: the server was not reached, or did not answer. `error` is valid during the call. */
+	void (*done)(struct remote_call *call, enum status status, const struct error *error);
+
+	void *state; /* the client's own */
+};
+
+/* `remote` is what engine_lane_set_remote was given. On the lane's thread. */
+struct remote_ops {
+	/* On failure `done` is not called. */
+	enum status (*start)(void *remote, struct remote_call *call, struct error *error);
+	/* Ends a call that nobody waits for, without `done`. */
+	void (*cancel)(void *remote, struct remote_call *call);
+};
+
+#endif
