@@ -63,6 +63,7 @@ struct http_client {
 	struct http_connections busy;
 	size_t idle_count;
 	unsigned ticks;
+	size_t losses;
 	unsigned attempts;  /* of connecting: each takes the next address */
 	uint8_t *in;	    /* READ_SIZE bytes that have just been read */
 	struct buf content; /* of chunks */
@@ -109,6 +110,7 @@ end(struct http_connection *connection, enum http_outcome outcome, const char *w
 		     (call->repeatable || !connection->any_sent) && outcome != HTTP_CALL_TIMED_OUT;
 	char text[256];
 
+	client->losses += connection->is_reused && !connection->any_received && outcome != HTTP_CALL_DONE;
 	(void)snprintf(text, sizeof(text), "%s", why == NULL ? "" : why); /* it may lie in the connection */
 	if (call != NULL) {
 		call->connection = NULL;
@@ -434,6 +436,7 @@ on_idle_event(struct http_connection *connection)
 	ssize_t got = transport_read(&connection->transport, waste, sizeof(waste));
 
 	if (got >= 0 || (errno != EAGAIN && errno != EINTR)) {
+		connection->client->losses++;
 		close_connection(connection);
 	}
 }
@@ -576,6 +579,12 @@ begin(struct http_client *client, struct http_call *call, bool fresh)
 }
 
 /* --- The client --- */
+
+size_t
+http_client_losses(const struct http_client *client)
+{
+	return client->losses;
+}
 
 void
 http_client_start(struct http_client *client, struct http_call *call)

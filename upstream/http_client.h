@@ -61,6 +61,12 @@ struct http_client *http_client_new(struct loop *loop, const struct http_client_
 /* Closes all connections. No call may be under way. */
 void http_client_free(struct http_client *client);
 
+/*
+ * How many kept connections the server has ended without saying so in a response (by "Connection: close"): as when it
+ * was restarted.
+ */
+size_t http_client_losses(const struct http_client *client);
+
 void http_client_start(struct http_client *client, struct http_call *call);
 
 /* Ends a call whose response nobody wants, without `done`. Its connection is closed. */

@@ -4,6 +4,7 @@
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "upstream/ledger.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@ struct upstream {
 	struct tls_client *tls; /* NULL: no replica needs it */
 	struct replica *replicas;
 	size_t count;
+	struct ledger *ledger;
 };
 
 struct upstream_lane {
@@ -299,6 +301,7 @@ upstream_new(const struct upstream_options *options, struct error *error)
 		return NULL;
 	}
 	upstream = memory_new(sizeof(*upstream));
+	upstream->ledger = ledger_new(options->url_count);
 	upstream->replicas = memory_array(options->url_count, sizeof(*upstream->replicas));
 	if (read_urls(upstream, options, error) != STATUS_OK) {
 		upstream_free(upstream);
@@ -317,6 +320,7 @@ upstream_free(struct upstream *upstream)
 		upstream_url_fini(&upstream->replicas[i].url);
 	}
 	tls_client_free(upstream->tls);
+	ledger_free(upstream->ledger);
 	free(upstream->replicas);
 	free(upstream);
 }
@@ -349,6 +353,24 @@ upstream_lane_free(struct upstream_lane *lane)
 	loop_task_free(lane->refuse);
 	free(lane->clients);
 	free(lane);
+}
+
+size_t
+upstream_lane_losses(const struct upstream_lane *lane, size_t replica)
+{
+	return http_client_losses(lane->clients[replica]);
+}
+
+struct ledger *
+upstream_ledger(const struct upstream *upstream)
+{
+	return upstream->ledger;
+}
+
+struct ledger *
+upstream_lane_ledger(const struct upstream_lane *lane)
+{
+	return lane->upstream->ledger;
 }
 
 size_t

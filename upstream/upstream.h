@@ -21,6 +21,7 @@ struct upstream_options {
 	unsigned connect_timeout_s;
 };
 
+struct ledger;
 struct upstream;      /* shared by all loops */
 struct upstream_lane; /* the part of one loop */
 
@@ -34,6 +35,13 @@ void upstream_lane_free(struct upstream_lane *lane); /* no call may be under way
 /* The number of replicas, and the address of one for messages. */
 size_t upstream_count(const struct upstream *upstream);
 const char *upstream_name(const struct upstream *upstream, size_t replica);
+
+/* The inference requests that were answered. Its caller adds them. */
+struct ledger *upstream_ledger(const struct upstream *upstream);
+struct ledger *upstream_lane_ledger(const struct upstream_lane *lane);
+
+/* See http_client_losses; of this lane's connections to one replica. */
+size_t upstream_lane_losses(const struct upstream_lane *lane, size_t replica);
 
 /*
  * One request. Ownership and threads as of struct http_call, and so are the functions; none of them is called before
