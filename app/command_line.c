@@ -10,6 +10,7 @@
 #define NAMES_MAX 128
 
 static const char *const control_modes[] = {"none", "poll", "explicit", NULL};
+static const char *const authorizations[] = {"pass", "key", "shared", NULL};
 static const char *const log_formats[] = {"default", "ISO8601", "json", NULL};
 static const char *const compression_levels[] = {"none", "low", "medium", "high", NULL};
 static const char *const cache_admins[] = {"loopback", "true", "false", NULL};
@@ -95,6 +96,14 @@ static const struct option repository_options[] = {
 };
 
 static const struct option upstream_options[] = {
+	{.name = "upstream-authorization",
+	 .kind = OPTION_CHOICE,
+	 .offset = AT(upstream_authorization),
+	 .preset = "pass",
+	 .choices = authorizations,
+	 .help = "what becomes of requests with Authorization or Cookie: pass: they pass through, and nothing is kept "
+		 "of "
+		 "them; key: those with the same value share answers; shared: all may see all answers"},
 	{.name = "upstream-connect-timeout",
 	 .kind = OPTION_INTEGER,
 	 .offset = AT(upstream_connect_timeout),
@@ -103,6 +112,22 @@ static const struct option upstream_options[] = {
 	 .maximum = 3600,
 	 .unit = "s",
 	 .help = "the time for a connection to the server behind, its TLS handshake included"},
+	{.name = "upstream-poll-secs",
+	 .kind = OPTION_INTEGER,
+	 .offset = AT(upstream_poll_secs),
+	 .preset = "1",
+	 .minimum = 1,
+	 .maximum = 3600,
+	 .unit = "s",
+	 .help = "time between looks at what models the server behind has; for as long a model that was replaced there "
+		 "may still be answered from the cache"},
+	{.name = "upstream-generation",
+	 .kind = OPTION_TEXT,
+	 .offset = AT(upstream_generation),
+	 .help = "your word for what the models' files are, such as a release: servers that state the same share their "
+		 "answers in Redis. Without it, each start begins with an empty cache. State another one whenever "
+		 "files "
+		 "change"},
 	{.name = "upstream-cacert",
 	 .kind = OPTION_TEXT,
 	 .offset = AT(upstream_cacert),
@@ -409,6 +434,13 @@ static const struct list_option {
 	{"upstream", AT(upstreams), "Upstream", "URL",
 	 "stand in front of this server of the KServe v2 protocol: http://HOST:PORT, https://HOST:PORT or unix:/PATH; "
 	 "repeated for equal replicas"},
+	{"upstream-private-field", AT(upstream_private_fields), "Upstream", "NAME",
+	 "a header field of requests, such as X-User, that counts as authorization, as Authorization and Cookie do; "
+	 "may "
+	 "be repeated"},
+	{"cache-models", AT(cache_models), "Upstream", "PATTERN",
+	 "cache models behind whose names match, such as 'resnet*', although their configuration does not say "
+	 "response_cache; may be repeated"},
 	{"cache-config", AT(cache_configs), "Cache", "NAME,KEY=VALUE",
 	 "an option of the response cache, NAME being one of those below; may be repeated. 'none' turns "
 	 "caching off. local and redis together are tiered. Default: local,size=64MiB"},
@@ -731,6 +763,8 @@ command_line_fini(struct serve_settings *settings)
 	free(settings->cache_configs.items);
 	free(settings->backend_configs.items);
 	free(settings->upstreams.items);
+	free(settings->cache_models.items);
+	free(settings->upstream_private_fields.items);
 	free(settings->grpc_restricted.items);
 	free(settings->grpc_header_patterns.items);
 }

@@ -77,8 +77,13 @@ struct serve_settings {
 	struct text_list backend_configs;
 
 	struct text_list upstreams;
+	struct text_list cache_models;
+	struct text_list upstream_private_fields;
+	int upstream_authorization; /* enum front_authorization */
 	int64_t upstream_connect_timeout;
-	char *upstream_cacert; /* these three: NULL: not given */
+	int64_t upstream_poll_secs;
+	char *upstream_generation; /* these four: NULL: not given */
+	char *upstream_cacert;
 	char *upstream_cert;
 	char *upstream_key;
 

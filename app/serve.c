@@ -5,6 +5,7 @@
 #include "app/grpc_config.h"
 #include "backends/echo/echo.h"
 #include "backends/onnxruntime/onnxruntime.h"
+#include "backends/upstream/upstream.h"
 #include "base/block_pool.h"
 #include "base/clock.h"
 #include "base/container_of.h"
@@ -12,6 +13,8 @@
 #include "base/machine.h"
 #include "base/memory.h"
 #include "base/version.h"
+#include "front/follower.h"
+#include "front/remote_client.h"
 #include "inference/models/folder_source.h"
 #include "inference/models/model_table.h"
 #include "loop/socket.h"
@@ -33,7 +36,8 @@
 #define IDLE_MEMORY_SHARE 32 /* the block pool keeps at most 1/32 of the memory idle */
 #define STOPPED SIGUSR1	     /* sent by a loop's thread to the main thread */
 
-static const struct backend_ops *const backends[] = {&backend_onnxruntime_ops, &backend_echo_ops, NULL};
+static const struct backend_ops *const backends[] = {&backend_onnxruntime_ops, &backend_echo_ops, &backend_upstream_ops,
+						     NULL};
 
 static const struct model_config_format config_format = {
 	.parse_text = model_config_parse_text,
@@ -61,6 +65,8 @@ struct app {
 	struct engine *engine;
 	struct upstream_options upstream_options;
 	struct upstream *upstream;
+	struct follower_options follower_options;
+	struct follower *follower;
 	struct server_options server_options;
 	struct server *server;
 	struct loop_thread *loop_threads;
@@ -170,7 +176,7 @@ start_repository(struct app *app, struct error *error)
 
 	app->folders = (struct folder_source){.paths = settings->model_repositories.items,
 					      .path_count = settings->model_repositories.count};
-	app->source = folder_source(&app->folders);
+	app->source = app->follower != NULL ? follower_source(app->follower) : folder_source(&app->folders);
 	app->repository_options = (struct repository_options){
 		.source = &app->source,
 		.mode = (enum repository_mode)settings->model_control_mode,
@@ -194,9 +200,14 @@ start_repository(struct app *app, struct error *error)
 	if (status != STATUS_OK) {
 		return status;
 	}
+	if (app->follower != NULL) {
+		app->repository_options.mode = REPOSITORY_POLL;
+		app->repository_options.poll_secs = settings->upstream_poll_secs;
+		app->repository_options.autocomplete = false;
+	}
 	app->repository = repository_new(&app->repository_options);
 	status = repository_start(app->repository, error);
-	if (status != STATUS_OK && !settings->exit_on_error) {
+	if (status != STATUS_OK && (!settings->exit_on_error || app->follower != NULL)) {
 		log_error("%s", error->text);
 		return STATUS_OK;
 	}
@@ -291,6 +302,12 @@ fill_server_options(struct app *app)
 	};
 }
 
+static void
+note_change(void *context)
+{
+	follower_note_change(context);
+}
+
 static enum status
 open_upstream(struct app *app, struct error *error)
 {
@@ -309,8 +326,25 @@ open_upstream(struct app *app, struct error *error)
 		.connect_timeout_s = (unsigned)settings->upstream_connect_timeout,
 	};
 	app->upstream = upstream_new(&app->upstream_options, error);
+	if (app->upstream == NULL) {
+		return error->status;
+	}
+	app->follower_options = (struct follower_options){
+		.upstream = app->upstream,
+		.cached = settings->cache_models.items,
+		.cached_count = settings->cache_models.count,
+		.cache_all = settings->cache_all_models,
+		.generation = settings->upstream_generation,
+	};
+	app->follower = follower_new(&app->follower_options, error);
 	app->server_options.upstream = app->upstream;
-	return app->upstream == NULL ? error->status : STATUS_OK;
+	app->server_options.remote_ops = &remote_client_ops;
+	app->server_options.authorization = (enum front_authorization)settings->upstream_authorization;
+	app->server_options.private_fields = settings->upstream_private_fields.items;
+	app->server_options.private_field_count = settings->upstream_private_fields.count;
+	app->server_options.note_change = note_change;
+	app->server_options.note_context = app->follower;
+	return app->follower == NULL ? error->status : STATUS_OK;
 }
 
 static enum status
@@ -508,9 +542,13 @@ tear_down(struct app *app)
 	if (app->server != NULL) {
 		server_free(app->server);
 	}
+	if (app->follower != NULL) {
+		follower_stop(app->follower);
+	}
 	if (app->repository != NULL) {
 		repository_free(app->repository);
 	}
+	follower_free(app->follower);
 	for (size_t i = 0; app->loop_threads != NULL && i < app->loop_thread_count; i++) {
 		loop_free(app->loop_threads[i].loop);
 	}

@@ -25,6 +25,7 @@ grpc_code_of(enum status status)
 		return GRPC_ALREADY_EXISTS;
 	case STATUS_CANCELLED:
 		return GRPC_CANCELLED;
+	case STATUS_PASS:	/* never leaves the front */
 	case STATUS_NOT_CACHED: /* a retry would not help, unlike one after UNAVAILABLE */
 		return GRPC_FAILED_PRECONDITION;
 	case STATUS_UNKNOWN:

@@ -24,6 +24,9 @@ path_of(const struct exchange *exchange)
 	return exchange->path;
 }
 
+/* As handler_model, but NULL if there is no such model: nothing has been replied. */
+struct model *handler_find_model(struct exchange *exchange);
+
 /* The model that the path names; it lives as long as the lane's table view. NULL: an error has been replied. */
 struct model *handler_model(struct exchange *exchange);
 
@@ -65,5 +68,11 @@ void handle_metrics(struct exchange *exchange);
  * section 7.6). The body has been read.
  */
 void handle_pass(struct exchange *exchange);
+
+/* The same for a request to load or unload a model: what was cached before is used no longer. */
+void handle_pass_control(struct exchange *exchange);
+
+/* Answers from the cache, or passes the request through. */
+void handle_front_infer(struct exchange *exchange);
 
 #endif

@@ -4,6 +4,7 @@
 #include "inference/cache/entry.h"
 #include "inference/scheduler/job.h"
 #include "server/cache_status.h"
+#include "server/front.h"
 #include "server/handlers.h"
 #include "server/infer_parts.h"
 #include "wire/infer_body.h"
@@ -22,7 +23,10 @@ struct inference {
 	uint64_t start_ns;	 /* for the log; 0: not logged */
 	enum coding reply_coding;
 	enum coding coding; /* of the request's body */
-	bool apart; /* tensors lie outside of the body, which was compressed, long JSON, or raw BYTES (copied) */
+	bool apart;  /* tensors lie outside of the body, which was compressed, long JSON, or raw BYTES (copied) */
+	bool fronts; /* another server: what we cannot answer passes through, with the body as it came */
+	bool passes; /* it turned out that it does */
+	struct blob *moved;  /* of a request that may pass: inputs outside of the body */
 	enum status decoded; /* on failure request.error says why; so with `encoded` */
 
 	/* The reply, made on the loop or on an offload thread. */
@@ -42,6 +46,18 @@ inference_fini(struct inference *inference)
 {
 	infer_body_fini(&inference->body);
 	buf_fini(&inference->unpacked);
+	blob_unref(inference->moved);
+}
+
+/* Sends the request as it came to the server behind. */
+static void
+pass(struct inference *inference)
+{
+	struct exchange *exchange = inference->exchange;
+
+	inference_fini(inference);
+	buf_clear(&exchange->text);
+	handle_pass(exchange);
 }
 
 /* Logs one line for each request at level verbose. */
@@ -254,6 +270,10 @@ on_answer(struct inference_request *request)
 	size_t size;
 
 	exchange->gone = NULL;
+	if (request->status == STATUS_PASS) {
+		pass(inference);
+		return;
+	}
 	if (request->status != STATUS_OK) {
 		fail(inference, request->error);
 		return;
@@ -461,13 +481,17 @@ move_inputs(struct inference *inference, struct error *error)
 	}
 	exchange_discharge(exchange, inference->unpacked.length);
 	buf_fini(&inference->unpacked);
+	inference->request.block = block;
+	if (inference->fronts) {
+		inference->moved = block;
+		return charge(inference, total, error);
+	}
 	if (exchange->body_block != NULL) {
 		exchange_discharge(exchange, exchange->body.length);
 		blob_unref(exchange->body_block);
 	}
 	exchange->body_block = block;
 	exchange->body = bytes_make(block->data, 0); /* the old body is freed or not needed */
-	inference->request.block = block;
 	return charge(inference, total, error);
 }
 
@@ -521,6 +545,11 @@ decode(struct exchange *exchange)
 	if (status == STATUS_OK) {
 		status = infer_check(&inference->body, request->model, error);
 	}
+	if (inference->fronts && (status != STATUS_OK || !front_understands(&inference->body) ||
+				  !front_add_fields(exchange, &inference->body))) {
+		inference->passes = true;
+		return;
+	}
 	request->id = inference->body.id;
 	request->inputs = inference->body.inputs;
 	request->input_count = inference->body.input_count;
@@ -542,15 +571,30 @@ on_gone(struct exchange *exchange)
 	engine_cancel(&inference->request);
 }
 
+/* What fails before the server behind was asked is for it to answer: its texts are its own. */
+static bool
+is_for_behind(const struct inference *inference)
+{
+	enum status status = inference->request.status;
+
+	return inference->fronts && status != STATUS_OK && status != STATUS_NOT_CACHED;
+}
+
 static void
 infer(struct exchange *exchange)
 {
 	struct inference *inference = exchange->work_state;
 
-	if (inference->decoded != STATUS_OK) {
+	if (inference->passes) {
+		pass(inference);
+	} else if (inference->decoded != STATUS_OK) {
 		fail(inference, inference->request.error);
 	} else if (engine_infer(exchange->lane->engine, &inference->request)) {
-		on_answer(&inference->request);
+		if (is_for_behind(inference)) {
+			pass(inference);
+		} else {
+			on_answer(&inference->request);
+		}
 	} else {
 		exchange->gone = on_gone;
 		exchange->gone_state = inference;
@@ -566,10 +610,10 @@ decode_long(struct exchange *exchange)
 	struct inference *inference = exchange->work_state;
 
 	decode(exchange);
-	if (inference->decoded == STATUS_OK && inference->apart) {
+	if (inference->decoded == STATUS_OK && inference->apart && !inference->passes) {
 		inference->decoded = settle(inference, inference->request.error);
 	}
-	engine_prepare(&inference->request, inference->decoded == STATUS_OK);
+	engine_prepare(&inference->request, inference->decoded == STATUS_OK && !inference->passes);
 }
 
 static void
@@ -607,17 +651,13 @@ admit_infer(struct exchange *exchange)
 	return handler_model(exchange) != NULL;
 }
 
-void
-handle_infer(struct exchange *exchange)
+static void
+infer_model(struct exchange *exchange, struct model *model, bool fronts)
 {
-	struct model *model = handler_model(exchange);
 	struct inference *inference;
 	struct error *failure;
 	size_t size;
 
-	if (model == NULL) {
-		return;
-	}
 	inference = arena_get(&exchange->arena, sizeof(*inference));
 	failure = arena_room(&exchange->arena, sizeof(*failure));
 	if (inference == NULL || failure == NULL) {
@@ -626,6 +666,7 @@ handle_infer(struct exchange *exchange)
 	}
 	exchange->work_state = inference;
 	inference->exchange = exchange;
+	inference->fronts = fronts;
 	inference->request.model = model;
 	inference->request.arena = &exchange->arena;
 	inference->request.error = failure;
@@ -641,5 +682,27 @@ handle_infer(struct exchange *exchange)
 	} else {
 		decode(exchange);
 		infer(exchange);
+	}
+}
+
+void
+handle_infer(struct exchange *exchange)
+{
+	struct model *model = handler_model(exchange);
+
+	if (model != NULL) {
+		infer_model(exchange, model, false);
+	}
+}
+
+void
+handle_front_infer(struct exchange *exchange)
+{
+	struct model *model = handler_find_model(exchange);
+
+	if (model == NULL || atomic_load(&model->suspended) || !front_admits(exchange)) {
+		handle_pass(exchange);
+	} else {
+		infer_model(exchange, model, true);
 	}
 }

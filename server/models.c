@@ -51,6 +51,15 @@ find_named(struct exchange *exchange, struct model **model, struct error *error)
 }
 
 struct model *
+handler_find_model(struct exchange *exchange)
+{
+	struct model *model = NULL;
+	struct error error;
+
+	return find_named(exchange, &model, &error) == STATUS_OK ? model : NULL;
+}
+
+struct model *
 handler_model(struct exchange *exchange)
 {
 	struct model *model = NULL;

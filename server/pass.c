@@ -13,6 +13,7 @@ struct pass {
 	struct exchange *exchange;
 	struct buf fields; /* of the request, then of the reply */
 	bool has_begun;	   /* the reply */
+	bool controls;	   /* loads or unloads a model */
 };
 
 /* --- Header fields --- */
@@ -92,6 +93,20 @@ write_fields(struct buf *out, const struct http1_head *head, const char *const *
 	write_field(out, bytes_text("Via"), bytes_text(VIA));
 }
 
+/* Until it is known which models the server behind has now, all requests to them pass through. */
+static void
+suspend_models(struct server_lane *lane)
+{
+	const struct model_table *table = server_lane_table(lane);
+
+	for (size_t i = 0; i < table->count; i++) {
+		for (size_t k = 0; k < table->entries[i].version_count; k++) {
+			atomic_store(&table->entries[i].versions[k]->suspended, true);
+		}
+	}
+	lane->options->note_change(lane->options->note_context);
+}
+
 /* --- The reply --- */
 
 static void
@@ -131,6 +146,9 @@ on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
 	struct pass *pass = (struct pass *)call;
 	struct exchange *exchange = pass->exchange;
 
+	if (pass->controls) {
+		suspend_models(exchange->lane);
+	}
 	exchange->gone = NULL;
 	exchange->drained = NULL;
 	buf_fini(&pass->fields);
@@ -175,8 +193,8 @@ is_safe(const struct http1_head *head)
 	return head->method == HTTP1_GET || head->method == HTTP1_HEAD || head->method == HTTP1_OPTIONS;
 }
 
-void
-handle_pass(struct exchange *exchange)
+static void
+pass_on(struct exchange *exchange, bool controls)
 {
 	static const char *const replaced[] = {"host", "content-length", "expect", NULL};
 	const struct http1_head *head = &exchange->head;
@@ -187,6 +205,7 @@ handle_pass(struct exchange *exchange)
 		return;
 	}
 	pass->exchange = exchange;
+	pass->controls = controls;
 	buf_init(&pass->fields, FIELDS_MAX);
 	write_fields(&pass->fields, head, replaced);
 	if (!buf_ok(&pass->fields)) {
@@ -210,4 +229,17 @@ handle_pass(struct exchange *exchange)
 	exchange->gone_state = pass;
 	exchange->drained = on_drained;
 	upstream_call_start(exchange->lane->upstream, &pass->call);
+}
+
+void
+handle_pass(struct exchange *exchange)
+{
+	pass_on(exchange, false);
+}
+
+void
+handle_pass_control(struct exchange *exchange)
+{
+	suspend_models(exchange->lane);
+	pass_on(exchange, true);
 }

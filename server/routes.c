@@ -61,6 +61,12 @@ static const struct route metrics_routes[] = {
 
 /* In front of another server: what we answer ourselves. All other requests pass through. */
 static const struct route front_routes[] = {
+	{"v2/models/*/infer", POST, handle_front_infer, NULL},
+	{"v2/models/*/versions/#/infer", POST, handle_front_infer, NULL},
+	{"v2/repository/models/*/load", POST, handle_pass_control, NULL},
+	{"v2/repository/models/*/unload", POST, handle_pass_control, NULL},
+	{"v2/repository/?/models/*/load", POST, handle_pass_control, NULL},
+	{"v2/repository/?/models/*/unload", POST, handle_pass_control, NULL},
 	{"v2/health/live", GET, handle_live, NULL},
 	{"v2/cache", GET, handle_cache, NULL},
 	{"v2/cache/purge", POST, handle_purge, access_cache_admin},
@@ -202,15 +208,21 @@ take_route(struct exchange *exchange, const struct route *route, exchange_handle
 	}
 }
 
-/* The server behind decides what is too large for it. */
+/* The server behind decides which methods a path has, and what is too large for it. */
 static void
-pass_through(struct exchange *exchange)
+pass_through(struct exchange *exchange, exchange_handler handler)
 {
 	exchange->admit = NULL;
 	exchange->takes_tensors = false;
 	exchange->body_limit = SIZE_MAX;
 	exchange->methods = GET | POST;
-	exchange->handler = handle_pass;
+	exchange->handler = handler;
+}
+
+static bool
+is_ours(const struct route *route)
+{
+	return route->handler == handle_live || route->handler == handle_cache || route->handler == handle_purge;
 }
 
 void
@@ -218,10 +230,12 @@ front_route(struct exchange *exchange)
 {
 	const struct route *route = find_route(front_routes, sizeof(front_routes) / sizeof(*front_routes), exchange);
 
-	if (route == NULL) {
-		pass_through(exchange);
-	} else {
+	if (route != NULL && is_ours(route)) {
 		take_route(exchange, route, handle_unknown);
+	} else {
+		bool known = route != NULL && (route->methods & exchange->head.method) != 0;
+
+		pass_through(exchange, known ? route->handler : handle_pass);
 	}
 }
 

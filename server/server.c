@@ -394,6 +394,7 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 		lane->upstream = upstream_lane_new(server->options->upstream, loop);
 	}
 	lane->engine = engine_lane_new(server->options->engine, loop, server->offload, index);
+	engine_lane_set_remote(lane->engine, server->options->remote_ops, lane->upstream);
 	lane->http_watch = watch_listener(lane, server->http_listeners[index], on_http);
 	TAILQ_INIT(&lane->health_watches);
 	server_lane_hold(lane);

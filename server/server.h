@@ -37,6 +37,13 @@ struct grpc_restriction {
 	const char *value;
 };
 
+/* What becomes of requests with Authorization or Cookie (RFC 9111 section 3.5). */
+enum front_authorization {
+	FRONT_AUTHORIZATION_PASS,   /* they pass through, and their answers are not stored */
+	FRONT_AUTHORIZATION_KEY,    /* those with the same value share answers */
+	FRONT_AUTHORIZATION_SHARED, /* all share answers */
+};
+
 struct server_options {
 	const char *id; /* the server's name in GET /v2 */
 	const char *version;
@@ -68,7 +75,16 @@ struct server_options {
 	struct repository *repository;
 	struct engine *engine;
 	struct response_cache *cache; /* NULL: none */
-	struct upstream *upstream;    /* the server that we stand in front of; NULL: none */
+
+	/* In front of another server. */
+	struct upstream *upstream;		/* NULL: we are not */
+	const struct remote_ops *remote_ops;	/* run its models; their `remote` is a lane's struct upstream_lane */
+	enum front_authorization authorization; /* of requests that carry one */
+	const char *const *private_fields;	/* names of header fields that count as authorization, beside its own */
+	size_t private_field_count;
+	/* Tells that a model behind may have been loaded. Any thread. */
+	void (*note_change)(void *context);
+	void *note_context;
 };
 
 /* Fails if a port is in use, or a certificate cannot be. Call before models are loaded, to fail early. */

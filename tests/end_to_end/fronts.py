@@ -1,5 +1,6 @@
 """Hippocamp in front of another server, and servers behind that are told what to say."""
 
+import json
 import socket
 import threading
 
@@ -22,11 +23,14 @@ class Behind:
     """A server whose replies a function makes: says(request, send) for each request; its bytes are sent as they are. A
     function that returns False closes the connection; one that returns None has sent a whole reply.
 
-    `requests` are those that have come: (line, {field: value}, body). `open` counts connections."""
+    What the front asks for itself, to follow the models, gets 404 unless `followed`. `requests` are the others that have
+    come: (line, {field: value}, body). `open` counts connections that carry such ones."""
+
+    followed = False
 
     def __init__(self, says, path=None):
-        self.says, self.requests, self.open, self.accepted = says, [], 0, 0
-        self.lock = threading.Lock()
+        self.says, self.requests, self.used = says, [], set()
+        self.lock, self.connections = threading.Lock(), set()
         if path is None:
             self.listener = socket.create_server((LOCAL, 0))
             self.port = self.listener.getsockname()[1]
@@ -42,21 +46,23 @@ class Behind:
                 connection, _ = self.listener.accept()
             except OSError:
                 return
-            with self.lock:
-                self.open += 1
-                self.accepted += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
         try:
             with connection, connection.makefile("rb") as stream:
+                self.connections.add(connection)
                 while self._answer(connection, stream):
                     pass
         except OSError:
             pass
         finally:
             with self.lock:
-                self.open -= 1
+                self.used.discard(connection)
+
+    @property
+    def open(self):
+        return len(self.used)
 
     def _answer(self, connection, stream):
         line = stream.readline().decode("latin-1").rstrip("\r\n")
@@ -67,8 +73,13 @@ class Behind:
             name, _, value = text.partition(":")
             fields[name.lower()] = value.strip()
         request = (line, fields, stream.read(int(fields.get("content-length", 0))))
-        with self.lock:
-            self.requests.append(request)
+        if "via" in fields:
+            with self.lock:
+                self.requests.append(request)
+                self.used.add(connection)
+        elif not self.followed:
+            connection.sendall(response(b"{}", "404 Not Found"))
+            return True
         outcome = self.says(request, connection.sendall)
         if outcome == "reset":
             reset(connection)
@@ -76,6 +87,15 @@ class Behind:
 
     def wait_requests(self, count):
         eventually(lambda: len(self.requests) == count, f"{count} requests")
+
+    def hang_up(self):
+        """Closes all connections, as a server does that is restarted."""
+        for connection in list(self.connections):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it is closed already
+        self.connections.clear()
 
     def stop(self):
         self.listener.close()
@@ -88,3 +108,69 @@ def response(body=b"", status="200 OK", fields=()):
 
 def chunk(data):
     return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+EXTENSIONS = ["model_repository", "model_configuration", "statistics", "binary_tensor_data"]
+
+
+class FakeTriton(Behind):
+    """A server of one model `m`, INT32 [-1] in X to INT32 [-1] in Y. answers(fields, document, values, count) makes the
+    reply to an infer request, whose inputs may be JSON or binary: bytes, or the values of Y. By default Y is X + 1.
+
+    `runs` counts infer requests, and `polls` the looks at its models. The attributes may be changed at any time."""
+
+    followed = True
+
+    def __init__(self, answers=None, **options):
+        self.answers = answers or (lambda fields, document, values, count: [value + 1 for value in values])
+        self.runs, self.polls, self.state, self.extensions, self.count = 0, 0, "READY", EXTENSIONS, 1000
+        self.config = {"name": "m", "platform": "", "backend": "python", "max_batch_size": 0,
+                       "input": [{"name": "X", "data_type": "TYPE_INT32", "dims": [-1]}],
+                       "output": [{"name": "Y", "data_type": "TYPE_INT32", "dims": [-1]}],
+                       "response_cache": {"enable": True}}
+        super().__init__(self._says, **options)
+
+    def _says(self, request, send):
+        line, fields, body = request
+        path = line.split()[1].partition("?")[0]
+        self.polls += path == "/v2/repository/index"
+        if path.endswith("/infer"):
+            return self._infer(fields, body, send)
+        found = {"/v2": {"name": "triton", "version": "2.51.0", "extensions": self.extensions},
+                 "/v2/repository/index": [{"name": "m", "version": "1", "state": self.state}],
+                 "/v2/models/stats": {"model_stats": [{"name": "m", "version": "1", "inference_count": self.count,
+                                                       "execution_count": self.count, "inference_stats": {
+                                                           "success": {"count": self.count + self.runs, "ns": 1}}}]},
+                 "/v2/models/m": {"name": "m", "versions": ["1"], "platform": "python",
+                                  "inputs": [{"name": "X", "datatype": "INT32", "shape": [-1]}],
+                                  "outputs": [{"name": "Y", "datatype": "INT32", "shape": [-1]}]},
+                 "/v2/models/m/config": self.config}.get(path)
+        send(response(b"{}", "404 Not Found") if found is None else response(json.dumps(found).encode()))
+        return None
+
+    def _infer(self, fields, body, send):
+        length = int(fields.get("inference-header-content-length", len(body)))
+        document = json.loads(body[:length])
+        (given,) = document["inputs"]
+        values = given.get("data") or list(memoryview(body[length:]).cast("i"))
+        with self.lock:
+            self.runs += 1
+            count = self.runs
+        answer = self.answers(fields, document, values, count)
+        if answer is None or isinstance(answer, str):
+            return answer or False
+        send(answer if isinstance(answer, bytes) else answered(answer))
+        return None
+
+
+def answered(values, binary=False, **members):
+    """A reply to an infer request of FakeTriton."""
+    output = {"name": "Y", "datatype": "INT32", "shape": [len(values)]}
+    data = memoryview(bytearray(b"".join(int(value).to_bytes(4, "little", signed=True) for value in values)))
+    if binary:
+        output["parameters"] = {"binary_data_size": len(data)}
+    else:
+        output["data"] = list(values)
+    head = json.dumps({"model_name": "m", "model_version": "1", "outputs": [output], **members}).encode()
+    fields = [f"Inference-Header-Content-Length: {len(head)}"] if binary else []
+    return response(head + (bytes(data) if binary else b""), fields=fields)

@@ -1,0 +1,669 @@
+#include "front/follower.h"
+
+#include "base/digest.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "front/remote_client.h"
+#include "front/replica_view.h"
+
+#include <fnmatch.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FETCH_TIMEOUT_S 5
+#define FETCH_MAX ((size_t)64 << 20)
+#define GENERATION_BYTES 16
+#define REREAD_AT_ONCE 4 /* documents of models that show no change, read again in each poll */
+
+struct replica_state {
+	bool is_known;	  /* it was reached before */
+	bool was_reached; /* at the last poll */
+	size_t losses;
+	struct replica_view view;
+	struct buf metadata; /* of the server */
+	bool has_statistics;
+	bool has_binary;
+};
+
+struct followed_model {
+	char *name;
+	int64_t *versions; /* ascending; none: it is gone */
+	size_t version_count;
+	bool is_to_be_read;
+	bool is_usable;
+	struct digest_value document; /* of what the server tells */
+	struct buf config;	      /* ours, as JSON */
+};
+
+struct follower {
+	const struct follower_options *options;
+	struct loop *loop;
+	struct upstream_lane *lane;
+	atomic_bool stopping;
+	struct loop_mail wake;
+	struct replica_state *replicas;
+	size_t replica_count;
+	struct followed_model *models; /* sorted by name */
+	size_t model_count;
+	size_t reread; /* the next one to be read again */
+	bool told_unreachable;
+	char generation[2 * GENERATION_BYTES + 1]; /* "": the first one, where the owner states what the files are */
+	const char *moved;			   /* why a new generation begins; NULL: none does */
+	atomic_bool changed;			   /* see follower_note_change */
+};
+
+/* --- Requests --- */
+
+struct fetch {
+	struct upstream_call call; /* first */
+	int status;
+	struct buf *body;
+	bool is_done;
+	bool is_whole;
+};
+
+static void
+on_head(struct upstream_call *call, const struct http1_head *head)
+{
+	((struct fetch *)call)->status = head->status;
+}
+
+static bool
+on_body(struct upstream_call *call, struct bytes part)
+{
+	buf_append(((struct fetch *)call)->body, part);
+	return true;
+}
+
+static void
+on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
+{
+	struct fetch *fetch = (struct fetch *)call;
+
+	(void)why;
+	fetch->is_done = true;
+	fetch->is_whole = outcome == HTTP_CALL_DONE;
+}
+
+/* Asks one replica, and waits. Returns the HTTP status, or 0 if there was no whole response. */
+static int
+ask(struct follower *follower, size_t replica, const char *method, const char *target, struct buf *body)
+{
+	struct fetch fetch = {
+		.call = {.method = method,
+			 .target = bytes_text(target),
+			 .is_repeatable = true,
+			 .only = (ptrdiff_t)replica,
+			 .timeout_s = FETCH_TIMEOUT_S,
+			 .on_head = on_head,
+			 .on_body = on_body,
+			 .done = on_done},
+		.body = body,
+	};
+
+	buf_init(body, FETCH_MAX);
+	if (atomic_load(&follower->stopping)) {
+		return 0;
+	}
+	upstream_call_start(follower->lane, &fetch.call);
+	while (!fetch.is_done && !atomic_load(&follower->stopping)) {
+		loop_turn(follower->loop);
+	}
+	if (!fetch.is_done) {
+		upstream_call_cancel(&fetch.call);
+	}
+	return fetch.is_whole && buf_ok(body) ? fetch.status : 0;
+}
+
+/* --- Models --- */
+
+static struct followed_model *
+find_model(struct follower *follower, const char *name)
+{
+	for (size_t i = 0; i < follower->model_count; i++) {
+		if (strcmp(follower->models[i].name, name) == 0) {
+			return &follower->models[i];
+		}
+	}
+	return NULL;
+}
+
+static struct followed_model *
+add_model(struct follower *follower, const char *name)
+{
+	struct followed_model *model;
+
+	follower->models = memory_grow(follower->models, follower->model_count + 1, sizeof(*follower->models));
+	model = &follower->models[follower->model_count++];
+	*model = (struct followed_model){.name = memory_text(name), .is_to_be_read = true};
+	buf_init(&model->config, FETCH_MAX);
+	return model;
+}
+
+/* --- Generations --- */
+
+static void
+draw_generation(struct follower *follower)
+{
+	uint8_t bytes[GENERATION_BYTES];
+
+	random_bytes(bytes, sizeof(bytes));
+	hex_text(bytes_make(bytes, sizeof(bytes)), follower->generation);
+}
+
+/* From now on, no answer that was cached before is used. */
+static void
+begin_generation(struct follower *follower)
+{
+	log_info("models behind may have changed, as %s: what was cached before is used no longer", follower->moved);
+	draw_generation(follower);
+	for (size_t i = 0; i < follower->model_count; i++) {
+		follower->models[i].is_to_be_read = true;
+	}
+	for (size_t i = 0; i < follower->replica_count; i++) {
+		replica_view_begin(&follower->replicas[i].view, upstream_ledger(follower->options->upstream), i);
+	}
+	follower->moved = NULL;
+}
+
+static int
+by_number(const void *left, const void *right)
+{
+	int64_t a = *(const int64_t *)left;
+	int64_t b = *(const int64_t *)right;
+
+	return (a > b) - (a < b);
+}
+
+static void
+add_version(struct followed_model *model, int64_t version)
+{
+	model->versions = memory_grow(model->versions, model->version_count + 1, sizeof(*model->versions));
+	model->versions[model->version_count++] = version;
+	qsort(model->versions, model->version_count, sizeof(*model->versions), by_number);
+}
+
+static void
+take_versions(struct follower *follower, const struct replica_view *view)
+{
+	for (size_t i = 0; i < follower->model_count; i++) {
+		follower->models[i].version_count = 0;
+	}
+	for (size_t i = 0; i < view->count; i++) {
+		struct followed_model *model = find_model(follower, view->versions[i].name);
+
+		add_version(model == NULL ? add_model(follower, view->versions[i].name) : model,
+			    view->versions[i].version);
+	}
+}
+
+/* --- Replicas --- */
+
+/* Reads a replica's index and statistics. False: it was not reached. */
+static bool
+read_view(struct follower *follower, size_t replica, struct replica_view *view)
+{
+	struct replica_state *state = &follower->replicas[replica];
+	struct error error;
+	struct buf index;
+	struct buf statistics;
+	int status = ask(follower, replica, "POST", "/v2/repository/index", &index);
+	bool good = status == 200;
+
+	buf_init(&statistics, FETCH_MAX);
+	if (good && state->has_statistics) {
+		good = ask(follower, replica, "GET", "/v2/models/stats", &statistics) == 200;
+	}
+	if (good && replica_view_read(view, buf_bytes(&index), buf_bytes(&statistics), &error) != STATUS_OK) {
+		log_verbose("upstream %s: %s", upstream_name(follower->options->upstream, replica), error.text);
+		good = false;
+	}
+	buf_fini(&index);
+	buf_fini(&statistics);
+	return good;
+}
+
+/* What the server tells of itself, after it was not reached. */
+static bool
+read_server(struct follower *follower, size_t replica)
+{
+	struct replica_state *state = &follower->replicas[replica];
+
+	buf_fini(&state->metadata);
+	if (ask(follower, replica, "GET", "/v2", &state->metadata) != 200) {
+		return false;
+	}
+	state->has_statistics = upstream_has_extension(buf_bytes(&state->metadata), "statistics");
+	state->has_binary = upstream_has_extension(buf_bytes(&state->metadata), "binary_tensor_data") ||
+			    upstream_has_extension(buf_bytes(&state->metadata), "binary_data");
+	return true;
+}
+
+/* A replica that was restarted or not reached may have other models; so may one that shows it. */
+static void
+judge(struct follower *follower, const struct replica_state *state, struct replica_view *view, size_t losses)
+{
+	const char *why = NULL;
+
+	if (!state->was_reached) {
+		why = "a replica is back that was not reached";
+	} else if (losses != state->losses) {
+		why = "a replica ended its connection, as when it is restarted";
+	} else {
+		why = replica_view_compare(&state->view, view);
+	}
+	follower->moved = why != NULL ? why : follower->moved;
+}
+
+static void
+poll_replica(struct follower *follower, size_t replica)
+{
+	struct replica_state *state = &follower->replicas[replica];
+	struct replica_view view = {0};
+	size_t losses;
+
+	if ((!state->was_reached && !read_server(follower, replica)) || !read_view(follower, replica, &view)) {
+		state->was_reached = false;
+		return;
+	}
+	replica_view_count_answers(&view, upstream_ledger(follower->options->upstream), replica);
+	losses = upstream_lane_losses(follower->lane, replica);
+	if (state->was_reached && losses != state->losses && !read_server(follower, replica)) {
+		state->was_reached = false;
+		replica_view_fini(&view);
+		return;
+	}
+	if (state->is_known) {
+		judge(follower, state, &view, losses);
+	} else {
+		replica_view_begin(&view, upstream_ledger(follower->options->upstream), replica);
+	}
+	state->losses = losses;
+	state->was_reached = true;
+	state->is_known = true;
+	replica_view_fini(&state->view);
+	state->view = view;
+}
+
+/* --- Documents --- */
+
+static bool
+is_chosen(const struct follower *follower, const char *name)
+{
+	for (size_t i = 0; i < follower->options->cached_count; i++) {
+		if (fnmatch(follower->options->cached[i], name, 0) == 0) {
+			return true;
+		}
+	}
+	return follower->options->cache_all;
+}
+
+static void
+write_target(struct buf *target, const char *name, const char *rest)
+{
+	buf_init(target, 4096);
+	buf_text(target, "/v2/models/");
+	for (; *name != '\0'; name++) {
+		if (strchr(" \"#%/?[]<>\\^`{|}", *name) != NULL || *name < 0) {
+			buf_format(target, "%%%02X", (unsigned char)*name);
+		} else {
+			buf_byte(target, (uint8_t)*name);
+		}
+	}
+	buf_text(target, rest);
+	buf_byte(target, '\0');
+}
+
+static int
+ask_of_model(struct follower *follower, size_t replica, const char *name, const char *rest, struct buf *body)
+{
+	struct buf target;
+	int status;
+
+	write_target(&target, name, rest);
+	status = buf_ok(&target) ? ask(follower, replica, "GET", (const char *)target.at, body) : 0;
+	buf_fini(&target);
+	return status;
+}
+
+static void
+digest_document(const struct replica_state *state, struct bytes metadata, struct bytes config,
+		struct digest_value *value)
+{
+	struct bytes const parts[] = {buf_bytes(&state->metadata), metadata, config};
+	struct digest *digest = digest_new();
+
+	*value = (struct digest_value){0};
+	for (size_t i = 0; digest != NULL && i < sizeof(parts) / sizeof(*parts); i++) {
+		digest_add(digest, bytes_make(&parts[i].length, sizeof(parts[i].length)));
+		digest_add(digest, parts[i]);
+	}
+	if (digest != NULL) {
+		digest_end(digest, value);
+	}
+	digest_free(digest);
+}
+
+/* Makes our configuration of a model of what one replica tells. False: not usable. */
+static bool
+convert(struct follower *follower, size_t replica, struct followed_model *model, struct bytes metadata,
+	struct bytes config)
+{
+	char hex[2 * DIGEST_SIZE_MAX + 1];
+	struct upstream_model_document document = {
+		.name = bytes_text(model->name),
+		.metadata = metadata,
+		.config = config,
+		.cached = is_chosen(follower, model->name),
+		.mark = follower->replicas[replica].has_binary ? NULL : FRONT_JSON_ONLY,
+	};
+	struct error error;
+	struct buf fingerprint;
+	bool usable = false;
+
+	hex_text(bytes_make(model->document.bytes, model->document.length), hex);
+	buf_init(&fingerprint, FETCH_MAX);
+	buf_format(&fingerprint, "%s %s ", hex, follower->generation);
+	buf_text(&fingerprint, follower->options->generation == NULL ? "" : follower->options->generation);
+	document.fingerprint = buf_bytes(&fingerprint);
+	buf_clear(&model->config);
+	if (upstream_model_convert(&document, &model->config, &usable, &error) != STATUS_OK) {
+		log_info("model '%s' is not cached, its requests pass through: %s", model->name, error.text);
+		usable = false;
+	}
+	buf_fini(&fingerprint);
+	return usable;
+}
+
+/* Reads what a replica tells of a model. Returns false if it was not reached, or does not know the model. */
+static bool
+read_document(struct follower *follower, size_t replica, struct followed_model *model)
+{
+	struct digest_value digest;
+	struct buf metadata;
+	struct buf config;
+	int status = ask_of_model(follower, replica, model->name, "", &metadata);
+	bool good = status == 200;
+
+	buf_init(&config, FETCH_MAX);
+	if (good) {
+		status = ask_of_model(follower, replica, model->name, "/config", &config);
+		good = status != 0;
+		if (status != 200) { /* no such extension */
+			buf_clear(&config);
+		}
+	}
+	if (good) {
+		digest_document(&follower->replicas[replica], buf_bytes(&metadata), buf_bytes(&config), &digest);
+		model->document = digest;
+		if (model->is_to_be_read) {
+			model->is_usable = convert(follower, replica, model, buf_bytes(&metadata), buf_bytes(&config));
+		}
+	}
+	buf_fini(&metadata);
+	buf_fini(&config);
+	return good;
+}
+
+/* Reads it from all replicas. Returns whether they tell the same of it. */
+static bool
+read_model(struct follower *follower, struct followed_model *model)
+{
+	struct digest_value first = {0};
+	bool any = false;
+
+	for (size_t i = 0; i < follower->replica_count; i++) {
+		if (!follower->replicas[i].was_reached) {
+			continue;
+		}
+		if (!read_document(follower, i, model)) {
+			return false;
+		}
+		if (any && memcmp(&first, &model->document, sizeof(first)) != 0) {
+			return false;
+		}
+		first = model->document;
+		any = true;
+	}
+	return any;
+}
+
+/* While replicas that should be equal tell different things of a model, it is not cached. */
+static void
+read_new(struct follower *follower)
+{
+	for (size_t i = 0; i < follower->model_count; i++) {
+		struct followed_model *model = &follower->models[i];
+
+		if (model->is_to_be_read && model->version_count > 0) {
+			model->is_to_be_read = !read_model(follower, model);
+			model->is_usable = model->is_usable && !model->is_to_be_read;
+		}
+	}
+}
+
+/* Reads some models again, in turn: their configuration may change without a sign. */
+static void
+read_again(struct follower *follower)
+{
+	for (size_t i = 0; i < REREAD_AT_ONCE && i < follower->model_count; i++) {
+		struct followed_model *model = &follower->models[follower->reread++ % follower->model_count];
+		struct digest_value before = model->document;
+
+		if (model->version_count > 0 && !model->is_to_be_read &&
+		    (!read_model(follower, model) || memcmp(&before, &model->document, sizeof(before)) != 0)) {
+			follower->moved = "what the server tells of a model is new";
+		}
+	}
+}
+
+/* --- The source --- */
+
+static const struct replica_state *
+first_reached(const struct follower *follower)
+{
+	for (size_t i = 0; i < follower->replica_count; i++) {
+		if (follower->replicas[i].was_reached) {
+			return &follower->replicas[i];
+		}
+	}
+	return NULL;
+}
+
+static void
+tell_unreachable(struct follower *follower)
+{
+	if (!follower->told_unreachable) {
+		log_warning(
+			"upstream %s does not answer: known questions are answered from the cache, others when it is "
+			"back",
+			upstream_name(follower->options->upstream, 0));
+		follower->told_unreachable = true;
+	}
+}
+
+static void
+poll_all(struct follower *follower)
+{
+	const struct replica_state *reached;
+	bool changed = atomic_exchange(&follower->changed, false); /* before the views, which then show it */
+
+	for (size_t i = 0; i < follower->replica_count; i++) {
+		poll_replica(follower, i);
+	}
+	if (changed) {
+		follower->moved = "a request to load or unload one passed through";
+	}
+	reached = first_reached(follower);
+	if (reached == NULL) {
+		tell_unreachable(follower);
+		return;
+	}
+	follower->told_unreachable = false;
+	take_versions(follower, &reached->view);
+	read_again(follower);
+	if (follower->moved != NULL) {
+		begin_generation(follower);
+	}
+	read_new(follower);
+}
+
+static bool
+is_there(const struct followed_model *model)
+{
+	return model->version_count > 0 && model->is_usable;
+}
+
+static enum status
+list(void *context, char ***names, size_t *count, struct error *error)
+{
+	struct follower *follower = context;
+
+	(void)error;
+	if (!atomic_load(&follower->stopping)) {
+		poll_all(follower);
+	}
+	*names = memory_array(follower->model_count + 1, sizeof(**names));
+	*count = 0;
+	for (size_t i = 0; i < follower->model_count; i++) {
+		if (is_there(&follower->models[i])) {
+			(*names)[(*count)++] = memory_text(follower->models[i].name);
+		}
+	}
+	return STATUS_OK;
+}
+
+static enum status
+find(void *context, const char *name, char **place, struct error *error)
+{
+	const struct followed_model *model = find_model(context, name);
+
+	*place = NULL;
+	if (model == NULL || !is_there(model)) {
+		return error_set(error, STATUS_NOT_FOUND, "model '%s' is not cached", name);
+	}
+	*place = memory_text(name);
+	return STATUS_OK;
+}
+
+static uint64_t
+stamp(void *context, const char *place)
+{
+	const struct followed_model *model = find_model(context, place);
+	uint64_t parts[2];
+
+	if (model == NULL) {
+		return 0;
+	}
+	parts[0] = checksum64(buf_bytes(&model->config));
+	parts[1] = checksum64(bytes_make(model->versions, model->version_count * sizeof(*model->versions)));
+	return checksum64(bytes_make(parts, sizeof(parts)));
+}
+
+static enum status
+config(void *context, const char *place, char **text, size_t *length, struct error *error)
+{
+	const struct followed_model *model = find_model(context, place);
+
+	if (model == NULL) {
+		return error_set(error, STATUS_NOT_FOUND, "model '%s' is gone", place);
+	}
+	*length = model->config.length;
+	*text = memory_format("%.*s", (int)model->config.length, (const char *)model->config.at);
+	return STATUS_OK;
+}
+
+static enum status
+versions(void *context, const char *place, int64_t **found, size_t *count, struct error *error)
+{
+	const struct followed_model *model = find_model(context, place);
+
+	*found = NULL;
+	*count = 0;
+	if (model == NULL) {
+		return error_set(error, STATUS_NOT_FOUND, "model '%s' is gone", place);
+	}
+	*found = memory_array(model->version_count, sizeof(**found));
+	memcpy(*found, model->versions, model->version_count * sizeof(**found));
+	*count = model->version_count;
+	return STATUS_OK;
+}
+
+struct model_source
+follower_source(struct follower *follower)
+{
+	return (struct model_source){.list = list,
+				     .find = find,
+				     .stamp = stamp,
+				     .config = config,
+				     .config_is_json = true,
+				     .versions = versions,
+				     .context = follower};
+}
+
+/* --- Life --- */
+
+void
+follower_note_change(struct follower *follower)
+{
+	atomic_store(&follower->changed, true);
+}
+
+static void
+on_wake(struct loop_mail *mail)
+{
+	(void)mail;
+}
+
+void
+follower_stop(struct follower *follower)
+{
+	if (!atomic_exchange(&follower->stopping, true)) {
+		follower->wake.deliver = on_wake;
+		loop_post(follower->loop, &follower->wake);
+	}
+}
+
+struct follower *
+follower_new(const struct follower_options *options, struct error *error)
+{
+	struct follower *follower = memory_new(sizeof(*follower));
+
+	follower->options = options;
+	if (options->generation == NULL) {
+		draw_generation(follower);
+	}
+	follower->loop = loop_new(error);
+	if (follower->loop == NULL) {
+		follower_free(follower);
+		return NULL;
+	}
+	follower->lane = upstream_lane_new(options->upstream, follower->loop);
+	follower->replica_count = upstream_count(options->upstream);
+	follower->replicas = memory_array(follower->replica_count, sizeof(*follower->replicas));
+	return follower;
+}
+
+void
+follower_free(struct follower *follower)
+{
+	if (follower == NULL) {
+		return;
+	}
+	upstream_lane_free(follower->lane);
+	loop_free(follower->loop);
+	for (size_t i = 0; i < follower->replica_count; i++) {
+		replica_view_fini(&follower->replicas[i].view);
+		buf_fini(&follower->replicas[i].metadata);
+	}
+	for (size_t i = 0; i < follower->model_count; i++) {
+		free(follower->models[i].name);
+		free(follower->models[i].versions);
+		buf_fini(&follower->models[i].config);
+	}
+	free(follower->models);
+	free(follower->replicas);
+	free(follower);
+}

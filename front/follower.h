@@ -1,0 +1,45 @@
+/*
+ * Follows the server behind: which models it has, with which configurations, and when their answers may have changed.
+ * It is the source of the repository in front (inference/models/model_source.h): those models whose answers are to be
+ * cached are models of ours, which run there. All others are not known here; their requests pass through.
+ *
+ * A model's keys contain what the server tells of it (its metadata and configuration, the server's name and version),
+ * what the owner states, and a *generation*. The generation is drawn anew when a replica shows that the model was
+ * loaded again (replica_view.h), when a replica was restarted or unreachable, or when a request to load or unload the
+ * model passed through.
+ */
+#ifndef HIPPOCAMP_FRONT_FOLLOWER_H
+#define HIPPOCAMP_FRONT_FOLLOWER_H
+
+#include "inference/models/model_source.h"
+#include "upstream/upstream.h"
+
+#include <stdbool.h>
+
+struct follower_options {
+	struct upstream *upstream;
+	/* Patterns (fnmatch) of models that are cached although their configuration does not say so. */
+	const char *const *cached;
+	size_t cached_count;
+	bool cache_all;
+	const char *generation; /* the owner's word for what the models' files are; NULL: none is given */
+};
+
+struct follower;
+
+/* `options` and what they point to outlive the follower. NULL on failure. */
+struct follower *follower_new(const struct follower_options *options, struct error *error);
+
+/* Ends a poll that is under way, and makes later ones do nothing. Any thread. */
+void follower_stop(struct follower *follower);
+
+/* After the repository; NULL: none. */
+void follower_free(struct follower *follower);
+
+/* Each `list` asks the server behind. It never fails: while no replica answers, the models stay as they were. */
+struct model_source follower_source(struct follower *follower);
+
+/* A model may have been loaded: a new generation begins with the next poll. Any thread. */
+void follower_note_change(struct follower *follower);
+
+#endif

@@ -1,0 +1,372 @@
+#include "front/remote_client.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "upstream/ledger.h"
+#include "wire/upstream_body.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define HEADERS_MAX ((size_t)128 * 1024)
+#define JSON_MAX ((size_t)2 << 30)
+#define BODY_MAX ((size_t)4 << 30)
+#define ARENA_MAX ((size_t)4 << 30)
+#define ERROR_BODY_MAX ((size_t)64 * 1024)
+
+struct client_call {
+	struct upstream_call http; /* first */
+	struct remote_call *call;
+	struct buf target;
+	struct buf json;
+	struct bytes *pieces; /* of the request's body */
+	struct buf headers;
+
+	int status;
+	bool is_coded; /* the response's body is compressed, which nobody asked for */
+	uint64_t json_length;
+	struct buf body;
+};
+
+static void
+free_call(struct client_call *this)
+{
+	this->call->state = NULL;
+	buf_fini(&this->target);
+	buf_fini(&this->json);
+	buf_fini(&this->headers);
+	buf_fini(&this->body);
+	free(this->pieces);
+	free(this);
+}
+
+/* --- The response --- */
+
+static void
+on_head(struct upstream_call *http, const struct http1_head *head)
+{
+	struct client_call *this = (struct client_call *)http;
+	struct bytes coding = http1_header(head, "content-encoding");
+
+	this->status = head->status;
+	this->is_coded = coding.length > 0 && !bytes_equal_nocase(coding, "identity");
+	if (!http1_number(http1_header(head, "inference-header-content-length"), &this->json_length)) {
+		this->json_length = UINT64_MAX;
+	}
+	buf_init(&this->body, head->status == 200 ? BODY_MAX : ERROR_BODY_MAX);
+	if (head->has_length && head->content_length < this->body.maximum) {
+		(void)buf_reserve(&this->body, (size_t)head->content_length);
+	}
+}
+
+static bool
+on_body(struct upstream_call *http, struct bytes part)
+{
+	buf_append(&((struct client_call *)http)->body, part);
+	return true;
+}
+
+/* The server's outputs by their index in the config. False: they are others than the config's. */
+static bool
+order_outputs(const struct model_config *config, const struct upstream_response *response,
+	      const struct tensor **ordered)
+{
+	for (size_t i = 0; i < response->output_count; i++) {
+		ptrdiff_t index = model_tensor_index(config->outputs, config->output_count, response->outputs[i].name);
+
+		if (index < 0 || ordered[index] != NULL) {
+			return false;
+		}
+		ordered[index] = &response->outputs[i];
+	}
+	return response->output_count == config->output_count;
+}
+
+/* JSON data have the shape's elements, but binary data may not. */
+static bool
+is_whole(const struct tensor *tensor)
+{
+	size_t size = datatype_size(tensor->datatype);
+	int64_t elements;
+	int64_t found;
+	size_t length;
+
+	if (tensor->datatype == DATATYPE_INVALID || !shape_elements(tensor->shape, tensor->rank, &elements)) {
+		return false;
+	}
+	if (tensor->datatype == DATATYPE_BYTES) {
+		return tensor_strings_valid(tensor->data, elements, &found);
+	}
+	return !__builtin_mul_overflow((size_t)elements, size, &length) && length == tensor->data.length;
+}
+
+static enum status
+copy_outputs(struct remote_call *call, const struct tensor *const *ordered, struct error *error)
+{
+	const struct model_config *config = &call->model->config;
+	struct backend_output *outputs = memory_array(config->output_count, sizeof(*outputs));
+	uint8_t **data = memory_array(config->output_count, sizeof(*data));
+	enum status status = STATUS_OK;
+
+	for (size_t i = 0; i < config->output_count && status == STATUS_OK; i++) {
+		if (!is_whole(ordered[i])) {
+			status = error_set(error, STATUS_INTERNAL, "output '%.*s' does not have the bytes of its shape",
+					   BYTES_ARGS(ordered[i]->name));
+			break;
+		}
+		outputs[i].datatype = ordered[i]->datatype;
+		outputs[i].rank = ordered[i]->rank;
+		outputs[i].length = ordered[i]->data.length;
+		memcpy(outputs[i].shape, ordered[i]->shape, ordered[i]->rank * sizeof(*outputs[i].shape));
+	}
+	if (status == STATUS_OK) {
+		status = call->allocate(call, outputs, data, error);
+	}
+	for (size_t i = 0; i < config->output_count && status == STATUS_OK; i++) {
+		if (outputs[i].length > 0) {
+			memcpy(data[i], ordered[i]->data.at, outputs[i].length);
+		}
+	}
+	free(outputs);
+	free(data);
+	return status;
+}
+
+/* From now on the model's requests pass through: its answers have what an entry cannot hold. */
+static enum status
+suspend(struct model *model, const char *why, struct error *error)
+{
+	if (!atomic_exchange(&model->suspended, true)) {
+		log_warning("model '%.*s' version %" PRId64 " is not cached: %s; its requests pass through",
+			    BYTES_ARGS(model->config.name), model->version, why);
+	}
+	return error_set(error, STATUS_PASS, "%s", why);
+}
+
+static enum status
+take_response(struct remote_call *call, const struct upstream_response *response, struct error *error)
+{
+	const struct model_config *config = &call->model->config;
+	const struct tensor **ordered = memory_array(config->output_count, sizeof(*ordered));
+	char version[24];
+	enum status status;
+
+	(void)snprintf(version, sizeof(version), "%" PRId64, call->model->version);
+	if (response->has_parameters) {
+		status = suspend(call->model, "its responses have parameters", error);
+	} else if (!order_outputs(config, response, ordered)) {
+		status = suspend(call->model, "its responses have other outputs than its configuration", error);
+	} else if (response->model_version.length > 0 && !bytes_equal_text(response->model_version, version)) {
+		status = error_set(error, STATUS_PASS, "another version has answered");
+	} else {
+		status = copy_outputs(call, ordered, error);
+	}
+	free(ordered);
+	return status;
+}
+
+static enum status
+decode(struct client_call *this, struct error *error)
+{
+	struct bytes body = buf_bytes(&this->body);
+	size_t json = this->json_length < body.length ? (size_t)this->json_length : body.length;
+	struct upstream_response response;
+	struct arena arena;
+	enum status status;
+
+	if (!buf_ok(&this->body)) {
+		return error_set(error, STATUS_UNAVAILABLE, "no memory for the response");
+	}
+	if (this->is_coded) {
+		return error_set(error, STATUS_PASS, "the response is compressed");
+	}
+	arena_init(&arena, ARENA_MAX);
+	status = upstream_response_decode(bytes_make(body.at, json), bytes_skip(body, json), &arena, &response, error);
+	if (status == STATUS_OK) {
+		status = take_response(this->call, &response, error);
+		upstream_response_fini(&response);
+	}
+	arena_fini(&arena);
+	return status;
+}
+
+/* A failure that the server reports, as Triton's statuses are over HTTP; others pass through. */
+static enum status
+read_failure(struct client_call *this, struct error *error)
+{
+	static const struct {
+		int http;
+		enum status status;
+	} codes[] = {{400, STATUS_INVALID_ARGUMENT},
+		     {404, STATUS_NOT_FOUND},
+		     {500, STATUS_INTERNAL},
+		     {501, STATUS_UNSUPPORTED},
+		     {503, STATUS_UNAVAILABLE}};
+	char text[ERROR_TEXT_SIZE];
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
+		if (this->status == codes[i].http && buf_ok(&this->body) && !this->is_coded &&
+		    upstream_error_text(buf_bytes(&this->body), text, sizeof(text))) {
+			return error_set(error, codes[i].status, "%s", text);
+		}
+	}
+	return error_set(error, STATUS_PASS, "HTTP status %d", this->status);
+}
+
+static void
+on_done(struct upstream_call *http, enum http_outcome outcome, const char *why)
+{
+	struct client_call *this = (struct client_call *)http;
+	struct remote_call *call = this->call;
+	struct error error = {0};
+	enum status status;
+
+	if (outcome != HTTP_CALL_DONE) {
+		status = error_set(&error, STATUS_UNAVAILABLE, "upstream %s", why);
+	} else {
+		status = this->status == 200 ? decode(this, &error) : read_failure(this, &error);
+		if (this->status == 200) {
+			ledger_add(upstream_lane_ledger(http->lane), call->model->config.name, call->model->version,
+				   http->replica);
+		}
+	}
+	free_call(this);
+	call->done(call, status, &error);
+}
+
+/* --- The request --- */
+
+/* Percent-encodes all but RFC 3986's unreserved characters. */
+static void
+write_segment(struct buf *out, struct bytes text)
+{
+	for (size_t i = 0; i < text.length; i++) {
+		uint8_t byte = text.at[i];
+		bool plain = (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') ||
+			     (byte >= 'a' && byte <= 'z') || byte == '-' || byte == '.' || byte == '_' || byte == '~';
+
+		if (plain) {
+			buf_byte(out, byte);
+		} else {
+			buf_format(out, "%%%02X", byte);
+		}
+	}
+}
+
+/* The name of the header field that the parameter is (remote.h); `at` NULL: it is none. */
+static struct bytes
+field_of(const struct parameter *parameter)
+{
+	static const char *const prefixes[] = {REMOTE_FIELD, REMOTE_UNKEYED_FIELD};
+
+	for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++) {
+		if (bytes_starts_with(parameter->name, prefixes[i])) {
+			return bytes_skip(parameter->name, strlen(prefixes[i]));
+		}
+	}
+	return bytes_make(NULL, 0);
+}
+
+static void
+write_headers(struct client_call *this, bool binary)
+{
+	struct buf *headers = &this->headers;
+
+	if (binary) {
+		buf_text(headers, "Content-Type: application/octet-stream\r\nInference-Header-Content-Length: ");
+		buf_unsigned(headers, this->json.length);
+		buf_text(headers, "\r\n");
+	} else {
+		buf_text(headers, "Content-Type: application/json\r\n");
+	}
+	for (size_t i = 0; i < this->call->parameter_count; i++) {
+		struct bytes field = field_of(&this->call->parameters[i]);
+
+		if (field.at != NULL) {
+			buf_append(headers, field);
+			buf_text(headers, ": ");
+			buf_append(headers, this->call->parameters[i].text);
+			buf_text(headers, "\r\n");
+		}
+	}
+	buf_text(headers, "Via: 1.1 hippocamp\r\n");
+}
+
+static enum status
+write_request(struct client_call *this, struct error *error)
+{
+	const struct remote_call *call = this->call;
+	struct parameter *parameters = memory_array(call->parameter_count, sizeof(*parameters));
+	struct upstream_request request = {
+		.id = call->id,
+		.inputs = call->inputs,
+		.input_count = call->input_count,
+		.parameters = parameters,
+		.binary = model_config_parameter(&call->model->config, FRONT_JSON_ONLY) == NULL,
+	};
+	size_t count = 0;
+	enum status status;
+
+	for (size_t i = 0; i < call->parameter_count; i++) {
+		if (field_of(&call->parameters[i]).at == NULL) {
+			parameters[request.parameter_count++] = call->parameters[i];
+		}
+	}
+	buf_text(&this->target, "/v2/models/");
+	write_segment(&this->target, call->model->config.name);
+	buf_format(&this->target, "/versions/%" PRId64 "/infer", call->model->version);
+	status = upstream_request_encode(&request, &this->json, error);
+	free(parameters);
+	this->pieces = memory_array(call->input_count + 1, sizeof(*this->pieces));
+	this->pieces[count++] = buf_bytes(&this->json);
+	for (size_t i = 0; i < call->input_count && request.binary; i++) {
+		this->pieces[count++] = call->inputs[i].data;
+	}
+	write_headers(this, request.binary);
+	this->http.body = this->pieces;
+	this->http.body_count = count;
+	this->http.target = buf_bytes(&this->target);
+	this->http.headers = buf_bytes(&this->headers);
+	if (status == STATUS_OK && !(buf_ok(&this->target) && buf_ok(&this->headers))) {
+		status = error_set(error, STATUS_UNAVAILABLE, "no memory for the request");
+	}
+	return status;
+}
+
+static enum status
+start(void *remote, struct remote_call *call, struct error *error)
+{
+	struct upstream_lane *lane = remote;
+	struct client_call *this = memory_new(sizeof(*this));
+
+	call->state = this;
+	this->call = call;
+	buf_init(&this->target, ERROR_BODY_MAX);
+	buf_init(&this->json, JSON_MAX);
+	buf_init(&this->headers, HEADERS_MAX);
+	if (write_request(this, error) != STATUS_OK) {
+		free_call(this);
+		return error->status;
+	}
+	this->http.method = "POST";
+	this->http.is_repeatable = true; /* a model whose answers may be cached gives the same one again */
+	this->http.only = -1;
+	this->http.on_head = on_head;
+	this->http.on_body = on_body;
+	this->http.done = on_done;
+	upstream_call_start(lane, &this->http);
+	return STATUS_OK;
+}
+
+static void
+cancel(void *remote, struct remote_call *call)
+{
+	struct client_call *this = call->state;
+
+	(void)remote;
+	upstream_call_cancel(&this->http);
+	free_call(this);
+}
+
+const struct remote_ops remote_client_ops = {.start = start, .cancel = cancel};

@@ -1,0 +1,50 @@
+/*
+ * What one replica of the server behind has told about its models, and what that says about their lives. Used by the
+ * follower alone.
+ *
+ * A model that was loaded again may give other answers under the same name and version. Servers do not say so, but it
+ * shows: a version disappears from the repository index or is not ready; one of its counters (Triton's statistics) is
+ * lower than it was; or it has counted fewer requests than it has answered to us.
+ */
+#ifndef HIPPOCAMP_FRONT_REPLICA_VIEW_H
+#define HIPPOCAMP_FRONT_REPLICA_VIEW_H
+
+#include "base/status.h"
+#include "upstream/ledger.h"
+#include "wire/upstream_body.h"
+
+struct version_view {
+	char *name;
+	int64_t version;
+	uint64_t counters[UPSTREAM_COUNTERS_MAX];
+	size_t counter_count;  /* 0: the server has no statistics */
+	uint64_t answers;      /* requests that the replica has answered, when the view was asked for (ledger.h) */
+	uint64_t base_answers; /* what both were at the beginning of the generation */
+	uint64_t base_success;
+};
+
+/* The versions that are ready, in the order of the index. */
+struct replica_view {
+	struct version_view *versions;
+	size_t count;
+};
+
+/* Makes a view of an index and statistics, both JSON; empty statistics: the server has none. */
+enum status replica_view_read(struct replica_view *view, struct bytes index, struct bytes statistics,
+			      struct error *error);
+void replica_view_fini(struct replica_view *view);
+
+/* Sets `answers` of all versions of a replica's view. */
+void replica_view_count_answers(struct replica_view *view, struct ledger *ledger, size_t replica);
+
+/* A generation begins: what happened before says nothing any more. */
+void replica_view_begin(struct replica_view *view, struct ledger *ledger, size_t replica);
+
+/*
+ * Returns why, to judge by two views of a replica, one of its models was loaded meanwhile, for the first time or again;
+ * NULL: nothing shows that. Statistics may lag behind answers, so those since `before` do not count yet. Carries what
+ * `now` needs for the next comparison.
+ */
+const char *replica_view_compare(const struct replica_view *before, struct replica_view *now);
+
+#endif

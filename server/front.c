@@ -1,0 +1,111 @@
+#include "server/front.h"
+
+#include "inference/remote.h"
+#include "wire/compress.h"
+
+static bool
+is_authorization(const struct server_options *options, struct bytes name)
+{
+	for (size_t i = 0; i < options->private_field_count; i++) {
+		if (bytes_equal_nocase(name, options->private_fields[i])) {
+			return true;
+		}
+	}
+	return bytes_equal_nocase(name, "authorization") || bytes_equal_nocase(name, "cookie");
+}
+
+static size_t
+count_authorization(const struct exchange *exchange)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < exchange->head.header_count; i++) {
+		count += is_authorization(exchange->options, exchange->head.headers[i].name);
+	}
+	return count;
+}
+
+bool
+front_admits(const struct exchange *exchange)
+{
+	const struct http1_head *head = &exchange->head;
+
+	bool open = exchange->options->authorization != FRONT_AUTHORIZATION_PASS || count_authorization(exchange) == 0;
+
+	return open && head->target.length == head->path.length &&
+	       exchange->body.length <= exchange->options->max_input_bytes &&
+	       coding_from_name(http1_header(head, "content-encoding")) != CODING_UNKNOWN;
+}
+
+bool
+front_understands(const struct infer_body *body)
+{
+	static const char *const names[] = {"sequence_id", "sequence_start", "sequence_end"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		if (parameter_find(body->parameters, body->parameter_count, names[i]) != NULL) {
+			return false;
+		}
+	}
+	for (size_t i = 0; i < body->parameter_count; i++) {
+		if (bytes_starts_with(body->parameters[i].name, REMOTE_PREFIX)) { /* ours, not the client's */
+			return false;
+		}
+	}
+	return body->document != NULL && infer_body_is_plain(body);
+}
+
+/* "hippocamp.field.authorization" */
+static struct bytes
+parameter_name(struct exchange *exchange, struct bytes field)
+{
+	const char *prefix =
+		exchange->options->authorization == FRONT_AUTHORIZATION_SHARED ? REMOTE_UNKEYED_FIELD : REMOTE_FIELD;
+	size_t length = strlen(prefix);
+	uint8_t *name = arena_room(&exchange->arena, length + field.length);
+
+	if (name == NULL) {
+		return bytes_make(NULL, 0);
+	}
+	memcpy(name, prefix, length);
+	for (size_t i = 0; i < field.length; i++) {
+		uint8_t byte = field.at[i];
+
+		name[length + i] = byte >= 'A' && byte <= 'Z' ? byte | 0x20 : byte;
+	}
+	return bytes_make(name, length + field.length);
+}
+
+bool
+front_add_fields(struct exchange *exchange, struct infer_body *body)
+{
+	const struct http1_head *head = &exchange->head;
+	size_t count = count_authorization(exchange);
+	struct parameter *all;
+
+	if (count == 0) {
+		return true;
+	}
+	all = arena_array(&exchange->arena, body->parameter_count + count, sizeof(*all));
+	if (all == NULL) {
+		return false;
+	}
+	if (body->parameter_count > 0) {
+		memcpy(all, body->parameters, body->parameter_count * sizeof(*all));
+	}
+	body->parameters = all;
+	for (size_t i = 0; i < head->header_count; i++) {
+		struct parameter *parameter = &all[body->parameter_count];
+
+		if (is_authorization(exchange->options, head->headers[i].name)) {
+			*parameter = (struct parameter){.name = parameter_name(exchange, head->headers[i].name),
+							.kind = PARAMETER_TEXT,
+							.text = head->headers[i].value};
+			if (parameter->name.at == NULL) {
+				return false;
+			}
+			body->parameter_count++;
+		}
+	}
+	return true;
+}

@@ -1,0 +1,520 @@
+"""In front of another server: what is answered from the cache, what passes through, and what must never be answered."""
+
+import json
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fronts import EXTENSIONS, FakeTriton, answered, response
+from support import (LOCAL, ask_scale, ask_simple, decode, encode, eventually, free_port, infer_path, same,
+                     sums, tensor)
+from traffic import EXPLICIT, echo, is_hit, put, wait_connected
+
+ALL = "--cache-models=*"
+
+
+@pytest.fixture
+def fake():
+    made = []
+
+    def make(answers=None, **options):
+        made.append(FakeTriton(answers, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def ask(server, *values, headers=None, **options):
+    return put(server, "m", {"X": tensor(values, "INT32")}, headers, **options)
+
+
+def passed(reply):
+    """Did it come from the server behind as it is?"""
+    return "cache-status" not in reply.headers and reply.headers.get("via") == "1.1 hippocamp"
+
+
+def hits(reply):
+    return "cache-status" in reply.headers and is_hit(reply)
+
+
+def check(reply, *values):
+    same(decode(reply)["Y"], tensor(values, "INT32"))
+    return reply
+
+
+def wait_known(server, model="m"):
+    """Until the front has the model."""
+    eventually(lambda: any(one["name"] == model for one in server.get("/v2/cache").json["models"]), f"{model} in front")
+
+
+# --- Which models, which requests ---
+
+
+def test_known_questions_do_not_reach_the_server(front, fake):
+    server = fake()
+    through = front(server)
+    assert not is_hit(check(ask(through, 1, 2), 2, 3))
+    for binary in (False, True):
+        assert is_hit(check(ask(through, 1, 2, binary_in=binary, binary_out=binary), 2, 3))
+    assert server.runs == 1
+    assert not is_hit(check(ask(through, 2, 1), 3, 2))
+
+
+def test_only_models_that_say_so(front, fake):
+    server = fake()
+    del server.config["response_cache"]
+    plain, chosen, other = front(server), front(server, "--cache-models=m*"), front(server, "--cache-models=x*")
+    everything = front(server, "--cache-all-models")
+    for _ in range(2):
+        assert passed(check(ask(plain, 1), 2)) and passed(check(ask(other, 1), 2))
+    for through in (chosen, everything):
+        assert not is_hit(ask(through, 1)) and is_hit(ask(through, 1))
+
+
+@pytest.mark.parametrize("extra", [{"sequence_batching": {}}, {"model_transaction_policy": {"decoupled": True}}])
+def test_never_sequences_and_decoupled_models(front, fake, extra):
+    server = fake()
+    server.config.update(extra)
+    through = front(server, ALL)
+    assert passed(ask(through, 1)) and passed(ask(through, 1)) and server.runs == 2
+
+
+def body_with(**changes):
+    document = {"inputs": [{"name": "X", "datatype": "INT32", "shape": [1], "data": [1]}]}
+    document.update(changes)
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize("body", [
+    body_with(unknown=1),
+    body_with(parameters={"sequence_id": 5}),
+    body_with(parameters={"hippocamp.field.authorization": "me"}),
+    body_with(parameters={"hippocamp.unkeyed.field.authorization": "me"}),
+    body_with(inputs=[{"name": "X", "datatype": "INT32", "shape": [1], "data": [1], "parameters": {"content_type": "np"}}]),
+    body_with(inputs=[{"name": "X", "datatype": "INT32", "shape": [1], "data": [1], "more": 1}]),
+    body_with(outputs=[{"name": "Y", "parameters": {"classification": 1}}]),
+    body_with(outputs=[{"name": "Y", "parameters": {"shared_memory_region": "r"}}]),
+    body_with(outputs=[{"name": "Z"}]),
+    body_with(inputs=[{"name": "X", "datatype": "FP32", "shape": [1], "data": [1]}]),
+    body_with(inputs=[{"name": "X", "datatype": "INT32", "shape": [2], "data": [1]}]),
+    b"no JSON"])
+def test_what_is_not_understood_passes_unchanged(front, fake, body):
+    server = fake()
+    server._infer = lambda fields, got, send: send(response(got, "222 Mine"))
+    through = front(server)
+    wait_known(through)
+    for _ in range(2):
+        reply = through.post(infer_path("m"), body, {"Content-Type": "application/json"})
+        assert (reply.status, reply.body) == (222, body) and passed(reply)
+
+
+def test_queries_and_raw_requests_pass(front, fake):
+    server = fake()
+    through = front(server)
+    wait_known(through)
+    body, fields = encode({"X": tensor([1], "INT32")})
+    for _ in range(2):
+        assert passed(through.post(infer_path("m") + "?a=b", body, fields))
+    assert server.runs == 2
+
+
+def test_long_requests_that_pass_are_whole(front, fake):
+    """JSON that an offload thread reads, and whose memory the reading frees."""
+    server = fake()
+    got = []
+    server._infer = lambda fields, body, send: got.append(body) or send(response(b"{}"))
+    through = front(server)
+    wait_known(through)
+    body = body_with(inputs=[{"name": "X", "datatype": "INT32", "shape": [200_000], "data": list(range(200_000))}],
+                     unknown=1)
+    assert through.post(infer_path("m"), body, {"Content-Type": "application/json"}).status == 200
+    assert got == [body]
+
+
+def test_a_long_answer_that_cannot_be_cached(front, fake):
+    """The request goes again as it came, also when its inputs had been moved out of it."""
+    server = fake(lambda fields, document, values, count: answered(values, parameters={"a": 1}))
+    through = front(server)
+    wait_known(through)
+    values = list(range(100_000))
+    assert passed(check(ask(through, *values), *values))
+
+
+def test_only_if_cached(front, fake):
+    server = fake()
+    through = front(server)
+    wait_known(through)
+    only = {"Cache-Control": "only-if-cached"}
+    assert ask(through, 1, headers=only).status == 504 and server.runs == 0
+    ask(through, 1)
+    assert is_hit(ask(through, 1, headers=only))
+    assert not is_hit(ask(through, 1, headers={"Cache-Control": "no-cache"}))
+
+
+def test_parameters_go_along(front, fake):
+    seen = []
+    server = fake(lambda fields, document, values, count: seen.append(document) or values)
+    through = front(server)
+    parameters = {"priority": 2, "timeout": 1000, "mine": "é\"\\", "flag": True, "number": -3}
+    reply = ask(through, 1, id="seven", parameters={**parameters, "cache_status": True})
+    assert reply.json["id"] == "seven"
+    assert {**parameters, "binary_data_output": True} == seen[0]["parameters"]
+    assert "id" not in seen[0]  # others may wait for the same answer
+    assert not is_hit(ask(through, 1, parameters={"mine": "other"}))
+    assert is_hit(ask(through, 1, parameters={**parameters, "priority": 1, "timeout": 5}))
+
+
+# --- Authorization ---
+
+
+def whoami(fields, document, values, count):
+    return [sum(fields.get("authorization", fields.get("cookie", fields.get("x-user", ""))).encode())]
+
+
+@pytest.mark.parametrize("field", ["Authorization", "cookie", "X-User"])
+def test_authorized_requests_are_neither_answered_nor_stored(front, fake, field):
+    server = fake(whoami)
+    through = front(server, "--upstream-private-field=x-user")
+    wait_known(through)
+    for user in ("a", "b", "a"):
+        assert passed(check(ask(through, 1, headers={field: user}), ord(user)))
+    check(ask(through, 1), 0)
+    assert is_hit(check(ask(through, 1), 0))
+    assert passed(check(ask(through, 1, headers={field: "b"}), ord("b")))
+
+
+def test_authorization_as_part_of_the_key(front, fake):
+    server = fake(whoami)
+    through = front(server, "--upstream-authorization=key", "--upstream-private-field=X-User")
+    wait_known(through)
+    for user in ("a", "b"):
+        for field in ("Authorization", "Cookie", "X-User"):
+            assert not is_hit(check(ask(through, 1, headers={field: user}), ord(user)))
+            assert is_hit(check(ask(through, 1, headers={field.lower(): user}), ord(user)))
+    assert not is_hit(check(ask(through, 1), 0))
+
+
+def test_shared_authorization(front, fake):
+    server = fake(whoami)
+    through = front(server, "--upstream-authorization=shared")
+    wait_known(through)
+    assert not is_hit(check(ask(through, 1, headers={"Authorization": "a"}), ord("a")))
+    assert is_hit(check(ask(through, 1, headers={"Authorization": "b"}), ord("a")))
+
+
+# --- Servers behind that answer oddly ---
+
+
+@pytest.mark.parametrize("answer, why", [
+    (answered([2], parameters={"a": 1}), "parameters"),
+    (response(json.dumps({"model_name": "m", "model_version": "1", "outputs": [
+        {"name": "Y", "datatype": "INT32", "shape": [1], "data": [2], "parameters": {"content_type": "np"}}]}).encode()),
+     "parameters"),
+    (response(json.dumps({"outputs": []}).encode()), "other outputs"),
+    (response(json.dumps({"outputs": [{"name": "Z", "datatype": "INT32", "shape": [1], "data": [2]}]}).encode()),
+     "other outputs")])
+def test_answers_that_an_entry_cannot_hold(front, fake, answer, why):
+    server = fake(lambda *_: answer)
+    through = front(server)
+    wait_known(through)
+    for _ in range(3):
+        reply = ask(through, 1)
+        assert passed(reply) and reply.body == answer.split(b"\r\n\r\n", 1)[1]
+    through.wait_log(f"is not cached: .*{why}")
+    assert server.runs == 4  # once for the cache
+
+
+@pytest.mark.parametrize("answer", [
+    response(b'{"error":"no"}', "429 Too Many Requests", ["Retry-After: 7"]), response(b"oops", "500 Internal Server Error"),
+    response(b"", "302 Found", ["Location: /x"]), answered([5], model_version="2")])
+def test_odd_statuses_pass_as_they_are(front, fake, answer):
+    server = fake(lambda *_: answer)
+    through = front(server)
+    wait_known(through)
+    head, body = answer.split(b"\r\n\r\n", 1)
+    reply = ask(through, 1)
+    assert passed(reply) and reply.body == body and str(reply.status).encode() in head.split(b"\r\n")[0]
+    assert reply.headers.get("retry-after") == ("7" if reply.status == 429 else None)
+
+
+@pytest.mark.parametrize("status, code", [(400, "Bad Request"), (404, "Not Found"), (500, "x"), (503, "x")])
+def test_errors_are_the_servers_and_not_kept(front, fake, status, code):
+    server = fake(lambda *_: response(b'{"error":"mine alone"}', f"{status} {code}"))
+    through = front(server)
+    wait_known(through)
+    for count in (1, 2):
+        reply = ask(through, 1)
+        assert reply.status == status and reply.json == {"error": "mine alone"}
+        assert server.runs >= count
+
+
+@pytest.mark.parametrize("answer", [
+    response(b'{"outputs":[{"name":"Y","datatype":"INT32","shape":[2],"data":[1]}]}'),
+    response(b'{"outputs":[{"name":"Y","datatype":"INT32","shape":[1],"parameters":{"binary_data_size":8}}]}12345678',
+             fields=["Inference-Header-Content-Length: 82"]),
+    response(b'{"outputs":[{"name":"Y","datatype":"FP32","shape":[1],"data":[1]}]}'),
+    response(b'{"outputs":[{"name":"Y","datatype":"INT32","shape":[1],"data":[1]}'), response(b"<html>")])
+def test_damaged_answers_are_no_answers(front, fake, answer):
+    def answers(fields, document, values, count):
+        return answer if count == 1 else [7]
+
+    server = fake(answers)
+    through = front(server, "--threads=1")
+    wait_known(through)
+    replies = [ask(through, 1) for _ in range(3)]
+    for reply in replies:
+        assert reply.status >= 500 or list(decode(reply)["Y"]) == [7]
+    assert list(decode(replies[-1])["Y"]) == [7]
+
+
+def test_servers_without_binary_tensors(front, fake):
+    def answers(fields, document, values, count):
+        assert "inference-header-content-length" not in fields and "parameters" not in document
+        return values
+
+    server = fake(answers)
+    server.extensions = [name for name in EXTENSIONS if name != "binary_tensor_data"]
+    through = front(server)
+    assert not is_hit(check(ask(through, 1, 2, binary_in=True), 1, 2))
+    assert is_hit(check(ask(through, 1, 2), 1, 2))
+
+
+def test_servers_without_configurations(front, fake):
+    server = fake()
+    server.config = None
+    through = front(server, ALL)
+    assert not is_hit(check(ask(through, 1, 2), 2, 3)) and is_hit(check(ask(through, 1, 2), 2, 3))
+
+
+# --- Models that change behind ---
+
+
+def wait_other(server, question, expected):
+    """The answer changes, and is never the old one again."""
+    eventually(lambda: list(decode(question())["Y"]) == expected, "the new answer")
+    for _ in range(20):
+        assert list(decode(question())["Y"]) == expected
+
+
+@pytest.mark.parametrize("sign", ["statistics", "index", "config", "connection"])
+def test_signs_of_another_model(front, fake, sign):
+    server = fake()
+    through = front(server)
+    assert not is_hit(check(ask(through, 1), 2))
+    assert is_hit(check(ask(through, 1), 2))
+    server.answers = lambda fields, document, values, count: [9]
+    if sign == "statistics":
+        server.count = 3
+    elif sign == "config":
+        server.config["parameters"] = {"weights": {"string_value": "2"}}
+    elif sign == "index":
+        server.state = "UNAVAILABLE"
+        eventually(lambda: passed(ask(through, 1)), "a request that passes")
+        server.state = "READY"
+        wait_known(through)
+    else:
+        server.hang_up()
+    wait_other(through, lambda: ask(through, 1), [9])
+    eventually(lambda: hits(ask(through, 1)), "a hit again")
+
+
+def test_quiet_servers_keep_their_entries(front, fake):
+    """Time alone, and counters that grow, change nothing."""
+    server = fake()
+    through = front(server)
+    ask(through, 1)
+    for count in range(3):
+        server.count += count
+        polls = server.polls
+        eventually(lambda: server.polls > polls, "a poll")
+    assert is_hit(ask(through, 1)) and server.runs == 1
+
+
+def test_loads_that_pass_through(front, serve, repository):
+    """From the request on, no old answer is given; nor is one after it."""
+    repository.scale("scale", {1: 2.0}, cached=True)
+    server = serve(repository, EXPLICIT, "--load-model=*", "--cache-config=none")
+    through = front(server)
+    for factor in (2.0, 3.0, 4.0):
+        repository.scale("scale", {1: factor}, cached=True)
+        through.load("scale")
+        for _ in range(5):
+            ask_scale(through, factor)
+        eventually(lambda: hits(put(through, "scale", {"INPUT0": tensor([[3.0, -3.0]])})), "a hit")
+        ask_scale(through, factor)
+    through.unload("scale")
+    reply = put(through, "scale", {"INPUT0": tensor([[3.0, -3.0]])})
+    assert reply.status == 404 and passed(reply)
+
+
+def test_loads_that_do_not(front, serve, repository):
+    repository.scale("scale", {1: 2.0}, cached=True)
+    server = serve(repository, EXPLICIT, "--load-model=*", "--cache-config=none")
+    through = front(server)
+    ask_scale(through, 2.0)
+    repository.scale("scale", {1: 3.0}, cached=True)
+    server.load("scale")
+    eventually(lambda: through.lines("may have changed"), "a new generation")
+    eventually(lambda: ask_scale(through, 3.0), "the new answer")
+    for _ in range(20):
+        ask_scale(through, 3.0)
+
+
+def test_a_new_version(front, serve, repository):
+    repository.scale("scale", {1: 2.0}, cached=True)
+    server = serve(repository, EXPLICIT, "--load-model=*", "--cache-config=none")
+    through = front(server)
+    ask_scale(through, 2.0)
+    repository.scale("scale", {1: 2.0, 2: 5.0}, cached=True)
+    server.load("scale")
+    eventually(lambda: ask_scale(through, 5.0), "version 2")
+    for _ in range(5):
+        ask_scale(through, 5.0)
+
+
+def test_a_restart_with_other_models(front, serve, start, repository):
+    repository.scale("scale", {1: 2.0}, cached=True)
+    port = free_port()
+    server = serve(repository, f"--http-port={port}", "--cache-config=none")
+    through = front(server)
+    ask_scale(through, 2.0)
+    server.signal(signal.SIGKILL)
+    server.wait()
+    through.wait_log("does not answer")
+    ask_scale(through, 2.0)  # known questions are answered
+    reply = put(through, "scale", {"INPUT0": tensor([[5.0]])})
+    assert reply.status == 503 and f"http://{LOCAL}:{port}" in reply.json["error"]
+    repository.scale("scale", {1: 3.0}, cached=True)
+    serve(repository, f"--http-port={port}", "--cache-config=none")
+    through.wait_log("may have changed, as a replica is back")
+    eventually(lambda: ask_scale(through, 3.0), "the new answer")
+    for _ in range(20):
+        ask_scale(through, 3.0)
+
+
+def test_the_server_behind_comes_later(front, serve, repository):
+    port = free_port()
+    through = front(f"http://{LOCAL}:{port}")
+    assert through.get("/v2/health/ready").status == 503
+    serve(repository.copy("simple", cached=True) and repository, f"--http-port={port}", "--cache-config=none")
+    eventually(lambda: through.get("/v2/health/ready").status == 200, "readiness")
+    ask_simple(through)
+    eventually(lambda: hits(put(through, "simple", sums()[0])), "a hit")
+
+
+# --- Redis ---
+
+
+def test_servers_that_state_a_generation_share(front, fake, redis_server):
+    server, redis = fake(), redis_server()
+    stated = [server, "--threads=1", *redis.cache("lookup_timeout=5000"), "--upstream-generation=r1"]
+    one = front(*stated)
+    wait_connected(one)
+    assert not is_hit(check(ask(one, 1), 2))
+    eventually(lambda: redis.entries("m"), "the entry")
+    two = front(*stated)
+    eventually(lambda: two.get("/v2/cache").json["models"], "the model")
+    wait_connected(two)
+    assert is_hit(check(ask(two, 1), 2))
+    three = front(*stated[:-1], "--upstream-generation=r2")
+    wait_known(three)
+    assert not is_hit(check(ask(three, 1), 2))
+    four = front(*stated[:-1])
+    wait_known(four)
+    assert not is_hit(check(ask(four, 1), 2))
+
+
+# --- Many at once, and clients that leave ---
+
+
+def test_equal_questions_at_once_run_once(front, fake):
+    go = threading.Event()
+    server = fake(lambda fields, document, values, count: values if go.wait(30) else None)
+    through = front(server)
+    wait_known(through)
+    with ThreadPoolExecutor(100) as pool:
+        asked = [pool.submit(lambda: check(ask(through, 4, 2), 4, 2)) for _ in range(100)]
+        eventually(lambda: server.runs == 1, "the run")
+        go.set()
+        for one in asked:
+            one.result()
+    assert server.runs == 1
+
+
+def test_a_client_that_leaves_cancels_behind(front, fake):
+    go = threading.Event()
+    server = fake(lambda *_: [1] if go.wait(30) else None)
+    through = front(server, "--threads=1")
+    wait_known(through)
+    before = server.open
+    body, fields = encode({"X": tensor([1], "INT32")})
+    clients = [through.connect() for _ in range(2)]
+    for client in clients:
+        client.send(b"POST /v2/models/m/infer HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    eventually(lambda: server.open == before + 1, "the request behind")
+    clients[0].__exit__()
+    assert through.get("/v2/health/live").status == 200
+    assert server.open == before + 1  # the other one still waits
+    clients[1].__exit__()
+    eventually(lambda: server.open == before, "the end of the request behind")
+    go.set()
+    assert fields
+
+
+# --- Replicas ---
+
+
+def test_replicas_die_under_load(front, serve, repository):
+    echo(repository, "echo", cached=True)
+    servers = [serve(repository, "--cache-config=none") for _ in range(3)]
+    through = front(*servers)
+    wait_known(through, "echo")
+    stop, failures = threading.Event(), []
+
+    def work(seed):
+        number = seed
+        while not stop.is_set():
+            number += 7
+            reply = put(through, "echo", {"INPUT0": tensor([number % 500, seed], "INT32")})
+            if reply.status != 200 or list(decode(reply)["OUTPUT0"]) != [number % 500, seed]:
+                failures.append((reply.status, reply.body))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for server in servers[:2]:
+        eventually(lambda: server.statistics("echo")["success"] > 50, "traffic")
+        server.signal(signal.SIGKILL)
+        server.wait()
+        eventually(lambda: servers[2].statistics("echo")["success"] > 100, "traffic")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures[:3]
+
+
+def test_replicas_that_differ_are_not_cached(front, fake):
+    one, two = fake(), fake()
+    two.config["parameters"] = {"weights": {"string_value": "2"}}
+    through = front(one, two)
+    for _ in range(4):
+        assert passed(ask(through, 1))
+    two.config.pop("parameters")
+    eventually(lambda: not passed(ask(through, 1)), "equal replicas")
+
+
+def test_identity_of_each_datatype(front, serve, repository):
+    names = {"BYTES": ["", "a\0b", "é"], "BOOL": [True, False], "FP64": [1e300, -0.0], "INT8": [-128, 127],
+             "UINT64": [0, 2**64 - 1], "FP16": [1.5, 2.5]}
+    server = serve(repository.add(*(f"identity_{name}" for name in names)), "--cache-config=none")
+    through = front(server, ALL)
+    for name, values in names.items():
+        for hit in (False, True):
+            array = tensor(values, name, [1, len(values)])
+            reply = put(through, f"identity_{name}", {"INPUT0": array}, binary_in=True, binary_out=True)
+            same(decode(reply)["OUTPUT0"], array)
+            assert is_hit(reply) == hit, name
