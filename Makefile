@@ -56,6 +56,7 @@ models-check: build
 differential: build
 	@tools/deps differential
 	@tests/differential/run
+	@tests/differential/run --through
 
 bench: build models
 	@tools/deps bench

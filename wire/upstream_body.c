@@ -402,6 +402,7 @@ static void
 fill(struct conversion *conversion, const struct upstream_model_document *document, yyjson_val *config,
      yyjson_val *metadata)
 {
+	yyjson_mut_val *policy;
 	yyjson_mut_val *cache;
 	yyjson_val *batch = yyjson_obj_get(config, "max_batch_size");
 
@@ -409,6 +410,8 @@ fill(struct conversion *conversion, const struct upstream_model_document *docume
 					 document->name.length);
 	(void)yyjson_mut_obj_add_str(conversion->out, conversion->root, "backend", "upstream");
 	(void)yyjson_mut_obj_add_int(conversion->out, conversion->root, "max_batch_size", yyjson_get_int(batch));
+	policy = yyjson_mut_obj_add_obj(conversion->out, conversion->root, "version_policy");
+	(void)yyjson_mut_obj_add_obj(conversion->out, policy, "all"); /* the index lists those that are served */
 	if (config != NULL) {
 		add_config_tensors(conversion, "input", yyjson_obj_get(config, "input"));
 		add_config_tensors(conversion, "output", yyjson_obj_get(config, "output"));

@@ -196,6 +196,7 @@ convert(const char *metadata, const char *config, bool cached, bool usable, cons
 }
 
 #define HEAD "{\"name\":\"m\",\"backend\":\"upstream\",\"max_batch_size\":"
+#define POLICY "\"version_policy\":{\"all\":{}},"
 #define TAIL "\"hippocamp.upstream\":{\"string_value\":\"f\"}},\"response_cache\":{\"enable\":true}}"
 
 static void
@@ -210,15 +211,16 @@ test_configurations(void **state)
 		"\"dynamic_batching\":{},\"parameters\":{\"response_cache.ttl\":{\"string_value\":\"5\"}},"
 		"\"response_cache\":{\"enable\":true}}",
 		false, true,
-		HEAD "4,\"input\":[{\"name\":\"X\",\"data_type\":\"TYPE_INT32\",\"dims\":[1],\"optional\":true}],"
+		HEAD "4," POLICY
+		     "\"input\":[{\"name\":\"X\",\"data_type\":\"TYPE_INT32\",\"dims\":[1],\"optional\":true}],"
 		     "\"output\":[{\"name\":\"Y\",\"data_type\":\"TYPE_STRING\",\"dims\":[-1]}],"
 		     "\"parameters\":{\"response_cache.ttl\":{\"string_value\":\"5\"}," TAIL);
 	convert("{\"inputs\":[{\"name\":\"X\",\"datatype\":\"BYTES\",\"shape\":[-1,2]}],\"outputs\":[{\"name\":\"Y\","
 		"\"datatype\":\"FP32\",\"shape\":[1]}]}",
 		"", true, true,
-		HEAD
-		"0,\"input\":[{\"name\":\"X\",\"data_type\":\"TYPE_STRING\",\"dims\":[-1,2]}],\"output\":[{\"name\":"
-		"\"Y\",\"data_type\":\"TYPE_FP32\",\"dims\":[1]}],\"parameters\":{" TAIL);
+		HEAD "0," POLICY
+		     "\"input\":[{\"name\":\"X\",\"data_type\":\"TYPE_STRING\",\"dims\":[-1,2]}],\"output\":[{\"name\":"
+		     "\"Y\",\"data_type\":\"TYPE_FP32\",\"dims\":[1]}],\"parameters\":{" TAIL);
 }
 
 static void

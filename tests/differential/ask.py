@@ -129,8 +129,8 @@ def ask_http(server, question):
     if length < len(body):
         document["(tail)"] = body[length:].hex()
     if isinstance(document, dict) and list(document) == ["error"]:
-        return Answer(str(reply.status), document["error"], None, {"headers": kept})
-    return Answer(str(reply.status), "", document, {"headers": kept})
+        return Answer(str(reply.status), document["error"], None, {"headers": kept, "cache-status": reply.headers.get("Cache-Status", "")})
+    return Answer(str(reply.status), "", document, {"headers": kept, "cache-status": reply.headers.get("Cache-Status", "")})
 
 
 def ask(server, question):

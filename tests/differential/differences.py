@@ -152,3 +152,7 @@ MEANT = [
     Difference("Triton's text without GPUs, as protocol.md has it; the one here is built for them", "*/CudaSharedMemoryRegister/*", "text", "invalid args", "GPUs not supported"),
     Difference("Triton's text without GPUs, as protocol.md has it; the one here is built for them", "http/cuda register", "text", "invalid args", "GPUs not supported"),
 ]
+
+# What Hippocamp in front of a Triton answers otherwise than that Triton.
+THROUGH = [
+]

@@ -182,3 +182,29 @@ class Hippocamp(Server):
             if self.process.poll() is not None and "grpc" in self.log.read_text().lower():
                 raise NoGrpc(self.log.read_text()[-500:])
         return self
+
+
+class Through(Hippocamp):
+    """Hippocamp in front of a tritonserver of its own, which it caches all that it can of."""
+
+    name = "through"
+
+    def __init__(self, folder, models, mode):
+        super().__init__(folder, models, mode)
+        (self.folder / "behind").mkdir(parents=True, exist_ok=True)
+        self.behind = Triton(self.folder / "behind", models, mode)
+        self.grpc = self.behind.grpc = False
+
+    def command(self):
+        return [self.program, "serve", f"--upstream=http://{HOST}:{self.behind.port}", "--cache-models=*",
+                f"--http-address={HOST}", f"--http-port={self.port}", f"--metrics-port={self.metrics_port}",
+                "--allow-grpc=false", "--cache-config=local,size=64MiB"]
+
+    def start(self):
+        if self.behind.process is None:
+            self.behind.start().wait_ready()
+        return super().start()
+
+    def stop(self):
+        super().stop()
+        self.behind.stop()
