@@ -23,9 +23,14 @@ struct loop {
 	atomic_bool stopping;
 	int wake;
 	struct event wake_event;
+	struct event own_mail_event; /* delivers what the loop's own thread has posted */
+	bool is_delivering;
 	pthread_t home;
 	bool running;
 };
+
+/* The loop that this thread runs, if it runs one. */
+static _Thread_local struct loop *own_loop;
 
 struct loop_watch {
 	struct loop *loop;
@@ -68,6 +73,7 @@ deliver_mail(struct loop *loop)
 	struct loop_mail *newest = atomic_exchange_explicit(&loop->mail, NULL, memory_order_acquire);
 	struct loop_mail *oldest = NULL;
 
+	loop->is_delivering = true;
 	while (newest != NULL) {
 		struct loop_mail *next = newest->next;
 
@@ -81,6 +87,15 @@ deliver_mail(struct loop *loop)
 		oldest->deliver(oldest);
 		oldest = next;
 	}
+	loop->is_delivering = false;
+}
+
+static void
+on_own_mail(evutil_socket_t fd, short events, void *argument)
+{
+	(void)fd;
+	(void)events;
+	deliver_mail(argument);
 }
 
 static void
@@ -134,6 +149,7 @@ loop_new(struct error *error)
 	}
 	(void)event_assign(&loop->wake_event, loop->base, loop->wake, EV_READ | EV_PERSIST, on_wake, loop);
 	(void)event_add(&loop->wake_event, NULL);
+	(void)evtimer_assign(&loop->own_mail_event, loop->base, on_own_mail, loop);
 	return loop;
 }
 
@@ -150,6 +166,7 @@ loop_free(struct loop *loop)
 	}
 	deliver_mail(loop);
 	(void)event_del(&loop->wake_event);
+	(void)event_del(&loop->own_mail_event);
 	event_base_free(loop->base);
 	(void)close(loop->wake);
 	free(loop);
@@ -160,7 +177,9 @@ loop_run(struct loop *loop)
 {
 	loop->home = pthread_self();
 	loop->running = true;
+	own_loop = loop;
 	(void)event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY);
+	own_loop = NULL;
 	loop->running = false;
 }
 
@@ -196,8 +215,15 @@ loop_post(struct loop *loop, struct loop_mail *mail)
 		mail->next = newest;
 	} while (!atomic_compare_exchange_weak_explicit(&loop->mail, &newest, mail, memory_order_release,
 							memory_order_relaxed));
-	if (newest == NULL) {
+	if (newest != NULL) {
+		return; /* whoever posted that has seen to its delivery */
+	}
+	if (own_loop != loop) {
 		wake(loop);
+	} else if (loop->is_delivering) {
+		(void)evtimer_add(&loop->own_mail_event, &no_time); /* after other events have had their turn */
+	} else {
+		event_active(&loop->own_mail_event, EV_TIMEOUT, 1); /* without a system call */
 	}
 }
 
