@@ -679,9 +679,13 @@ check_tls(struct tls_settings *tls, const char *port, struct error *error)
 }
 
 static enum status
-check_upstream(const struct serve_settings *settings, struct error *error)
+check_upstream(struct serve_settings *settings, struct error *error)
 {
-	if (settings->model_repositories.count > 0 && settings->upstreams.count > 0) {
+	if (settings->upstreams.count == 0) {
+		return STATUS_OK;
+	}
+	settings->allow_grpc = false; /* what gRPC asks for cannot pass through yet */
+	if (settings->model_repositories.count > 0) {
 		return error_set(
 			error, STATUS_INVALID_ARGUMENT,
 			"--model-repository and --upstream are both given: serve models of our own, or stand in "

@@ -36,8 +36,8 @@
 #define IDLE_MEMORY_SHARE 32 /* the block pool keeps at most 1/32 of the memory idle */
 #define STOPPED SIGUSR1	     /* sent by a loop's thread to the main thread */
 
-static const struct backend_ops *const backends[] = {&backend_onnxruntime_ops, &backend_echo_ops, &backend_upstream_ops,
-						     NULL};
+static const struct backend_ops *const own_backends[] = {&backend_onnxruntime_ops, &backend_echo_ops, NULL};
+static const struct backend_ops *const front_backends[] = {&backend_upstream_ops, NULL};
 
 static const struct model_config_format config_format = {
 	.parse_text = model_config_parse_text,
@@ -185,7 +185,7 @@ start_repository(struct app *app, struct error *error)
 		.poll_secs = settings->repository_poll_secs,
 		.autocomplete = !settings->strict_model_config && !settings->disable_auto_complete_config,
 		.strict_readiness = settings->strict_readiness,
-		.backends = backends,
+		.backends = app->follower != NULL ? front_backends : own_backends,
 		.format = &config_format,
 		.name_space = bytes_text(app->cache == NULL ? "" : app->cache->settings.name_space),
 	};
@@ -305,7 +305,10 @@ fill_server_options(struct app *app)
 static void
 note_change(void *context)
 {
-	follower_note_change(context);
+	struct app *app = context;
+
+	follower_note_change(app->follower);
+	repository_look(app->repository);
 }
 
 static enum status
@@ -343,7 +346,7 @@ open_upstream(struct app *app, struct error *error)
 	app->server_options.private_fields = settings->upstream_private_fields.items;
 	app->server_options.private_field_count = settings->upstream_private_fields.count;
 	app->server_options.note_change = note_change;
-	app->server_options.note_context = app->follower;
+	app->server_options.note_context = app;
 	return app->follower == NULL ? error->status : STATUS_OK;
 }
 

@@ -1,5 +1,6 @@
 #include "front/follower.h"
 
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -13,13 +14,16 @@
 #include <string.h>
 
 #define FETCH_TIMEOUT_S 5
+#define IDLE_NS UINT64_C(3000000000)
 #define FETCH_MAX ((size_t)64 << 20)
+#define TARGET_MAX ((size_t)16 * 1024)
 #define GENERATION_BYTES 16
 #define REREAD_AT_ONCE 4 /* documents of models that show no change, read again in each poll */
 
 struct replica_state {
 	bool is_known;	  /* it was reached before */
 	bool was_reached; /* at the last poll */
+	uint64_t read_ns; /* when its view was read */
 	size_t losses;
 	struct replica_view view;
 	struct buf metadata; /* of the server */
@@ -49,6 +53,7 @@ struct follower {
 	size_t model_count;
 	size_t reread; /* the next one to be read again */
 	bool told_unreachable;
+	bool told_without_statistics;
 	char generation[2 * GENERATION_BYTES + 1]; /* "": the first one, where the owner states what the files are */
 	const char *moved;			   /* why a new generation begins; NULL: none does */
 	atomic_bool changed;			   /* see follower_note_change */
@@ -241,6 +246,18 @@ read_server(struct follower *follower, size_t replica)
 	return true;
 }
 
+/*
+ * Has a connection been ended that was used a moment ago, as by a server that ends? Servers also end connections that
+ * were idle for a while (uvicorn: 5 s); then the counters must show that they go on.
+ */
+static bool
+looks_restarted(const struct replica_state *state, size_t losses)
+{
+	bool idle = clock_now_ns() - state->read_ns > IDLE_NS;
+
+	return losses != state->losses && !(idle && replica_view_has_evidence(&state->view));
+}
+
 /* A replica that was restarted or not reached may have other models; so may one that shows it. */
 static void
 judge(struct follower *follower, const struct replica_state *state, struct replica_view *view, size_t losses)
@@ -249,7 +266,7 @@ judge(struct follower *follower, const struct replica_state *state, struct repli
 
 	if (!state->was_reached) {
 		why = "a replica is back that was not reached";
-	} else if (losses != state->losses) {
+	} else if (looks_restarted(state, losses)) {
 		why = "a replica ended its connection, as when it is restarted";
 	} else {
 		why = replica_view_compare(&state->view, view);
@@ -283,6 +300,7 @@ poll_replica(struct follower *follower, size_t replica)
 	state->losses = losses;
 	state->was_reached = true;
 	state->is_known = true;
+	state->read_ns = clock_now_ns();
 	replica_view_fini(&state->view);
 	state->view = view;
 }
@@ -300,29 +318,17 @@ is_chosen(const struct follower *follower, const char *name)
 	return follower->options->cache_all;
 }
 
-static void
-write_target(struct buf *target, const char *name, const char *rest)
-{
-	buf_init(target, 4096);
-	buf_text(target, "/v2/models/");
-	for (; *name != '\0'; name++) {
-		if (strchr(" \"#%/?[]<>\\^`{|}", *name) != NULL || *name < 0) {
-			buf_format(target, "%%%02X", (unsigned char)*name);
-		} else {
-			buf_byte(target, (uint8_t)*name);
-		}
-	}
-	buf_text(target, rest);
-	buf_byte(target, '\0');
-}
-
 static int
 ask_of_model(struct follower *follower, size_t replica, const char *name, const char *rest, struct buf *body)
 {
 	struct buf target;
 	int status;
 
-	write_target(&target, name, rest);
+	buf_init(&target, TARGET_MAX);
+	buf_text(&target, "/v2/models/");
+	http1_percent_encode(&target, bytes_text(name));
+	buf_text(&target, rest);
+	buf_byte(&target, '\0');
 	status = buf_ok(&target) ? ask(follower, replica, "GET", (const char *)target.at, body) : 0;
 	buf_fini(&target);
 	return status;
@@ -346,6 +352,20 @@ digest_document(const struct replica_state *state, struct bytes metadata, struct
 	digest_free(digest);
 }
 
+/* Whether a model was loaded again could not be seen. */
+static void
+tell_without_statistics(struct follower *follower, size_t replica)
+{
+	if (!follower->told_without_statistics) {
+		log_warning(
+			"nothing is cached: upstream %s has no statistics, so that it does not show when it loads a "
+			"model again. If you state another --upstream-generation whenever models change, give that "
+			"option",
+			upstream_name(follower->options->upstream, replica));
+		follower->told_without_statistics = true;
+	}
+}
+
 /* Makes our configuration of a model of what one replica tells. False: not usable. */
 static bool
 convert(struct follower *follower, size_t replica, struct followed_model *model, struct bytes metadata,
@@ -363,6 +383,10 @@ convert(struct follower *follower, size_t replica, struct followed_model *model,
 	struct buf fingerprint;
 	bool usable = false;
 
+	if (!follower->replicas[replica].has_statistics && follower->options->generation == NULL) {
+		tell_without_statistics(follower, replica);
+		return false;
+	}
 	hex_text(bytes_make(model->document.bytes, model->document.length), hex);
 	buf_init(&fingerprint, FETCH_MAX);
 	buf_format(&fingerprint, "%s %s ", hex, follower->generation);
@@ -387,10 +411,12 @@ read_document(struct follower *follower, size_t replica, struct followed_model *
 	int status = ask_of_model(follower, replica, model->name, "", &metadata);
 	bool good = status == 200;
 
+	follower->replicas[replica].was_reached = status != 0; /* else each model would wait for it again */
 	buf_init(&config, FETCH_MAX);
 	if (good) {
 		status = ask_of_model(follower, replica, model->name, "/config", &config);
 		good = status != 0;
+		follower->replicas[replica].was_reached = good;
 		if (status != 200) { /* no such extension */
 			buf_clear(&config);
 		}

@@ -13,6 +13,7 @@
 #define JSON_MAX ((size_t)2 << 30)
 #define BODY_MAX ((size_t)4 << 30)
 #define ARENA_MAX ((size_t)4 << 30)
+#define NOT_UNDERSTOOD_MAX 8 /* responses in succession */
 #define ERROR_BODY_MAX ((size_t)64 * 1024)
 
 struct client_call {
@@ -166,6 +167,20 @@ take_response(struct remote_call *call, const struct upstream_response *response
 	return status;
 }
 
+/*
+ * A response that is not understood may be so for a good reason: the client is to get it as it is. If that goes on, the
+ * model is suspended, since each such request runs twice.
+ */
+static enum status
+give_up(struct model *model, struct error *error)
+{
+	if (atomic_fetch_add(&model->not_understood, 1) + 1 >= NOT_UNDERSTOOD_MAX) {
+		return suspend(model, "its responses are not understood", error);
+	}
+	error->status = STATUS_PASS;
+	return STATUS_PASS;
+}
+
 static enum status
 decode(struct client_call *this, struct error *error)
 {
@@ -224,11 +239,16 @@ on_done(struct upstream_call *http, enum http_outcome outcome, const char *why)
 
 	if (outcome != HTTP_CALL_DONE) {
 		status = error_set(&error, STATUS_UNAVAILABLE, "upstream %s", why);
+	} else if (this->status != 200) {
+		status = read_failure(this, &error);
 	} else {
-		status = this->status == 200 ? decode(this, &error) : read_failure(this, &error);
-		if (this->status == 200) {
-			ledger_add(upstream_lane_ledger(http->lane), call->model->config.name, call->model->version,
-				   http->replica);
+		ledger_add(upstream_lane_ledger(http->lane), call->model->config.name, call->model->version,
+			   http->replica);
+		status = decode(this, &error);
+		if (status == STATUS_OK) {
+			atomic_store_explicit(&call->model->not_understood, 0, memory_order_relaxed);
+		} else if (status != STATUS_PASS) {
+			status = give_up(call->model, &error);
 		}
 	}
 	free_call(this);
@@ -236,23 +256,6 @@ on_done(struct upstream_call *http, enum http_outcome outcome, const char *why)
 }
 
 /* --- The request --- */
-
-/* Percent-encodes all but RFC 3986's unreserved characters. */
-static void
-write_segment(struct buf *out, struct bytes text)
-{
-	for (size_t i = 0; i < text.length; i++) {
-		uint8_t byte = text.at[i];
-		bool plain = (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') ||
-			     (byte >= 'a' && byte <= 'z') || byte == '-' || byte == '.' || byte == '_' || byte == '~';
-
-		if (plain) {
-			buf_byte(out, byte);
-		} else {
-			buf_format(out, "%%%02X", byte);
-		}
-	}
-}
 
 /* The name of the header field that the parameter is (remote.h); `at` NULL: it is none. */
 static struct bytes
@@ -290,7 +293,7 @@ write_headers(struct client_call *this, bool binary)
 			buf_text(headers, "\r\n");
 		}
 	}
-	buf_text(headers, "Via: 1.1 hippocamp\r\n");
+	buf_text(headers, "Accept-Encoding: identity\r\nVia: 1.1 hippocamp\r\n");
 }
 
 static enum status
@@ -314,7 +317,7 @@ write_request(struct client_call *this, struct error *error)
 		}
 	}
 	buf_text(&this->target, "/v2/models/");
-	write_segment(&this->target, call->model->config.name);
+	http1_percent_encode(&this->target, call->model->config.name);
 	buf_format(&this->target, "/versions/%" PRId64 "/infer", call->model->version);
 	status = upstream_request_encode(&request, &this->json, error);
 	free(parameters);
@@ -345,9 +348,10 @@ start(void *remote, struct remote_call *call, struct error *error)
 	buf_init(&this->target, ERROR_BODY_MAX);
 	buf_init(&this->json, JSON_MAX);
 	buf_init(&this->headers, HEADERS_MAX);
-	if (write_request(this, error) != STATUS_OK) {
+	if (write_request(this, error) != STATUS_OK) { /* such as FP16 for a server that takes JSON alone */
 		free_call(this);
-		return error->status;
+		error->status = STATUS_PASS;
+		return STATUS_PASS;
 	}
 	this->http.method = "POST";
 	this->http.is_repeatable = true; /* a model whose answers may be cached gives the same one again */

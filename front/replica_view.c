@@ -2,21 +2,28 @@
 
 #include "base/memory.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define VERSIONS_MAX ((size_t)100000)
 
+static int
+by_name(const void *left, const void *right)
+{
+	const struct version_view *a = left;
+	const struct version_view *b = right;
+	int order = strcmp(a->name, b->name);
+
+	return order != 0 ? order : (a->version > b->version) - (a->version < b->version);
+}
+
 static struct version_view *
 find(const struct replica_view *view, const char *name, int64_t version)
 {
-	for (size_t i = 0; i < view->count; i++) {
-		if (view->versions[i].version == version && strcmp(view->versions[i].name, name) == 0) {
-			return &view->versions[i];
-		}
-	}
-	return NULL;
+	struct version_view wanted = {.name = (char *)(uintptr_t)name, .version = version};
+
+	return view->count == 0 ? NULL
+				: bsearch(&wanted, view->versions, view->count, sizeof(*view->versions), by_name);
 }
 
 /* Servers without states list what is ready. */
@@ -35,18 +42,16 @@ on_item(void *context, struct bytes name, int64_t version, struct bytes state)
 static void
 on_statistics(void *context, struct bytes name, struct bytes version, const uint64_t *counters, size_t count)
 {
-	struct replica_view *view = context;
+	char *own_name = memory_format("%.*s", (int)name.length, (const char *)name.at);
+	char *own_version = memory_format("%.*s", (int)version.length, (const char *)version.at);
+	struct version_view *one = find(context, own_name, strtoll(own_version, NULL, 10));
 
-	for (size_t i = 0; i < view->count; i++) {
-		struct version_view *one = &view->versions[i];
-		char text[24];
-
-		(void)snprintf(text, sizeof(text), "%lld", (long long)one->version);
-		if (bytes_equal_text(name, one->name) && bytes_equal_text(version, text)) {
-			memcpy(one->counters, counters, count * sizeof(*counters));
-			one->counter_count = count;
-		}
+	if (one != NULL) {
+		memcpy(one->counters, counters, count * sizeof(*counters));
+		one->counter_count = count;
 	}
+	free(own_name);
+	free(own_version);
 }
 
 enum status
@@ -56,6 +61,9 @@ replica_view_read(struct replica_view *view, struct bytes index, struct bytes st
 
 	*view = (struct replica_view){0};
 	status = upstream_index_decode(index, on_item, view, error);
+	if (view->count > 0) {
+		qsort(view->versions, view->count, sizeof(*view->versions), by_name);
+	}
 	if (status == STATUS_OK && statistics.length > 0) {
 		status = upstream_statistics_decode(statistics, on_statistics, view, error);
 	}
@@ -73,6 +81,19 @@ replica_view_fini(struct replica_view *view)
 	}
 	free(view->versions);
 	*view = (struct replica_view){0};
+}
+
+bool
+replica_view_has_evidence(const struct replica_view *view)
+{
+	for (size_t i = 0; i < view->count; i++) {
+		uint64_t success = view->versions[i].counters[UPSTREAM_COUNTER_SUCCESS];
+
+		if (view->versions[i].counter_count == 0 || success == 0 || success == UINT64_MAX) {
+			return false;
+		}
+	}
+	return view->count > 0;
 }
 
 static bool

@@ -23,7 +23,7 @@ struct version_view {
 	uint64_t base_success;
 };
 
-/* The versions that are ready, in the order of the index. */
+/* The versions that are ready, by name and number. */
 struct replica_view {
 	struct version_view *versions;
 	size_t count;
@@ -39,6 +39,9 @@ void replica_view_count_answers(struct replica_view *view, struct ledger *ledger
 
 /* A generation begins: what happened before says nothing any more. */
 void replica_view_begin(struct replica_view *view, struct ledger *ledger, size_t replica);
+
+/* Do all versions have counters above zero, which a restart would set back? */
+bool replica_view_has_evidence(const struct replica_view *view);
 
 /*
  * Returns why, to judge by two views of a replica, one of its models was loaded meanwhile, for the first time or again;

@@ -22,6 +22,8 @@
 /*
  * One inference request to the other server. The engine owns it, and all that it points to, from `start` until `done`,
  * which is called exactly once, on the same thread, never before `start` has returned, or until `cancel`.
+ *
+ * A status of STATUS_PASS says that the client is to be answered by the server itself: see server/infer.c.
  */
 struct remote_call {
 	struct model *model;

@@ -95,6 +95,10 @@ attempt_start(struct remote_run *run, struct attempt *attempt, struct job *job,
 		.allocate = allocate,
 		.done = done,
 	};
+	if (lane->remote_ops == NULL) {
+		return error_set(error, STATUS_UNAVAILABLE, "there is no server behind to run model '%.*s'",
+				 BYTES_ARGS(run->model->config.name));
+	}
 	run->underway = attempt;
 	return lane->remote_ops->start(lane->remote, &attempt->call, error);
 }
@@ -170,7 +174,7 @@ on_audit(struct remote_call *call, enum status status, const struct error *error
 	bool passed;
 
 	status = attempt_finish(&run->audit, status, &reason);
-	if (status == STATUS_UNAVAILABLE) {
+	if (status == STATUS_UNAVAILABLE || status == STATUS_PASS || status == STATUS_CANCELLED) {
 		row_unit_run_fini(&run->alone);
 		give_up_audit(run, &run->audit_error);
 		return;

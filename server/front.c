@@ -3,6 +3,8 @@
 #include "inference/remote.h"
 #include "wire/compress.h"
 
+#include <math.h>
+
 static bool
 is_authorization(const struct server_options *options, struct bytes name)
 {
@@ -37,22 +39,36 @@ front_admits(const struct exchange *exchange)
 	       coding_from_name(http1_header(head, "content-encoding")) != CODING_UNKNOWN;
 }
 
-bool
-front_understands(const struct infer_body *body)
+/* Could the parameter mean something else to the server behind than to us? */
+static bool
+is_doubtful(const struct server_options *options, const struct parameter *parameter)
 {
-	static const char *const names[] = {"sequence_id", "sequence_start", "sequence_end"};
+	static const char *const sequences[] = {"sequence_id", "sequence_start", "sequence_end"};
+	static const char *const ours[] = {"cache", "cache_status"};
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		if (parameter_find(body->parameters, body->parameter_count, names[i]) != NULL) {
-			return false;
+	for (size_t i = 0; i < sizeof(sequences) / sizeof(*sequences); i++) {
+		if (bytes_equal_text(parameter->name, sequences[i])) {
+			return true;
 		}
 	}
+	for (size_t i = 0; i < sizeof(ours) / sizeof(*ours) && !options->allow_cache_control; i++) {
+		if (bytes_equal_text(parameter->name, ours[i])) {
+			return true;
+		}
+	}
+	return bytes_starts_with(parameter->name, REMOTE_PREFIX) ||
+	       (parameter->kind == PARAMETER_DOUBLE && !isfinite(parameter->number));
+}
+
+bool
+front_understands(const struct server_options *options, const struct infer_body *body)
+{
 	for (size_t i = 0; i < body->parameter_count; i++) {
-		if (bytes_starts_with(body->parameters[i].name, REMOTE_PREFIX)) { /* ours, not the client's */
+		if (is_doubtful(options, &body->parameters[i])) {
 			return false;
 		}
 	}
-	return body->document != NULL && infer_body_is_plain(body);
+	return !body->wraps && infer_body_is_plain(body);
 }
 
 /* "hippocamp.field.authorization" */

@@ -14,7 +14,7 @@
 bool front_admits(const struct exchange *exchange);
 
 /* To judge by its body: nothing in it is unknown to us, and it belongs to no sequence. Before infer_body_detach. */
-bool front_understands(const struct infer_body *body);
+bool front_understands(const struct server_options *options, const struct infer_body *body);
 
 /* Adds the fields with authorization to the parameters (inference/remote.h). False: no memory. */
 bool front_add_fields(struct exchange *exchange, struct infer_body *body);

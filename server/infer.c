@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "inference/cache/entry.h"
+#include "inference/models/model_table.h"
 #include "inference/scheduler/job.h"
 #include "server/cache_status.h"
 #include "server/front.h"
@@ -23,9 +24,10 @@ struct inference {
 	uint64_t start_ns;	 /* for the log; 0: not logged */
 	enum coding reply_coding;
 	enum coding coding; /* of the request's body */
-	bool apart;  /* tensors lie outside of the body, which was compressed, long JSON, or raw BYTES (copied) */
-	bool fronts; /* another server: what we cannot answer passes through, with the body as it came */
-	bool passes; /* it turned out that it does */
+	bool apart;    /* tensors lie outside of the body, which was compressed, long JSON, or raw BYTES (copied) */
+	bool fronts;   /* another server: what we cannot answer passes through, with the body as it came */
+	bool is_plain; /* the request is wholly understood: see front.h */
+	bool passes;
 	struct blob *moved;  /* of a request that may pass: inputs outside of the body */
 	enum status decoded; /* on failure request.error says why; so with `encoded` */
 
@@ -57,7 +59,11 @@ pass(struct inference *inference)
 
 	inference_fini(inference);
 	buf_clear(&exchange->text);
-	handle_pass(exchange);
+	if (exchange->is_left) { /* while it was decoded or run */
+		reply_http_error(exchange, 502, "the client left before the reply");
+	} else {
+		handle_pass(exchange);
+	}
 }
 
 /* Logs one line for each request at level verbose. */
@@ -239,7 +245,11 @@ send_reply(struct exchange *exchange)
 	if (inference->encoded != STATUS_OK) {
 		blob_unref(inference->packed);
 		blob_unref(held);
-		fail(inference, inference->request.error);
+		if (inference->fronts) {
+			pass(inference);
+		} else {
+			fail(inference, inference->request.error);
+		}
 		return;
 	}
 	if (inference->packed != NULL) {
@@ -439,6 +449,14 @@ decode_json(struct inference *inference, struct bytes json, struct bytes binary,
 				 &inference->body, error);
 }
 
+/* While the document is there: see front_understands. */
+static void
+look_at_body(struct inference *inference, enum status decoded)
+{
+	inference->is_plain = inference->fronts && decoded == STATUS_OK &&
+			      front_understands(inference->exchange->options, &inference->body);
+}
+
 /* Decodes long JSON. The document takes many times the JSON's size, and is charged while it exists. */
 static enum status
 decode_long_json(struct inference *inference, struct bytes json, struct bytes binary, struct error *error)
@@ -449,6 +467,7 @@ decode_long_json(struct inference *inference, struct bytes json, struct bytes bi
 
 	if (status == STATUS_OK) {
 		status = decode_json(inference, json, binary, error);
+		look_at_body(inference, status);
 		if (status == STATUS_OK && !infer_body_detach(&inference->body, &exchange->arena)) {
 			status = error_set(error, STATUS_UNAVAILABLE, "no memory for the request");
 		}
@@ -515,9 +534,12 @@ decode_body(struct inference *inference, struct error *error)
 	if (raw) {
 		return decode_raw(inference, body, error);
 	}
-	return length > INFER_LONG
-		       ? decode_long_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error)
-		       : decode_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error);
+	if (length > INFER_LONG) {
+		return decode_long_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error);
+	}
+	status = decode_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error);
+	look_at_body(inference, status);
+	return status;
 }
 
 /* Moves the inputs unless all lie in the body's block. */
@@ -545,8 +567,8 @@ decode(struct exchange *exchange)
 	if (status == STATUS_OK) {
 		status = infer_check(&inference->body, request->model, error);
 	}
-	if (inference->fronts && (status != STATUS_OK || !front_understands(&inference->body) ||
-				  !front_add_fields(exchange, &inference->body))) {
+	if (inference->fronts &&
+	    (status != STATUS_OK || !inference->is_plain || !front_add_fields(exchange, &inference->body))) {
 		inference->passes = true;
 		return;
 	}
@@ -559,6 +581,7 @@ decode(struct exchange *exchange)
 		status = cache_directives_read(http1_header(&exchange->head, "cache-control"), request->parameters,
 					       request->parameter_count, &request->directives, error);
 	}
+	inference->passes = inference->fronts && status != STATUS_OK;
 	inference->decoded = status;
 }
 
@@ -612,6 +635,7 @@ decode_long(struct exchange *exchange)
 	decode(exchange);
 	if (inference->decoded == STATUS_OK && inference->apart && !inference->passes) {
 		inference->decoded = settle(inference, inference->request.error);
+		inference->passes = inference->fronts && inference->decoded != STATUS_OK;
 	}
 	engine_prepare(&inference->request, inference->decoded == STATUS_OK && !inference->passes);
 }
@@ -695,12 +719,22 @@ handle_infer(struct exchange *exchange)
 	}
 }
 
+/* Which of several versions answers a request that names none is for the server behind to say. */
+static bool
+names_version(const struct exchange *exchange)
+{
+	const struct path *path = path_of(exchange);
+
+	return path->version.length > 0 ||
+	       model_table_entry(exchange->lane->view.table, path->model)->version_count == 1;
+}
+
 void
 handle_front_infer(struct exchange *exchange)
 {
 	struct model *model = handler_find_model(exchange);
 
-	if (model == NULL || atomic_load(&model->suspended) || !front_admits(exchange)) {
+	if (model == NULL || atomic_load(&model->suspended) || !front_admits(exchange) || !names_version(exchange)) {
 		handle_pass(exchange);
 	} else {
 		infer_model(exchange, model, true);

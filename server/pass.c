@@ -173,6 +173,9 @@ on_gone(struct exchange *exchange)
 {
 	struct pass *pass = exchange->gone_state;
 
+	if (pass->controls) { /* the server may go on loading: when it has ended, its models are to be looked at */
+		return;
+	}
 	exchange->gone = NULL;
 	exchange->drained = NULL;
 	upstream_call_cancel(&pass->call);

@@ -220,8 +220,8 @@ await(struct http_connection *connection)
 {
 	unsigned events = LOOP_READ;
 
-	if (connection->sent < connection->total) {
-		events = connection->transport.ssl == NULL ? LOOP_READ | LOOP_WRITE : LOOP_WRITE;
+	if (connection->sent < connection->total) { /* a response may come before the request is complete */
+		events = LOOP_READ | LOOP_WRITE;
 	}
 	events = transport_events(&connection->transport, events);
 	loop_watch_set(connection->watch, events);
@@ -561,11 +561,26 @@ open_connection(struct http_client *client, struct http_call *call)
 	}
 }
 
+/* Has the server ended a kept connection, which no event has told yet? */
+static bool
+has_ended(const struct http_connection *connection)
+{
+	uint8_t byte;
+	ssize_t got = recv(connection->transport.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
+}
+
 static void
 begin(struct http_client *client, struct http_call *call, bool fresh)
 {
 	struct http_connection *connection = TAILQ_FIRST(&client->idle);
 
+	while (connection != NULL && !fresh && has_ended(connection)) {
+		client->losses++;
+		close_connection(connection);
+		connection = TAILQ_FIRST(&client->idle);
+	}
 	if (connection == NULL || fresh) {
 		open_connection(client, call);
 		return;

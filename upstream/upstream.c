@@ -73,7 +73,7 @@ note_failure(struct replica *replica, const char *why)
 }
 
 static ptrdiff_t
-least_loaded(const struct upstream_lane *lane, const struct upstream_call *call)
+least_loaded(const struct upstream_lane *lane, const struct upstream_call *call, bool any)
 {
 	const struct upstream *upstream = lane->upstream;
 	size_t least = SIZE_MAX;
@@ -84,7 +84,7 @@ least_loaded(const struct upstream_lane *lane, const struct upstream_call *call)
 		const struct replica *replica = &upstream->replicas[index];
 		size_t outstanding = atomic_load_explicit(&replica->outstanding, memory_order_relaxed);
 
-		if ((call->tried & UINT64_C(1) << index) == 0 && outstanding < least && admits(replica)) {
+		if ((call->tried & UINT64_C(1) << index) == 0 && outstanding < least && (any || admits(replica))) {
 			least = outstanding;
 			chosen = (ptrdiff_t)index;
 		}
@@ -102,7 +102,10 @@ choose(struct upstream_lane *lane, const struct upstream_call *call)
 		return call->tried == 0 ? call->only : -1;
 	}
 	lane->turn++;
-	chosen = least_loaded(lane, call);
+	chosen = least_loaded(lane, call, false);
+	if (chosen < 0) { /* all seem to be down: the call finds out as it would without us */
+		chosen = least_loaded(lane, call, true);
+	}
 	if (chosen >= 0 && is_open(&lane->upstream->replicas[chosen])) { /* this call finds out, others wait */
 		atomic_store(&lane->upstream->replicas[chosen].retry_ns, clock_now_ns() + BREAKER_NS);
 	}
@@ -207,7 +210,9 @@ on_done(struct http_call *http, enum http_outcome outcome, const char *why)
 
 	(void)atomic_fetch_sub_explicit(&replica->outstanding, 1, memory_order_relaxed);
 	if (outcome != HTTP_CALL_DONE) {
-		note_failure(replica, why);
+		if (outcome != HTTP_CALL_BROKEN) { /* which the request itself may have caused */
+			note_failure(replica, why);
+		}
 		(void)snprintf(text, sizeof(text), "%s: %s", replica->url.text, why);
 		if (!call->is_answered && (outcome == HTTP_CALL_UNSENT || call->is_repeatable) && dispatch(call)) {
 			return;

@@ -2,8 +2,8 @@
  * The servers behind: equal replicas that speak HTTP. Chooses one for each call, and another when it fails.
  *
  * The choice is the replica with the fewest calls outstanding, over all loops. A replica that failed BREAKER_FAILURES
- * times in succession gets no calls for a while, except one that finds out whether it is back. A call that failed goes
- * to another replica if nothing of it can have run, or if its caller allows it to run twice.
+ * times in succession to take a call gets none for a while, except one that finds out whether it is back, and unless
+ * all others have failed, too. A call that failed goes to another replica if nothing of it can have run, or if its caller allows it to run twice.
  */
 #ifndef HIPPOCAMP_UPSTREAM_UPSTREAM_H
 #define HIPPOCAMP_UPSTREAM_UPSTREAM_H

@@ -512,3 +512,19 @@ http1_percent_decode(struct bytes text, uint8_t *out)
 	}
 	return length;
 }
+
+void
+http1_percent_encode(struct buf *out, struct bytes segment)
+{
+	for (size_t i = 0; i < segment.length; i++) {
+		uint8_t byte = segment.at[i];
+		bool plain = (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') ||
+			     (byte >= 'a' && byte <= 'z') || byte == '-' || byte == '.' || byte == '_' || byte == '~';
+
+		if (plain) {
+			buf_byte(out, byte);
+		} else {
+			buf_format(out, "%%%02X", byte);
+		}
+	}
+}

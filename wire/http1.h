@@ -89,4 +89,7 @@ bool http1_number(struct bytes value, uint64_t *number);
  */
 size_t http1_percent_decode(struct bytes text, uint8_t *out);
 
+/* Appends one segment of a path: percent-encodes all but RFC 3986's unreserved characters (section 2.3). */
+void http1_percent_encode(struct buf *out, struct bytes segment);
+
 #endif

@@ -43,6 +43,7 @@ decode_inputs(struct decoder *decoder, yyjson_val *root)
 			return status;
 		}
 	}
+	body->wraps = decoder->tensors.wraps;
 	if (decoder->tensors.binary.length > 0) {
 		return error_set(decoder->error, STATUS_INVALID_ARGUMENT,
 				 "unexpected additional input data for model '%.*s'",

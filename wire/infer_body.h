@@ -29,6 +29,7 @@ struct infer_body {
 	bool binary_by_default;	      /* for outputs without `binary_data` */
 	struct parameter *parameters; /* except binary_data_output */
 	size_t parameter_count;
+	bool wraps; /* an integer did not fit into its datatype; its low bytes were taken, as Triton does */
 	void *document;
 };
 

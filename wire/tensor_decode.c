@@ -17,6 +17,7 @@ struct data_sink {
 	uint8_t *at;   /* NULL: only count */
 	int64_t count; /* elements */
 	size_t length; /* bytes, for BYTES */
+	bool wraps;
 	struct error *error;
 };
 
@@ -36,6 +37,18 @@ no_number(struct data_sink *sink)
 			 "Unable to parse 'data': attempt to access JSON non-number as double");
 }
 
+/* `bits` is a number or, if it is negative, its two's complement. */
+static bool
+fits(uint64_t bits, size_t size, bool is_signed)
+{
+	unsigned unused = 64 - 8 * (unsigned)size;
+
+	if (is_signed) {
+		return (uint64_t)((int64_t)(bits << unused) >> unused) == bits;
+	}
+	return bits << unused >> unused == bits;
+}
+
 static enum status
 take_integer(struct data_sink *sink, yyjson_val *value)
 {
@@ -48,6 +61,7 @@ take_integer(struct data_sink *sink, yyjson_val *value)
 	if (!is_signed && !yyjson_is_uint(value)) {
 		return json_wrong_type("data", "unsigned-integer", sink->error);
 	}
+	sink->wraps = sink->wraps || !fits(bits, datatype_size(sink->datatype), is_signed);
 	store(sink, &bits, datatype_size(sink->datatype)); /* truncates to the low bytes, as Triton does */
 	return STATUS_OK;
 }
@@ -164,7 +178,9 @@ decode_json_data(struct tensor_decoder *decoder, yyjson_val *data, struct tensor
 	}
 	tensor->data = bytes_make(at, sink.length);
 	sink = (struct data_sink){.datatype = tensor->datatype, .error = decoder->error, .at = at};
-	return walk_data(&sink, data, 1);
+	status = walk_data(&sink, data, 1);
+	decoder->wraps = decoder->wraps || sink.wraps;
+	return status;
 }
 
 /* --- The tensor --- */

@@ -13,6 +13,7 @@ struct tensor_decoder {
 	struct bytes model_name;
 	struct arena *arena;
 	struct error *error;
+	bool wraps; /* out: an integer did not fit into its datatype; its low bytes were taken, as Triton does */
 };
 
 /* The tensor has views into the document, the binary part and the arena. Errors have Triton's texts. */

@@ -7,6 +7,19 @@
 
 /* --- Requests --- */
 
+/* Always with a fraction or an exponent: the server may treat an integer otherwise. */
+static void
+write_double(struct buf *json, double number)
+{
+	char text[32];
+
+	(void)snprintf(text, sizeof(text), "%.17g", number);
+	buf_text(json, text);
+	if (strpbrk(text, ".e") == NULL) {
+		buf_text(json, ".0");
+	}
+}
+
 static void
 write_parameter(struct buf *json, const struct parameter *parameter)
 {
@@ -23,7 +36,7 @@ write_parameter(struct buf *json, const struct parameter *parameter)
 		buf_unsigned(json, parameter->unsigned_number);
 		break;
 	case PARAMETER_DOUBLE:
-		buf_format(json, "%.17g", parameter->number);
+		write_double(json, parameter->number);
 		break;
 	case PARAMETER_TEXT:
 		buf_json_string(json, parameter->text);

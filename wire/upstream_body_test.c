@@ -24,13 +24,14 @@ encode(bool binary, const char *expected)
 		{.name = bytes_text("a"), .kind = PARAMETER_TEXT, .text = bytes_text("\n")},
 		{.name = bytes_text("b"), .kind = PARAMETER_SIGNED, .signed_number = -1},
 		{.name = bytes_text("c"), .kind = PARAMETER_DOUBLE, .number = 0.1},
+		{.name = bytes_text("e"), .kind = PARAMETER_DOUBLE, .number = 1},
 		{.name = bytes_text("d"), .kind = PARAMETER_BOOLEAN, .boolean = true},
 	};
 	struct upstream_request request = {.id = bytes_text("i"),
 					   .inputs = &input,
 					   .input_count = 1,
 					   .parameters = parameters,
-					   .parameter_count = 4,
+					   .parameter_count = 5,
 					   .binary = binary};
 	struct buf json;
 
@@ -44,11 +45,13 @@ static void
 test_requests(void **state)
 {
 	(void)state;
-	encode(true, "{\"id\":\"i\",\"parameters\":{\"binary_data_output\":true,\"a\":\"\\n\",\"b\":-1,"
-		     "\"c\":0.10000000000000001,\"d\":true},\"inputs\":[{\"name\":\"X\\\"\",\"datatype\":\"INT32\","
-		     "\"shape\":[2],\"parameters\":{\"binary_data_size\":8}}]}");
-	encode(false, "{\"id\":\"i\",\"parameters\":{\"a\":\"\\n\",\"b\":-1,\"c\":0.10000000000000001,\"d\":true},"
-		      "\"inputs\":[{\"name\":\"X\\\"\",\"datatype\":\"INT32\",\"shape\":[2],\"data\":[1,2]}]}");
+	encode(true,
+	       "{\"id\":\"i\",\"parameters\":{\"binary_data_output\":true,\"a\":\"\\n\",\"b\":-1,"
+	       "\"c\":0.10000000000000001,\"e\":1.0,\"d\":true},\"inputs\":[{\"name\":\"X\\\"\",\"datatype\":\"INT32\","
+	       "\"shape\":[2],\"parameters\":{\"binary_data_size\":8}}]}");
+	encode(false,
+	       "{\"id\":\"i\",\"parameters\":{\"a\":\"\\n\",\"b\":-1,\"c\":0.10000000000000001,\"e\":1.0,\"d\":true},"
+	       "\"inputs\":[{\"name\":\"X\\\"\",\"datatype\":\"INT32\",\"shape\":[2],\"data\":[1,2]}]}");
 }
 
 #define OUTPUT(more) "{\"name\":\"Y\",\"datatype\":\"INT8\",\"shape\":[2]," more "}"

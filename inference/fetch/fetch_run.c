@@ -106,6 +106,9 @@ retry_of(const struct fetch *fetch)
 	if (job->withdrawn) {
 		return RETRY_JOINED;
 	}
+	if (job->status == STATUS_PASS) { /* says nothing about the rows */
+		return RETRY_NOT;
+	}
 	return job->part_count > 1 || (fetch->executor->passes_on && job->status == STATUS_UNAVAILABLE)
 		       ? RETRY_UNBATCHED
 		       : RETRY_NOT;

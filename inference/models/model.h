@@ -42,6 +42,7 @@ struct model {
 	struct row_trust rows;
 	struct row_record *row_record;
 	atomic_bool too_large;		 /* its last answer was too large to be stored */
+	atomic_uint not_understood;	 /* responses of the other server, in succession */
 	atomic_bool suspended;		 /* of a model on another server: what answers it gives is not known for now */
 	struct ordering *ordering;	 /* NULL: answers go out as they come */
 	_Atomic uint64_t run_span_ns;	 /* usual time of a run, whatever its rows; 0: unknown */

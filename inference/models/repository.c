@@ -246,7 +246,9 @@ wait_for_work(struct repository *repository)
 	}
 	(void)clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += repository->options->poll_secs;
-	if (pthread_cond_timedwait(&repository->changed, &repository->mutex, &until) == ETIMEDOUT) {
+	if (repository->looks_now ||
+	    pthread_cond_timedwait(&repository->changed, &repository->mutex, &until) == ETIMEDOUT) {
+		repository->looks_now = false;
 		(void)pthread_mutex_unlock(&repository->mutex);
 		poll_source(repository);
 		(void)pthread_mutex_lock(&repository->mutex);
@@ -325,6 +327,15 @@ repository_start(struct repository *repository, struct error *error)
 	model_table_unref(old_table);
 	repository->thread = thread_start("repository", work, repository);
 	return status;
+}
+
+void
+repository_look(struct repository *repository)
+{
+	(void)pthread_mutex_lock(&repository->mutex);
+	repository->looks_now = true;
+	(void)pthread_cond_broadcast(&repository->changed);
+	(void)pthread_mutex_unlock(&repository->mutex);
 }
 
 void

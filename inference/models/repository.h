@@ -42,6 +42,9 @@ struct repository *repository_new(const struct repository_options *options);
  */
 enum status repository_start(struct repository *repository, struct error *error);
 
+/* In mode poll: looks for changes now. Any thread, while the repository runs. */
+void repository_look(struct repository *repository);
+
 /* Before shutdown: requests that wait for a fuller batch run now. Any thread, while the repository runs. */
 void repository_flush(struct repository *repository);
 

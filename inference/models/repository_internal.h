@@ -91,6 +91,7 @@ struct repository {
 	SLIST_HEAD(, model) closing;
 	size_t open_models;
 	bool stopping;
+	bool looks_now; /* see repository_look */
 	STAILQ_HEAD(, staging) change;	/* under way */
 	LIST_HEAD(, known_model) known; /* written by the repository's thread, under the mutex */
 	struct model_table *table;

@@ -124,6 +124,7 @@ class FakeTriton(Behind):
     def __init__(self, answers=None, **options):
         self.answers = answers or (lambda fields, document, values, count: [value + 1 for value in values])
         self.runs, self.polls, self.state, self.extensions, self.count = 0, 0, "READY", EXTENSIONS, 1000
+        self.versions, self.loads = ["1"], lambda send: send(response())
         self.config = {"name": "m", "platform": "", "backend": "python", "max_batch_size": 0,
                        "input": [{"name": "X", "data_type": "TYPE_INT32", "dims": [-1]}],
                        "output": [{"name": "Y", "data_type": "TYPE_INT32", "dims": [-1]}],
@@ -136,8 +137,10 @@ class FakeTriton(Behind):
         self.polls += path == "/v2/repository/index"
         if path.endswith("/infer"):
             return self._infer(fields, body, send)
+        if path.endswith("/load"):
+            return self.loads(send)
         found = {"/v2": {"name": "triton", "version": "2.51.0", "extensions": self.extensions},
-                 "/v2/repository/index": [{"name": "m", "version": "1", "state": self.state}],
+                 "/v2/repository/index": [{"name": "m", "version": each, "state": self.state} for each in self.versions],
                  "/v2/models/stats": {"model_stats": [{"name": "m", "version": "1", "inference_count": self.count,
                                                        "execution_count": self.count, "inference_stats": {
                                                            "success": {"count": self.count + self.runs, "ns": 1}}}]},

@@ -144,6 +144,48 @@ def test_a_long_answer_that_cannot_be_cached(front, fake):
     assert passed(check(ask(through, *values), *values))
 
 
+def test_long_requests_are_cached(front, fake):
+    server = fake()
+    through = front(server)
+    wait_known(through)
+    values = list(range(50_000))
+    for binary in (False, True):
+        assert not is_hit(check(ask(through, *values, binary_in=binary), *[value + 1 for value in values]))
+        assert is_hit(check(ask(through, *values, binary_in=binary), *[value + 1 for value in values]))
+        values.append(0)
+
+
+def test_numbers_that_do_not_fit_their_datatype(front, fake):
+    """Triton takes their low bytes, other servers refuse them."""
+    server = fake()
+    server._infer = lambda fields, got, send: send(response(b'{"error":"too large"}', "400 Bad Request"))
+    through = front(server)
+    wait_known(through)
+    body = body_with(inputs=[{"name": "X", "datatype": "INT32", "shape": [1], "data": [2**31]}])
+    assert passed(through.post(infer_path("m"), body, {"Content-Type": "application/json"}))
+
+
+def test_parameters_that_are_not_ours(front, fake):
+    """Without --allow-cache-control `cache` is the model's."""
+    server = fake()
+    through = front(server, "--allow-cache-control=false")
+    wait_known(through)
+    for _ in range(2):
+        assert passed(ask(through, 1, parameters={"cache": "bypass"}))
+    assert passed(ask(front(server), 1, parameters={"cache": "unknown to us"}))
+
+
+def test_several_versions(front, fake):
+    """Which one answers if a request names none is for the server behind to say."""
+    server = fake()
+    server.versions = ["1", "2"]
+    through = front(server)
+    wait_known(through)
+    for _ in range(2):
+        assert passed(ask(through, 1))
+    assert not is_hit(ask(through, 1, version=1)) and is_hit(ask(through, 1, version=1))
+
+
 def test_only_if_cached(front, fake):
     server = fake()
     through = front(server)
@@ -271,6 +313,16 @@ def test_damaged_answers_are_no_answers(front, fake, answer):
     assert list(decode(replies[-1])["Y"]) == [7]
 
 
+def test_models_that_are_never_understood(front, fake):
+    server = fake(lambda *_: response(b"<html>"))
+    through = front(server)
+    wait_known(through)
+    for _ in range(12):
+        assert passed(ask(through, 1))
+    through.wait_log("is not cached: its responses are not understood")
+    assert server.runs == 12 + 8
+
+
 def test_servers_without_binary_tensors(front, fake):
     def answers(fields, document, values, count):
         assert "inference-header-content-length" not in fields and "parameters" not in document
@@ -320,6 +372,33 @@ def test_signs_of_another_model(front, fake, sign):
         server.hang_up()
     wait_other(through, lambda: ask(through, 1), [9])
     eventually(lambda: hits(ask(through, 1)), "a hit again")
+
+
+def test_a_client_that_leaves_during_a_load(front, fake):
+    """The server goes on loading. What it answers afterwards is new, although nothing else shows it."""
+    server, go = fake(), threading.Event()
+    server.loads = lambda send: send(response()) if go.wait(30) else None
+    through = front(server)
+    assert not is_hit(check(ask(through, 1), 2))
+    with through.connect() as client:
+        client.send(b"POST /v2/repository/models/m/load HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+        eventually(lambda: any("/load" in line for line, *_ in server.requests), "the load")
+    polls = server.polls
+    eventually(lambda: server.polls > polls + 1 and hits(ask(through, 1)), "a hit while it loads")
+    server.answers = lambda fields, document, values, count: [9]
+    go.set()
+    wait_other(through, lambda: ask(through, 1), [9])
+
+
+def test_servers_without_statistics(front, fake):
+    """They do not show that a model was loaded again, so the owner has to."""
+    server = fake()
+    server.extensions = [name for name in EXTENSIONS if name != "statistics"]
+    silent, stated = front(server), front(server, "--upstream-generation=1")
+    for _ in range(2):
+        assert passed(ask(silent, 1))
+    silent.wait_log("nothing is cached: .*--upstream-generation")
+    assert not is_hit(ask(stated, 1)) and is_hit(ask(stated, 1))
 
 
 def test_quiet_servers_keep_their_entries(front, fake):

@@ -6,6 +6,7 @@ import pytest
 
 from fronts import Behind, chunk, response
 from support import LOCAL, eventually, free_port
+from traffic import echo
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -217,6 +218,16 @@ def test_wrong_options(start_front, arguments, said):
     server = start_front(*arguments)
     assert server.wait() != 0
     assert any(said in line for line in server.log)
+
+
+def test_models_of_our_own_have_no_server_behind(start, repository):
+    """The name of models behind means nothing without --upstream."""
+    echo(repository, "echo")
+    config = repository.path / "echo" / "config.pbtxt"
+    config.write_text(config.read_text().replace('backend: "echo"', 'backend: "upstream"'))
+    server = start(repository)
+    assert server.wait() == 1
+    assert server.lines("unsupported backend 'upstream'")
 
 
 # --- TLS ---
