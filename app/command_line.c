@@ -11,6 +11,7 @@
 
 static const char *const control_modes[] = {"none", "poll", "explicit", NULL};
 static const char *const authorizations[] = {"pass", "key", "shared", NULL};
+static const char *const readinesses[] = {"either", "behind", "own", NULL};
 static const char *const log_formats[] = {"default", "ISO8601", "json", NULL};
 static const char *const compression_levels[] = {"none", "low", "medium", "high", NULL};
 static const char *const cache_admins[] = {"loopback", "true", "false", NULL};
@@ -104,6 +105,14 @@ static const struct option upstream_options[] = {
 	 .help = "what becomes of requests with Authorization or Cookie: pass: they pass through, and nothing is kept "
 		 "of "
 		 "them; key: those with the same value share answers; shared: all may see all answers"},
+	{.name = "upstream-readiness",
+	 .kind = OPTION_CHOICE,
+	 .offset = AT(upstream_readiness),
+	 .preset = "either",
+	 .choices = readinesses,
+	 .help = "when /v2/health/ready says yes: behind: when the server behind does; own: while we run; either: when "
+		 "the "
+		 "server behind does or, while it is not reached, when models of it are known"},
 	{.name = "upstream-connect-timeout",
 	 .kind = OPTION_INTEGER,
 	 .offset = AT(upstream_connect_timeout),

@@ -80,6 +80,7 @@ struct serve_settings {
 	struct text_list cache_models;
 	struct text_list upstream_private_fields;
 	int upstream_authorization; /* enum front_authorization */
+	int upstream_readiness;	    /* enum front_readiness */
 	int64_t upstream_connect_timeout;
 	int64_t upstream_poll_secs;
 	char *upstream_generation; /* these four: NULL: not given */

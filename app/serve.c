@@ -343,6 +343,7 @@ open_upstream(struct app *app, struct error *error)
 	app->server_options.upstream = app->upstream;
 	app->server_options.remote_ops = &remote_client_ops;
 	app->server_options.authorization = (enum front_authorization)settings->upstream_authorization;
+	app->server_options.readiness = (enum front_readiness)settings->upstream_readiness;
 	app->server_options.private_fields = settings->upstream_private_fields.items;
 	app->server_options.private_field_count = settings->upstream_private_fields.count;
 	app->server_options.note_change = note_change;

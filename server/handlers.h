@@ -72,6 +72,9 @@ void handle_pass(struct exchange *exchange);
 /* The same for a request to load or unload a model: what was cached before is used no longer. */
 void handle_pass_control(struct exchange *exchange);
 
+/* Readiness, as the options say. */
+void handle_front_ready(struct exchange *exchange);
+
 /* Answers from the cache, or passes the request through. */
 void handle_front_infer(struct exchange *exchange);
 

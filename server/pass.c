@@ -14,6 +14,7 @@ struct pass {
 	struct buf fields; /* of the request, then of the reply */
 	bool has_begun;	   /* the reply */
 	bool controls;	   /* loads or unloads a model */
+	bool asks_ready;   /* the server's word is good, but not needed */
 };
 
 /* --- Header fields --- */
@@ -115,6 +116,10 @@ fail(struct pass *pass, enum http_outcome outcome, const char *why)
 	static const int statuses[] = {[HTTP_CALL_UNSENT] = 503, [HTTP_CALL_BROKEN] = 502, [HTTP_CALL_TIMED_OUT] = 504};
 	char text[600];
 
+	if (pass->asks_ready && server_lane_table(pass->exchange->lane)->count > 0) {
+		reply_bare(pass->exchange, true, "text/plain");
+		return;
+	}
 	(void)snprintf(text, sizeof(text), "upstream %s", why);
 	log_verbose("%s", text);
 	reply_http_error(pass->exchange, statuses[outcome], text);
@@ -197,7 +202,7 @@ is_safe(const struct http1_head *head)
 }
 
 static void
-pass_on(struct exchange *exchange, bool controls)
+pass_on(struct exchange *exchange, bool controls, bool asks_ready)
 {
 	static const char *const replaced[] = {"host", "content-length", "expect", NULL};
 	const struct http1_head *head = &exchange->head;
@@ -209,6 +214,7 @@ pass_on(struct exchange *exchange, bool controls)
 	}
 	pass->exchange = exchange;
 	pass->controls = controls;
+	pass->asks_ready = asks_ready;
 	buf_init(&pass->fields, FIELDS_MAX);
 	write_fields(&pass->fields, head, replaced);
 	if (!buf_ok(&pass->fields)) {
@@ -237,12 +243,22 @@ pass_on(struct exchange *exchange, bool controls)
 void
 handle_pass(struct exchange *exchange)
 {
-	pass_on(exchange, false);
+	pass_on(exchange, false, false);
 }
 
 void
 handle_pass_control(struct exchange *exchange)
 {
 	suspend_models(exchange->lane);
-	pass_on(exchange, true);
+	pass_on(exchange, true, false);
+}
+
+void
+handle_front_ready(struct exchange *exchange)
+{
+	if (exchange->options->readiness == FRONT_READY_OWN) {
+		handle_live(exchange);
+	} else {
+		pass_on(exchange, false, exchange->options->readiness == FRONT_READY_EITHER);
+	}
 }

@@ -61,6 +61,7 @@ static const struct route metrics_routes[] = {
 
 /* In front of another server: what we answer ourselves. All other requests pass through. */
 static const struct route front_routes[] = {
+	{"v2/health/ready", GET, handle_front_ready, NULL},
 	{"v2/models/*/infer", POST, handle_front_infer, NULL},
 	{"v2/models/*/versions/#/infer", POST, handle_front_infer, NULL},
 	{"v2/repository/models/*/load", POST, handle_pass_control, NULL},

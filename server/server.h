@@ -44,6 +44,13 @@ enum front_authorization {
 	FRONT_AUTHORIZATION_SHARED, /* all share answers */
 };
 
+/* What /v2/health/ready tells in front of another server. */
+enum front_readiness {
+	FRONT_READY_EITHER, /* what that server tells or, while it is not reached, whether we have models of it */
+	FRONT_READY_BEHIND, /* what that server tells */
+	FRONT_READY_OWN,    /* that we run */
+};
+
 struct server_options {
 	const char *id; /* the server's name in GET /v2 */
 	const char *version;
@@ -80,7 +87,8 @@ struct server_options {
 	struct upstream *upstream;		/* NULL: we are not */
 	const struct remote_ops *remote_ops;	/* run its models; their `remote` is a lane's struct upstream_lane */
 	enum front_authorization authorization; /* of requests that carry one */
-	const char *const *private_fields;	/* names of header fields that count as authorization, beside its own */
+	enum front_readiness readiness;
+	const char *const *private_fields; /* names of header fields that count as authorization, beside its own */
 	size_t private_field_count;
 	/* Tells that a model behind may have been loaded. Any thread. */
 	void (*note_change)(void *context);

@@ -98,6 +98,10 @@ class Behind:
         self.connections.clear()
 
     def stop(self):
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)  # ends accept() in its thread
+        except OSError:
+            pass  # it was stopped before
         self.listener.close()
 
 
@@ -124,6 +128,7 @@ class FakeTriton(Behind):
     def __init__(self, answers=None, **options):
         self.answers = answers or (lambda fields, document, values, count: [value + 1 for value in values])
         self.runs, self.polls, self.state, self.extensions, self.count = 0, 0, "READY", EXTENSIONS, 1000
+        self.ready = "200 OK"
         self.versions, self.loads = ["1"], lambda send: send(response())
         self.config = {"name": "m", "platform": "", "backend": "python", "max_batch_size": 0,
                        "input": [{"name": "X", "data_type": "TYPE_INT32", "dims": [-1]}],
@@ -137,6 +142,8 @@ class FakeTriton(Behind):
         self.polls += path == "/v2/repository/index"
         if path.endswith("/infer"):
             return self._infer(fields, body, send)
+        if path == "/v2/health/ready":
+            return send(response(b"", self.ready))
         if path.endswith("/load"):
             return self.loads(send)
         found = {"/v2": {"name": "triton", "version": "2.51.0", "extensions": self.extensions},

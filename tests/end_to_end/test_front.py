@@ -485,6 +485,22 @@ def test_the_server_behind_comes_later(front, serve, repository):
     eventually(lambda: hits(put(through, "simple", sums()[0])), "a hit")
 
 
+@pytest.mark.parametrize("readiness, down, known_down, unready", [
+    ("either", 503, 200, 400), ("behind", 503, 503, 400), ("own", 200, 200, 200)])
+def test_readiness(front, fake, readiness, down, known_down, unready):
+    option = f"--upstream-readiness={readiness}"
+    assert front(f"http://{LOCAL}:{free_port()}", option).get("/v2/health/ready").status == down
+    server = fake()
+    server.ready = "400 Bad Request"
+    through = front(server, option)
+    wait_known(through)
+    assert through.get("/v2/health/ready").status == unready
+    server.stop()
+    server.hang_up()
+    eventually(lambda: through.get("/v2").status == 503, "nobody there")
+    assert through.get("/v2/health/ready").status == known_down
+
+
 # --- Redis ---
 
 
