@@ -43,6 +43,7 @@ error_set(struct error *error, enum status status, const char *format, ...)
 	(void)vsnprintf(error->text, sizeof(error->text), format, args);
 	va_end(args);
 	error->status = status;
+	error->http = 0;
 	return status;
 }
 

@@ -28,6 +28,7 @@ enum status {
 
 struct error {
 	enum status status;
+	int http; /* the HTTP status that another server gave; 0: none, and `status` says which */
 	char text[ERROR_TEXT_SIZE];
 };
 

@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FETCH_TIMEOUT_S 5
+#define FETCH_NS UINT64_C(2000000000) /* for a whole response */
+#define BACK_OFF 5		      /* times as long as a failure took, a replica is left alone */
 #define IDLE_NS UINT64_C(3000000000)
 #define FETCH_MAX ((size_t)64 << 20)
 #define TARGET_MAX ((size_t)16 * 1024)
@@ -21,9 +22,10 @@
 #define REREAD_AT_ONCE 4 /* documents of models that show no change, read again in each poll */
 
 struct replica_state {
-	bool is_known;	  /* it was reached before */
-	bool was_reached; /* at the last poll */
-	uint64_t read_ns; /* when its view was read */
+	bool is_known;	   /* it was reached before */
+	bool was_reached;  /* at the last poll */
+	uint64_t read_ns;  /* when its view was read */
+	uint64_t retry_ns; /* after a failure: when to ask again */
 	size_t losses;
 	struct replica_view view;
 	struct buf metadata; /* of the server */
@@ -101,20 +103,21 @@ ask(struct follower *follower, size_t replica, const char *method, const char *t
 			 .target = bytes_text(target),
 			 .is_repeatable = true,
 			 .only = (ptrdiff_t)replica,
-			 .timeout_s = FETCH_TIMEOUT_S,
 			 .on_head = on_head,
 			 .on_body = on_body,
 			 .done = on_done},
 		.body = body,
 	};
+	uint64_t deadline;
 
 	buf_init(body, FETCH_MAX);
 	if (atomic_load(&follower->stopping)) {
 		return 0;
 	}
+	deadline = clock_now_ns() + FETCH_NS;
 	upstream_call_start(follower->lane, &fetch.call);
-	while (!fetch.is_done && !atomic_load(&follower->stopping)) {
-		loop_turn(follower->loop);
+	while (!fetch.is_done && !atomic_load(&follower->stopping) && clock_now_ns() < deadline) {
+		loop_turn(follower->loop); /* at least once a second */
 	}
 	if (!fetch.is_done) {
 		upstream_call_cancel(&fetch.call);
@@ -279,10 +282,15 @@ poll_replica(struct follower *follower, size_t replica)
 {
 	struct replica_state *state = &follower->replicas[replica];
 	struct replica_view view = {0};
+	uint64_t start = clock_now_ns();
 	size_t losses;
 
+	if (start < state->retry_ns) {
+		return;
+	}
 	if ((!state->was_reached && !read_server(follower, replica)) || !read_view(follower, replica, &view)) {
 		state->was_reached = false;
+		state->retry_ns = clock_now_ns() + BACK_OFF * (clock_now_ns() - start);
 		return;
 	}
 	replica_view_count_answers(&view, upstream_ledger(follower->options->upstream), replica);

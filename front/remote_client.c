@@ -11,6 +11,7 @@
 
 #define HEADERS_MAX ((size_t)128 * 1024)
 #define JSON_MAX ((size_t)2 << 30)
+#define RESERVED_MAX ((size_t)16 << 20)
 #define BODY_MAX ((size_t)4 << 30)
 #define ARENA_MAX ((size_t)4 << 30)
 #define NOT_UNDERSTOOD_MAX 8 /* responses in succession */
@@ -56,7 +57,7 @@ on_head(struct upstream_call *http, const struct http1_head *head)
 		this->json_length = UINT64_MAX;
 	}
 	buf_init(&this->body, head->status == 200 ? BODY_MAX : ERROR_BODY_MAX);
-	if (head->has_length && head->content_length < this->body.maximum) {
+	if (head->has_length && head->content_length <= RESERVED_MAX) { /* more, when it has come */
 		(void)buf_reserve(&this->body, (size_t)head->content_length);
 	}
 }
@@ -145,28 +146,6 @@ suspend(struct model *model, const char *why, struct error *error)
 	return error_set(error, STATUS_PASS, "%s", why);
 }
 
-static enum status
-take_response(struct remote_call *call, const struct upstream_response *response, struct error *error)
-{
-	const struct model_config *config = &call->model->config;
-	const struct tensor **ordered = memory_array(config->output_count, sizeof(*ordered));
-	char version[24];
-	enum status status;
-
-	(void)snprintf(version, sizeof(version), "%" PRId64, call->model->version);
-	if (response->has_parameters) {
-		status = suspend(call->model, "its responses have parameters", error);
-	} else if (!order_outputs(config, response, ordered)) {
-		status = suspend(call->model, "its responses have other outputs than its configuration", error);
-	} else if (response->model_version.length > 0 && !bytes_equal_text(response->model_version, version)) {
-		status = error_set(error, STATUS_PASS, "another version has answered");
-	} else {
-		status = copy_outputs(call, ordered, error);
-	}
-	free(ordered);
-	return status;
-}
-
 /*
  * A response that is not understood may be so for a good reason: the client is to get it as it is. If that goes on, the
  * model is suspended, since each such request runs twice.
@@ -177,8 +156,30 @@ give_up(struct model *model, struct error *error)
 	if (atomic_fetch_add(&model->not_understood, 1) + 1 >= NOT_UNDERSTOOD_MAX) {
 		return suspend(model, "its responses are not understood", error);
 	}
-	error->status = STATUS_PASS;
-	return STATUS_PASS;
+	return error_set(error, STATUS_PASS, "the response is not understood");
+}
+
+static enum status
+take_response(struct remote_call *call, const struct upstream_response *response, struct error *error)
+{
+	const struct model_config *config = &call->model->config;
+	const struct tensor **ordered = memory_array(config->output_count, sizeof(*ordered));
+	char version[24];
+	enum status status;
+
+	(void)snprintf(version, sizeof(version), "%" PRId64, call->model->version);
+	if (!response->is_plain) {
+		status = suspend(call->model, "its responses have parameters, or other members", error);
+	} else if (!order_outputs(config, response, ordered)) {
+		status = suspend(call->model, "its responses have other outputs than its configuration", error);
+	} else if ((response->model_version.length > 0 && !bytes_equal_text(response->model_version, version)) ||
+		   (response->model_name.length > 0 && !bytes_equal(response->model_name, config->name))) {
+		status = give_up(call->model, error);
+	} else {
+		status = copy_outputs(call, ordered, error);
+	}
+	free(ordered);
+	return status;
 }
 
 static enum status
@@ -206,27 +207,36 @@ decode(struct client_call *this, struct error *error)
 	return status;
 }
 
-/* A failure that the server reports, as Triton's statuses are over HTTP; others pass through. */
+static enum status
+status_of(int http)
+{
+	switch (http) {
+	case 400:
+		return STATUS_INVALID_ARGUMENT;
+	case 404:
+		return STATUS_NOT_FOUND;
+	case 501:
+		return STATUS_UNSUPPORTED;
+	case 503:
+		return STATUS_UNAVAILABLE;
+	default:
+		return STATUS_INTERNAL;
+	}
+}
+
+/* A failure that the server reports. One that is more than Triton's {"error": "…"} passes through. */
 static enum status
 read_failure(struct client_call *this, struct error *error)
 {
-	static const struct {
-		int http;
-		enum status status;
-	} codes[] = {{400, STATUS_INVALID_ARGUMENT},
-		     {404, STATUS_NOT_FOUND},
-		     {500, STATUS_INTERNAL},
-		     {501, STATUS_UNSUPPORTED},
-		     {503, STATUS_UNAVAILABLE}};
 	char text[ERROR_TEXT_SIZE];
 
-	for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
-		if (this->status == codes[i].http && buf_ok(&this->body) && !this->is_coded &&
-		    upstream_error_text(buf_bytes(&this->body), text, sizeof(text))) {
-			return error_set(error, codes[i].status, "%s", text);
-		}
+	if (this->status < 400 || this->is_coded || !buf_ok(&this->body) ||
+	    !upstream_error_text(buf_bytes(&this->body), text, sizeof(text))) {
+		return error_set(error, STATUS_PASS, "HTTP status %d", this->status);
 	}
-	return error_set(error, STATUS_PASS, "HTTP status %d", this->status);
+	(void)error_set(error, status_of(this->status), "%s", text);
+	error->http = this->status;
+	return error->status;
 }
 
 static void

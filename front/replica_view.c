@@ -32,6 +32,9 @@ on_item(void *context, struct bytes name, int64_t version, struct bytes state)
 {
 	struct replica_view *view = context;
 
+	if (memchr(name.at, '\0', name.length) != NULL) {
+		return;
+	}
 	if ((state.length == 0 || bytes_equal_text(state, "READY")) && view->count < VERSIONS_MAX) {
 		view->versions = memory_grow(view->versions, view->count + 1, sizeof(*view->versions));
 		view->versions[view->count++] = (struct version_view){

@@ -5,6 +5,9 @@
 
 #include <math.h>
 
+/* 2^63: a number from here on may be an integer that a double cannot hold. */
+#define INTEGERS_END 9223372036854775808.0
+
 static bool
 is_authorization(const struct server_options *options, struct bytes name)
 {
@@ -27,6 +30,18 @@ count_authorization(const struct exchange *exchange)
 	return count;
 }
 
+/* Is there more than one field of that name, of which we would see the first? */
+static bool
+repeats(const struct http1_head *head, const char *name)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < head->header_count; i++) {
+		count += bytes_equal_nocase(head->headers[i].name, name);
+	}
+	return count > 1;
+}
+
 bool
 front_admits(const struct exchange *exchange)
 {
@@ -34,7 +49,8 @@ front_admits(const struct exchange *exchange)
 
 	bool open = exchange->options->authorization != FRONT_AUTHORIZATION_PASS || count_authorization(exchange) == 0;
 
-	return open && head->target.length == head->path.length &&
+	return open && !repeats(head, "content-encoding") && !repeats(head, "inference-header-content-length") &&
+	       head->target.length == head->path.length &&
 	       exchange->body.length <= exchange->options->max_input_bytes &&
 	       coding_from_name(http1_header(head, "content-encoding")) != CODING_UNKNOWN;
 }
@@ -57,7 +73,7 @@ is_doubtful(const struct server_options *options, const struct parameter *parame
 		}
 	}
 	return bytes_starts_with(parameter->name, REMOTE_PREFIX) ||
-	       (parameter->kind == PARAMETER_DOUBLE && !isfinite(parameter->number));
+	       (parameter->kind == PARAMETER_DOUBLE && !(fabs(parameter->number) < INTEGERS_END));
 }
 
 bool

@@ -98,7 +98,8 @@ fail(struct inference *inference, const struct error *error)
 	} else if (error->status == STATUS_NOT_CACHED) { /* neither hit nor forwarded (RFC 9211 section 2) */
 		headers = bytes_text("Cache-Status: hippocamp; detail=only-if-cached\r\n");
 	}
-	reply_http_error_with(inference->exchange, reply_http_status(error->status), error->text, headers);
+	reply_http_error_with(inference->exchange, error->http != 0 ? error->http : reply_http_status(error->status),
+			      error->text, headers);
 }
 
 static enum status

@@ -59,6 +59,9 @@ is_hop_by_hop(const struct http1_head *head, struct bytes name)
 			return true;
 		}
 	}
+	if (bytes_equal_nocase(name, "content-length")) { /* whatever Connection says: it frames the body */
+		return false;
+	}
 	for (size_t i = 0; i < head->header_count; i++) {
 		if (bytes_equal_nocase(head->headers[i].name, "connection") && lists(head->headers[i].value, name)) {
 			return true;
@@ -208,6 +211,10 @@ pass_on(struct exchange *exchange, bool controls, bool asks_ready)
 	const struct http1_head *head = &exchange->head;
 	struct pass *pass = arena_get(&exchange->arena, sizeof(*pass));
 
+	if (!bytes_starts_with(head->target, "/") && !bytes_equal_text(head->target, "*")) {
+		reply_http_error(exchange, 400, "the request's target is no path");
+		return;
+	}
 	if (pass == NULL) {
 		reply_error_text(exchange, STATUS_UNAVAILABLE, "no memory for the request");
 		return;

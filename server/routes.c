@@ -64,10 +64,6 @@ static const struct route front_routes[] = {
 	{"v2/health/ready", GET, handle_front_ready, NULL},
 	{"v2/models/*/infer", POST, handle_front_infer, NULL},
 	{"v2/models/*/versions/#/infer", POST, handle_front_infer, NULL},
-	{"v2/repository/models/*/load", POST, handle_pass_control, NULL},
-	{"v2/repository/models/*/unload", POST, handle_pass_control, NULL},
-	{"v2/repository/?/models/*/load", POST, handle_pass_control, NULL},
-	{"v2/repository/?/models/*/unload", POST, handle_pass_control, NULL},
 	{"v2/health/live", GET, handle_live, NULL},
 	{"v2/cache", GET, handle_cache, NULL},
 	{"v2/cache/purge", POST, handle_purge, access_cache_admin},
@@ -226,6 +222,24 @@ is_ours(const struct route *route)
 	return route->handler == handle_live || route->handler == handle_cache || route->handler == handle_purge;
 }
 
+static bool
+contains(struct bytes text, const char *word)
+{
+	return text.at != NULL && memmem(text.at, text.length, word, strlen(word)) != NULL;
+}
+
+/*
+ * Could a server take this for a request to load or unload a model? Also in spellings that we do not route, with more
+ * slashes, say.
+ */
+static bool
+resembles_control(struct exchange *exchange)
+{
+	struct bytes path = decode_segment(exchange, exchange->head.path);
+
+	return exchange->head.method == POST && contains(path, "repository") && contains(path, "load");
+}
+
 void
 front_route(struct exchange *exchange)
 {
@@ -235,8 +249,9 @@ front_route(struct exchange *exchange)
 		take_route(exchange, route, handle_unknown);
 	} else {
 		bool known = route != NULL && (route->methods & exchange->head.method) != 0;
+		exchange_handler other = resembles_control(exchange) ? handle_pass_control : handle_pass;
 
-		pass_through(exchange, known ? route->handler : handle_pass);
+		pass_through(exchange, known ? route->handler : other);
 	}
 }
 

@@ -331,7 +331,9 @@ take_final_head(struct http_connection *connection, const struct http1_head *hea
 	connection->state = READING_BODY;
 	connection->chunked = head->chunked;
 	connection->until_close = head->until_close;
-	connection->keep_alive = connection->keep_alive && head->keep_alive;
+	/* A server may send a body where there is none; it must not be taken for the next response. */
+	connection->keep_alive = connection->keep_alive && head->keep_alive && !call->bodiless && head->status != 204 &&
+				 head->status != 304;
 	connection->left = head->content_length;
 	connection->in_callback = true;
 	call->on_head(call, head);
@@ -428,14 +430,21 @@ read_some(struct http_connection *connection)
 	return taken == TAKEN_MORE;
 }
 
+/* Has the server ended a kept connection, or sent what nobody asked for, which no event has told yet? */
+static bool
+has_ended(struct http_connection *connection)
+{
+	uint8_t byte;
+	ssize_t got = transport_read(&connection->transport, &byte, 1);
+
+	return got >= 0 || (errno != EAGAIN && errno != EINTR);
+}
+
 /* The server closed an idle connection, or sends what nobody asked for; or TLS has something to say. */
 static void
 on_idle_event(struct http_connection *connection)
 {
-	uint8_t waste[1];
-	ssize_t got = transport_read(&connection->transport, waste, sizeof(waste));
-
-	if (got >= 0 || (errno != EAGAIN && errno != EINTR)) {
+	if (has_ended(connection)) {
 		connection->client->losses++;
 		close_connection(connection);
 	}
@@ -559,16 +568,6 @@ open_connection(struct http_client *client, struct http_call *call)
 	} else {
 		loop_resolve(client->loop, url->host, url->port, client->attempts++, on_resolved, connection);
 	}
-}
-
-/* Has the server ended a kept connection, which no event has told yet? */
-static bool
-has_ended(const struct http_connection *connection)
-{
-	uint8_t byte;
-	ssize_t got = recv(connection->transport.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-
-	return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 static void

@@ -129,7 +129,9 @@ write_head(struct upstream_call *call, const struct upstream_url *url)
 	buf_clear(&call->head);
 	buf_text(&call->head, call->method);
 	buf_byte(&call->head, ' ');
-	buf_text(&call->head, url->path);
+	if (call->target.length > 0 && *call->target.at == '/') { /* not "*" */
+		buf_text(&call->head, url->path);
+	}
 	buf_append(&call->head, call->target);
 	buf_text(&call->head, " HTTP/1.1\r\nHost: ");
 	buf_text(&call->head, url->authority);

@@ -3,7 +3,8 @@
  *
  * The choice is the replica with the fewest calls outstanding, over all loops. A replica that failed BREAKER_FAILURES
  * times in succession to take a call gets none for a while, except one that finds out whether it is back, and unless
- * all others have failed, too. A call that failed goes to another replica if nothing of it can have run, or if its caller allows it to run twice.
+ * all others have failed, too. A call that failed goes to another replica if nothing of it can have run, or if its
+ * caller allows it to run twice.
  */
 #ifndef HIPPOCAMP_UPSTREAM_UPSTREAM_H
 #define HIPPOCAMP_UPSTREAM_UPSTREAM_H

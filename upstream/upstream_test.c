@@ -196,7 +196,7 @@ test_each_kind_of_body(void **state)
 		start(&probe, "GET");
 		check_answered(&probe, statuses[i], bodies[i]);
 	}
-	assert_int_equal(scripted_server_connections(this.servers[0]), 1);
+	assert_int_equal(scripted_server_connections(this.servers[0]), 2); /* another one after the 204 */
 }
 
 static void
@@ -229,7 +229,7 @@ test_head_requests_have_no_body(void **state)
 		start(&probe, "HEAD");
 		check_answered(&probe, 200, "");
 	}
-	assert_int_equal(scripted_server_connections(this.servers[0]), 1);
+	assert_int_equal(scripted_server_connections(this.servers[0]), 2); /* a body may follow all the same */
 }
 
 /* What is no whole response must not look like one; nor may its rest be taken for the next one. */

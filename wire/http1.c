@@ -382,6 +382,9 @@ find_body(const struct http1_parser *parser, bool bodiless, struct http1_head *r
 	if (llhttp->http_major != 1) {
 		return "unsupported HTTP version";
 	}
+	if (response->status < 100 || response->status > 999) {
+		return "invalid status";
+	}
 	if (bodiless || response->status / 100 == 1 || response->status == 204 || response->status == 304) {
 		response->chunked = false;
 		response->content_length = 0;

@@ -269,20 +269,16 @@ infer_body_decode(struct bytes json, struct bytes binary, struct bytes model_nam
 	return status;
 }
 
-/* Has the object members that are not in the list? */
 static bool
-has_others(yyjson_val *object, const char *const *names)
+has_duplicates(yyjson_val *object)
 {
 	yyjson_obj_iter items = yyjson_obj_iter_with(object);
 	yyjson_val *key;
 
 	while ((key = yyjson_obj_iter_next(&items)) != NULL) {
-		size_t i = 0;
+		struct bytes name = json_bytes(key);
 
-		while (names[i] != NULL && !yyjson_equals_str(key, names[i])) {
-			i++;
-		}
-		if (names[i] == NULL) {
+		if (yyjson_obj_getn(object, (const char *)name.at, name.length) != yyjson_obj_iter_get_val(key)) {
 			return true;
 		}
 	}
@@ -296,7 +292,7 @@ are_plain(yyjson_val *array, const char *const *members, const char *const *para
 	yyjson_val *item;
 
 	while ((item = yyjson_arr_iter_next(&items)) != NULL) {
-		if (has_others(item, members) || has_others(yyjson_obj_get(item, "parameters"), parameters)) {
+		if (json_has_others(item, members) || json_has_others(yyjson_obj_get(item, "parameters"), parameters)) {
 			return false;
 		}
 	}
@@ -313,7 +309,7 @@ infer_body_is_plain(const struct infer_body *body)
 	static const char *const output_parameters[] = {"binary_data", NULL};
 	yyjson_val *root = yyjson_doc_get_root(body->document);
 
-	return !has_others(root, members) &&
+	return !json_has_others(root, members) && !has_duplicates(yyjson_obj_get(root, "parameters")) &&
 	       are_plain(yyjson_obj_get(root, "inputs"), input_members, input_parameters) &&
 	       are_plain(yyjson_obj_get(root, "outputs"), output_members, output_parameters);
 }

@@ -120,3 +120,22 @@ json_as_boolean(yyjson_val *value, const char *what, bool *boolean, struct error
 	*boolean = yyjson_get_bool(value);
 	return STATUS_OK;
 }
+
+bool
+json_has_others(yyjson_val *object, const char *const *names)
+{
+	yyjson_obj_iter items = yyjson_obj_iter_with(object);
+	yyjson_val *key;
+
+	while ((key = yyjson_obj_iter_next(&items)) != NULL) {
+		size_t i = 0;
+
+		while (names[i] != NULL && !yyjson_equals_str(key, names[i])) {
+			i++;
+		}
+		if (names[i] == NULL || yyjson_obj_get(object, names[i]) != yyjson_obj_iter_get_val(key)) {
+			return true;
+		}
+	}
+	return false;
+}

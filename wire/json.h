@@ -26,6 +26,10 @@ enum status json_as_boolean(yyjson_val *value, const char *what, bool *boolean, 
 /* "Unable to parse 'what': attempt to access JSON non-<type> as <type>" */
 enum status json_wrong_type(const char *what, const char *type, struct error *error);
 
+/* Has the object other members than these (NULL at the end), or one of them twice? Other values than objects have none.
+ */
+bool json_has_others(yyjson_val *object, const char *const *names);
+
 static inline struct bytes
 json_bytes(yyjson_val *string)
 {

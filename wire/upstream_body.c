@@ -95,22 +95,16 @@ upstream_request_encode(const struct upstream_request *request, struct buf *json
 /* --- Responses --- */
 
 static bool
-has_other_parameters(yyjson_val *object, const char *allowed)
+is_empty(yyjson_val *object)
 {
-	yyjson_obj_iter items = yyjson_obj_iter_with(object);
-	yyjson_val *key;
-
-	while ((key = yyjson_obj_iter_next(&items)) != NULL) {
-		if (!yyjson_equals_str(key, allowed)) {
-			return true;
-		}
-	}
-	return false;
+	return object == NULL || yyjson_is_null(object) || (yyjson_is_obj(object) && yyjson_obj_size(object) == 0);
 }
 
 static enum status
 decode_outputs(struct tensor_decoder *decoder, yyjson_val *root, struct upstream_response *response)
 {
+	static const char *const members[] = {"name", "datatype", "shape", "data", "parameters", NULL};
+	static const char *const binary[] = {"binary_data_size", NULL};
 	yyjson_arr_iter items;
 	yyjson_val *array;
 	yyjson_val *item;
@@ -125,8 +119,11 @@ decode_outputs(struct tensor_decoder *decoder, yyjson_val *root, struct upstream
 	}
 	items = yyjson_arr_iter_with(array);
 	while ((item = yyjson_arr_iter_next(&items)) != NULL && status == STATUS_OK) {
-		response->has_parameters = response->has_parameters ||
-					   has_other_parameters(yyjson_obj_get(item, "parameters"), "binary_data_size");
+		yyjson_val *parameters = yyjson_obj_get(item, "parameters");
+
+		response->is_plain = response->is_plain && !json_has_others(item, members) &&
+				     (yyjson_is_obj(parameters) || is_empty(parameters)) &&
+				     !json_has_others(parameters, binary);
 		status = tensor_decode(decoder, item, &response->outputs[response->output_count++]);
 	}
 	if (status == STATUS_OK && decoder->binary.length > 0) {
@@ -136,12 +133,24 @@ decode_outputs(struct tensor_decoder *decoder, yyjson_val *root, struct upstream
 	return status;
 }
 
+/* Is the member a text, or not there? */
+static bool
+is_text(yyjson_val *object, const char *name, struct bytes *text)
+{
+	yyjson_val *value = yyjson_obj_get(object, name);
+
+	if (yyjson_is_str(value)) {
+		*text = json_bytes(value);
+	}
+	return value == NULL || yyjson_is_null(value) || yyjson_is_str(value);
+}
+
 enum status
 upstream_response_decode(struct bytes json, struct bytes binary, struct arena *arena,
 			 struct upstream_response *response, struct error *error)
 {
+	static const char *const members[] = {"model_name", "model_version", "id", "parameters", "outputs", NULL};
 	struct tensor_decoder decoder = {.binary = binary, .arena = arena, .error = error};
-	yyjson_val *version;
 	yyjson_val *root;
 	enum status status;
 
@@ -150,11 +159,9 @@ upstream_response_decode(struct bytes json, struct bytes binary, struct arena *a
 		return error->status;
 	}
 	root = yyjson_doc_get_root(response->document);
-	version = yyjson_obj_get(root, "model_version");
-	if (yyjson_is_str(version)) {
-		response->model_version = json_bytes(version);
-	}
-	response->has_parameters = yyjson_obj_size(yyjson_obj_get(root, "parameters")) > 0;
+	response->is_plain = !json_has_others(root, members) && is_text(root, "model_name", &response->model_name) &&
+			     is_text(root, "model_version", &response->model_version) &&
+			     is_empty(yyjson_obj_get(root, "parameters"));
 	status = decode_outputs(&decoder, root, response);
 	if (status != STATUS_OK) {
 		upstream_response_fini(response);
@@ -174,11 +181,14 @@ upstream_error_text(struct bytes body, char *text, size_t size)
 {
 	struct error unused;
 	yyjson_doc *document = json_read(body, &unused);
-	yyjson_val *value = yyjson_obj_get(yyjson_doc_get_root(document), "error");
-	bool found = yyjson_is_str(value);
+	static const char *const members[] = {"error", NULL};
+	yyjson_val *root = yyjson_doc_get_root(document);
+	struct bytes found_text = json_bytes(yyjson_obj_get(root, "error"));
+	bool found = !json_has_others(root, members) && found_text.at != NULL && found_text.length < size &&
+		     memchr(found_text.at, '\0', found_text.length) == NULL;
 
 	if (found) {
-		(void)snprintf(text, size, "%s", yyjson_get_str(value));
+		(void)snprintf(text, size, "%.*s", (int)found_text.length, (const char *)found_text.at);
 	}
 	yyjson_doc_free(document);
 	return found;

@@ -27,10 +27,11 @@ enum status upstream_request_encode(const struct upstream_request *request, stru
 
 /* Views into the body, the arena and `document`, all of which must outlive it. */
 struct upstream_response {
-	struct bytes model_version; /* empty: not stated */
+	struct bytes model_name; /* empty: not stated; so the next one */
+	struct bytes model_version;
 	struct tensor *outputs;
 	size_t output_count;
-	bool has_parameters; /* the response or an output has some, other than those for binary data */
+	bool is_plain; /* it says nothing else, and nothing twice: no parameters but those for binary data */
 	void *document;
 };
 
@@ -39,7 +40,7 @@ enum status upstream_response_decode(struct bytes json, struct bytes binary, str
 				     struct upstream_response *response, struct error *error);
 void upstream_response_fini(struct upstream_response *response);
 
-/* Copies the text of {"error": "…"} to `text`, at most `size` bytes with the NUL. False: the body is no such object. */
+/* Copies the text of {"error": "…"} to `text`. False: the body says more, or the text does not fit in `size` bytes. */
 bool upstream_error_text(struct bytes body, char *text, size_t size);
 
 /* --- What a server tells --- */

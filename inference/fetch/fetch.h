@@ -157,7 +157,10 @@ struct outcome {
 void fetch_answer(struct flight *flight, const struct outcome *outcome);
 
 /* Answers all unanswered flights with the same failure; fetch_unanswered counts them. */
-void fetch_fail(struct fetch *fetch, enum status status, const char *text, enum slice_retry retry);
+void fetch_fail(struct fetch *fetch, const struct error *error, enum slice_retry retry);
+
+/* The same for a failure of our own, which a retry would not mend. */
+void fetch_refuse(struct fetch *fetch, enum status status, const char *text);
 size_t fetch_unanswered(const struct fetch *fetch);
 
 /* --- fetch_inputs.c --- */

@@ -90,11 +90,9 @@ fetch_answer(struct flight *flight, const struct outcome *outcome)
 	}
 }
 
-void
-fetch_fail(struct fetch *fetch, enum status status, const char *text, enum slice_retry retry)
+static void
+fail_all(struct fetch *fetch, struct blob *failure, enum slice_retry retry)
 {
-	struct blob *failure = failure_new(status, text);
-
 	fetch->state = FETCH_SETTLED;
 	for (size_t i = 0; i < fetch->count; i++) {
 		if (!fetch->flights[i].answered) {
@@ -102,6 +100,21 @@ fetch_fail(struct fetch *fetch, enum status status, const char *text, enum slice
 		}
 	}
 	blob_unref(failure);
+}
+
+void
+fetch_fail(struct fetch *fetch, const struct error *error, enum slice_retry retry)
+{
+	struct blob *failure = failure_new(error->status, error->text);
+
+	((struct error *)failure->data)->http = error->http;
+	fail_all(fetch, failure, retry);
+}
+
+void
+fetch_refuse(struct fetch *fetch, enum status status, const char *text)
+{
+	fail_all(fetch, failure_new(status, text), RETRY_NOT);
 }
 
 size_t

@@ -131,11 +131,11 @@ on_job_mail(struct loop_mail *mail)
 	fetch->mode.stores = fetch->mode.stores && model_row_losses(fetch->model) == fetch->row_losses &&
 			     !lane_purged_since(fetch->lane, fetch->model, fetch->begun_ns);
 	if (job->by_row && (job->rows_inseparable || !model_by_row(fetch->model))) {
-		fetch_fail(fetch, STATUS_INTERNAL, "the rows of the model's outputs cannot be told apart", RETRY_NOT);
+		fetch_refuse(fetch, STATUS_INTERNAL, "the rows of the model's outputs cannot be told apart");
 	} else if (job->status == STATUS_OK) {
 		take_entries(fetch);
 	} else {
-		fetch_fail(fetch, job->status, job->error->text, retry_of(fetch));
+		fetch_fail(fetch, job->error, retry_of(fetch));
 	}
 	for (size_t i = 0; i < job->part_count; i++) {
 		blob_unref(job->parts[i].entry);
@@ -213,11 +213,11 @@ fetch_run(struct fetch *fetch)
 		return;
 	}
 	if (!fetch->mode.runs) {
-		fetch_fail(fetch, STATUS_NOT_CACHED, "the answer is not in the cache", RETRY_NOT);
+		fetch_refuse(fetch, STATUS_NOT_CACHED, "the answer is not in the cache");
 		return;
 	}
 	if ((!fetch->kept && fetch->leader == NULL) || !fetch_keep_inputs(fetch) || !fetch_fill_job(fetch)) {
-		fetch_fail(fetch, STATUS_UNAVAILABLE, "no memory for the request's tensors", RETRY_NOT);
+		fetch_refuse(fetch, STATUS_UNAVAILABLE, "no memory for the request's tensors");
 		return;
 	}
 	fetch->leader = NULL; /* the leader may go from here on */
@@ -233,7 +233,7 @@ fetch_run(struct fetch *fetch)
 	fetch_hold(fetch);
 	if (!submit(fetch)) {
 		fetch->job_pending = false;
-		fetch_fail(fetch, STATUS_QUEUE_FULL, "Exceeds maximum queue size", RETRY_NOT);
+		fetch_refuse(fetch, STATUS_QUEUE_FULL, "Exceeds maximum queue size");
 		fetch_release(fetch);
 	}
 }

@@ -193,6 +193,7 @@ def test_only_if_cached(front, fake):
     only = {"Cache-Control": "only-if-cached"}
     assert ask(through, 1, headers=only).status == 504 and server.runs == 0
     ask(through, 1)
+    eventually(lambda: ask(through, 1, headers=only).status == 200, "the entry")  # it is stored behind the reply
     assert is_hit(ask(through, 1, headers=only))
     assert not is_hit(ask(through, 1, headers={"Cache-Control": "no-cache"}))
 
@@ -251,6 +252,34 @@ def test_shared_authorization(front, fake):
 # --- Servers behind that answer oddly ---
 
 
+BODIES_WITH_DUPLICATES = [
+    b'{"inputs":[{"name":"X","datatype":"INT32","shape":[1],"data":[1]}],"inputs":[]}',
+    b'{"inputs":[{"name":"X","datatype":"INT32","shape":[1],"data":[1],"data":[2]}]}',
+    b'{"inputs":[{"name":"X","datatype":"INT32","shape":[1],"data":[1]}],"parameters":{},"parameters":{"sequence_id":7}}',
+    b'{"inputs":[{"name":"X","datatype":"INT32","shape":[1],"data":[1]}],"parameters":{"a":1,"a":2}}',
+    b'{"inputs":[{"name":"X","datatype":"INT32","shape":[1],"data":[1]}],"parameters":{"seed":18446744073709551617}}']
+
+
+@pytest.mark.parametrize("body", BODIES_WITH_DUPLICATES)
+def test_what_others_may_read_otherwise_passes(front, fake, body):
+    """Of members that come twice, we would take the first; a number may be more than a double holds."""
+    server = fake()
+    server._infer = lambda fields, got, send: send(response(got))
+    through = front(server)
+    wait_known(through)
+    assert passed(through.post(infer_path("m"), body, {"Content-Type": "application/json"}))
+
+
+def test_loads_in_other_spellings(front, fake):
+    server = fake()
+    through = front(server)
+    for path in ("//v2/repository/models/m/load", "/v2/repository/models/m/load/", "/v2/repository/./models/m/lo%61d"):
+        eventually(lambda: hits(ask(through, 1)), "a hit")
+        server.answers = lambda fields, document, values, count, path=path: [len(path)]
+        through.post(path)
+        check(ask(through, 1), len(path))
+
+
 @pytest.mark.parametrize("answer, why", [
     (answered([2], parameters={"a": 1}), "parameters"),
     (response(json.dumps({"model_name": "m", "model_version": "1", "outputs": [
@@ -271,7 +300,7 @@ def test_answers_that_an_entry_cannot_hold(front, fake, answer, why):
 
 
 @pytest.mark.parametrize("answer", [
-    response(b'{"error":"no"}', "429 Too Many Requests", ["Retry-After: 7"]), response(b"oops", "500 Internal Server Error"),
+    response(b'{"error":"no","code":7}', "429 Too Many Requests", ["Retry-After: 7"]), response(b"oops", "500 Internal Server Error"),
     response(b"", "302 Found", ["Location: /x"]), answered([5], model_version="2")])
 def test_odd_statuses_pass_as_they_are(front, fake, answer):
     server = fake(lambda *_: answer)
@@ -283,7 +312,7 @@ def test_odd_statuses_pass_as_they_are(front, fake, answer):
     assert reply.headers.get("retry-after") == ("7" if reply.status == 429 else None)
 
 
-@pytest.mark.parametrize("status, code", [(400, "Bad Request"), (404, "Not Found"), (500, "x"), (503, "x")])
+@pytest.mark.parametrize("status, code", [(400, "Bad Request"), (404, "Not Found"), (429, "x"), (500, "x"), (503, "x")])
 def test_errors_are_the_servers_and_not_kept(front, fake, status, code):
     server = fake(lambda *_: response(b'{"error":"mine alone"}', f"{status} {code}"))
     through = front(server)
@@ -291,7 +320,7 @@ def test_errors_are_the_servers_and_not_kept(front, fake, status, code):
     for count in (1, 2):
         reply = ask(through, 1)
         assert reply.status == status and reply.json == {"error": "mine alone"}
-        assert server.runs >= count
+        assert server.runs == count
 
 
 @pytest.mark.parametrize("answer", [

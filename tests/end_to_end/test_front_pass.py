@@ -90,6 +90,38 @@ def test_old_clients_get_no_chunks(front, behind):
     assert text.endswith(b"\r\n\r\nabcd") and b"chunked" not in text.lower()
 
 
+def test_fields_that_frame_a_body_stay(front, behind):
+    reply = b"HTTP/1.1 200 OK\r\nConnection: content-length\r\nContent-Length: 2\r\n\r\nok"
+    with front(behind(answering(reply))).connect() as client:
+        for _ in range(2):
+            got = client.request("GET", "/v2")
+            assert got.headers["content-length"] == "2" and got.body == b"ok"
+
+
+def test_bodies_where_there_is_none(front, behind):
+    """What a server sends behind its reply to HEAD is not the reply to the next request."""
+    def says(request, send):
+        send(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")
+        if request[0].startswith("HEAD"):
+            send(response(b"planted"))
+        else:
+            send(b"x" * 50)
+
+    through = front(behind(says), "--threads=1")
+    for _ in range(20):
+        assert through.request("HEAD", "/v2").status == 200
+        assert through.post("/v2/x", b"1").body == b"x" * 50
+
+
+def test_targets_that_are_no_paths(front, behind):
+    server = behind(answering(response(b"ok")))
+    through = front(f"http://{LOCAL}:{server.port}/serving")
+    for target in ("ftp://h/x", "http://h?x=1"):
+        assert through.get(target).status == 400
+    assert through.request("OPTIONS", "*").status == 200
+    assert [line for line, *_ in server.requests] == ["OPTIONS * HTTP/1.1"]
+
+
 def test_head_requests(front, behind):
     server = front(behind(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 77\r\n\r\n")))
     with server.connect() as client:
