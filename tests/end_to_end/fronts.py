@@ -9,13 +9,16 @@ from support import LOCAL, Server, eventually
 
 
 class Front(Server):
-    """A running `hippocamp serve --upstream`. Arguments: the URLs of servers, or servers, and options."""
+    """A running `hippocamp serve --upstream`. Arguments: the URLs of servers, or servers, and options. With one loop
+    thread, unless they say otherwise: it stores an answer before it takes the next request."""
 
     def __init__(self, *arguments, **options):
         texts = [argument if isinstance(argument, str) else f"http://{LOCAL}:{argument.port}" for argument in arguments]
         texts = [text if text.startswith("--") else f"--upstream={text}" for text in texts]
         if not any(text.startswith("--http-address") for text in texts):
             texts.append(f"--http-address={LOCAL}")
+        if not any(text.startswith("--threads") for text in texts):
+            texts.append("--threads=1")
         super().__init__("--http-port=0", "--metrics-port=0", "--allow-grpc=false", *texts, **options)
 
 

@@ -334,7 +334,7 @@ def test_damaged_answers_are_no_answers(front, fake, answer):
         return answer if count == 1 else [7]
 
     server = fake(answers)
-    through = front(server, "--threads=1")
+    through = front(server)
     wait_known(through)
     replies = [ask(through, 1) for _ in range(3)]
     for reply in replies:
@@ -535,7 +535,7 @@ def test_readiness(front, fake, readiness, down, known_down, unready):
 
 def test_servers_that_state_a_generation_share(front, fake, redis_server):
     server, redis = fake(), redis_server()
-    stated = [server, "--threads=1", *redis.cache("lookup_timeout=5000"), "--upstream-generation=r1"]
+    stated = [server, *redis.cache("lookup_timeout=5000"), "--upstream-generation=r1"]
     one = front(*stated)
     wait_connected(one)
     assert not is_hit(check(ask(one, 1), 2))
@@ -572,7 +572,7 @@ def test_equal_questions_at_once_run_once(front, fake):
 def test_a_client_that_leaves_cancels_behind(front, fake):
     go = threading.Event()
     server = fake(lambda *_: [1] if go.wait(30) else None)
-    through = front(server, "--threads=1")
+    through = front(server)
     wait_known(through)
     before = server.open
     body, fields = encode({"X": tensor([1], "INT32")})
@@ -595,7 +595,7 @@ def test_a_client_that_leaves_cancels_behind(front, fake):
 def test_replicas_die_under_load(front, serve, repository):
     echo(repository, "echo", cached=True)
     servers = [serve(repository, "--cache-config=none") for _ in range(3)]
-    through = front(*servers)
+    through = front(*servers, "--threads=2")
     wait_known(through, "echo")
     stop, failures = threading.Event(), []
 

@@ -107,7 +107,7 @@ def test_bodies_where_there_is_none(front, behind):
         else:
             send(b"x" * 50)
 
-    through = front(behind(says), "--threads=1")
+    through = front(behind(says))
     for _ in range(20):
         assert through.request("HEAD", "/v2").status == 200
         assert through.post("/v2/x", b"1").body == b"x" * 50
@@ -231,7 +231,7 @@ def test_a_replica_is_down(front, behind):
 def test_what_may_have_run_is_not_sent_again(front, behind):
     """Only a safe method is."""
     broken, good = behind(lambda *_: "reset"), behind(answering(response(b"x")))
-    through = front(broken, good, "--threads=1")  # each loop takes turns for itself
+    through = front(broken, good)
     statuses = [through.post("/v2/models/m/infer", b"{}").status for _ in range(2)]
     assert sorted(statuses) == [200, 502]
     assert [through.get("/v2").status for _ in range(10)] == [200] * 10
