@@ -62,6 +62,7 @@ bench: build models
 	@tools/deps bench
 	@bench/versus_triton --output docs/benchmarks.md
 	@bench/grpc --output docs/benchmarks_grpc.md
+	@bench/front --output docs/benchmarks_front.md
 
 # Measures how failures of Redis affect requests.
 faults: build
