@@ -381,6 +381,7 @@ def wait_other(server, question, expected):
         assert list(decode(question())["Y"]) == expected
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("sign", ["statistics", "index", "config", "connection"])
 def test_signs_of_another_model(front, fake, sign):
     server = fake()
@@ -442,6 +443,7 @@ def test_quiet_servers_keep_their_entries(front, fake):
     assert is_hit(ask(through, 1)) and server.runs == 1
 
 
+@pytest.mark.threads
 def test_loads_that_pass_through(front, serve, repository):
     """From the request on, no old answer is given; nor is one after it."""
     repository.scale("scale", {1: 2.0}, cached=True)
@@ -555,6 +557,7 @@ def test_servers_that_state_a_generation_share(front, fake, redis_server):
 # --- Many at once, and clients that leave ---
 
 
+@pytest.mark.threads
 def test_equal_questions_at_once_run_once(front, fake):
     go = threading.Event()
     server = fake(lambda fields, document, values, count: values if go.wait(30) else None)
@@ -569,6 +572,7 @@ def test_equal_questions_at_once_run_once(front, fake):
     assert server.runs == 1
 
 
+@pytest.mark.threads
 def test_a_client_that_leaves_cancels_behind(front, fake):
     go = threading.Event()
     server = fake(lambda *_: [1] if go.wait(30) else None)
@@ -592,6 +596,7 @@ def test_a_client_that_leaves_cancels_behind(front, fake):
 # --- Replicas ---
 
 
+@pytest.mark.threads
 def test_replicas_die_under_load(front, serve, repository):
     echo(repository, "echo", cached=True)
     servers = [serve(repository, "--cache-config=none") for _ in range(3)]
