@@ -435,12 +435,35 @@ describe_caching(struct app *app, char *text, size_t size)
 
 	count_models(app, &ready, &cached);
 	(void)snprintf(text, size, "; cached: %zu of %zu models", cached, ready);
-	if (ready > 0 && cached == 0) {
+	if (ready > 0 && cached == 0 && app->follower == NULL) {
 		log_warning(
 			"no model takes part in the cache: say 'response_cache { enable: true }' in the config.pbtxt "
 			"of "
 			"those that give the same answer to the same question, or start with --cache-all-models if all "
 			"do; --cache-config=none turns the cache off");
+	}
+}
+
+/* What is different in front of another server. */
+static void
+say_front(struct app *app)
+{
+	size_t replicas = upstream_count(app->upstream);
+	size_t ready;
+	size_t cached;
+
+	count_models(app, &ready, &cached);
+	log_info("in front of %s%s; clients that speak gRPC keep its own port, as gRPC does not pass through yet",
+		 upstream_name(app->upstream, 0), replicas > 1 ? " and its replicas" : "");
+	if (cached == 0) {
+		log_warning(
+			"no model behind is cached so far: have its configuration there say 'response_cache { enable: "
+			"true }', or name it with --cache-models=PATTERN, if it gives the same answer to the same "
+			"question");
+	}
+	if (app->cache != NULL && app->cache->ops->untrusted && app->settings->upstream_generation == NULL) {
+		log_warning("what is cached outside of this process is neither shared nor found again after a restart "
+			    "without --upstream-generation=TEXT, your word for what the models' files are");
 	}
 }
 
@@ -486,6 +509,9 @@ say_started(struct app *app, uint64_t start_ns)
 			 : "",
 		 caching, app->loop_thread_count);
 	buf_fini(&lines.text);
+	if (app->follower != NULL) {
+		say_front(app);
+	}
 }
 
 /* --- Stopping --- */
