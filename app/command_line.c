@@ -8,6 +8,8 @@
 #define AT(field) offsetof(struct serve_settings, field)
 #define GROUPS 8
 #define NAMES_MAX 128
+/* What the name of a header field consists of (RFC 9110 section 5.6.2). */
+#define TOKEN "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 static const char *const control_modes[] = {"none", "poll", "explicit", NULL};
 static const char *const authorizations[] = {"pass", "key", "shared", NULL};
@@ -691,7 +693,23 @@ static enum status
 check_upstream(struct serve_settings *settings, struct error *error)
 {
 	if (settings->upstreams.count == 0) {
-		return STATUS_OK;
+		return settings->upstream_generation == NULL && settings->cache_models.count == 0 &&
+				       settings->upstream_private_fields.count == 0
+			       ? STATUS_OK
+			       : error_set(error, STATUS_INVALID_ARGUMENT,
+					   "--upstream-generation, --cache-models and --upstream-private-field are for "
+					   "--upstream=URL only");
+	}
+	for (size_t i = 0; i < settings->upstream_private_fields.count; i++) {
+		const char *name = settings->upstream_private_fields.items[i];
+
+		if (*name == '\0' || name[strspn(name, TOKEN)] != '\0') {
+			return error_set(
+				error, STATUS_INVALID_ARGUMENT,
+				"--upstream-private-field=%s: no header field can have that name; give one such as "
+				"X-User",
+				name);
+		}
 	}
 	settings->allow_grpc = false; /* what gRPC asks for cannot pass through yet */
 	if (settings->model_repositories.count > 0) {

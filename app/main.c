@@ -7,10 +7,12 @@
 
 static const char usage[] =
 	"usage: hippocamp serve --model-repository=DIR [OPTION]...\n"
+	"       hippocamp serve --upstream=URL [OPTION]...\n"
 	"       hippocamp --version | --help\n"
 	"\n"
 	"Serves ONNX models over HTTP and gRPC with the KServe v2 protocol, as Triton Inference Server does, and\n"
-	"answers repeated requests from a response cache.\n";
+	"answers repeated requests from a response cache. With --upstream it stands in front of another such server\n"
+	"instead, over HTTP, and passes on what it does not know.\n";
 
 static int
 print_help(void)

@@ -67,6 +67,8 @@ struct app {
 	struct upstream *upstream;
 	struct follower_options follower_options;
 	struct follower *follower;
+	pthread_mutex_t purge_lock; /* of the next one */
+	bool may_purge;		    /* the loops run, and have not been told to stop */
 	struct server_options server_options;
 	struct server *server;
 	struct loop_thread *loop_threads;
@@ -302,6 +304,27 @@ fill_server_options(struct app *app)
 	};
 }
 
+/* On the repository's thread, while the loops run or before. */
+static void
+purge_model(void *context, const char *model)
+{
+	struct app *app = context;
+
+	(void)pthread_mutex_lock(&app->purge_lock);
+	if (app->may_purge && app->cache != NULL && app->cache->ops->purge != NULL) {
+		server_lane_purge(app->loop_threads[0].lane, model);
+	}
+	(void)pthread_mutex_unlock(&app->purge_lock);
+}
+
+static void
+set_may_purge(struct app *app, bool may_purge)
+{
+	(void)pthread_mutex_lock(&app->purge_lock);
+	app->may_purge = may_purge;
+	(void)pthread_mutex_unlock(&app->purge_lock);
+}
+
 static void
 note_change(void *context)
 {
@@ -337,6 +360,8 @@ open_upstream(struct app *app, struct error *error)
 		.cached = settings->cache_models.items,
 		.cached_count = settings->cache_models.count,
 		.cache_all = settings->cache_all_models,
+		.purge = settings->upstream_generation != NULL ? purge_model : NULL,
+		.purge_context = app,
 		.generation = settings->upstream_generation,
 	};
 	app->follower = follower_new(&app->follower_options, error);
@@ -548,6 +573,7 @@ wait_for_workers(struct app *app, const sigset_t *signals)
 static void
 stop_workers(struct app *app, const sigset_t *signals)
 {
+	set_may_purge(app, false);
 	for (size_t i = 0; i < app->loop_thread_count; i++) {
 		loop_post(app->loop_threads[i].loop, &app->loop_threads[i].stop);
 	}
@@ -637,7 +663,11 @@ int
 serve(const struct serve_settings *settings)
 {
 	struct app app = {
-		.settings = settings, .loop_thread_count = thread_count(settings), .main_thread = pthread_self()};
+		.settings = settings,
+		.loop_thread_count = thread_count(settings),
+		.main_thread = pthread_self(),
+		.purge_lock = PTHREAD_MUTEX_INITIALIZER,
+	};
 	uint64_t start_ns = clock_now_ns();
 	struct error error = {0};
 	sigset_t signals;
@@ -665,6 +695,7 @@ serve(const struct serve_settings *settings)
 		log_close();
 		return 1;
 	}
+	set_may_purge(&app, true);
 	say_started(&app, start_ns);
 	do {
 		signal = sigwaitinfo(&signals, NULL);

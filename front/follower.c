@@ -14,9 +14,9 @@
 #include <string.h>
 
 #define FETCH_NS UINT64_C(2000000000) /* for a whole response */
-#define BACK_OFF 5		      /* times as long as a failure took, a replica is left alone */
 #define IDLE_NS UINT64_C(3000000000)
 #define FETCH_MAX ((size_t)64 << 20)
+#define WHY_MAX 300
 #define TARGET_MAX ((size_t)16 * 1024)
 #define GENERATION_BYTES 16
 #define REREAD_AT_ONCE 4 /* documents of models that show no change, read again in each poll */
@@ -25,7 +25,7 @@ struct replica_state {
 	bool is_known;	   /* it was reached before */
 	bool was_reached;  /* at the last poll */
 	uint64_t read_ns;  /* when its view was read */
-	uint64_t retry_ns; /* after a failure: when to ask again */
+	uint64_t retry_ns; /* after a failure: when to ask again; as long after it as it took */
 	size_t losses;
 	struct replica_view view;
 	struct buf metadata; /* of the server */
@@ -38,6 +38,7 @@ struct followed_model {
 	int64_t *versions; /* ascending; none: it is gone */
 	size_t version_count;
 	bool is_to_be_read;
+	bool told_differing;
 	bool is_usable;
 	struct digest_value document; /* of what the server tells */
 	struct buf config;	      /* ours, as JSON */
@@ -55,6 +56,7 @@ struct follower {
 	size_t model_count;
 	size_t reread; /* the next one to be read again */
 	bool told_unreachable;
+	char why[2 * WHY_MAX]; /* the last request failed */
 	bool told_without_statistics;
 	char generation[2 * GENERATION_BYTES + 1]; /* "": the first one, where the owner states what the files are */
 	const char *moved;			   /* why a new generation begins; NULL: none does */
@@ -69,6 +71,7 @@ struct fetch {
 	struct buf *body;
 	bool is_done;
 	bool is_whole;
+	char why[WHY_MAX]; /* it failed */
 };
 
 static void
@@ -89,9 +92,28 @@ on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
 {
 	struct fetch *fetch = (struct fetch *)call;
 
-	(void)why;
 	fetch->is_done = true;
 	fetch->is_whole = outcome == HTTP_CALL_DONE;
+	(void)snprintf(fetch->why, sizeof(fetch->why), "%s", why == NULL ? "" : why);
+}
+
+/* Keeps what is to be said if no replica answers as it should. */
+static void
+tell_why(struct follower *follower, const struct fetch *fetch, size_t replica, const char *method, const char *target)
+{
+	const char *name = upstream_name(follower->options->upstream, replica);
+
+	if (!fetch->is_done) {
+		(void)snprintf(follower->why, sizeof(follower->why), "%s: no answer to %s %s", name, method, target);
+	} else if (!fetch->is_whole) {
+		(void)snprintf(follower->why, sizeof(follower->why), "%s", fetch->why);
+	} else if (fetch->status != 200) {
+		(void)snprintf(
+			follower->why, sizeof(follower->why),
+			"%s: HTTP status %d to %s %s; is this the HTTP port of a server of the KServe v2 protocol? "
+			"The address comes before the /v2 of its paths",
+			name, fetch->status, method, target);
+	}
 }
 
 /* Asks one replica, and waits. Returns the HTTP status, or 0 if there was no whole response. */
@@ -122,6 +144,7 @@ ask(struct follower *follower, size_t replica, const char *method, const char *t
 	if (!fetch.is_done) {
 		upstream_call_cancel(&fetch.call);
 	}
+	tell_why(follower, &fetch, replica, method, target);
 	return fetch.is_whole && buf_ok(body) ? fetch.status : 0;
 }
 
@@ -169,6 +192,9 @@ begin_generation(struct follower *follower)
 	draw_generation(follower);
 	for (size_t i = 0; i < follower->model_count; i++) {
 		follower->models[i].is_to_be_read = true;
+		if (follower->options->purge != NULL && follower->models[i].is_usable) {
+			follower->options->purge(follower->options->purge_context, follower->models[i].name);
+		}
 	}
 	for (size_t i = 0; i < follower->replica_count; i++) {
 		replica_view_begin(&follower->replicas[i].view, upstream_ledger(follower->options->upstream), i);
@@ -290,7 +316,7 @@ poll_replica(struct follower *follower, size_t replica)
 	}
 	if ((!state->was_reached && !read_server(follower, replica)) || !read_view(follower, replica, &view)) {
 		state->was_reached = false;
-		state->retry_ns = clock_now_ns() + BACK_OFF * (clock_now_ns() - start);
+		state->retry_ns = clock_now_ns() + (clock_now_ns() - start);
 		return;
 	}
 	replica_view_count_answers(&view, upstream_ledger(follower->options->upstream), replica);
@@ -464,6 +490,17 @@ read_model(struct follower *follower, struct followed_model *model)
 	return any;
 }
 
+static void
+tell_differing(const struct follower *follower, struct followed_model *model)
+{
+	if (model->is_to_be_read && !model->told_differing && follower->replica_count > 1) {
+		log_warning("model '%s' is not cached while the replicas behind tell different things of it (see its "
+			    "metadata and configuration), or some do not have it",
+			    model->name);
+	}
+	model->told_differing = model->is_to_be_read;
+}
+
 /* While replicas that should be equal tell different things of a model, it is not cached. */
 static void
 read_new(struct follower *follower)
@@ -474,6 +511,7 @@ read_new(struct follower *follower)
 		if (model->is_to_be_read && model->version_count > 0) {
 			model->is_to_be_read = !read_model(follower, model);
 			model->is_usable = model->is_usable && !model->is_to_be_read;
+			tell_differing(follower, model);
 		}
 	}
 }
@@ -510,10 +548,9 @@ static void
 tell_unreachable(struct follower *follower)
 {
 	if (!follower->told_unreachable) {
-		log_warning(
-			"upstream %s does not answer: known questions are answered from the cache, others when it is "
-			"back",
-			upstream_name(follower->options->upstream, 0));
+		log_warning("the models of upstream %s; what is in the cache of those known so far is answered, others "
+			    "when it is back",
+			    follower->why);
 		follower->told_unreachable = true;
 	}
 }
@@ -531,13 +568,22 @@ poll_all(struct follower *follower)
 		follower->moved = "a request to load or unload one passed through";
 	}
 	reached = first_reached(follower);
+	if (atomic_load(&follower->stopping)) {
+		return;
+	}
 	if (reached == NULL) {
 		tell_unreachable(follower);
 		return;
 	}
+	if (follower->told_unreachable) {
+		log_info("the models of upstream %s are known", upstream_name(follower->options->upstream, 0));
+	}
 	follower->told_unreachable = false;
 	take_versions(follower, &reached->view);
 	read_again(follower);
+	if (atomic_load(&follower->stopping)) { /* what was read meanwhile is not complete */
+		return;
+	}
 	if (follower->moved != NULL) {
 		begin_generation(follower);
 	}

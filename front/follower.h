@@ -22,6 +22,13 @@ struct follower_options {
 	const char *const *cached;
 	size_t cached_count;
 	bool cache_all;
+	/*
+	 * Removes from the store what was cached of a model before the generation that begins, for those that would
+	 * find it by another one: other processes, or this one after a restart. On the thread that polls. NULL: not
+	 * needed.
+	 */
+	void (*purge)(void *context, const char *model);
+	void *purge_context;
 	const char *generation; /* the owner's word for what the models' files are; NULL: none is given */
 };
 

@@ -26,6 +26,7 @@ struct client_call {
 	struct buf headers;
 
 	int status;
+	bool has_more; /* fields that clients of a failure need: see read_failure */
 	bool is_coded; /* the response's body is compressed, which nobody asked for */
 	uint64_t json_length;
 	struct buf body;
@@ -52,6 +53,8 @@ on_head(struct upstream_call *http, const struct http1_head *head)
 	struct bytes coding = http1_header(head, "content-encoding");
 
 	this->status = head->status;
+	this->has_more =
+		http1_header(head, "retry-after").at != NULL || http1_header(head, "www-authenticate").at != NULL;
 	this->is_coded = coding.length > 0 && !bytes_equal_nocase(coding, "identity");
 	if (!http1_number(http1_header(head, "inference-header-content-length"), &this->json_length)) {
 		this->json_length = UINT64_MAX;
@@ -229,8 +232,9 @@ static enum status
 read_failure(struct client_call *this, struct error *error)
 {
 	char text[ERROR_TEXT_SIZE];
+	bool personal = this->status == 401 || this->status == 403 || this->status == 407; /* not for who joined */
 
-	if (this->status < 400 || this->is_coded || !buf_ok(&this->body) ||
+	if (this->status < 400 || personal || this->has_more || this->is_coded || !buf_ok(&this->body) ||
 	    !upstream_error_text(buf_bytes(&this->body), text, sizeof(text))) {
 		return error_set(error, STATUS_PASS, "HTTP status %d", this->status);
 	}
@@ -249,6 +253,7 @@ on_done(struct upstream_call *http, enum http_outcome outcome, const char *why)
 
 	if (outcome != HTTP_CALL_DONE) {
 		status = error_set(&error, STATUS_UNAVAILABLE, "upstream %s", why);
+		error.http = outcome == HTTP_CALL_BROKEN ? 502 : outcome == HTTP_CALL_TIMED_OUT ? 504 : 503;
 	} else if (this->status != 200) {
 		status = read_failure(this, &error);
 	} else {

@@ -1,10 +1,13 @@
 /* GET /v2/cache and POST /v2/cache/purge */
+#include "base/container_of.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "server/access.h"
 #include "server/handlers.h"
 #include "wire/admin_body.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 #define JSON "application/json"
 
@@ -117,14 +120,20 @@ struct purging {
 };
 
 static void
-on_purged(struct cache_purge *purge)
+log_purge(const struct cache_purge *purge)
 {
-	struct exchange *exchange = ((struct purging *)purge)->exchange;
-
 	log_info("cache purged of %s%.*s%s%.*s: %" PRIu64 " entries%s",
 		 purge->model.length == 0 ? "everything" : "model ", BYTES_ARGS(purge->model),
 		 purge->version.length == 0 ? "" : " version ", BYTES_ARGS(purge->version), purge->removed,
 		 purge->failed ? ", and not to the end" : "");
+}
+
+static void
+on_purged(struct cache_purge *purge)
+{
+	struct exchange *exchange = ((struct purging *)purge)->exchange;
+
+	log_purge(purge);
 	if (purge->failed) {
 		reply_error_text(exchange, STATUS_UNAVAILABLE,
 				 "the cache's server could not be asked, or not to the end; %" PRIu64
@@ -175,4 +184,48 @@ handle_purge(struct exchange *exchange)
 	if (engine_purge(exchange->lane->engine, &purging->purge)) {
 		on_purged(&purging->purge);
 	}
+}
+
+/* --- Purges that no client asked for --- */
+
+struct posted_purge {
+	struct loop_mail mail; /* first */
+	struct cache_purge purge;
+	struct server_lane *lane;
+	char *model;
+};
+
+static void
+on_posted_purged(struct cache_purge *purge)
+{
+	struct posted_purge *posted = container_of(purge, struct posted_purge, purge);
+	struct server_lane *lane = posted->lane;
+
+	log_purge(purge);
+	free(posted->model);
+	free(posted);
+	server_lane_release(lane);
+}
+
+static void
+on_purge_mail(struct loop_mail *mail)
+{
+	struct posted_purge *posted = (struct posted_purge *)mail;
+
+	server_lane_hold(posted->lane);
+	if (engine_purge(posted->lane->engine, &posted->purge)) {
+		on_posted_purged(&posted->purge);
+	}
+}
+
+void
+server_lane_purge(struct server_lane *lane, const char *model)
+{
+	struct posted_purge *posted = memory_new(sizeof(*posted));
+
+	posted->mail.deliver = on_purge_mail;
+	posted->lane = lane;
+	posted->model = memory_text(model);
+	posted->purge = (struct cache_purge){.model = bytes_text(posted->model), .done = on_posted_purged};
+	loop_post(lane->loop, &posted->mail);
 }

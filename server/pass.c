@@ -7,14 +7,18 @@
 
 #define FIELDS_MAX ((size_t)128 * 1024)
 #define VIA "1.1 hippocamp"
+#define VIA_MAX 8 /* fronts behind one another; more are a loop */
+#define READY_TIMEOUT_S 3
 
 struct pass {
 	struct upstream_call call; /* first */
 	struct exchange *exchange;
 	struct buf fields; /* of the request, then of the reply */
 	bool has_begun;	   /* the reply */
+	bool refused;	   /* by its status: see is_refusal */
 	bool controls;	   /* loads or unloads a model */
-	bool asks_ready;   /* the server's word is good, but not needed */
+	bool is_deaf;	 /* the client of such a request has left, or does not read: the rest of the reply is dropped */
+	bool asks_ready; /* the server's word is good, but not needed */
 };
 
 /* --- Header fields --- */
@@ -97,6 +101,14 @@ write_fields(struct buf *out, const struct http1_head *head, const char *const *
 	write_field(out, bytes_text("Via"), bytes_text(VIA));
 }
 
+/* Did the server refuse to load or unload a model, so that it has the same ones as before? */
+static bool
+is_refusal(int status)
+{
+	return status == 400 || status == 401 || status == 403 || status == 404 || status == 405 || status == 501 ||
+	       status == 503;
+}
+
 /* Until it is known which models the server behind has now, all requests to them pass through. */
 static void
 suspend_models(struct server_lane *lane)
@@ -136,6 +148,10 @@ on_head(struct upstream_call *call, const struct http1_head *head)
 	struct pass *pass = (struct pass *)call;
 	bool bare = head->chunked || head->until_close; /* a Content-Length beside Transfer-Encoding means nothing */
 
+	pass->refused = is_refusal(head->status);
+	if (pass->controls && !pass->refused) { /* before the client hears of it */
+		suspend_models(pass->exchange->lane);
+	}
 	buf_clear(&pass->fields);
 	write_fields(&pass->fields, head, bare ? length : none);
 	pass->has_begun = true;
@@ -145,7 +161,9 @@ on_head(struct upstream_call *call, const struct http1_head *head)
 static bool
 on_body(struct upstream_call *call, struct bytes part)
 {
-	return exchange_stream(((struct pass *)call)->exchange, part);
+	struct pass *pass = (struct pass *)call;
+
+	return pass->is_deaf || exchange_stream(pass->exchange, part);
 }
 
 static void
@@ -154,7 +172,7 @@ on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
 	struct pass *pass = (struct pass *)call;
 	struct exchange *exchange = pass->exchange;
 
-	if (pass->controls) {
+	if (pass->controls && !(pass->refused && outcome == HTTP_CALL_DONE)) {
 		suspend_models(exchange->lane);
 	}
 	exchange->gone = NULL;
@@ -167,7 +185,7 @@ on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
 	if (outcome != HTTP_CALL_DONE) {
 		log_warning("a reply of upstream %s; its client gets it cut off", why);
 	}
-	exchange_stream_end(exchange, outcome == HTTP_CALL_DONE);
+	exchange_stream_end(exchange, outcome == HTTP_CALL_DONE && !pass->is_deaf);
 }
 
 static void
@@ -182,6 +200,8 @@ on_gone(struct exchange *exchange)
 	struct pass *pass = exchange->gone_state;
 
 	if (pass->controls) { /* the server may go on loading: when it has ended, its models are to be looked at */
+		pass->is_deaf = true;
+		upstream_call_resume(&pass->call);
 		return;
 	}
 	exchange->gone = NULL;
@@ -204,6 +224,18 @@ is_safe(const struct http1_head *head)
 	return head->method == HTTP1_GET || head->method == HTTP1_HEAD || head->method == HTTP1_OPTIONS;
 }
 
+static size_t
+count_via(const struct http1_head *head)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < head->header_count; i++) {
+		count += bytes_equal_nocase(head->headers[i].name, "via") &&
+			 bytes_equal_text(head->headers[i].value, VIA);
+	}
+	return count;
+}
+
 static void
 pass_on(struct exchange *exchange, bool controls, bool asks_ready)
 {
@@ -213,6 +245,10 @@ pass_on(struct exchange *exchange, bool controls, bool asks_ready)
 
 	if (!bytes_starts_with(head->target, "/") && !bytes_equal_text(head->target, "*")) {
 		reply_http_error(exchange, 400, "the request's target is no path");
+		return;
+	}
+	if (count_via(head) >= VIA_MAX) {
+		reply_http_error(exchange, 508, "the request came through here before: --upstream leads in a circle");
 		return;
 	}
 	if (pass == NULL) {
@@ -237,6 +273,7 @@ pass_on(struct exchange *exchange, bool controls, bool asks_ready)
 		.body_count = 1,
 		.is_repeatable = is_safe(head),
 		.only = -1,
+		.timeout_s = asks_ready ? READY_TIMEOUT_S : 0,
 		.on_head = on_head,
 		.on_body = on_body,
 		.done = on_done,
@@ -256,7 +293,6 @@ handle_pass(struct exchange *exchange)
 void
 handle_pass_control(struct exchange *exchange)
 {
-	suspend_models(exchange->lane);
 	pass_on(exchange, true, false);
 }
 

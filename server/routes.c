@@ -222,12 +222,6 @@ is_ours(const struct route *route)
 	return route->handler == handle_live || route->handler == handle_cache || route->handler == handle_purge;
 }
 
-static bool
-contains(struct bytes text, const char *word)
-{
-	return text.at != NULL && memmem(text.at, text.length, word, strlen(word)) != NULL;
-}
-
 /*
  * Could a server take this for a request to load or unload a model? Also in spellings that we do not route, with more
  * slashes, say.
@@ -235,9 +229,20 @@ contains(struct bytes text, const char *word)
 static bool
 resembles_control(struct exchange *exchange)
 {
-	struct bytes path = decode_segment(exchange, exchange->head.path);
+	struct bytes rest = decode_segment(exchange, exchange->head.path);
+	struct bytes last = {0};
+	bool of_repository = false;
 
-	return exchange->head.method == POST && contains(path, "repository") && contains(path, "load");
+	while (rest.length > 0) {
+		struct bytes segment = bytes_take_until(&rest, '/');
+
+		if (segment.length > 0 && !bytes_equal_text(segment, ".")) {
+			last = segment;
+			of_repository = of_repository || bytes_equal_text(segment, "repository");
+		}
+	}
+	return exchange->head.method == POST && of_repository &&
+	       (bytes_equal_text(last, "load") || bytes_equal_text(last, "unload"));
 }
 
 void

@@ -98,6 +98,12 @@ struct server_options {
 /* Fails if a port is in use, or a certificate cannot be. Call before models are loaded, to fail early. */
 enum status server_check_ports(const struct server_options *options, struct error *error);
 
+/*
+ * Removes the entries of a model from the store, as a request to purge would; the outcome is logged. Any thread, until
+ * server_lane_stop is called or has been posted to the lane's loop.
+ */
+void server_lane_purge(struct server_lane *lane, const char *model);
+
 /* Opens `lanes` listeners. `options` and all they point to must outlive the server. NULL: `error` has Triton's text. */
 struct server *server_new(const struct server_options *options, size_t lanes, struct error *error);
 void server_free(struct server *server); /* after its lanes */

@@ -623,7 +623,7 @@ http_call_resume(struct http_call *call)
 {
 	struct http_connection *connection = call->connection;
 
-	if (connection->state == PAUSED) {
+	if (connection != NULL && connection->state == PAUSED) {
 		connection->state = READING_BODY;
 		connection->active_tick = connection->client->ticks;
 		await(connection);

@@ -85,7 +85,11 @@ upstream_url_parse(const char *text, struct upstream_url *url, struct error *err
 	enum status status;
 
 	*url = (struct upstream_url){.text = memory_text(text)};
-	if (!is_plain(text)) {
+	if (strchr(text, '@') != NULL) { /* may be followed by a password, which no log should show */
+		status = error_set(error, STATUS_INVALID_ARGUMENT,
+				   "--upstream with a user or password in the URL is not supported: leave it out; what "
+				   "clients send in Authorization passes through");
+	} else if (!is_plain(text)) {
 		status = refuse(text, "has characters that an address cannot have", error);
 	} else if (strncmp(text, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0) {
 		url->socket = memory_text(text + strlen(UNIX_PREFIX));

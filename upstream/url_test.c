@@ -45,9 +45,23 @@ static void
 test_bad(void **state)
 {
 	static const char *const cases[] = {
-		"",	      "triton:8000",	   "ftp://a",	  "http://",	 "http://:80",	  "http://a:",
-		"http://a:0", "http://a:65536",	   "http://a:8x", "http://[::1", "http://[::1]8", "http://user:word@a",
-		"http://a b", "http://a/\r\nX: y", "http://a?b",  "unix:",	 "unix:relative", "redis://a",
+		"",
+		"triton:8000",
+		"ftp://a",
+		"http://",
+		"http://:80",
+		"http://a:",
+		"http://a:0",
+		"http://a:65536",
+		"http://a:8x",
+		"http://[::1",
+		"http://[::1]8",
+		"http://a b",
+		"http://a/\r\nX: y",
+		"http://a?b",
+		"unix:",
+		"unix:relative",
+		"redis://a",
 	};
 	struct upstream_url url;
 	struct error error;
@@ -60,10 +74,22 @@ test_bad(void **state)
 	}
 }
 
+static void
+test_passwords_are_not_shown(void **state)
+{
+	struct upstream_url url;
+	struct error error;
+
+	(void)state;
+	assert_int_equal(upstream_url_parse("http://user:word@a", &url, &error), STATUS_INVALID_ARGUMENT);
+	assert_null(strstr(error.text, "word@"));
+}
+
 int
 main(void)
 {
-	static const struct CMUnitTest tests[] = {cmocka_unit_test(test_good), cmocka_unit_test(test_bad)};
+	static const struct CMUnitTest tests[] = {cmocka_unit_test(test_good), cmocka_unit_test(test_bad),
+						  cmocka_unit_test(test_passwords_are_not_shown)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

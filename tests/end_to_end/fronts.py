@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from urllib.parse import unquote
 
 from faults import reset
 from support import LOCAL, Server, eventually
@@ -17,9 +18,11 @@ class Front(Server):
         texts = [text if text.startswith("--") else f"--upstream={text}" for text in texts]
         if not any(text.startswith("--http-address") for text in texts):
             texts.append(f"--http-address={LOCAL}")
+        if not any(text.startswith("--http-port") for text in texts):
+            texts.append("--http-port=0")
         if not any(text.startswith("--threads") for text in texts):
             texts.append("--threads=1")
-        super().__init__("--http-port=0", "--metrics-port=0", "--allow-grpc=false", *texts, **options)
+        super().__init__("--metrics-port=0", "--allow-grpc=false", *texts, **options)
 
 
 class Behind:
@@ -131,7 +134,7 @@ class FakeTriton(Behind):
     def __init__(self, answers=None, **options):
         self.answers = answers or (lambda fields, document, values, count: [value + 1 for value in values])
         self.runs, self.polls, self.state, self.extensions, self.count = 0, 0, "READY", EXTENSIONS, 1000
-        self.ready = "200 OK"
+        self.ready, self.loading = "200 OK", False
         self.versions, self.loads = ["1"], lambda send: send(response())
         self.config = {"name": "m", "platform": "", "backend": "python", "max_batch_size": 0,
                        "input": [{"name": "X", "data_type": "TYPE_INT32", "dims": [-1]}],
@@ -147,8 +150,12 @@ class FakeTriton(Behind):
             return self._infer(fields, body, send)
         if path == "/v2/health/ready":
             return send(response(b"", self.ready))
-        if path.endswith("/load"):
-            return self.loads(send)
+        if unquote(path).rstrip("/").endswith("/load"):
+            self.loading = True
+            try:
+                return self.loads(send)
+            finally:
+                self.loading = False
         found = {"/v2": {"name": "triton", "version": "2.51.0", "extensions": self.extensions},
                  "/v2/repository/index": [{"name": "m", "version": each, "state": self.state} for each in self.versions],
                  "/v2/models/stats": {"model_stats": [{"name": "m", "version": "1", "inference_count": self.count,

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fronts import EXTENSIONS, FakeTriton, answered, response
+from faults import reset
+from fronts import EXTENSIONS, FakeTriton, answered, chunk, response
 from support import (LOCAL, ask_scale, ask_simple, decode, encode, eventually, free_port, infer_path, same,
                      sums, tensor)
 from traffic import EXPLICIT, echo, is_hit, put, wait_connected
@@ -270,6 +271,91 @@ def test_what_others_may_read_otherwise_passes(front, fake, body):
     assert passed(through.post(infer_path("m"), body, {"Content-Type": "application/json"}))
 
 
+def test_refused_loads_change_nothing(front, fake):
+    server = fake()
+    server.loads = lambda send: send(response(b'{"error":"no"}', "503 Service Unavailable"))
+    through = front(server)
+    wait_known(through)
+    ask(through, 1)
+    assert through.post("/v2/repository/models/m/load").status == 503
+    assert is_hit(ask(through, 1))
+
+
+def test_what_only_looks_like_a_load(front, fake):
+    server = fake()
+    through = front(server)
+    wait_known(through)
+    ask(through, 1)
+    for path in ("/v2/models/repository_downloader/generate", "/repository/upload"):
+        through.post(path)
+    assert is_hit(ask(through, 1))
+
+
+def test_a_load_whose_client_does_not_read(front, fake):
+    """The reply is read to its end without it, and the stop does not wait for it."""
+    server = fake()
+    server.loads = lambda send: send(response(b"x" * (16 << 20)))
+    through = front(server)
+    wait_known(through)
+    with through.connect() as client:
+        client.send(b"POST /v2/repository/models/m/load HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+        client.stream.readline()
+        reset(client.socket)
+    through.wait_log("a request to load or unload one passed through")
+    eventually(lambda: not server.loading, "the end of the load")
+
+
+def test_the_answer_behind_a_load_is_new(front, fake):
+    """Also when the end of the reply is still to come."""
+    go = threading.Event()
+    server = fake()
+
+    def loads(send):
+        server.answers = lambda fields, document, values, count: [9]
+        send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(b"{}"))
+        return send(chunk(b"")) if go.wait(30) else None
+
+    server.loads = loads
+    through = front(server)
+    check(ask(through, 1), 2)
+    with through.connect() as client:
+        client.send(b"POST /v2/repository/models/m/load HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+        while b"{}" not in client.stream.readline():
+            pass
+        check(ask(through, 1), 9)
+        go.set()
+
+
+def test_somebody_elses_refusal(front, fake):
+    """Who joins a question gets its answer, but not the 401 of whoever asked first."""
+    go = threading.Event()
+
+    def answers(fields, document, values, count):
+        if fields.get("authorization") == "good":
+            return values
+        go.wait(30)
+        return response(b'{"error":"who are you"}', "401 Unauthorized", ["WWW-Authenticate: Basic"])
+
+    server = fake(answers)
+    through = front(server, "--upstream-authorization=shared")
+    wait_known(through)
+    with ThreadPoolExecutor(2) as pool:
+        bad = pool.submit(lambda: ask(through, 1, headers={"Authorization": "bad"}))
+        eventually(lambda: server.runs == 1, "the first question")
+        good = pool.submit(lambda: ask(through, 1, headers={"Authorization": "good"}))
+        assert through.get("/v2").status == 200
+        go.set()
+        assert check(good.result(), 1)
+        assert bad.result().status == 401 and bad.result().headers["www-authenticate"] == "Basic"
+
+
+def test_failures_of_cached_models(front, fake):
+    server = fake(lambda *_: None)
+    through = front(server)
+    wait_known(through)
+    assert ask(through, 1).status == 502
+
+
 def test_loads_in_other_spellings(front, fake):
     server = fake()
     through = front(server)
@@ -494,7 +580,7 @@ def test_a_restart_with_other_models(front, serve, start, repository):
     ask_scale(through, 2.0)
     server.signal(signal.SIGKILL)
     server.wait()
-    through.wait_log("does not answer")
+    through.wait_log("the models of upstream .*refused")
     ask_scale(through, 2.0)  # known questions are answered
     reply = put(through, "scale", {"INPUT0": tensor([[5.0]])})
     assert reply.status == 503 and f"http://{LOCAL}:{port}" in reply.json["error"]
@@ -546,6 +632,12 @@ def test_servers_that_state_a_generation_share(front, fake, redis_server):
     eventually(lambda: two.get("/v2/cache").json["models"], "the model")
     wait_connected(two)
     assert is_hit(check(ask(two, 1), 2))
+    server.answers = lambda fields, document, values, count: [9]
+    server.count = 3  # another model: what is stored goes, also for those who have not noticed
+    eventually(lambda: not redis.entries("m"), "an empty store", patience=15)
+    for through in (one, two, front(*stated)):
+        wait_other(through, lambda through=through: ask(through, 1), [9])
+    server.answers = lambda fields, document, values, count: [value + 1 for value in values]
     three = front(*stated[:-1], "--upstream-generation=r2")
     wait_known(three)
     assert not is_hit(check(ask(three, 1), 2))

@@ -244,6 +244,7 @@ def test_what_may_have_run_is_not_sent_again(front, behind):
 @pytest.mark.parametrize("arguments, said", [
     (["ftp://x"], "--upstream=ftp://x has no scheme that is known: give http://HOST:PORT"),
     (["http://a", "--model-repository=/tmp"], "--model-repository and --upstream are both given"),
+    (["http://a", "--upstream-private-field=X User:"], "no header field can have that name"),
     (["https://a", "--upstream-cacert=/nothing"], "--upstream-cacert=/nothing cannot be used"),
     (["http://a", "--upstream-cert=/x"], "--upstream-cert=FILE and --upstream-key=FILE belong together")])
 def test_wrong_options(start_front, arguments, said):
@@ -263,6 +264,13 @@ def test_models_of_our_own_have_no_server_behind(start, repository):
 
 
 # --- TLS ---
+
+
+def test_a_circle(front):
+    port = free_port()
+    server = front(f"http://{LOCAL}:{port}", f"--http-port={port}", "--threads=2")
+    reply = server.get("/v2/x")
+    assert reply.status == 508 and "circle" in reply.json["error"]
 
 
 def test_https_behind(front, serve, repository, authority):
