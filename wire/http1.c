@@ -341,14 +341,14 @@ http1_move(struct http1_head *request, struct bytes from, const uint8_t *to)
 	}
 }
 
-enum http1_progress
-http1_feed_head(struct http1_parser *parser, struct bytes buffer, size_t from, struct http1_head *request, size_t *used)
+/* HTTP1_DONE: llhttp stands at the first byte behind the head. */
+static enum http1_progress
+feed_head(struct http1_parser *parser, llhttp_type_t type, struct bytes buffer, size_t from)
 {
 	llhttp_errno_t outcome;
-	const char *fault;
 
 	if (from == 0) {
-		start_message(parser, HTTP_REQUEST);
+		start_message(parser, type);
 	}
 	parser->base = buffer.at;
 	outcome = llhttp_execute(&parser->llhttp, (const char *)buffer.at + from, buffer.length - from);
@@ -357,6 +357,18 @@ http1_feed_head(struct http1_parser *parser, struct bytes buffer, size_t from, s
 	}
 	if (!parser->head_done || outcome != HPE_PAUSED) {
 		return parser->too_many ? HTTP1_TOO_LARGE : HTTP1_MALFORMED;
+	}
+	return HTTP1_DONE;
+}
+
+enum http1_progress
+http1_feed_head(struct http1_parser *parser, struct bytes buffer, size_t from, struct http1_head *request, size_t *used)
+{
+	enum http1_progress progress = feed_head(parser, HTTP_REQUEST, buffer, from);
+	const char *fault;
+
+	if (progress != HTTP1_DONE) {
+		return progress;
 	}
 	fill_request(parser, request);
 	fault = fault_of_head(parser, request);
@@ -402,19 +414,11 @@ enum http1_progress
 http1_feed_response(struct http1_parser *parser, struct bytes buffer, size_t from, bool bodiless,
 		    struct http1_head *response, size_t *used)
 {
-	llhttp_errno_t outcome;
+	enum http1_progress progress = feed_head(parser, HTTP_RESPONSE, buffer, from);
 	const char *fault;
 
-	if (from == 0) {
-		start_message(parser, HTTP_RESPONSE);
-	}
-	parser->base = buffer.at;
-	outcome = llhttp_execute(&parser->llhttp, (const char *)buffer.at + from, buffer.length - from);
-	if (outcome == HPE_OK) {
-		return HTTP1_MORE;
-	}
-	if (!parser->head_done || outcome != HPE_PAUSED) {
-		return parser->too_many ? HTTP1_TOO_LARGE : HTTP1_MALFORMED;
+	if (progress != HTTP1_DONE) {
+		return progress;
 	}
 	fill_head(parser, response);
 	response->status = parser->llhttp.status_code;
