@@ -186,6 +186,26 @@ transport_write_tls(struct transport *transport, const struct iovec *iov, int co
 	return transport_send_tls(transport, record, length);
 }
 
+int
+transport_gather(struct bytes head, const struct bytes *body, size_t body_count, size_t skip,
+		 struct iovec iov[TRANSPORT_PIECES])
+{
+	int count = 0;
+
+	for (size_t i = 0; i <= body_count && count < TRANSPORT_PIECES; i++) {
+		struct bytes piece = i == 0 ? head : body[i - 1];
+
+		if (skip >= piece.length) {
+			skip -= piece.length;
+			continue;
+		}
+		piece = bytes_skip(piece, skip);
+		skip = 0;
+		iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)piece.at, .iov_len = piece.length};
+	}
+	return count;
+}
+
 /* writev raises SIGPIPE. */
 ssize_t
 transport_write_plain(const struct transport *transport, const struct iovec *iov, int count)

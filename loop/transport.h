@@ -2,9 +2,9 @@
  * The bytes of one connection: plain, or over TLS. Non-blocking; belongs to its loop's thread.
  *
  * TLS needs no steps of its own: the handshake runs within transport_read and transport_write. But the two differ from
- * recv and writev in what they wait for: wait for transport_events, and on any event do again what was refused. (To wait
- * for more than TLS waits for would make the loop spin: the socket may be ready for what TLS cannot do yet.) Where the
- * caller waits for bytes, and transport_pending is true, no event comes for those that TLS has received: call
+ * recv and writev in what they wait for: wait for transport_events, and on any event do again what was refused. (To
+ * wait for more than TLS waits for would make the loop spin: the socket may be ready for what TLS cannot do yet.) Where
+ * the caller waits for bytes, and transport_pending is true, no event comes for those that TLS has received: call
  * loop_watch_wake.
  *
  * OpenSSL writes without MSG_NOSIGNAL: a process that uses TLS ignores SIGPIPE.
@@ -12,6 +12,7 @@
 #ifndef HIPPOCAMP_LOOP_TRANSPORT_H
 #define HIPPOCAMP_LOOP_TRANSPORT_H
 
+#include "base/bytes.h"
 #include "loop/tls_server.h"
 
 #include <stddef.h>
@@ -45,6 +46,16 @@ void transport_close(struct transport *transport);
  * is to be read from `fd`, undeciphered, and thrown away.
  */
 void transport_shutdown(struct transport *transport);
+
+/* The most pieces that transport_gather finds. */
+#define TRANSPORT_PIECES 64
+
+/*
+ * Fills `iov` with what is left of a message, a head and the pieces of its body, behind its first `skip` bytes. Returns
+ * how many pieces that is: at most TRANSPORT_PIECES, and 0 only where nothing is left.
+ */
+int transport_gather(struct bytes head, const struct bytes *body, size_t body_count, size_t skip,
+		     struct iovec iov[TRANSPORT_PIECES]);
 
 ssize_t transport_read_tls(struct transport *transport, void *at, size_t length);
 ssize_t transport_send_tls(struct transport *transport, const void *at, size_t length);

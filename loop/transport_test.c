@@ -930,6 +930,47 @@ test_bad_files(void **state)
 	tls_server_free(NULL);
 }
 
+static void
+expect_gathered(size_t skip, size_t body_count, const char *const *expected, int expected_count)
+{
+	static const struct bytes body[] = {
+		{(const uint8_t *)"bc", 2}, {NULL, 0}, {(const uint8_t *)"d", 1}, {(const uint8_t *)"ef", 2}};
+	struct iovec iov[TRANSPORT_PIECES];
+	int count = transport_gather(bytes_make((const uint8_t *)"a", 1), body, body_count, skip, iov);
+
+	assert_int_equal(count, expected_count);
+	for (int i = 0; i < count; i++) {
+		assert_int_equal(iov[i].iov_len, strlen(expected[i]));
+		assert_memory_equal(iov[i].iov_base, expected[i], iov[i].iov_len);
+	}
+}
+
+static void
+test_gather(void **state)
+{
+	(void)state;
+	expect_gathered(0, 4, (const char *const[]){"a", "bc", "d", "ef"}, 4);
+	expect_gathered(0, 0, (const char *const[]){"a"}, 1);
+	expect_gathered(2, 4, (const char *const[]){"c", "d", "ef"}, 3);
+	expect_gathered(3, 4, (const char *const[]){"d", "ef"}, 2);
+	expect_gathered(5, 4, (const char *const[]){"f"}, 1);
+	expect_gathered(6, 4, NULL, 0);
+}
+
+static void
+test_gather_many(void **state)
+{
+	struct bytes body[TRANSPORT_PIECES + 1];
+	struct iovec iov[TRANSPORT_PIECES];
+
+	(void)state;
+	for (size_t i = 0; i < TRANSPORT_PIECES + 1; i++) {
+		body[i] = bytes_make((const uint8_t *)"x", 1);
+	}
+	assert_int_equal(transport_gather(body[0], body, TRANSPORT_PIECES + 1, 0, iov), TRANSPORT_PIECES);
+	assert_int_equal(transport_gather(body[0], body, TRANSPORT_PIECES + 1, TRANSPORT_PIECES, iov), 2);
+}
+
 int
 main(void)
 {
@@ -955,6 +996,8 @@ main(void)
 		TEST(test_broken_reload),
 		TEST(test_sessions),
 		TEST(test_bad_files),
+		TEST(test_gather),
+		TEST(test_gather_many),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

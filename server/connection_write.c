@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-#define IOV_AT_ONCE 64
 #define SEND_TOGETHER 2048
 
 const char *
@@ -80,34 +79,13 @@ connection_begin_reply(struct connection *connection)
 	connection->total = head.length + length;
 }
 
-/* Fills `iov` with up to IOV_AT_ONCE pieces that are still to be written. */
-static int
-gather(const struct connection *connection, struct iovec *iov)
-{
-	const struct exchange *exchange = &connection->exchange;
-	size_t skip = connection->written;
-	int count = 0;
-
-	for (size_t i = 0; i <= exchange->piece_count && count < IOV_AT_ONCE; i++) {
-		struct bytes piece = i == 0 ? connection->head_out : exchange->pieces[i - 1];
-
-		if (skip >= piece.length) {
-			skip -= piece.length;
-			continue;
-		}
-		piece = bytes_skip(piece, skip);
-		skip = 0;
-		iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)piece.at, .iov_len = piece.length};
-	}
-	return count;
-}
-
 /* Copies a small reply into one buffer, which costs less than a writev of several pieces. */
 static ssize_t
 write_some(struct connection *connection)
 {
-	struct iovec iov[IOV_AT_ONCE];
-	int count = gather(connection, iov);
+	struct iovec iov[TRANSPORT_PIECES];
+	int count = transport_gather(connection->head_out, connection->exchange.pieces,
+				     connection->exchange.piece_count, connection->written, iov);
 	uint8_t together[SEND_TOGETHER];
 	size_t length = 0;
 

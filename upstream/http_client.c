@@ -14,7 +14,6 @@
 #define HEAD_MAX ((size_t)64 * 1024)
 #define READ_SIZE ((size_t)128 * 1024)
 #define READS_AT_ONCE 4
-#define IOV_AT_ONCE 64
 #define IDLE_MAX 256 /* connections kept without a call */
 #define IDLE_S 60
 #define SWEEP_MS 1000
@@ -160,28 +159,6 @@ finish(struct http_connection *connection, bool leftover)
 
 /* --- Sending --- */
 
-/* Fills `iov` with pieces of the request that are still to be sent. */
-static int
-gather(const struct http_connection *connection, struct iovec *iov)
-{
-	const struct http_call *call = connection->call;
-	size_t skip = connection->sent;
-	int count = 0;
-
-	for (size_t i = 0; i <= call->body_count && count < IOV_AT_ONCE; i++) {
-		struct bytes piece = i == 0 ? call->head : call->body[i - 1];
-
-		if (skip >= piece.length) {
-			skip -= piece.length;
-			continue;
-		}
-		piece = bytes_skip(piece, skip);
-		skip = 0;
-		iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)piece.at, .iov_len = piece.length};
-	}
-	return count;
-}
-
 static const char *
 failure_of(const struct http_connection *connection)
 {
@@ -195,8 +172,10 @@ static int
 send_request(struct http_connection *connection)
 {
 	while (connection->sent < connection->total) {
-		struct iovec iov[IOV_AT_ONCE];
-		ssize_t put = transport_write(&connection->transport, iov, gather(connection, iov));
+		struct iovec iov[TRANSPORT_PIECES];
+		int count = transport_gather(connection->call->head, connection->call->body,
+					     connection->call->body_count, connection->sent, iov);
+		ssize_t put = transport_write(&connection->transport, iov, count);
 
 		if (put >= 0) {
 			connection->sent += (size_t)put;
