@@ -202,23 +202,14 @@ begin_generation(struct follower *follower)
 	follower->moved = NULL;
 }
 
-static int
-by_number(const void *left, const void *right)
-{
-	int64_t a = *(const int64_t *)left;
-	int64_t b = *(const int64_t *)right;
-
-	return (a > b) - (a < b);
-}
-
 static void
 add_version(struct followed_model *model, int64_t version)
 {
 	model->versions = memory_grow(model->versions, model->version_count + 1, sizeof(*model->versions));
 	model->versions[model->version_count++] = version;
-	qsort(model->versions, model->version_count, sizeof(*model->versions), by_number);
 }
 
+/* A view is sorted by name and version: so are the models' versions. */
 static void
 take_versions(struct follower *follower, const struct replica_view *view)
 {
