@@ -7,6 +7,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct tls_client {
 	SSL_CTX *context;
@@ -83,12 +84,14 @@ is_address(const char *host)
 }
 
 SSL *
-tls_client_connect(struct tls_client *client, const char *host)
+tls_client_connect(struct tls_client *client, const char *host, const char *alpn)
 {
 	SSL *ssl = SSL_new(client->context);
-	bool named = ssl != NULL &&
-		     (is_address(host) ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1
-				       : SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1);
+	bool named =
+		ssl != NULL &&
+		(alpn == NULL || SSL_set_alpn_protos(ssl, (const unsigned char *)alpn, (unsigned)strlen(alpn)) == 0) &&
+		(is_address(host) ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1
+				  : SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1);
 
 	if (!named) {
 		SSL_free(ssl);

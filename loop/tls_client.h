@@ -24,8 +24,9 @@ void tls_client_free(struct tls_client *client); /* NULL: none */
 
 /*
  * Returns the state of a new connection, before the handshake, for transport_init_client. The server's certificate must
- * be valid for `host`, a name or a numeric address. NULL: no memory. Any thread.
+ * be valid for `host`, a name or a numeric address. `alpn` (RFC 7301) is the protocol to speak, behind a byte with its
+ * length; NULL: none is named. NULL: no memory. Any thread.
  */
-SSL *tls_client_connect(struct tls_client *client, const char *host);
+SSL *tls_client_connect(struct tls_client *client, const char *host, const char *alpn);
 
 #endif

@@ -1,15 +1,13 @@
 #include "upstream/http_client.h"
 
 #include "base/memory.h"
-#include "loop/socket.h"
 #include "loop/transport.h"
+#include "upstream/dial.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #define HEAD_MAX ((size_t)64 * 1024)
 #define READ_SIZE ((size_t)128 * 1024)
@@ -28,14 +26,13 @@ enum http_state {
 };
 
 struct http_connection {
-	struct loop_mail mail;		    /* first; connects to a Unix socket, which has no name to resolve */
 	TAILQ_ENTRY(http_connection) entry; /* in client->idle or client->busy */
-	struct http_client *client;	    /* NULL: freed while a name was being resolved */
-	struct http_call *call;		    /* NULL: idle, or cancelled within one of its functions */
+	struct http_client *client;
+	struct http_call *call; /* NULL: idle, or cancelled within one of its functions */
+	struct dial *dial;	/* while RESOLVING */
 	struct loop_watch *watch;
 	struct transport transport; /* valid from CONNECTING on */
 	enum http_state state;
-	bool is_resolved;
 	bool is_reused;
 	bool any_sent;
 	bool any_received;
@@ -92,8 +89,10 @@ close_connection(struct http_connection *connection)
 	} else {
 		TAILQ_REMOVE(&client->busy, connection, entry);
 	}
-	loop_watch_free(connection->watch);
-	if (connection->state != RESOLVING) {
+	if (connection->dial != NULL) {
+		dial_cancel(connection->dial);
+	} else if (connection->watch != NULL) {
+		loop_watch_free(connection->watch);
 		transport_close(&connection->transport);
 	}
 	free_connection(connection);
@@ -114,11 +113,7 @@ end(struct http_connection *connection, enum http_outcome outcome, const char *w
 	if (call != NULL) {
 		call->connection = NULL;
 	}
-	if (connection->state == RESOLVING && !connection->is_resolved) { /* on_resolved closes it */
-		connection->call = NULL;
-	} else {
-		close_connection(connection);
-	}
+	close_connection(connection);
 	if (again) { /* a kept connection may end at any time (RFC 9112 section 9.5) */
 		begin(client, call, true);
 	} else if (call != NULL) {
@@ -432,10 +427,8 @@ on_idle_event(struct http_connection *connection)
 static void
 on_connected(struct http_connection *connection)
 {
-	int failure = 0;
-	socklen_t length = sizeof(failure);
+	int failure = dial_outcome(connection->transport.fd);
 
-	(void)getsockopt(connection->transport.fd, SOL_SOCKET, SO_ERROR, &failure, &length);
 	if (failure != 0) {
 		fail(connection, strerror(failure));
 	} else {
@@ -475,22 +468,13 @@ on_event(void *argument, unsigned events)
 /* --- Connecting --- */
 
 static void
-connect_to(struct http_connection *connection, const struct sockaddr *address, socklen_t length)
+on_dialled(void *argument, int fd, SSL *ssl, const char *failure)
 {
-	const struct http_client_options *options = connection->client->options;
-	int fd = socket_connect(address, length);
-	SSL *ssl = NULL;
+	struct http_connection *connection = argument;
 
-	if (fd >= 0 && options->url->tls) {
-		ssl = tls_client_connect(options->tls, options->url->host);
-		if (ssl == NULL) { /* nothing may be sent in the clear */
-			(void)close(fd);
-			fd = -1;
-			errno = ENOMEM;
-		}
-	}
-	if (fd < 0) {
-		fail(connection, strerror(errno));
+	connection->dial = NULL;
+	if (failure != NULL) {
+		fail(connection, failure);
 		return;
 	}
 	connection->state = CONNECTING;
@@ -499,39 +483,9 @@ connect_to(struct http_connection *connection, const struct sockaddr *address, s
 	loop_watch_set(connection->watch, LOOP_WRITE);
 }
 
-/* The connection stays until its name is resolved, even if its call is cancelled. */
-static void
-on_resolved(void *argument, const struct sockaddr *address, socklen_t length, const char *failure)
-{
-	struct http_connection *connection = argument;
-
-	connection->is_resolved = true;
-	if (connection->client == NULL) {
-		free_connection(connection);
-	} else if (connection->call == NULL) {
-		close_connection(connection);
-	} else if (failure != NULL) {
-		fail(connection, failure);
-	} else {
-		connect_to(connection, address, length);
-	}
-}
-
-static void
-on_mail(struct loop_mail *mail)
-{
-	struct http_connection *connection = (struct http_connection *)mail;
-	struct sockaddr_un address;
-	bool fits =
-		connection->client != NULL && socket_unix_address(connection->client->options->url->socket, &address);
-
-	on_resolved(connection, (struct sockaddr *)&address, sizeof(address), fits ? NULL : "the path is too long");
-}
-
 static void
 open_connection(struct http_client *client, struct http_call *call)
 {
-	const struct upstream_url *url = client->options->url;
 	struct http_connection *connection = memory_new(sizeof(*connection));
 
 	connection->client = client;
@@ -541,12 +495,8 @@ open_connection(struct http_client *client, struct http_call *call)
 	buf_init(&connection->head, HEAD_MAX);
 	connection->active_tick = client->ticks;
 	TAILQ_INSERT_TAIL(&client->busy, connection, entry);
-	if (url->socket != NULL) {
-		connection->mail.deliver = on_mail;
-		loop_post(client->loop, &connection->mail);
-	} else {
-		loop_resolve(client->loop, url->host, url->port, client->attempts++, on_resolved, connection);
-	}
+	connection->dial = dial_start(client->loop, client->options->url, client->options->tls, client->attempts++,
+				      on_dialled, connection);
 }
 
 static void
@@ -592,7 +542,7 @@ http_call_cancel(struct http_call *call)
 
 	call->connection = NULL;
 	connection->call = NULL;
-	if (!connection->in_callback && connection->state != RESOLVING) {
+	if (!connection->in_callback) {
 		close_connection(connection);
 	}
 }
@@ -686,15 +636,9 @@ http_client_new(struct loop *loop, const struct http_client_options *options)
 void
 http_client_free(struct http_client *client)
 {
-	struct http_connection *connection;
-
 	loop_timer_free(client->sweep);
-	while ((connection = TAILQ_FIRST(&client->idle)) != NULL) {
-		close_connection(connection);
-	}
-	while ((connection = TAILQ_FIRST(&client->busy)) != NULL) { /* cancelled, but its name is being resolved */
-		TAILQ_REMOVE(&client->busy, connection, entry);
-		connection->client = NULL;
+	while (!TAILQ_EMPTY(&client->idle)) {
+		close_connection(TAILQ_FIRST(&client->idle));
 	}
 	free(client->in);
 	buf_fini(&client->content);

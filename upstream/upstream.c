@@ -1,32 +1,18 @@
 #include "upstream/upstream.h"
 
-#include "base/clock.h"
 #include "base/container_of.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "upstream/ledger.h"
+#include "upstream/replica.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BREAKER_FAILURES 3
-#define BREAKER_NS UINT64_C(1000000000)
 #define HEAD_MAX ((size_t)128 * 1024)
 
-/* Any thread. */
-struct replica {
-	struct upstream_url url;
-	struct http_client_options client;
-	atomic_size_t outstanding;
-	atomic_uint failures;	   /* in succession */
-	_Atomic uint64_t retry_ns; /* when the next call may find out whether it is back */
-};
-
 struct upstream {
-	struct tls_client *tls; /* NULL: no replica needs it */
-	struct replica *replicas;
-	size_t count;
+	struct replica_set set;
+	struct http_client_options *clients; /* by replica */
 	struct ledger *ledger;
 };
 
@@ -34,85 +20,22 @@ struct upstream_lane {
 	struct upstream *upstream;
 	struct loop *loop;
 	struct http_client **clients; /* by replica */
-	size_t turn;		      /* where the search begins, so that equal replicas alternate */
+	size_t turn;		      /* see replica_choose */
 	TAILQ_HEAD(, upstream_call) refused;
 	struct loop_task *refuse;
 };
 
-/* --- Replicas --- */
-
-static bool
-is_open(const struct replica *replica)
-{
-	return atomic_load_explicit(&replica->failures, memory_order_relaxed) >= BREAKER_FAILURES;
-}
-
-/* May a call go to this replica? While it is down, one in a while may, to find out whether it is back. */
-static bool
-admits(const struct replica *replica)
-{
-	return !is_open(replica) || clock_now_ns() >= atomic_load_explicit(&replica->retry_ns, memory_order_relaxed);
-}
-
-static void
-note_success(struct replica *replica)
-{
-	if (atomic_load_explicit(&replica->failures, memory_order_relaxed) != 0 &&
-	    atomic_exchange(&replica->failures, 0) >= BREAKER_FAILURES) {
-		log_info("upstream %s answers again", replica->url.text);
-	}
-}
-
-static void
-note_failure(struct replica *replica, const char *why)
-{
-	atomic_store(&replica->retry_ns, clock_now_ns() + BREAKER_NS);
-	if (atomic_fetch_add(&replica->failures, 1) + 1 == BREAKER_FAILURES) {
-		log_warning("upstream %s is down: %s", replica->url.text, why);
-	}
-}
-
-static ptrdiff_t
-least_loaded(const struct upstream_lane *lane, const struct upstream_call *call, bool any)
-{
-	const struct upstream *upstream = lane->upstream;
-	size_t least = SIZE_MAX;
-	ptrdiff_t chosen = -1;
-
-	for (size_t i = 0; i < upstream->count; i++) {
-		size_t index = (lane->turn + i) % upstream->count;
-		const struct replica *replica = &upstream->replicas[index];
-		size_t outstanding = atomic_load_explicit(&replica->outstanding, memory_order_relaxed);
-
-		if ((call->tried & UINT64_C(1) << index) == 0 && outstanding < least && (any || admits(replica))) {
-			least = outstanding;
-			chosen = (ptrdiff_t)index;
-		}
-	}
-	return chosen;
-}
+/* --- Calls --- */
 
 /* Returns the replica for a call, or -1. */
 static ptrdiff_t
 choose(struct upstream_lane *lane, const struct upstream_call *call)
 {
-	ptrdiff_t chosen;
-
 	if (call->only >= 0) {
 		return call->tried == 0 ? call->only : -1;
 	}
-	lane->turn++;
-	chosen = least_loaded(lane, call, false);
-	if (chosen < 0) { /* all seem to be down: the call finds out as it would without us */
-		chosen = least_loaded(lane, call, true);
-	}
-	if (chosen >= 0 && is_open(&lane->upstream->replicas[chosen])) { /* this call finds out, others wait */
-		atomic_store(&lane->upstream->replicas[chosen].retry_ns, clock_now_ns() + BREAKER_NS);
-	}
-	return chosen;
+	return replica_choose(&lane->upstream->set, call->tried, &lane->turn);
 }
-
-/* --- Calls --- */
 
 static void on_head(struct http_call *http, const struct http1_head *head);
 static bool on_body(struct http_call *http, struct bytes part);
@@ -156,7 +79,7 @@ dispatch(struct upstream_call *call)
 	if (index < 0) {
 		return false;
 	}
-	replica = &lane->upstream->replicas[index];
+	replica = &lane->upstream->set.replicas[index];
 	write_head(call, &replica->url);
 	if (!buf_ok(&call->head)) {
 		return false;
@@ -174,7 +97,7 @@ dispatch(struct upstream_call *call)
 		.on_body = on_body,
 		.done = on_done,
 	};
-	(void)atomic_fetch_add_explicit(&replica->outstanding, 1, memory_order_relaxed);
+	replica_begin(replica);
 	http_client_start(lane->clients[index], &call->http);
 	return true;
 }
@@ -182,7 +105,7 @@ dispatch(struct upstream_call *call)
 static struct replica *
 replica_of(const struct upstream_call *call)
 {
-	return &call->lane->upstream->replicas[call->replica];
+	return &call->lane->upstream->set.replicas[call->replica];
 }
 
 static void
@@ -191,7 +114,7 @@ on_head(struct http_call *http, const struct http1_head *head)
 	struct upstream_call *call = container_of(http, struct upstream_call, http);
 
 	call->is_answered = true;
-	note_success(replica_of(call));
+	replica_note_success(replica_of(call));
 	call->on_head(call, head);
 }
 
@@ -210,10 +133,10 @@ on_done(struct http_call *http, enum http_outcome outcome, const char *why)
 	struct replica *replica = replica_of(call);
 	char text[512];
 
-	(void)atomic_fetch_sub_explicit(&replica->outstanding, 1, memory_order_relaxed);
+	replica_end(replica);
 	if (outcome != HTTP_CALL_DONE) {
 		if (outcome != HTTP_CALL_BROKEN) { /* which the request itself may have caused */
-			note_failure(replica, why);
+			replica_note_failure(replica, why);
 		}
 		(void)snprintf(text, sizeof(text), "%s: %s", replica->url.text, why);
 		if (!call->is_answered && (outcome == HTTP_CALL_UNSENT || call->is_repeatable) && dispatch(call)) {
@@ -236,8 +159,8 @@ on_refused(void *argument)
 	while ((call = TAILQ_FIRST(&lane->refused)) != NULL) {
 		TAILQ_REMOVE(&lane->refused, call, entry);
 		buf_fini(&call->head);
-		(void)snprintf(text, sizeof(text), "%s%s", upstream->replicas[0].url.text,
-			       upstream->count > 1 ? " and all other replicas are down" : " is down");
+		(void)snprintf(text, sizeof(text), "%s%s", upstream->set.replicas[0].url.text,
+			       upstream->set.count > 1 ? " and all other replicas are down" : " is down");
 		call->done(call, HTTP_CALL_UNSENT, text);
 	}
 }
@@ -261,7 +184,7 @@ upstream_call_cancel(struct upstream_call *call)
 	if (call->tried == 0) {
 		TAILQ_REMOVE(&call->lane->refused, call, entry);
 	} else {
-		(void)atomic_fetch_sub_explicit(&replica_of(call)->outstanding, 1, memory_order_relaxed);
+		replica_end(replica_of(call));
 		http_call_cancel(&call->http);
 	}
 	buf_fini(&call->head);
@@ -275,44 +198,21 @@ upstream_call_resume(struct upstream_call *call)
 
 /* --- Life --- */
 
-static enum status
-read_urls(struct upstream *upstream, const struct upstream_options *options, struct error *error)
-{
-	for (size_t i = 0; i < options->url_count; i++) {
-		struct replica *replica = &upstream->replicas[i];
-
-		if (upstream_url_parse(options->urls[i], &replica->url, error) != STATUS_OK) {
-			return error->status;
-		}
-		upstream->count++;
-		if (replica->url.tls && upstream->tls == NULL) {
-			upstream->tls = tls_client_new(&options->tls, error);
-			if (upstream->tls == NULL) {
-				return error->status;
-			}
-		}
-		replica->client = (struct http_client_options){
-			.url = &replica->url, .tls = upstream->tls, .connect_timeout_s = options->connect_timeout_s};
-	}
-	return STATUS_OK;
-}
-
 struct upstream *
 upstream_new(const struct upstream_options *options, struct error *error)
 {
-	struct upstream *upstream;
+	struct upstream *upstream = memory_new(sizeof(*upstream));
+	struct replica_set *set = &upstream->set;
 
-	if (options->url_count > UPSTREAM_REPLICAS_MAX) {
-		(void)error_set(error, STATUS_INVALID_ARGUMENT, "--upstream is given %zu times, the maximum is %d",
-				options->url_count, UPSTREAM_REPLICAS_MAX);
-		return NULL;
-	}
-	upstream = memory_new(sizeof(*upstream));
 	upstream->ledger = ledger_new(options->url_count);
-	upstream->replicas = memory_array(options->url_count, sizeof(*upstream->replicas));
-	if (read_urls(upstream, options, error) != STATUS_OK) {
+	if (replica_set_open(set, options->urls, options->url_count, &options->tls, error) != STATUS_OK) {
 		upstream_free(upstream);
 		return NULL;
+	}
+	upstream->clients = memory_array(set->count, sizeof(*upstream->clients));
+	for (size_t i = 0; i < set->count; i++) {
+		upstream->clients[i] = (struct http_client_options){
+			.url = &set->replicas[i].url, .tls = set->tls, .connect_timeout_s = options->connect_timeout_s};
 	}
 	return upstream;
 }
@@ -320,16 +220,12 @@ upstream_new(const struct upstream_options *options, struct error *error)
 void
 upstream_free(struct upstream *upstream)
 {
-	if (upstream == NULL) {
-		return;
+	if (upstream != NULL) {
+		replica_set_fini(&upstream->set);
+		ledger_free(upstream->ledger);
+		free(upstream->clients);
+		free(upstream);
 	}
-	for (size_t i = 0; i < upstream->count; i++) {
-		upstream_url_fini(&upstream->replicas[i].url);
-	}
-	tls_client_free(upstream->tls);
-	ledger_free(upstream->ledger);
-	free(upstream->replicas);
-	free(upstream);
 }
 
 struct upstream_lane *
@@ -341,9 +237,9 @@ upstream_lane_new(struct upstream *upstream, struct loop *loop)
 	lane->loop = loop;
 	TAILQ_INIT(&lane->refused);
 	lane->refuse = loop_task_new(loop, on_refused, lane);
-	lane->clients = memory_array(upstream->count, sizeof(*lane->clients));
-	for (size_t i = 0; i < upstream->count; i++) {
-		lane->clients[i] = http_client_new(loop, &upstream->replicas[i].client);
+	lane->clients = memory_array(upstream->set.count, sizeof(*lane->clients));
+	for (size_t i = 0; i < upstream->set.count; i++) {
+		lane->clients[i] = http_client_new(loop, &upstream->clients[i]);
 	}
 	return lane;
 }
@@ -354,7 +250,7 @@ upstream_lane_free(struct upstream_lane *lane)
 	if (lane == NULL) {
 		return;
 	}
-	for (size_t i = 0; i < lane->upstream->count; i++) {
+	for (size_t i = 0; i < lane->upstream->set.count; i++) {
 		http_client_free(lane->clients[i]);
 	}
 	loop_task_free(lane->refuse);
@@ -383,11 +279,11 @@ upstream_lane_ledger(const struct upstream_lane *lane)
 size_t
 upstream_count(const struct upstream *upstream)
 {
-	return upstream->count;
+	return upstream->set.count;
 }
 
 const char *
 upstream_name(const struct upstream *upstream, size_t replica)
 {
-	return upstream->replicas[replica].url.text;
+	return upstream->set.replicas[replica].url.text;
 }

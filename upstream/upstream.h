@@ -1,10 +1,6 @@
 /*
- * The servers behind: equal replicas that speak HTTP. Chooses one for each call, and another when it fails.
- *
- * The choice is the replica with the fewest calls outstanding, over all loops. A replica that failed BREAKER_FAILURES
- * times in succession to take a call gets none for a while, except one that finds out whether it is back, and unless
- * all others have failed, too. A call that failed goes to another replica if nothing of it can have run, or if its
- * caller allows it to run twice.
+ * The servers behind, for HTTP: equal replicas, of which one has each call (replica.h), and another when it fails: if
+ * nothing of the call can have run, or if its caller allows it to run twice.
  */
 #ifndef HIPPOCAMP_UPSTREAM_UPSTREAM_H
 #define HIPPOCAMP_UPSTREAM_UPSTREAM_H
@@ -13,10 +9,8 @@
 
 #include <sys/queue.h>
 
-#define UPSTREAM_REPLICAS_MAX 64
-
 struct upstream_options {
-	const char *const *urls; /* see url.h */
+	const char *const *urls; /* see url.h; none of gRPC */
 	size_t url_count;
 	struct tls_client_options tls;
 	unsigned connect_timeout_s;

@@ -11,7 +11,9 @@ static enum status
 refuse(const char *text, const char *what, struct error *error)
 {
 	return error_set(error, STATUS_INVALID_ARGUMENT,
-			 "--upstream=%s %s: give http://HOST:PORT, https://HOST:PORT or unix:/PATH", text, what);
+			 "--upstream=%s %s: give http://HOST:PORT, https://HOST:PORT or unix:/PATH, or "
+			 "grpc://HOST:PORT or grpcs://HOST:PORT",
+			 text, what);
 }
 
 /* A byte that would end the target or a header field early, or mean something that no address of a server has. */
@@ -57,7 +59,7 @@ split_authority(struct upstream_url *url)
 	if (*url->host == '\0') {
 		return false;
 	}
-	if (*port == '\0') {
+	if (*port == '\0' && !url->grpc) {
 		url->port = url->tls ? 443 : 80;
 		return true;
 	}
@@ -76,15 +78,45 @@ parse_network(const char *text, const char *rest, struct upstream_url *url, stru
 	}
 	url->authority = memory_format("%.*s", (int)length, rest);
 	url->path = memory_format("%.*s", (int)path_length, path);
+	if (url->grpc && path_length > 0) {
+		return refuse(text, "has a path, which gRPC has no place for", error);
+	}
 	return split_authority(url) ? STATUS_OK : refuse(text, "names no host and port", error);
+}
+
+/* Sets what the scheme says. Returns what follows it, or NULL. */
+static const char *
+read_scheme(const char *text, struct upstream_url *url)
+{
+	static const struct {
+		const char *prefix;
+		bool tls;
+		bool grpc;
+	} schemes[] = {{"http://", false, false},
+		       {"https://", true, false},
+		       {"grpc://", false, true},
+		       {"grpcs://", true, true}};
+
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(*schemes); i++) {
+		size_t length = strlen(schemes[i].prefix);
+
+		if (strncmp(text, schemes[i].prefix, length) == 0) {
+			url->tls = schemes[i].tls;
+			url->grpc = schemes[i].grpc;
+			return text + length;
+		}
+	}
+	return NULL;
 }
 
 enum status
 upstream_url_parse(const char *text, struct upstream_url *url, struct error *error)
 {
+	const char *rest;
 	enum status status;
 
 	*url = (struct upstream_url){.text = memory_text(text)};
+	rest = read_scheme(text, url);
 	if (strchr(text, '@') != NULL) { /* may be followed by a password, which no log should show */
 		status = error_set(error, STATUS_INVALID_ARGUMENT,
 				   "--upstream with a user or password in the URL is not supported: leave it out; what "
@@ -96,11 +128,8 @@ upstream_url_parse(const char *text, struct upstream_url *url, struct error *err
 		url->authority = memory_text("localhost");
 		url->path = memory_text("");
 		status = *url->socket == '/' ? STATUS_OK : refuse(text, "is no absolute path", error);
-	} else if (strncmp(text, "http://", 7) == 0) {
-		status = parse_network(text, text + 7, url, error);
-	} else if (strncmp(text, "https://", 8) == 0) {
-		url->tls = true;
-		status = parse_network(text, text + 8, url, error);
+	} else if (rest != NULL) {
+		status = parse_network(text, rest, url, error);
 	} else {
 		status = refuse(text, "has no scheme that is known", error);
 	}

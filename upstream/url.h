@@ -1,5 +1,6 @@
 /*
- * The address of a server behind: "http://host[:port][/path]", "https://…", or "unix:/run/server.sock".
+ * The address of a server behind: "http://host[:port][/path]", "https://…", or "unix:/run/server.sock", which speak
+ * HTTP; or "grpc://host:port" or "grpcs://…".
  */
 #ifndef HIPPOCAMP_UPSTREAM_URL_H
 #define HIPPOCAMP_UPSTREAM_URL_H
@@ -17,6 +18,7 @@ struct upstream_url {
 	char *authority; /* for the Host field (RFC 9110 section 7.2) */
 	char *path;	 /* precedes every path of a request, without a slash at its end; "" where there is none */
 	bool tls;
+	bool grpc;
 };
 
 /* Fails with a text that names the option and the forms that it takes. On failure there is nothing to free. */

@@ -14,13 +14,16 @@ test_good(void **state)
 		const char *authority;
 		const char *path;
 		bool tls;
+		bool grpc;
 	} cases[] = {
-		{"http://triton:8000", "triton", 8000, "triton:8000", "", false},
-		{"http://triton", "triton", 80, "triton", "", false},
-		{"https://a.b/", "a.b", 443, "a.b", "", true},
-		{"http://10.0.0.1:8/serving/x/", "10.0.0.1", 8, "10.0.0.1:8", "/serving/x", false},
-		{"http://[::1]:9000", "::1", 9000, "[::1]:9000", "", false},
-		{"http://[fe80::1]", "fe80::1", 80, "[fe80::1]", "", false},
+		{"http://triton:8000", "triton", 8000, "triton:8000", "", false, false},
+		{"http://triton", "triton", 80, "triton", "", false, false},
+		{"https://a.b/", "a.b", 443, "a.b", "", true, false},
+		{"http://10.0.0.1:8/serving/x/", "10.0.0.1", 8, "10.0.0.1:8", "/serving/x", false, false},
+		{"http://[::1]:9000", "::1", 9000, "[::1]:9000", "", false, false},
+		{"http://[fe80::1]", "fe80::1", 80, "[fe80::1]", "", false, false},
+		{"grpc://triton:8001", "triton", 8001, "triton:8001", "", false, true},
+		{"grpcs://[::1]:443/", "::1", 443, "[::1]:443", "", true, true},
 	};
 	struct upstream_url url;
 	struct error error;
@@ -33,6 +36,7 @@ test_good(void **state)
 		assert_string_equal(url.authority, cases[i].authority);
 		assert_string_equal(url.path, cases[i].path);
 		assert_int_equal(url.tls, cases[i].tls);
+		assert_int_equal(url.grpc, cases[i].grpc);
 		upstream_url_fini(&url);
 	}
 	assert_int_equal(upstream_url_parse("unix:/run/a.sock", &url, &error), STATUS_OK);
@@ -62,6 +66,8 @@ test_bad(void **state)
 		"unix:",
 		"unix:relative",
 		"redis://a",
+		"grpc://a",
+		"grpc://a:1/path",
 	};
 	struct upstream_url url;
 	struct error error;

@@ -1,0 +1,52 @@
+/*
+ * Equal servers behind, and the choice of one for a call: the one with the fewest calls outstanding, over all loops. A
+ * replica that failed REPLICA_FAILURES times in succession to take a call gets none for a while, except one that finds
+ * out whether it is back, and unless all others have failed, too. Any thread.
+ */
+#ifndef HIPPOCAMP_UPSTREAM_REPLICA_H
+#define HIPPOCAMP_UPSTREAM_REPLICA_H
+
+#include "loop/tls_client.h"
+#include "upstream/url.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+#define REPLICAS_MAX 64
+#define REPLICA_FAILURES 3
+
+struct replica {
+	struct upstream_url url;
+
+	/* Private. */
+	atomic_size_t outstanding;
+	atomic_uint failures;	   /* in succession */
+	_Atomic uint64_t retry_ns; /* when the next call may find out whether it is back */
+};
+
+struct replica_set {
+	struct replica *replicas;
+	size_t count;
+	struct tls_client *tls; /* NULL: no replica needs it */
+};
+
+/* Fails with a text that names the option. Call replica_set_fini in either case. */
+enum status replica_set_open(struct replica_set *set, const char *const *urls, size_t count,
+			     const struct tls_client_options *tls, struct error *error);
+void replica_set_fini(struct replica_set *set);
+
+/*
+ * Returns the replica for a call, or -1. `tried` has a bit for each one that has had it. `turn` is the caller's, zero
+ * at first: where the search begins, so that equal replicas alternate.
+ */
+ptrdiff_t replica_choose(struct replica_set *set, uint64_t tried, size_t *turn);
+
+/* A call goes to the replica, and has left it. */
+void replica_begin(struct replica *replica);
+void replica_end(struct replica *replica);
+
+/* It began to answer, or failed to take a call. Both are logged where they change its state. */
+void replica_note_success(struct replica *replica);
+void replica_note_failure(struct replica *replica, const char *why);
+
+#endif
