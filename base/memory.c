@@ -5,15 +5,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *
-checked(void *memory)
+void
+memory_check(bool got)
 {
-	if (memory == NULL) {
+	if (!got) {
 		static const char message[] = "hippocamp: out of memory\n";
 
 		(void)fwrite(message, 1, sizeof(message) - 1, stderr);
 		abort();
 	}
+}
+
+static void *
+checked(void *memory)
+{
+	memory_check(memory != NULL);
 	return memory;
 }
 

@@ -6,12 +6,14 @@
 #ifndef HIPPOCAMP_BASE_MEMORY_H
 #define HIPPOCAMP_BASE_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 void *memory_room(size_t size);				 /* undefined content; free() it */
 void *memory_new(size_t size);				 /* zeroed; free() it */
 void *memory_array(size_t count, size_t size);		 /* zeroed; free() it */
 void *memory_grow(void *old, size_t count, size_t size); /* as reallocarray */
+void memory_check(bool got);				 /* false: a library has found no memory */
 char *memory_text(const char *text);			 /* strdup; NULL stays NULL */
 char *memory_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -232,6 +232,18 @@ grpc_call_method(const struct grpc_call *call)
 	return call->method;
 }
 
+struct bytes
+grpc_call_path(const struct grpc_call *call)
+{
+	return call->path;
+}
+
+void
+grpc_call_hand_over(struct grpc_call *call, const struct grpc_method *method)
+{
+	call->method = method;
+}
+
 bool
 grpc_call_is_over(const struct grpc_call *call)
 {

@@ -49,6 +49,9 @@ struct grpc_message {
 
 void grpc_message_release(struct grpc_message *message);
 
+/* Another reference to the same content, which is not charged once more. */
+struct grpc_message grpc_message_share(const struct grpc_message *message);
+
 /* --- Methods --- */
 
 struct grpc_call;
@@ -58,7 +61,7 @@ struct grpc_call;
  * must not use it.
  */
 struct grpc_method {
-	const char *path;	  /* "/package.Service/Method" */
+	const char *path;	  /* "/package.Service/Method"; NULL: see grpc_options.other and grpc_call_hand_over */
 	bool is_client_streaming; /* else there is exactly one message, and `message` is called after the half-close */
 	void (*begin)(struct grpc_call *call); /* before the first message; may be NULL */
 	void (*message)(struct grpc_call *call, struct grpc_message message); /* the callee releases it */
@@ -85,6 +88,13 @@ struct grpc_method {
 void *grpc_call_context(const struct grpc_call *call); /* of grpc_lane_new */
 
 const struct grpc_method *grpc_call_method(const struct grpc_call *call);
+struct bytes grpc_call_path(const struct grpc_call *call); /* of the request; for lanes with grpc_options.other */
+
+/*
+ * From now on the functions of `method` are called for the call. Set its state, too. A method that takes a stream of
+ * messages in place of one that does not is not told of the half-close if that method has had its message.
+ */
+void grpc_call_hand_over(struct grpc_call *call, const struct grpc_method *method);
 bool grpc_call_is_over(const struct grpc_call *call); /* for a method that may have finished it in `begin` */
 
 /* A pointer of the method's own; NULL at first. */
@@ -127,11 +137,13 @@ struct grpc_output {
 	const struct bytes *pieces; /* together the message */
 	size_t count;
 	bool is_compressed; /* by the coding of grpc_call_set_coding */
+	bool is_raw;	    /* the bytes are a part of messages with their prefixes, as another server has sent them */
 	void (*released)(struct grpc_output *output);
 
 	/* Private. */
 	STAILQ_ENTRY(grpc_output) entry;
 	uint8_t prefix[5];
+	size_t prefix_length;
 	unsigned references;
 	size_t total; /* with the prefix */
 };
@@ -156,10 +168,11 @@ void grpc_call_resume(struct grpc_call *call); /* messages come later, not withi
 struct grpc_options {
 	const struct grpc_method *const *methods;
 	size_t method_count;
-	size_t max_message;	       /* bytes, before and after decompression */
-	struct budget *budget;	       /* for messages being received or handled */
-	uint64_t keepalive_time_ms;    /* without a frame from the client, after which the server pings; 0: never */
-	uint64_t keepalive_timeout_ms; /* after which a connection without a reply to the ping is closed */
+	const struct grpc_method *other; /* for all other paths; NULL: they are refused */
+	size_t max_message;		 /* bytes, before and after decompression */
+	struct budget *budget;		 /* for messages being received or handled */
+	uint64_t keepalive_time_ms;	 /* without a frame from the client, after which the server pings; 0: never */
+	uint64_t keepalive_timeout_ms;	 /* after which a connection without a reply to the ping is closed */
 	bool keepalive_without_calls;
 	unsigned max_pings_without_data; /* of the server's own; 0: any number */
 	uint64_t min_ping_interval_ms;	 /* between a client's pings without data */

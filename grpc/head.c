@@ -55,9 +55,15 @@ take_accepted(struct grpc_call *call, struct bytes value)
 static void
 take_pseudo(struct grpc_call *call, struct bytes name, struct bytes value)
 {
+	const struct grpc_options *options = call->connection->lane->options;
+
 	if (bytes_equal_text(name, ":path")) {
 		call->has_path = true;
-		call->method = find_method(call->connection->lane->options, value);
+		call->method = find_method(options, value);
+		if (options->other != NULL) {
+			call->method = call->method == NULL ? options->other : call->method;
+			call->path = arena_copy(&call->arena, value);
+		}
 	} else if (bytes_equal_text(name, ":method")) {
 		call->is_post = bytes_equal_text(value, "POST");
 	}

@@ -114,6 +114,7 @@ struct grpc_call {
 	struct grpc_call *next_spare;
 	struct grpc_connection *connection;
 	const struct grpc_method *method;
+	struct bytes path; /* see grpc_call_path */
 	int32_t stream;
 	void *state;
 	struct arena arena; /* for the metadata of both directions */

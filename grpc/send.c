@@ -185,6 +185,7 @@ write_prefix(struct grpc_output *output)
 {
 	size_t length = output->total - GRPC_PREFIX_SIZE;
 
+	output->prefix_length = GRPC_PREFIX_SIZE;
 	output->prefix[0] = output->is_compressed ? 1 : 0;
 	output->prefix[1] = (uint8_t)(length >> 24);
 	output->prefix[2] = (uint8_t)(length >> 16);
@@ -196,11 +197,13 @@ void
 grpc_call_send(struct grpc_call *call, struct grpc_output *output)
 {
 	output->references = 1;
-	output->total = GRPC_PREFIX_SIZE;
+	output->total = output->is_raw ? 0 : GRPC_PREFIX_SIZE;
 	for (size_t i = 0; i < output->count; i++) {
 		output->total += output->pieces[i].length;
 	}
-	write_prefix(output);
+	if (!output->is_raw) {
+		write_prefix(output);
+	}
 	if (call->unsent == 0) {
 		call->sent_tick = call->connection->lane->ticks;
 	}
@@ -320,7 +323,7 @@ send_length(nghttp2_session *session, uint8_t frame_type, int32_t stream, int32_
 static struct bytes
 piece_of(const struct grpc_output *output, size_t i)
 {
-	return i == 0 ? bytes_make(output->prefix, GRPC_PREFIX_SIZE) : output->pieces[i - 1];
+	return i == 0 ? bytes_make(output->prefix, output->prefix_length) : output->pieces[i - 1];
 }
 
 /* Puts `length` bytes of the output into the chain, from `skip` on. */
