@@ -52,7 +52,7 @@ no_memory(struct error *error)
 
 /* A map entry: its key, and its value, which may be absent. */
 static enum status
-read_entry(struct bytes entry, struct bytes *key, struct bytes *value, struct error *error)
+read_entry(struct decoder *decoder, struct bytes entry, struct bytes *key, struct bytes *value)
 {
 	struct protobuf_field field;
 	enum protobuf_step step;
@@ -61,12 +61,15 @@ read_entry(struct bytes entry, struct bytes *key, struct bytes *value, struct er
 	*key = *value = bytes_make(NULL, 0);
 	while (status == STATUS_OK && (step = protobuf_next(&entry, &field)) != PROTOBUF_END) {
 		if (step == PROTOBUF_MALFORMED) {
-			return request_malformed(error);
+			return request_malformed(decoder->error);
 		}
 		if (field.number == 1) {
-			status = request_text(&field, key, error);
+			status = request_text(&field, key, decoder->error);
 		} else if (field.number == 2 && field.type == PROTOBUF_BYTES) {
+			decoder->out->has_more |= value->at != NULL; /* protobuf would merge the two */
 			*value = field.bytes;
+		} else {
+			decoder->out->has_more = true;
 		}
 	}
 	return status;
@@ -87,7 +90,7 @@ set_integer(struct parameter *parameter, uint64_t value, bool is_signed)
 
 /* Reads an InferParameter, in which the last member of the oneof counts. Sets *choice to its number, 0: none. */
 static enum status
-read_parameter(struct bytes message, struct parameter *parameter, uint32_t *choice, struct error *error)
+read_parameter(struct decoder *decoder, struct bytes message, struct parameter *parameter, uint32_t *choice)
 {
 	struct protobuf_field field;
 	enum protobuf_step step;
@@ -97,23 +100,26 @@ read_parameter(struct bytes message, struct parameter *parameter, uint32_t *choi
 		bool is_varint = step == PROTOBUF_FIELD && field.type == PROTOBUF_VARINT;
 
 		if (step == PROTOBUF_MALFORMED) {
-			return request_malformed(error);
+			return request_malformed(decoder->error);
 		}
 		if (field.number == PARAMETER_BOOL && is_varint) {
 			parameter->kind = PARAMETER_BOOLEAN;
 			parameter->boolean = field.value != 0;
 		} else if ((field.number == PARAMETER_INT64 || field.number == PARAMETER_UINT64) && is_varint) {
+			decoder->out->has_more |=
+				field.number == PARAMETER_UINT64; /* Triton takes it for priority only */
 			set_integer(parameter, field.value, field.number == PARAMETER_INT64);
 		} else if (field.number == PARAMETER_DOUBLE_FIELD && field.type == PROTOBUF_FIXED64) {
 			parameter->kind = PARAMETER_DOUBLE;
 			memcpy(&parameter->number, &field.value, sizeof(parameter->number));
 		} else if (field.number == PARAMETER_STRING && field.type == PROTOBUF_BYTES) {
 			parameter->kind = PARAMETER_TEXT;
-			if (request_text(&field, &parameter->text, error) != STATUS_OK) {
-				return error->status;
+			if (request_text(&field, &parameter->text, decoder->error) != STATUS_OK) {
+				return decoder->error->status;
 			}
-		} else {
-			continue; /* unknown to this server */
+		} else { /* unknown to this server */
+			decoder->out->has_more = true;
+			continue;
 		}
 		*choice = field.number;
 	}
@@ -121,10 +127,13 @@ read_parameter(struct bytes message, struct parameter *parameter, uint32_t *choi
 }
 
 static struct parameter *
-parameter_slot(struct infer_body *body, struct bytes name)
+parameter_slot(struct infer_message *out, struct bytes name)
 {
+	struct infer_body *body = &out->body;
+
 	for (size_t i = 0; i < body->parameter_count; i++) {
 		if (bytes_equal(body->parameters[i].name, name)) {
+			out->has_more = true;
 			return &body->parameters[i]; /* of equal keys of a map, the last counts */
 		}
 	}
@@ -173,15 +182,16 @@ add_parameter(struct decoder *decoder, struct bytes entry)
 	struct bytes value;
 	uint32_t choice;
 	bool asks_final;
-	enum status status = read_entry(entry, &parameter.name, &value, decoder->error);
+	enum status status = read_entry(decoder, entry, &parameter.name, &value);
 
 	if (status == STATUS_OK) {
-		status = read_parameter(value, &parameter, &choice, decoder->error);
+		status = read_parameter(decoder, value, &parameter, &choice);
 	}
 	if (status != STATUS_OK) {
 		return status;
 	}
 	asks_final = bytes_equal_text(parameter.name, "triton_enable_empty_final_response");
+	decoder->out->has_more |= asks_final;
 	if (!asks_final && bytes_starts_with(parameter.name, "triton_")) {
 		return error_set(
 			decoder->error, STATUS_INVALID_ARGUMENT,
@@ -190,7 +200,7 @@ add_parameter(struct decoder *decoder, struct bytes entry)
 	}
 	status = check_choice(&parameter, choice, decoder->error);
 	if (status == STATUS_OK && !asks_final) { /* each response here is final, and has content */
-		*parameter_slot(&decoder->out->body, parameter.name) = parameter;
+		*parameter_slot(decoder->out, parameter.name) = parameter;
 	}
 	return status;
 }
@@ -320,6 +330,7 @@ measure_contents(struct decoder *decoder, const struct tensor *input, struct byt
 		if (step == PROTOBUF_MALFORMED) {
 			return request_malformed(decoder->error);
 		}
+		decoder->out->has_more |= field.number >= CONTENTS_KINDS;
 		if (!has_elements(&field)) {
 			continue;
 		}
@@ -447,7 +458,8 @@ read_input(struct decoder *decoder, struct bytes message, struct tensor *input, 
 			status = read_shape(&field, shape, &input->rank, decoder->error);
 			break;
 		case INPUT_PARAMETERS:
-			status = field.type == PROTOBUF_BYTES ? read_entry(field.bytes, &key, &value, decoder->error)
+			decoder->out->has_more = true;
+			status = field.type == PROTOBUF_BYTES ? read_entry(decoder, field.bytes, &key, &value)
 							      : request_malformed(decoder->error);
 			extras->has_shared_memory |=
 				status == STATUS_OK && bytes_equal_text(key, "shared_memory_region");
@@ -460,6 +472,7 @@ read_input(struct decoder *decoder, struct bytes message, struct tensor *input, 
 			extras->contents = field.bytes;
 			break;
 		default:
+			decoder->out->has_more = true;
 			break;
 		}
 	}
@@ -543,6 +556,7 @@ read_inputs(struct decoder *decoder, struct bytes message)
 	for (size_t i = 0; i < body->input_count && status == STATUS_OK; i++) {
 		status = fill_input(decoder, &body->inputs[i], &extras[i], &raw);
 	}
+	decoder->out->has_more |= raw < decoder->raw_count;
 	return status;
 }
 
@@ -554,10 +568,10 @@ read_output_parameter(struct decoder *decoder, struct bytes entry, struct infer_
 	struct parameter parameter = {0};
 	struct bytes value;
 	uint32_t choice = 0;
-	enum status status = read_entry(entry, &parameter.name, &value, decoder->error);
+	enum status status = read_entry(decoder, entry, &parameter.name, &value);
 
 	if (status == STATUS_OK) {
-		status = read_parameter(value, &parameter, &choice, decoder->error);
+		status = read_parameter(decoder, value, &parameter, &choice);
 	}
 	if (status != STATUS_OK) {
 		return status;
@@ -595,6 +609,7 @@ read_output(struct decoder *decoder, struct bytes message, struct infer_body_out
 		if (step == PROTOBUF_MALFORMED) {
 			return request_malformed(decoder->error);
 		}
+		decoder->out->has_more |= field.number != OUTPUT_NAME;
 		if (field.number == OUTPUT_NAME) {
 			status = request_text(&field, &output->name, decoder->error);
 		} else if (field.number == OUTPUT_PARAMETERS && field.type == PROTOBUF_BYTES) {
@@ -674,6 +689,7 @@ infer_message_name(struct bytes message, struct infer_message *out, struct error
 			return request_malformed(error);
 		}
 		count_field(out, field.number);
+		out->has_more |= field.number > REQUEST_RAW;
 		if (text != NULL) {
 			status = request_text(&field, text, error);
 		}

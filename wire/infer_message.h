@@ -14,6 +14,11 @@ struct infer_message {
 	struct bytes model_version;
 	struct infer_body body; /* `document` and what concerns binary tensors are not used */
 	size_t converted;	/* bytes of tensors that were made from typed contents, in the arena */
+	/*
+	 * The request says something that this decoder does not know or an answer from elsewhere cannot fulfil: an
+	 * unknown field, a parameter of a tensor, a parameter given twice, classification.
+	 */
+	bool has_more;
 
 	/* Private: the numbers of these fields. */
 	size_t parameter_fields;
