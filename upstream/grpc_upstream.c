@@ -1,0 +1,156 @@
+#include "upstream/grpc_upstream.h"
+
+#include "base/memory.h"
+#include "upstream/replica.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct grpc_upstream {
+	struct replica_set set;
+	struct http2_client_options *clients; /* by replica */
+};
+
+struct grpc_upstream_lane {
+	struct grpc_upstream *upstream;
+	struct http2_client **clients; /* by replica */
+	size_t turn;		       /* see replica_choose */
+};
+
+/* --- Calls --- */
+
+static struct replica *
+replica_of(const struct grpc_upstream_call *call)
+{
+	return &call->lane->upstream->set.replicas[call->replica];
+}
+
+/* Chooses a replica that has not had the call. False: there is none. */
+static bool
+choose(struct grpc_upstream_call *call)
+{
+	struct grpc_upstream_lane *lane = call->lane;
+	ptrdiff_t index = replica_choose(&lane->upstream->set, call->tried, &lane->turn);
+
+	if (index < 0) {
+		return false;
+	}
+	call->replica = (size_t)index;
+	call->tried |= UINT64_C(1) << index;
+	replica_begin(replica_of(call));
+	return true;
+}
+
+static void
+on_head(struct http2_call *http2, const struct http2_field *fields, size_t count)
+{
+	struct grpc_upstream_call *call = (struct grpc_upstream_call *)http2;
+
+	replica_note_success(replica_of(call));
+	http2_call_let_go(http2);
+	call->on_head(call, fields, count);
+}
+
+static void
+on_done(struct http2_call *http2, enum http2_outcome outcome, const struct http2_field *trailers, size_t count,
+	const char *why)
+{
+	struct grpc_upstream_call *call = (struct grpc_upstream_call *)http2;
+	struct replica *replica = replica_of(call);
+	char text[512];
+
+	replica_end(replica);
+	if (outcome == HTTP2_UNPROCESSED) {
+		replica_note_failure(replica, why);
+	}
+	(void)snprintf(text, sizeof(text), "%s: %s", replica->url.text, why == NULL ? "" : why);
+	if (http2->keeps_pieces && outcome != HTTP2_DONE &&
+	    (outcome == HTTP2_UNPROCESSED || (outcome == HTTP2_BROKEN && call->is_repeatable)) && choose(call)) {
+		http2_client_restart(call->lane->clients[call->replica], http2);
+		return;
+	}
+	http2_call_let_go(http2);
+	call->done(call, outcome, trailers, count, outcome == HTTP2_DONE ? NULL : text);
+}
+
+void
+grpc_upstream_call_start(struct grpc_upstream_lane *lane, struct grpc_upstream_call *call)
+{
+	call->lane = lane;
+	call->tried = 0;
+	call->http2.keeps_pieces = true;
+	call->http2.repeatable = call->is_repeatable;
+	call->http2.on_head = on_head;
+	call->http2.done = on_done;
+	(void)choose(call); /* there is one, tried is zero */
+	http2_client_start(lane->clients[call->replica], &call->http2);
+}
+
+void
+grpc_upstream_call_cancel(struct grpc_upstream_call *call)
+{
+	replica_end(replica_of(call));
+	http2_call_cancel(&call->http2);
+}
+
+/* --- Life --- */
+
+struct grpc_upstream *
+grpc_upstream_new(const struct upstream_options *options, struct error *error)
+{
+	struct grpc_upstream *upstream = memory_new(sizeof(*upstream));
+	struct replica_set *set = &upstream->set;
+
+	if (replica_set_open(set, options->urls, options->url_count, &options->tls, error) != STATUS_OK) {
+		grpc_upstream_free(upstream);
+		return NULL;
+	}
+	upstream->clients = memory_array(set->count, sizeof(*upstream->clients));
+	for (size_t i = 0; i < set->count; i++) {
+		upstream->clients[i] = (struct http2_client_options){
+			.url = &set->replicas[i].url, .tls = set->tls, .connect_timeout_s = options->connect_timeout_s};
+	}
+	return upstream;
+}
+
+void
+grpc_upstream_free(struct grpc_upstream *upstream)
+{
+	if (upstream != NULL) {
+		replica_set_fini(&upstream->set);
+		free(upstream->clients);
+		free(upstream);
+	}
+}
+
+const char *
+grpc_upstream_name(const struct grpc_upstream *upstream)
+{
+	return upstream->set.replicas[0].url.text;
+}
+
+struct grpc_upstream_lane *
+grpc_upstream_lane_new(struct grpc_upstream *upstream, struct loop *loop)
+{
+	struct grpc_upstream_lane *lane = memory_new(sizeof(*lane));
+
+	lane->upstream = upstream;
+	lane->clients = memory_array(upstream->set.count, sizeof(*lane->clients));
+	for (size_t i = 0; i < upstream->set.count; i++) {
+		lane->clients[i] = http2_client_new(loop, &upstream->clients[i]);
+	}
+	return lane;
+}
+
+void
+grpc_upstream_lane_free(struct grpc_upstream_lane *lane)
+{
+	if (lane == NULL) {
+		return;
+	}
+	for (size_t i = 0; i < lane->upstream->set.count; i++) {
+		http2_client_free(lane->clients[i]);
+	}
+	free(lane->clients);
+	free(lane);
+}

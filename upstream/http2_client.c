@@ -1,0 +1,420 @@
+#include "upstream/http2_client.h"
+
+#include "base/memory.h"
+#include "loop/transport.h"
+#include "upstream/dial.h"
+#include "upstream/http2_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define READ_SIZE ((size_t)64 * 1024)
+#define READS_AT_ONCE 4
+#define NO_HTTP2 "what answers there is no HTTP/2: is it a port of gRPC?"
+#define WRITE_SIZE ((size_t)64 * 1024) /* then it is to be written; a frame is shorter */
+#define SWEEP_MS 1000
+#define STREAM_WINDOW ((int32_t)1 << 20)
+#define CONNECTION_WINDOW ((int32_t)16 << 20)
+
+static void begin(struct http2_client *client, struct http2_call *call);
+
+/* --- Life --- */
+
+static void
+close_connection(struct http2_connection *connection)
+{
+	TAILQ_REMOVE(&connection->client->connections, connection, entry);
+	if (connection->dial != NULL) {
+		dial_cancel(connection->dial);
+	} else if (connection->watch != NULL) {
+		loop_watch_free(connection->watch);
+		transport_close(&connection->transport);
+	}
+	nghttp2_session_del(connection->session); /* calls no callback */
+	buf_fini(&connection->out);
+	free(connection);
+}
+
+/* A kept connection may have ended before the server saw the call: it is sent again, once. */
+static bool
+may_go_again(const struct http2_call *call)
+{
+	return call->connection->was_used && !call->has_head && call->keeps_pieces &&
+	       (!call->is_sent || call->repeatable);
+}
+
+/* Ends the connection, and its calls or their first try. */
+static void
+end(struct http2_connection *connection, const char *why)
+{
+	struct http2_client *client = connection->client;
+	TAILQ_HEAD(, http2_call) again = TAILQ_HEAD_INITIALIZER(again);
+	struct http2_call *call;
+	char text[256];
+
+	connection->is_over = true; /* gets no calls that these start */
+	(void)snprintf(text, sizeof(text), "%s", why);
+	while ((call = TAILQ_FIRST(&connection->calls)) != NULL) {
+		if (may_go_again(call)) {
+			http2_call_detach(call);
+			TAILQ_INSERT_TAIL(&again, call, entry);
+		} else {
+			http2_call_finish(call, call->is_sent ? HTTP2_BROKEN : HTTP2_UNPROCESSED, text);
+		}
+	}
+	close_connection(connection);
+	while ((call = TAILQ_FIRST(&again)) != NULL) {
+		TAILQ_REMOVE(&again, call, entry);
+		begin(client, call);
+	}
+}
+
+/* --- Writing --- */
+
+static bool
+fill(struct http2_connection *connection)
+{
+	const uint8_t *data;
+	ssize_t length = 0;
+
+	connection->is_busy = true;
+	while (connection->out.length < WRITE_SIZE &&
+	       (length = nghttp2_session_mem_send(connection->session, &data)) > 0) {
+		buf_append(&connection->out, bytes_make(data, (size_t)length));
+	}
+	connection->is_busy = false;
+	return length >= 0 && buf_ok(&connection->out);
+}
+
+/* Writes what the socket takes. False: the connection has failed. */
+static bool
+write_all(struct http2_connection *connection)
+{
+	for (;;) {
+		struct bytes left = bytes_skip(buf_bytes(&connection->out), connection->written);
+		ssize_t put;
+
+		if (left.length == 0) {
+			buf_clear(&connection->out);
+			connection->written = 0;
+			if (!fill(connection)) {
+				return false;
+			}
+			left = buf_bytes(&connection->out);
+		}
+		if (left.length == 0) {
+			return true;
+		}
+		put = transport_send(&connection->transport, left.at, left.length);
+		if (put >= 0) {
+			connection->written += (size_t)put;
+		} else if (errno == EAGAIN) {
+			return true;
+		} else if (errno != EINTR) {
+			connection->failure = errno;
+			return false;
+		}
+	}
+}
+
+static const char *
+failure_of(const struct http2_connection *connection)
+{
+	if (connection->failure == EPROTO && connection->transport.failure != NULL) {
+		return connection->transport.failure;
+	}
+	return connection->failure == 0 ? "no memory" : strerror(connection->failure);
+}
+
+static void
+await(struct http2_connection *connection)
+{
+	unsigned wanted = connection->written < connection->out.length ? LOOP_READ | LOOP_WRITE : LOOP_READ;
+	unsigned events = transport_events(&connection->transport, wanted);
+
+	loop_watch_set(connection->watch, events);
+	if ((events & LOOP_READ) != 0 && transport_pending(&connection->transport)) {
+		loop_watch_wake(connection->watch);
+	}
+}
+
+static void
+flush(struct http2_connection *connection)
+{
+	connection->is_dirty = false;
+	if (connection->watch == NULL || connection->is_connecting) {
+		return;
+	}
+	if (!write_all(connection)) {
+		end(connection, failure_of(connection));
+	} else if (nghttp2_session_want_read(connection->session) == 0 &&
+		   nghttp2_session_want_write(connection->session) == 0) {
+		end(connection, connection->is_greeted ? "the server has ended the connection" : NO_HTTP2);
+	} else {
+		await(connection);
+	}
+}
+
+/* Each flush may end connections and open others: starts over after each. */
+static void
+on_flush(void *argument)
+{
+	struct http2_client *client = argument;
+	struct http2_connection *connection = TAILQ_FIRST(&client->connections);
+
+	while (connection != NULL) {
+		if (connection->is_dirty) {
+			flush(connection);
+			connection = TAILQ_FIRST(&client->connections);
+		} else {
+			connection = TAILQ_NEXT(connection, entry);
+		}
+	}
+}
+
+/* --- Reading --- */
+
+static void
+receive(struct http2_connection *connection)
+{
+	struct http2_client *client = connection->client;
+	size_t total = 0;
+	ssize_t got;
+
+	do {
+		ssize_t taken;
+
+		got = transport_read(&connection->transport, client->in, READ_SIZE);
+		if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+			return;
+		}
+		if (got <= 0) {
+			connection->failure = got < 0 ? errno : 0;
+			end(connection, got < 0 ? failure_of(connection) : "the server closed the connection");
+			return;
+		}
+		connection->is_busy = true;
+		taken = nghttp2_session_mem_recv(connection->session, client->in, (size_t)got);
+		connection->is_busy = false;
+		if (taken != got) {
+			end(connection, connection->was_used
+						? "malformed HTTP/2"
+						: "what answers there is no HTTP/2: is it a port of gRPC?");
+			return;
+		}
+		total += (size_t)got;
+	} while ((size_t)got == READ_SIZE && total < READS_AT_ONCE * READ_SIZE);
+}
+
+static void
+on_event(void *argument, unsigned events)
+{
+	struct http2_connection *connection = argument;
+
+	(void)events;
+	if (connection->is_connecting) {
+		int failure = dial_outcome(connection->transport.fd);
+
+		if (failure != 0) {
+			end(connection, strerror(failure));
+			return;
+		}
+		connection->is_connecting = false;
+	}
+	http2_connection_touch(connection); /* the end of this turn sends, and sets what is waited for */
+	receive(connection);
+}
+
+/* --- Connecting --- */
+
+static void
+on_dialled(void *argument, int fd, SSL *ssl, const char *failure)
+{
+	struct http2_connection *connection = argument;
+
+	connection->dial = NULL;
+	if (failure != NULL) {
+		end(connection, failure);
+		return;
+	}
+	connection->is_connecting = true;
+	transport_init_client(&connection->transport, fd, ssl);
+	connection->watch = loop_watch_new(connection->client->loop, fd, on_event, connection);
+	loop_watch_set(connection->watch, LOOP_WRITE);
+}
+
+static void
+greet(struct http2_connection *connection)
+{
+	const nghttp2_settings_entry settings[] = {
+		{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)STREAM_WINDOW},
+		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP2_FIELDS_MAX},
+	};
+
+	(void)nghttp2_submit_settings(connection->session, NGHTTP2_FLAG_NONE, settings,
+				      sizeof(settings) / sizeof(*settings));
+	(void)nghttp2_session_set_local_window_size(connection->session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW);
+}
+
+/* Opens the connection that the next calls go to. */
+static struct http2_connection *
+open_connection(struct http2_client *client)
+{
+	struct http2_connection *connection = memory_new(sizeof(*connection));
+
+	memory_check(nghttp2_session_client_new2(&connection->session, client->callbacks, connection,
+						 client->session_options) == 0);
+	connection->client = client;
+	connection->active_tick = client->ticks;
+	TAILQ_INIT(&connection->calls);
+	buf_init(&connection->out, 2 * WRITE_SIZE);
+	TAILQ_INSERT_HEAD(&client->connections, connection, entry);
+	greet(connection);
+	connection->dial = dial_start(client->loop, client->options->url, client->options->tls, client->attempts++,
+				      on_dialled, connection);
+	return connection;
+}
+
+/* --- Calls --- */
+
+static nghttp2_nv
+pair(struct http2_field field)
+{
+	return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)field.name.at,
+			    .namelen = field.name.length,
+			    .value = (uint8_t *)(uintptr_t)field.value.at,
+			    .valuelen = field.value.length};
+}
+
+/* Gives nghttp2 the call's head, which it copies. Returns the stream's number. */
+static int32_t
+submit(struct http2_connection *connection, struct http2_call *call)
+{
+	const struct upstream_url *url = connection->client->options->url;
+	nghttp2_data_provider provider = {.read_callback = http2_call_read};
+	nghttp2_nv *list = memory_array(call->field_count + 2, sizeof(*list));
+	int32_t stream;
+
+	list[0] = pair((struct http2_field){bytes_text(":scheme"), bytes_text(url->tls ? "https" : "http")});
+	list[1] = pair((struct http2_field){bytes_text(":authority"), bytes_text(url->authority)});
+	for (size_t i = 0; i < call->field_count; i++) {
+		list[i + 2] = pair(call->fields[i]);
+	}
+	stream = nghttp2_submit_request(connection->session, NULL, list, call->field_count + 2, &provider, call);
+	free(list);
+	memory_check(stream > 0); /* takes_calls has seen to all else */
+	return stream;
+}
+
+static bool
+takes_calls(const struct http2_connection *connection)
+{
+	return connection != NULL && !connection->is_over &&
+	       nghttp2_session_check_request_allowed(connection->session) != 0;
+}
+
+/* Has the server ended an idle connection, which no event has told yet? Then it ends here, too. */
+static void
+look_at_idle(struct http2_connection *connection)
+{
+	if (connection != NULL && connection->watch != NULL && !connection->is_connecting && !connection->is_busy &&
+	    TAILQ_EMPTY(&connection->calls)) {
+		http2_connection_touch(connection);
+		receive(connection);
+	}
+}
+
+static void
+begin(struct http2_client *client, struct http2_call *call)
+{
+	struct http2_connection *connection;
+
+	look_at_idle(TAILQ_FIRST(&client->connections));
+	connection = TAILQ_FIRST(&client->connections);
+	if (!takes_calls(connection)) {
+		connection = open_connection(client);
+	}
+	call->next = STAILQ_FIRST(&call->pieces);
+	call->next_sent = 0;
+	call->is_deferred = call->is_sent = false;
+	call->stream = submit(connection, call);
+	call->connection = connection;
+	connection->active_tick = connection->dial != NULL ? connection->active_tick : client->ticks;
+	TAILQ_INSERT_TAIL(&connection->calls, call, entry);
+	http2_connection_touch(connection);
+}
+
+void
+http2_client_start(struct http2_client *client, struct http2_call *call)
+{
+	STAILQ_INIT(&call->pieces);
+	call->has_ended = false;
+	http2_call_clear(call);
+	begin(client, call);
+}
+
+void
+http2_client_restart(struct http2_client *client, struct http2_call *call)
+{
+	begin(client, call);
+}
+
+/* --- The client --- */
+
+static bool
+is_opening(const struct http2_connection *connection)
+{
+	return connection->dial != NULL || connection->is_connecting || transport_greets(&connection->transport);
+}
+
+static void
+on_sweep(void *argument)
+{
+	struct http2_client *client = argument;
+	struct http2_connection *connection = TAILQ_FIRST(&client->connections);
+
+	client->ticks++;
+	while (connection != NULL) {
+		if (is_opening(connection) &&
+		    client->ticks - connection->active_tick > client->options->connect_timeout_s) {
+			end(connection, "no connection within the time for it");
+			connection = TAILQ_FIRST(&client->connections);
+		} else {
+			connection = TAILQ_NEXT(connection, entry);
+		}
+	}
+	loop_timer_set(client->sweep, SWEEP_MS);
+}
+
+struct http2_client *
+http2_client_new(struct loop *loop, const struct http2_client_options *options)
+{
+	struct http2_client *client = memory_new(sizeof(*client));
+
+	client->loop = loop;
+	client->options = options;
+	client->callbacks = http2_callbacks();
+	client->session_options = http2_session_options();
+	client->in = memory_room(READ_SIZE);
+	client->flush_task = loop_task_new(loop, on_flush, client);
+	client->sweep = loop_timer_new(loop, on_sweep, client);
+	TAILQ_INIT(&client->connections);
+	loop_timer_set(client->sweep, SWEEP_MS);
+	return client;
+}
+
+void
+http2_client_free(struct http2_client *client)
+{
+	while (!TAILQ_EMPTY(&client->connections)) {
+		close_connection(TAILQ_FIRST(&client->connections));
+	}
+	loop_timer_free(client->sweep);
+	loop_task_free(client->flush_task);
+	nghttp2_session_callbacks_del(client->callbacks);
+	nghttp2_option_del(client->session_options);
+	free(client->in);
+	free(client);
+}

@@ -1,0 +1,76 @@
+/*
+ * What the files of the HTTP/2 client share. Room-private.
+ */
+#ifndef HIPPOCAMP_UPSTREAM_HTTP2_INTERNAL_H
+#define HIPPOCAMP_UPSTREAM_HTTP2_INTERNAL_H
+
+#include "base/buf.h"
+#include "loop/transport.h"
+#include "upstream/http2_client.h"
+
+#include <nghttp2/nghttp2.h>
+
+#define HTTP2_FIELDS_MAX ((size_t)64 * 1024) /* of a response's head or trailers (RFC 9113 section 6.5.2) */
+
+struct http2_client {
+	const struct http2_client_options *options;
+	struct loop *loop;
+	struct loop_timer *sweep;
+	struct loop_task *flush_task;
+	nghttp2_session_callbacks *callbacks;
+	nghttp2_option *session_options;
+	TAILQ_HEAD(, http2_connection) connections; /* the newest first; only that one gets more calls */
+	unsigned ticks;
+	unsigned attempts; /* of connecting: each takes the next address */
+	uint8_t *in;	   /* READ_SIZE bytes that have just been read */
+};
+
+struct http2_connection {
+	TAILQ_ENTRY(http2_connection) entry;
+	struct http2_client *client;
+	nghttp2_session *session;
+	struct dial *dial;	  /* while a name is being resolved */
+	struct loop_watch *watch; /* NULL until then */
+	struct transport transport;
+	bool is_connecting;
+	bool is_dirty; /* something may be to be sent at the end of this turn */
+	bool is_busy;  /* within nghttp2, which is not to be called for input or output again */
+	bool is_over;
+	bool is_greeted; /* the server's SETTINGS have come */
+	bool was_used;	 /* a response has come */
+	int failure;	 /* the number of the error that ends it; 0: none */
+	unsigned active_tick;
+	struct buf out;
+	size_t written; /* bytes of it */
+	TAILQ_HEAD(, http2_call) calls;
+};
+
+/* Sends what the session has to send at the end of this turn. */
+static inline void
+http2_connection_touch(struct http2_connection *connection)
+{
+	connection->is_dirty = true;
+	loop_task_set(connection->client->flush_task);
+}
+
+/* --- http2_call.c --- */
+
+/* Takes the call off its connection. */
+void http2_call_detach(struct http2_call *call);
+
+/* Nothing of the response has come. */
+void http2_call_clear(struct http2_call *call);
+
+/* Ends a call, with what has been received as its trailers. It may be gone afterwards. */
+void http2_call_finish(struct http2_call *call, enum http2_outcome outcome, const char *why);
+
+/* For nghttp2's data provider. */
+ssize_t http2_call_read(nghttp2_session *session, int32_t stream, uint8_t *at, size_t room, uint32_t *flags,
+			nghttp2_data_source *source, void *user);
+
+/* --- http2_session.c: nghttp2's callbacks --- */
+
+nghttp2_session_callbacks *http2_callbacks(void);
+nghttp2_option *http2_session_options(void);
+
+#endif
