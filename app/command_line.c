@@ -443,8 +443,8 @@ static const struct list_option {
 	{"load-model", AT(load_models), "Models", "NAME",
 	 "model to load at start in mode explicit, or '*'; may be repeated"},
 	{"upstream", AT(upstreams), "Upstream", "URL",
-	 "stand in front of this server of the KServe v2 protocol: http://HOST:PORT, https://HOST:PORT or unix:/PATH; "
-	 "repeated for equal replicas"},
+	 "stand in front of this server of the KServe v2 protocol: http://HOST:PORT, https://HOST:PORT or unix:/PATH, "
+	 "and for gRPC grpc://HOST:PORT or grpcs://HOST:PORT, too; repeated for equal replicas"},
 	{"upstream-private-field", AT(upstream_private_fields), "Upstream", "NAME",
 	 "a header field of requests, such as X-User, that counts as authorization, as Authorization and Cookie do; "
 	 "may "
@@ -689,6 +689,25 @@ check_tls(struct tls_settings *tls, const char *port, struct error *error)
 	return STATUS_OK;
 }
 
+/* Those that speak gRPC have a list of their own. Without any, gRPC is off. */
+static void
+take_grpc_upstreams(struct serve_settings *settings)
+{
+	struct text_list *all = &settings->upstreams;
+	struct text_list *grpc = &settings->grpc_upstreams;
+	size_t count = all->count;
+
+	grpc->items = memory_array(count, sizeof(*grpc->items));
+	all->count = 0;
+	for (size_t i = 0; i < count; i++) {
+		bool is_grpc = strncmp(all->items[i], "grpc", 4) == 0;
+		struct text_list *list = is_grpc ? grpc : all;
+
+		list->items[list->count++] = all->items[i];
+	}
+	settings->allow_grpc = settings->allow_grpc && grpc->count > 0;
+}
+
 static enum status
 check_upstream(struct serve_settings *settings, struct error *error)
 {
@@ -711,7 +730,13 @@ check_upstream(struct serve_settings *settings, struct error *error)
 				name);
 		}
 	}
-	settings->allow_grpc = false; /* what gRPC asks for cannot pass through yet */
+	take_grpc_upstreams(settings);
+	if (settings->upstreams.count == 0) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--upstream=%s alone: add the address at which the same server speaks HTTP, as "
+				 "--upstream=http://HOST:PORT; its models are followed there",
+				 settings->grpc_upstreams.items[0]);
+	}
 	if (settings->model_repositories.count > 0) {
 		return error_set(
 			error, STATUS_INVALID_ARGUMENT,
@@ -794,6 +819,7 @@ command_line_fini(struct serve_settings *settings)
 	free(settings->cache_configs.items);
 	free(settings->backend_configs.items);
 	free(settings->upstreams.items);
+	free(settings->grpc_upstreams.items);
 	free(settings->cache_models.items);
 	free(settings->upstream_private_fields.items);
 	free(settings->grpc_restricted.items);

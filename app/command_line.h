@@ -76,7 +76,8 @@ struct serve_settings {
 	int64_t response_cache_byte_size; /* -1: not given */
 	struct text_list backend_configs;
 
-	struct text_list upstreams;
+	struct text_list upstreams;	 /* for HTTP, once checked */
+	struct text_list grpc_upstreams; /* of the same option */
 	struct text_list cache_models;
 	struct text_list upstream_private_fields;
 	int upstream_authorization; /* enum front_authorization */

@@ -20,6 +20,7 @@
 #include "loop/socket.h"
 #include "loop/thread.h"
 #include "server/server.h"
+#include "upstream/grpc_upstream.h"
 #include "upstream/upstream.h"
 #include "wire/model_config.h"
 
@@ -65,6 +66,8 @@ struct app {
 	struct engine *engine;
 	struct upstream_options upstream_options;
 	struct upstream *upstream;
+	struct upstream_options grpc_upstream_options;
+	struct grpc_upstream *grpc_upstream;
 	struct follower_options follower_options;
 	struct follower *follower;
 	pthread_mutex_t purge_lock; /* of the next one */
@@ -355,6 +358,15 @@ open_upstream(struct app *app, struct error *error)
 	if (app->upstream == NULL) {
 		return error->status;
 	}
+	if (settings->allow_grpc) {
+		app->grpc_upstream_options = app->upstream_options;
+		app->grpc_upstream_options.urls = settings->grpc_upstreams.items;
+		app->grpc_upstream_options.url_count = settings->grpc_upstreams.count;
+		app->grpc_upstream = grpc_upstream_new(&app->grpc_upstream_options, error);
+		if (app->grpc_upstream == NULL) {
+			return error->status;
+		}
+	}
 	app->follower_options = (struct follower_options){
 		.upstream = app->upstream,
 		.cached = settings->cache_models.items,
@@ -366,6 +378,7 @@ open_upstream(struct app *app, struct error *error)
 	};
 	app->follower = follower_new(&app->follower_options, error);
 	app->server_options.upstream = app->upstream;
+	app->server_options.grpc_upstream = app->grpc_upstream;
 	app->server_options.remote_ops = &remote_client_ops;
 	app->server_options.authorization = (enum front_authorization)settings->upstream_authorization;
 	app->server_options.readiness = (enum front_readiness)settings->upstream_readiness;
@@ -478,8 +491,10 @@ say_front(struct app *app)
 	size_t cached;
 
 	count_models(app, &ready, &cached);
-	log_info("in front of %s%s; clients that speak gRPC keep its own port, as gRPC does not pass through yet",
-		 upstream_name(app->upstream, 0), replicas > 1 ? " and its replicas" : "");
+	log_info("in front of %s%s%s%s", upstream_name(app->upstream, 0), replicas > 1 ? " and its replicas" : "",
+		 app->grpc_upstream != NULL ? ", for gRPC of " : "",
+		 app->grpc_upstream != NULL ? grpc_upstream_name(app->grpc_upstream)
+					    : "; for clients that speak gRPC, add --upstream=grpc://HOST:PORT");
 	if (cached == 0) {
 		log_warning(
 			"no model behind is cached so far: have its configuration there say 'response_cache { enable: "
@@ -613,6 +628,7 @@ tear_down(struct app *app)
 		engine_free(app->engine);
 	}
 	upstream_free(app->upstream);
+	grpc_upstream_free(app->grpc_upstream);
 	grpc_config_fini(&app->server_options);
 	response_cache_close(app->cache);
 }

@@ -21,6 +21,7 @@ struct exchange;
 struct grpc_inference;
 struct health_watch;
 struct upstream_lane;
+struct grpc_upstream_lane;
 
 /* Sets the exchange's handler by the path and method of its head. Never fails: unknown paths have a handler too. */
 typedef void (*exchange_router)(struct exchange *exchange);
@@ -46,7 +47,8 @@ struct server_lane {
 	struct loop *loop;
 	size_t index;
 	struct engine_lane *engine;
-	struct upstream_lane *upstream; /* NULL: the models are our own */
+	struct upstream_lane *upstream;		  /* NULL: the models are our own */
+	struct grpc_upstream_lane *grpc_upstream; /* NULL: so they are, or gRPC is off */
 	struct repository_view view;
 	struct loop_watch *http_watch;
 	struct loop_watch *metrics_watch;

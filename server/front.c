@@ -1,5 +1,6 @@
 #include "server/front.h"
 
+#include "inference/models/model_table.h"
 #include "inference/remote.h"
 #include "wire/compress.h"
 
@@ -77,24 +78,29 @@ is_doubtful(const struct server_options *options, const struct parameter *parame
 }
 
 bool
-front_understands(const struct server_options *options, const struct infer_body *body)
+front_understands_parameters(const struct server_options *options, const struct infer_body *body)
 {
 	for (size_t i = 0; i < body->parameter_count; i++) {
 		if (is_doubtful(options, &body->parameters[i])) {
 			return false;
 		}
 	}
-	return !body->wraps && infer_body_is_plain(body);
+	return true;
+}
+
+bool
+front_understands(const struct server_options *options, const struct infer_body *body)
+{
+	return front_understands_parameters(options, body) && !body->wraps && infer_body_is_plain(body);
 }
 
 /* "hippocamp.field.authorization" */
 static struct bytes
-parameter_name(struct exchange *exchange, struct bytes field)
+parameter_name(const struct server_options *options, struct arena *arena, struct bytes field)
 {
-	const char *prefix =
-		exchange->options->authorization == FRONT_AUTHORIZATION_SHARED ? REMOTE_UNKEYED_FIELD : REMOTE_FIELD;
+	const char *prefix = options->authorization == FRONT_AUTHORIZATION_SHARED ? REMOTE_UNKEYED_FIELD : REMOTE_FIELD;
 	size_t length = strlen(prefix);
-	uint8_t *name = arena_room(&exchange->arena, length + field.length);
+	uint8_t *name = arena_room(arena, length + field.length);
 
 	if (name == NULL) {
 		return bytes_make(NULL, 0);
@@ -108,36 +114,110 @@ parameter_name(struct exchange *exchange, struct bytes field)
 	return bytes_make(name, length + field.length);
 }
 
+/* Makes room for `count` more parameters. */
+static bool
+reserve(struct arena *arena, struct infer_body *body, size_t count)
+{
+	struct parameter *all = arena_array(arena, body->parameter_count + count, sizeof(*all));
+
+	if (all != NULL && body->parameter_count > 0) {
+		memcpy(all, body->parameters, body->parameter_count * sizeof(*all));
+	}
+	body->parameters = all;
+	return all != NULL;
+}
+
+static bool
+add(const struct server_options *options, struct arena *arena, struct infer_body *body, struct bytes name,
+    struct bytes value)
+{
+	struct bytes parameter = parameter_name(options, arena, name);
+
+	body->parameters[body->parameter_count++] =
+		(struct parameter){.name = parameter, .kind = PARAMETER_TEXT, .text = value};
+	return parameter.at != NULL;
+}
+
 bool
 front_add_fields(struct exchange *exchange, struct infer_body *body)
 {
+	const struct server_options *options = exchange->options;
 	const struct http1_head *head = &exchange->head;
 	size_t count = count_authorization(exchange);
-	struct parameter *all;
 
 	if (count == 0) {
 		return true;
 	}
-	all = arena_array(&exchange->arena, body->parameter_count + count, sizeof(*all));
-	if (all == NULL) {
+	if (!reserve(&exchange->arena, body, count)) {
 		return false;
 	}
-	if (body->parameter_count > 0) {
-		memcpy(all, body->parameters, body->parameter_count * sizeof(*all));
-	}
-	body->parameters = all;
 	for (size_t i = 0; i < head->header_count; i++) {
-		struct parameter *parameter = &all[body->parameter_count];
-
-		if (is_authorization(exchange->options, head->headers[i].name)) {
-			*parameter = (struct parameter){.name = parameter_name(exchange, head->headers[i].name),
-							.kind = PARAMETER_TEXT,
-							.text = head->headers[i].value};
-			if (parameter->name.at == NULL) {
-				return false;
-			}
-			body->parameter_count++;
+		if (is_authorization(options, head->headers[i].name) &&
+		    !add(options, &exchange->arena, body, head->headers[i].name, head->headers[i].value)) {
+			return false;
 		}
 	}
 	return true;
+}
+
+/* --- gRPC --- */
+
+bool
+front_admits_metadata(const struct server_options *options, const struct grpc_call *call, struct arena *arena,
+		      struct front_fields *fields)
+{
+	const struct grpc_metadata *list;
+	size_t length = grpc_call_metadata_list(call, &list);
+	bool good = true;
+
+	fields->count = 0;
+	for (size_t i = 0; i < length; i++) {
+		fields->count += is_authorization(options, list[i].name);
+	}
+	if (fields->count == 0 || options->authorization == FRONT_AUTHORIZATION_PASS) {
+		return fields->count == 0;
+	}
+	fields->list = arena_array(arena, fields->count, sizeof(*fields->list));
+	fields->count = 0;
+	for (size_t i = 0; i < length && fields->list != NULL && good; i++) {
+		struct grpc_metadata *copy = &fields->list[fields->count];
+
+		if (is_authorization(options, list[i].name)) {
+			*copy = (struct grpc_metadata){.name = arena_copy(arena, list[i].name),
+						       .value = arena_copy(arena, list[i].value)};
+			good = copy->name.at != NULL && copy->value.at != NULL;
+			fields->count++;
+		}
+	}
+	return good && fields->list != NULL;
+}
+
+bool
+front_add_metadata(const struct server_options *options, struct front_fields fields, struct arena *arena,
+		   struct infer_body *body)
+{
+	if (fields.count > 0 && !reserve(arena, body, fields.count)) {
+		return false;
+	}
+	for (size_t i = 0; i < fields.count; i++) {
+		if (!add(options, arena, body, fields.list[i].name, fields.list[i].value)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* --- Models --- */
+
+void
+front_suspend_models(struct server_lane *lane)
+{
+	const struct model_table *table = server_lane_table(lane);
+
+	for (size_t i = 0; i < table->count; i++) {
+		for (size_t k = 0; k < table->entries[i].version_count; k++) {
+			atomic_store(&table->entries[i].versions[k]->suspended, true);
+		}
+	}
+	lane->options->note_change(lane->options->note_context);
 }

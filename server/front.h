@@ -4,6 +4,7 @@
 #ifndef HIPPOCAMP_SERVER_FRONT_H
 #define HIPPOCAMP_SERVER_FRONT_H
 
+#include "grpc/grpc.h"
 #include "server/exchange.h"
 #include "wire/infer_body.h"
 
@@ -18,5 +19,32 @@ bool front_understands(const struct server_options *options, const struct infer_
 
 /* Adds the fields with authorization to the parameters (inference/remote.h). False: no memory. */
 bool front_add_fields(struct exchange *exchange, struct infer_body *body);
+
+/* --- gRPC --- */
+
+/* The metadata with authorization of a call. */
+struct front_fields {
+	struct grpc_metadata *list;
+	size_t count;
+};
+
+/* To judge by the call's metadata, as front_admits. Copies those with authorization: a request may outlive its call. */
+bool front_admits_metadata(const struct server_options *options, const struct grpc_call *call, struct arena *arena,
+			   struct front_fields *fields);
+
+/* To judge by the parameters, as front_understands. */
+bool front_understands_parameters(const struct server_options *options, const struct infer_body *body);
+
+/* Adds the fields to the parameters, as front_add_fields. */
+bool front_add_metadata(const struct server_options *options, struct front_fields fields, struct arena *arena,
+			struct infer_body *body);
+
+/* --- Models --- */
+
+/*
+ * A request to load or unload a model passes through: until it is known which models the server behind has now, all
+ * requests to them do.
+ */
+void front_suspend_models(struct server_lane *lane);
 
 #endif

@@ -159,15 +159,12 @@ on_unload(struct grpc_call *call, struct grpc_message message)
 }
 
 const struct service_method grpc_model_load = {
-	{.path = "/inference.GRPCInferenceService/RepositoryModelLoad",
-	 .begin = grpc_check_access,
-	 .message = on_load,
-	 .cancelled = on_control_cancelled},
+	{.path = GRPC_MODEL_LOAD, .begin = grpc_check_access, .message = on_load, .cancelled = on_control_cancelled},
 	PROTOCOL_MODEL_REPOSITORY,
 };
 
 const struct service_method grpc_model_unload = {
-	{.path = "/inference.GRPCInferenceService/RepositoryModelUnload",
+	{.path = GRPC_MODEL_UNLOAD,
 	 .begin = grpc_check_access,
 	 .message = on_unload,
 	 .cancelled = on_control_cancelled},

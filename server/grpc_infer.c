@@ -6,6 +6,8 @@
 #include "base/memory.h"
 #include "server/cache_status.h"
 #include "server/describe.h"
+#include "server/front.h"
+#include "server/grpc_pass.h"
 #include "server/infer_parts.h"
 
 #include <inttypes.h>
@@ -134,11 +136,32 @@ log_request(const struct grpc_inference *inference)
 		    (times->input_ns + times->infer_ns + times->output_ns) / 1000);
 }
 
+static bool
+fronts(const struct grpc_inference *inference)
+{
+	return inference->lane->options->grpc_upstream != NULL;
+}
+
+/*
+ * What was refused here is for the server behind to tell, in its own words. So is a failure there of which we know only
+ * an HTTP status that stands for several codes, or that may come from what a parameter became over HTTP.
+ */
+static bool
+passes(const struct grpc_inference *inference, enum status status)
+{
+	bool known = status == STATUS_INTERNAL || status == STATUS_INVALID_ARGUMENT || status == STATUS_NOT_FOUND ||
+		     status == STATUS_UNSUPPORTED;
+
+	return fronts(inference) && status != STATUS_OK && status != STATUS_NOT_CACHED &&
+	       !(inference->was_accepted && known && inference->decoded.body.parameter_count == 0 &&
+		 inference->error->http == reply_http_status(status));
+}
+
 /* Tells the caller, or frees what nobody waits for. */
 static void
 answer(struct grpc_inference *inference, enum status status)
 {
-	inference->status = status;
+	inference->status = passes(inference, status) ? STATUS_PASS : status;
 	if (inference->start_ns != 0) {
 		log_request(inference);
 	}
@@ -299,6 +322,22 @@ settle(struct grpc_inference *inference)
 	return STATUS_OK;
 }
 
+/* Is the request wholly understood? Then it gets the fields with authorization, which were read from its call. */
+static enum status
+check_front(struct grpc_inference *inference)
+{
+	struct infer_message *decoded = &inference->decoded;
+	bool plain = !decoded->has_more && front_understands_parameters(inference->lane->options, &decoded->body);
+
+	if (!plain) {
+		return error_set(inference->error, STATUS_PASS, "the request is not understood");
+	}
+	if (!front_add_metadata(inference->lane->options, inference->private, &inference->arena, &decoded->body)) {
+		return error_set(inference->error, STATUS_UNAVAILABLE, "no memory for the request");
+	}
+	return STATUS_OK;
+}
+
 static enum status
 decode(struct grpc_inference *inference)
 {
@@ -313,6 +352,9 @@ decode(struct grpc_inference *inference)
 	}
 	if (status == STATUS_OK) {
 		status = infer_check(body, request->model, error);
+	}
+	if (status == STATUS_OK && fronts(inference)) {
+		status = check_front(inference);
 	}
 	if (status == STATUS_OK) {
 		status = settle(inference);
@@ -367,16 +409,35 @@ on_decoded(struct offload_work *work)
 	server_lane_release(lane);
 }
 
+/* May the cache answer a request for this model and version, to judge by the call? */
+static bool
+is_admitted(struct grpc_inference *inference, const struct model_table *table)
+{
+	const struct infer_message *decoded = &inference->decoded;
+
+	/* Which of several versions answers a request that names none is for the server behind to say. */
+	return !atomic_load(&inference->request.model->suspended) &&
+	       (decoded->model_version.length > 0 ||
+		model_table_entry(table, decoded->model_name)->version_count == 1) &&
+	       front_admits_metadata(inference->lane->options, inference->call, &inference->arena, &inference->private);
+}
+
 static enum status
 find(struct grpc_inference *inference)
 {
 	struct infer_message *decoded = &inference->decoded;
+	const struct model_table *table = server_lane_table(inference->lane);
 	enum status status = infer_message_name(inference->message.content, decoded, inference->error);
 
 	inference->request.id = decoded->body.id;
-	return status == STATUS_OK ? find_model(server_lane_table(inference->lane), decoded->model_name,
-						decoded->model_version, &inference->request.model, inference->error)
-				   : status;
+	if (status == STATUS_OK) {
+		status = find_model(table, decoded->model_name, decoded->model_version, &inference->request.model,
+				    inference->error);
+	}
+	if (status == STATUS_OK && fronts(inference) && !is_admitted(inference, table)) {
+		status = error_set(inference->error, STATUS_PASS, "the request passes");
+	}
+	return status;
 }
 
 /* Typed contents are converted element by element; raw ones are only checked and hashed. */
@@ -471,12 +532,28 @@ add_headers(const struct grpc_inference *inference, struct grpc_call *call)
 	}
 }
 
+/* Sends the request as it came to the server behind, whose client has said that there is no other message. */
+static void
+pass(struct grpc_inference *inference, struct grpc_call *call)
+{
+	struct grpc_message message = grpc_message_share(&inference->message);
+	struct grpc_pass *pass = grpc_pass_begin(call);
+
+	grpc_inference_free(inference);
+	grpc_pass_message(pass, message);
+	grpc_pass_half_close(pass);
+}
+
 static void
 reply(struct grpc_inference *inference)
 {
 	struct grpc_call *call = inference->call;
 
 	inference->call = NULL;
+	if (inference->status == STATUS_PASS) {
+		pass(inference, call);
+		return;
+	}
 	grpc_call_set_state(call, NULL);
 	if (inference->status != STATUS_OK) {
 		if (inference->status == STATUS_NOT_CACHED) { /* neither hit nor forwarded (RFC 9211 section 2) */

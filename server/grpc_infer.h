@@ -3,10 +3,14 @@
  *
  * It owns its message and all memory of the request, so that it may outlive its call: the engine answers a cancelled
  * request, too.
+ *
+ * In front of another server, a request that is not to be answered here, or whose answer is an error, has the status
+ * STATUS_PASS: its message is to be sent there as it is.
  */
 #ifndef HIPPOCAMP_SERVER_GRPC_INFER_H
 #define HIPPOCAMP_SERVER_GRPC_INFER_H
 
+#include "server/front.h"
 #include "server/grpc_service.h"
 #include "wire/infer_message.h"
 
@@ -35,6 +39,7 @@ struct grpc_inference {
 	/* Private. */
 	bool is_running; /* in the engine, which can cancel it */
 	struct bytes cache_control;
+	struct front_fields private; /* see front.h */
 	struct offload_work work;
 	struct blob *block; /* holds the inputs if not the message */
 	struct infer_reply_output *outputs;

@@ -82,16 +82,15 @@ grpc_reply_json(struct grpc_call *call, enum service_message type, struct buf *j
 /* --- Access --- */
 
 void
-grpc_check_access(struct grpc_call *call)
+grpc_check_access_to(struct grpc_call *call, enum grpc_protocol protocol)
 {
 	const struct server_options *options = grpc_lane_of(call)->options;
-	const struct service_method *method = (const struct service_method *)grpc_call_method(call);
 	char text[256];
 
 	for (size_t i = 0; i < options->restriction_count; i++) {
 		const struct grpc_restriction *restriction = &options->restrictions[i];
 
-		if ((restriction->protocols & (1U << method->protocol)) != 0 &&
+		if ((restriction->protocols & (1U << protocol)) != 0 &&
 		    !bytes_equal_text(grpc_call_metadata(call, restriction->key), restriction->value)) {
 			(void)snprintf(text, sizeof(text), "This protocol is restricted, expecting header '%s'",
 				       restriction->key);
@@ -99,4 +98,10 @@ grpc_check_access(struct grpc_call *call)
 			return;
 		}
 	}
+}
+
+void
+grpc_check_access(struct grpc_call *call)
+{
+	grpc_check_access_to(call, ((const struct service_method *)grpc_call_method(call))->protocol);
 }

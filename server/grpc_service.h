@@ -13,6 +13,13 @@
 
 #define JSON_MAX ((size_t)2 << 30) /* for grpc_reply_json */
 
+#define GRPC_SERVICE "/inference.GRPCInferenceService/"
+#define GRPC_HEALTH "/grpc.health.v1.Health/"
+#define GRPC_SERVER_READY GRPC_SERVICE "ServerReady"
+#define GRPC_HEALTH_CHECK GRPC_HEALTH "Check"
+#define GRPC_MODEL_LOAD GRPC_SERVICE "RepositoryModelLoad"
+#define GRPC_MODEL_UNLOAD GRPC_SERVICE "RepositoryModelUnload"
+
 extern const struct grpc_method *const grpc_service_methods[];
 extern const size_t grpc_service_method_count;
 
@@ -24,6 +31,8 @@ struct service_method {
 
 /* For `begin`: refuses the call if its group is restricted and it lacks the key. */
 void grpc_check_access(struct grpc_call *call);
+
+void grpc_check_access_to(struct grpc_call *call, enum grpc_protocol protocol);
 
 static inline struct server_lane *
 grpc_lane_of(const struct grpc_call *call)

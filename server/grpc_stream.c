@@ -6,6 +6,7 @@
 #include "base/container_of.h"
 #include "base/memory.h"
 #include "server/grpc_infer.h"
+#include "server/grpc_pass.h"
 
 #include <stdlib.h>
 
@@ -127,6 +128,29 @@ end_with(struct grpc_stream *stream, const struct error *error)
 	grpc_reply_error(call, &copy);
 }
 
+/*
+ * The first request that waits is for the server behind: it passes, and all that follow, also those that were begun
+ * here, so that the answers come in the order of the requests.
+ */
+static void
+pass(struct grpc_stream *stream)
+{
+	struct grpc_call *call = stream->call;
+	struct grpc_pass *pass = grpc_pass_begin(call);
+	struct grpc_inference *inference;
+
+	TAILQ_FOREACH (inference, &stream->waiting, entry) {
+		grpc_pass_message(pass, grpc_message_share(&inference->message));
+	}
+	if (stream->is_half_closed) {
+		grpc_pass_half_close(pass);
+	}
+	if (stream->is_paused) {
+		grpc_call_resume(call);
+	}
+	drop(stream);
+}
+
 static void
 on_answered(struct grpc_inference *inference)
 {
@@ -134,10 +158,14 @@ on_answered(struct grpc_inference *inference)
 	struct grpc_inference *first;
 
 	inference->is_answered = true;
-	if (inference->status != STATUS_OK) {
+	if (inference->status != STATUS_OK && inference->status != STATUS_PASS) {
 		encode_error(inference);
 	}
 	while ((first = TAILQ_FIRST(&stream->waiting)) != NULL && first->is_answered) {
+		if (first->status == STATUS_PASS) {
+			pass(stream);
+			return;
+		}
 		if (stream->ends_at_failure && first->was_accepted && first->status != STATUS_OK) {
 			end_with(stream, first->error);
 			return;

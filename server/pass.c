@@ -1,5 +1,6 @@
 /* Requests that pass through to the server behind. */
 #include "base/log.h"
+#include "server/front.h"
 #include "server/handlers.h"
 #include "upstream/upstream.h"
 
@@ -109,20 +110,6 @@ is_refusal(int status)
 	       status == 503;
 }
 
-/* Until it is known which models the server behind has now, all requests to them pass through. */
-static void
-suspend_models(struct server_lane *lane)
-{
-	const struct model_table *table = server_lane_table(lane);
-
-	for (size_t i = 0; i < table->count; i++) {
-		for (size_t k = 0; k < table->entries[i].version_count; k++) {
-			atomic_store(&table->entries[i].versions[k]->suspended, true);
-		}
-	}
-	lane->options->note_change(lane->options->note_context);
-}
-
 /* --- The reply --- */
 
 static void
@@ -150,7 +137,7 @@ on_head(struct upstream_call *call, const struct http1_head *head)
 
 	pass->refused = is_refusal(head->status);
 	if (pass->controls && !pass->refused) { /* before the client hears of it */
-		suspend_models(pass->exchange->lane);
+		front_suspend_models(pass->exchange->lane);
 	}
 	buf_clear(&pass->fields);
 	write_fields(&pass->fields, head, bare ? length : none);
@@ -173,7 +160,7 @@ on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
 	struct exchange *exchange = pass->exchange;
 
 	if (pass->controls && !(pass->refused && outcome == HTTP_CALL_DONE)) {
-		suspend_models(exchange->lane);
+		front_suspend_models(exchange->lane);
 	}
 	exchange->gone = NULL;
 	exchange->drained = NULL;

@@ -6,7 +6,9 @@
 #include "loop/socket.h"
 #include "server/certificates.h"
 #include "server/connection.h"
+#include "server/grpc_front.h"
 #include "server/grpc_infer.h"
+#include "upstream/grpc_upstream.h"
 #include "upstream/upstream.h"
 
 #include <errno.h>
@@ -82,8 +84,10 @@ open_grpc(struct server *server, struct error *error)
 	}
 	server->grpc_listens = true;
 	server->grpc = options->grpc;
-	server->grpc.methods = grpc_service_methods;
-	server->grpc.method_count = grpc_service_method_count;
+	server->grpc.methods = options->grpc_upstream != NULL ? grpc_front_methods : grpc_service_methods;
+	server->grpc.method_count =
+		options->grpc_upstream != NULL ? grpc_front_method_count : grpc_service_method_count;
+	server->grpc.other = options->grpc_upstream != NULL ? &grpc_front_other : NULL;
 	server->grpc.budget = &server->bodies;
 	status = certificates_open(&options->grpc_tls, &server->grpc_tls, error);
 	return status == STATUS_OK ? status : not_started(error, "GRPC");
@@ -393,6 +397,9 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 	if (server->options->upstream != NULL) {
 		lane->upstream = upstream_lane_new(server->options->upstream, loop);
 	}
+	if (server->options->grpc_upstream != NULL) {
+		lane->grpc_upstream = grpc_upstream_lane_new(server->options->grpc_upstream, loop);
+	}
 	lane->engine = engine_lane_new(server->options->engine, loop, server->offload, index);
 	engine_lane_set_remote(lane->engine, server->options->remote_ops, lane->upstream);
 	lane->http_watch = watch_listener(lane, server->http_listeners[index], on_http);
@@ -467,6 +474,7 @@ server_lane_free(struct server_lane *lane)
 	grpc_inferences_fini(lane);
 	engine_lane_free(lane->engine);
 	upstream_lane_free(lane->upstream);
+	grpc_upstream_lane_free(lane->grpc_upstream);
 	repository_view_fini(&lane->view);
 	free(lane);
 }

@@ -85,6 +85,7 @@ struct server_options {
 
 	/* In front of another server. */
 	struct upstream *upstream;		/* NULL: we are not */
+	struct grpc_upstream *grpc_upstream;	/* NULL: we are not, or gRPC is off */
 	const struct remote_ops *remote_ops;	/* run its models; their `remote` is a lane's struct upstream_lane */
 	enum front_authorization authorization; /* of requests that carry one */
 	enum front_readiness readiness;

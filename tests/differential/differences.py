@@ -47,6 +47,7 @@ PYTHON_FAILURE = "Triton's python backend counts a run that raised an exception 
 LOAD = "a text that tells more: Triton says the rest in its log only"
 INDEX = "what cannot be loaded stays in the index, with its version and the reason"
 CLASSES = "a number of classes beyond 2^32 means all; Triton cuts off the upper bits"
+COUNTED = "what the cache has answered is not counted behind it"
 JSON_PLACE = "another JSON parser counts the place of the fault otherwise"
 
 MEANT = [
@@ -155,4 +156,8 @@ MEANT = [
 
 # What Hippocamp in front of a Triton answers otherwise than that Triton.
 THROUGH = [
+    Difference(COUNT, "grpc/*/no_message", "code", "INTERNAL Unable to parse|CANCELLED", "UNIMPLEMENTED the call has no request"),
+    Difference(COUNT, "grpc/*/two_messages", "code", "^OK|CANCELLED", "UNIMPLEMENTED the call has more than one"),
+    Difference(COUNTED, "grpc/ModelStatistics/*", ".model_stats*"),
+    Difference(COUNTED, "http/stats/counted*", "*model_stats*"),
 ]

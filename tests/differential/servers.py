@@ -193,17 +193,20 @@ class Through(Hippocamp):
         super().__init__(folder, models, mode)
         (self.folder / "behind").mkdir(parents=True, exist_ok=True)
         self.behind = Triton(self.folder / "behind", models, mode)
-        self.grpc = self.behind.grpc = False
 
     def command(self):
-        return [self.program, "serve", f"--upstream=http://{HOST}:{self.behind.port}", "--cache-models=*",
+        return [self.program, "serve", f"--upstream=http://{HOST}:{self.behind.port}",
+                f"--upstream=grpc://{HOST}:{self.behind.grpc_port}", "--cache-models=*",
                 f"--http-address={HOST}", f"--http-port={self.port}", f"--metrics-port={self.metrics_port}",
-                "--allow-grpc=false", "--cache-config=local,size=64MiB"]
+                f"--grpc-address={HOST}", f"--grpc-port={self.grpc_port}", "--cache-config=local,size=64MiB"]
 
     def start(self):
         if self.behind.process is None:
             self.behind.start().wait_ready()
         return super().start()
+
+    def died(self):
+        return self.behind.died() or super().died()
 
     def stop(self):
         super().stop()

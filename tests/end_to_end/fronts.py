@@ -3,7 +3,10 @@
 import json
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote
+
+import grpc
 
 from faults import reset
 from support import LOCAL, Server, eventually
@@ -11,7 +14,8 @@ from support import LOCAL, Server, eventually
 
 class Front(Server):
     """A running `hippocamp serve --upstream`. Arguments: the URLs of servers, or servers, and options. With one loop
-    thread, unless they say otherwise: it stores an answer before it takes the next request."""
+    thread, unless they say otherwise: it stores an answer before it takes the next request. gRPC is on if one of the
+    URLs is of gRPC: see `both`."""
 
     def __init__(self, *arguments, **options):
         texts = [argument if isinstance(argument, str) else f"http://{LOCAL}:{argument.port}" for argument in arguments]
@@ -22,7 +26,43 @@ class Front(Server):
             texts.append("--http-port=0")
         if not any(text.startswith("--threads") for text in texts):
             texts.append("--threads=1")
-        super().__init__("--metrics-port=0", "--allow-grpc=false", *texts, **options)
+        speaks_grpc = any(text.startswith("--upstream=grpc") for text in texts)
+        doors = ["--grpc-port=0", f"--grpc-address={LOCAL}"] if speaks_grpc else ["--allow-grpc=false"]
+        super().__init__("--metrics-port=0", *doors, *texts, **options)
+
+
+def both(server):
+    """The addresses of one that speaks HTTP and gRPC."""
+    return [server, f"grpc://{LOCAL}:{server.grpc_port}"]
+
+
+class FakeGrpc:
+    """A server of gRPC whose methods a function makes: answers(path, messages, context) yields the responses' bytes.
+
+    `calls` are those that have come: (path, {name: value} of metadata)."""
+
+    def __init__(self, answers, port=0, **options):
+        self.answers, self.calls, self.lock = answers, [], threading.Lock()
+        self.server = grpc.server(ThreadPoolExecutor(32), options=[("grpc.max_receive_message_length", -1),
+                                                                   ("grpc.max_send_message_length", -1)], **options)
+        self.server.add_generic_rpc_handlers([self])
+        self.grpc_port = self.server.add_insecure_port(f"{LOCAL}:{port}")
+        self.server.start()
+
+    def service(self, details):
+        def call(messages, context):
+            with self.lock:
+                self.calls.append((details.method, dict(context.invocation_metadata())))
+            yield from self.answers(details.method, messages, context)
+
+        return grpc.stream_stream_rpc_method_handler(call)  # of bytes
+
+    @property
+    def url(self):
+        return f"grpc://{LOCAL}:{self.grpc_port}"
+
+    def stop(self, grace=None):
+        self.server.stop(grace).wait()
 
 
 class Behind:

@@ -1,0 +1,99 @@
+#include "server/grpc_front.h"
+
+#include "server/grpc_pass.h"
+
+#define VIA_MAX 8 /* fronts behind one another; more are a loop */
+
+static bool
+leads_in_a_circle(const struct grpc_call *call)
+{
+	const struct grpc_metadata *list;
+	size_t count = grpc_call_metadata_list(call, &list);
+	size_t seen = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		seen += bytes_equal_text(list[i].name, "via") && bytes_equal_text(list[i].value, GRPC_VIA);
+	}
+	return seen >= VIA_MAX;
+}
+
+/* The path of a call that passes tells its group, if it is one of a method of ours. */
+static void
+check_access(struct grpc_call *call)
+{
+	struct bytes path = grpc_call_path(call);
+
+	for (size_t i = 0; i < grpc_service_method_count; i++) {
+		if (bytes_equal_text(path, grpc_service_methods[i]->path)) {
+			grpc_check_access_to(call, ((const struct service_method *)grpc_service_methods[i])->protocol);
+		}
+	}
+}
+
+static void
+on_begin(struct grpc_call *call)
+{
+	check_access(call);
+	if (grpc_call_is_over(call)) {
+		return;
+	}
+	if (leads_in_a_circle(call)) {
+		grpc_call_finish(call, GRPC_FAILED_PRECONDITION,
+				 bytes_text("the call came through here before: --upstream leads in a circle"));
+		return;
+	}
+	(void)grpc_pass_begin(call); /* from now on the call belongs to the pass */
+}
+
+const struct grpc_method grpc_front_other = {
+	.is_client_streaming = true,
+	.begin = on_begin,
+};
+
+/* --- Readiness --- */
+
+typedef void (*unary)(struct grpc_call *call, struct grpc_message message);
+
+static void
+answer_ready(struct grpc_call *call, struct grpc_message message, unary own)
+{
+	struct grpc_pass *pass;
+
+	if (grpc_lane_of(call)->options->readiness == FRONT_READY_OWN) {
+		own(call, message);
+		return;
+	}
+	pass = grpc_pass_begin(call);
+	grpc_pass_message(pass, message);
+	grpc_pass_half_close(pass);
+}
+
+static void
+on_ready(struct grpc_call *call, struct grpc_message message)
+{
+	answer_ready(call, message, grpc_server_ready);
+}
+
+static void
+on_health_check(struct grpc_call *call, struct grpc_message message)
+{
+	answer_ready(call, message, grpc_health_check);
+}
+
+static const struct service_method live = {
+	{.path = GRPC_SERVICE "ServerLive", .begin = grpc_check_access, .message = grpc_server_live},
+	PROTOCOL_HEALTH,
+};
+static const struct service_method ready = {
+	{.path = GRPC_SERVER_READY, .begin = grpc_check_access, .message = on_ready},
+	PROTOCOL_HEALTH,
+};
+static const struct service_method health = {
+	{.path = GRPC_HEALTH_CHECK, .begin = grpc_check_access, .message = on_health_check},
+	PROTOCOL_HEALTH,
+};
+
+const struct grpc_method *const grpc_front_methods[] = {
+	&grpc_model_infer.method, &grpc_model_stream_infer.method, &live.method, &ready.method, &health.method,
+};
+const size_t grpc_front_method_count = sizeof(grpc_front_methods) / sizeof(*grpc_front_methods);

@@ -1,0 +1,24 @@
+/*
+ * Calls of gRPC that pass through to the server behind. Room-private.
+ *
+ * The request's messages are received whole, decompressed, and sent on one by one; the response's bytes are sent on as
+ * they come, with their prefixes and in their coding.
+ */
+#ifndef HIPPOCAMP_SERVER_GRPC_PASS_H
+#define HIPPOCAMP_SERVER_GRPC_PASS_H
+
+#include "server/grpc_service.h"
+
+struct grpc_pass;
+
+#define GRPC_VIA "2 hippocamp" /* of the field Via (RFC 9110 section 7.6.3) */
+
+/*
+ * Lets a call pass whose method has not begun to answer; from now on the call belongs to the pass. Then send the
+ * messages that the method has been given, and tell of the half-close if it has been told.
+ */
+struct grpc_pass *grpc_pass_begin(struct grpc_call *call);
+void grpc_pass_message(struct grpc_pass *pass, struct grpc_message message); /* takes it over */
+void grpc_pass_half_close(struct grpc_pass *pass);
+
+#endif

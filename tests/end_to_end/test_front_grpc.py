@@ -1,0 +1,498 @@
+"""gRPC in front of another server: what passes through, and what the cache answers."""
+
+import itertools
+import queue
+import struct
+import threading
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.utils import np_to_triton_dtype
+
+from fronts import Behind, FakeGrpc, FakeTriton, both, response
+from support import LOCAL, eventually, free_port, same, sums, tensor, to_wire
+from traffic import is_hit, put
+
+SERVICE = "/inference.GRPCInferenceService/"
+ALL = "--cache-models=*"
+HIT = "hippocamp; hit"
+
+
+def refused(code, text=""):
+    """answers() of a server that refuses all calls."""
+    def answers(path, messages, context):
+        context.abort(code, text)
+        yield b""
+
+    return answers
+
+
+def echo(path, messages, context):
+    yield from messages
+
+
+@pytest.fixture
+def made():
+    """made(kind, ...): an instance that is stopped after the test."""
+    those = []
+
+    def make(kind, *arguments, **options):
+        those.append(kind(*arguments, **options))
+        return those[-1]
+
+    yield make
+    for one in those:
+        one.stop()
+
+
+@pytest.fixture
+def channel():
+    """channel(server): a channel of grpcio, closed after the test."""
+    channels = []
+
+    def make(server, *options):
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), *options]
+        channels.append(grpc.insecure_channel(f"{LOCAL}:{server.grpc_port}", options=options))
+        return channels[-1]
+
+    yield make
+    for one in channels:
+        one.close()
+
+
+def stub(one):
+    return service_pb2_grpc.GRPCInferenceServiceStub(one)
+
+
+def question(value, model="m", **members):
+    request = service_pb2.ModelInferRequest(model_name=model, **members)
+    request.inputs.add(name="X", datatype="INT32", shape=[1])
+    request.raw_input_contents.append(struct.pack("<i", value))
+    return request
+
+
+def answer_of(request, add=1):
+    """The ModelInferResponse of FakeTriton's model, as bytes."""
+    answer = service_pb2.ModelInferResponse(model_name=request.model_name, model_version="1", id=request.id)
+    value, = struct.unpack("<i", request.raw_input_contents[0])
+    answer.outputs.add(name="Y", datatype="INT32", shape=[1])
+    answer.raw_output_contents.append(struct.pack("<i", value + add))
+    return answer
+
+
+def value_of(answer):
+    return struct.unpack("<i", answer.raw_output_contents[0])[0]
+
+
+def serving(add=1):
+    """answers() of FakeTriton's model."""
+    def answers(path, messages, context):
+        for message in messages:
+            answer = answer_of(service_pb2.ModelInferRequest.FromString(message), add)
+            if path.endswith("ModelStreamInfer"):
+                answer = service_pb2.ModelStreamInferResponse(infer_response=answer)
+            yield answer.SerializeToString()
+
+    return answers
+
+
+def wait_known(server, model="m"):
+    eventually(lambda: any(one["name"] == model for one in server.get("/v2/cache").json["models"]), f"{model} in front")
+
+
+def failure(call):
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value.code(), caught.value.details()
+
+
+# --- What passes ---
+
+
+def test_calls_pass_unchanged(front, made, channel):
+    def answers(path, messages, context):
+        context.send_initial_metadata((("early", "1"), ("early", "2"), ("raw-bin", b"\0\xff")))
+        yield from messages
+        context.set_trailing_metadata((("late", "x"), ("late-bin", b"\x01")))
+        context.set_code(grpc.StatusCode.DATA_LOSS)
+        context.set_details("lost: 50% \u00e4 \n")
+
+    behind = made(FakeGrpc, answers)
+    through = front(made(FakeTriton), behind.url)
+    call = channel(through).stream_stream("/any.Service/Method")(
+        iter([b"", b"\0one", b"two"]), metadata=(("mine", "a"), ("mine-bin", b"\xfe"), ("via", "1.0 fred")))
+    got = []
+    assert failure(lambda: got.extend(call)) == (grpc.StatusCode.DATA_LOSS, "lost: 50% \u00e4 \n")
+    assert got == [b"", b"\0one", b"two"]
+    early = [each for each in call.initial_metadata() if each[0] in ("early", "raw-bin")]
+    assert early == [("early", "1"), ("early", "2"), ("raw-bin", b"\0\xff")]
+    assert {("late", "x"), ("late-bin", b"\x01")} <= set(call.trailing_metadata())
+    (path, metadata), = behind.calls
+    assert path == "/any.Service/Method" and metadata["mine"] == "a" and metadata["mine-bin"] == b"\xfe"
+
+
+def test_messages_come_at_once(front, made, channel):
+    """Neither side waits for the other's last message."""
+    behind = made(FakeGrpc, echo)
+    through = front(made(FakeTriton), behind.url)
+    sent = queue.Queue()
+    call = channel(through).stream_stream("/any.Service/Method")(iter(sent.get, None))
+    for i in range(10):
+        sent.put(b"%d" % i)
+        assert next(call) == b"%d" % i
+    sent.put(None)
+    assert list(call) == [] and call.code() == grpc.StatusCode.OK
+
+
+def test_a_status_alone(front, made, channel):
+    behind = made(FakeGrpc, refused(grpc.StatusCode.NOT_FOUND, "no such thing "))  # Triton's texts end so
+    through = front(made(FakeTriton), behind.url)
+    call = channel(through).unary_unary("/any.Service/Method")
+    assert failure(lambda: call(b"x")) == (grpc.StatusCode.NOT_FOUND, "no such thing ")
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_compressed_messages(front, made, channel, compression):
+    behind = made(FakeGrpc, echo, compression=compression)
+    through = front(made(FakeTriton), behind.url)
+    call = channel(through).stream_stream("/any.Service/Method")
+    messages = [b"a" * 100_000, b"", bytes(range(256)) * 300]
+    assert list(call(iter(messages), compression=compression)) == messages
+
+
+def test_large_messages_to_a_slow_client(front, made, channel):
+    behind = made(FakeGrpc, echo)
+    through = front(made(FakeTriton), behind.url)
+    message = np.random.default_rng(1).bytes(9_000_000)
+    taken = 0
+    for got in channel(through).stream_stream("/any.Service/Method")(iter([message] * 10)):
+        taken += 1
+        assert got == message
+        threading.Event().wait(0.02)
+    assert taken == 10
+
+
+def test_a_long_stream(front, made, channel):
+    def count(path, messages, context):
+        for i in range(int(next(messages))):
+            yield b"%d" % i
+
+    behind = made(FakeGrpc, count)
+    through = front(made(FakeTriton), behind.url)
+    got = channel(through).unary_stream("/any.Service/Tokens")(b"20000")
+    assert [int(each) for each in got] == list(range(20000))
+
+
+def test_a_client_that_leaves(front, made, channel):
+    left = threading.Event()
+
+    def answers(path, messages, context):
+        context.add_callback(left.set)
+        yield b"1"
+        left.wait(20)
+
+    behind = made(FakeGrpc, answers)
+    through = front(made(FakeTriton), behind.url)
+    call = channel(through).unary_stream("/any.Service/Method")(b"x")
+    assert next(call) == b"1" and not left.is_set()
+    call.cancel()
+    assert left.wait(10)
+
+
+def test_deadlines_go_along(front, made, channel):
+    seen = queue.Queue()
+
+    def answers(path, messages, context):
+        seen.put(context.time_remaining())
+        threading.Event().wait(2)
+        yield b""
+
+    behind = made(FakeGrpc, answers)
+    through = front(made(FakeTriton), behind.url)
+    call = channel(through).unary_unary("/any.Service/Method")
+    assert failure(lambda: call(b"x", timeout=0.7))[0] == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert 0 < seen.get(timeout=5) <= 0.8
+
+
+def test_nobody_listens(front, made, channel):
+    port = free_port()
+    through = front(made(FakeTriton), f"grpc://{LOCAL}:{port}")
+    code, text = failure(lambda: channel(through).unary_unary("/any.Service/Method")(b"x"))
+    assert code == grpc.StatusCode.UNAVAILABLE and f"upstream grpc://{LOCAL}:{port}: Connection refused" in text
+
+
+def test_a_port_of_http(front, made, channel):
+    http = made(Behind, lambda _, send: send(response(b"", "400 Bad Request")))
+    through = front(made(FakeTriton), f"grpc://{LOCAL}:{http.port}")
+    code, text = failure(lambda: channel(through).unary_unary("/any.Service/Method")(b"x"))
+    assert code == grpc.StatusCode.UNAVAILABLE and "is it a port of gRPC?" in text
+
+
+def test_a_server_that_is_restarted(front, made, channel):
+    """Also where the old connection was kept: the call has not begun there."""
+    first = made(FakeGrpc, echo)
+    through = front(made(FakeTriton), first.url)
+    call = channel(through).unary_unary("/any.Service/Method")
+    assert call(b"1") == b"1"
+    first.stop()
+    eventually(lambda: failure(lambda: call(b"2"))[0] == grpc.StatusCode.UNAVAILABLE, "the end of the server")
+    second = made(FakeGrpc, echo, port=first.grpc_port)
+    assert call(b"3") == b"3" and len(second.calls) == 1
+
+
+def test_a_replica_is_down(front, made, channel):
+    behind = made(FakeGrpc, echo)
+    through = front(made(FakeTriton), f"grpc://{LOCAL}:{free_port()}", behind.url)
+    call = channel(through).unary_unary("/any.Service/Method")
+    assert [call(b"%d" % i) for i in range(20)] == [b"%d" % i for i in range(20)]
+
+
+def test_a_circle(front, made, channel):
+    port = free_port()
+    through = front(made(FakeTriton), f"grpc://{LOCAL}:{port}", f"--grpc-port={port}")
+    code, text = failure(lambda: channel(through).unary_unary("/any.Service/Method")(b"x"))
+    assert code == grpc.StatusCode.FAILED_PRECONDITION and "circle" in text
+
+
+def test_tls_behind(front, serve, repository, authority, channel):
+    identity = authority.server()
+    server = serve(repository.add("simple"), "--grpc-use-ssl=true", f"--grpc-server-cert={identity.cert}",
+                   f"--grpc-server-key={identity.key}")
+    url = f"grpcs://localhost:{server.grpc_port}"
+    ready = service_pb2.ServerReadyRequest()
+    assert stub(channel(front(server, url, f"--upstream-cacert={authority.cert}"))).ServerMetadata(
+        service_pb2.ServerMetadataRequest()).version
+    code, text = failure(lambda: stub(channel(front(server, url, "--upstream-readiness=behind"))).ServerReady(ready))
+    assert code == grpc.StatusCode.UNAVAILABLE and "certificate" in text
+
+
+# --- What the cache answers ---
+
+
+def test_known_questions_do_not_reach_the_server(front, made, channel):
+    server, behind = made(FakeTriton), made(FakeGrpc, refused(grpc.StatusCode.INTERNAL))
+    through = front(server, behind.url)
+    wait_known(through)
+    ask = stub(channel(through)).ModelInfer
+    for i in range(3):
+        answer, call = ask.with_call(question(5, id=f"{i}"))
+        assert (value_of(answer), answer.id) == (6, f"{i}")
+        assert dict(call.initial_metadata())["cache-status"].startswith(HIT) == (i > 0)
+    assert is_hit(put(through, "m", {"X": tensor([5], "INT32")}))  # one cache for both protocols
+    assert server.runs == 1 and not behind.calls
+
+
+def test_what_is_not_understood_passes(front, made, channel):
+    server, behind = made(FakeTriton), made(FakeGrpc, serving(100))
+    through = front(server, behind.url)
+    wait_known(through)
+    ask = stub(channel(through)).ModelInfer
+    assert value_of(ask(question(5))) == 6
+
+    def changed(change):
+        request = question(5)
+        change(request)
+        return request
+
+    def unknown_field(request):
+        request.MergeFromString(b"\xfa\x01\x01x")  # field 31
+
+    for i, change in enumerate([
+            lambda r: r.parameters["sequence_id"].__setattr__("int64_param", 7),
+            lambda r: r.inputs[0].parameters["shared_memory_region"].__setattr__("string_param", "r"),
+            lambda r: r.inputs[0].parameters["content_type"].__setattr__("string_param", "np"),
+            lambda r: r.outputs.add(name="Y").parameters["classification"].__setattr__("int64_param", 1),
+            lambda r: r.parameters["custom"].__setattr__("uint64_param", 1),
+            lambda r: r.raw_input_contents.append(b"more"),
+            lambda r: r.inputs[0].__setattr__("datatype", "FP32"),
+            lambda r: r.__setattr__("model_version", "2"),
+            unknown_field]):
+        assert value_of(ask(changed(change))) == 105, i
+    assert len(behind.calls) == 9 and server.runs == 1
+
+
+def test_failures_of_the_model_are_told_once(front, made, channel):
+    """With the server's text, and without a second run."""
+    server = made(FakeTriton, lambda *_: response(b'{"error":"it is 666"}', "500 Internal Server Error"))
+    behind = made(FakeGrpc, echo)
+    through = front(server, behind.url)
+    wait_known(through)
+    ask = stub(channel(through)).ModelInfer
+    for runs in (1, 2):
+        assert failure(lambda: ask(question(666))) == (grpc.StatusCode.INTERNAL, "it is 666")
+        assert server.runs == runs
+    assert not behind.calls
+
+
+@pytest.mark.parametrize("policy", ["pass", "key", "shared"])
+def test_authorization(front, made, channel, policy):
+    server, behind = made(FakeTriton), made(FakeGrpc, serving())
+    through = front(server, behind.url, f"--upstream-authorization={policy}", "--upstream-private-field=X-User")
+    wait_known(through)
+    ask = stub(channel(through)).ModelInfer
+    for metadata in ([("authorization", "a")], [("authorization", "b")], [("x-user", "a")], []):
+        for _ in range(2):
+            assert value_of(ask(question(5), metadata=metadata)) == 6
+    assert (server.runs, len(behind.calls)) == {"pass": (1, 6), "key": (4, 0), "shared": (1, 0)}[policy]
+
+
+def test_a_model_that_is_loaded_through_us(front, made, channel):
+    """No old answer from the moment at which the reply to the load has come."""
+    server = made(FakeTriton)
+    added = itertools.count(100)
+    adds = [1]
+
+    def answers(path, messages, context):
+        if path.endswith("ModelInfer"):
+            yield from serving(adds[-1])(path, messages, context)
+            return
+        list(messages)
+        adds.append(next(added))
+        yield b""
+
+    server.answers = lambda fields, document, values, count: [each + adds[-1] for each in values]
+    through = front(server, made(FakeGrpc, answers).url)
+    wait_known(through)
+    calls = stub(channel(through))
+
+    def hit():
+        answer, call = calls.ModelInfer.with_call(question(5))
+        assert value_of(answer) == 5 + adds[-1]
+        return dict(call.initial_metadata()).get("cache-status", "").startswith(HIT)
+
+    for load in (calls.RepositoryModelLoad, calls.RepositoryModelUnload, calls.RepositoryModelLoad):
+        eventually(hit, "hits")
+        load(service_pb2.RepositoryModelLoadRequest(model_name="m") if load is not calls.RepositoryModelUnload
+             else service_pb2.RepositoryModelUnloadRequest(model_name="m"))
+        assert not hit()
+
+
+def test_known_questions_while_the_server_is_down(front, made, channel):
+    server, behind = made(FakeTriton), made(FakeGrpc, serving())
+    through = front(server, behind.url)
+    wait_known(through)
+    calls = stub(channel(through))
+    assert value_of(calls.ModelInfer(question(5))) == 6
+    server.stop()
+    server.hang_up()
+    behind.stop()
+    for _ in range(3):
+        assert value_of(calls.ModelInfer(question(5))) == 6
+    assert calls.ServerReady(service_pb2.ServerReadyRequest()).ready
+    assert calls.ServerLive(service_pb2.ServerLiveRequest()).live
+    assert failure(lambda: calls.ModelInfer(question(6)))[0] == grpc.StatusCode.UNAVAILABLE
+
+
+# --- Streams ---
+
+
+def test_streams_from_the_cache(front, made, channel):
+    server, behind = made(FakeTriton), made(FakeGrpc, refused(grpc.StatusCode.INTERNAL))
+    through = front(server, behind.url)
+    wait_known(through)
+    values = [i % 7 for i in range(200)]
+    got = stub(channel(through)).ModelStreamInfer(question(value, id=f"{i}") for i, value in enumerate(values))
+    got = [each.infer_response for each in got]
+    assert [(value_of(each), each.id) for each in got] == [(value + 1, f"{i}") for i, value in enumerate(values)]
+    assert server.runs == 7 and not behind.calls
+
+
+def test_a_stream_passes_from_the_first_that_is_not_known(front, made, channel):
+    """All answers come in the order of the requests, also those to requests that were begun here."""
+    release = threading.Event()
+
+    def slow(fields, document, values, count):
+        release.wait(10)
+        return [value + 1 for value in values]
+
+    server, behind = made(FakeTriton), made(FakeGrpc, serving(1))
+    through = front(server, behind.url)
+    wait_known(through)
+    calls = stub(channel(through))
+    assert value_of(calls.ModelInfer(question(1))) == 2
+    server.answers = slow
+    models = ["m", "m", "other", "m", "other", "m"]
+    threading.Timer(0.3, release.set).start()
+    got = calls.ModelStreamInfer(question(i, model=model, id=f"{i}") for i, model in enumerate(models))
+    assert [(each.infer_response.id, value_of(each.infer_response)) for each in got] == [(f"{i}", i + 1) for i in range(6)]
+    (path, _), = behind.calls
+    assert path == SERVICE + "ModelStreamInfer"
+
+
+def test_a_stream_of_another_model_stays_open(front, made, channel):
+    """Several answers to one request, which come before the next is sent."""
+    def answers(path, messages, context):
+        for message in messages:
+            request = service_pb2.ModelInferRequest.FromString(message)
+            for i in range(3):
+                answer = service_pb2.ModelStreamInferResponse(infer_response=answer_of(request, i))
+                yield answer.SerializeToString()
+
+    behind = made(FakeGrpc, answers)
+    through = front(made(FakeTriton), behind.url)
+    sent = queue.Queue()
+    got = stub(channel(through)).ModelStreamInfer(iter(sent.get, None))
+    for value in (10, 20):
+        sent.put(question(value, model="decoupled"))
+        assert [value_of(next(got).infer_response) for _ in range(3)] == [value, value + 1, value + 2]
+    sent.put(None)
+    assert list(got) == []
+
+
+def test_the_stop_ends_streams(front, made, channel):
+    behind = made(FakeGrpc, echo)
+    through = front(made(FakeTriton), behind.url)
+    sent = queue.Queue()
+    call = channel(through).stream_stream("/any.Service/Method")(iter(sent.get, None))
+    sent.put(b"1")
+    assert next(call) == b"1"
+    through.stop()
+    assert failure(lambda: list(call))[0] == grpc.StatusCode.UNAVAILABLE
+    sent.put(None)
+
+
+# --- A whole server behind ---
+
+
+def inputs_of(arrays):
+    inputs = []
+    for name, array in arrays.items():
+        inputs.append(triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)))
+        inputs[-1].set_data_from_numpy(array)
+    return inputs
+
+
+def test_nvidias_client(front, serve, repository):
+    server = serve(repository.add("simple"), "--model-control-mode=explicit", "--load-model=simple", "--cache-config=none")
+    through = front(*both(server), ALL)
+    wait_known(through, "simple")
+    with triton.InferenceServerClient(f"{LOCAL}:{through.grpc_port}") as client:
+        assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("simple")
+        assert client.get_server_metadata().name == "triton"
+        assert client.get_model_config("simple").config.max_batch_size == 8
+        assert [one.name for one in client.get_model_repository_index().models] == ["simple"]
+        arrays, expected = sums()
+        for _ in range(3):
+            result = client.infer("simple", inputs_of(arrays), outputs=[triton.InferRequestedOutput("OUTPUT1")])
+            same(result.as_numpy("OUTPUT1"), expected["OUTPUT1"])
+            assert result.as_numpy("OUTPUT0") is None
+        assert client.get_inference_statistics("simple").model_stats[0].execution_count == 1
+        client.unload_model("simple")
+        with pytest.raises(triton.InferenceServerException, match="not found|not available|no available"):
+            client.infer("simple", inputs_of(arrays))
+
+
+# --- The command line ---
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["grpc://a:1"], "--upstream=grpc://a:1 alone: add the address at which the same server speaks HTTP"),
+    (["http://a", "grpc://a:1/x"], "has a path, which gRPC has no place for"),
+    (["http://a", "grpc://a"], "names no host and port")])
+def test_wrong_options(start_front, arguments, said):
+    server = start_front(*arguments)
+    assert server.wait() != 0
+    assert any(said in line for line in server.log)
