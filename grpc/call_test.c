@@ -45,6 +45,37 @@ test_stream(void **state)
 	assert_grpc_status(stream, GRPC_OK);
 }
 
+/* A method without a stream of messages hands its call over to one with one, which is told of the half-close. */
+static void
+test_a_call_that_is_handed_over(void **state)
+{
+	struct stream *stream = ask(&(struct head){.path = "/any/Path"}, "hello");
+
+	(void)state;
+	assert_log("/any/Path 'hello' end");
+	assert_messages(stream, "hello");
+	assert_grpc_status(stream, GRPC_OK);
+	(void)ask(&(struct head){.path = "/test/Unary"}, "x");
+	assert_log("/any/Path 'hello' end begin 'x'");
+}
+
+/* Bytes that have their prefixes already, in parts that end anywhere. */
+static void
+test_raw_bytes(void **state)
+{
+	struct stream *stream = open_call("/test/Stream");
+
+	(void)state;
+	test.is_raw = true;
+	client_message(test.client, stream, bytes_make("\0\0\0\0\3o", 6));
+	client_message(test.client, stream, bytes_make("ne\0\0", 4));
+	client_message(test.client, stream, bytes_make("\0\0\5three", 8));
+	client_half_close(test.client, stream);
+	client_turn(test.client);
+	assert_messages(stream, "onethree");
+	assert_grpc_status(stream, GRPC_OK);
+}
+
 /* Wherever a DATA frame ends, also within the prefix. */
 static void
 test_a_message_split_at_every_byte(void **state)
@@ -689,6 +720,9 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, service_setup, service_teardown)
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_a_call_that_is_handed_over, service_setup_with_other,
+						service_teardown),
+		TEST(test_raw_bytes),
 		TEST(test_unary),
 		TEST(test_stream),
 		TEST(test_a_message_split_at_every_byte),

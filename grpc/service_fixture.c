@@ -46,7 +46,8 @@ send_bytes(struct grpc_call *call, struct bytes bytes)
 	buf_init(&output->text, bytes.length);
 	buf_append(&output->text, bytes);
 	output->piece = buf_bytes(&output->text);
-	output->output = (struct grpc_output){.pieces = &output->piece, .count = 1, .released = on_released};
+	output->output = (struct grpc_output){
+		.pieces = &output->piece, .count = 1, .is_raw = test.is_raw, .released = on_released};
 	grpc_call_send(call, &output->output);
 }
 
@@ -123,6 +124,19 @@ static const struct grpc_method idle = {.path = "/test/Idle",
 					.half_close = on_half_close,
 					.cancelled = on_cancelled,
 					.stopping = on_stopping};
+
+static void
+on_other(struct grpc_call *call, struct grpc_message message)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "%.*s", BYTES_ARGS(grpc_call_path(call)));
+	note(path);
+	grpc_call_hand_over(call, &stream_method);
+	stream_method.message(call, message);
+}
+
+static const struct grpc_method other = {.is_client_streaming = false, .message = on_other, .cancelled = on_cancelled};
 static const struct grpc_method *const methods[] = {&unary, &stream_method, &idle};
 
 /* --- For tests --- */
@@ -135,6 +149,17 @@ service_setup(void **state)
 						    .keepalive_timeout_ms = 20000,
 						    .min_ping_interval_ms = 300000,
 						    .max_ping_strikes = 2};
+
+	(void)state;
+	memset(&test, 0, sizeof(test));
+	test.client = client_new(&options);
+	return 0;
+}
+
+int
+service_setup_with_other(void **state)
+{
+	static const struct grpc_options options = {.methods = methods, .method_count = 3, .other = &other};
 
 	(void)state;
 	memset(&test, 0, sizeof(test));

@@ -13,6 +13,7 @@ struct service {
 	struct grpc_call *call; /* the newest */
 	bool keeps;		/* calls go on after their end */
 	bool is_silent;		/* streams are not echoed */
+	bool is_raw;		/* messages are echoed as bytes that have their prefixes */
 	unsigned sent;
 	unsigned released;
 };
@@ -21,6 +22,7 @@ extern struct service test; /* global, as cmocka's functions share it most simpl
 
 /* Before and after each test. */
 int service_setup(void **state);
+int service_setup_with_other(void **state); /* notes the path of any other method, which then is as /test/Stream */
 int service_teardown(void **state);
 
 /* --- The server's side --- */

@@ -47,6 +47,23 @@ http2_call_finish(struct http2_call *call, enum http2_outcome outcome, const cha
 	arena_fini(&arena);
 }
 
+void
+http2_call_fail(struct http2_call *call, enum http2_outcome outcome, const char *why)
+{
+	struct http2_client *client = call->client;
+	bool again = call->connection->was_used && call->connection->is_over && !call->has_head && call->keeps_pieces &&
+		     (outcome == HTTP2_UNPROCESSED || call->repeatable);
+
+	if (!again) {
+		http2_call_finish(call, outcome, why);
+		return;
+	}
+	http2_call_detach(call);
+	call->waits = true;
+	TAILQ_INSERT_TAIL(&client->again, call, entry);
+	loop_task_set(client->flush_task);
+}
+
 /* --- The request --- */
 
 ssize_t
@@ -120,7 +137,9 @@ void
 http2_call_let_go(struct http2_call *call)
 {
 	call->keeps_pieces = false;
-	release_pieces(call, call->connection == NULL ? NULL : call->next);
+	if (!call->waits) { /* else nothing has been sent yet */
+		release_pieces(call, call->connection == NULL ? NULL : call->next);
+	}
 }
 
 void
@@ -137,9 +156,13 @@ http2_call_cancel(struct http2_call *call)
 {
 	struct http2_connection *connection = call->connection;
 
-	(void)nghttp2_submit_rst_stream(connection->session, NGHTTP2_FLAG_NONE, call->stream, NGHTTP2_CANCEL);
-	http2_connection_touch(connection);
-	http2_call_detach(call);
+	if (call->waits) {
+		TAILQ_REMOVE(&call->client->again, call, entry);
+	} else {
+		(void)nghttp2_submit_rst_stream(connection->session, NGHTTP2_FLAG_NONE, call->stream, NGHTTP2_CANCEL);
+		http2_connection_touch(connection);
+		http2_call_detach(call);
+	}
 	release_pieces(call, NULL);
 	arena_fini(&call->arena);
 }

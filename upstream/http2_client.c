@@ -36,38 +36,19 @@ close_connection(struct http2_connection *connection)
 	free(connection);
 }
 
-/* A kept connection may have ended before the server saw the call: it is sent again, once. */
-static bool
-may_go_again(const struct http2_call *call)
-{
-	return call->connection->was_used && !call->has_head && call->keeps_pieces &&
-	       (!call->is_sent || call->repeatable);
-}
-
 /* Ends the connection, and its calls or their first try. */
 static void
 end(struct http2_connection *connection, const char *why)
 {
-	struct http2_client *client = connection->client;
-	TAILQ_HEAD(, http2_call) again = TAILQ_HEAD_INITIALIZER(again);
 	struct http2_call *call;
 	char text[256];
 
 	connection->is_over = true; /* gets no calls that these start */
 	(void)snprintf(text, sizeof(text), "%s", why);
 	while ((call = TAILQ_FIRST(&connection->calls)) != NULL) {
-		if (may_go_again(call)) {
-			http2_call_detach(call);
-			TAILQ_INSERT_TAIL(&again, call, entry);
-		} else {
-			http2_call_finish(call, call->is_sent ? HTTP2_BROKEN : HTTP2_UNPROCESSED, text);
-		}
+		http2_call_fail(call, call->is_sent ? HTTP2_BROKEN : HTTP2_UNPROCESSED, text);
 	}
 	close_connection(connection);
-	while ((call = TAILQ_FIRST(&again)) != NULL) {
-		TAILQ_REMOVE(&again, call, entry);
-		begin(client, call);
-	}
 }
 
 /* --- Writing --- */
@@ -156,13 +137,20 @@ flush(struct http2_connection *connection)
 	}
 }
 
-/* Each flush may end connections and open others: starts over after each. */
+/* Sends calls again; then all that is to be sent. Each flush may end connections: starts over after each. */
 static void
 on_flush(void *argument)
 {
 	struct http2_client *client = argument;
-	struct http2_connection *connection = TAILQ_FIRST(&client->connections);
+	struct http2_connection *connection;
 
+	while (!TAILQ_EMPTY(&client->again)) {
+		struct http2_call *call = TAILQ_FIRST(&client->again);
+
+		TAILQ_REMOVE(&client->again, call, entry);
+		begin(client, call);
+	}
+	connection = TAILQ_FIRST(&client->connections);
 	while (connection != NULL) {
 		if (connection->is_dirty) {
 			flush(connection);
@@ -338,7 +326,8 @@ begin(struct http2_client *client, struct http2_call *call)
 	}
 	call->next = STAILQ_FIRST(&call->pieces);
 	call->next_sent = 0;
-	call->is_deferred = call->is_sent = false;
+	call->is_deferred = call->is_sent = call->waits = false;
+	call->client = client;
 	call->stream = submit(connection, call);
 	call->connection = connection;
 	connection->active_tick = connection->dial != NULL ? connection->active_tick : client->ticks;
@@ -401,6 +390,7 @@ http2_client_new(struct loop *loop, const struct http2_client_options *options)
 	client->flush_task = loop_task_new(loop, on_flush, client);
 	client->sweep = loop_timer_new(loop, on_sweep, client);
 	TAILQ_INIT(&client->connections);
+	TAILQ_INIT(&client->again);
 	loop_timer_set(client->sweep, SWEEP_MS);
 	return client;
 }

@@ -65,7 +65,9 @@ struct http2_call {
 
 	/* Internal. */
 	TAILQ_ENTRY(http2_call) entry;
-	struct http2_connection *connection;
+	struct http2_client *client;
+	struct http2_connection *connection; /* NULL: done, or waits */
+	bool waits;			     /* to be sent again */
 	int32_t stream;
 	STAILQ_HEAD(, http2_piece) pieces;
 	struct http2_piece *next; /* to be sent; NULL: none */

@@ -20,6 +20,7 @@ struct http2_client {
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *session_options;
 	TAILQ_HEAD(, http2_connection) connections; /* the newest first; only that one gets more calls */
+	TAILQ_HEAD(, http2_call) again;		    /* calls to be sent again at the end of this turn */
 	unsigned ticks;
 	unsigned attempts; /* of connecting: each takes the next address */
 	uint8_t *in;	   /* READ_SIZE bytes that have just been read */
@@ -63,6 +64,9 @@ void http2_call_clear(struct http2_call *call);
 
 /* Ends a call, with what has been received as its trailers. It may be gone afterwards. */
 void http2_call_finish(struct http2_call *call, enum http2_outcome outcome, const char *why);
+
+/* Ends a call that has failed, or has it sent again: once, where a kept connection ended before the server saw it. */
+void http2_call_fail(struct http2_call *call, enum http2_outcome outcome, const char *why);
 
 /* For nghttp2's data provider. */
 ssize_t http2_call_read(nghttp2_session *session, int32_t stream, uint8_t *at, size_t room, uint32_t *flags,

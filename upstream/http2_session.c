@@ -107,6 +107,7 @@ on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 	struct http2_call *call;
 
 	connection->is_greeted = connection->is_greeted || frame->hd.type == NGHTTP2_SETTINGS;
+	connection->is_over = connection->is_over || frame->hd.type == NGHTTP2_GOAWAY;
 	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) {
 		return 0;
 	}
@@ -168,7 +169,7 @@ on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int fail
 		}
 	}
 	if (frame->hd.type == NGHTTP2_HEADERS && call != NULL) {
-		http2_call_finish(call, HTTP2_UNPROCESSED, nghttp2_strerror(failure));
+		http2_call_fail(call, HTTP2_UNPROCESSED, nghttp2_strerror(failure));
 	}
 	return 0;
 }
@@ -188,7 +189,11 @@ on_stream_close(nghttp2_session *session, int32_t stream, uint32_t error_code, v
 	if (!call->has_head) {
 		call->received_count = 0;
 	}
-	http2_call_finish(call, error_code == NGHTTP2_REFUSED_STREAM ? HTTP2_UNPROCESSED : HTTP2_RESET, text);
+	if (error_code == NGHTTP2_REFUSED_STREAM) {
+		http2_call_fail(call, HTTP2_UNPROCESSED, text);
+	} else {
+		http2_call_finish(call, HTTP2_RESET, text);
+	}
 	return 0;
 }
 

@@ -332,6 +332,74 @@ test_malformed(void **state)
 }
 
 /* Where the first raw tensor begins, as far as the beginning of a message tells. */
+/* What a server behind may read otherwise than we do: see has_more. */
+static void
+test_what_is_not_known(void **state)
+{
+	static const struct {
+		uint32_t number; /* of the field that is added */
+		const char *bytes;
+		size_t length;
+		bool is_more;
+	} cases[] = {
+		{2, "1", 1, false},
+		{3, "an id", 5, false},
+		{4, "\x0a\x01p\x12\x02\x08\x01", 7, false},
+		{6, "\x0a\x01O", 3, false},
+		{4, "\x0a\x01p\x12\x02\x28\x01", 7, true},	   /* uint64_param */
+		{4, "\x0a\x01p\x12\x04\x08\x01\x30\x01", 9, true}, /* a kind of parameter that is not known */
+		{4, "\x0a\x01p\x12\x00\x12\x02\x08\x01", 9, true}, /* two values, which protobuf merges */
+		{4, "\x0a\x01p\x12\x02\x08\x01\x18\x01", 9, true}, /* an unknown field of the entry */
+		{6, "\x0a\x01O\x12\x00", 5, true},		   /* a parameter of an output */
+		{6, "\x0a\x01O\x18\x01", 5, true},
+		{7, "surplus", 7, true},
+		{8, "new", 3, true},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		protobuf_put_text(&test.message, 1, bytes_text("m"));
+		put_input("I", "INT32", NULL);
+		protobuf_put_bytes(&test.message, 7, bytes_text("12345678"));
+		protobuf_put_bytes(&test.message, cases[i].number, bytes_make(cases[i].bytes, cases[i].length));
+		assert_int_equal(decode(), STATUS_OK);
+		assert_int_equal(test.decoded.has_more, cases[i].is_more);
+		(void)teardown(state);
+		(void)setup(state);
+	}
+	PARAMETER("p", "\x08\x01");
+	PARAMETER("p", "\x08\x02");
+	assert_int_equal(decode(), STATUS_OK);
+	assert_true(test.decoded.has_more);
+}
+
+/* Of an input: a parameter, and a field of its contents that is not known. */
+static void
+test_what_is_not_known_of_an_input(void **state)
+{
+	struct part contents;
+	struct part input;
+
+	protobuf_put_bytes(begin(&contents), 2, bytes_make("\x01\x02", 2));
+	put_input("I", "INT32", &contents);
+	assert_int_equal(decode(), STATUS_OK);
+	assert_false(test.decoded.has_more);
+	protobuf_put_bytes(&contents.buf, 9, bytes_text("x"));
+	put_input("J", "INT32", &contents);
+	assert_int_equal(decode(), STATUS_OK);
+	assert_true(test.decoded.has_more);
+	(void)teardown(state);
+	(void)setup(state);
+	protobuf_put_text(begin(&input), 1, bytes_text("I"));
+	protobuf_put_text(&input.buf, 2, bytes_text("INT32"));
+	protobuf_put_bytes(&input.buf, 4,
+			   bytes_text("\x0a\x0c"
+				      "content_type"));
+	put(&test.message, 5, &input);
+	protobuf_put_bytes(&test.message, 7, bytes_text("1234"));
+	assert_int_equal(decode(), STATUS_OK);
+	assert_true(test.decoded.has_more);
+}
+
 static void
 test_the_alignment_point(void **state)
 {
@@ -408,6 +476,8 @@ main(void)
 		TEST(test_wrong_parameters),
 		TEST(test_outputs),
 		TEST(test_malformed),
+		TEST(test_what_is_not_known),
+		TEST(test_what_is_not_known_of_an_input),
 		TEST(test_the_alignment_point),
 		TEST(test_a_response),
 		TEST(test_an_error_in_a_stream),

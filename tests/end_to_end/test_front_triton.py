@@ -1,7 +1,6 @@
 """In front of the real tritonserver, with models of its python backend."""
 
 import json
-import signal
 
 import numpy as np
 import pytest
@@ -46,8 +45,7 @@ def triton(tmp_path):
     server = Triton(tmp_path, repository, "--model-control-mode=explicit", "--load-model=*")
     server.models = repository
     yield server.wait_ready()
-    server.process.send_signal(signal.SIGKILL)
-    server.process.wait()
+    server.kill()
 
 
 def ask(server, value):
@@ -113,8 +111,7 @@ def test_models_that_are_loaded_again(triton, front, through_us):
 def test_a_killed_tritonserver(triton, front):
     through = front(triton)
     assert answer(ask(through, 1)) == [2]
-    triton.process.send_signal(signal.SIGKILL)
-    triton.process.wait()
+    triton.kill()  # and its models' processes
     for _ in range(5):
         assert answer(ask(through, 1)) == [2]
     reply = ask(through, 2)

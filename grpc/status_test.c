@@ -1,0 +1,90 @@
+/* Values of header fields, by tables. */
+#include "grpc/status.h"
+
+#include "base/clock.h"
+#include "base/unit_test.h"
+
+#include <nghttp2/nghttp2.h>
+
+static void
+test_statuses(void **state)
+{
+	static const struct {
+		const char *field;
+		enum grpc_code code;
+	} table[] = {{"0", GRPC_OK},	   {"14", GRPC_UNAVAILABLE}, {"16", GRPC_UNAUTHENTICATED},
+		     {"17", GRPC_UNKNOWN}, {"", GRPC_UNKNOWN},	     {"-1", GRPC_UNKNOWN},
+		     {"1x", GRPC_UNKNOWN}, {"000", GRPC_UNKNOWN},    {"5", GRPC_NOT_FOUND}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
+		assert_int_equal(grpc_status_read(bytes_text(table[i].field)), table[i].code);
+	}
+}
+
+static void
+test_messages(void **state)
+{
+	static const char *const table[][2] = {
+		{"", ""},	    {"plain", "plain"}, {"100%25", "100%"}, {"%C3%a9", "\xc3\xa9"},
+		{"cut%4", "cut%4"}, {"%", "%"},		{"%zz%41", "%zzA"}, {"%0", "%0"},
+	};
+	struct arena arena;
+
+	(void)state;
+	arena_init_small(&arena, 1 << 16);
+	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
+		assert_bytes(grpc_message_decode(bytes_text(table[i][0]), &arena), table[i][1]);
+	}
+	arena_fini(&arena);
+}
+
+/* At most eight digits; never less than what is left. */
+static void
+test_timeouts(void **state)
+{
+	static const struct {
+		uint64_t ns;
+		const char *field;
+	} table[] = {
+		{0, "0n"},
+		{99999998, "99999998n"},
+		{99999999, "100000u"},
+		{1500000001, "1500001u"},
+		{200 * NS_PER_S, "200000m"},
+		{UINT64_MAX / 2, "99999999M"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
+		char text[GRPC_TIMEOUT_SIZE];
+
+		grpc_timeout_write(table[i].ns, text);
+		assert_string_equal(text, table[i].field);
+	}
+}
+
+static void
+test_codes_of_http(void **state)
+{
+	(void)state;
+	assert_int_equal(grpc_code_of_http(503), GRPC_UNAVAILABLE);
+	assert_int_equal(grpc_code_of_http(404), GRPC_UNIMPLEMENTED);
+	assert_int_equal(grpc_code_of_http(200), GRPC_UNKNOWN);
+	assert_int_equal(grpc_code_of_reset(NGHTTP2_REFUSED_STREAM), GRPC_UNAVAILABLE);
+	assert_int_equal(grpc_code_of_reset(NGHTTP2_CANCEL), GRPC_CANCELLED);
+	assert_int_equal(grpc_code_of_reset(NGHTTP2_NO_ERROR), GRPC_INTERNAL);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_statuses),
+		cmocka_unit_test(test_messages),
+		cmocka_unit_test(test_timeouts),
+		cmocka_unit_test(test_codes_of_http),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
