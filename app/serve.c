@@ -375,6 +375,8 @@ open_upstream(struct app *app, struct error *error)
 		.purge = settings->upstream_generation != NULL ? purge_model : NULL,
 		.purge_context = app,
 		.generation = settings->upstream_generation,
+		.shared = app->cache != NULL && app->cache->ops->untrusted ? app->cache : NULL,
+		.poll_secs = settings->upstream_poll_secs,
 	};
 	app->follower = follower_new(&app->follower_options, error);
 	app->server_options.upstream = app->upstream;
@@ -502,8 +504,10 @@ say_front(struct app *app)
 			"question");
 	}
 	if (app->cache != NULL && app->cache->ops->untrusted && app->settings->upstream_generation == NULL) {
-		log_warning("what is cached outside of this process is neither shared nor found again after a restart "
-			    "without --upstream-generation=TEXT, your word for what the models' files are");
+		log_info("what is cached outside of this process is shared with other fronts of the same addresses, "
+			 "and is "
+			 "found again after a restart if one of them has run meanwhile; or always with "
+			 "--upstream-generation=TEXT, your word for what the models' files are");
 	}
 }
 

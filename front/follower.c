@@ -4,8 +4,10 @@
 #include "base/digest.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "front/agreement.h"
 #include "front/remote_client.h"
 #include "front/replica_view.h"
+#include "front/shared_record.h"
 
 #include <fnmatch.h>
 #include <stdatomic.h>
@@ -18,7 +20,8 @@
 #define FETCH_MAX ((size_t)64 << 20)
 #define WHY_MAX 300
 #define TARGET_MAX ((size_t)16 * 1024)
-#define GENERATION_BYTES 16
+#define GENERATION_BYTES AGREEMENT_RANDOM
+#define RECORD_POLLS 5	 /* so long another front's word is kept */
 #define REREAD_AT_ONCE 4 /* documents of models that show no change, read again in each poll */
 
 struct replica_state {
@@ -59,8 +62,10 @@ struct follower {
 	char why[2 * WHY_MAX]; /* the last request failed */
 	bool told_without_statistics;
 	char generation[2 * GENERATION_BYTES + 1]; /* "": the first one, where the owner states what the files are */
-	const char *moved;			   /* why a new generation begins; NULL: none does */
-	atomic_bool changed;			   /* see follower_note_change */
+	struct agreement agreement;
+	struct shared_record *record; /* NULL: the generation is this front's alone */
+	const char *moved;	      /* why a new generation begins; NULL: none does */
+	atomic_bool changed;	      /* see follower_note_change */
 };
 
 /* --- Requests --- */
@@ -176,31 +181,68 @@ add_model(struct follower *follower, const char *name)
 /* --- Generations --- */
 
 static void
-draw_generation(struct follower *follower)
+take_generation(struct follower *follower)
 {
-	uint8_t bytes[GENERATION_BYTES];
-
-	random_bytes(bytes, sizeof(bytes));
-	hex_text(bytes_make(bytes, sizeof(bytes)), follower->generation);
+	hex_text(bytes_make(follower->agreement.mine.random, GENERATION_BYTES), follower->generation);
 }
 
-/* From now on, no answer that was cached before is used. */
+/* Keys are made for the agreement's generation from now on. */
 static void
-begin_generation(struct follower *follower)
+enter_generation(struct follower *follower)
 {
-	log_info("models behind may have changed, as %s: what was cached before is used no longer", follower->moved);
-	draw_generation(follower);
+	take_generation(follower);
 	for (size_t i = 0; i < follower->model_count; i++) {
 		follower->models[i].is_to_be_read = true;
-		if (follower->options->purge != NULL && follower->models[i].is_usable) {
-			follower->options->purge(follower->options->purge_context, follower->models[i].name);
-		}
 	}
 	for (size_t i = 0; i < follower->replica_count; i++) {
 		replica_view_begin(&follower->replicas[i].view, upstream_ledger(follower->options->upstream), i);
 	}
+}
+
+static void
+begin_generation(struct follower *follower)
+{
+	log_info("models behind may have changed, as %s: what was cached before is used no longer", follower->moved);
+	agreement_move(&follower->agreement);
+	for (size_t i = 0; i < follower->model_count; i++) {
+		if (follower->options->purge != NULL && follower->models[i].is_usable) {
+			follower->options->purge(follower->options->purge_context, follower->models[i].name);
+		}
+	}
+	enter_generation(follower);
 	follower->moved = NULL;
 }
+
+/* --- Agreement with other fronts --- */
+
+/* Returns whether the generation is another one now. */
+static bool
+listen_to_others(struct follower *follower)
+{
+	struct agreement_record record;
+	enum shared_read found;
+
+	if (follower->record == NULL) {
+		return false;
+	}
+	found = shared_record_read(follower->record, &record, sizeof(record));
+	return found != SHARED_UNKNOWN &&
+	       agreement_read(&follower->agreement, found == SHARED_FOUND ? &record : NULL, clock_wall_ms());
+}
+
+/* Only after the models have been looked at: others take over what this says. */
+static void
+tell_others(struct follower *follower)
+{
+	struct agreement_record record;
+
+	if (follower->record != NULL && agreement_write(&follower->agreement, &record)) {
+		shared_record_write(follower->record, bytes_make(&record, sizeof(record)),
+				    (uint64_t)follower->options->poll_secs * RECORD_POLLS * 1000);
+	}
+}
+
+/* --- Models behind --- */
 
 static void
 add_version(struct followed_model *model, int64_t version)
@@ -551,6 +593,7 @@ poll_all(struct follower *follower)
 {
 	const struct replica_state *reached;
 	bool changed = atomic_exchange(&follower->changed, false); /* before the views, which then show it */
+	bool agreed = listen_to_others(follower);
 
 	for (size_t i = 0; i < follower->replica_count; i++) {
 		poll_replica(follower, i);
@@ -577,8 +620,12 @@ poll_all(struct follower *follower)
 	}
 	if (follower->moved != NULL) {
 		begin_generation(follower);
+	} else if (agreed) {
+		log_info("another front follows the same servers: its answers are shared from now on");
+		enter_generation(follower);
 	}
 	read_new(follower);
+	tell_others(follower);
 }
 
 static bool
@@ -697,14 +744,42 @@ follower_stop(struct follower *follower)
 	}
 }
 
+static int
+compare_names(const void *one, const void *other)
+{
+	return strcmp(*(const char *const *)one, *(const char *const *)other);
+}
+
+/* Fronts of the same servers, in whatever order their addresses are given, have one record. */
+static void
+join_others(struct follower *follower)
+{
+	const char **names = memory_array(follower->replica_count, sizeof(*names));
+	struct buf name;
+
+	buf_init(&name, FETCH_MAX);
+	for (size_t i = 0; i < follower->replica_count; i++) {
+		names[i] = upstream_name(follower->options->upstream, i);
+	}
+	qsort(names, follower->replica_count, sizeof(*names), compare_names);
+	for (size_t i = 0; i < follower->replica_count; i++) {
+		buf_format(&name, "%s ", names[i]);
+	}
+	follower->record =
+		shared_record_new(follower->options->shared, follower->loop, buf_bytes(&name), &follower->stopping);
+	buf_fini(&name);
+	free(names);
+}
+
 struct follower *
 follower_new(const struct follower_options *options, struct error *error)
 {
 	struct follower *follower = memory_new(sizeof(*follower));
 
 	follower->options = options;
+	agreement_init(&follower->agreement);
 	if (options->generation == NULL) {
-		draw_generation(follower);
+		take_generation(follower);
 	}
 	follower->loop = loop_new(error);
 	if (follower->loop == NULL) {
@@ -714,6 +789,9 @@ follower_new(const struct follower_options *options, struct error *error)
 	follower->lane = upstream_lane_new(options->upstream, follower->loop);
 	follower->replica_count = upstream_count(options->upstream);
 	follower->replicas = memory_array(follower->replica_count, sizeof(*follower->replicas));
+	if (options->shared != NULL && options->generation == NULL) {
+		join_others(follower);
+	}
 	return follower;
 }
 
@@ -723,6 +801,7 @@ follower_free(struct follower *follower)
 	if (follower == NULL) {
 		return;
 	}
+	shared_record_free(follower->record);
 	upstream_lane_free(follower->lane);
 	loop_free(follower->loop);
 	for (size_t i = 0; i < follower->replica_count; i++) {

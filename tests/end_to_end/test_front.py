@@ -646,6 +646,53 @@ def test_servers_that_state_a_generation_share(front, fake, redis_server):
     assert not is_hit(check(ask(four, 1), 2))
 
 
+def test_servers_that_share_a_store_agree(front, fake, redis_server):
+    """Without a word of the owner's: one that starts takes over what those know that run; all leave it together."""
+    server, redis = fake(), redis_server()
+    shared = [server, *redis.cache("lookup_timeout=5000")]
+    one, two = front(*shared), front(*shared)
+    for each in (one, two):
+        wait_known(each)
+        wait_connected(each)
+    eventually(lambda: any(each.lines("its answers are shared") for each in (one, two)), "one that takes over")
+    eventually(lambda: all(is_hit(check(ask(each, 1), 2)) for each in (one, two)), "hits of both")
+    entries = len(redis.entries("m"))
+    assert not is_hit(check(ask(one, 5), 6))
+    eventually(lambda: len(redis.entries("m")) > entries, "the entry")
+    three = front(*shared)
+    three.wait_log("its answers are shared")
+    eventually(lambda: is_hit(check(ask(three, 1), 2)), "an answer of those before")
+    assert all(is_hit(check(ask(each, 5), 6)) for each in (two, three))
+    server.answers = lambda fields, document, values, count: [9]
+    server.count = 3  # another model
+    for each in (one, two, three):
+        wait_other(each, lambda each=each: ask(each, 1), [9])
+    for _ in range(20):
+        for each in (one, two, three):
+            check(ask(each, 1), 9)
+    eventually(lambda: all(is_hit(check(ask(each, 1), 9)) for each in (one, two, three)), "hits again")
+
+
+def test_nothing_is_taken_over_from_one_that_has_ended(front, fake, redis_server):
+    """Nobody has seen what became of the models since."""
+    server, redis = fake(), redis_server()
+    shared = [server, *redis.cache("lookup_timeout=5000")]
+    one = front(*shared)
+    wait_known(one)
+    wait_connected(one)
+    check(ask(one, 1), 2)
+    eventually(lambda: redis.entries("m"), "the entry")
+    one.stop()
+    server.answers = lambda fields, document, values, count: [9]
+    two = front(*shared)
+    wait_known(two)
+    wait_connected(two)
+    polls = server.polls
+    eventually(lambda: server.polls > polls + 3, "some looks at the record that is left")
+    check(ask(two, 1), 9)
+    assert not two.lines("its answers are shared")
+
+
 # --- Many at once, and clients that leave ---
 
 

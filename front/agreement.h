@@ -1,0 +1,50 @@
+/*
+ * How fronts that share a store agree on a generation (follower.h), so that they share answers. No I/O here.
+ *
+ * Each front writes its record to the store at each poll. A generation has an *epoch*; the higher one wins. Who notices
+ * that models may have changed begins a generation with a higher epoch than it has seen. A front never takes over a
+ * generation of an epoch that is not higher than its own, since that may be older than what it has noticed itself.
+ *
+ * A front that starts does not know what happened to the models before. It takes over a generation only once it has
+ * seen another front at work, which has followed the models all the time: the record changes from one poll to the next.
+ * Until then it has a generation of its own, and writes nothing.
+ */
+#ifndef HIPPOCAMP_FRONT_AGREEMENT_H
+#define HIPPOCAMP_FRONT_AGREEMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define AGREEMENT_RANDOM 16
+
+struct agreement_record {
+	uint64_t epoch;
+	uint8_t random[AGREEMENT_RANDOM]; /* tells generations of one epoch apart */
+	uint64_t writer;
+	uint64_t beat; /* of this writer: counts its records */
+};
+
+struct agreement {
+	struct agreement_record mine;
+	bool is_settled; /* mine is in force among all */
+	struct agreement_record seen;
+	bool has_seen;
+	unsigned silent; /* polls in which the record seen has not changed */
+};
+
+void agreement_init(struct agreement *agreement);
+
+/*
+ * Takes the record that was found in a poll; NULL: there is none. `now_ms` since 1970. Returns whether the generation
+ * is another one now.
+ */
+bool agreement_read(struct agreement *agreement, const struct agreement_record *record, uint64_t now_ms);
+
+/* The models may have changed: a new generation begins. */
+void agreement_move(struct agreement *agreement);
+
+/* The record to write in this poll. False: none. */
+bool agreement_write(struct agreement *agreement, struct agreement_record *record);
+
+#endif

@@ -1,0 +1,198 @@
+/* Fronts that share a store: their records go by hand from one to the other. */
+#include "front/agreement.h"
+
+#include "base/unit_test.h"
+
+#include <string.h>
+
+#define NOW UINT64_C(1000000)
+
+struct store {
+	struct agreement_record record;
+	bool is_there;
+};
+
+/* What a front does in each poll; `moves`: it notices meanwhile that models may have changed. */
+static bool
+poll_store(struct agreement *front, struct store *store, bool moves)
+{
+	struct agreement_record record;
+	bool changed = agreement_read(front, store->is_there ? &store->record : NULL, NOW);
+
+	if (moves) {
+		agreement_move(front);
+		changed = true;
+	}
+	if (agreement_write(front, &record)) {
+		store->record = record;
+		store->is_there = true;
+	}
+	return changed;
+}
+
+static bool
+agree(const struct agreement *one, const struct agreement *other)
+{
+	return memcmp(one->mine.random, other->mine.random, sizeof(one->mine.random)) == 0;
+}
+
+static void
+test_the_first_front(void **state)
+{
+	struct store store = {.is_there = false};
+	struct agreement front;
+
+	(void)state;
+	agreement_init(&front);
+	assert_false(poll_store(&front, &store, false));
+	assert_true(store.is_there);
+	assert_int_equal(store.record.epoch, NOW);
+	assert_false(poll_store(&front, &store, false));
+}
+
+/* One that starts takes the generation over from one that is at work. */
+static void
+test_a_second_front(void **state)
+{
+	struct store store = {.is_there = false};
+	struct agreement first;
+	struct agreement second;
+
+	(void)state;
+	agreement_init(&first);
+	agreement_init(&second);
+	(void)poll_store(&first, &store, false);
+	assert_false(poll_store(&second, &store, false)); /* it may be what one has left that is gone */
+	assert_false(agree(&first, &second));
+	(void)poll_store(&first, &store, false);
+	assert_true(poll_store(&second, &store, false));
+	assert_true(agree(&first, &second));
+	for (size_t i = 0; i < 5; i++) {
+		assert_false(poll_store(&first, &store, false));
+		assert_false(poll_store(&second, &store, false));
+	}
+}
+
+/* What one has left that has ended is not taken over: nobody has followed the models since. */
+static void
+test_a_record_that_nobody_renews(void **state)
+{
+	struct store store = {.is_there = false};
+	struct agreement first;
+	struct agreement second;
+
+	(void)state;
+	agreement_init(&first);
+	agreement_init(&second);
+	(void)poll_store(&first, &store, false);
+	for (size_t i = 0; i < 10; i++) {
+		assert_false(poll_store(&second, &store, false));
+	}
+	assert_false(agree(&first, &second));
+	assert_true(store.record.writer == second.mine.writer);
+	assert_true(poll_store(&first, &store, false)); /* it was not gone after all */
+	assert_true(agree(&first, &second));
+}
+
+static void
+test_a_change_that_one_notices(void **state)
+{
+	struct store store = {.is_there = false};
+	struct agreement fronts[3];
+	struct agreement old;
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		agreement_init(&fronts[i]);
+	}
+	for (size_t i = 0; i < 12; i++) {
+		(void)poll_store(&fronts[i % 3], &store, false);
+	}
+	assert_true(agree(&fronts[0], &fronts[1]) && agree(&fronts[0], &fronts[2]));
+	old = fronts[0];
+	(void)poll_store(&fronts[1], &store, true);
+	assert_true(poll_store(&fronts[2], &store, false));
+	assert_true(poll_store(&fronts[0], &store, false));
+	assert_true(agree(&fronts[0], &fronts[1]) && agree(&fronts[0], &fronts[2]));
+	assert_false(agree(&fronts[0], &old));
+}
+
+/* Another's generation of the same epoch may be older than what this one has noticed. */
+static void
+test_two_notice_at_the_same_time(void **state)
+{
+	struct store store = {.is_there = false};
+	struct agreement_record lost;
+	struct agreement first;
+	struct agreement second;
+	struct agreement both[2];
+
+	(void)state;
+	agreement_init(&first);
+	agreement_init(&second);
+	for (size_t i = 0; i < 4; i++) {
+		(void)poll_store(&first, &store, false);
+		(void)poll_store(&second, &store, false);
+	}
+	agreement_move(&first);
+	agreement_move(&second);
+	both[0] = first;
+	both[1] = second;
+	assert_true(agreement_write(&first, &lost));
+	assert_true(agreement_write(&second, &store.record)); /* in place of the first one's */
+	for (size_t i = 0; i < 3; i++) {
+		(void)poll_store(&first, &store, false);
+		(void)poll_store(&second, &store, false);
+	}
+	assert_true(agree(&first, &second));
+	assert_false(agree(&first, &both[0]));
+	assert_false(agree(&first, &both[1]));
+}
+
+/* It begins anew, though another one is at work: that one will notice, too, and has time for it. */
+static void
+test_a_change_before_the_first_agreement(void **state)
+{
+	struct store store = {.is_there = false};
+	struct agreement first;
+	struct agreement second;
+
+	(void)state;
+	agreement_init(&first);
+	agreement_init(&second);
+	(void)poll_store(&first, &store, false);
+	(void)poll_store(&second, &store, false);
+	(void)poll_store(&first, &store, false);
+	agreement_move(&second);
+	assert_false(poll_store(&second, &store, false));
+	(void)poll_store(&first, &store, false);
+	assert_true(poll_store(&second, &store, false));
+}
+
+static void
+test_an_epoch_beyond_all(void **state)
+{
+	struct store store = {.record = {.epoch = UINT64_MAX}, .is_there = true};
+	struct agreement front;
+
+	(void)state;
+	agreement_init(&front);
+	(void)poll_store(&front, &store, false);
+	assert_int_equal(store.record.epoch, NOW);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_the_first_front),
+		cmocka_unit_test(test_a_second_front),
+		cmocka_unit_test(test_a_record_that_nobody_renews),
+		cmocka_unit_test(test_a_change_that_one_notices),
+		cmocka_unit_test(test_two_notice_at_the_same_time),
+		cmocka_unit_test(test_a_change_before_the_first_agreement),
+		cmocka_unit_test(test_an_epoch_beyond_all),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
