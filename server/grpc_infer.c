@@ -416,7 +416,7 @@ is_admitted(struct grpc_inference *inference, const struct model_table *table)
 	const struct infer_message *decoded = &inference->decoded;
 
 	/* Which of several versions answers a request that names none is for the server behind to say. */
-	return !atomic_load(&inference->request.model->suspended) &&
+	return inference->lane->options->cache != NULL && !atomic_load(&inference->request.model->suspended) &&
 	       (decoded->model_version.length > 0 ||
 		model_table_entry(table, decoded->model_name)->version_count == 1) &&
 	       front_admits_metadata(inference->lane->options, inference->call, &inference->arena, &inference->private);
