@@ -44,6 +44,7 @@ error_set(struct error *error, enum status status, const char *format, ...)
 	va_end(args);
 	error->status = status;
 	error->http = 0;
+	error->is_remote = false;
 	return status;
 }
 

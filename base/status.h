@@ -9,6 +9,8 @@
 #ifndef HIPPOCAMP_BASE_STATUS_H
 #define HIPPOCAMP_BASE_STATUS_H
 
+#include <stdbool.h>
+
 enum status {
 	STATUS_OK = 0,
 	STATUS_UNKNOWN = -1,
@@ -28,7 +30,8 @@ enum status {
 
 struct error {
 	enum status status;
-	int http; /* the HTTP status that another server gave; 0: none, and `status` says which */
+	int http;	/* the HTTP status that another server gave; 0: none, and `status` says which */
+	bool is_remote; /* that server has given the text, too */
 	char text[ERROR_TEXT_SIZE];
 };
 

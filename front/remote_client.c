@@ -240,6 +240,7 @@ read_failure(struct client_call *this, struct error *error)
 	}
 	(void)error_set(error, status_of(this->status), "%s", text);
 	error->http = this->status;
+	error->is_remote = true;
 	return error->status;
 }
 

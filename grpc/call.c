@@ -145,13 +145,14 @@ shorten(struct bytes text)
 	return bytes_make(text.at, length);
 }
 
+/* Takes over the text, which is in the arena. */
 static void
 finish(struct grpc_call *call, enum grpc_code code, struct bytes text)
 {
 	call->is_ended = true;
 	call->is_finished = true;
 	call->code = code;
-	call->text = arena_copy(&call->arena, shorten(text));
+	call->text = text;
 	stop_deadline(call);
 	send_finish(call);
 	connection_touch(call->connection);
@@ -165,7 +166,7 @@ call_fail(struct grpc_call *call, enum grpc_code code, const char *text)
 	}
 	call_cancel(call);
 	received_drop(call);
-	finish(call, code, bytes_text(text));
+	finish(call, code, arena_copy(&call->arena, bytes_text(text)));
 }
 
 void
@@ -210,6 +211,7 @@ call_begin(struct grpc_call *call)
 		return;
 	}
 	call->has_begun = true;
+	call->begun_ns = call->has_timeout ? clock_now_ns() : 0;
 	if (call->method->begin != NULL) {
 		call->method->begin(call);
 	}
@@ -287,6 +289,15 @@ grpc_call_timeout(const struct grpc_call *call, uint64_t *ns)
 	return call->has_timeout;
 }
 
+bool
+grpc_call_time_left(const struct grpc_call *call, uint64_t *ns)
+{
+	uint64_t passed = call->has_timeout ? clock_now_ns() - call->begun_ns : 0;
+
+	*ns = passed < call->timeout_ns ? call->timeout_ns - passed : 0;
+	return call->has_timeout;
+}
+
 enum coding
 grpc_call_request_coding(const struct grpc_call *call)
 {
@@ -302,7 +313,21 @@ grpc_call_accepts(const struct grpc_call *call, enum coding coding)
 void
 grpc_call_finish(struct grpc_call *call, enum grpc_code code, struct bytes text)
 {
-	finish(call, code, text);
+	finish(call, code, arena_copy(&call->arena, shorten(text)));
+}
+
+void
+grpc_call_finish_encoded(struct grpc_call *call, enum grpc_code code, struct bytes message)
+{
+	call->is_encoded = true;
+	finish(call, code, arena_copy(&call->arena, message));
+}
+
+bool
+grpc_call_has_sent_headers(const struct grpc_call *call, enum coding *coding)
+{
+	*coding = call->reply_coding;
+	return call->has_headers;
 }
 
 void

@@ -14,7 +14,8 @@
 #define READ_SIZE_MIN ((size_t)512)
 #define READ_PER_TURN ((size_t)256 * 1024)
 #define READ_NS NS_PER_MS
-#define CALLS_MAX 1024 /* of a connection, at once */
+#define SEND_FIELDS_MAX ((size_t)256 * 1024) /* of header fields that a method adds */
+#define CALLS_MAX 1024			     /* of a connection, at once */
 /* Resets that nghttp2 lets a client send at once, and per second. They are cheap here: a reset takes the call's work
  * out of its queue, and a connection reads a bounded amount before the others have their turn. */
 #define RESETS (UINT64_C(1) << 20)
@@ -475,6 +476,7 @@ new_session_options(void)
 		return NULL;
 	}
 	nghttp2_option_set_no_auto_window_update(option, 1);
+	nghttp2_option_set_max_send_header_block_length(option, SEND_FIELDS_MAX); /* else nothing would be sent */
 	nghttp2_option_set_stream_reset_rate_limit(option, RESETS, RESETS);
 	return option;
 }

@@ -49,8 +49,8 @@ struct grpc_message {
 
 void grpc_message_release(struct grpc_message *message);
 
-/* Another reference to the same content, which is not charged once more. */
-struct grpc_message grpc_message_share(const struct grpc_message *message);
+/* Another reference to the same content, which takes over what is charged for it. Release both. */
+struct grpc_message grpc_message_share(struct grpc_message *message);
 
 /* --- Methods --- */
 
@@ -91,8 +91,8 @@ const struct grpc_method *grpc_call_method(const struct grpc_call *call);
 struct bytes grpc_call_path(const struct grpc_call *call); /* of the request; for lanes with grpc_options.other */
 
 /*
- * From now on the functions of `method` are called for the call. Set its state, too. A method that takes a stream of
- * messages in place of one that does not is not told of the half-close if that method has had its message.
+ * From now on the functions of `method` are called for the call. Set its state, too. One with a stream of messages in
+ * place of one without is told of the half-close only if this is called within that one's `message`.
  */
 void grpc_call_hand_over(struct grpc_call *call, const struct grpc_method *method);
 bool grpc_call_is_over(const struct grpc_call *call); /* for a method that may have finished it in `begin` */
@@ -111,8 +111,9 @@ struct grpc_metadata {
 struct bytes grpc_call_metadata(const struct grpc_call *call, const char *name);
 size_t grpc_call_metadata_list(const struct grpc_call *call, const struct grpc_metadata **list);
 
-/* Sets *ns to the call's whole timeout (grpc-timeout). False: it has none. */
+/* Sets *ns to the call's whole timeout (grpc-timeout), or to what is left of it. False: it has none. */
 bool grpc_call_timeout(const struct grpc_call *call, uint64_t *ns);
+bool grpc_call_time_left(const struct grpc_call *call, uint64_t *ns);
 
 /* The coding that the client used for its messages, and whether it accepts a coding in replies. */
 enum coding grpc_call_request_coding(const struct grpc_call *call);
@@ -120,6 +121,9 @@ bool grpc_call_accepts(const struct grpc_call *call, enum coding coding);
 
 /* States the coding of outputs that are marked as compressed. Call it before anything is sent. */
 void grpc_call_set_coding(struct grpc_call *call, enum coding coding);
+
+/* Have the header fields been sent? Then *coding is the one that they state. */
+bool grpc_call_has_sent_headers(const struct grpc_call *call, enum coding *coding);
 
 /* Add metadata: headers before they are sent, trailers before the end. Copy their arguments. Names are in lower case.
  */
@@ -158,6 +162,9 @@ size_t grpc_call_unsent(const struct grpc_call *call);
 
 /* Ends the call, after what has been sent. `text` may hold any bytes; some 2,000 of them are copied. */
 void grpc_call_finish(struct grpc_call *call, enum grpc_code code, struct bytes text);
+
+/* The same with a grpc-message that is encoded already, as another server has sent it. It is copied as it is. */
+void grpc_call_finish_encoded(struct grpc_call *call, enum grpc_code code, struct bytes message);
 
 /* While a call is paused no message is delivered, and the client's flow-control window of the call is not refilled. */
 void grpc_call_pause(struct grpc_call *call);

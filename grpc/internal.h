@@ -133,6 +133,7 @@ struct grpc_call {
 	bool lacks_room;     /* the lane has too many calls */
 	size_t charged;	     /* for metadata, to the budget */
 	uint64_t timeout_ns;
+	uint64_t begun_ns; /* where it has a timeout */
 	struct grpc_metadata *metadata;
 	size_t metadata_count;
 	size_t metadata_capacity;
@@ -168,6 +169,7 @@ struct grpc_call {
 	enum coding reply_coding;
 	enum grpc_code code;
 	struct bytes text;
+	bool is_encoded;	 /* the text */
 	struct bytes plain_body; /* of a reply to a client that does not speak gRPC */
 	nghttp2_nv *headers;
 	size_t header_count;

@@ -40,12 +40,11 @@ received_drop(struct grpc_call *call)
 }
 
 struct grpc_message
-grpc_message_share(const struct grpc_message *message)
+grpc_message_share(struct grpc_message *message)
 {
 	struct grpc_message other = *message;
 
 	other.block = blob_ref(message->block);
-	other.budget = NULL;
-	other.charged = 0;
+	message->charged = 0;
 	return other;
 }

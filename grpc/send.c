@@ -118,7 +118,7 @@ status_fields(struct grpc_call *call, nghttp2_nv *list, size_t count)
 
 	list[count++] = field("grpc-status", bytes_text(codes[call->code]));
 	if (call->text.length > 0) {
-		struct bytes text = grpc_message_encode(call->text, &call->arena);
+		struct bytes text = call->is_encoded ? call->text : grpc_message_encode(call->text, &call->arena);
 
 		if (text.length > 0) {
 			list[count++] = field("grpc-message", text);

@@ -20,32 +20,6 @@ grpc_status_read(struct bytes field)
 	return field.length == 0 || code > GRPC_UNAUTHENTICATED ? GRPC_UNKNOWN : (enum grpc_code)code;
 }
 
-static int
-digit_of(uint8_t byte)
-{
-	return byte >= '0' && byte <= '9'   ? byte - '0'
-	       : byte >= 'A' && byte <= 'F' ? byte - 'A' + 10
-	       : byte >= 'a' && byte <= 'f' ? byte - 'a' + 10
-					    : -1;
-}
-
-struct bytes
-grpc_message_decode(struct bytes field, struct arena *arena)
-{
-	uint8_t *text = arena_room(arena, field.length);
-	size_t length = 0;
-
-	for (size_t i = 0; text != NULL && i < field.length; i++) {
-		bool coded = field.at[i] == '%' && i + 2 < field.length && digit_of(field.at[i + 1]) >= 0 &&
-			     digit_of(field.at[i + 2]) >= 0;
-
-		text[length++] =
-			coded ? (uint8_t)(digit_of(field.at[i + 1]) * 16 + digit_of(field.at[i + 2])) : field.at[i];
-		i += coded ? 2 : 0;
-	}
-	return bytes_make(text, length);
-}
-
 void
 grpc_timeout_write(uint64_t ns, char text[GRPC_TIMEOUT_SIZE])
 {

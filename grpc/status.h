@@ -5,14 +5,10 @@
 #ifndef HIPPOCAMP_GRPC_STATUS_H
 #define HIPPOCAMP_GRPC_STATUS_H
 
-#include "base/arena.h"
 #include "grpc/grpc.h"
 
 /* Reads grpc-status. What is no status is GRPC_UNKNOWN. */
 enum grpc_code grpc_status_read(struct bytes field);
-
-/* Decodes the percent-encoding of a grpc-message into the arena; leaves malformed parts as they are. */
-struct bytes grpc_message_decode(struct bytes field, struct arena *arena);
 
 #define GRPC_TIMEOUT_SIZE 10
 

@@ -22,23 +22,6 @@ test_statuses(void **state)
 	}
 }
 
-static void
-test_messages(void **state)
-{
-	static const char *const table[][2] = {
-		{"", ""},	    {"plain", "plain"}, {"100%25", "100%"}, {"%C3%a9", "\xc3\xa9"},
-		{"cut%4", "cut%4"}, {"%", "%"},		{"%zz%41", "%zzA"}, {"%0", "%0"},
-	};
-	struct arena arena;
-
-	(void)state;
-	arena_init_small(&arena, 1 << 16);
-	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
-		assert_bytes(grpc_message_decode(bytes_text(table[i][0]), &arena), table[i][1]);
-	}
-	arena_fini(&arena);
-}
-
 /* At most eight digits; never less than what is left. */
 static void
 test_timeouts(void **state)
@@ -81,7 +64,6 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_statuses),
-		cmocka_unit_test(test_messages),
 		cmocka_unit_test(test_timeouts),
 		cmocka_unit_test(test_codes_of_http),
 	};

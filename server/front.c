@@ -60,11 +60,12 @@ front_admits(const struct exchange *exchange)
 static bool
 is_doubtful(const struct server_options *options, const struct parameter *parameter)
 {
-	static const char *const sequences[] = {"sequence_id", "sequence_start", "sequence_end"};
+	/* The last one is gRPC's: over HTTP it means something. */
+	static const char *const others[] = {"sequence_id", "sequence_start", "sequence_end", "binary_data_output"};
 	static const char *const ours[] = {"cache", "cache_status"};
 
-	for (size_t i = 0; i < sizeof(sequences) / sizeof(*sequences); i++) {
-		if (bytes_equal_text(parameter->name, sequences[i])) {
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+		if (bytes_equal_text(parameter->name, others[i])) {
 			return true;
 		}
 	}

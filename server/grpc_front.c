@@ -2,21 +2,6 @@
 
 #include "server/grpc_pass.h"
 
-#define VIA_MAX 8 /* fronts behind one another; more are a loop */
-
-static bool
-leads_in_a_circle(const struct grpc_call *call)
-{
-	const struct grpc_metadata *list;
-	size_t count = grpc_call_metadata_list(call, &list);
-	size_t seen = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		seen += bytes_equal_text(list[i].name, "via") && bytes_equal_text(list[i].value, GRPC_VIA);
-	}
-	return seen >= VIA_MAX;
-}
-
 /* The path of a call that passes tells its group, if it is one of a method of ours. */
 static void
 check_access(struct grpc_call *call)
@@ -34,15 +19,9 @@ static void
 on_begin(struct grpc_call *call)
 {
 	check_access(call);
-	if (grpc_call_is_over(call)) {
-		return;
+	if (!grpc_call_is_over(call)) {
+		(void)grpc_pass_begin(call); /* from now on the call belongs to the pass */
 	}
-	if (leads_in_a_circle(call)) {
-		grpc_call_finish(call, GRPC_FAILED_PRECONDITION,
-				 bytes_text("the call came through here before: --upstream leads in a circle"));
-		return;
-	}
-	(void)grpc_pass_begin(call); /* from now on the call belongs to the pass */
 }
 
 const struct grpc_method grpc_front_other = {
@@ -64,6 +43,10 @@ answer_ready(struct grpc_call *call, struct grpc_message message, unary own)
 		return;
 	}
 	pass = grpc_pass_begin(call);
+	if (pass == NULL) {
+		grpc_message_release(&message);
+		return;
+	}
 	grpc_pass_message(pass, message);
 	grpc_pass_half_close(pass);
 }

@@ -143,18 +143,19 @@ fronts(const struct grpc_inference *inference)
 }
 
 /*
- * What was refused here is for the server behind to tell, in its own words. So is a failure there of which we know only
- * an HTTP status that stands for several codes, or that may come from what a parameter became over HTTP.
+ * What was refused here is for the server behind to tell, in its own words. So is a failure there, unless it is told by
+ * an HTTP status that stands for one code, and no parameter may have become another one over HTTP.
  */
 static bool
 passes(const struct grpc_inference *inference, enum status status)
 {
-	bool known = status == STATUS_INTERNAL || status == STATUS_INVALID_ARGUMENT || status == STATUS_NOT_FOUND ||
-		     status == STATUS_UNSUPPORTED;
+	const struct error *error = inference->error;
 
-	return fronts(inference) && status != STATUS_OK && status != STATUS_NOT_CACHED &&
-	       !(inference->was_accepted && known && inference->decoded.body.parameter_count == 0 &&
-		 inference->error->http == reply_http_status(status));
+	if (!fronts(inference) || status == STATUS_OK || status == STATUS_NOT_CACHED) {
+		return false;
+	}
+	return !error->is_remote || inference->decoded.body.parameter_count > 0 ||
+	       (error->http != 500 && error->http != 404 && error->http != 501 && error->http != 503);
 }
 
 /* Tells the caller, or frees what nobody waits for. */
@@ -162,7 +163,7 @@ static void
 answer(struct grpc_inference *inference, enum status status)
 {
 	inference->status = passes(inference, status) ? STATUS_PASS : status;
-	if (inference->start_ns != 0) {
+	if (inference->start_ns != 0 && inference->status != STATUS_PASS) {
 		log_request(inference);
 	}
 	if (inference->call == NULL) {
@@ -537,11 +538,15 @@ static void
 pass(struct grpc_inference *inference, struct grpc_call *call)
 {
 	struct grpc_message message = grpc_message_share(&inference->message);
-	struct grpc_pass *pass = grpc_pass_begin(call);
+	struct grpc_pass *through = grpc_pass_begin(call);
 
 	grpc_inference_free(inference);
-	grpc_pass_message(pass, message);
-	grpc_pass_half_close(pass);
+	if (through == NULL) {
+		grpc_message_release(&message);
+		return;
+	}
+	grpc_pass_message(through, message);
+	grpc_pass_half_close(through);
 }
 
 static void

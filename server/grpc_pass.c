@@ -15,25 +15,32 @@
 
 #define ARENA_MAX ((size_t)1 << 20)
 #define OWN_FIELDS 7 /* of the protocol, and via */
+#define VIA_MAX 8    /* fronts behind one another; more are a loop */
 /* At so many bytes that wait to be sent behind, no more messages are read of a stream. */
 #define WAITING_MAX ((size_t)1 << 20)
+#define READY_TIMEOUT_MS 3000
+/* Loads and unloads whose clients have left, of a loop; those beyond are cancelled. */
+#define ABANDONED_MAX 64
 
 struct grpc_pass {
 	struct grpc_upstream_call call; /* first */
 	struct grpc_call *client;	/* NULL: it has left, or has its answer */
 	struct server_lane *lane;
-	unsigned references; /* one while the call is under way, one of each chunk */
+	TAILQ_ENTRY(grpc_pass) entry; /* in lane->abandoned */
+	unsigned references;	      /* one while the call is under way, one of each chunk */
 	struct arena arena;
 	struct http2_field *fields;
 	size_t field_count;
-	bool controls;	      /* loads or unloads a model */
-	bool is_silent;	      /* the response so far is nothing of a server of gRPC, so that there is nothing to send */
-	uint64_t http_status; /* of the response; 0: none has come */
-	bool has_status;      /* the response is its trailers alone: */
+	bool controls;		  /* loads or unloads a model */
+	bool is_abandoned;	  /* such a call's client has left */
+	struct loop_timer *ready; /* of readiness, which is not waited for long; else NULL */
+	uint64_t http_status;	  /* of the response; 0: none has come */
+	bool has_status;	  /* the response is its trailers alone: */
 	enum grpc_code code;
 	struct bytes text;
 	bool is_half_closed;
-	bool is_stopping; /* the server stops */
+	bool is_stopping; /* the server stops: no more than the request's first message is sent behind */
+	bool is_cut;	  /* a message was not */
 	bool is_paused;
 	size_t waiting; /* bytes of messages that have not been sent behind */
 	size_t message_count;
@@ -45,23 +52,57 @@ static void
 unref(struct grpc_pass *pass)
 {
 	if (--pass->references == 0) {
+		loop_timer_free(pass->ready);
 		arena_fini(&pass->arena);
 		free(pass->fields);
 		free(pass);
 	}
 }
 
-/* Ends the client's call, which then belongs to nobody. */
-static void
-finish(struct grpc_pass *pass, enum grpc_code code, struct bytes text)
+/* The client's call, which then belongs to nobody; NULL: it has left. */
+static struct grpc_call *
+let_go(struct grpc_pass *pass)
 {
 	struct grpc_call *client = pass->client;
 
 	pass->client = NULL;
 	if (client != NULL) {
 		grpc_call_set_state(client, NULL);
-		grpc_call_finish(client, code, text);
 	}
+	return client;
+}
+
+/* The call behind is over. */
+static void
+end(struct grpc_pass *pass)
+{
+	struct server_lane *lane = pass->lane;
+
+	if (pass->is_abandoned) {
+		TAILQ_REMOVE(&lane->abandoned, pass, entry);
+		lane->abandoned_count--;
+	}
+	unref(pass);
+	server_lane_release(lane);
+}
+
+static void
+cancel(struct grpc_pass *pass)
+{
+	grpc_upstream_call_cancel(&pass->call);
+	end(pass);
+}
+
+/* Ends both calls with a status of our own. */
+static void
+fail(struct grpc_pass *pass, enum grpc_code code, const char *text)
+{
+	struct grpc_call *client = let_go(pass);
+
+	if (client != NULL) {
+		grpc_call_finish(client, code, bytes_text(text));
+	}
+	cancel(pass);
 }
 
 /* --- The response --- */
@@ -80,6 +121,7 @@ on_chunk_released(struct grpc_output *output)
 	struct chunk *chunk = (struct chunk *)output;
 
 	http2_call_consume(&chunk->pass->call.http2, chunk->piece.length);
+	budget_give(chunk->pass->lane->budget, sizeof(*chunk) + chunk->piece.length);
 	unref(chunk->pass);
 	free(chunk);
 }
@@ -99,8 +141,8 @@ find(const struct http2_field *fields, size_t count, const char *name)
 static bool
 is_metadata(struct bytes name)
 {
-	static const char *const own[] = {"content-type", "grpc-encoding", "grpc-accept-encoding", "grpc-status",
-					  "grpc-message"};
+	static const char *const own[] = {"content-type", "content-length", "grpc-encoding", "grpc-accept-encoding",
+					  "grpc-status",  "grpc-message",   "host"};
 
 	for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++) {
 		if (bytes_equal_text(name, own[i])) {
@@ -110,72 +152,89 @@ is_metadata(struct bytes name)
 	return name.length > 0 && *name.at != ':';
 }
 
+static void
+add_metadata(struct grpc_pass *pass, const struct http2_field *fields, size_t count,
+	     void (*add)(struct grpc_call *call, const char *name, struct bytes value))
+{
+	for (size_t i = 0; i < count && pass->client != NULL; i++) {
+		struct bytes name = arena_copy(&pass->arena, fields[i].name); /* with a NUL */
+
+		if (is_metadata(fields[i].name) && name.at != NULL) {
+			add(pass->client, (const char *)name.at, fields[i].value);
+		}
+	}
+}
+
 /* Takes the status and the metadata of trailers. False: they have no status. */
 static bool
 take_trailers(struct grpc_pass *pass, const struct http2_field *fields, size_t count)
 {
-	struct bytes status = find(fields, count, "grpc-status");
+	size_t found = 0;
 
-	if (status.at == NULL) {
-		return false;
-	}
-	pass->has_status = true;
-	pass->code = grpc_status_read(status);
-	pass->text = grpc_message_decode(find(fields, count, "grpc-message"), &pass->arena);
-	for (size_t i = 0; i < count && pass->client != NULL; i++) {
-		if (is_metadata(fields[i].name)) {
-			struct bytes name = arena_copy(&pass->arena, fields[i].name);
-
-			grpc_call_add_trailer(pass->client, name.at == NULL ? "" : (const char *)name.at,
-					      fields[i].value);
+	for (size_t i = 0; i < count; i++) {
+		if (bytes_equal_text(fields[i].name, "grpc-status")) {
+			pass->code = found++ == 0 ? grpc_status_read(fields[i].value) : GRPC_INTERNAL;
 		}
 	}
-	return true;
+	pass->text = arena_copy(&pass->arena, find(fields, count, "grpc-message"));
+	if (found > 0) {
+		add_metadata(pass, fields, count, grpc_call_add_trailer);
+	}
+	return found > 0;
 }
 
 static void
 take_head(struct grpc_pass *pass, const struct http2_field *fields, size_t count)
 {
-	struct bytes coding = find(fields, count, "grpc-encoding");
+	struct bytes field = find(fields, count, "grpc-encoding");
+	enum coding coding = field.at == NULL ? CODING_IDENTITY : coding_from_name(field);
+	enum coding sent;
 
-	for (size_t i = 0; i < count; i++) {
-		if (is_metadata(fields[i].name)) {
-			struct bytes name = arena_copy(&pass->arena, fields[i].name);
-
-			grpc_call_add_header(pass->client, name.at == NULL ? "" : (const char *)name.at,
-					     fields[i].value);
+	if (grpc_call_has_sent_headers(pass->client, &sent)) { /* of a stream that was answered here before */
+		if (coding != CODING_IDENTITY && coding != sent) {
+			fail(pass, GRPC_INTERNAL, "upstream: the server compresses in a way that it was not offered");
 		}
+		return;
 	}
-	if (coding.at != NULL && coding_from_name(coding) == CODING_UNKNOWN) {
-		grpc_call_add_header(pass->client, "grpc-encoding", coding);
-	} else if (coding.at != NULL) {
-		grpc_call_set_coding(pass->client, coding_from_name(coding));
+	add_metadata(pass, fields, count, grpc_call_add_header);
+	if (coding == CODING_UNKNOWN) {
+		grpc_call_add_header(pass->client, "grpc-encoding", field);
+		coding = CODING_IDENTITY;
 	}
+	grpc_call_set_coding(pass->client, coding);
 	grpc_call_add_header(pass->client, "via", bytes_text(GRPC_VIA));
 	grpc_call_send_headers(pass->client);
 }
 
-/* Did the server refuse to load or unload a model, so that it has the same ones as before? */
+/*
+ * Did the server refuse to load or unload a model, so that it has the same ones as before? UNAVAILABLE may also be what
+ * a gateway says whose connection ended.
+ */
 static bool
 is_refusal(const struct grpc_pass *pass)
 {
-	return pass->has_status && (pass->code == GRPC_INVALID_ARGUMENT || pass->code == GRPC_NOT_FOUND ||
-				    pass->code == GRPC_PERMISSION_DENIED || pass->code == GRPC_UNIMPLEMENTED ||
-				    pass->code == GRPC_UNAVAILABLE || pass->code == GRPC_UNAUTHENTICATED);
+	return pass->code == GRPC_INVALID_ARGUMENT || pass->code == GRPC_NOT_FOUND ||
+	       pass->code == GRPC_PERMISSION_DENIED || pass->code == GRPC_UNIMPLEMENTED ||
+	       pass->code == GRPC_UNAUTHENTICATED;
 }
 
 static void
-on_head(struct grpc_upstream_call *call, const struct http2_field *fields, size_t count)
+on_head(struct grpc_upstream_call *call, const struct http2_field *fields, size_t count, bool ends)
 {
 	struct grpc_pass *pass = (struct grpc_pass *)call;
-	bool is_grpc = bytes_starts_with(find(fields, count, "content-type"), "application/grpc");
 
 	(void)http1_number(find(fields, count, ":status"), &pass->http_status);
-	pass->is_silent = pass->http_status != 200 || !is_grpc || take_trailers(pass, fields, count);
-	if (!pass->is_silent && pass->controls) { /* before the client hears of it */
+	if (pass->http_status != 200) { /* no answer of gRPC */
+		return;
+	}
+	pass->has_status = ends && take_trailers(pass, fields, count);
+	if (pass->has_status) {
+		return;
+	}
+	if (pass->controls) { /* before the client hears of it */
 		front_suspend_models(pass->lane);
 	}
-	if (!pass->is_silent && pass->client != NULL) {
+	if (pass->client != NULL) {
 		take_head(pass, fields, count);
 	}
 }
@@ -186,8 +245,13 @@ on_body(struct http2_call *http2, struct bytes part)
 	struct grpc_pass *pass = (struct grpc_pass *)http2;
 	struct chunk *chunk;
 
-	if (pass->client == NULL || pass->is_silent || part.length == 0) {
+	if (pass->client == NULL || pass->http_status != 200 || part.length == 0) {
 		http2_call_consume(http2, part.length);
+		return;
+	}
+	if (!budget_take(pass->lane->budget, sizeof(*chunk) + part.length)) {
+		fail(pass, GRPC_RESOURCE_EXHAUSTED,
+		     "the responses in flight have used up the memory that they may take together: try again later");
 		return;
 	}
 	chunk = memory_room(sizeof(*chunk) + part.length);
@@ -204,40 +268,71 @@ on_body(struct http2_call *http2, struct bytes part)
 static void
 finish_failed(struct grpc_pass *pass, enum http2_outcome outcome, const char *why)
 {
+	struct grpc_call *client = let_go(pass);
 	char text[600];
-	enum grpc_code code;
+	enum grpc_code code = GRPC_UNAVAILABLE;
 
 	if (outcome == HTTP2_DONE) {
 		code = grpc_code_of_http((int)pass->http_status);
 		(void)snprintf(text, sizeof(text), "upstream: HTTP status %" PRIu64 " and no grpc-status",
 			       pass->http_status);
 	} else {
-		code = outcome == HTTP2_RESET ? grpc_code_of_reset(pass->call.http2.error_code) : GRPC_UNAVAILABLE;
+		code = outcome == HTTP2_RESET ? grpc_code_of_reset(pass->call.http2.error_code) : code;
 		(void)snprintf(text, sizeof(text), "upstream %s", why);
 	}
 	log_verbose("%s", text);
-	finish(pass, code, bytes_text(text));
+	if (client != NULL) {
+		grpc_call_finish(client, code, bytes_text(text));
+	}
 }
 
-/* Readiness that the server behind cannot be asked for: see handle_front_ready. */
+/* Readiness that the server behind did not tell: see handle_front_ready. False: it is not asked for, or not known. */
 static bool
-says_ready(struct grpc_pass *pass, enum http2_outcome outcome)
+says_ready(struct grpc_pass *pass)
 {
 	struct bytes path = pass->client == NULL ? bytes_make(NULL, 0) : grpc_call_path(pass->client);
 	void (*own)(struct grpc_call *, struct grpc_message) =
 		bytes_equal_text(path, GRPC_SERVER_READY)   ? grpc_server_ready
 		: bytes_equal_text(path, GRPC_HEALTH_CHECK) ? grpc_health_check
 							    : NULL;
-	struct grpc_call *client = pass->client;
 
-	if (own == NULL || outcome == HTTP2_DONE || pass->lane->options->readiness != FRONT_READY_EITHER ||
+	if (own == NULL || pass->http_status != 0 || pass->lane->options->readiness != FRONT_READY_EITHER ||
 	    server_lane_table(pass->lane)->count == 0) {
 		return false;
 	}
-	pass->client = NULL;
-	grpc_call_set_state(client, NULL);
-	own(client, (struct grpc_message){0});
+	own(let_go(pass), (struct grpc_message){0});
 	return true;
+}
+
+static void
+on_ready_timeout(void *argument)
+{
+	struct grpc_pass *pass = argument;
+
+	if (pass->client == NULL) {
+		return;
+	}
+	if (says_ready(pass)) {
+		cancel(pass);
+	} else {
+		fail(pass, GRPC_DEADLINE_EXCEEDED, "upstream: the server is silent");
+	}
+}
+
+static void
+finish(struct grpc_pass *pass)
+{
+	struct grpc_call *client = let_go(pass);
+
+	if (client == NULL) {
+		return;
+	}
+	if (pass->is_stopping && (pass->is_cut || !pass->is_half_closed)) {
+		grpc_call_finish(client, GRPC_UNAVAILABLE,
+				 bytes_text("the server stops: open another stream elsewhere"));
+	} else {
+		grpc_call_finish_encoded(client, pass->code, pass->text);
+	}
 }
 
 static void
@@ -245,21 +340,18 @@ on_done(struct grpc_upstream_call *call, enum http2_outcome outcome, const struc
 	const char *why)
 {
 	struct grpc_pass *pass = (struct grpc_pass *)call;
-	struct server_lane *lane = pass->lane;
-	bool good = outcome == HTTP2_DONE && (pass->has_status || take_trailers(pass, trailers, count));
+	bool good = outcome == HTTP2_DONE && pass->http_status == 200 &&
+		    (pass->has_status || take_trailers(pass, trailers, count));
 
 	if (pass->controls && !(good && is_refusal(pass))) {
-		front_suspend_models(lane);
+		front_suspend_models(pass->lane);
 	}
-	if (good && pass->is_stopping && pass->code == GRPC_OK) {
-		finish(pass, GRPC_UNAVAILABLE, bytes_text("the server stops: open another stream elsewhere"));
-	} else if (good) {
-		finish(pass, pass->code, pass->text);
-	} else if (!says_ready(pass, outcome)) {
+	if (good) {
+		finish(pass);
+	} else if (outcome == HTTP2_DONE || !says_ready(pass)) {
 		finish_failed(pass, outcome, why);
 	}
-	unref(pass);
-	server_lane_release(lane);
+	end(pass);
 }
 
 /* --- The request --- */
@@ -285,7 +377,7 @@ on_content_released(struct http2_piece *piece)
 	struct pass_message *sent = container_of(piece, struct pass_message, content);
 	struct grpc_pass *pass = sent->pass;
 
-	pass->waiting -= sent->message.content.length;
+	pass->waiting -= sizeof(*sent) + sent->message.content.length;
 	if (pass->is_paused && pass->client != NULL && pass->waiting <= WAITING_MAX / 2) {
 		pass->is_paused = false;
 		grpc_call_resume(pass->client);
@@ -294,14 +386,23 @@ on_content_released(struct http2_piece *piece)
 	free(sent);
 }
 
-/* A single message is kept until the response begins, so that another replica can have it. */
+static void
+end_request(struct grpc_pass *pass)
+{
+	if (pass->is_half_closed || (pass->is_stopping && pass->message_count > 0)) {
+		http2_call_end(&pass->call.http2);
+	}
+}
+
+/* The first message is kept until the response begins, so that another replica can have it. */
 void
 grpc_pass_message(struct grpc_pass *pass, struct grpc_message message)
 {
 	struct pass_message *sent;
 	size_t length = message.content.length;
 
-	if (pass->is_stopping) {
+	if (pass->is_stopping && pass->message_count > 0) {
+		pass->is_cut = true;
 		grpc_message_release(&message);
 		return;
 	}
@@ -314,25 +415,30 @@ grpc_pass_message(struct grpc_pass *pass, struct grpc_message message)
 	sent->prefix = (struct http2_piece){.bytes = bytes_make(sent->bytes, sizeof(sent->bytes)),
 					    .released = on_prefix_released};
 	sent->content = (struct http2_piece){.bytes = message.content, .released = on_content_released};
-	pass->waiting += length;
+	pass->message_count++;
+	pass->waiting += sizeof(*sent) + length;
 	http2_call_send(&pass->call.http2, &sent->prefix);
 	http2_call_send(&pass->call.http2, &sent->content);
-	if (++pass->message_count > 1) {
-		http2_call_let_go(&pass->call.http2);
-	}
 	if (pass->message_count > 1 && pass->waiting > WAITING_MAX && !pass->is_paused && pass->client != NULL) {
 		pass->is_paused = true;
 		grpc_call_pause(pass->client);
 	}
+	end_request(pass);
 }
 
 void
 grpc_pass_half_close(struct grpc_pass *pass)
 {
-	if (!pass->is_half_closed && !pass->is_stopping) {
-		http2_call_end(&pass->call.http2);
-	}
 	pass->is_half_closed = true;
+	end_request(pass);
+}
+
+/* A request whose first message has not come may be one of a method that takes a single one. */
+void
+grpc_pass_stop(struct grpc_pass *pass)
+{
+	pass->is_stopping = pass->is_stopping || !pass->is_half_closed;
+	end_request(pass);
 }
 
 static void
@@ -342,57 +448,76 @@ add(struct grpc_pass *pass, struct bytes name, struct bytes value)
 		(struct http2_field){.name = arena_copy(&pass->arena, name), .value = arena_copy(&pass->arena, value)};
 }
 
+/* The codings in which a response can go on to the client: if its header fields are gone, only the one they state. */
+static void
+add_codings(struct grpc_pass *pass)
+{
+	static const enum coding codings[] = {CODING_GZIP, CODING_DEFLATE};
+	struct grpc_call *client = pass->client;
+	char accepted[64] = "identity";
+	enum coding sent;
+	bool has_sent = grpc_call_has_sent_headers(client, &sent);
+
+	for (size_t i = 0; i < sizeof(codings) / sizeof(*codings); i++) {
+		if (has_sent ? codings[i] == sent : grpc_call_accepts(client, codings[i])) {
+			(void)strcat(strcat(accepted, ","), coding_name(codings[i]));
+		}
+	}
+	add(pass, bytes_text("grpc-accept-encoding"), bytes_text(accepted));
+}
+
 static void
 add_protocol(struct grpc_pass *pass)
 {
-	static const struct {
-		enum coding coding;
-		const char *name;
-	} codings[] = {{CODING_GZIP, ",gzip"}, {CODING_DEFLATE, ",deflate"}};
-	struct grpc_call *client = pass->client;
-	char accepted[64] = "identity";
 	char timeout[GRPC_TIMEOUT_SIZE];
 	uint64_t ns;
 
-	for (size_t i = 0; i < sizeof(codings) / sizeof(*codings); i++) {
-		if (grpc_call_accepts(client, codings[i].coding)) {
-			(void)strcat(accepted, codings[i].name);
-		}
-	}
 	add(pass, bytes_text(":method"), bytes_text("POST"));
-	add(pass, bytes_text(":path"), grpc_call_path(client));
+	add(pass, bytes_text(":path"), grpc_call_path(pass->client));
 	add(pass, bytes_text("te"), bytes_text("trailers"));
 	add(pass, bytes_text("content-type"), bytes_text("application/grpc"));
-	add(pass, bytes_text("grpc-accept-encoding"), bytes_text(accepted));
-	if (grpc_call_timeout(client, &ns)) {
+	add_codings(pass);
+	if (grpc_call_time_left(pass->client, &ns)) {
 		grpc_timeout_write(ns, timeout);
 		add(pass, bytes_text("grpc-timeout"), bytes_text(timeout));
 	}
 }
 
-static void
-add_metadata(struct grpc_pass *pass, const struct grpc_metadata *list, size_t count)
+/* The client's metadata and our place in Via. Returns how often the call has been here before. */
+static size_t
+add_request_metadata(struct grpc_pass *pass, const struct grpc_metadata *list, size_t count)
 {
+	size_t seen = 0;
+
 	for (size_t i = 0; i < count; i++) {
-		if (is_metadata(list[i].name) && !bytes_equal_text(list[i].name, "host")) {
+		if (is_metadata(list[i].name)) {
 			add(pass, list[i].name, list[i].value);
 		}
+		seen += bytes_equal_text(list[i].name, "via") && bytes_equal_text(list[i].value, GRPC_VIA);
 	}
 	add(pass, bytes_text("via"), bytes_text(GRPC_VIA));
+	return seen;
 }
 
 /* A call that changes nothing may be sent to another replica. */
 static bool
 is_safe(struct bytes path)
 {
-	static const char *const names[] = {"ServerLive",    "ServerReady", "ModelReady",      "ServerMetadata",
-					    "ModelMetadata", "ModelConfig", "ModelStatistics", "RepositoryIndex"};
+	static const char *const paths[] = {
+		GRPC_SERVICE "ServerLive",
+		GRPC_SERVER_READY,
+		GRPC_SERVICE "ModelReady",
+		GRPC_SERVICE "ServerMetadata",
+		GRPC_SERVICE "ModelMetadata",
+		GRPC_SERVICE "ModelConfig",
+		GRPC_SERVICE "ModelStatistics",
+		GRPC_SERVICE "RepositoryIndex",
+		GRPC_HEALTH_CHECK,
+		GRPC_HEALTH "List",
+	};
 
-	if (!bytes_starts_with(path, GRPC_SERVICE)) {
-		return bytes_starts_with(path, "/grpc.");
-	}
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		if (bytes_equal_text(bytes_skip(path, strlen(GRPC_SERVICE)), names[i])) {
+	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
+		if (bytes_equal_text(path, paths[i])) {
 			return true;
 		}
 	}
@@ -403,6 +528,18 @@ static bool
 is_control(struct bytes path)
 {
 	return bytes_equal_text(path, GRPC_MODEL_LOAD) || bytes_equal_text(path, GRPC_MODEL_UNLOAD);
+}
+
+/* A probe is to have its answer soon. */
+static void
+limit_readiness(struct grpc_pass *pass)
+{
+	struct bytes path = grpc_call_path(pass->client);
+
+	if (bytes_equal_text(path, GRPC_SERVER_READY) || bytes_equal_text(path, GRPC_HEALTH_CHECK)) {
+		pass->ready = loop_timer_new(pass->lane->loop, on_ready_timeout, pass);
+		loop_timer_set(pass->ready, READY_TIMEOUT_MS);
+	}
 }
 
 static const struct grpc_method passing;
@@ -421,9 +558,16 @@ grpc_pass_begin(struct grpc_call *call)
 	arena_init(&pass->arena, ARENA_MAX);
 	pass->fields = memory_array(count + OWN_FIELDS, sizeof(*pass->fields));
 	add_protocol(pass);
-	add_metadata(pass, list, count);
+	if (add_request_metadata(pass, list, count) >= VIA_MAX) {
+		grpc_call_set_state(call, NULL);
+		grpc_call_finish(call, GRPC_FAILED_PRECONDITION,
+				 bytes_text("the call came through here before: --upstream leads in a circle"));
+		unref(pass);
+		return NULL;
+	}
 	pass->call.http2.fields = pass->fields;
 	pass->call.http2.field_count = pass->field_count;
+	pass->call.http2.kept = 2; /* one message */
 	pass->call.http2.on_body = on_body;
 	pass->call.on_head = on_head;
 	pass->call.done = on_done;
@@ -431,6 +575,7 @@ grpc_pass_begin(struct grpc_call *call)
 	grpc_call_hand_over(call, &passing);
 	grpc_call_set_state(call, pass);
 	server_lane_hold(pass->lane);
+	limit_readiness(pass);
 	grpc_upstream_call_start(pass->lane->grpc_upstream, &pass->call);
 	return pass;
 }
@@ -449,30 +594,46 @@ on_half_close(struct grpc_call *call)
 	grpc_pass_half_close(grpc_call_state(call));
 }
 
+/* The server may go on to load a model: when it has ended, its models are to be looked at. */
+static void
+abandon(struct grpc_pass *pass)
+{
+	struct server_lane *lane = pass->lane;
+
+	front_suspend_models(lane);
+	if (lane->stopping || lane->abandoned_count >= ABANDONED_MAX) {
+		cancel(pass);
+		return;
+	}
+	pass->is_abandoned = true;
+	TAILQ_INSERT_TAIL(&lane->abandoned, pass, entry);
+	lane->abandoned_count++;
+}
+
 static void
 on_cancelled(struct grpc_call *call)
 {
 	struct grpc_pass *pass = grpc_call_state(call);
-	struct server_lane *lane = pass->lane;
 
 	pass->client = NULL;
-	if (pass->controls && pass->is_half_closed) {
-		return; /* the server may go on loading: when it has ended, its models are to be looked at */
+	if (pass->controls && pass->message_count > 0) {
+		abandon(pass);
+	} else {
+		cancel(pass);
 	}
-	grpc_upstream_call_cancel(&pass->call);
-	unref(pass);
-	server_lane_release(lane);
 }
 
-/* The stream's requests so far are answered. */
 static void
 on_stopping(struct grpc_call *call)
 {
-	struct grpc_pass *pass = grpc_call_state(call);
+	grpc_pass_stop(grpc_call_state(call));
+}
 
-	if (!pass->is_half_closed && !pass->is_stopping) {
-		http2_call_end(&pass->call.http2);
-		pass->is_stopping = true;
+void
+grpc_passes_stop(struct server_lane *lane)
+{
+	while (!TAILQ_EMPTY(&lane->abandoned)) {
+		cancel(TAILQ_FIRST(&lane->abandoned));
 	}
 }
 

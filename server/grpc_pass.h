@@ -14,11 +14,16 @@ struct grpc_pass;
 #define GRPC_VIA "2 hippocamp" /* of the field Via (RFC 9110 section 7.6.3) */
 
 /*
- * Lets a call pass whose method has not begun to answer; from now on the call belongs to the pass. Then send the
- * messages that the method has been given, and tell of the half-close if it has been told.
+ * Lets a call pass whose method has not ended it; from now on the call belongs to the pass. Then send the messages that
+ * the method has been given, and tell of the half-close and of the lane's stop if it has been told. NULL: the call has
+ * been refused, and is over.
  */
 struct grpc_pass *grpc_pass_begin(struct grpc_call *call);
 void grpc_pass_message(struct grpc_pass *pass, struct grpc_message message); /* takes it over */
 void grpc_pass_half_close(struct grpc_pass *pass);
+void grpc_pass_stop(struct grpc_pass *pass);
+
+/* Cancels what goes on without a client. */
+void grpc_passes_stop(struct server_lane *lane);
 
 #endif

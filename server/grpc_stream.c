@@ -136,17 +136,22 @@ static void
 pass(struct grpc_stream *stream)
 {
 	struct grpc_call *call = stream->call;
-	struct grpc_pass *pass = grpc_pass_begin(call);
+	struct grpc_pass *through = grpc_pass_begin(call);
 	struct grpc_inference *inference;
 
-	TAILQ_FOREACH (inference, &stream->waiting, entry) {
-		grpc_pass_message(pass, grpc_message_share(&inference->message));
-	}
-	if (stream->is_half_closed) {
-		grpc_pass_half_close(pass);
-	}
-	if (stream->is_paused) {
+	if (through != NULL && stream->is_paused) { /* before the pass may pause it again */
 		grpc_call_resume(call);
+	}
+	TAILQ_FOREACH (inference, &stream->waiting, entry) {
+		if (through != NULL) {
+			grpc_pass_message(through, grpc_message_share(&inference->message));
+		}
+	}
+	if (through != NULL && stream->is_half_closed) {
+		grpc_pass_half_close(through);
+	}
+	if (through != NULL && stream->is_stopping) {
+		grpc_pass_stop(through);
 	}
 	drop(stream);
 }
@@ -176,6 +181,19 @@ on_answered(struct grpc_inference *inference)
 	end_if_done(stream);
 }
 
+/*
+ * The coding that the header fields state. They go with the first answer; a stream that passes later may bring messages
+ * that the server behind has compressed.
+ */
+static enum coding
+stated_coding(const struct grpc_call *call)
+{
+	enum coding ours = grpc_response_coding(call);
+	bool may_pass = grpc_lane_of(call)->grpc_upstream != NULL;
+
+	return ours == CODING_IDENTITY && may_pass && grpc_call_accepts(call, CODING_GZIP) ? CODING_GZIP : ours;
+}
+
 static void
 on_begin(struct grpc_call *call)
 {
@@ -191,7 +209,7 @@ on_begin(struct grpc_call *call)
 	stream->call = call;
 	stream->ends_at_failure = bytes_equal_text(grpc_call_metadata(call, "triton_grpc_error"), "true");
 	grpc_call_set_state(call, stream);
-	grpc_call_set_coding(call, grpc_response_coding(call));
+	grpc_call_set_coding(call, stated_coding(call));
 }
 
 static void

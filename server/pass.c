@@ -102,12 +102,14 @@ write_fields(struct buf *out, const struct http1_head *head, const char *const *
 	write_field(out, bytes_text("Via"), bytes_text(VIA));
 }
 
-/* Did the server refuse to load or unload a model, so that it has the same ones as before? */
+/*
+ * Did the server refuse to load or unload a model, so that it has the same ones as before? 503 may also be what a
+ * gateway says whose connection ended.
+ */
 static bool
 is_refusal(int status)
 {
-	return status == 400 || status == 401 || status == 403 || status == 404 || status == 405 || status == 501 ||
-	       status == 503;
+	return status == 400 || status == 401 || status == 403 || status == 404 || status == 405 || status == 501;
 }
 
 /* --- The reply --- */

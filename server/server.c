@@ -8,6 +8,7 @@
 #include "server/connection.h"
 #include "server/grpc_front.h"
 #include "server/grpc_infer.h"
+#include "server/grpc_pass.h"
 #include "upstream/grpc_upstream.h"
 #include "upstream/upstream.h"
 
@@ -404,6 +405,7 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 	engine_lane_set_remote(lane->engine, server->options->remote_ops, lane->upstream);
 	lane->http_watch = watch_listener(lane, server->http_listeners[index], on_http);
 	TAILQ_INIT(&lane->health_watches);
+	TAILQ_INIT(&lane->abandoned);
 	server_lane_hold(lane);
 	if (server->grpc_listens) {
 		server_lane_hold(lane);
@@ -458,6 +460,7 @@ server_lane_stop(struct server_lane *lane, void (*done)(void *argument), void *a
 	}
 	lane->stopping = true;
 	lane->stopped = server_lane_release;
+	grpc_passes_stop(lane);
 	if (lane->grpc != NULL) {
 		grpc_lane_stop(lane->grpc, on_grpc_stopped, lane);
 	}

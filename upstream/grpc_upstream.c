@@ -42,13 +42,13 @@ choose(struct grpc_upstream_call *call)
 }
 
 static void
-on_head(struct http2_call *http2, const struct http2_field *fields, size_t count)
+on_head(struct http2_call *http2, const struct http2_field *fields, size_t count, bool ends)
 {
 	struct grpc_upstream_call *call = (struct grpc_upstream_call *)http2;
 
 	replica_note_success(replica_of(call));
 	http2_call_let_go(http2);
-	call->on_head(call, fields, count);
+	call->on_head(call, fields, count, ends);
 }
 
 static void
@@ -60,12 +60,14 @@ on_done(struct http2_call *http2, enum http2_outcome outcome, const struct http2
 	char text[512];
 
 	replica_end(replica);
-	if (outcome == HTTP2_UNPROCESSED) {
+	if (outcome == HTTP2_UNREACHED) {
 		replica_note_failure(replica, why);
 	}
 	(void)snprintf(text, sizeof(text), "%s: %s", replica->url.text, why == NULL ? "" : why);
 	if (http2->keeps_pieces && outcome != HTTP2_DONE &&
-	    (outcome == HTTP2_UNPROCESSED || (outcome == HTTP2_BROKEN && call->is_repeatable)) && choose(call)) {
+	    (outcome == HTTP2_UNREACHED || outcome == HTTP2_UNPROCESSED ||
+	     (outcome == HTTP2_BROKEN && call->is_repeatable)) &&
+	    choose(call)) {
 		http2_client_restart(call->lane->clients[call->replica], http2);
 		return;
 	}

@@ -28,7 +28,7 @@ struct grpc_upstream_call {
 	struct http2_call http2; /* first */
 	bool is_repeatable;	 /* the call may run twice */
 
-	void (*on_head)(struct grpc_upstream_call *call, const struct http2_field *fields, size_t count);
+	void (*on_head)(struct grpc_upstream_call *call, const struct http2_field *fields, size_t count, bool ends);
 	/* As of http2; `why` names the replica, too. */
 	void (*done)(struct grpc_upstream_call *call, enum http2_outcome outcome, const struct http2_field *trailers,
 		     size_t count, const char *why);

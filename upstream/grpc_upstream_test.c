@@ -34,13 +34,15 @@ struct probe {
 	char why[256];
 	bool cancels_at_head;
 	bool consumes_nothing;
+	struct probe *next; /* is begun when this one is done */
 };
 
 static void
-on_head(struct grpc_upstream_call *call, const struct http2_field *fields, size_t count)
+on_head(struct grpc_upstream_call *call, const struct http2_field *fields, size_t count, bool ends)
 {
 	struct probe *probe = (struct probe *)call;
 
+	(void)ends;
 	assert_true(count >= 2);
 	assert_true(bytes_equal_text(fields[0].name, ":status"));
 	probe->heads++;
@@ -60,6 +62,8 @@ on_body(struct http2_call *call, struct bytes part)
 	}
 }
 
+static void begin(struct probe *probe, bool is_repeatable, struct bytes body);
+
 static void
 on_done(struct grpc_upstream_call *call, enum http2_outcome outcome, const struct http2_field *trailers, size_t count,
 	const char *why)
@@ -71,6 +75,9 @@ on_done(struct grpc_upstream_call *call, enum http2_outcome outcome, const struc
 	probe->outcome = outcome;
 	probe->trailers = count;
 	(void)snprintf(probe->why, sizeof(probe->why), "%s", why == NULL ? "" : why);
+	if (probe->next != NULL) {
+		begin(probe->next, false, bytes_text("next"));
+	}
 }
 
 static void
@@ -136,7 +143,7 @@ begin(struct probe *probe, bool is_repeatable, struct bytes body)
 	}
 	*probe = (struct probe){.piece = {.bytes = body, .released = on_released}};
 	probe->call = (struct grpc_upstream_call){
-		.http2 = {.fields = fields, .field_count = 3, .on_body = on_body},
+		.http2 = {.kept = 1, .fields = fields, .field_count = 3, .on_body = on_body},
 		.is_repeatable = is_repeatable,
 		.on_head = on_head,
 		.done = on_done,
@@ -376,6 +383,57 @@ test_a_connection_that_the_server_ends(void **state)
 }
 
 static void
+test_a_call_that_begins_when_another_ends(void **state)
+{
+	static const struct http2_step steps[] = {{HTTP2_CLOSE, 0}, {HTTP2_ANSWER, 0}};
+	struct probe first;
+	struct probe next;
+
+	(void)state;
+	start_server(0, steps, 2);
+	start_client(1);
+	begin(&first, false, bytes_text("first"));
+	first.next = &next;
+	http2_call_end(&first.call.http2);
+	wait_done(&first);
+	http2_call_end(&next.call.http2);
+	wait_done(&next);
+	assert_int_equal(first.outcome, HTTP2_BROKEN);
+	assert_int_equal(next.outcome, HTTP2_DONE);
+	buf_fini(&first.body);
+	buf_fini(&next.body);
+}
+
+/* Those that the server does not answer must not hold up the others. */
+static void
+test_more_calls_than_a_connection_takes(void **state)
+{
+	static const struct http2_step steps[] = {
+		{HTTP2_ANSWER, 0}, {HTTP2_SILENCE, 0}, {HTTP2_SILENCE, 0}, {HTTP2_ANSWER, 0}};
+	struct probe probes[4];
+
+	(void)state;
+	start_server(0, steps, 4);
+	http2_server_limit(this.servers[0], 2);
+	start_client(1);
+	ask(&probes[0], false);
+	for (size_t i = 1; i < 3; i++) {
+		begin(&probes[i], false, bytes_text("x"));
+		http2_call_end(&probes[i].call.http2);
+	}
+	while (http2_server_calls(this.servers[0]) < 3) {
+		loop_turn(this.loop);
+	}
+	ask(&probes[3], false);
+	assert_int_equal(probes[3].outcome, HTTP2_DONE);
+	assert_int_equal(http2_server_connections(this.servers[0]), 2);
+	for (size_t i = 1; i < 3; i++) {
+		grpc_upstream_call_cancel(&probes[i].call);
+		buf_fini(&probes[i].body);
+	}
+}
+
+static void
 test_nobody_listens(void **state)
 {
 	static const struct http2_step steps[] = {{HTTP2_ANSWER, 0}};
@@ -387,7 +445,7 @@ test_nobody_listens(void **state)
 	http2_server_free(this.servers[0]);
 	this.servers[0] = NULL;
 	ask(&probe, true);
-	assert_int_equal(probe.outcome, HTTP2_UNPROCESSED);
+	assert_int_equal(probe.outcome, HTTP2_UNREACHED);
 	assert_non_null(strstr(probe.why, this.urls[0]));
 	assert_non_null(strstr(probe.why, "refused"));
 }
@@ -409,6 +467,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_what_may_have_begun, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_server_that_is_restarted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_connection_that_the_server_ends, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_call_that_begins_when_another_ends, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_more_calls_than_a_connection_takes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nobody_listens, setup, teardown),
 	};
 

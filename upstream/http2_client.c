@@ -14,6 +14,7 @@
 #define NO_HTTP2 "what answers there is no HTTP/2: is it a port of gRPC?"
 #define WRITE_SIZE ((size_t)64 * 1024) /* then it is to be written; a frame is shorter */
 #define SWEEP_MS 1000
+#define IDLE_S 60
 #define STREAM_WINDOW ((int32_t)1 << 20)
 #define CONNECTION_WINDOW ((int32_t)16 << 20)
 
@@ -43,10 +44,14 @@ end(struct http2_connection *connection, const char *why)
 	struct http2_call *call;
 	char text[256];
 
-	connection->is_over = true; /* gets no calls that these start */
+	connection->is_over = connection->is_ending = true; /* gets no calls that these start */
 	(void)snprintf(text, sizeof(text), "%s", why);
 	while ((call = TAILQ_FIRST(&connection->calls)) != NULL) {
-		http2_call_fail(call, call->is_sent ? HTTP2_BROKEN : HTTP2_UNPROCESSED, text);
+		http2_call_fail(call,
+				!connection->is_greeted ? HTTP2_UNREACHED
+				: call->is_sent		? HTTP2_BROKEN
+							: HTTP2_UNPROCESSED,
+				text);
 	}
 	close_connection(connection);
 }
@@ -120,6 +125,9 @@ await(struct http2_connection *connection)
 	}
 }
 
+/* Reads what has come. Returns false if the connection has ended. */
+static bool receive(struct http2_connection *connection);
+
 static void
 flush(struct http2_connection *connection)
 {
@@ -127,8 +135,12 @@ flush(struct http2_connection *connection)
 	if (connection->watch == NULL || connection->is_connecting) {
 		return;
 	}
-	if (!write_all(connection)) {
-		end(connection, failure_of(connection));
+	if (!transport_greets(&connection->transport) && !write_all(connection)) {
+		const char *why = failure_of(connection);
+
+		if (receive(connection)) { /* responses may have come before, or GOAWAY */
+			end(connection, why);
+		}
 	} else if (nghttp2_session_want_read(connection->session) == 0 &&
 		   nghttp2_session_want_write(connection->session) == 0) {
 		end(connection, connection->is_greeted ? "the server has ended the connection" : NO_HTTP2);
@@ -163,7 +175,7 @@ on_flush(void *argument)
 
 /* --- Reading --- */
 
-static void
+static bool
 receive(struct http2_connection *connection)
 {
 	struct http2_client *client = connection->client;
@@ -175,24 +187,23 @@ receive(struct http2_connection *connection)
 
 		got = transport_read(&connection->transport, client->in, READ_SIZE);
 		if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
-			return;
+			return true;
 		}
 		if (got <= 0) {
 			connection->failure = got < 0 ? errno : 0;
 			end(connection, got < 0 ? failure_of(connection) : "the server closed the connection");
-			return;
+			return false;
 		}
 		connection->is_busy = true;
 		taken = nghttp2_session_mem_recv(connection->session, client->in, (size_t)got);
 		connection->is_busy = false;
 		if (taken != got) {
-			end(connection, connection->was_used
-						? "malformed HTTP/2"
-						: "what answers there is no HTTP/2: is it a port of gRPC?");
-			return;
+			end(connection, connection->is_greeted ? "malformed HTTP/2" : NO_HTTP2);
+			return false;
 		}
 		total += (size_t)got;
 	} while ((size_t)got == READ_SIZE && total < READS_AT_ONCE * READ_SIZE);
+	return true;
 }
 
 static void
@@ -211,7 +222,7 @@ on_event(void *argument, unsigned events)
 		connection->is_connecting = false;
 	}
 	http2_connection_touch(connection); /* the end of this turn sends, and sets what is waited for */
-	receive(connection);
+	(void)receive(connection);
 }
 
 /* --- Connecting --- */
@@ -255,10 +266,10 @@ open_connection(struct http2_client *client)
 	memory_check(nghttp2_session_client_new2(&connection->session, client->callbacks, connection,
 						 client->session_options) == 0);
 	connection->client = client;
-	connection->active_tick = client->ticks;
+	connection->opened_tick = client->ticks;
 	TAILQ_INIT(&connection->calls);
 	buf_init(&connection->out, 2 * WRITE_SIZE);
-	TAILQ_INSERT_HEAD(&client->connections, connection, entry);
+	TAILQ_INSERT_TAIL(&client->connections, connection, entry);
 	greet(connection);
 	connection->dial = dial_start(client->loop, client->options->url, client->options->tls, client->attempts++,
 				      on_dialled, connection);
@@ -267,71 +278,67 @@ open_connection(struct http2_client *client)
 
 /* --- Calls --- */
 
-static nghttp2_nv
-pair(struct http2_field field)
-{
-	return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)field.name.at,
-			    .namelen = field.name.length,
-			    .value = (uint8_t *)(uintptr_t)field.value.at,
-			    .valuelen = field.value.length};
-}
-
-/* Gives nghttp2 the call's head, which it copies. Returns the stream's number. */
-static int32_t
-submit(struct http2_connection *connection, struct http2_call *call)
-{
-	const struct upstream_url *url = connection->client->options->url;
-	nghttp2_data_provider provider = {.read_callback = http2_call_read};
-	nghttp2_nv *list = memory_array(call->field_count + 2, sizeof(*list));
-	int32_t stream;
-
-	list[0] = pair((struct http2_field){bytes_text(":scheme"), bytes_text(url->tls ? "https" : "http")});
-	list[1] = pair((struct http2_field){bytes_text(":authority"), bytes_text(url->authority)});
-	for (size_t i = 0; i < call->field_count; i++) {
-		list[i + 2] = pair(call->fields[i]);
-	}
-	stream = nghttp2_submit_request(connection->session, NULL, list, call->field_count + 2, &provider, call);
-	free(list);
-	memory_check(stream > 0); /* takes_calls has seen to all else */
-	return stream;
-}
-
 static bool
 takes_calls(const struct http2_connection *connection)
 {
-	return connection != NULL && !connection->is_over &&
-	       nghttp2_session_check_request_allowed(connection->session) != 0;
+	nghttp2_session *session = connection->session;
+	uint32_t most = nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+
+	return !connection->is_over && nghttp2_session_check_request_allowed(session) != 0 &&
+	       (!connection->is_greeted || connection->call_count < most);
 }
 
 /* Has the server ended an idle connection, which no event has told yet? Then it ends here, too. */
 static void
 look_at_idle(struct http2_connection *connection)
 {
-	if (connection != NULL && connection->watch != NULL && !connection->is_connecting && !connection->is_busy &&
-	    TAILQ_EMPTY(&connection->calls)) {
+	if (connection->watch != NULL && !connection->is_connecting && !connection->is_busy && !connection->is_ending &&
+	    connection->call_count == 0) {
 		http2_connection_touch(connection);
-		receive(connection);
+		(void)receive(connection);
 	}
+}
+
+/* The oldest that takes calls, so that those that are not needed any more become idle. NULL: none does. */
+static struct http2_connection *
+choose(struct http2_client *client)
+{
+	struct http2_connection *connection = TAILQ_FIRST(&client->connections);
+
+	while (connection != NULL) {
+		struct http2_connection *next = TAILQ_NEXT(connection, entry);
+
+		look_at_idle(connection); /* it may be gone */
+		connection = next;
+	}
+	TAILQ_FOREACH (connection, &client->connections, entry) {
+		if (takes_calls(connection)) {
+			return connection;
+		}
+	}
+	return NULL;
 }
 
 static void
 begin(struct http2_client *client, struct http2_call *call)
 {
-	struct http2_connection *connection;
+	struct http2_connection *connection = choose(client);
 
-	look_at_idle(TAILQ_FIRST(&client->connections));
-	connection = TAILQ_FIRST(&client->connections);
-	if (!takes_calls(connection)) {
+	if (connection == NULL) {
 		connection = open_connection(client);
 	}
 	call->next = STAILQ_FIRST(&call->pieces);
 	call->next_sent = 0;
-	call->is_deferred = call->is_sent = call->waits = false;
+	call->sent_count = 0;
+	call->is_deferred = call->is_sent = call->has_sent_end = call->waits = false;
 	call->client = client;
-	call->stream = submit(connection, call);
 	call->connection = connection;
-	connection->active_tick = connection->dial != NULL ? connection->active_tick : client->ticks;
+	call->stream = 0;
 	TAILQ_INSERT_TAIL(&connection->calls, call, entry);
+	connection->call_count++;
+	if (connection->is_greeted) {
+		http2_call_submit(call);
+	}
 	http2_connection_touch(connection);
 }
 
@@ -352,10 +359,18 @@ http2_client_restart(struct http2_client *client, struct http2_call *call)
 
 /* --- The client --- */
 
-static bool
-is_opening(const struct http2_connection *connection)
+/* Why the connection is to be ended now; NULL: it goes on. */
+static const char *
+overdue(const struct http2_connection *connection)
 {
-	return connection->dial != NULL || connection->is_connecting || transport_greets(&connection->transport);
+	const struct http2_client *client = connection->client;
+
+	if (!connection->is_greeted) {
+		return client->ticks - connection->opened_tick > client->options->connect_timeout_s
+			       ? "no connection within the time for it"
+			       : NULL;
+	}
+	return connection->call_count == 0 && client->ticks - connection->used_tick > IDLE_S ? "idle" : NULL;
 }
 
 static void
@@ -365,10 +380,11 @@ on_sweep(void *argument)
 	struct http2_connection *connection = TAILQ_FIRST(&client->connections);
 
 	client->ticks++;
-	while (connection != NULL) {
-		if (is_opening(connection) &&
-		    client->ticks - connection->active_tick > client->options->connect_timeout_s) {
-			end(connection, "no connection within the time for it");
+	while (connection != NULL) { /* starts over after each, since `done` may change the list */
+		const char *why = overdue(connection);
+
+		if (why != NULL) {
+			end(connection, why);
 			connection = TAILQ_FIRST(&client->connections);
 		} else {
 			connection = TAILQ_NEXT(connection, entry);

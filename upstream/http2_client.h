@@ -1,7 +1,8 @@
 /*
  * An HTTP/2 client (RFC 9113) to one server, on one loop: calls beside each other on one connection, whose requests and
- * responses are streams of bytes. Another connection is opened when the server takes no more calls on it (GOAWAY) or it
- * has ended. Everything happens on the loop's thread.
+ * responses are streams of bytes. Another connection is opened when the server takes no more calls on it: by GOAWAY, or
+ * since they are as many as it allows. Calls are sent once the server has greeted (its SETTINGS have come), so that a
+ * server that does not cannot have begun them. Everything happens on the loop's thread.
  */
 #ifndef HIPPOCAMP_UPSTREAM_HTTP2_CLIENT_H
 #define HIPPOCAMP_UPSTREAM_HTTP2_CLIENT_H
@@ -18,7 +19,8 @@ struct http2_connection;
 
 enum http2_outcome {
 	HTTP2_DONE,	   /* the response is complete */
-	HTTP2_UNPROCESSED, /* the server cannot have begun the call (RFC 9113 section 8.7) */
+	HTTP2_UNREACHED,   /* there was no connection: the server cannot have begun the call */
+	HTTP2_UNPROCESSED, /* the server says that it has not begun it (RFC 9113 section 8.7) */
 	HTTP2_RESET,	   /* the server reset the stream; see error_code */
 	HTTP2_BROKEN,	   /* the connection ended, or what came is no HTTP/2 */
 };
@@ -45,15 +47,16 @@ struct http2_call {
 	const struct http2_field *fields; /* all of the request but :scheme and :authority; they outlive the call */
 	size_t field_count;
 	/*
-	 * The pieces stay after they have been sent, so that the call can be sent again: by the client itself, where a
-	 * connection ended that had carried other calls before, if nothing has come of the response; or by `done`,
-	 * which calls http2_client_restart or http2_call_let_go.
+	 * The first pieces stay after they have been sent, until more than `kept` have been: so long the call can be
+	 * sent again. The client itself does so where a connection ended that had carried other calls before, if
+	 * nothing has come of the response; `done` may, by http2_client_restart, else it calls http2_call_let_go.
 	 */
 	bool keeps_pieces;
+	unsigned kept;
 	bool repeatable; /* may be sent again although the server may have begun it */
 
-	/* Called with the final response's head; its views are valid during the call. */
-	void (*on_head)(struct http2_call *call, const struct http2_field *fields, size_t count);
+	/* Called with the final response's head; its views are valid during the call. `ends`: it is all of it. */
+	void (*on_head)(struct http2_call *call, const struct http2_field *fields, size_t count, bool ends);
 	/* Called with each part of the body. The server sends more as they are consumed (http2_call_consume). */
 	void (*on_body)(struct http2_call *call, struct bytes part);
 	/* Called once, as the last. The trailers are valid during the call. `why` is for messages; NULL if done. */
@@ -68,13 +71,15 @@ struct http2_call {
 	struct http2_client *client;
 	struct http2_connection *connection; /* NULL: done, or waits */
 	bool waits;			     /* to be sent again */
-	int32_t stream;
+	int32_t stream;			     /* 0: the connection is not ready yet */
 	STAILQ_HEAD(, http2_piece) pieces;
 	struct http2_piece *next; /* to be sent; NULL: none */
 	size_t next_sent;	  /* bytes of it */
+	unsigned sent_count;	  /* pieces */
 	bool has_ended;		  /* no more pieces will come */
 	bool is_deferred;	  /* nghttp2 waits for a piece */
-	bool is_sent;		  /* its head */
+	bool is_sent;		  /* its head, or it may have been */
+	bool has_sent_end;	  /* all of it */
 	bool has_head;		  /* of the response */
 	struct arena arena;	  /* for the fields of the response */
 	struct http2_field *received;

@@ -22,6 +22,7 @@ struct http2_server {
 	size_t begun;
 	size_t connections;
 	size_t resets;
+	unsigned limit; /* 0: none */
 	struct buf body;
 	TAILQ_HEAD(, peer) peers;
 };
@@ -190,6 +191,7 @@ on_accept(void *argument, unsigned events)
 {
 	struct http2_server *server = argument;
 	struct peer *peer = memory_new(sizeof(*peer));
+	nghttp2_settings_entry settings = {.settings_id = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS};
 	nghttp2_session_callbacks *callbacks;
 
 	(void)events;
@@ -202,7 +204,8 @@ on_accept(void *argument, unsigned events)
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
 	assert_int_equal(nghttp2_session_server_new(&peer->session, callbacks, peer), 0);
 	nghttp2_session_callbacks_del(callbacks);
-	(void)nghttp2_submit_settings(peer->session, NGHTTP2_FLAG_NONE, NULL, 0);
+	settings.value = server->limit;
+	(void)nghttp2_submit_settings(peer->session, NGHTTP2_FLAG_NONE, &settings, server->limit > 0);
 	TAILQ_INSERT_TAIL(&server->peers, peer, entry);
 	peer->watch = loop_watch_new(server->loop, peer->fd, on_event, peer);
 	loop_watch_set(peer->watch, LOOP_READ);
@@ -244,6 +247,12 @@ http2_server_hang_up(struct http2_server *server)
 	while (!TAILQ_EMPTY(&server->peers)) {
 		peer_free(TAILQ_FIRST(&server->peers));
 	}
+}
+
+void
+http2_server_limit(struct http2_server *server, unsigned calls)
+{
+	server->limit = calls;
 }
 
 unsigned

@@ -27,6 +27,9 @@ struct http2_step {
 struct http2_server;
 
 struct http2_server *http2_server_new(struct loop *loop, const struct http2_step *steps, size_t count);
+
+/* Each connection from now on allows so many calls at a time. */
+void http2_server_limit(struct http2_server *server, unsigned calls);
 void http2_server_free(struct http2_server *server);
 unsigned http2_server_port(const struct http2_server *server);
 

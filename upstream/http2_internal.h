@@ -19,7 +19,7 @@ struct http2_client {
 	struct loop_task *flush_task;
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *session_options;
-	TAILQ_HEAD(, http2_connection) connections; /* the newest first; only that one gets more calls */
+	TAILQ_HEAD(, http2_connection) connections; /* the oldest first */
 	TAILQ_HEAD(, http2_call) again;		    /* calls to be sent again at the end of this turn */
 	unsigned ticks;
 	unsigned attempts; /* of connecting: each takes the next address */
@@ -36,11 +36,14 @@ struct http2_connection {
 	bool is_connecting;
 	bool is_dirty; /* something may be to be sent at the end of this turn */
 	bool is_busy;  /* within nghttp2, which is not to be called for input or output again */
-	bool is_over;
+	bool is_over;  /* takes no more calls */
+	bool is_ending;
 	bool is_greeted; /* the server's SETTINGS have come */
 	bool was_used;	 /* a response has come */
 	int failure;	 /* the number of the error that ends it; 0: none */
-	unsigned active_tick;
+	unsigned opened_tick;
+	unsigned used_tick; /* when there was a call last */
+	size_t call_count;
 	struct buf out;
 	size_t written; /* bytes of it */
 	TAILQ_HEAD(, http2_call) calls;
@@ -55,6 +58,9 @@ http2_connection_touch(struct http2_connection *connection)
 }
 
 /* --- http2_call.c --- */
+
+/* Gives nghttp2 the call's head, which it copies. The connection has been greeted. */
+void http2_call_submit(struct http2_call *call);
 
 /* Takes the call off its connection. */
 void http2_call_detach(struct http2_call *call);

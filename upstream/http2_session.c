@@ -87,40 +87,55 @@ is_interim(const struct http2_call *call)
 }
 
 static void
-take_head(struct http2_connection *connection, struct http2_call *call)
+take_head(struct http2_connection *connection, struct http2_call *call, bool ends)
 {
 	if (is_interim(call)) {
-		forget_fields(call);
 		return;
 	}
 	call->has_head = true;
 	connection->was_used = true;
-	call->on_head(call, call->received, call->received_count);
+	call->on_head(call, call->received, call->received_count, ends);
 }
 
 /* --- Frames --- */
+
+/* The calls that have waited for it are sent; as many as the server does not take yet wait in nghttp2. */
+static void
+take_greeting(struct http2_connection *connection)
+{
+	struct http2_call *call;
+
+	connection->is_greeted = true;
+	TAILQ_FOREACH (call, &connection->calls, entry) {
+		http2_call_submit(call);
+	}
+	http2_connection_touch(connection);
+}
 
 static int
 on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
 	struct http2_connection *connection = user;
+	bool ends = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
 	struct http2_call *call;
 
-	connection->is_greeted = connection->is_greeted || frame->hd.type == NGHTTP2_SETTINGS;
 	connection->is_over = connection->is_over || frame->hd.type == NGHTTP2_GOAWAY;
+	if (frame->hd.type == NGHTTP2_SETTINGS && !connection->is_greeted) {
+		take_greeting(connection);
+	}
 	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) {
 		return 0;
 	}
 	call = call_of(session, frame->hd.stream_id);
 	if (call != NULL && frame->hd.type == NGHTTP2_HEADERS && !call->has_head) {
-		take_head(connection, call);
+		take_head(connection, call, ends);
 		call = call_of(session, frame->hd.stream_id); /* it may have been cancelled */
 		if (call != NULL) {
 			forget_fields(call);
 		}
 	}
-	if (call != NULL && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
-		if (call->has_ended && call->next == NULL) {
+	if (call != NULL && ends) {
+		if (call->has_sent_end) {
 			http2_call_finish(call, HTTP2_DONE, NULL);
 		} else { /* the server does not need the rest of the request */
 			break_off(session, call, HTTP2_DONE, NULL);
@@ -143,8 +158,9 @@ on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream, const uin
 	return 0;
 }
 
+/* Before it is sent: from then on it may have been. */
 static int
-on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+before_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
 	struct http2_call *call = frame->hd.type == NGHTTP2_HEADERS ? call_of(session, frame->hd.stream_id) : NULL;
 
@@ -186,9 +202,6 @@ on_stream_close(nghttp2_session *session, int32_t stream, uint32_t error_code, v
 	}
 	(void)snprintf(text, sizeof(text), "the server reset the stream: %s", nghttp2_http2_strerror(error_code));
 	call->error_code = error_code;
-	if (!call->has_head) {
-		call->received_count = 0;
-	}
 	if (error_code == NGHTTP2_REFUSED_STREAM) {
 		http2_call_fail(call, HTTP2_UNPROCESSED, text);
 	} else {
@@ -200,15 +213,13 @@ on_stream_close(nghttp2_session *session, int32_t stream, uint32_t error_code, v
 nghttp2_session_callbacks *
 http2_callbacks(void)
 {
-	nghttp2_session_callbacks *callbacks;
+	nghttp2_session_callbacks *callbacks = NULL;
 
-	if (nghttp2_session_callbacks_new(&callbacks) != 0) {
-		return NULL;
-	}
+	memory_check(nghttp2_session_callbacks_new(&callbacks) == 0);
 	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
-	nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
+	nghttp2_session_callbacks_set_before_frame_send_callback(callbacks, before_frame_send);
 	nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, on_frame_not_send);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
 	return callbacks;
@@ -217,12 +228,11 @@ http2_callbacks(void)
 nghttp2_option *
 http2_session_options(void)
 {
-	nghttp2_option *option;
+	nghttp2_option *option = NULL;
 
-	if (nghttp2_option_new(&option) != 0) {
-		return NULL;
-	}
+	memory_check(nghttp2_option_new(&option) == 0);
 	nghttp2_option_set_no_auto_window_update(option, 1);
+	nghttp2_option_set_max_send_header_block_length(option, 2 * HTTP2_FIELDS_MAX);
 	/* Triton's error texts may end in a space, which RFC 9113 section 8.2.1 forbids. */
 	nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(option, 1);
 	return option;

@@ -10,7 +10,7 @@
 #include <sys/queue.h>
 
 struct upstream_options {
-	const char *const *urls; /* see url.h; none of gRPC */
+	const char *const *urls; /* see url.h; for gRPC those of gRPC alone, else none of them */
 	size_t url_count;
 	struct tls_client_options tls;
 	unsigned connect_timeout_s;

@@ -108,6 +108,7 @@ fetch_fail(struct fetch *fetch, const struct error *error, enum slice_retry retr
 	struct blob *failure = failure_new(error->status, error->text);
 
 	((struct error *)failure->data)->http = error->http;
+	((struct error *)failure->data)->is_remote = error->is_remote;
 	fail_all(fetch, failure, retry);
 }
 

@@ -65,6 +65,60 @@ class FakeGrpc:
         self.server.stop(grace).wait()
 
 
+class Raw:
+    """A server that does what a function says with each connection: acts(connection). `opened` counts them."""
+
+    def __init__(self, acts):
+        self.opened, self.kept, self.acts = 0, [], acts
+        self.listener = socket.create_server((LOCAL, 0))
+        self.grpc_port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.opened += 1
+            self.kept.append(connection)
+            threading.Thread(target=self._act, args=(connection,), daemon=True).start()
+
+    def _act(self, connection):
+        try:
+            self.acts(connection)
+        except OSError:
+            pass  # it was closed meanwhile
+
+    @property
+    def url(self):
+        return f"grpc://{LOCAL}:{self.grpc_port}"
+
+    def stop(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for connection in self.kept:
+            connection.close()
+
+
+def http2_frame(kind, flags=0, stream=0, body=b""):
+    return len(body).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + body
+
+
+def http2_fields(*fields):
+    """A header block without compression (RFC 7541 section 6.2.2); values of up to 126 bytes."""
+    return b"".join(b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in fields)
+
+
+def http2_frames(connection):
+    """(kind, flags, stream, body) of each frame that comes, behind the preface."""
+    with connection.makefile("rb") as stream:
+        stream.read(24)
+        while head := stream.read(9):
+            body = stream.read(int.from_bytes(head[:3], "big"))
+            yield head[3], head[4], int.from_bytes(head[5:9], "big"), body
+
+
 class Behind:
     """A server whose replies a function makes: says(request, send) for each request; its bytes are sent as they are. A
     function that returns False closes the connection; one that returns None has sent a whole reply.

@@ -2,6 +2,7 @@
 
 import itertools
 import queue
+import signal
 import struct
 import threading
 
@@ -12,7 +13,7 @@ import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import np_to_triton_dtype
 
-from fronts import Behind, FakeGrpc, FakeTriton, both, response
+from fronts import (Behind, FakeGrpc, FakeTriton, Raw, both, http2_fields, http2_frame, http2_frames, response)
 from support import LOCAL, eventually, free_port, same, sums, tensor, to_wire
 from traffic import is_hit, put
 
@@ -250,9 +251,133 @@ def test_a_replica_is_down(front, made, channel):
     assert [call(b"%d" % i) for i in range(20)] == [b"%d" % i for i in range(20)]
 
 
+@pytest.mark.parametrize("scheme", ["grpc", "grpcs"])
+def test_a_replica_that_greets_nobody(front, made, channel, scheme):
+    """As a load balancer whose own server is down: nothing can have begun there."""
+    def closes(connection):
+        connection.recv(10000)
+        connection.close()
+
+    bad, behind = made(Raw, closes), made(FakeGrpc, echo)
+    through = front(made(FakeTriton), f"{scheme}://{LOCAL}:{bad.grpc_port}", behind.url)
+    call = channel(through).unary_unary("/any.Service/Method")
+    assert [call(b"%d" % i) for i in range(20)] == [b"%d" % i for i in range(20)]
+    assert through.lines("is down") and bad.opened <= 4
+
+
+def test_a_replica_that_never_greets(front, made, channel):
+    """The time for a connection passes also while calls come."""
+    bad = made(Raw, lambda connection: None)
+    through = front(made(FakeTriton), bad.url, "--upstream-connect-timeout=1")
+    call = channel(through).unary_unary("/any.Service/Method")
+    calls = []
+
+    def over():
+        calls.append(call.future(b"x", timeout=60))
+        return calls[0].done()
+
+    eventually(over, "the end of the first call")
+    assert calls[0].code() == grpc.StatusCode.UNAVAILABLE
+    for each in calls:
+        each.cancel()
+
+
+def responding(*frames):
+    """acts() of a server that answers each request with these frames: (kind, flags, body)."""
+    def acts(connection):
+        connection.sendall(http2_frame(4))
+        for kind, flags, stream, _ in http2_frames(connection):
+            if kind in (0, 1) and flags & 1:  # END_STREAM
+                for each, flags, body in frames:
+                    connection.sendall(http2_frame(each, flags, stream, body))
+
+    return acts
+
+
+def head(status=b"200", *fields):
+    return http2_fields((b":status", status), (b"content-type", b"application/grpc"), *fields)
+
+
+GOOD, BAD = http2_fields((b"grpc-status", b"0")), http2_fields((b"grpc-status", b"13"))
+MESSAGE = b"\0\0\0\0\1x"
+
+
+@pytest.mark.parametrize("frames, code", [
+    ([(1, 4, head()), (0, 0, MESSAGE), (1, 5, GOOD)], "OK"),
+    ([(1, 4, head(b"503")), (0, 0, MESSAGE), (1, 5, GOOD)], "UNAVAILABLE"),
+    ([(1, 5, head(b"503", (b"grpc-status", b"0")))], "UNAVAILABLE"),
+    ([(1, 4, head(b"200", (b"grpc-status", b"0"))), (0, 0, MESSAGE), (1, 5, BAD)], "INTERNAL"),
+    ([(1, 4, head()), (0, 0, MESSAGE), (1, 5, GOOD + BAD)], "INTERNAL"),
+    ([(1, 4, head()), (0, 1, MESSAGE)], "UNKNOWN"),
+    ([(1, 4, head()), (3, 0, b"\0\0\0\x0b")], "RESOURCE_EXHAUSTED")])
+def test_responses_of_gateways(front, made, channel, frames, code):
+    """Never OK where the server has failed."""
+    through = front(made(FakeTriton), made(Raw, responding(*frames)).url)
+    call = channel(through).unary_unary("/any.Service/Method")
+    if code == "OK":
+        assert call(b"x") == b"x"
+    else:
+        assert failure(lambda: call(b"x"))[0].name == code
+
+
+@pytest.mark.parametrize("path, count", [("/grpc.shop.Pay/Charge", 1), (SERVICE + "ServerMetadata", 2)])
+def test_only_what_changes_nothing_is_sent_again(front, made, channel, path, count):
+    seen = []
+
+    def acts(connection):
+        connection.sendall(http2_frame(4))
+        for kind, flags, *_ in http2_frames(connection):
+            if kind in (0, 1) and flags & 1:
+                seen.append(path)
+                connection.shutdown(2)
+                return
+
+    through = front(made(FakeTriton), made(Raw, acts).url, made(Raw, acts).url)
+    assert failure(lambda: channel(through).unary_unary(path)(b""))[0] == grpc.StatusCode.UNAVAILABLE
+    assert len(seen) == count
+
+
+def test_long_texts_and_fields(front, made, channel):
+    def answers(path, messages, context):
+        context.send_initial_metadata([("large", "y" * 65380)])
+        context.abort(grpc.StatusCode.INTERNAL, "Traceback " + "x" * 4000)
+        yield b""
+
+    behind = made(FakeGrpc, answers)
+    through = front(made(FakeTriton), behind.url)
+    call = channel(through, ("grpc.max_metadata_size", 1 << 20), ("grpc.absolute_max_metadata_size", 1 << 20))
+    for _ in range(2):
+        code, text = failure(lambda: call.unary_unary("/any.Service/Method")(b"x", timeout=20))
+        assert code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
+    behind.answers = refused(grpc.StatusCode.INTERNAL, "Traceback " + "x" * 4000)
+    assert len(failure(lambda: channel(through).unary_unary("/any.Service/Method")(b"x"))[1]) == 4010
+
+
+@pytest.mark.parametrize("path", ["/any.Service/Method", SERVICE + "ModelInfer"])
+def test_what_waits_for_the_server_is_bounded(front, made, channel, path):
+    release = threading.Event()
+
+    def answers(path, messages, context):
+        release.wait(30)
+        yield b""
+
+    through = front(made(FakeTriton), made(FakeGrpc, answers).url, "--http-max-inflight-bytes=16MiB")
+    request = question(1, model="other")
+    request.raw_input_contents[0] = b"x" * 4_000_000
+    call = channel(through).unary_unary(path)
+    calls = [call.future(request.SerializeToString()) for _ in range(12)]
+    eventually(lambda: sum(each.done() for each in calls) >= 8, "calls that are refused")
+    assert {each.code() for each in calls if each.done()} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    release.set()
+    for each in calls:
+        each.cancel()
+
+
 def test_a_circle(front, made, channel):
     port = free_port()
     through = front(made(FakeTriton), f"grpc://{LOCAL}:{port}", f"--grpc-port={port}")
+    code, text = failure(lambda: stub(channel(through)).ModelInfer(question(1, model="other")))
+    assert code == grpc.StatusCode.FAILED_PRECONDITION and "circle" in text
     code, text = failure(lambda: channel(through).unary_unary("/any.Service/Method")(b"x"))
     assert code == grpc.StatusCode.FAILED_PRECONDITION and "circle" in text
 
@@ -327,6 +452,18 @@ def test_failures_of_the_model_are_told_once(front, made, channel):
     assert not behind.calls
 
 
+def test_failures_that_one_http_status_does_not_tell(front, made, channel):
+    server = made(FakeTriton, lambda *_: response(b'{"error":"odd"}', "400 Bad Request"))
+    behind = made(FakeGrpc, refused(grpc.StatusCode.UNKNOWN, "odd"))
+    through = front(server, behind.url)
+    wait_known(through)
+    ask = stub(channel(through)).ModelInfer
+    assert failure(lambda: ask(question(1))) == (grpc.StatusCode.UNKNOWN, "odd")
+    server.answers = lambda *_: response(b'{"error":"full"}', "503 Service Unavailable")
+    assert failure(lambda: ask(question(2))) == (grpc.StatusCode.UNAVAILABLE, "full")
+    assert len(behind.calls) == 1
+
+
 @pytest.mark.parametrize("policy", ["pass", "key", "shared"])
 def test_authorization(front, made, channel, policy):
     server, behind = made(FakeTriton), made(FakeGrpc, serving())
@@ -368,6 +505,61 @@ def test_a_model_that_is_loaded_through_us(front, made, channel):
         load(service_pb2.RepositoryModelLoadRequest(model_name="m") if load is not calls.RepositoryModelUnload
              else service_pb2.RepositoryModelUnloadRequest(model_name="m"))
         assert not hit()
+
+
+def test_a_load_whose_client_leaves(front, made, channel):
+    """Though it has not said that there is no other message: the server may load at the first."""
+    loaded, release = threading.Event(), threading.Event()
+
+    def answers(path, messages, context):
+        if path.endswith("ModelInfer"):
+            yield from serving(2)(path, messages, context)
+            return
+        next(messages)
+        loaded.set()
+        release.wait(30)
+        yield b""
+
+    server = made(FakeTriton)
+    through = front(server, made(FakeGrpc, answers).url)
+    wait_known(through)
+    calls = stub(channel(through))
+    assert value_of(calls.ModelInfer(question(5))) == 6
+    sent = queue.Queue()
+    load = channel(through).stream_stream(SERVICE + "RepositoryModelLoad")(iter(sent.get, None))
+    sent.put(service_pb2.RepositoryModelLoadRequest(model_name="m").SerializeToString())
+    assert loaded.wait(10)
+    server.answers = lambda fields, document, values, count: [each + 2 for each in values]
+    load.cancel()
+    sent.put(None)
+    eventually(lambda: value_of(calls.ModelInfer(question(5))) == 7, "the new answer")
+    for _ in range(20):
+        assert value_of(calls.ModelInfer(question(5))) == 7
+    through.stop()  # does not wait for the load
+    release.set()
+
+
+def test_readiness_of_a_silent_server(front, made, channel):
+    """The models are known, so that known questions are answered."""
+    through = front(made(FakeTriton), made(Raw, lambda connection: connection.sendall(http2_frame(4))).url)
+    wait_known(through)
+    assert stub(channel(through)).ServerReady(service_pb2.ServerReadyRequest(), timeout=20).ready
+
+
+def test_readiness_is_told_once(front, made, channel):
+    def acts(connection):
+        connection.sendall(http2_frame(4))
+        for kind, flags, stream, _ in http2_frames(connection):
+            if kind in (0, 1) and flags & 1:
+                connection.sendall(http2_frame(1, 4, stream, head()) + http2_frame(0, 0, stream, b"\0\0\0\0\0"))
+                connection.shutdown(2)
+                return
+
+    through = front(made(FakeTriton), made(Raw, acts).url)
+    wait_known(through)
+    got = []
+    call = channel(through).unary_stream(SERVICE + "ServerReady")(b"")
+    assert failure(lambda: got.extend(call))[0] == grpc.StatusCode.UNAVAILABLE and got in ([], [b""])
 
 
 def test_known_questions_while_the_server_is_down(front, made, channel):
@@ -440,6 +632,119 @@ def test_a_stream_of_another_model_stays_open(front, made, channel):
         assert [value_of(next(got).infer_response) for _ in range(3)] == [value, value + 1, value + 2]
     sent.put(None)
     assert list(got) == []
+
+
+def test_a_stream_that_passes_later_in_another_coding(front, made, channel):
+    server, behind = made(FakeTriton), made(FakeGrpc, serving(1), compression=grpc.Compression.Gzip)
+    through = front(server, behind.url)
+    wait_known(through)
+    asked = [question(i, model=model, id="a" * 3000) for i, model in enumerate(["m", "other", "m"])]
+    got = stub(channel(through)).ModelStreamInfer(iter(asked))
+    assert [value_of(each.infer_response) for each in got] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("first", ["m", "other"])
+def test_a_stream_waits_while_the_server_does(front, made, channel, first):
+    """What has been read of it is bounded, also where it was begun here."""
+    here, there = threading.Event(), threading.Event()
+
+    def slow(fields, document, values, count):
+        here.wait(30)
+        return [value + 1 for value in values]
+
+    def answers(path, messages, context):
+        there.wait(30)
+        yield from ()
+
+    through = front(made(FakeTriton, slow), made(FakeGrpc, answers).url)
+    wait_known(through)
+    taken = itertools.count()
+    count = [0]
+
+    def requests():
+        yield question(1, model=first)
+        large = question(2, model="other")
+        large.raw_input_contents[0] = b"x" * 60_000
+        for i in taken:
+            count[0] = i
+            yield large
+
+    call = stub(channel(through)).ModelStreamInfer(requests())
+    eventually(lambda: count[0] > 100, "requests")
+    here.set()
+
+    def settled():
+        before = count[0]
+        threading.Event().wait(0.5)
+        return count[0] == before
+
+    eventually(settled, "the end of the reading")
+    assert count[0] < 1500
+    there.set()
+    call.cancel()
+
+
+def stopping(through):
+    through.process.send_signal(signal.SIGTERM)
+    through.wait_log("Signal .* received")
+
+
+def test_a_call_that_is_on_its_way_at_the_stop(front, made, channel):
+    """Its message is still sent behind."""
+    def answers(path, messages, context):
+        yield b"%d" % len(list(messages))
+
+    behind = made(FakeGrpc, answers)
+    through = front(made(FakeTriton), behind.url)
+    sent = queue.Queue()
+    call = channel(through).stream_stream("/any.Service/Unary")(iter(sent.get, None))
+    eventually(lambda: behind.calls, "the call")
+    stopping(through)
+    sent.put(b"x")
+    sent.put(None)
+    assert list(call) == [b"1"]
+
+
+def test_a_stream_that_is_complete_after_the_stop(front, made, channel):
+    release = threading.Event()
+
+    def answers(path, messages, context):
+        yield from messages
+        release.wait(20)
+
+    behind = made(FakeGrpc, answers)
+    through = front(made(FakeTriton), behind.url)
+    sent = queue.Queue()
+    call = channel(through).stream_stream("/any.Service/Method")(iter(sent.get, None))
+    sent.put(b"1")
+    assert next(call) == b"1"
+    stopping(through)
+    sent.put(None)
+    threading.Timer(0.3, release.set).start()
+    assert list(call) == [] and call.code() == grpc.StatusCode.OK
+
+
+def test_a_stream_that_passes_after_the_stop(front, made, channel):
+    release = threading.Event()
+
+    def slow(fields, document, values, count):
+        release.wait(20)
+        return [value + 1 for value in values]
+
+    through = front(made(FakeTriton, slow), made(FakeGrpc, serving()).url)
+    wait_known(through)
+    sent = queue.Queue()
+    call = stub(channel(through)).ModelStreamInfer(iter(sent.get, None))
+    sent.put(question(1))
+    sent.put(question(2, model="other"))
+    eventually(lambda: through.get("/v2/cache").status == 200, "time for both")
+    stopping(through)
+    release.set()
+    got = []
+    assert failure(lambda: got.extend(call))[0] == grpc.StatusCode.UNAVAILABLE
+    assert [value_of(each.infer_response) for each in got] in ([2, 3], [2])
+    through.stop()
+    sent.put(None)
 
 
 def test_the_stop_ends_streams(front, made, channel):
