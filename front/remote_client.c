@@ -1,5 +1,6 @@
 #include "front/remote_client.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "upstream/ledger.h"
@@ -14,6 +15,9 @@
 #define RESERVED_MAX ((size_t)16 << 20)
 #define BODY_MAX ((size_t)4 << 30)
 #define ARENA_MAX ((size_t)4 << 30)
+#define HEDGE_FACTOR 4
+#define HEDGE_MS_MIN 1000
+#define HEDGE_MS_MAX 60000
 #define NOT_UNDERSTOOD_MAX 8 /* responses in succession */
 #define ERROR_BODY_MAX ((size_t)64 * 1024)
 
@@ -59,6 +63,7 @@ on_head(struct upstream_call *http, const struct http1_head *head)
 	if (!http1_number(http1_header(head, "inference-header-content-length"), &this->json_length)) {
 		this->json_length = UINT64_MAX;
 	}
+	buf_fini(&this->body); /* of a response that broke off */
 	buf_init(&this->body, head->status == 200 ? BODY_MAX : ERROR_BODY_MAX);
 	if (head->has_length && head->content_length <= RESERVED_MAX) { /* more, when it has come */
 		(void)buf_reserve(&this->body, (size_t)head->content_length);
@@ -353,6 +358,19 @@ write_request(struct client_call *this, struct error *error)
 	return status;
 }
 
+/* Several times what the model usually takes: a replica that is silent for longer is likely to be stopped. */
+static unsigned
+hedge_ms(const struct remote_call *call)
+{
+	const struct model_config *config = &call->model->config;
+	const struct tensor *first = call->input_count > 0 ? &call->inputs[0] : NULL;
+	uint64_t rows = config->max_batch_size > 0 && first != NULL && first->rank > 0 ? (uint64_t)first->shape[0] : 1;
+	uint64_t usual = atomic_load_explicit(&call->model->run_cost_ns, memory_order_relaxed) / NS_PER_MS;
+	uint64_t ms = HEDGE_FACTOR * usual * rows;
+
+	return ms < HEDGE_MS_MIN ? HEDGE_MS_MIN : ms > HEDGE_MS_MAX ? HEDGE_MS_MAX : (unsigned)ms;
+}
+
 static enum status
 start(void *remote, struct remote_call *call, struct error *error)
 {
@@ -371,6 +389,8 @@ start(void *remote, struct remote_call *call, struct error *error)
 	}
 	this->http.method = "POST";
 	this->http.is_repeatable = true; /* a model whose answers may be cached gives the same one again */
+	this->http.begins_anew = true;
+	this->http.hedge_ms = hedge_ms(call);
 	this->http.only = -1;
 	this->http.on_head = on_head;
 	this->http.on_body = on_body;

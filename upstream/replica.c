@@ -71,19 +71,25 @@ least_loaded(const struct replica_set *set, uint64_t tried, size_t turn, bool an
 }
 
 ptrdiff_t
-replica_choose(struct replica_set *set, uint64_t tried, size_t *turn)
+replica_choose_good(struct replica_set *set, uint64_t tried, size_t *turn)
 {
 	ptrdiff_t chosen;
 
 	(*turn)++;
 	chosen = least_loaded(set, tried, *turn, false);
-	if (chosen < 0) { /* all seem to be down: the call finds out as it would without us */
-		chosen = least_loaded(set, tried, *turn, true);
-	}
 	if (chosen >= 0 && is_open(&set->replicas[chosen])) { /* this call finds out, others wait */
 		atomic_store(&set->replicas[chosen].retry_ns, clock_now_ns() + RETRY_NS);
 	}
 	return chosen;
+}
+
+ptrdiff_t
+replica_choose(struct replica_set *set, uint64_t tried, size_t *turn)
+{
+	ptrdiff_t chosen = replica_choose_good(set, tried, turn);
+
+	/* Where all seem to be down, the call finds out as it would without us. */
+	return chosen >= 0 ? chosen : least_loaded(set, tried, *turn, true);
 }
 
 enum status

@@ -41,6 +41,9 @@ void replica_set_fini(struct replica_set *set);
  */
 ptrdiff_t replica_choose(struct replica_set *set, uint64_t tried, size_t *turn);
 
+/* The same, but none that is down. */
+ptrdiff_t replica_choose_good(struct replica_set *set, uint64_t tried, size_t *turn);
+
 /* A call goes to the replica, and has left it. */
 void replica_begin(struct replica *replica);
 void replica_end(struct replica *replica);

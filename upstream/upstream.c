@@ -25,69 +25,80 @@ struct upstream_lane {
 	struct loop_task *refuse;
 };
 
-/* --- Calls --- */
-
-/* Returns the replica for a call, or -1. */
-static ptrdiff_t
-choose(struct upstream_lane *lane, const struct upstream_call *call)
-{
-	if (call->only >= 0) {
-		return call->tried == 0 ? call->only : -1;
-	}
-	return replica_choose(&lane->upstream->set, call->tried, &lane->turn);
-}
+/* --- Attempts --- */
 
 static void on_head(struct http_call *http, const struct http1_head *head);
 static bool on_body(struct http_call *http, struct bytes part);
 static void on_done(struct http_call *http, enum http_outcome outcome, const char *why);
 
+static struct replica *
+replica_of(const struct upstream_call *call, const struct upstream_attempt *attempt)
+{
+	return &call->lane->upstream->set.replicas[attempt->replica];
+}
+
+/* Returns the replica for an attempt, or -1. */
+static ptrdiff_t
+choose(struct upstream_call *call, bool hedges)
+{
+	struct upstream_lane *lane = call->lane;
+
+	if (call->only >= 0) {
+		return call->tried == 0 ? call->only : -1;
+	}
+	return hedges ? replica_choose_good(&lane->upstream->set, call->tried, &lane->turn)
+		      : replica_choose(&lane->upstream->set, call->tried, &lane->turn);
+}
+
 static void
-write_head(struct upstream_call *call, const struct upstream_url *url)
+write_head(const struct upstream_call *call, const struct upstream_url *url, struct buf *head)
 {
 	size_t length = 0;
 
 	for (size_t i = 0; i < call->body_count; i++) {
 		length += call->body[i].length;
 	}
-	buf_clear(&call->head);
-	buf_text(&call->head, call->method);
-	buf_byte(&call->head, ' ');
+	buf_clear(head);
+	buf_text(head, call->method);
+	buf_byte(head, ' ');
 	if (call->target.length > 0 && *call->target.at == '/') { /* not "*" */
-		buf_text(&call->head, url->path);
+		buf_text(head, url->path);
 	}
-	buf_append(&call->head, call->target);
-	buf_text(&call->head, " HTTP/1.1\r\nHost: ");
-	buf_text(&call->head, url->authority);
-	buf_text(&call->head, "\r\n");
-	buf_append(&call->head, call->headers);
+	buf_append(head, call->target);
+	buf_text(head, " HTTP/1.1\r\nHost: ");
+	buf_text(head, url->authority);
+	buf_text(head, "\r\n");
+	buf_append(head, call->headers);
 	if (length > 0 || strcmp(call->method, "POST") == 0 || strcmp(call->method, "PUT") == 0) {
-		buf_text(&call->head, "Content-Length: ");
-		buf_unsigned(&call->head, length);
-		buf_text(&call->head, "\r\n");
+		buf_text(head, "Content-Length: ");
+		buf_unsigned(head, length);
+		buf_text(head, "\r\n");
 	}
-	buf_text(&call->head, "\r\n");
+	buf_text(head, "\r\n");
 }
 
 /* Sends the call to a replica that has not had it yet. False: there is none, or no memory. */
 static bool
-dispatch(struct upstream_call *call)
+dispatch(struct upstream_call *call, struct upstream_attempt *attempt, bool hedges)
 {
 	struct upstream_lane *lane = call->lane;
-	ptrdiff_t index = choose(lane, call);
+	ptrdiff_t index = choose(call, hedges);
 	struct replica *replica;
 
 	if (index < 0) {
 		return false;
 	}
 	replica = &lane->upstream->set.replicas[index];
-	write_head(call, &replica->url);
-	if (!buf_ok(&call->head)) {
+	write_head(call, &replica->url, &attempt->head);
+	if (!buf_ok(&attempt->head)) {
 		return false;
 	}
-	call->replica = (size_t)index;
+	attempt->call = call;
+	attempt->replica = (size_t)index;
+	attempt->is_under_way = true;
 	call->tried |= UINT64_C(1) << index;
-	call->http = (struct http_call){
-		.head = buf_bytes(&call->head),
+	attempt->http = (struct http_call){
+		.head = buf_bytes(&attempt->head),
 		.body = call->body,
 		.body_count = call->body_count,
 		.bodiless = strcmp(call->method, "HEAD") == 0,
@@ -98,30 +109,78 @@ dispatch(struct upstream_call *call)
 		.done = on_done,
 	};
 	replica_begin(replica);
-	http_client_start(lane->clients[index], &call->http);
+	http_client_start(lane->clients[index], &attempt->http);
 	return true;
 }
 
-static struct replica *
-replica_of(const struct upstream_call *call)
+static void
+end_attempt(struct upstream_attempt *attempt)
 {
-	return &call->lane->upstream->set.replicas[call->replica];
+	attempt->is_under_way = false;
+	replica_end(replica_of(attempt->call, attempt));
+}
+
+static struct upstream_attempt *
+other_attempt(struct upstream_attempt *attempt)
+{
+	struct upstream_call *call = attempt->call;
+
+	return attempt == &call->attempts[0] ? &call->attempts[1] : &call->attempts[0];
+}
+
+/* --- Calls --- */
+
+static void
+stop_hedge(struct upstream_call *call)
+{
+	loop_timer_free(call->hedge);
+	call->hedge = NULL;
+}
+
+/* No replica has answered for long: whichever of two does first is taken. */
+static void
+on_hedge(void *argument)
+{
+	struct upstream_call *call = argument;
+	struct upstream_attempt *free = &call->attempts[call->attempts[0].is_under_way ? 1 : 0];
+
+	stop_hedge(call);
+	(void)dispatch(call, free, true);
+}
+
+static void
+fini(struct upstream_call *call)
+{
+	stop_hedge(call);
+	buf_fini(&call->attempts[0].head);
+	buf_fini(&call->attempts[1].head);
 }
 
 static void
 on_head(struct http_call *http, const struct http1_head *head)
 {
-	struct upstream_call *call = container_of(http, struct upstream_call, http);
+	struct upstream_attempt *attempt = container_of(http, struct upstream_attempt, http);
+	struct upstream_attempt *other = other_attempt(attempt);
+	struct upstream_call *call = attempt->call;
 
 	call->is_answered = true;
-	replica_note_success(replica_of(call));
+	call->replica = attempt->replica;
+	stop_hedge(call);
+	replica_note_success(replica_of(call, attempt));
+	if (other->is_under_way) {
+		if (other == &call->attempts[0]) { /* it had so much more time */
+			replica_note_failure(replica_of(call, other), "the server is silent");
+		}
+		http_call_cancel(&other->http);
+		end_attempt(other);
+	}
 	call->on_head(call, head);
 }
 
 static bool
 on_body(struct http_call *http, struct bytes part)
 {
-	struct upstream_call *call = container_of(http, struct upstream_call, http);
+	struct upstream_call *call = container_of(http, struct upstream_attempt, http)->call;
 
 	return call->on_body(call, part);
 }
@@ -129,21 +188,24 @@ on_body(struct http_call *http, struct bytes part)
 static void
 on_done(struct http_call *http, enum http_outcome outcome, const char *why)
 {
-	struct upstream_call *call = container_of(http, struct upstream_call, http);
-	struct replica *replica = replica_of(call);
+	struct upstream_attempt *attempt = container_of(http, struct upstream_attempt, http);
+	struct upstream_call *call = attempt->call;
+	struct replica *replica = replica_of(call, attempt);
 	char text[512];
 
-	replica_end(replica);
+	end_attempt(attempt);
 	if (outcome != HTTP_CALL_DONE) {
+		bool again = call->is_answered ? call->begins_anew : outcome == HTTP_CALL_UNSENT || call->is_repeatable;
+
 		if (outcome != HTTP_CALL_BROKEN) { /* which the request itself may have caused */
 			replica_note_failure(replica, why);
 		}
 		(void)snprintf(text, sizeof(text), "%s: %s", replica->url.text, why);
-		if (!call->is_answered && (outcome == HTTP_CALL_UNSENT || call->is_repeatable) && dispatch(call)) {
+		if (other_attempt(attempt)->is_under_way || (again && dispatch(call, attempt, false))) {
 			return;
 		}
 	}
-	buf_fini(&call->head);
+	fini(call);
 	call->done(call, outcome, outcome == HTTP_CALL_DONE ? NULL : text);
 }
 
@@ -158,7 +220,7 @@ on_refused(void *argument)
 
 	while ((call = TAILQ_FIRST(&lane->refused)) != NULL) {
 		TAILQ_REMOVE(&lane->refused, call, entry);
-		buf_fini(&call->head);
+		fini(call);
 		(void)snprintf(text, sizeof(text), "%s%s", upstream->set.replicas[0].url.text,
 			       upstream->set.count > 1 ? " and all other replicas are down" : " is down");
 		call->done(call, HTTP_CALL_UNSENT, text);
@@ -171,10 +233,18 @@ upstream_call_start(struct upstream_lane *lane, struct upstream_call *call)
 	call->lane = lane;
 	call->tried = 0;
 	call->is_answered = false;
-	buf_init(&call->head, HEAD_MAX);
-	if (!dispatch(call)) {
+	call->hedge = NULL;
+	for (size_t i = 0; i < 2; i++) {
+		call->attempts[i].call = call;
+		call->attempts[i].is_under_way = false;
+		buf_init(&call->attempts[i].head, HEAD_MAX);
+	}
+	if (!dispatch(call, &call->attempts[0], false)) {
 		TAILQ_INSERT_TAIL(&lane->refused, call, entry);
 		loop_task_set(lane->refuse);
+	} else if (call->hedge_ms > 0 && lane->upstream->set.count > 1 && call->only < 0) {
+		call->hedge = loop_timer_new(lane->loop, on_hedge, call);
+		loop_timer_set(call->hedge, call->hedge_ms);
 	}
 }
 
@@ -183,17 +253,24 @@ upstream_call_cancel(struct upstream_call *call)
 {
 	if (call->tried == 0) {
 		TAILQ_REMOVE(&call->lane->refused, call, entry);
-	} else {
-		replica_end(replica_of(call));
-		http_call_cancel(&call->http);
 	}
-	buf_fini(&call->head);
+	for (size_t i = 0; i < 2; i++) {
+		if (call->attempts[i].is_under_way) {
+			http_call_cancel(&call->attempts[i].http);
+			end_attempt(&call->attempts[i]);
+		}
+	}
+	fini(call);
 }
 
 void
 upstream_call_resume(struct upstream_call *call)
 {
-	http_call_resume(&call->http);
+	for (size_t i = 0; i < 2; i++) {
+		if (call->attempts[i].is_under_way) {
+			http_call_resume(&call->attempts[i].http);
+		}
+	}
 }
 
 /* --- Life --- */

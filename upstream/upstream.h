@@ -1,6 +1,7 @@
 /*
  * The servers behind, for HTTP: equal replicas, of which one has each call (replica.h), and another when it fails: if
- * nothing of the call can have run, or if its caller allows it to run twice.
+ * nothing of the call can have run, or if its caller allows it to run twice. Then another one also gets it that does
+ * not begin to answer for long: a hedged request (Dean and Barroso, "The Tail at Scale", CACM 2013).
  */
 #ifndef HIPPOCAMP_UPSTREAM_UPSTREAM_H
 #define HIPPOCAMP_UPSTREAM_UPSTREAM_H
@@ -49,6 +50,8 @@ struct upstream_call {
 	const struct bytes *body;
 	size_t body_count;
 	bool is_repeatable; /* the request may run twice */
+	bool begins_anew;   /* on_head may come again, if the response breaks off: what came of it is void */
+	unsigned hedge_ms;  /* after which another replica gets a repeatable call, too; 0: none does */
 	ptrdiff_t only;	    /* the replica to ask; -1: any */
 	unsigned timeout_s; /* see struct http_call */
 
@@ -57,14 +60,20 @@ struct upstream_call {
 	/* `why` names the replica, too. */
 	void (*done)(struct upstream_call *call, enum http_outcome outcome, const char *why);
 
-	/* Read only: the replica that has the call. */
+	/* Read only: the replica that has answered the call. */
 	size_t replica;
 
 	/* Internal. */
-	struct http_call http;
+	struct upstream_attempt {
+		struct http_call http;
+		struct upstream_call *call;
+		struct buf head;
+		size_t replica;
+		bool is_under_way;
+	} attempts[2];
 	struct upstream_lane *lane;
-	struct buf head;
-	uint64_t tried; /* a bit for each replica */
+	struct loop_timer *hedge; /* NULL: no more attempts because of time */
+	uint64_t tried;		  /* a bit for each replica */
 	bool is_answered;
 	TAILQ_ENTRY(upstream_call) entry;
 };

@@ -449,6 +449,78 @@ test_calls_are_spread(void **state)
 	}
 }
 
+/* A replica that is silent: another one gets the call as well, and whichever answers first is taken. */
+static void
+test_a_silent_replica(void **state)
+{
+	static const struct scripted_step silence[] = {{.reply = NULL}};
+	static const struct scripted_step answers[] = {{.reply = OK_REPLY}};
+
+	(void)state;
+	start_server(0, silence, 1);
+	start_server(1, answers, 1);
+	start_client(2);
+	for (size_t i = 0; i < 4; i++) {
+		struct probe probe = {.call = {.is_repeatable = true, .hedge_ms = 1}};
+
+		start(&probe, "POST");
+		check_answered(&probe, 200, "ok");
+		assert_int_equal(probe.call.replica, 1);
+	}
+	assert_true(scripted_server_requests(this.servers[0]) > 0);
+}
+
+/* Two that are silent: the call is still one, and ends once. */
+static void
+test_two_silent_replicas(void **state)
+{
+	static const struct scripted_step silence[] = {{.reply = NULL}};
+	struct probe cancelled = {.call = {.is_repeatable = true, .hedge_ms = 1}};
+	struct probe ended = {.call = {.is_repeatable = true, .hedge_ms = 1}};
+
+	(void)state;
+	start_server(0, silence, 1);
+	start_server(1, silence, 1);
+	start_client(2);
+	start(&cancelled, "POST");
+	start(&ended, "POST");
+	while (scripted_server_requests(this.servers[0]) + scripted_server_requests(this.servers[1]) < 4) {
+		loop_turn(this.loop);
+	}
+	upstream_call_cancel(&cancelled.call);
+	buf_fini(&cancelled.body);
+	scripted_server_hang_up(this.servers[0]);
+	scripted_server_hang_up(this.servers[1]);
+	check_failed(&ended, HTTP_CALL_BROKEN, "closed the connection without a response");
+	assert_int_equal(cancelled.dones, 0);
+}
+
+/* A response that breaks off begins anew elsewhere, for callers that can take it. */
+static void
+test_a_response_that_breaks_off(void **state)
+{
+	static const struct scripted_step breaks[] = {
+		{.reply = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhal", .closes = true}};
+	static const struct scripted_step answers[] = {{.reply = OK_REPLY}};
+	size_t begun = 0;
+
+	(void)state;
+	start_server(0, breaks, 1);
+	start_server(1, answers, 1);
+	start_client(2);
+	for (size_t i = 0; i < 4; i++) {
+		struct probe probe = {.call = {.is_repeatable = true, .begins_anew = true}};
+
+		start(&probe, "POST");
+		finish(&probe);
+		assert_int_equal(probe.outcome, HTTP_CALL_DONE);
+		begun += probe.heads;
+		buf_fini(&probe.body);
+	}
+	assert_int_equal(begun, 4 + scripted_server_requests(this.servers[0]));
+	assert_true(begun > 4);
+}
+
 int
 main(void)
 {
@@ -467,6 +539,9 @@ main(void)
 		TEST(test_another_replica),
 		TEST(test_replica_dies),
 		TEST(test_calls_are_spread),
+		TEST(test_a_silent_replica),
+		TEST(test_two_silent_replicas),
+		TEST(test_a_response_that_breaks_off),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -647,6 +647,29 @@ def test_servers_that_state_a_generation_share(front, fake, redis_server):
     assert not is_hit(check(ask(four, 1), 2))
 
 
+def test_a_replica_that_is_stopped(front, serve, repository):
+    """It is silent, but not gone: its questions are asked of the other one, too."""
+    replicas = [serve(repository.add("simple") if i == 0 else repository, "--cache-config=none") for i in range(2)]
+    through = front(*replicas, ALL)
+    wait_known(through, "simple")
+    replicas[0].process.send_signal(signal.SIGSTOP)
+    try:
+        for first in range(8):
+            ask_simple(through, first)
+    finally:
+        replicas[0].process.send_signal(signal.SIGCONT)
+
+
+def test_replies_that_break_off(front, fake):
+    """What a model that is cached answers can be asked again, of another replica."""
+    broken = fake()
+    broken._infer = lambda fields, body, send: send(response(b"x" * 1000)[:-500]) or False
+    through = front(broken, fake())
+    wait_known(through)
+    for i in range(20):
+        check(ask(through, i), i + 1)
+
+
 def test_servers_that_share_a_store_agree(front, fake, redis_server):
     """Without a word of the owner's: one that starts takes over what those know that run; all leave it together."""
     server, redis = fake(), redis_server()
