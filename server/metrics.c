@@ -1,6 +1,8 @@
 /* GET /metrics in the Prometheus text format: Triton's metrics with its names and labels, then our own. */
 #include "base/metric.h"
 #include "server/handlers.h"
+#include "upstream/grpc_upstream.h"
+#include "upstream/replica.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -328,6 +330,20 @@ write_cache(struct exchange *exchange, const struct model_sample *samples, size_
 }
 
 static void
+write_upstream(struct exchange *exchange)
+{
+	struct metric_sink printer = metric_printer(&exchange->text);
+	struct replica_set *sets[2];
+	size_t count = 0;
+
+	sets[count++] = upstream_replicas(exchange->options->upstream);
+	if (exchange->options->grpc_upstream != NULL) {
+		sets[count++] = grpc_upstream_replicas(exchange->options->grpc_upstream);
+	}
+	replica_metrics(sets, count, &printer);
+}
+
+static void
 write_host(struct buf *out)
 {
 	unsigned long long total =
@@ -354,6 +370,9 @@ handle_metrics(struct exchange *exchange)
 	write_models(exchange, samples, count);
 	if (exchange->options->cache != NULL) {
 		write_cache(exchange, samples, count);
+	}
+	if (exchange->options->upstream != NULL) {
+		write_upstream(exchange);
 	}
 	write_host(&exchange->text);
 	for (size_t i = 0; i < count; i++) {

@@ -37,7 +37,7 @@ choose(struct grpc_upstream_call *call)
 	}
 	call->replica = (size_t)index;
 	call->tried |= UINT64_C(1) << index;
-	replica_begin(replica_of(call));
+	replica_begin(replica_of(call), false);
 	return true;
 }
 
@@ -59,7 +59,7 @@ on_done(struct http2_call *http2, enum http2_outcome outcome, const struct http2
 	struct replica *replica = replica_of(call);
 	char text[512];
 
-	replica_end(replica);
+	replica_end(replica, outcome != HTTP2_DONE);
 	if (outcome == HTTP2_UNREACHED) {
 		replica_note_failure(replica, why);
 	}
@@ -91,7 +91,7 @@ grpc_upstream_call_start(struct grpc_upstream_lane *lane, struct grpc_upstream_c
 void
 grpc_upstream_call_cancel(struct grpc_upstream_call *call)
 {
-	replica_end(replica_of(call));
+	replica_end(replica_of(call), false);
 	http2_call_cancel(&call->http2);
 }
 
@@ -129,6 +129,12 @@ const char *
 grpc_upstream_name(const struct grpc_upstream *upstream)
 {
 	return upstream->set.replicas[0].url.text;
+}
+
+struct replica_set *
+grpc_upstream_replicas(struct grpc_upstream *upstream)
+{
+	return &upstream->set;
 }
 
 struct grpc_upstream_lane *

@@ -17,6 +17,9 @@ void grpc_upstream_free(struct grpc_upstream *upstream); /* after its lanes; NUL
 
 const char *grpc_upstream_name(const struct grpc_upstream *upstream); /* the first address */
 
+/* For replica_metrics. */
+struct replica_set *grpc_upstream_replicas(struct grpc_upstream *upstream);
+
 struct grpc_upstream_lane *grpc_upstream_lane_new(struct grpc_upstream *upstream, struct loop *loop);
 void grpc_upstream_lane_free(struct grpc_upstream_lane *lane); /* no call may be under way; NULL: none */
 

@@ -22,15 +22,18 @@ admits(const struct replica *replica)
 }
 
 void
-replica_begin(struct replica *replica)
+replica_begin(struct replica *replica, bool hedges)
 {
 	(void)atomic_fetch_add_explicit(&replica->outstanding, 1, memory_order_relaxed);
+	counter_add(&replica->begun, 1);
+	counter_add(&replica->hedged, hedges);
 }
 
 void
-replica_end(struct replica *replica)
+replica_end(struct replica *replica, bool failed)
 {
 	(void)atomic_fetch_sub_explicit(&replica->outstanding, 1, memory_order_relaxed);
+	counter_add(&replica->failed, failed);
 }
 
 void
@@ -127,4 +130,71 @@ replica_set_fini(struct replica_set *set)
 	}
 	tls_client_free(set->tls);
 	free(set->replicas);
+}
+
+/* --- Metrics --- */
+
+static uint64_t
+read_begun(const struct replica *replica)
+{
+	return counter_read(&replica->begun);
+}
+
+static uint64_t
+read_failed(const struct replica *replica)
+{
+	return counter_read(&replica->failed);
+}
+
+static uint64_t
+read_hedged(const struct replica *replica)
+{
+	return counter_read(&replica->hedged);
+}
+
+static uint64_t
+read_outstanding(const struct replica *replica)
+{
+	return atomic_load_explicit(&replica->outstanding, memory_order_relaxed);
+}
+
+static uint64_t
+read_up(const struct replica *replica)
+{
+	return !is_open(replica);
+}
+
+void
+replica_metrics(struct replica_set *const *sets, size_t count, const struct metric_sink *sink)
+{
+	static const struct {
+		const char *name;
+		const char *type;
+		const char *help;
+		uint64_t (*read)(const struct replica *replica);
+	} families[] = {
+		{"hippocamp_upstream_requests_total", "counter", "Requests that were sent to the server behind",
+		 read_begun},
+		{"hippocamp_upstream_failures_total", "counter",
+		 "Of these, those that were not answered as a whole: not reached, ended, or silent for too long",
+		 read_failed},
+		{"hippocamp_upstream_hedged_total", "counter",
+		 "Requests that were sent since another replica did not answer", read_hedged},
+		{"hippocamp_upstream_requests_outstanding", "gauge", "Requests that wait for the server behind",
+		 read_outstanding},
+		{"hippocamp_upstream_up", "gauge", "0 while the server behind is left alone after failures", read_up},
+	};
+
+	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++) {
+		metric_emit_family(sink, families[i].name, families[i].type, families[i].help);
+		for (size_t k = 0; k < count; k++) {
+			for (size_t r = 0; r < sets[k]->count; r++) {
+				const struct replica *replica = &sets[k]->replicas[r];
+				struct metric_label label = {.name = "upstream",
+							     .value = bytes_text(replica->url.text)};
+
+				metric_emit(sink, families[i].name, &label, families[i].read(replica));
+			}
+		}
+	}
 }

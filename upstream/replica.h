@@ -6,6 +6,7 @@
 #ifndef HIPPOCAMP_UPSTREAM_REPLICA_H
 #define HIPPOCAMP_UPSTREAM_REPLICA_H
 
+#include "base/metric.h"
 #include "loop/tls_client.h"
 #include "upstream/url.h"
 
@@ -20,6 +21,9 @@ struct replica {
 
 	/* Private. */
 	atomic_size_t outstanding;
+	counter begun;
+	counter failed;
+	counter hedged;
 	atomic_uint failures;	   /* in succession */
 	_Atomic uint64_t retry_ns; /* when the next call may find out whether it is back */
 };
@@ -44,12 +48,15 @@ ptrdiff_t replica_choose(struct replica_set *set, uint64_t tried, size_t *turn);
 /* The same, but none that is down. */
 ptrdiff_t replica_choose_good(struct replica_set *set, uint64_t tried, size_t *turn);
 
-/* A call goes to the replica, and has left it. */
-void replica_begin(struct replica *replica);
-void replica_end(struct replica *replica);
+/* A call goes to the replica, for the first time or beside another one; and has left it. */
+void replica_begin(struct replica *replica, bool hedges);
+void replica_end(struct replica *replica, bool failed);
 
 /* It began to answer, or failed to take a call. Both are logged where they change its state. */
 void replica_note_success(struct replica *replica);
 void replica_note_failure(struct replica *replica, const char *why);
+
+/* Reports what has become of the calls, of all sets together. */
+void replica_metrics(struct replica_set *const *sets, size_t count, const struct metric_sink *sink);
 
 #endif

@@ -108,16 +108,16 @@ dispatch(struct upstream_call *call, struct upstream_attempt *attempt, bool hedg
 		.on_body = on_body,
 		.done = on_done,
 	};
-	replica_begin(replica);
+	replica_begin(replica, hedges);
 	http_client_start(lane->clients[index], &attempt->http);
 	return true;
 }
 
 static void
-end_attempt(struct upstream_attempt *attempt)
+end_attempt(struct upstream_attempt *attempt, bool failed)
 {
 	attempt->is_under_way = false;
-	replica_end(replica_of(attempt->call, attempt));
+	replica_end(replica_of(attempt->call, attempt), failed);
 }
 
 static struct upstream_attempt *
@@ -172,7 +172,7 @@ on_head(struct http_call *http, const struct http1_head *head)
 			replica_note_failure(replica_of(call, other), "the server is silent");
 		}
 		http_call_cancel(&other->http);
-		end_attempt(other);
+		end_attempt(other, other == &call->attempts[0]);
 	}
 	call->on_head(call, head);
 }
@@ -193,7 +193,7 @@ on_done(struct http_call *http, enum http_outcome outcome, const char *why)
 	struct replica *replica = replica_of(call, attempt);
 	char text[512];
 
-	end_attempt(attempt);
+	end_attempt(attempt, outcome != HTTP_CALL_DONE);
 	if (outcome != HTTP_CALL_DONE) {
 		bool again = call->is_answered ? call->begins_anew : outcome == HTTP_CALL_UNSENT || call->is_repeatable;
 
@@ -257,7 +257,7 @@ upstream_call_cancel(struct upstream_call *call)
 	for (size_t i = 0; i < 2; i++) {
 		if (call->attempts[i].is_under_way) {
 			http_call_cancel(&call->attempts[i].http);
-			end_attempt(&call->attempts[i]);
+			end_attempt(&call->attempts[i], false);
 		}
 	}
 	fini(call);
@@ -363,4 +363,10 @@ const char *
 upstream_name(const struct upstream *upstream, size_t replica)
 {
 	return upstream->set.replicas[replica].url.text;
+}
+
+struct replica_set *
+upstream_replicas(struct upstream *upstream)
+{
+	return &upstream->set;
 }

@@ -18,6 +18,7 @@ struct upstream_options {
 };
 
 struct ledger;
+struct replica_set;
 struct upstream;      /* shared by all loops */
 struct upstream_lane; /* the part of one loop */
 
@@ -31,6 +32,9 @@ void upstream_lane_free(struct upstream_lane *lane); /* no call may be under way
 /* The number of replicas, and the address of one for messages. */
 size_t upstream_count(const struct upstream *upstream);
 const char *upstream_name(const struct upstream *upstream, size_t replica);
+
+/* For replica_metrics. */
+struct replica_set *upstream_replicas(struct upstream *upstream);
 
 /* The inference requests that were answered. Its caller adds them. */
 struct ledger *upstream_ledger(const struct upstream *upstream);

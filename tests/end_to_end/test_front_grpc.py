@@ -394,6 +394,25 @@ def test_tls_behind(front, serve, repository, authority, channel):
     assert code == grpc.StatusCode.UNAVAILABLE and "certificate" in text
 
 
+def test_metrics_of_the_servers_behind(front, made, channel):
+    server, behind = made(FakeTriton), made(FakeGrpc, echo)
+    down = f"grpc://{LOCAL}:{free_port()}"
+    through = front(server, behind.url, down)
+    call = channel(through).unary_unary("/any.Service/Method")
+    for _ in range(8):
+        assert call(b"x") == b"x"
+    samples = through.metrics()
+
+    def figure(name, url):
+        return samples[f"hippocamp_upstream_{name}", frozenset({("upstream", url)})]
+
+    assert figure("requests_total", behind.url) == 8 and figure("failures_total", behind.url) == 0
+    assert figure("failures_total", down) == figure("requests_total", down) > 0
+    assert (figure("up", behind.url), figure("up", down)) == (1, 0)
+    assert figure("requests_outstanding", behind.url) == figure("hedged_total", behind.url) == 0
+    assert figure("requests_total", f"http://{LOCAL}:{server.port}") > 0
+
+
 # --- What the cache answers ---
 
 
