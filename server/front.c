@@ -56,6 +56,12 @@ front_admits(const struct exchange *exchange)
 	       coding_from_name(http1_header(head, "content-encoding")) != CODING_UNKNOWN;
 }
 
+bool
+front_is_anonymous(const struct exchange *exchange)
+{
+	return count_authorization(exchange) == 0 && exchange->head.target.length == exchange->head.path.length;
+}
+
 /* Could the parameter mean something else to the server behind than to us? */
 static bool
 is_doubtful(const struct server_options *options, const struct parameter *parameter)
@@ -162,6 +168,20 @@ front_add_fields(struct exchange *exchange, struct infer_body *body)
 }
 
 /* --- gRPC --- */
+
+bool
+front_is_anonymous_call(const struct server_options *options, const struct grpc_call *call)
+{
+	const struct grpc_metadata *list;
+	size_t length = grpc_call_metadata_list(call, &list);
+
+	for (size_t i = 0; i < length; i++) {
+		if (is_authorization(options, list[i].name)) {
+			return false;
+		}
+	}
+	return true;
+}
 
 bool
 front_admits_metadata(const struct server_options *options, const struct grpc_call *call, struct arena *arena,

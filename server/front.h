@@ -14,6 +14,9 @@
  */
 bool front_admits(const struct exchange *exchange);
 
+/* Has the request no query, and no field with authorization? */
+bool front_is_anonymous(const struct exchange *exchange);
+
 /* To judge by its body: nothing in it is unknown to us, and it belongs to no sequence. Before infer_body_detach. */
 bool front_understands(const struct server_options *options, const struct infer_body *body);
 
@@ -31,6 +34,9 @@ struct front_fields {
 /* To judge by the call's metadata, as front_admits. Copies those with authorization: a request may outlive its call. */
 bool front_admits_metadata(const struct server_options *options, const struct grpc_call *call, struct arena *arena,
 			   struct front_fields *fields);
+
+/* Has the call no metadata with authorization? */
+bool front_is_anonymous_call(const struct server_options *options, const struct grpc_call *call);
 
 /* To judge by the parameters, as front_understands. */
 bool front_understands_parameters(const struct server_options *options, const struct infer_body *body);

@@ -36,19 +36,11 @@ typedef void (*unary)(struct grpc_call *call, struct grpc_message message);
 static void
 answer_ready(struct grpc_call *call, struct grpc_message message, unary own)
 {
-	struct grpc_pass *pass;
-
 	if (grpc_lane_of(call)->options->readiness == FRONT_READY_OWN) {
 		own(call, message);
-		return;
+	} else {
+		grpc_pass_unary(call, message);
 	}
-	pass = grpc_pass_begin(call);
-	if (pass == NULL) {
-		grpc_message_release(&message);
-		return;
-	}
-	grpc_pass_message(pass, message);
-	grpc_pass_half_close(pass);
 }
 
 static void
@@ -77,6 +69,7 @@ static const struct service_method health = {
 };
 
 const struct grpc_method *const grpc_front_methods[] = {
-	&grpc_model_infer.method, &grpc_model_stream_infer.method, &live.method, &ready.method, &health.method,
+	&grpc_model_infer.method, &grpc_model_stream_infer.method, &live.method, &ready.method,
+	&health.method,		  &grpc_front_statistics.method,
 };
 const size_t grpc_front_method_count = sizeof(grpc_front_methods) / sizeof(*grpc_front_methods);

@@ -11,4 +11,6 @@ extern const struct grpc_method *const grpc_front_methods[];
 extern const size_t grpc_front_method_count;
 extern const struct grpc_method grpc_front_other;
 
+extern const struct service_method grpc_front_statistics;
+
 #endif

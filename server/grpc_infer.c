@@ -533,30 +533,17 @@ add_headers(const struct grpc_inference *inference, struct grpc_call *call)
 	}
 }
 
-/* Sends the request as it came to the server behind, whose client has said that there is no other message. */
-static void
-pass(struct grpc_inference *inference, struct grpc_call *call)
-{
-	struct grpc_message message = grpc_message_share(&inference->message);
-	struct grpc_pass *through = grpc_pass_begin(call);
-
-	grpc_inference_free(inference);
-	if (through == NULL) {
-		grpc_message_release(&message);
-		return;
-	}
-	grpc_pass_message(through, message);
-	grpc_pass_half_close(through);
-}
-
 static void
 reply(struct grpc_inference *inference)
 {
 	struct grpc_call *call = inference->call;
+	struct grpc_message message;
 
 	inference->call = NULL;
 	if (inference->status == STATUS_PASS) {
-		pass(inference, call);
+		message = grpc_message_share(&inference->message);
+		grpc_inference_free(inference);
+		grpc_pass_unary(call, message);
 		return;
 	}
 	grpc_call_set_state(call, NULL);

@@ -580,6 +580,19 @@ grpc_pass_begin(struct grpc_call *call)
 	return pass;
 }
 
+void
+grpc_pass_unary(struct grpc_call *call, struct grpc_message message)
+{
+	struct grpc_pass *pass = grpc_pass_begin(call);
+
+	if (pass == NULL) {
+		grpc_message_release(&message);
+	} else {
+		grpc_pass_message(pass, message);
+		grpc_pass_half_close(pass);
+	}
+}
+
 /* --- Methods --- */
 
 static void

@@ -23,6 +23,9 @@ void grpc_pass_message(struct grpc_pass *pass, struct grpc_message message); /* 
 void grpc_pass_half_close(struct grpc_pass *pass);
 void grpc_pass_stop(struct grpc_pass *pass);
 
+/* Lets a call pass whose client has sent the message, which is taken over, and no other. */
+void grpc_pass_unary(struct grpc_call *call, struct grpc_message message);
+
 /* Cancels what goes on without a client. */
 void grpc_passes_stop(struct server_lane *lane);
 

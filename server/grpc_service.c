@@ -11,7 +11,7 @@ static const struct service_method simple[] = {
 	 PROTOCOL_METADATA},
 	{{.path = GRPC_SERVICE "ModelConfig", .begin = grpc_check_access, .message = grpc_model_config},
 	 PROTOCOL_MODEL_CONFIG},
-	{{.path = GRPC_SERVICE "ModelStatistics", .begin = grpc_check_access, .message = grpc_model_statistics},
+	{{.path = GRPC_MODEL_STATISTICS, .begin = grpc_check_access, .message = grpc_model_statistics},
 	 PROTOCOL_STATISTICS},
 	{{.path = GRPC_SERVICE "RepositoryIndex", .begin = grpc_check_access, .message = grpc_repository_index},
 	 PROTOCOL_MODEL_REPOSITORY},

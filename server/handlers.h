@@ -75,6 +75,9 @@ void handle_pass_control(struct exchange *exchange);
 /* Readiness, as the options say. */
 void handle_front_ready(struct exchange *exchange);
 
+/* The statistics of the server behind, with what the cache has answered. */
+void handle_front_statistics(struct exchange *exchange);
+
 /* Answers from the cache, or passes the request through. */
 void handle_front_infer(struct exchange *exchange);
 

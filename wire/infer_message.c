@@ -191,7 +191,6 @@ add_parameter(struct decoder *decoder, struct bytes entry)
 		return status;
 	}
 	asks_final = bytes_equal_text(parameter.name, "triton_enable_empty_final_response");
-	decoder->out->has_more |= asks_final;
 	if (!asks_final && bytes_starts_with(parameter.name, "triton_")) {
 		return error_set(
 			decoder->error, STATUS_INVALID_ARGUMENT,

@@ -228,7 +228,7 @@ class FakeTriton(Behind):
     def __init__(self, answers=None, **options):
         self.answers = answers or (lambda fields, document, values, count: [value + 1 for value in values])
         self.runs, self.polls, self.state, self.extensions, self.count = 0, 0, "READY", EXTENSIONS, 1000
-        self.ready, self.loading = "200 OK", False
+        self.ready, self.loading, self.others = "200 OK", False, {}
         self.versions, self.loads = ["1"], lambda send: send(response())
         self.config = {"name": "m", "platform": "", "backend": "python", "max_batch_size": 0,
                        "input": [{"name": "X", "data_type": "TYPE_INT32", "dims": [-1]}],
@@ -250,17 +250,21 @@ class FakeTriton(Behind):
                 return self.loads(send)
             finally:
                 self.loading = False
-        found = {"/v2": {"name": "triton", "version": "2.51.0", "extensions": self.extensions},
-                 "/v2/repository/index": [{"name": "m", "version": each, "state": self.state} for each in self.versions],
-                 "/v2/models/stats": {"model_stats": [{"name": "m", "version": "1", "inference_count": self.count,
-                                                       "execution_count": self.count, "inference_stats": {
-                                                           "success": {"count": self.count + self.runs, "ns": 1}}}]},
-                 "/v2/models/m": {"name": "m", "versions": ["1"], "platform": "python",
-                                  "inputs": [{"name": "X", "datatype": "INT32", "shape": [-1]}],
-                                  "outputs": [{"name": "Y", "datatype": "INT32", "shape": [-1]}]},
-                 "/v2/models/m/config": self.config}.get(path)
+        found = self.documents().get(path)
         send(response(b"{}", "404 Not Found") if found is None else response(json.dumps(found).encode()))
         return None
+
+    def documents(self):
+        """{path: what GET gives}"""
+        return {"/v2": {"name": "triton", "version": "2.51.0", "extensions": self.extensions},
+                "/v2/repository/index": [{"name": "m", "version": each, "state": self.state} for each in self.versions],
+                "/v2/models/stats": {"model_stats": [{"name": "m", "version": "1", "inference_count": self.count,
+                                                      "execution_count": self.count, "inference_stats": {
+                                                          "success": {"count": self.count + self.runs, "ns": 1}}}]},
+                "/v2/models/m": {"name": "m", "versions": ["1"], "platform": "python",
+                                 "inputs": [{"name": "X", "datatype": "INT32", "shape": [-1]}],
+                                 "outputs": [{"name": "Y", "datatype": "INT32", "shape": [-1]}]},
+                "/v2/models/m/config": self.config, **self.others}
 
     def _infer(self, fields, body, send):
         length = int(fields.get("inference-header-content-length", len(body)))

@@ -647,6 +647,25 @@ def test_servers_that_state_a_generation_share(front, fake, redis_server):
     assert not is_hit(check(ask(four, 1), 2))
 
 
+def test_statistics_count_what_the_cache_answered(front, fake):
+    """As Triton does of its own cache: perf_analyzer would see no requests else."""
+    server = fake()
+    through = front(server)
+    wait_known(through)
+    for _ in range(4):
+        ask(through, 1)
+    own, = server.documents()["/v2/models/stats"]["model_stats"]
+    for path in ("/v2/models/stats", "/v2/models/m/stats", "/v2/models/m/versions/1/stats"):
+        server.others = {"/v2/models/m/stats": {"model_stats": [own]}, "/v2/models/m/versions/1/stats": {"model_stats": [own]}}
+        model, = through.get(path).json["model_stats"]
+        assert model["inference_stats"]["success"]["count"] == own["inference_stats"]["success"]["count"] + 3
+        assert model["inference_stats"]["cache_hit"]["count"] == 3 and model["execution_count"] == own["execution_count"]
+    server.others = {"/v2/models/m/stats": {"odd": 1}}
+    assert through.get("/v2/models/m/stats").json == {"odd": 1}  # what is not understood is the server's own
+    assert through.get("/v2/models/nope/stats").status == 404
+    assert passed(through.get("/v2/models/m/stats", headers={"Authorization": "a"}))
+
+
 def test_a_replica_that_is_stopped(front, serve, repository):
     """It is silent, but not gone: its questions are asked of the other one, too."""
     replicas = [serve(repository.add("simple") if i == 0 else repository, "--cache-config=none") for i in range(2)]

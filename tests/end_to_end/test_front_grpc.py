@@ -803,7 +803,9 @@ def test_nvidias_client(front, serve, repository):
             result = client.infer("simple", inputs_of(arrays), outputs=[triton.InferRequestedOutput("OUTPUT1")])
             same(result.as_numpy("OUTPUT1"), expected["OUTPUT1"])
             assert result.as_numpy("OUTPUT0") is None
-        assert client.get_inference_statistics("simple").model_stats[0].execution_count == 1
+        model, = client.get_inference_statistics("simple").model_stats
+        assert model.execution_count == 1
+        assert (model.inference_stats.success.count, model.inference_stats.cache_hit.count) == (3, 2)
         client.unload_model("simple")
         with pytest.raises(triton.InferenceServerException, match="not found|not available|no available"):
             client.infer("simple", inputs_of(arrays))
