@@ -139,6 +139,12 @@ static const struct option upstream_options[] = {
 		 "answers in Redis. Without it, each start begins with an empty cache. State another one whenever "
 		 "files "
 		 "change"},
+	{.name = "upstream-group",
+	 .kind = OPTION_TEXT,
+	 .offset = AT(upstream_group),
+	 .help = "name of a group of fronts of the same servers that share a Redis: while they run, they agree on what "
+		 "is "
+		 "current, and share their answers"},
 	{.name = "upstream-cacert",
 	 .kind = OPTION_TEXT,
 	 .offset = AT(upstream_cacert),
@@ -712,12 +718,12 @@ static enum status
 check_upstream(struct serve_settings *settings, struct error *error)
 {
 	if (settings->upstreams.count == 0) {
-		return settings->upstream_generation == NULL && settings->cache_models.count == 0 &&
-				       settings->upstream_private_fields.count == 0
+		return settings->upstream_generation == NULL && settings->upstream_group == NULL &&
+				       settings->cache_models.count == 0 && settings->upstream_private_fields.count == 0
 			       ? STATUS_OK
 			       : error_set(error, STATUS_INVALID_ARGUMENT,
-					   "--upstream-generation, --cache-models and --upstream-private-field are for "
-					   "--upstream=URL only");
+					   "--upstream-generation, --upstream-group, --cache-models and "
+					   "--upstream-private-field are for --upstream=URL only");
 	}
 	for (size_t i = 0; i < settings->upstream_private_fields.count; i++) {
 		const char *name = settings->upstream_private_fields.items[i];
@@ -742,6 +748,11 @@ check_upstream(struct serve_settings *settings, struct error *error)
 			error, STATUS_INVALID_ARGUMENT,
 			"--model-repository and --upstream are both given: serve models of our own, or stand in "
 			"front of another server");
+	}
+	if (settings->upstream_group != NULL && settings->upstream_generation != NULL) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--upstream-group and --upstream-generation are both given: fronts agree on a "
+				 "generation, or you state it");
 	}
 	if ((settings->upstream_cert == NULL) != (settings->upstream_key == NULL)) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,

@@ -84,7 +84,8 @@ struct serve_settings {
 	int upstream_readiness;	    /* enum front_readiness */
 	int64_t upstream_connect_timeout;
 	int64_t upstream_poll_secs;
-	char *upstream_generation; /* these four: NULL: not given */
+	char *upstream_generation; /* these five: NULL: not given */
+	char *upstream_group;
 	char *upstream_cacert;
 	char *upstream_cert;
 	char *upstream_key;

@@ -68,6 +68,7 @@ struct app {
 	struct upstream *upstream;
 	struct upstream_options grpc_upstream_options;
 	struct grpc_upstream *grpc_upstream;
+	char *upstream_policy;
 	struct follower_options follower_options;
 	struct follower *follower;
 	pthread_mutex_t purge_lock; /* of the next one */
@@ -337,6 +338,21 @@ note_change(void *context)
 	repository_look(app->repository);
 }
 
+/* Who may have whose answers, so that fronts that differ in it share none. Free it. */
+static char *
+describe_policy(const struct serve_settings *settings)
+{
+	char *text = memory_format("authorization=%d", settings->upstream_authorization);
+
+	for (size_t i = 0; i < settings->upstream_private_fields.count; i++) {
+		char *longer = memory_format("%s,%s", text, settings->upstream_private_fields.items[i]);
+
+		free(text);
+		text = longer;
+	}
+	return text;
+}
+
 static enum status
 open_upstream(struct app *app, struct error *error)
 {
@@ -367,6 +383,12 @@ open_upstream(struct app *app, struct error *error)
 			return error->status;
 		}
 	}
+	if (settings->upstream_group != NULL && (app->cache == NULL || !app->cache->ops->untrusted)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--upstream-group=%s needs a cache that the group shares: give --cache-config=redis,…",
+				 settings->upstream_group);
+	}
+	app->upstream_policy = describe_policy(settings);
 	app->follower_options = (struct follower_options){
 		.upstream = app->upstream,
 		.cached = settings->cache_models.items,
@@ -375,7 +397,9 @@ open_upstream(struct app *app, struct error *error)
 		.purge = settings->upstream_generation != NULL ? purge_model : NULL,
 		.purge_context = app,
 		.generation = settings->upstream_generation,
-		.shared = app->cache != NULL && app->cache->ops->untrusted ? app->cache : NULL,
+		.group = settings->upstream_group,
+		.store = app->cache,
+		.policy = app->upstream_policy,
 		.poll_secs = settings->upstream_poll_secs,
 	};
 	app->follower = follower_new(&app->follower_options, error);
@@ -503,11 +527,11 @@ say_front(struct app *app)
 			"true }', or name it with --cache-models=PATTERN, if it gives the same answer to the same "
 			"question");
 	}
-	if (app->cache != NULL && app->cache->ops->untrusted && app->settings->upstream_generation == NULL) {
-		log_info("what is cached outside of this process is shared with other fronts of the same addresses, "
-			 "and is "
-			 "found again after a restart if one of them has run meanwhile; or always with "
-			 "--upstream-generation=TEXT, your word for what the models' files are");
+	if (app->cache != NULL && app->cache->ops->untrusted && app->settings->upstream_generation == NULL &&
+	    app->settings->upstream_group == NULL) {
+		log_warning("what is cached outside of this process is neither shared nor found again after a restart: "
+			    "name the fronts of the same servers with --upstream-group=NAME, or give "
+			    "--upstream-generation=TEXT, your word for what the models' files are");
 	}
 }
 
@@ -633,6 +657,7 @@ tear_down(struct app *app)
 	}
 	upstream_free(app->upstream);
 	grpc_upstream_free(app->grpc_upstream);
+	free(app->upstream_policy);
 	grpc_config_fini(&app->server_options);
 	response_cache_close(app->cache);
 }

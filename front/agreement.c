@@ -5,26 +5,37 @@
 #include <string.h>
 
 #define SILENT_POLLS 3
+#define NOTICED_READS 3
 #define EPOCH_MAX (UINT64_MAX / 2) /* none comes so far by counting */
 
-static void
-draw(struct agreement *agreement)
+static uint64_t
+larger(uint64_t one, uint64_t other)
 {
+	return one > other ? one : other;
+}
+
+/* A generation of this front's own, which begins now. */
+static void
+begin(struct agreement *agreement, uint64_t epoch)
+{
+	memcpy(agreement->mine.over, agreement->mine.random, sizeof(agreement->mine.over));
 	random_bytes(agreement->mine.random, sizeof(agreement->mine.random));
+	agreement->mine.epoch = epoch;
+	agreement->is_anothers = false;
 }
 
 void
 agreement_init(struct agreement *agreement)
 {
 	*agreement = (struct agreement){0};
-	draw(agreement);
-	random_bytes((uint8_t *)&agreement->mine.writer, sizeof(agreement->mine.writer));
+	begin(agreement, 0);
+	random_bytes(&agreement->mine.writer, sizeof(agreement->mine.writer));
 }
 
 static bool
 is_same_generation(const struct agreement_record *one, const struct agreement_record *other)
 {
-	return one->epoch == other->epoch && memcmp(one->random, other->random, sizeof(one->random)) == 0;
+	return memcmp(one->random, other->random, sizeof(one->random)) == 0;
 }
 
 static void
@@ -32,14 +43,16 @@ take_over(struct agreement *agreement, const struct agreement_record *record)
 {
 	agreement->mine.epoch = record->epoch;
 	memcpy(agreement->mine.random, record->random, sizeof(agreement->mine.random));
-	agreement->is_settled = true;
+	memcpy(agreement->mine.over, record->over, sizeof(agreement->mine.over));
+	agreement->is_settled = agreement->is_anothers = true;
 }
 
-/* Ours is in force from now on: higher than any before, also those whose record has expired. */
+/* Begins one above another's, whose beginner is to see that we know it. */
 static void
-settle(struct agreement *agreement, uint64_t least, uint64_t now_ms)
+begin_above(struct agreement *agreement, const struct agreement_record *record, uint64_t now_ms)
 {
-	agreement->mine.epoch = least > now_ms ? least : now_ms;
+	begin(agreement, larger(larger(record->epoch, agreement->mine.epoch) + 1, now_ms));
+	memcpy(agreement->mine.over, record->random, sizeof(agreement->mine.over));
 	agreement->is_settled = true;
 }
 
@@ -48,6 +61,10 @@ read_first(struct agreement *agreement, const struct agreement_record *record, u
 {
 	const struct agreement_record *seen = &agreement->seen;
 
+	if (agreement->has_noticed) { /* before anybody could be told */
+		begin_above(agreement, record, now_ms);
+		return true;
+	}
 	if (!agreement->has_seen || !is_same_generation(seen, record)) {
 		agreement->has_seen = true;
 		agreement->seen = *record;
@@ -59,47 +76,58 @@ read_first(struct agreement *agreement, const struct agreement_record *record, u
 		return true;
 	}
 	if (++agreement->silent >= SILENT_POLLS) { /* nobody follows the models any more */
-		settle(agreement, record->epoch + 1, now_ms);
+		begin_above(agreement, record, now_ms);
+		return true;
 	}
 	return false;
+}
+
+/* Has it noticed something so recently that others may not know, as far as it has heard of them? */
+static bool
+has_news(const struct agreement *agreement)
+{
+	return agreement->has_noticed && agreement->reads <= NOTICED_READS;
+}
+
+static bool
+read_later(struct agreement *agreement, const struct agreement_record *record, uint64_t now_ms)
+{
+	const struct agreement_record *mine = &agreement->mine;
+	bool knows_ours = memcmp(record->over, mine->random, sizeof(mine->random)) == 0;
+
+	if (is_same_generation(record, mine) || record->epoch < mine->epoch) {
+		return false;
+	}
+	if (knows_ours || (record->epoch > mine->epoch && !has_news(agreement))) {
+		take_over(agreement, record);
+	} else {
+		begin_above(agreement, record, now_ms);
+	}
+	return true;
 }
 
 bool
 agreement_read(struct agreement *agreement, const struct agreement_record *record, uint64_t now_ms)
 {
-	struct agreement_record *mine = &agreement->mine;
-
-	if (record != NULL && record->epoch > EPOCH_MAX) {
-		record = NULL;
-	}
-	if (record == NULL) {
-		if (!agreement->is_settled) {
-			settle(agreement, 0, now_ms);
+	agreement->reads++;
+	if (record == NULL || record->epoch > EPOCH_MAX) {
+		if (agreement->is_settled) {
+			return false;
 		}
-		return false;
-	}
-	if (!agreement->is_settled) {
-		return read_first(agreement, record, now_ms);
-	}
-	if (record->epoch > mine->epoch) {
-		take_over(agreement, record);
+		/* What this front has stored so far may be older than what somebody knows whose record was lost. */
+		begin(agreement, now_ms);
+		agreement->is_settled = true;
 		return true;
 	}
-	if (record->epoch == mine->epoch && !is_same_generation(record, mine)) { /* two began at the same time */
-		agreement_move(agreement);
-		return true;
-	}
-	return false;
+	return agreement->is_settled ? read_later(agreement, record, now_ms) : read_first(agreement, record, now_ms);
 }
 
 void
-agreement_move(struct agreement *agreement)
+agreement_move(struct agreement *agreement, uint64_t now_ms)
 {
-	draw(agreement);
-	agreement->has_seen = false; /* who wrote that record may not have noticed yet */
-	if (agreement->is_settled) {
-		agreement->mine.epoch++;
-	}
+	begin(agreement, agreement->is_settled ? larger(agreement->mine.epoch + 1, now_ms) : 0);
+	agreement->has_noticed = true;
+	agreement->reads = 0;
 }
 
 bool

@@ -1,9 +1,11 @@
 /*
- * How fronts that share a store agree on a generation (follower.h), so that they share answers. No I/O here.
+ * How fronts of the same servers that share a store agree on a generation (follower.h), so that they share answers. No
+ * I/O here.
  *
- * Each front writes its record to the store at each poll. A generation has an *epoch*; the higher one wins. Who notices
- * that models may have changed begins a generation with a higher epoch than it has seen. A front never takes over a
- * generation of an epoch that is not higher than its own, since that may be older than what it has noticed itself.
+ * Each front writes its record to the store at each poll. A generation has an *epoch*, at least the time at which it
+ * began; the higher one wins. Who notices that models may have changed begins one that is higher than all it knows.
+ * Clocks may be apart, and records may be lost: so who has noticed something a moment ago does not take over another's
+ * generation, which may have begun before, but begins one above it; unless it was begun by somebody who knew its own.
  *
  * A front that starts does not know what happened to the models before. It takes over a generation only once it has
  * seen another front at work, which has followed the models all the time: the record changes from one poll to the next.
@@ -20,17 +22,21 @@
 
 struct agreement_record {
 	uint64_t epoch;
-	uint8_t random[AGREEMENT_RANDOM]; /* tells generations of one epoch apart */
+	uint8_t random[AGREEMENT_RANDOM]; /* which generation it is */
+	uint8_t over[AGREEMENT_RANDOM];	  /* the one that its beginner left */
 	uint64_t writer;
 	uint64_t beat; /* of this writer: counts its records */
 };
 
 struct agreement {
 	struct agreement_record mine;
-	bool is_settled; /* mine is in force among all */
+	bool is_settled;  /* mine is in force among all */
+	bool is_anothers; /* another front has begun it */
 	struct agreement_record seen;
 	bool has_seen;
 	unsigned silent; /* polls in which the record seen has not changed */
+	bool has_noticed;
+	unsigned reads; /* since it has noticed that models may have changed */
 };
 
 void agreement_init(struct agreement *agreement);
@@ -42,7 +48,7 @@ void agreement_init(struct agreement *agreement);
 bool agreement_read(struct agreement *agreement, const struct agreement_record *record, uint64_t now_ms);
 
 /* The models may have changed: a new generation begins. */
-void agreement_move(struct agreement *agreement);
+void agreement_move(struct agreement *agreement, uint64_t now_ms);
 
 /* The record to write in this poll. False: none. */
 bool agreement_write(struct agreement *agreement, struct agreement_record *record);

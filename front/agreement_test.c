@@ -20,7 +20,7 @@ poll_store(struct agreement *front, struct store *store, bool moves)
 	bool changed = agreement_read(front, store->is_there ? &store->record : NULL, NOW);
 
 	if (moves) {
-		agreement_move(front);
+		agreement_move(front, NOW);
 		changed = true;
 	}
 	if (agreement_write(front, &record)) {
@@ -44,7 +44,7 @@ test_the_first_front(void **state)
 
 	(void)state;
 	agreement_init(&front);
-	assert_false(poll_store(&front, &store, false));
+	assert_true(poll_store(&front, &store, false)); /* what was stored before is not used */
 	assert_true(store.is_there);
 	assert_int_equal(store.record.epoch, NOW);
 	assert_false(poll_store(&front, &store, false));
@@ -86,9 +86,9 @@ test_a_record_that_nobody_renews(void **state)
 	agreement_init(&second);
 	(void)poll_store(&first, &store, false);
 	for (size_t i = 0; i < 10; i++) {
-		assert_false(poll_store(&second, &store, false));
+		(void)poll_store(&second, &store, false);
+		assert_false(agree(&first, &second));
 	}
-	assert_false(agree(&first, &second));
 	assert_true(store.record.writer == second.mine.writer);
 	assert_true(poll_store(&first, &store, false)); /* it was not gone after all */
 	assert_true(agree(&first, &second));
@@ -134,8 +134,8 @@ test_two_notice_at_the_same_time(void **state)
 		(void)poll_store(&first, &store, false);
 		(void)poll_store(&second, &store, false);
 	}
-	agreement_move(&first);
-	agreement_move(&second);
+	agreement_move(&first, NOW);
+	agreement_move(&second, NOW);
 	both[0] = first;
 	both[1] = second;
 	assert_true(agreement_write(&first, &lost));
@@ -149,24 +149,80 @@ test_two_notice_at_the_same_time(void **state)
 	assert_false(agree(&first, &both[1]));
 }
 
-/* It begins anew, though another one is at work: that one will notice, too, and has time for it. */
+/* A load that passes through one that has just started is news for those that have run for long. */
 static void
 test_a_change_before_the_first_agreement(void **state)
 {
 	struct store store = {.is_there = false};
 	struct agreement first;
+	struct agreement old;
 	struct agreement second;
+
+	for (size_t seen = 0; seen < 2; seen++) {
+		store.is_there = false;
+		agreement_init(&first);
+		agreement_init(&second);
+		(void)poll_store(&first, &store, false);
+		if (seen > 0) {
+			(void)poll_store(&second, &store, false);
+		}
+		old = first;
+		agreement_move(&second, NOW);
+		assert_true(poll_store(&second, &store, false));
+		assert_true(poll_store(&first, &store, false));
+		assert_true(agree(&first, &second));
+		assert_false(agree(&first, &old));
+	}
+	(void)state;
+}
+
+/* The record of a change is lost, and another front begins one whose clock is ahead. */
+static void
+test_a_change_whose_record_is_lost(void **state)
+{
+	struct store store = {.is_there = false};
+	struct agreement first;
+	struct agreement other;
+	struct agreement before;
 
 	(void)state;
 	agreement_init(&first);
-	agreement_init(&second);
 	(void)poll_store(&first, &store, false);
-	(void)poll_store(&second, &store, false);
-	(void)poll_store(&first, &store, false);
-	agreement_move(&second);
-	assert_false(poll_store(&second, &store, false));
-	(void)poll_store(&first, &store, false);
-	assert_true(poll_store(&second, &store, false));
+	agreement_init(&other);
+	(void)agreement_read(&other, NULL, NOW + 60000);
+	before = other;
+	(void)poll_store(&first, &store, true);
+	assert_true(agreement_write(&other, &store.record)); /* in place of that of the change */
+	assert_true(poll_store(&first, &store, false));
+	assert_false(agree(&first, &before));
+	assert_true(agreement_read(&other, &store.record, NOW + 60000));
+	assert_true(agree(&first, &other));
+}
+
+/* The same where it could not read for long: the number of reads counts, not the time. */
+static void
+test_a_change_while_the_store_is_away(void **state)
+{
+	struct store store = {.is_there = false};
+	struct agreement first;
+	struct agreement other;
+	struct agreement before;
+
+	(void)state;
+	agreement_init(&first);
+	agreement_init(&other);
+	for (size_t i = 0; i < 4; i++) {
+		(void)poll_store(&first, &store, false);
+		(void)poll_store(&other, &store, false);
+	}
+	agreement_move(&first, NOW);		/* nobody hears of it */
+	(void)poll_store(&other, &store, true); /* notices something else, later or earlier */
+	store.record.epoch = other.mine.epoch = NOW + 1000;
+	before = other;
+	assert_true(poll_store(&first, &store, false));
+	assert_false(agree(&first, &before));
+	assert_true(poll_store(&other, &store, false));
+	assert_true(agree(&first, &other));
 }
 
 static void
@@ -191,6 +247,8 @@ main(void)
 		cmocka_unit_test(test_a_change_that_one_notices),
 		cmocka_unit_test(test_two_notice_at_the_same_time),
 		cmocka_unit_test(test_a_change_before_the_first_agreement),
+		cmocka_unit_test(test_a_change_whose_record_is_lost),
+		cmocka_unit_test(test_a_change_while_the_store_is_away),
 		cmocka_unit_test(test_an_epoch_beyond_all),
 	};
 

@@ -8,6 +8,7 @@
 #include "front/remote_client.h"
 #include "front/replica_view.h"
 #include "front/shared_record.h"
+#include "inference/remote.h"
 
 #include <fnmatch.h>
 #include <stdatomic.h>
@@ -17,6 +18,7 @@
 
 #define FETCH_NS UINT64_C(2000000000) /* for a whole response */
 #define IDLE_NS UINT64_C(3000000000)
+#define ASLEEP_NS UINT64_C(4000000000) /* a slow look takes less */
 #define FETCH_MAX ((size_t)64 << 20)
 #define WHY_MAX 300
 #define TARGET_MAX ((size_t)16 * 1024)
@@ -25,15 +27,17 @@
 #define REREAD_AT_ONCE 4 /* documents of models that show no change, read again in each poll */
 
 struct replica_state {
-	bool is_known;	   /* it was reached before */
-	bool was_reached;  /* at the last poll */
-	uint64_t read_ns;  /* when its view was read */
-	uint64_t retry_ns; /* after a failure: when to ask again; as long after it as it took */
+	bool is_known;	    /* it was reached before */
+	bool was_reached;   /* at the last poll */
+	uint64_t read_ns;   /* when its view was read */
+	uint64_t looked_ns; /* the same, by clock_boot_ns */
+	uint64_t retry_ns;  /* after a failure: when to ask again; as long after it as it took */
 	size_t losses;
 	struct replica_view view;
 	struct buf metadata; /* of the server */
 	bool has_statistics;
 	bool has_binary;
+	bool has_versions;
 };
 
 struct followed_model {
@@ -64,6 +68,7 @@ struct follower {
 	char generation[2 * GENERATION_BYTES + 1]; /* "": the first one, where the owner states what the files are */
 	struct agreement agreement;
 	struct shared_record *record; /* NULL: the generation is this front's alone */
+	bool agreed;		      /* the agreement has another generation than the keys */
 	const char *moved;	      /* why a new generation begins; NULL: none does */
 	atomic_bool changed;	      /* see follower_note_change */
 };
@@ -125,9 +130,14 @@ tell_why(struct follower *follower, const struct fetch *fetch, size_t replica, c
 static int
 ask(struct follower *follower, size_t replica, const char *method, const char *target, struct buf *body)
 {
+	struct bytes content = bytes_text("{}"); /* MLServer wants one */
+	bool posts = strcmp(method, "POST") == 0;
 	struct fetch fetch = {
 		.call = {.method = method,
 			 .target = bytes_text(target),
+			 .headers = posts ? bytes_text("Content-Type: application/json\r\n") : bytes_make(NULL, 0),
+			 .body = &content,
+			 .body_count = posts,
 			 .is_repeatable = true,
 			 .only = (ptrdiff_t)replica,
 			 .on_head = on_head,
@@ -203,7 +213,7 @@ static void
 begin_generation(struct follower *follower)
 {
 	log_info("models behind may have changed, as %s: what was cached before is used no longer", follower->moved);
-	agreement_move(&follower->agreement);
+	agreement_move(&follower->agreement, clock_wall_ms());
 	for (size_t i = 0; i < follower->model_count; i++) {
 		if (follower->options->purge != NULL && follower->models[i].is_usable) {
 			follower->options->purge(follower->options->purge_context, follower->models[i].name);
@@ -268,6 +278,26 @@ take_versions(struct follower *follower, const struct replica_view *view)
 
 /* --- Replicas --- */
 
+/* Reads which models a replica has, as an index. False: it was not reached, or has no list of them. */
+static bool
+read_index(struct follower *follower, size_t replica, struct buf *index)
+{
+	struct replica_state *state = &follower->replicas[replica];
+	struct buf names;
+	int status = ask(follower, replica, "POST", "/v2/repository/index", index);
+	bool good = status == 200;
+
+	state->has_versions = good;
+	if (good || (status != 404 && status != 405 && status != 501)) {
+		return good;
+	}
+	good = ask(follower, replica, "GET", "/v2/models", &names) == 200;
+	buf_clear(index);
+	good = good && upstream_index_from_names(buf_bytes(&names), index);
+	buf_fini(&names);
+	return good;
+}
+
 /* Reads a replica's index and statistics. False: it was not reached. */
 static bool
 read_view(struct follower *follower, size_t replica, struct replica_view *view)
@@ -276,8 +306,7 @@ read_view(struct follower *follower, size_t replica, struct replica_view *view)
 	struct error error;
 	struct buf index;
 	struct buf statistics;
-	int status = ask(follower, replica, "POST", "/v2/repository/index", &index);
-	bool good = status == 200;
+	bool good = read_index(follower, replica, &index);
 
 	buf_init(&statistics, FETCH_MAX);
 	if (good && state->has_statistics) {
@@ -320,6 +349,15 @@ looks_restarted(const struct replica_state *state, size_t losses)
 	return losses != state->losses && !(idle && replica_view_has_evidence(&state->view));
 }
 
+/* After a long time another model may have counted as much as the one before. */
+static bool
+was_asleep(const struct follower *follower, const struct replica_state *state)
+{
+	uint64_t usual = (uint64_t)follower->options->poll_secs * NS_PER_S;
+
+	return clock_boot_ns() - state->looked_ns > 3 * usual + ASLEEP_NS;
+}
+
 /* A replica that was restarted or not reached may have other models; so may one that shows it. */
 static void
 judge(struct follower *follower, const struct replica_state *state, struct replica_view *view, size_t losses)
@@ -328,6 +366,8 @@ judge(struct follower *follower, const struct replica_state *state, struct repli
 
 	if (!state->was_reached) {
 		why = "a replica is back that was not reached";
+	} else if (was_asleep(follower, state)) {
+		why = "they were not looked at for long: this process, or its machine, stood still";
 	} else if (looks_restarted(state, losses)) {
 		why = "a replica ended its connection, as when it is restarted";
 	} else {
@@ -368,6 +408,7 @@ poll_replica(struct follower *follower, size_t replica)
 	state->was_reached = true;
 	state->is_known = true;
 	state->read_ns = clock_now_ns();
+	state->looked_ns = clock_boot_ns();
 	replica_view_fini(&state->view);
 	state->view = view;
 }
@@ -444,7 +485,8 @@ convert(struct follower *follower, size_t replica, struct followed_model *model,
 		.metadata = metadata,
 		.config = config,
 		.cached = is_chosen(follower, model->name),
-		.mark = follower->replicas[replica].has_binary ? NULL : FRONT_JSON_ONLY,
+		.marks = {follower->replicas[replica].has_binary ? NULL : FRONT_JSON_ONLY,
+			  follower->replicas[replica].has_versions ? NULL : REMOTE_UNVERSIONED},
 	};
 	struct error error;
 	struct buf fingerprint;
@@ -456,7 +498,7 @@ convert(struct follower *follower, size_t replica, struct followed_model *model,
 	}
 	hex_text(bytes_make(model->document.bytes, model->document.length), hex);
 	buf_init(&fingerprint, FETCH_MAX);
-	buf_format(&fingerprint, "%s %s ", hex, follower->generation);
+	buf_format(&fingerprint, "%s %s %s ", hex, follower->generation, follower->options->policy);
 	buf_text(&fingerprint, follower->options->generation == NULL ? "" : follower->options->generation);
 	document.fingerprint = buf_bytes(&fingerprint);
 	buf_clear(&model->config);
@@ -588,13 +630,23 @@ tell_unreachable(struct follower *follower)
 	}
 }
 
+/* Others have left the old answers, and nobody can say which are right: nothing is cached until a server is reached. */
+static void
+forget_models(struct follower *follower)
+{
+	for (size_t i = 0; i < follower->model_count; i++) {
+		follower->models[i].is_usable = false;
+		follower->models[i].is_to_be_read = true;
+	}
+}
+
 static void
 poll_all(struct follower *follower)
 {
 	const struct replica_state *reached;
 	bool changed = atomic_exchange(&follower->changed, false); /* before the views, which then show it */
-	bool agreed = listen_to_others(follower);
 
+	follower->agreed = listen_to_others(follower) || follower->agreed;
 	for (size_t i = 0; i < follower->replica_count; i++) {
 		poll_replica(follower, i);
 	}
@@ -607,6 +659,9 @@ poll_all(struct follower *follower)
 	}
 	if (reached == NULL) {
 		tell_unreachable(follower);
+		if (follower->agreed) {
+			forget_models(follower);
+		}
 		return;
 	}
 	if (follower->told_unreachable) {
@@ -620,10 +675,13 @@ poll_all(struct follower *follower)
 	}
 	if (follower->moved != NULL) {
 		begin_generation(follower);
-	} else if (agreed) {
-		log_info("another front follows the same servers: its answers are shared from now on");
+	} else if (follower->agreed) {
+		if (follower->agreement.is_anothers) {
+			log_info("the generation is that of another front from now on, with which answers are shared");
+		}
 		enter_generation(follower);
 	}
+	follower->agreed = false;
 	read_new(follower);
 	tell_others(follower);
 }
@@ -744,33 +802,6 @@ follower_stop(struct follower *follower)
 	}
 }
 
-static int
-compare_names(const void *one, const void *other)
-{
-	return strcmp(*(const char *const *)one, *(const char *const *)other);
-}
-
-/* Fronts of the same servers, in whatever order their addresses are given, have one record. */
-static void
-join_others(struct follower *follower)
-{
-	const char **names = memory_array(follower->replica_count, sizeof(*names));
-	struct buf name;
-
-	buf_init(&name, FETCH_MAX);
-	for (size_t i = 0; i < follower->replica_count; i++) {
-		names[i] = upstream_name(follower->options->upstream, i);
-	}
-	qsort(names, follower->replica_count, sizeof(*names), compare_names);
-	for (size_t i = 0; i < follower->replica_count; i++) {
-		buf_format(&name, "%s ", names[i]);
-	}
-	follower->record =
-		shared_record_new(follower->options->shared, follower->loop, buf_bytes(&name), &follower->stopping);
-	buf_fini(&name);
-	free(names);
-}
-
 struct follower *
 follower_new(const struct follower_options *options, struct error *error)
 {
@@ -789,8 +820,9 @@ follower_new(const struct follower_options *options, struct error *error)
 	follower->lane = upstream_lane_new(options->upstream, follower->loop);
 	follower->replica_count = upstream_count(options->upstream);
 	follower->replicas = memory_array(follower->replica_count, sizeof(*follower->replicas));
-	if (options->shared != NULL && options->generation == NULL) {
-		join_others(follower);
+	if (options->group != NULL) {
+		follower->record = shared_record_new(options->store, follower->loop, bytes_text(options->group),
+						     &follower->stopping);
 	}
 	return follower;
 }
@@ -800,6 +832,11 @@ follower_free(struct follower *follower)
 {
 	if (follower == NULL) {
 		return;
+	}
+	if (atomic_load(&follower->changed) && follower->record != NULL) { /* others are to hear of it */
+		atomic_store(&follower->stopping, false);
+		agreement_move(&follower->agreement, clock_wall_ms());
+		tell_others(follower);
 	}
 	shared_record_free(follower->record);
 	upstream_lane_free(follower->lane);

@@ -6,7 +6,7 @@
  * A model's keys contain what the server tells of it (its metadata and configuration, the server's name and version),
  * what the owner states, and a *generation*. The generation is drawn anew when a replica shows that the model was
  * loaded again (replica_view.h), when a replica was restarted or unreachable, or when a request to load or unload the
- * model passed through. Fronts of the same servers that share a store agree on it (agreement.h).
+ * model passed through. Fronts of one group agree on it (agreement.h).
  */
 #ifndef HIPPOCAMP_FRONT_FOLLOWER_H
 #define HIPPOCAMP_FRONT_FOLLOWER_H
@@ -31,9 +31,14 @@ struct follower_options {
 	void (*purge)(void *context, const char *model);
 	void *purge_context;
 	const char *generation; /* the owner's word for what the models' files are; NULL: none is given */
-	/* The store by which fronts agree on a generation where the owner gives no word; NULL: this one is alone. */
-	struct response_cache *shared;
-	int64_t poll_secs; /* between two calls of `list` */
+	/*
+	 * Fronts of the same servers have the same name here, and agree on a generation by the store, which is shared;
+	 * NULL: this one is alone.
+	 */
+	const char *group;
+	struct response_cache *store;
+	const char *policy; /* who may have whose answers: part of the keys */
+	int64_t poll_secs;  /* between two calls of `list` */
 };
 
 struct follower;

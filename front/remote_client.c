@@ -339,7 +339,10 @@ write_request(struct client_call *this, struct error *error)
 	}
 	buf_text(&this->target, "/v2/models/");
 	http1_percent_encode(&this->target, call->model->config.name);
-	buf_format(&this->target, "/versions/%" PRId64 "/infer", call->model->version);
+	if (!remote_is_unversioned(call->model)) {
+		buf_format(&this->target, "/versions/%" PRId64, call->model->version);
+	}
+	buf_text(&this->target, "/infer");
 	status = upstream_request_encode(&request, &this->json, error);
 	free(parameters);
 	this->pieces = memory_array(call->input_count + 1, sizeof(*this->pieces));

@@ -27,6 +27,7 @@ struct shared_record {
 	struct cache_lookup lookup;
 	struct blob *value;
 	bool is_looking_up;
+	bool is_late; /* the answer came after shared_record_read had returned: the next one takes it */
 	struct cache_insert insert;
 	struct cache_key insert_key;
 	bool is_inserting;
@@ -106,6 +107,19 @@ take(struct shared_record *record, void *at, size_t length)
 	return good ? SHARED_FOUND : record->lookup.failed ? SHARED_UNKNOWN : SHARED_NONE;
 }
 
+static void
+look_up(struct shared_record *record)
+{
+	record->lookup = (struct cache_lookup){.keys = &record->key,
+					       .count = 1,
+					       .values = &record->value,
+					       .now_ns = clock_now_ns(),
+					       .counted = CACHE_COUNT_NOTHING,
+					       .done = on_lookup};
+	record->is_looking_up = !record->cache->ops->lookup(record->lane, &record->lookup);
+	wait_for(record, &record->is_looking_up);
+}
+
 enum shared_read
 shared_record_read(struct shared_record *record, void *at, size_t length)
 {
@@ -115,14 +129,10 @@ shared_record_read(struct shared_record *record, void *at, size_t length)
 	if (record->lane == NULL || record->is_looking_up || !has_keys(record)) {
 		return SHARED_UNKNOWN;
 	}
-	record->lookup = (struct cache_lookup){.keys = &record->key,
-					       .count = 1,
-					       .values = &record->value,
-					       .now_ns = clock_now_ns(),
-					       .counted = CACHE_COUNT_NOTHING,
-					       .done = on_lookup};
-	record->is_looking_up = !record->cache->ops->lookup(record->lane, &record->lookup);
-	wait_for(record, &record->is_looking_up);
+	if (!record->is_late) {
+		look_up(record);
+	}
+	record->is_late = record->is_looking_up;
 	return record->is_looking_up ? SHARED_UNKNOWN : take(record, at, length);
 }
 

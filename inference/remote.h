@@ -19,6 +19,15 @@
 #define REMOTE_FIELD REMOTE_PREFIX "field."
 #define REMOTE_UNKEYED_FIELD KEY_LEFT_OUT "field."
 
+/* A parameter in the config of models that have no versions on their server, though here they have one. */
+#define REMOTE_UNVERSIONED REMOTE_PREFIX "unversioned"
+
+static inline bool
+remote_is_unversioned(const struct model *model)
+{
+	return model_is_remote(model) && model_config_parameter(&model->config, REMOTE_UNVERSIONED) != NULL;
+}
+
 /*
  * One inference request to the other server. The engine owns it, and all that it points to, from `start` until `done`,
  * which is called exactly once, on the same thread, never before `start` has returned, or until `cancel`.

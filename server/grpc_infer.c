@@ -4,6 +4,7 @@
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "inference/remote.h"
 #include "server/cache_status.h"
 #include "server/describe.h"
 #include "server/front.h"
@@ -206,7 +207,7 @@ encode(struct grpc_inference *inference)
 	const struct inference_request *request = &inference->request;
 	struct infer_message_reply reply = {.id = request->id,
 					    .model_name = request->model->config.name,
-					    .model_version = request->model->version,
+					    .model_version = infer_stated_version(request->model),
 					    .outputs = inference->outputs,
 					    .is_stream = inference->is_stream};
 	size_t count = 0;
@@ -410,16 +411,20 @@ on_decoded(struct offload_work *work)
 	server_lane_release(lane);
 }
 
-/* May the cache answer a request for this model and version, to judge by the call? */
+/*
+ * May the cache answer a request for this model and version, to judge by the call? Which of several versions answers a
+ * request that names none, and any that names one where there is none, is for the server behind to say.
+ */
 static bool
 is_admitted(struct grpc_inference *inference, const struct model_table *table)
 {
 	const struct infer_message *decoded = &inference->decoded;
+	const struct model *model = inference->request.model;
+	bool is_clear = decoded->model_version.length > 0
+				? !remote_is_unversioned(model)
+				: model_table_entry(table, decoded->model_name)->version_count == 1;
 
-	/* Which of several versions answers a request that names none is for the server behind to say. */
-	return inference->lane->options->cache != NULL && !atomic_load(&inference->request.model->suspended) &&
-	       (decoded->model_version.length > 0 ||
-		model_table_entry(table, decoded->model_name)->version_count == 1) &&
+	return is_clear && inference->lane->options->cache != NULL && !atomic_load(&model->suspended) &&
 	       front_admits_metadata(inference->lane->options, inference->call, &inference->arena, &inference->private);
 }
 

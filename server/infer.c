@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "inference/cache/entry.h"
 #include "inference/models/model_table.h"
+#include "inference/remote.h"
 #include "inference/scheduler/job.h"
 #include "server/cache_status.h"
 #include "server/front.h"
@@ -170,9 +171,9 @@ encode(struct exchange *exchange)
 		cache_status = buf_bytes(&inference->cache_status);
 	}
 	if (status == STATUS_OK) {
-		status = infer_reply_encode(request->id, request->model->config.name, request->model->version,
-					    cache_status, inference->outputs, inference->output_count, &exchange->text,
-					    error);
+		status = infer_reply_encode(request->id, request->model->config.name,
+					    infer_stated_version(request->model), cache_status, inference->outputs,
+					    inference->output_count, &exchange->text, error);
 	}
 	if (status == STATUS_OK) {
 		status = list_pieces(inference, error);
@@ -720,14 +721,16 @@ handle_infer(struct exchange *exchange)
 	}
 }
 
-/* Which of several versions answers a request that names none is for the server behind to say. */
+/* Which of several versions answers a request that names none, and any that names one where there is none, is for the
+ * server behind to say. */
 static bool
-names_version(const struct exchange *exchange)
+names_version(const struct exchange *exchange, const struct model *model)
 {
 	const struct path *path = path_of(exchange);
 
-	return path->version.length > 0 ||
-	       model_table_entry(exchange->lane->view.table, path->model)->version_count == 1;
+	return path->version.length > 0
+		       ? !remote_is_unversioned(model)
+		       : model_table_entry(exchange->lane->view.table, path->model)->version_count == 1;
 }
 
 void
@@ -735,7 +738,8 @@ handle_front_infer(struct exchange *exchange)
 {
 	struct model *model = handler_find_model(exchange);
 
-	if (model == NULL || atomic_load(&model->suspended) || !front_admits(exchange) || !names_version(exchange)) {
+	if (model == NULL || atomic_load(&model->suspended) || !front_admits(exchange) ||
+	    !names_version(exchange, model)) {
 		handle_pass(exchange);
 	} else {
 		infer_model(exchange, model, true);

@@ -4,6 +4,7 @@
 #include "inference/cache/response_cache.h"
 #include "inference/models/classification.h"
 #include "inference/models/model.h"
+#include "inference/remote.h"
 #include "inference/scheduler/job.h"
 #include "server/cache_status.h"
 
@@ -175,4 +176,10 @@ infer_over_budget(size_t limit, struct error *error)
 			 "the bodies in flight have used up the %zu bytes that they may take together: try again "
 			 "later. Use --http-max-inflight-bytes to increase the limit.",
 			 limit);
+}
+
+int64_t
+infer_stated_version(const struct model *model)
+{
+	return remote_is_unversioned(model) ? 0 : model->version;
 }

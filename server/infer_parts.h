@@ -46,4 +46,7 @@ enum status infer_pack(enum coding coding, const struct bytes *pieces, size_t co
 /* The error for bodies that do not fit into the budget. */
 enum status infer_over_budget(size_t limit, struct error *error);
 
+/* The version to state in a response; 0: none, as the server behind has none. */
+int64_t infer_stated_version(const struct model *model);
+
 #endif

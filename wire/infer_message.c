@@ -869,7 +869,9 @@ put_head(struct buf *out, const struct infer_message_reply *reply)
 	uint8_t digits[24];
 	struct buf version = {.at = digits, .capacity = sizeof(digits), .maximum = sizeof(digits)};
 
-	buf_signed(&version, reply->model_version);
+	if (reply->model_version != 0) {
+		buf_signed(&version, reply->model_version);
+	}
 	protobuf_put_text(out, RESPONSE_MODEL_NAME, reply->model_name);
 	protobuf_put_text(out, RESPONSE_MODEL_VERSION, buf_bytes(&version));
 	protobuf_put_text(out, RESPONSE_ID, reply->id);

@@ -46,7 +46,7 @@ size_t infer_message_alignment_point(struct bytes beginning);
 struct infer_message_reply {
 	struct bytes id;
 	struct bytes model_name;
-	int64_t model_version;
+	int64_t model_version;	   /* 0: the model has none */
 	struct bytes cache_status; /* empty: none */
 	const struct infer_reply_output *outputs;
 	size_t output_count;

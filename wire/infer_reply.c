@@ -37,9 +37,14 @@ infer_reply_encode(struct bytes id, struct bytes model_name, int64_t model_versi
 	}
 	buf_text(json, "\"model_name\":");
 	buf_json_string(json, model_name);
-	buf_text(json, ",\"model_version\":\"");
-	buf_signed(json, model_version);
-	buf_byte(json, '"');
+	buf_text(json, ",\"model_version\":");
+	if (model_version == 0) {
+		buf_text(json, "null");
+	} else {
+		buf_byte(json, '"');
+		buf_signed(json, model_version);
+		buf_byte(json, '"');
+	}
 	if (cache_status.length > 0) {
 		buf_text(json, ",\"parameters\":{\"cache_status\":");
 		buf_json_string(json, cache_status);

@@ -274,6 +274,28 @@ take_statistics(yyjson_val *model, upstream_statistics_fn item, void *context)
 	     counters.values, counters.count);
 }
 
+bool
+upstream_index_from_names(struct bytes json, struct buf *index)
+{
+	struct error unused;
+	yyjson_doc *document = json_read(json, &unused);
+	yyjson_val *names = yyjson_obj_get(yyjson_doc_get_root(document), "models");
+	yyjson_arr_iter items = yyjson_arr_iter_with(names);
+	bool good = yyjson_is_arr(names);
+	yyjson_val *name;
+
+	buf_byte(index, '[');
+	for (size_t i = 0; good && (name = yyjson_arr_iter_next(&items)) != NULL; i++) {
+		good = yyjson_is_str(name);
+		buf_text(index, i == 0 ? "{\"name\":" : ",{\"name\":");
+		buf_json_string(index, json_bytes(name));
+		buf_text(index, ",\"version\":\"1\",\"state\":\"READY\"}");
+	}
+	buf_byte(index, ']');
+	yyjson_doc_free(document);
+	return good && buf_ok(index);
+}
+
 enum status
 upstream_statistics_decode(struct bytes json, upstream_statistics_fn item, void *context, struct error *error)
 {
@@ -415,8 +437,10 @@ add_parameters(struct conversion *conversion, const struct upstream_model_docume
 		parameters == NULL ? yyjson_mut_obj(conversion->out) : yyjson_val_mut_copy(conversion->out, parameters);
 
 	add_parameter(conversion, object, "hippocamp.upstream", document->fingerprint);
-	if (document->mark != NULL) {
-		add_parameter(conversion, object, document->mark, bytes_text("true"));
+	for (size_t i = 0; i < sizeof(document->marks) / sizeof(*document->marks); i++) {
+		if (document->marks[i] != NULL) {
+			add_parameter(conversion, object, document->marks[i], bytes_text("true"));
+		}
 	}
 	(void)yyjson_mut_obj_add_val(conversion->out, conversion->root, "parameters", object);
 }

@@ -53,6 +53,12 @@ typedef void (*upstream_index_fn)(void *context, struct bytes name, int64_t vers
 enum status upstream_index_decode(struct bytes json, upstream_index_fn item, void *context, struct error *error);
 
 /*
+ * Makes the index of a server without that extension from its list of models, as KServe's Python server has at
+ * /v2/models: {"models": ["name", …]}. Each has version 1, and is ready. False: it is no such list.
+ */
+bool upstream_index_from_names(struct bytes json, struct buf *index);
+
+/*
  * Calls `item` for each model and version of a statistics response (Triton's extension) with all of its numbers that
  * only grow while the model stays loaded, in an order that does not change.
  */
@@ -72,7 +78,7 @@ struct upstream_model_document {
 	struct bytes config;	  /* JSON; empty: the server has no such extension */
 	struct bytes fingerprint; /* printable: changes when answers may */
 	bool cached;		  /* whatever the config says */
-	const char *mark;	  /* the name of a parameter to be added; NULL: none */
+	const char *marks[2];	  /* the names of parameters to be added; NULL: none */
 };
 
 /*

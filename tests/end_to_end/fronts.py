@@ -228,7 +228,7 @@ class FakeTriton(Behind):
     def __init__(self, answers=None, **options):
         self.answers = answers or (lambda fields, document, values, count: [value + 1 for value in values])
         self.runs, self.polls, self.state, self.extensions, self.count = 0, 0, "READY", EXTENSIONS, 1000
-        self.ready, self.loading, self.others = "200 OK", False, {}
+        self.ready, self.loading, self.others, self.names = "200 OK", False, {}, None
         self.versions, self.loads = ["1"], lambda send: send(response())
         self.config = {"name": "m", "platform": "", "backend": "python", "max_batch_size": 0,
                        "input": [{"name": "X", "data_type": "TYPE_INT32", "dims": [-1]}],
@@ -241,7 +241,11 @@ class FakeTriton(Behind):
         path = line.split()[1].partition("?")[0]
         self.polls += path == "/v2/repository/index"
         if path.endswith("/infer"):
+            if "/versions/" in path and self.names is not None:
+                return send(response(b"{}", "501 Not Implemented"))
             return self._infer(fields, body, send)
+        if path == "/v2/repository/index" and body != b"{}":
+            return send(response(b"{}", "422 Unprocessable Content"))  # as MLServer
         if path == "/v2/health/ready":
             return send(response(b"", self.ready))
         if unquote(path).rstrip("/").endswith("/load"):
@@ -255,7 +259,13 @@ class FakeTriton(Behind):
         return None
 
     def documents(self):
-        """{path: what GET gives}"""
+        """{path: what GET gives}. With `names` there is a list of models in place of the index, and no versions."""
+        if self.names is not None:
+            return {"/v2": {"name": "kserve", "version": "0.21.0", "extensions": ["model_repository_extension"]},
+                    "/v2/models": {"models": self.names},
+                    "/v2/models/m": {"name": "m", "versions": None, "platform": "",
+                                     "inputs": [{"name": "X", "datatype": "INT32", "shape": [-1]}],
+                                     "outputs": [{"name": "Y", "datatype": "INT32", "shape": [-1]}]}}
         return {"/v2": {"name": "triton", "version": "2.51.0", "extensions": self.extensions},
                 "/v2/repository/index": [{"name": "m", "version": each, "state": self.state} for each in self.versions],
                 "/v2/models/stats": {"model_stats": [{"name": "m", "version": "1", "inference_count": self.count,

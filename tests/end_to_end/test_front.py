@@ -647,6 +647,20 @@ def test_servers_that_state_a_generation_share(front, fake, redis_server):
     assert not is_hit(check(ask(four, 1), 2))
 
 
+def test_models_without_versions(front, fake):
+    """As KServe's Python server has them, which has a list of names in place of an index."""
+    server = fake(lambda fields, document, values, count: response(json.dumps({
+        "model_name": "m", "model_version": None, "id": document.get("id"), "parameters": None,
+        "outputs": [{"name": "Y", "shape": [1], "datatype": "INT32", "parameters": None, "data": [values[0] + 1]}]}).encode()))
+    server.names = ["m"]
+    through = front(server, ALL, "--upstream-generation=1")
+    wait_known(through)
+    assert not hits(check(ask(through, 1), 2))
+    assert hits(check(ask(through, 1), 2)) and ask(through, 1).json["model_version"] is None
+    assert server.runs == 1
+    assert through.post(infer_path("m", 1), b"{}").status == 501  # there is no version 1
+
+
 def test_statistics_count_what_the_cache_answered(front, fake):
     """As Triton does of its own cache: perf_analyzer would see no requests else."""
     server = fake()
@@ -690,20 +704,20 @@ def test_replies_that_break_off(front, fake):
 
 
 def test_servers_that_share_a_store_agree(front, fake, redis_server):
-    """Without a word of the owner's: one that starts takes over what those know that run; all leave it together."""
+    """One that starts takes over what those know that run; all leave it together."""
     server, redis = fake(), redis_server()
-    shared = [server, *redis.cache("lookup_timeout=5000")]
+    shared = [server, *redis.cache("lookup_timeout=5000"), "--upstream-group=g"]
     one, two = front(*shared), front(*shared)
     for each in (one, two):
         wait_known(each)
         wait_connected(each)
-    eventually(lambda: any(each.lines("its answers are shared") for each in (one, two)), "one that takes over")
+    eventually(lambda: any(each.lines("the generation is that of another front") for each in (one, two)), "one that takes over")
     eventually(lambda: all(is_hit(check(ask(each, 1), 2)) for each in (one, two)), "hits of both")
     entries = len(redis.entries("m"))
     assert not is_hit(check(ask(one, 5), 6))
     eventually(lambda: len(redis.entries("m")) > entries, "the entry")
     three = front(*shared)
-    three.wait_log("its answers are shared")
+    three.wait_log("the generation is that of another front")
     eventually(lambda: is_hit(check(ask(three, 1), 2)), "an answer of those before")
     assert all(is_hit(check(ask(each, 5), 6)) for each in (two, three))
     server.answers = lambda fields, document, values, count: [9]
@@ -719,7 +733,7 @@ def test_servers_that_share_a_store_agree(front, fake, redis_server):
 def test_nothing_is_taken_over_from_one_that_has_ended(front, fake, redis_server):
     """Nobody has seen what became of the models since."""
     server, redis = fake(), redis_server()
-    shared = [server, *redis.cache("lookup_timeout=5000")]
+    shared = [server, *redis.cache("lookup_timeout=5000"), "--upstream-group=g"]
     one = front(*shared)
     wait_known(one)
     wait_connected(one)
@@ -733,7 +747,55 @@ def test_nothing_is_taken_over_from_one_that_has_ended(front, fake, redis_server
     polls = server.polls
     eventually(lambda: server.polls > polls + 3, "some looks at the record that is left")
     check(ask(two, 1), 9)
-    assert not two.lines("its answers are shared")
+    assert not two.lines("the generation is that of another front")
+
+
+def test_fronts_that_do_not_belong_together(front, fake, redis_server):
+    """Of other servers at addresses that read the same, say; or with another rule for who may see what."""
+    server, redis = fake(), redis_server()
+    shared = [server, *redis.cache("lookup_timeout=5000")]
+    first = front(*shared, "--upstream-group=a", "--upstream-authorization=shared")
+    others = [front(*shared), front(*shared, "--upstream-group=b"), front(*shared, "--upstream-group=a")]
+    for each in (first, *others):
+        wait_known(each)
+        wait_connected(each)
+    polls = server.polls
+    eventually(lambda: server.polls > polls + 16, "time to agree")
+    check(ask(first, 1, headers={"Authorization": "Bearer alice"}), 2)
+    eventually(lambda: redis.entries("m"), "the entry")
+    assert hits(ask(first, 1))
+    assert not any(hits(check(ask(each, 1), 2)) for each in others)
+
+
+def test_a_front_that_stood_still(front, fake):
+    """Meanwhile another model may have counted as much as the one before."""
+    server = fake()
+    through = front(server)
+    wait_known(through)
+    check(ask(through, 1), 2)
+    through.process.send_signal(signal.SIGSTOP)
+    threading.Event().wait(7.5)
+    server.answers = lambda fields, document, values, count: [9]
+    through.process.send_signal(signal.SIGCONT)
+    through.wait_log("stood still")
+    wait_other(through, lambda: ask(through, 1), [9])
+
+
+def test_others_have_left_what_a_parted_front_knows(front, fake, redis_server):
+    """It cannot ask the server, so that nobody can say which answers are right."""
+    parted, with_it, redis = fake(), fake(), redis_server()
+    shared = [*redis.cache("lookup_timeout=5000"), "--upstream-group=g"]
+    one, two = front(parted, *shared), front(with_it, *shared)
+    for each in (one, two):
+        wait_known(each)
+        wait_connected(each)
+    eventually(lambda: any(each.lines("the generation is that") for each in (one, two)), "one that takes over")
+    eventually(lambda: all(hits(check(ask(each, 1), 2)) for each in (one, two)), "hits of both")
+    parted.stop()
+    parted.hang_up()
+    assert hits(check(ask(one, 1), 2))
+    with_it.count = 3
+    eventually(lambda: ask(one, 1).status == 503, "the end of the old answers")
 
 
 # --- Many at once, and clients that leave ---
