@@ -39,8 +39,9 @@ struct grpc_pass {
 	enum grpc_code code;
 	struct bytes text;
 	bool is_half_closed;
-	bool is_stopping; /* the server stops: no more than the request's first message is sent behind */
-	bool is_cut;	  /* a message was not */
+	bool is_stopping; /* the server stops: no more than one message is sent behind */
+	bool is_cut;	  /* the request was ended there before its client has */
+	bool has_lost;	  /* a message that came later */
 	bool is_paused;
 	size_t waiting; /* bytes of messages that have not been sent behind */
 	size_t message_count;
@@ -327,7 +328,7 @@ finish(struct grpc_pass *pass)
 	if (client == NULL) {
 		return;
 	}
-	if (pass->is_stopping && (pass->is_cut || !pass->is_half_closed)) {
+	if (pass->has_lost || (pass->is_cut && !pass->is_half_closed)) {
 		grpc_call_finish(client, GRPC_UNAVAILABLE,
 				 bytes_text("the server stops: open another stream elsewhere"));
 	} else {
@@ -386,10 +387,12 @@ on_content_released(struct http2_piece *piece)
 	free(sent);
 }
 
+/* Ends the request behind before its client has. */
 static void
-end_request(struct grpc_pass *pass)
+cut(struct grpc_pass *pass)
 {
-	if (pass->is_half_closed || (pass->is_stopping && pass->message_count > 0)) {
+	if (!pass->is_cut && !pass->is_half_closed) {
+		pass->is_cut = true;
 		http2_call_end(&pass->call.http2);
 	}
 }
@@ -402,7 +405,8 @@ grpc_pass_message(struct grpc_pass *pass, struct grpc_message message)
 	size_t length = message.content.length;
 
 	if (pass->is_stopping && pass->message_count > 0) {
-		pass->is_cut = true;
+		cut(pass);
+		pass->has_lost = true;
 		grpc_message_release(&message);
 		return;
 	}
@@ -423,22 +427,25 @@ grpc_pass_message(struct grpc_pass *pass, struct grpc_message message)
 		pass->is_paused = true;
 		grpc_call_pause(pass->client);
 	}
-	end_request(pass);
 }
 
 void
 grpc_pass_half_close(struct grpc_pass *pass)
 {
+	if (!pass->is_cut) {
+		http2_call_end(&pass->call.http2);
+	}
 	pass->is_half_closed = true;
-	end_request(pass);
 }
 
-/* A request whose first message has not come may be one of a method that takes a single one. */
+/* A request whose first message has not come may be on its way, of a method that takes one: its client will end it. */
 void
 grpc_pass_stop(struct grpc_pass *pass)
 {
-	pass->is_stopping = pass->is_stopping || !pass->is_half_closed;
-	end_request(pass);
+	pass->is_stopping = true;
+	if (pass->message_count > 0) {
+		cut(pass);
+	}
 }
 
 static void
