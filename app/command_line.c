@@ -136,9 +136,7 @@ static const struct option upstream_options[] = {
 	 .kind = OPTION_TEXT,
 	 .offset = AT(upstream_generation),
 	 .help = "your word for what the models' files are, such as a release: servers that state the same share their "
-		 "answers in Redis. Without it, each start begins with an empty cache. State another one whenever "
-		 "files "
-		 "change"},
+		 "answers in Redis, also after a restart. State another one whenever files change"},
 	{.name = "upstream-group",
 	 .kind = OPTION_TEXT,
 	 .offset = AT(upstream_group),
@@ -748,6 +746,10 @@ check_upstream(struct serve_settings *settings, struct error *error)
 			error, STATUS_INVALID_ARGUMENT,
 			"--model-repository and --upstream are both given: serve models of our own, or stand in "
 			"front of another server");
+	}
+	if (settings->upstream_group != NULL && *settings->upstream_group == '\0') {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--upstream-group= names no group: give a name, or leave the option out");
 	}
 	if (settings->upstream_group != NULL && settings->upstream_generation != NULL) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,

@@ -12,7 +12,7 @@ static const char usage[] =
 	"\n"
 	"Serves ONNX models over HTTP and gRPC with the KServe v2 protocol, as Triton Inference Server does, and\n"
 	"answers repeated requests from a response cache. With --upstream it stands in front of another such server\n"
-	"instead, over HTTP, and passes on what it does not know.\n";
+	"instead, and passes on what it does not know.\n";
 
 static int
 print_help(void)

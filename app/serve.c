@@ -383,10 +383,11 @@ open_upstream(struct app *app, struct error *error)
 			return error->status;
 		}
 	}
-	if (settings->upstream_group != NULL && (app->cache == NULL || !app->cache->ops->untrusted)) {
-		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "--upstream-group=%s needs a cache that the group shares: give --cache-config=redis,…",
-				 settings->upstream_group);
+	if (settings->upstream_group != NULL && (app->cache == NULL || app->cache->ops->secret == NULL)) {
+		return error_set(
+			error, STATUS_INVALID_ARGUMENT,
+			"--upstream-group=%s needs a cache that the group shares: give --cache-config=redis,host=HOST",
+			settings->upstream_group);
 	}
 	app->upstream_policy = describe_policy(settings);
 	app->follower_options = (struct follower_options){
@@ -513,14 +514,22 @@ static void
 say_front(struct app *app)
 {
 	size_t replicas = upstream_count(app->upstream);
-	size_t ready;
+	const char *group = app->settings->upstream_group;
+	size_t models;
 	size_t cached;
+	bool reached = follower_count(app->follower, &models, &cached);
 
-	count_models(app, &ready, &cached);
-	log_info("in front of %s%s%s%s", upstream_name(app->upstream, 0), replicas > 1 ? " and its replicas" : "",
-		 app->grpc_upstream != NULL ? ", for gRPC of " : "",
-		 app->grpc_upstream != NULL ? grpc_upstream_name(app->grpc_upstream)
-					    : "; for clients that speak gRPC, add --upstream=grpc://HOST:PORT");
+	for (size_t i = 0; i < replicas; i++) {
+		log_info("in front of %s%s%s%s%s", upstream_name(app->upstream, i),
+			 app->grpc_upstream != NULL ? ", for gRPC of " : "",
+			 app->grpc_upstream != NULL ? grpc_upstream_name(app->grpc_upstream)
+						    : "; for clients that speak gRPC, add --upstream=grpc://HOST:PORT",
+			 group != NULL ? "; in group " : "", group != NULL ? group : "");
+	}
+	if (!reached) {
+		return;
+	}
+	log_info("%zu of the %zu models behind are cached", cached, models);
 	if (cached == 0) {
 		log_warning(
 			"no model behind is cached so far: have its configuration there say 'response_cache { enable: "
@@ -528,7 +537,7 @@ say_front(struct app *app)
 			"question");
 	}
 	if (app->cache != NULL && app->cache->ops->untrusted && app->settings->upstream_generation == NULL &&
-	    app->settings->upstream_group == NULL) {
+	    group == NULL) {
 		log_warning("what is cached outside of this process is neither shared nor found again after a restart: "
 			    "name the fronts of the same servers with --upstream-group=NAME, or give "
 			    "--upstream-generation=TEXT, your word for what the models' files are");

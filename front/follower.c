@@ -9,8 +9,10 @@
 #include "front/replica_view.h"
 #include "front/shared_record.h"
 #include "inference/remote.h"
+#include "upstream/replica.h"
 
 #include <fnmatch.h>
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +20,7 @@
 
 #define FETCH_NS UINT64_C(2000000000) /* for a whole response */
 #define IDLE_NS UINT64_C(3000000000)
-#define ASLEEP_NS UINT64_C(4000000000) /* a slow look takes less */
+#define ASLEEP_NS UINT64_C(4000000000)
 #define FETCH_MAX ((size_t)64 << 20)
 #define WHY_MAX 300
 #define TARGET_MAX ((size_t)16 * 1024)
@@ -27,11 +29,10 @@
 #define REREAD_AT_ONCE 4 /* documents of models that show no change, read again in each poll */
 
 struct replica_state {
-	bool is_known;	    /* it was reached before */
-	bool was_reached;   /* at the last poll */
-	uint64_t read_ns;   /* when its view was read */
-	uint64_t looked_ns; /* the same, by clock_boot_ns */
-	uint64_t retry_ns;  /* after a failure: when to ask again; as long after it as it took */
+	bool is_known;	   /* it was reached before */
+	bool was_reached;  /* at the last poll */
+	uint64_t read_ns;  /* when its view was read */
+	uint64_t retry_ns; /* after a failure: when to ask again; as long after it as it took */
 	size_t losses;
 	struct replica_view view;
 	struct buf metadata; /* of the server */
@@ -68,9 +69,15 @@ struct follower {
 	char generation[2 * GENERATION_BYTES + 1]; /* "": the first one, where the owner states what the files are */
 	struct agreement agreement;
 	struct shared_record *record; /* NULL: the generation is this front's alone */
-	bool agreed;		      /* the agreement has another generation than the keys */
-	const char *moved;	      /* why a new generation begins; NULL: none does */
-	atomic_bool changed;	      /* see follower_note_change */
+	bool has_reached;	      /* any replica, once */
+	atomic_bool told_reached;     /* for follower_count */
+	atomic_size_t told_models;
+	atomic_size_t told_cached;
+	bool was_asleep;     /* since the last look */
+	uint64_t ended_ns;   /* the last look, by clock_boot_ns */
+	bool agreed;	     /* the agreement has another generation than the keys */
+	const char *moved;   /* why a new generation begins; NULL: none does */
+	atomic_bool changed; /* see follower_note_change */
 };
 
 /* --- Requests --- */
@@ -154,7 +161,10 @@ ask(struct follower *follower, size_t replica, const char *method, const char *t
 	deadline = clock_now_ns() + FETCH_NS;
 	upstream_call_start(follower->lane, &fetch.call);
 	while (!fetch.is_done && !atomic_load(&follower->stopping) && clock_now_ns() < deadline) {
+		uint64_t turned = clock_boot_ns();
+
 		loop_turn(follower->loop); /* at least once a second */
+		follower->was_asleep = follower->was_asleep || clock_boot_ns() - turned > ASLEEP_NS;
 	}
 	if (!fetch.is_done) {
 		upstream_call_cancel(&fetch.call);
@@ -213,6 +223,11 @@ static void
 begin_generation(struct follower *follower)
 {
 	log_info("models behind may have changed, as %s: what was cached before is used no longer", follower->moved);
+	if (follower->options->generation != NULL && *follower->generation == '\0') {
+		log_warning("the generation '%s' is used up: what is cached is not shared any more; start again with "
+			    "another --upstream-generation",
+			    follower->options->generation);
+	}
 	agreement_move(&follower->agreement, clock_wall_ms());
 	for (size_t i = 0; i < follower->model_count; i++) {
 		if (follower->options->purge != NULL && follower->models[i].is_usable) {
@@ -346,16 +361,9 @@ looks_restarted(const struct replica_state *state, size_t losses)
 {
 	bool idle = clock_now_ns() - state->read_ns > IDLE_NS;
 
-	return losses != state->losses && !(idle && replica_view_has_evidence(&state->view));
-}
-
-/* After a long time another model may have counted as much as the one before. */
-static bool
-was_asleep(const struct follower *follower, const struct replica_state *state)
-{
-	uint64_t usual = (uint64_t)follower->options->poll_secs * NS_PER_S;
-
-	return clock_boot_ns() - state->looked_ns > 3 * usual + ASLEEP_NS;
+	/* Without counters, the owner's word counts. */
+	return losses != state->losses &&
+	       !(idle && (!state->has_statistics || replica_view_has_evidence(&state->view)));
 }
 
 /* A replica that was restarted or not reached may have other models; so may one that shows it. */
@@ -366,8 +374,6 @@ judge(struct follower *follower, const struct replica_state *state, struct repli
 
 	if (!state->was_reached) {
 		why = "a replica is back that was not reached";
-	} else if (was_asleep(follower, state)) {
-		why = "they were not looked at for long: this process, or its machine, stood still";
 	} else if (looks_restarted(state, losses)) {
 		why = "a replica ended its connection, as when it is restarted";
 	} else {
@@ -403,12 +409,15 @@ poll_replica(struct follower *follower, size_t replica)
 		judge(follower, state, &view, losses);
 	} else {
 		replica_view_begin(&view, upstream_ledger(follower->options->upstream), replica);
+		if (follower->record != NULL && follower->agreement.is_settled) {
+			follower->moved = "a replica was reached for the first time";
+		}
 	}
 	state->losses = losses;
 	state->was_reached = true;
 	state->is_known = true;
 	state->read_ns = clock_now_ns();
-	state->looked_ns = clock_boot_ns();
+	follower->has_reached = true;
 	replica_view_fini(&state->view);
 	state->view = view;
 }
@@ -446,7 +455,8 @@ static void
 digest_document(const struct replica_state *state, struct bytes metadata, struct bytes config,
 		struct digest_value *value)
 {
-	struct bytes const parts[] = {buf_bytes(&state->metadata), metadata, config};
+	const struct bytes kinds = bytes_make((const uint8_t[]){state->has_binary, state->has_versions}, 2);
+	const struct bytes parts[] = {buf_bytes(&state->metadata), metadata, config, kinds};
 	struct digest *digest = digest_new();
 
 	*value = (struct digest_value){0};
@@ -623,11 +633,19 @@ static void
 tell_unreachable(struct follower *follower)
 {
 	if (!follower->told_unreachable) {
-		log_warning("the models of upstream %s; what is in the cache of those known so far is answered, others "
-			    "when it is back",
-			    follower->why);
+		log_warning(
+			"cannot read the models of upstream %s; known questions are answered of models that are known; "
+			"it is tried again every %" PRId64 " s",
+			follower->why, follower->options->poll_secs);
 		follower->told_unreachable = true;
 	}
+}
+
+/* After so long without a look another model may have counted as much as the one before. */
+static uint64_t
+asleep_ns(const struct follower *follower)
+{
+	return 3 * (uint64_t)follower->options->poll_secs * NS_PER_S + ASLEEP_NS;
 }
 
 /* Others have left the old answers, and nobody can say which are right: nothing is cached until a server is reached. */
@@ -646,10 +664,21 @@ poll_all(struct follower *follower)
 	const struct replica_state *reached;
 	bool changed = atomic_exchange(&follower->changed, false); /* before the views, which then show it */
 
-	follower->agreed = listen_to_others(follower) || follower->agreed;
+	if (follower->has_reached) { /* else it would take over what it cannot judge */
+		follower->agreed = listen_to_others(follower) || follower->agreed;
+	}
+	if (follower->has_reached && clock_boot_ns() - follower->ended_ns > asleep_ns(follower)) {
+		follower->was_asleep = true;
+	}
 	for (size_t i = 0; i < follower->replica_count; i++) {
 		poll_replica(follower, i);
+		replica_note_read(&upstream_replicas(follower->options->upstream)->replicas[i],
+				  follower->replicas[i].was_reached);
 	}
+	if (follower->was_asleep) {
+		follower->moved = "they were not looked at for long: this process, or its machine, stood still";
+	}
+	follower->was_asleep = false;
 	if (changed) {
 		follower->moved = "a request to load or unload one passed through";
 	}
@@ -696,18 +725,24 @@ static enum status
 list(void *context, char ***names, size_t *count, struct error *error)
 {
 	struct follower *follower = context;
+	size_t models = 0;
 
 	(void)error;
 	if (!atomic_load(&follower->stopping)) {
 		poll_all(follower);
+		follower->ended_ns = clock_boot_ns();
 	}
 	*names = memory_array(follower->model_count + 1, sizeof(**names));
 	*count = 0;
 	for (size_t i = 0; i < follower->model_count; i++) {
+		models += follower->models[i].version_count > 0;
 		if (is_there(&follower->models[i])) {
 			(*names)[(*count)++] = memory_text(follower->models[i].name);
 		}
 	}
+	atomic_store(&follower->told_models, models);
+	atomic_store(&follower->told_cached, *count);
+	atomic_store(&follower->told_reached, follower->has_reached);
 	return STATUS_OK;
 }
 
@@ -781,6 +816,14 @@ follower_source(struct follower *follower)
 
 /* --- Life --- */
 
+bool
+follower_count(const struct follower *follower, size_t *models, size_t *cached)
+{
+	*models = atomic_load(&follower->told_models);
+	*cached = atomic_load(&follower->told_cached);
+	return atomic_load(&follower->told_reached);
+}
+
 void
 follower_note_change(struct follower *follower)
 {
@@ -833,7 +876,8 @@ follower_free(struct follower *follower)
 	if (follower == NULL) {
 		return;
 	}
-	if (atomic_load(&follower->changed) && follower->record != NULL) { /* others are to hear of it */
+	if ((atomic_load(&follower->changed) || follower->moved != NULL) &&
+	    follower->record != NULL) { /* others are to hear of it */
 		atomic_store(&follower->stopping, false);
 		agreement_move(&follower->agreement, clock_wall_ms());
 		tell_others(follower);

@@ -4,9 +4,9 @@
  * cached are models of ours, which run there. All others are not known here; their requests pass through.
  *
  * A model's keys contain what the server tells of it (its metadata and configuration, the server's name and version),
- * what the owner states, and a *generation*. The generation is drawn anew when a replica shows that the model was
- * loaded again (replica_view.h), when a replica was restarted or unreachable, or when a request to load or unload the
- * model passed through. Fronts of one group agree on it (agreement.h).
+ * what the owner states, who may see whose answers, and a *generation*. The generation is drawn anew when a replica
+ * shows that the model was loaded again (replica_view.h), when a replica was restarted or unreachable, or when a
+ * request to load or unload the model passed through. Fronts of one group agree on it (agreement.h).
  */
 #ifndef HIPPOCAMP_FRONT_FOLLOWER_H
 #define HIPPOCAMP_FRONT_FOLLOWER_H
@@ -54,6 +54,9 @@ void follower_free(struct follower *follower);
 
 /* Each `list` asks the server behind. It never fails: while no replica answers, the models stay as they were. */
 struct model_source follower_source(struct follower *follower);
+
+/* The number of models behind, and of those that are cached. False: no server was reached so far. Any thread. */
+bool follower_count(const struct follower *follower, size_t *models, size_t *cached);
 
 /* A model may have been loaded: a new generation begins with the next poll. Any thread. */
 void follower_note_change(struct follower *follower);

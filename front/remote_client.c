@@ -7,6 +7,7 @@
 #include "wire/upstream_body.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -17,8 +18,8 @@
 #define ARENA_MAX ((size_t)4 << 30)
 #define HEDGE_FACTOR 4
 #define HEDGE_MS_MIN 1000
-#define HEDGE_MS_MAX 60000
-#define NOT_UNDERSTOOD_MAX 8 /* responses in succession */
+#define HEDGE_MS_UNKNOWN 30000 /* of a model that has not run yet */
+#define NOT_UNDERSTOOD_MAX 8   /* responses in succession */
 #define ERROR_BODY_MAX ((size_t)64 * 1024)
 
 struct client_call {
@@ -369,9 +370,12 @@ hedge_ms(const struct remote_call *call)
 	const struct tensor *first = call->input_count > 0 ? &call->inputs[0] : NULL;
 	uint64_t rows = config->max_batch_size > 0 && first != NULL && first->rank > 0 ? (uint64_t)first->shape[0] : 1;
 	uint64_t usual = atomic_load_explicit(&call->model->run_cost_ns, memory_order_relaxed) / NS_PER_MS;
-	uint64_t ms = HEDGE_FACTOR * usual * rows;
+	uint64_t ms = HEDGE_FACTOR * (usual + 1) * rows;
 
-	return ms < HEDGE_MS_MIN ? HEDGE_MS_MIN : ms > HEDGE_MS_MAX ? HEDGE_MS_MAX : (unsigned)ms;
+	if (usual == 0 && atomic_load_explicit(&call->model->run_cost_ns, memory_order_relaxed) == 0) {
+		return HEDGE_MS_UNKNOWN;
+	}
+	return ms < HEDGE_MS_MIN ? HEDGE_MS_MIN : ms > UINT_MAX ? UINT_MAX : (unsigned)ms;
 }
 
 static enum status

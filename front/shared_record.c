@@ -17,6 +17,7 @@ struct shared_record {
 	struct loop *loop;
 	const atomic_bool *stopping;
 	struct buf name;
+	struct buf covered;
 	struct cache_host host;
 	struct cache_lane *lane;
 	uint64_t secret_generation;
@@ -25,6 +26,7 @@ struct shared_record {
 
 	/* Kept until the store has answered, however late. */
 	struct cache_lookup lookup;
+	struct cache_key lookup_key;
 	struct blob *value;
 	bool is_looking_up;
 	bool is_late; /* the answer came after shared_record_read had returned: the next one takes it */
@@ -91,16 +93,26 @@ on_lookup(struct cache_lookup *lookup)
 	record->is_looking_up = false;
 }
 
+/* What the MAC is of: the content and the name, so that a record is believed under its own name only. */
+static struct bytes
+covered(struct shared_record *record, struct bytes content)
+{
+	buf_clear(&record->covered);
+	buf_append(&record->covered, buf_bytes(&record->name));
+	buf_append(&record->covered, content);
+	return buf_bytes(&record->covered);
+}
+
 static enum shared_read
 take(struct shared_record *record, void *at, size_t length)
 {
 	struct bytes value = record->value == NULL ? bytes_make(NULL, 0) : blob_bytes(record->value);
-	struct bytes content = bytes_skip(value, MAC_SIZE);
-	bool good = value.length == MAC_SIZE + length &&
-		    keyed_hash_verify(record->mac, content, bytes_make(value.at, MAC_SIZE));
+	bool good = false;
 
-	if (good) {
-		memcpy(at, content.at, length);
+	if (value.length == MAC_SIZE + length) {
+		memcpy(at, value.at + MAC_SIZE, length);
+		good = keyed_hash_verify(record->mac, covered(record, bytes_make(at, length)),
+					 bytes_make(value.at, MAC_SIZE));
 	}
 	blob_unref(record->value);
 	record->value = NULL;
@@ -110,7 +122,8 @@ take(struct shared_record *record, void *at, size_t length)
 static void
 look_up(struct shared_record *record)
 {
-	record->lookup = (struct cache_lookup){.keys = &record->key,
+	record->lookup_key = record->key;
+	record->lookup = (struct cache_lookup){.keys = &record->lookup_key,
 					       .count = 1,
 					       .values = &record->value,
 					       .now_ns = clock_now_ns(),
@@ -154,7 +167,7 @@ shared_record_write(struct shared_record *record, struct bytes bytes, uint64_t t
 	struct blob *value;
 
 	if (record->lane == NULL || record->is_inserting || !has_keys(record) ||
-	    !keyed_hash_once(record->mac, bytes, &mac)) {
+	    !keyed_hash_once(record->mac, covered(record, bytes), &mac)) {
 		return;
 	}
 	value = blob_new(MAC_SIZE + bytes.length);
@@ -184,6 +197,7 @@ shared_record_new(struct response_cache *cache, struct loop *loop, struct bytes 
 	record->loop = loop;
 	record->stopping = stopping;
 	buf_init(&record->name, SIZE_MAX / 2);
+	buf_init(&record->covered, SIZE_MAX / 2);
 	buf_format(&record->name, "hippocamp record 1 %s ",
 		   cache->settings.name_space == NULL ? "" : cache->settings.name_space);
 	buf_append(&record->name, name);
@@ -203,5 +217,6 @@ shared_record_free(struct shared_record *record)
 	blob_unref(record->value);
 	keyed_hash_free(record->mac);
 	buf_fini(&record->name);
+	buf_fini(&record->covered);
 	free(record);
 }

@@ -97,7 +97,6 @@ void
 front_statistics_cancel(struct front_statistics *statistics)
 {
 	upstream_call_cancel(&statistics->call);
-	front_statistics_fini(statistics);
 }
 
 void
@@ -139,6 +138,7 @@ on_gone(struct exchange *exchange)
 	struct http_statistics *statistics = exchange->gone_state;
 
 	front_statistics_cancel(&statistics->statistics);
+	front_statistics_fini(&statistics->statistics);
 	exchange->gone = NULL;
 	reply_http_error(exchange, 502, "the client left before the reply");
 }

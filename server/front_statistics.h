@@ -26,6 +26,6 @@ struct front_statistics {
 /* `target` outlives the request. */
 void front_statistics_start(struct front_statistics *statistics, struct bytes target);
 void front_statistics_cancel(struct front_statistics *statistics);
-void front_statistics_fini(struct front_statistics *statistics); /* after `done` */
+void front_statistics_fini(struct front_statistics *statistics); /* after either */
 
 #endif

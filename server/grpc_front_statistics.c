@@ -51,8 +51,10 @@ on_cancelled(struct grpc_call *call)
 {
 	struct statistics_call *this = grpc_call_state(call);
 
-	upstream_call_cancel(&this->statistics.call);
-	fini(this);
+	if (this != NULL) { /* its message has come */
+		front_statistics_cancel(&this->statistics);
+		fini(this);
+	}
 }
 
 /* The path of HTTP for the same. False: there is none. */

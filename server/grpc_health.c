@@ -121,7 +121,7 @@ on_watch_stopping(struct grpc_call *call)
 }
 
 const struct service_method grpc_health_watch = {
-	{.path = "/grpc.health.v1.Health/Watch",
+	{.path = GRPC_HEALTH_WATCH,
 	 .begin = grpc_check_access,
 	 .message = on_watch,
 	 .cancelled = on_watch_cancelled,

@@ -443,7 +443,9 @@ void
 grpc_pass_stop(struct grpc_pass *pass)
 {
 	pass->is_stopping = true;
-	if (pass->message_count > 0) {
+	if (bytes_equal_text(grpc_call_path(pass->client), GRPC_HEALTH_WATCH)) { /* would go on for ever */
+		fail(pass, GRPC_UNAVAILABLE, "the server stops");
+	} else if (pass->message_count > 0) {
 		cut(pass);
 	}
 }
@@ -625,6 +627,7 @@ abandon(struct grpc_pass *pass)
 		cancel(pass);
 		return;
 	}
+	cut(pass);
 	pass->is_abandoned = true;
 	TAILQ_INSERT_TAIL(&lane->abandoned, pass, entry);
 	lane->abandoned_count++;

@@ -17,6 +17,7 @@
 #define GRPC_HEALTH "/grpc.health.v1.Health/"
 #define GRPC_SERVER_READY GRPC_SERVICE "ServerReady"
 #define GRPC_HEALTH_CHECK GRPC_HEALTH "Check"
+#define GRPC_HEALTH_WATCH GRPC_HEALTH "Watch"
 #define GRPC_MODEL_STATISTICS GRPC_SERVICE "ModelStatistics"
 #define GRPC_MODEL_LOAD GRPC_SERVICE "RepositoryModelLoad"
 #define GRPC_MODEL_UNLOAD GRPC_SERVICE "RepositoryModelUnload"

@@ -738,8 +738,8 @@ handle_front_infer(struct exchange *exchange)
 {
 	struct model *model = handler_find_model(exchange);
 
-	if (model == NULL || atomic_load(&model->suspended) || !front_admits(exchange) ||
-	    !names_version(exchange, model)) {
+	if (exchange->options->cache == NULL || model == NULL || atomic_load(&model->suspended) ||
+	    !front_admits(exchange) || !names_version(exchange, model)) {
 		handle_pass(exchange);
 	} else {
 		infer_model(exchange, model, true);

@@ -103,13 +103,16 @@ write_fields(struct buf *out, const struct http1_head *head, const char *const *
 }
 
 /*
- * Did the server refuse to load or unload a model, so that it has the same ones as before? 503 may also be what a
- * gateway says whose connection ended.
+ * Did the server refuse to load or unload a model, so that it has the same ones as before? Triton says 503 where it
+ * does not take such requests; what is no JSON comes from a gateway, whose connection may have ended in the middle.
  */
 static bool
-is_refusal(int status)
+is_refusal(const struct http1_head *head)
 {
-	return status == 400 || status == 401 || status == 403 || status == 404 || status == 405 || status == 501;
+	int status = head->status;
+
+	return status == 400 || status == 401 || status == 403 || status == 404 || status == 405 || status == 501 ||
+	       (status == 503 && bytes_starts_with(http1_header(head, "content-type"), "application/json"));
 }
 
 /* --- The reply --- */
@@ -137,7 +140,7 @@ on_head(struct upstream_call *call, const struct http1_head *head)
 	struct pass *pass = (struct pass *)call;
 	bool bare = head->chunked || head->until_close; /* a Content-Length beside Transfer-Encoding means nothing */
 
-	pass->refused = is_refusal(head->status);
+	pass->refused = is_refusal(head);
 	if (pass->controls && !pass->refused) { /* before the client hears of it */
 		front_suspend_models(pass->exchange->lane);
 	}

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define LOOK_MS 1000
+
 struct grpc_upstream {
 	struct replica_set set;
 	struct http2_client_options *clients; /* by replica */
@@ -14,7 +16,16 @@ struct grpc_upstream {
 struct grpc_upstream_lane {
 	struct grpc_upstream *upstream;
 	struct http2_client **clients; /* by replica */
+	struct look *looks;	       /* by replica */
 	size_t turn;		       /* see replica_choose */
+	struct loop_timer *timer;
+};
+
+/* Whether a replica answers that no call has asked lately. */
+struct look {
+	struct replica *replica;
+	bool is_under_way;
+	bool has_begun; /* once at the start */
 };
 
 /* --- Calls --- */
@@ -95,6 +106,38 @@ grpc_upstream_call_cancel(struct grpc_upstream_call *call)
 	http2_call_cancel(&call->http2);
 }
 
+/* --- Looks --- */
+
+static void
+on_look(void *argument, const char *failure)
+{
+	struct look *look = argument;
+
+	look->is_under_way = false;
+	if (failure == NULL) {
+		replica_note_success(look->replica);
+	} else {
+		replica_note_failure(look->replica, failure);
+	}
+}
+
+/* Looks at each replica at the start, and at those that have failed. */
+static void
+on_timer(void *argument)
+{
+	struct grpc_upstream_lane *lane = argument;
+
+	for (size_t i = 0; i < lane->upstream->set.count; i++) {
+		struct look *look = &lane->looks[i];
+
+		if (!look->is_under_way && (!look->has_begun || replica_has_failed(look->replica))) {
+			look->is_under_way = look->has_begun = true;
+			http2_client_probe(lane->clients[i], on_look, look);
+		}
+	}
+	loop_timer_set(lane->timer, LOOK_MS);
+}
+
 /* --- Life --- */
 
 struct grpc_upstream *
@@ -144,9 +187,13 @@ grpc_upstream_lane_new(struct grpc_upstream *upstream, struct loop *loop)
 
 	lane->upstream = upstream;
 	lane->clients = memory_array(upstream->set.count, sizeof(*lane->clients));
+	lane->looks = memory_array(upstream->set.count, sizeof(*lane->looks));
 	for (size_t i = 0; i < upstream->set.count; i++) {
 		lane->clients[i] = http2_client_new(loop, &upstream->clients[i]);
+		lane->looks[i].replica = &upstream->set.replicas[i];
 	}
+	lane->timer = loop_timer_new(loop, on_timer, lane);
+	loop_timer_set(lane->timer, 0);
 	return lane;
 }
 
@@ -159,6 +206,8 @@ grpc_upstream_lane_free(struct grpc_upstream_lane *lane)
 	for (size_t i = 0; i < lane->upstream->set.count; i++) {
 		http2_client_free(lane->clients[i]);
 	}
+	loop_timer_free(lane->timer);
+	free(lane->looks);
 	free(lane->clients);
 	free(lane);
 }

@@ -82,22 +82,29 @@ http2_call_finish(struct http2_call *call, enum http2_outcome outcome, const cha
 }
 
 void
-http2_call_fail(struct http2_call *call, enum http2_outcome outcome, const char *why)
+http2_call_again(struct http2_call *call)
 {
 	struct http2_client *client = call->client;
-	bool again = call->connection->was_used && call->connection->is_over && !call->has_head && call->keeps_pieces &&
-		     (outcome != HTTP2_BROKEN || call->repeatable);
 
-	if (!again) {
-		http2_call_finish(call, outcome, why);
-		return;
-	}
 	http2_call_detach(call);
 	arena_fini(&call->arena);
 	http2_call_clear(call);
 	call->waits = true;
 	TAILQ_INSERT_TAIL(&client->again, call, entry);
 	loop_task_set(client->flush_task);
+}
+
+void
+http2_call_fail(struct http2_call *call, enum http2_outcome outcome, const char *why)
+{
+	bool again = call->connection->was_used && call->connection->is_over && !call->has_head && call->keeps_pieces &&
+		     (outcome != HTTP2_BROKEN || call->repeatable);
+
+	if (again) {
+		http2_call_again(call);
+	} else {
+		http2_call_finish(call, outcome, why);
+	}
 }
 
 /* --- The request --- */

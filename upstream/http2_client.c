@@ -26,6 +26,7 @@ static void
 close_connection(struct http2_connection *connection)
 {
 	TAILQ_REMOVE(&connection->client->connections, connection, entry);
+	connection->client->connection_count--;
 	if (connection->dial != NULL) {
 		dial_cancel(connection->dial);
 	} else if (connection->watch != NULL) {
@@ -53,6 +54,9 @@ end(struct http2_connection *connection, const char *why)
 							: HTTP2_UNPROCESSED,
 				text);
 	}
+	if (!connection->is_greeted) {
+		http2_client_probed(connection->client, text);
+	}
 	close_connection(connection);
 }
 
@@ -64,12 +68,12 @@ fill(struct http2_connection *connection)
 	const uint8_t *data;
 	ssize_t length = 0;
 
-	connection->is_busy = true;
+	connection->client->is_busy = true;
 	while (connection->out.length < WRITE_SIZE &&
 	       (length = nghttp2_session_mem_send(connection->session, &data)) > 0) {
 		buf_append(&connection->out, bytes_make(data, (size_t)length));
 	}
-	connection->is_busy = false;
+	connection->client->is_busy = false;
 	return length >= 0 && buf_ok(&connection->out);
 }
 
@@ -194,9 +198,9 @@ receive(struct http2_connection *connection)
 			end(connection, got < 0 ? failure_of(connection) : "the server closed the connection");
 			return false;
 		}
-		connection->is_busy = true;
+		connection->client->is_busy = true;
 		taken = nghttp2_session_mem_recv(connection->session, client->in, (size_t)got);
-		connection->is_busy = false;
+		connection->client->is_busy = false;
 		if (taken != got) {
 			end(connection, connection->is_greeted ? "malformed HTTP/2" : NO_HTTP2);
 			return false;
@@ -270,6 +274,7 @@ open_connection(struct http2_client *client)
 	TAILQ_INIT(&connection->calls);
 	buf_init(&connection->out, 2 * WRITE_SIZE);
 	TAILQ_INSERT_TAIL(&client->connections, connection, entry);
+	client->connection_count++;
 	greet(connection);
 	connection->dial = dial_start(client->loop, client->options->url, client->options->tls, client->attempts++,
 				      on_dialled, connection);
@@ -292,11 +297,27 @@ takes_calls(const struct http2_connection *connection)
 static void
 look_at_idle(struct http2_connection *connection)
 {
-	if (connection->watch != NULL && !connection->is_connecting && !connection->is_busy && !connection->is_ending &&
-	    connection->call_count == 0) {
+	if (connection->watch != NULL && !connection->is_connecting && !connection->client->is_busy &&
+	    !connection->is_ending && connection->call_count == 0) {
 		http2_connection_touch(connection);
 		(void)receive(connection);
 	}
+}
+
+/* Where the call is to wait in nghttp2 until the server takes more. NULL: all connections are ending. */
+static struct http2_connection *
+least_loaded(struct http2_client *client)
+{
+	struct http2_connection *least = NULL;
+	struct http2_connection *connection;
+
+	TAILQ_FOREACH (connection, &client->connections, entry) {
+		if (!connection->is_over && nghttp2_session_check_request_allowed(connection->session) != 0 &&
+		    (least == NULL || connection->call_count < least->call_count)) {
+			least = connection;
+		}
+	}
+	return least;
 }
 
 /* The oldest that takes calls, so that those that are not needed any more become idle. NULL: none does. */
@@ -316,7 +337,7 @@ choose(struct http2_client *client)
 			return connection;
 		}
 	}
-	return NULL;
+	return client->connection_count < HTTP2_CONNECTIONS_MAX ? NULL : least_loaded(client);
 }
 
 static void
@@ -358,6 +379,20 @@ http2_client_restart(struct http2_client *client, struct http2_call *call)
 }
 
 /* --- The client --- */
+
+void
+http2_client_probe(struct http2_client *client, http2_probe_fn done, void *argument)
+{
+	struct http2_connection *connection = choose(client);
+
+	client->probed = done;
+	client->probe_argument = argument;
+	if (connection == NULL) {
+		(void)open_connection(client);
+	} else if (connection->is_greeted) {
+		http2_client_probed(client, NULL);
+	}
+}
 
 /* Why the connection is to be ended now; NULL: it goes on. */
 static const char *

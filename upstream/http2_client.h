@@ -106,6 +106,13 @@ void http2_client_start(struct http2_client *client, struct http2_call *call);
 /* Starts a call again that is done and has kept its pieces, perhaps at another server. */
 void http2_client_restart(struct http2_client *client, struct http2_call *call);
 
+/*
+ * Finds out whether the server answers: opens a connection unless there is one, and calls `done`, with the reason if it
+ * could not be opened. One at a time; ends without `done` when the client is freed.
+ */
+typedef void (*http2_probe_fn)(void *argument, const char *failure);
+void http2_client_probe(struct http2_client *client, http2_probe_fn done, void *argument);
+
 /* Adds a piece to the body; takes it over until `released`. */
 void http2_call_send(struct http2_call *call, struct http2_piece *piece);
 void http2_call_end(struct http2_call *call); /* the body is complete */

@@ -12,6 +12,8 @@
 
 #define HTTP2_FIELDS_MAX ((size_t)64 * 1024) /* of a response's head or trailers (RFC 9113 section 6.5.2) */
 
+#define HTTP2_CONNECTIONS_MAX 16 /* to one server: more calls than they take wait */
+
 struct http2_client {
 	const struct http2_client_options *options;
 	struct loop *loop;
@@ -21,6 +23,10 @@ struct http2_client {
 	nghttp2_option *session_options;
 	TAILQ_HEAD(, http2_connection) connections; /* the oldest first */
 	TAILQ_HEAD(, http2_call) again;		    /* calls to be sent again at the end of this turn */
+	http2_probe_fn probed;			    /* NULL: nobody probes */
+	void *probe_argument;
+	bool is_busy; /* within nghttp2: its input buffer is in use */
+	size_t connection_count;
 	unsigned ticks;
 	unsigned attempts; /* of connecting: each takes the next address */
 	uint8_t *in;	   /* READ_SIZE bytes that have just been read */
@@ -35,7 +41,6 @@ struct http2_connection {
 	struct transport transport;
 	bool is_connecting;
 	bool is_dirty; /* something may be to be sent at the end of this turn */
-	bool is_busy;  /* within nghttp2, which is not to be called for input or output again */
 	bool is_over;  /* takes no more calls */
 	bool is_ending;
 	bool is_greeted; /* the server's SETTINGS have come */
@@ -57,6 +62,18 @@ http2_connection_touch(struct http2_connection *connection)
 	loop_task_set(connection->client->flush_task);
 }
 
+/* Tells who probes; `failure` NULL: the server has answered. */
+static inline void
+http2_client_probed(struct http2_client *client, const char *failure)
+{
+	http2_probe_fn probed = client->probed;
+
+	client->probed = NULL;
+	if (probed != NULL) {
+		probed(client->probe_argument, failure);
+	}
+}
+
 /* --- http2_call.c --- */
 
 /* Gives nghttp2 the call's head, which it copies. The connection has been greeted. */
@@ -71,7 +88,10 @@ void http2_call_clear(struct http2_call *call);
 /* Ends a call, with what has been received as its trailers. It may be gone afterwards. */
 void http2_call_finish(struct http2_call *call, enum http2_outcome outcome, const char *why);
 
-/* Ends a call that has failed, or has it sent again: once, where a kept connection ended before the server saw it. */
+/* Sends the call again at the end of this turn, over another connection if there is one. */
+void http2_call_again(struct http2_call *call);
+
+/* Ends a call that has failed, or has it sent again, where a kept connection ended before the server saw it. */
 void http2_call_fail(struct http2_call *call, enum http2_outcome outcome, const char *why);
 
 /* For nghttp2's data provider. */

@@ -99,15 +99,27 @@ take_head(struct http2_connection *connection, struct http2_call *call, bool end
 
 /* --- Frames --- */
 
-/* The calls that have waited for it are sent; as many as the server does not take yet wait in nghttp2. */
+/* The calls that have waited for it are sent. Those that are too many for this connection go over others. */
 static void
 take_greeting(struct http2_connection *connection)
 {
-	struct http2_call *call;
+	uint32_t most =
+		nghttp2_session_get_remote_settings(connection->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+	bool may_open = connection->client->connection_count < HTTP2_CONNECTIONS_MAX;
+	struct http2_call *call = TAILQ_FIRST(&connection->calls);
+	uint32_t count = 0;
 
 	connection->is_greeted = true;
-	TAILQ_FOREACH (call, &connection->calls, entry) {
-		http2_call_submit(call);
+	http2_client_probed(connection->client, NULL);
+	while (call != NULL) {
+		struct http2_call *next = TAILQ_NEXT(call, entry);
+
+		if (count++ < most || !may_open) {
+			http2_call_submit(call);
+		} else {
+			http2_call_again(call);
+		}
+		call = next;
 	}
 	http2_connection_touch(connection);
 }

@@ -336,7 +336,9 @@ take_head(struct http_connection *connection, struct bytes input)
 		if (progress == HTTP1_MORE) {
 			connection->head_parsed = text->length;
 		} else if (progress != HTTP1_DONE) {
-			fail(connection, http1_reason(connection->parser));
+			fail(connection, bytes_starts_with(buf_bytes(text), "HTTP/")
+						 ? http1_reason(connection->parser)
+						 : "what answers there is no HTTP/1.1: is it a port of gRPC?");
 			return TAKEN_GONE;
 		} else if (head.status == 101) {
 			fail(connection, "the server switches protocols, which nobody asked for");

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define RETRY_NS UINT64_C(1000000000)
 
@@ -45,12 +46,31 @@ replica_note_success(struct replica *replica)
 	}
 }
 
+bool
+replica_has_failed(const struct replica *replica)
+{
+	return atomic_load_explicit(&replica->failures, memory_order_relaxed) > 0;
+}
+
+void
+replica_note_read(struct replica *replica, bool is_read)
+{
+	atomic_store_explicit(&replica->is_read, is_read, memory_order_relaxed);
+}
+
 void
 replica_note_failure(struct replica *replica, const char *why)
 {
 	atomic_store(&replica->retry_ns, clock_now_ns() + RETRY_NS);
-	if (atomic_fetch_add(&replica->failures, 1) + 1 == REPLICA_FAILURES) {
+	switch (atomic_fetch_add(&replica->failures, 1) + 1) {
+	case 1:
+		log_verbose("upstream %s: %s", replica->url.text, why);
+		break;
+	case REPLICA_FAILURES:
 		log_warning("upstream %s is down: %s", replica->url.text, why);
+		break;
+	default:
+		break;
 	}
 }
 
@@ -112,6 +132,12 @@ replica_set_open(struct replica_set *set, const char *const *urls, size_t count,
 			return error->status;
 		}
 		set->count++;
+		for (size_t k = 0; k < i; k++) {
+			if (strcmp(url->text, set->replicas[k].url.text) == 0) {
+				return error_set(error, STATUS_INVALID_ARGUMENT, "--upstream=%s is given twice",
+						 url->text);
+			}
+		}
 		if (url->tls && set->tls == NULL) {
 			set->tls = tls_client_new(tls, error);
 			if (set->tls == NULL) {
@@ -161,7 +187,7 @@ read_outstanding(const struct replica *replica)
 static uint64_t
 read_up(const struct replica *replica)
 {
-	return !is_open(replica);
+	return replica->url.grpc ? !is_open(replica) : atomic_load_explicit(&replica->is_read, memory_order_relaxed);
 }
 
 void
@@ -182,7 +208,8 @@ replica_metrics(struct replica_set *const *sets, size_t count, const struct metr
 		 "Requests that were sent since another replica did not answer", read_hedged},
 		{"hippocamp_upstream_requests_outstanding", "gauge", "Requests that wait for the server behind",
 		 read_outstanding},
-		{"hippocamp_upstream_up", "gauge", "0 while the server behind is left alone after failures", read_up},
+		{"hippocamp_upstream_up", "gauge", "1 if the server behind could be reached by the last look at it",
+		 read_up},
 	};
 
 	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++) {

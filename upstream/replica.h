@@ -24,6 +24,7 @@ struct replica {
 	counter begun;
 	counter failed;
 	counter hedged;
+	atomic_bool is_read;	   /* see replica_note_read */
 	atomic_uint failures;	   /* in succession */
 	_Atomic uint64_t retry_ns; /* when the next call may find out whether it is back */
 };
@@ -45,7 +46,7 @@ void replica_set_fini(struct replica_set *set);
  */
 ptrdiff_t replica_choose(struct replica_set *set, uint64_t tried, size_t *turn);
 
-/* The same, but none that is down. */
+/* The same, but of those that are down only one whose time has come to find out whether it is back. */
 ptrdiff_t replica_choose_good(struct replica_set *set, uint64_t tried, size_t *turn);
 
 /* A call goes to the replica, for the first time or beside another one; and has left it. */
@@ -55,6 +56,12 @@ void replica_end(struct replica *replica, bool failed);
 /* It began to answer, or failed to take a call. Both are logged where they change its state. */
 void replica_note_success(struct replica *replica);
 void replica_note_failure(struct replica *replica, const char *why);
+
+/* Has the last call failed that it was to take? */
+bool replica_has_failed(const struct replica *replica);
+
+/* Could what the replica tells of its models be read? For the metrics. */
+void replica_note_read(struct replica *replica, bool is_read);
 
 /* Reports what has become of the calls, of all sets together. */
 void replica_metrics(struct replica_set *const *sets, size_t count, const struct metric_sink *sink);

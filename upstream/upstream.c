@@ -1,5 +1,6 @@
 #include "upstream/upstream.h"
 
+#include "base/clock.h"
 #include "base/container_of.h"
 #include "base/memory.h"
 #include "upstream/ledger.h"
@@ -96,6 +97,7 @@ dispatch(struct upstream_call *call, struct upstream_attempt *attempt, bool hedg
 	attempt->call = call;
 	attempt->replica = (size_t)index;
 	attempt->is_under_way = true;
+	attempt->begun_ns = clock_now_ns();
 	call->tried |= UINT64_C(1) << index;
 	attempt->http = (struct http_call){
 		.head = buf_bytes(&attempt->head),
@@ -142,10 +144,11 @@ static void
 on_hedge(void *argument)
 {
 	struct upstream_call *call = argument;
-	struct upstream_attempt *free = &call->attempts[call->attempts[0].is_under_way ? 1 : 0];
+	struct upstream_attempt *unused = &call->attempts[call->attempts[0].is_under_way ? 1 : 0];
 
-	stop_hedge(call);
-	(void)dispatch(call, free, true);
+	if (unused->is_under_way || !dispatch(call, unused, true)) { /* later there may be one that is good */
+		loop_timer_set(call->hedge, call->hedge_ms);
+	}
 }
 
 static void
@@ -168,11 +171,13 @@ on_head(struct http_call *http, const struct http1_head *head)
 	stop_hedge(call);
 	replica_note_success(replica_of(call, attempt));
 	if (other->is_under_way) {
-		if (other == &call->attempts[0]) { /* it had so much more time */
+		bool silent = other->begun_ns + call->hedge_ms * NS_PER_MS <= attempt->begun_ns;
+
+		if (silent) { /* it had so much more time */
 			replica_note_failure(replica_of(call, other), "the server is silent");
 		}
 		http_call_cancel(&other->http);
-		end_attempt(other, other == &call->attempts[0]);
+		end_attempt(other, silent);
 	}
 	call->on_head(call, head);
 }
@@ -201,7 +206,7 @@ on_done(struct http_call *http, enum http_outcome outcome, const char *why)
 			replica_note_failure(replica, why);
 		}
 		(void)snprintf(text, sizeof(text), "%s: %s", replica->url.text, why);
-		if (other_attempt(attempt)->is_under_way || (again && dispatch(call, attempt, false))) {
+		if ((again && dispatch(call, attempt, false)) || other_attempt(attempt)->is_under_way) {
 			return;
 		}
 	}

@@ -55,7 +55,7 @@ struct upstream_call {
 	size_t body_count;
 	bool is_repeatable; /* the request may run twice */
 	bool begins_anew;   /* on_head may come again, if the response breaks off: what came of it is void */
-	unsigned hedge_ms;  /* after which another replica gets a repeatable call, too; 0: none does */
+	unsigned hedge_ms;  /* after which another replica gets the call, too, which must be repeatable; 0: none does */
 	ptrdiff_t only;	    /* the replica to ask; -1: any */
 	unsigned timeout_s; /* see struct http_call */
 
@@ -73,6 +73,7 @@ struct upstream_call {
 		struct upstream_call *call;
 		struct buf head;
 		size_t replica;
+		uint64_t begun_ns;
 		bool is_under_way;
 	} attempts[2];
 	struct upstream_lane *lane;

@@ -46,17 +46,23 @@ add_answers(yyjson_mut_doc *document, yyjson_mut_val *model, const struct cached
 	       add_duration(document, durations, "cache_miss", answers->misses, answers->miss_ns);
 }
 
+static bool
+is_version(yyjson_mut_val *version, int64_t number)
+{
+	char text[24];
+
+	(void)snprintf(text, sizeof(text), "%" PRId64, number);
+	return yyjson_mut_equals_str(version, text);
+}
+
 static const struct cached_answers *
 answers_of(yyjson_mut_val *model, const struct cached_answers *answers, size_t count)
 {
 	yyjson_mut_val *name = yyjson_mut_obj_get(model, "name");
-	yyjson_mut_val *version = yyjson_mut_obj_get(model, "version");
-	char number[24];
 
 	for (size_t i = 0; i < count; i++) {
-		(void)snprintf(number, sizeof(number), "%" PRId64, answers[i].version);
 		if (yyjson_mut_equals_strn(name, (const char *)answers[i].name.at, answers[i].name.length) &&
-		    yyjson_mut_equals_str(version, number)) {
+		    is_version(yyjson_mut_obj_get(model, "version"), answers[i].version)) {
 			return &answers[i];
 		}
 	}

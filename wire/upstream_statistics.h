@@ -17,7 +17,7 @@ struct cached_answers {
 	uint64_t hit_ns;
 	uint64_t misses;
 	uint64_t miss_ns;
-	uint64_t last_ms; /* the last request; counts if it is later */
+	uint64_t last_ms; /* the last run for them; counts if it is later */
 };
 
 /*

@@ -271,10 +271,12 @@ def test_what_others_may_read_otherwise_passes(front, fake, body):
     assert passed(through.post(infer_path("m"), body, {"Content-Type": "application/json"}))
 
 
-@pytest.mark.parametrize("status, kept", [(400, True), (503, False)])  # 503 may be a gateway's, which knows nothing
-def test_refused_loads_change_nothing(front, fake, status, kept):
+@pytest.mark.parametrize("status, kind, kept", [
+    (400, "text/html", True), (503, "application/json", True), (503, "text/html", False)])
+def test_refused_loads_change_nothing(front, fake, status, kind, kept):
+    """A gateway knows nothing of what the server has done."""
     server = fake()
-    server.loads = lambda send: send(response(b'{"error":"no"}', f"{status} No"))
+    server.loads = lambda send: send(response(b'{"error":"no"}', f"{status} No", [f"Content-Type: {kind}"]))
     through = front(server)
     wait_known(through)
     ask(through, 1)
@@ -685,6 +687,7 @@ def test_a_replica_that_is_stopped(front, serve, repository):
     replicas = [serve(repository.add("simple") if i == 0 else repository, "--cache-config=none") for i in range(2)]
     through = front(*replicas, ALL)
     wait_known(through, "simple")
+    ask_simple(through, 100)  # how long it takes is known from now on
     replicas[0].process.send_signal(signal.SIGSTOP)
     try:
         for first in range(8):

@@ -373,6 +373,43 @@ def test_what_waits_for_the_server_is_bounded(front, made, channel, path):
         each.cancel()
 
 
+def test_a_replica_that_is_back_is_noticed(front, made, channel):
+    """Without a call that finds out."""
+    first = made(FakeGrpc, echo)
+    through = front(made(FakeTriton), first.url)
+    assert channel(through).unary_unary("/any.Service/Method")(b"1") == b"1"
+    first.stop()
+    call = channel(through).unary_unary("/any.Service/Method")
+    eventually(lambda: failure(lambda: call(b"2")) and through.lines("is down"), "the breaker")
+    made(FakeGrpc, echo, port=first.grpc_port)
+    through.wait_log("answers again")
+
+
+@pytest.mark.parametrize("path", ["ModelInfer", "ModelStreamInfer", "ModelStatistics", "ServerReady", "RepositoryModelLoad"])
+def test_calls_that_end_before_their_message(front, made, channel, path):
+    through = front(made(FakeTriton), made(FakeGrpc, echo).url)
+    wait_known(through)
+    for _ in range(5):
+        sent = queue.Queue()
+        call = channel(through).stream_stream(SERVICE + path)(iter(sent.get, None))
+        threading.Event().wait(0.02)
+        call.cancel()
+        sent.put(None)
+    assert stub(channel(through)).ServerLive(service_pb2.ServerLiveRequest()).live
+
+
+def test_the_health_of_the_server_is_watched_until_the_stop(front, made, channel):
+    def answers(path, messages, context):
+        yield b"\x08\x01"
+        threading.Event().wait(20)
+
+    through = front(made(FakeTriton), made(FakeGrpc, answers).url)
+    call = channel(through).unary_stream("/grpc.health.v1.Health/Watch")(b"")
+    assert next(call) == b"\x08\x01"
+    through.stop()
+    assert failure(lambda: list(call))[0] == grpc.StatusCode.UNAVAILABLE
+
+
 def test_a_circle(front, made, channel):
     port = free_port()
     through = front(made(FakeTriton), f"grpc://{LOCAL}:{port}", f"--grpc-port={port}")
@@ -407,8 +444,11 @@ def test_metrics_of_the_servers_behind(front, made, channel):
         return samples[f"hippocamp_upstream_{name}", frozenset({("upstream", url)})]
 
     assert figure("requests_total", behind.url) == 8 and figure("failures_total", behind.url) == 0
-    assert figure("failures_total", down) == figure("requests_total", down) > 0
+    assert figure("failures_total", down) == figure("requests_total", down)
+    through.wait_log(f"upstream {down} is down: Connection refused")  # though no more calls go there
+    samples = through.metrics()
     assert (figure("up", behind.url), figure("up", down)) == (1, 0)
+    assert figure("up", f"http://{LOCAL}:{server.port}") == 1
     assert figure("requests_outstanding", behind.url) == figure("hedged_total", behind.url) == 0
     assert figure("requests_total", f"http://{LOCAL}:{server.port}") > 0
 

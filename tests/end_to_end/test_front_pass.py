@@ -246,6 +246,8 @@ def test_what_may_have_run_is_not_sent_again(front, behind):
     (["http://a", "--model-repository=/tmp"], "--model-repository and --upstream are both given"),
     (["http://a", "--upstream-private-field=X User:"], "no header field can have that name"),
     (["https://a", "--upstream-cacert=/nothing"], "--upstream-cacert=/nothing cannot be used"),
+    (["http://a", "http://a"], "--upstream=http://a is given twice"),
+    (["http://a", "--upstream-group="], "--upstream-group= names no group"),
     (["http://a", "--upstream-group=g"], "--upstream-group=g needs a cache that the group shares"),
     (["http://a", "--upstream-group=g", "--upstream-generation=1"], "are both given: fronts agree"),
     (["http://a", "--upstream-cert=/x"], "--upstream-cert=FILE and --upstream-key=FILE belong together")])
