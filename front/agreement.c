@@ -14,10 +14,28 @@ larger(uint64_t one, uint64_t other)
 	return one > other ? one : other;
 }
 
+static void
+note_left(struct agreement *agreement)
+{
+	memcpy(agreement->left[agreement->left_count++ % AGREEMENT_LEFT], agreement->mine.random, AGREEMENT_RANDOM);
+}
+
+static bool
+has_left(const struct agreement *agreement, const struct agreement_record *record)
+{
+	for (size_t i = 0; i < AGREEMENT_LEFT && i < agreement->left_count; i++) {
+		if (memcmp(agreement->left[i], record->random, AGREEMENT_RANDOM) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* A generation of this front's own, which begins now. */
 static void
 begin(struct agreement *agreement, uint64_t epoch)
 {
+	note_left(agreement);
 	memcpy(agreement->mine.over, agreement->mine.random, sizeof(agreement->mine.over));
 	random_bytes(agreement->mine.random, sizeof(agreement->mine.random));
 	agreement->mine.epoch = epoch;
@@ -41,6 +59,7 @@ is_same_generation(const struct agreement_record *one, const struct agreement_re
 static void
 take_over(struct agreement *agreement, const struct agreement_record *record)
 {
+	note_left(agreement);
 	agreement->mine.epoch = record->epoch;
 	memcpy(agreement->mine.random, record->random, sizeof(agreement->mine.random));
 	memcpy(agreement->mine.over, record->over, sizeof(agreement->mine.over));
@@ -95,7 +114,7 @@ read_later(struct agreement *agreement, const struct agreement_record *record, u
 	const struct agreement_record *mine = &agreement->mine;
 	bool knows_ours = memcmp(record->over, mine->random, sizeof(mine->random)) == 0;
 
-	if (is_same_generation(record, mine) || record->epoch < mine->epoch) {
+	if (is_same_generation(record, mine) || has_left(agreement, record)) {
 		return false;
 	}
 	if (knows_ours || (record->epoch > mine->epoch && !has_news(agreement))) {
@@ -128,6 +147,13 @@ agreement_move(struct agreement *agreement, uint64_t now_ms)
 	begin(agreement, agreement->is_settled ? larger(agreement->mine.epoch + 1, now_ms) : 0);
 	agreement->has_noticed = true;
 	agreement->reads = 0;
+}
+
+void
+agreement_part(struct agreement *agreement)
+{
+	begin(agreement, 0);
+	agreement->is_settled = agreement->has_seen = false;
 }
 
 bool

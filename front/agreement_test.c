@@ -225,6 +225,83 @@ test_a_change_while_the_store_is_away(void **state)
 	assert_true(agree(&first, &other));
 }
 
+/* A clock that is ahead, and news of a lower epoch, which it has not heard of. */
+static void
+test_news_of_a_lower_epoch(void **state)
+{
+	struct store store = {.is_there = false};
+	struct agreement ahead;
+	struct agreement other;
+	struct agreement before;
+
+	(void)state;
+	agreement_init(&ahead);
+	agreement_init(&other);
+	for (size_t i = 0; i < 4; i++) {
+		(void)poll_store(&ahead, &store, false);
+		(void)poll_store(&other, &store, false);
+	}
+	agreement_move(&ahead, NOW + 60000); /* without the store */
+	before = ahead;
+	(void)poll_store(&other, &store, true);
+	for (size_t i = 0; i < 6; i++) {
+		(void)poll_store(&other, &store, false);
+	}
+	assert_true(poll_store(&ahead, &store, false));
+	assert_false(agree(&ahead, &before));
+	assert_true(poll_store(&other, &store, false));
+	assert_true(agree(&ahead, &other));
+}
+
+/* One that is late to leave a generation does not make the others leave theirs. */
+static void
+test_one_that_is_late(void **state)
+{
+	struct store store = {.is_there = false};
+	struct agreement_record old;
+	struct agreement first;
+	struct agreement second;
+
+	(void)state;
+	agreement_init(&first);
+	agreement_init(&second);
+	for (size_t i = 0; i < 4; i++) {
+		(void)poll_store(&first, &store, false);
+		(void)poll_store(&second, &store, false);
+	}
+	assert_true(agreement_write(&second, &old));
+	(void)poll_store(&first, &store, true);
+	store.record = old;
+	assert_false(poll_store(&first, &store, false));
+	assert_true(poll_store(&second, &store, false));
+	assert_true(agree(&first, &second));
+}
+
+/* Who has not reached the store for long takes over what others have meanwhile; or tells its news. */
+static void
+test_parting(void **state)
+{
+	struct store store = {.is_there = false};
+	struct agreement first;
+	struct agreement second;
+
+	(void)state;
+	agreement_init(&first);
+	agreement_init(&second);
+	for (size_t i = 0; i < 4; i++) {
+		(void)poll_store(&first, &store, false);
+		(void)poll_store(&second, &store, false);
+	}
+	agreement_part(&second);
+	assert_false(agree(&first, &second));
+	(void)poll_store(&first, &store, true);
+	for (size_t i = 0; i < 3; i++) {
+		(void)poll_store(&second, &store, false);
+		(void)poll_store(&first, &store, false);
+	}
+	assert_true(agree(&first, &second));
+}
+
 static void
 test_an_epoch_beyond_all(void **state)
 {
@@ -249,6 +326,9 @@ main(void)
 		cmocka_unit_test(test_a_change_before_the_first_agreement),
 		cmocka_unit_test(test_a_change_whose_record_is_lost),
 		cmocka_unit_test(test_a_change_while_the_store_is_away),
+		cmocka_unit_test(test_news_of_a_lower_epoch),
+		cmocka_unit_test(test_one_that_is_late),
+		cmocka_unit_test(test_parting),
 		cmocka_unit_test(test_an_epoch_beyond_all),
 	};
 

@@ -75,6 +75,8 @@ struct follower {
 	atomic_size_t told_cached;
 	bool was_asleep;     /* since the last look */
 	uint64_t ended_ns;   /* the last look, by clock_boot_ns */
+	unsigned unread;     /* looks in which the record could not be read */
+	bool untold;	     /* of news of this front no record is known to tell */
 	bool agreed;	     /* the agreement has another generation than the keys */
 	const char *moved;   /* why a new generation begins; NULL: none does */
 	atomic_bool changed; /* see follower_note_change */
@@ -229,6 +231,7 @@ begin_generation(struct follower *follower)
 			    follower->options->generation);
 	}
 	agreement_move(&follower->agreement, clock_wall_ms());
+	follower->untold = true;
 	for (size_t i = 0; i < follower->model_count; i++) {
 		if (follower->options->purge != NULL && follower->models[i].is_usable) {
 			follower->options->purge(follower->options->purge_context, follower->models[i].name);
@@ -245,25 +248,58 @@ static bool
 listen_to_others(struct follower *follower)
 {
 	struct agreement_record record;
-	enum shared_read found;
+	enum shared_read found = shared_record_read(follower->record, &record, sizeof(record));
 
-	if (follower->record == NULL) {
-		return false;
+	if (found == SHARED_UNKNOWN) {
+		follower->unread++;
+		if (follower->unread != RECORD_POLLS || !follower->agreement.is_settled) {
+			return false;
+		}
+		log_warning("the record of the group has not been read for %d looks: nothing is shared until it is",
+			    RECORD_POLLS);
+		agreement_part(&follower->agreement);
+		return true;
 	}
-	found = shared_record_read(follower->record, &record, sizeof(record));
-	return found != SHARED_UNKNOWN &&
-	       agreement_read(&follower->agreement, found == SHARED_FOUND ? &record : NULL, clock_wall_ms());
+	follower->unread = 0;
+	return agreement_read(&follower->agreement, found == SHARED_FOUND ? &record : NULL, clock_wall_ms());
 }
 
-/* Only after the models have been looked at: others take over what this says. */
+/*
+ * Only after the models have been looked at: others take over what this says. The record is read again just before,
+ * so that what another front has written meanwhile is not overwritten.
+ */
 static void
 tell_others(struct follower *follower)
 {
 	struct agreement_record record;
 
-	if (follower->record != NULL && agreement_write(&follower->agreement, &record)) {
-		shared_record_write(follower->record, bytes_make(&record, sizeof(record)),
-				    (uint64_t)follower->options->poll_secs * RECORD_POLLS * 1000);
+	if (follower->agreement.is_settled && listen_to_others(follower)) {
+		follower->agreed = true; /* the next look enters it, and tells */
+		return;
+	}
+	if (agreement_write(&follower->agreement, &record)) {
+		follower->untold = !shared_record_write(follower->record, bytes_make(&record, sizeof(record)),
+							(uint64_t)follower->options->poll_secs * RECORD_POLLS * 1000);
+	}
+}
+
+/* At the stop: news that no record tells would be lost. */
+static void
+tell_last(struct follower *follower)
+{
+	if (atomic_load(&follower->changed) || follower->moved != NULL) {
+		agreement_move(&follower->agreement, clock_wall_ms());
+		follower->untold = true;
+	}
+	if (follower->untold) {
+		atomic_store(&follower->stopping, false); /* to be waited for */
+		if (!follower->agreement.is_settled) {
+			(void)listen_to_others(follower);
+		}
+		tell_others(follower);
+		if (follower->untold) { /* what was found has changed the generation */
+			tell_others(follower);
+		}
 	}
 }
 
@@ -664,7 +700,7 @@ poll_all(struct follower *follower)
 	const struct replica_state *reached;
 	bool changed = atomic_exchange(&follower->changed, false); /* before the views, which then show it */
 
-	if (follower->has_reached) { /* else it would take over what it cannot judge */
+	if (follower->record != NULL && follower->has_reached) { /* else it would take over what it cannot judge */
 		follower->agreed = listen_to_others(follower) || follower->agreed;
 	}
 	if (follower->has_reached && clock_boot_ns() - follower->ended_ns > asleep_ns(follower)) {
@@ -712,7 +748,9 @@ poll_all(struct follower *follower)
 	}
 	follower->agreed = false;
 	read_new(follower);
-	tell_others(follower);
+	if (follower->record != NULL) {
+		tell_others(follower);
+	}
 }
 
 static bool
@@ -876,11 +914,8 @@ follower_free(struct follower *follower)
 	if (follower == NULL) {
 		return;
 	}
-	if ((atomic_load(&follower->changed) || follower->moved != NULL) &&
-	    follower->record != NULL) { /* others are to hear of it */
-		atomic_store(&follower->stopping, false);
-		agreement_move(&follower->agreement, clock_wall_ms());
-		tell_others(follower);
+	if (follower->record != NULL) {
+		tell_last(follower);
 	}
 	shared_record_free(follower->record);
 	upstream_lane_free(follower->lane);

@@ -139,6 +139,7 @@ shared_record_read(struct shared_record *record, void *at, size_t length)
 	if (record->lane == NULL) {
 		record->lane = record->cache->ops->attach(record->cache->store, &record->host);
 	}
+	wait_for(record, &record->is_looking_up); /* a late one */
 	if (record->lane == NULL || record->is_looking_up || !has_keys(record)) {
 		return SHARED_UNKNOWN;
 	}
@@ -160,19 +161,20 @@ on_inserted(struct cache_insert *insert)
 	record->is_inserting = false;
 }
 
-void
+bool
 shared_record_write(struct shared_record *record, struct bytes bytes, uint64_t ttl_ms)
 {
 	struct digest_value mac;
 	struct blob *value;
 
+	wait_for(record, &record->is_inserting); /* a late one */
 	if (record->lane == NULL || record->is_inserting || !has_keys(record) ||
 	    !keyed_hash_once(record->mac, covered(record, bytes), &mac)) {
-		return;
+		return false;
 	}
 	value = blob_new(MAC_SIZE + bytes.length);
 	if (value == NULL) {
-		return;
+		return false;
 	}
 	memcpy(value->data, mac.bytes, MAC_SIZE);
 	memcpy(value->data + MAC_SIZE, bytes.at, bytes.length);
@@ -184,6 +186,7 @@ shared_record_write(struct shared_record *record, struct bytes bytes, uint64_t t
 		on_inserted(&record->insert);
 	}
 	wait_for(record, &record->is_inserting);
+	return !record->is_inserting;
 }
 
 /* --- Life --- */

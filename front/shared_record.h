@@ -27,7 +27,7 @@ enum shared_read {
 /* Reads it into `length` bytes. One of another length, or not of our secret, is none. */
 enum shared_read shared_record_read(struct shared_record *record, void *at, size_t length);
 
-/* Writes it, for `ttl_ms`. Whether it arrives is not told. */
-void shared_record_write(struct shared_record *record, struct bytes bytes, uint64_t ttl_ms);
+/* Writes it, for `ttl_ms`. False: the store has not confirmed it. */
+bool shared_record_write(struct shared_record *record, struct bytes bytes, uint64_t ttl_ms);
 
 #endif

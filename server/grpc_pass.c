@@ -486,7 +486,8 @@ add_protocol(struct grpc_pass *pass)
 	add(pass, bytes_text("te"), bytes_text("trailers"));
 	add(pass, bytes_text("content-type"), bytes_text("application/grpc"));
 	add_codings(pass);
-	if (grpc_call_time_left(pass->client, &ns)) {
+	/* The end of a load is to be noticed, also where its client does not wait for it. */
+	if (!pass->controls && grpc_call_time_left(pass->client, &ns)) {
 		grpc_timeout_write(ns, timeout);
 		add(pass, bytes_text("grpc-timeout"), bytes_text(timeout));
 	}

@@ -40,15 +40,14 @@ replica_of(const struct upstream_call *call, const struct upstream_attempt *atte
 
 /* Returns the replica for an attempt, or -1. */
 static ptrdiff_t
-choose(struct upstream_call *call, bool hedges)
+choose(struct upstream_call *call)
 {
 	struct upstream_lane *lane = call->lane;
 
 	if (call->only >= 0) {
 		return call->tried == 0 ? call->only : -1;
 	}
-	return hedges ? replica_choose_good(&lane->upstream->set, call->tried, &lane->turn)
-		      : replica_choose(&lane->upstream->set, call->tried, &lane->turn);
+	return replica_choose(&lane->upstream->set, call->tried, &lane->turn);
 }
 
 static void
@@ -78,12 +77,11 @@ write_head(const struct upstream_call *call, const struct upstream_url *url, str
 	buf_text(head, "\r\n");
 }
 
-/* Sends the call to a replica that has not had it yet. False: there is none, or no memory. */
+/* Sends the call to a replica that has not had it yet. False: `index` says that there is none, or no memory. */
 static bool
-dispatch(struct upstream_call *call, struct upstream_attempt *attempt, bool hedges)
+dispatch(struct upstream_call *call, struct upstream_attempt *attempt, ptrdiff_t index, bool hedges)
 {
 	struct upstream_lane *lane = call->lane;
-	ptrdiff_t index = choose(call, hedges);
 	struct replica *replica;
 
 	if (index < 0) {
@@ -139,16 +137,40 @@ stop_hedge(struct upstream_call *call)
 	call->hedge = NULL;
 }
 
-/* No replica has answered for long: whichever of two does first is taken. */
+/* An attempt that is not needed any more. */
+static void
+drop(struct upstream_call *call, struct upstream_attempt *attempt, bool silent)
+{
+	if (silent) {
+		replica_note_failure(replica_of(call, attempt), "the server is silent");
+	}
+	http_call_cancel(&attempt->http);
+	end_attempt(attempt, silent);
+}
+
+/*
+ * No replica has answered for long: another one gets the call, too, and whichever does first is taken. If two are
+ * silent, the one that was asked first makes room for a third.
+ */
 static void
 on_hedge(void *argument)
 {
 	struct upstream_call *call = argument;
-	struct upstream_attempt *unused = &call->attempts[call->attempts[0].is_under_way ? 1 : 0];
+	struct upstream_lane *lane = call->lane;
+	struct upstream_attempt *attempts = call->attempts;
+	struct upstream_attempt *older = &attempts[attempts[0].begun_ns <= attempts[1].begun_ns ? 0 : 1];
+	struct upstream_attempt *next = !attempts[0].is_under_way   ? &attempts[0]
+					: !attempts[1].is_under_way ? &attempts[1]
+								    : older;
+	ptrdiff_t index = replica_choose_good(&lane->upstream->set, call->tried, &lane->turn);
 
-	if (unused->is_under_way || !dispatch(call, unused, true)) { /* later there may be one that is good */
-		loop_timer_set(call->hedge, call->hedge_ms);
+	if (index >= 0) {
+		if (next->is_under_way) {
+			drop(call, next, true);
+		}
+		(void)dispatch(call, next, index, true);
 	}
+	loop_timer_set(call->hedge, call->hedge_ms); /* later another one may be good */
 }
 
 static void
@@ -171,13 +193,8 @@ on_head(struct http_call *http, const struct http1_head *head)
 	stop_hedge(call);
 	replica_note_success(replica_of(call, attempt));
 	if (other->is_under_way) {
-		bool silent = other->begun_ns + call->hedge_ms * NS_PER_MS <= attempt->begun_ns;
-
-		if (silent) { /* it had so much more time */
-			replica_note_failure(replica_of(call, other), "the server is silent");
-		}
-		http_call_cancel(&other->http);
-		end_attempt(other, silent);
+		/* Silent, if it had so much more time. */
+		drop(call, other, other->begun_ns + call->hedge_ms * NS_PER_MS <= attempt->begun_ns);
 	}
 	call->on_head(call, head);
 }
@@ -206,7 +223,7 @@ on_done(struct http_call *http, enum http_outcome outcome, const char *why)
 			replica_note_failure(replica, why);
 		}
 		(void)snprintf(text, sizeof(text), "%s: %s", replica->url.text, why);
-		if ((again && dispatch(call, attempt, false)) || other_attempt(attempt)->is_under_way) {
+		if ((again && dispatch(call, attempt, choose(call), false)) || other_attempt(attempt)->is_under_way) {
 			return;
 		}
 	}
@@ -244,7 +261,7 @@ upstream_call_start(struct upstream_lane *lane, struct upstream_call *call)
 		call->attempts[i].is_under_way = false;
 		buf_init(&call->attempts[i].head, HEAD_MAX);
 	}
-	if (!dispatch(call, &call->attempts[0], false)) {
+	if (!dispatch(call, &call->attempts[0], choose(call), false)) {
 		TAILQ_INSERT_TAIL(&lane->refused, call, entry);
 		loop_task_set(lane->refuse);
 	} else if (call->hedge_ms > 0 && lane->upstream->set.count > 1 && call->only < 0) {
