@@ -4,10 +4,9 @@
 #include "base/digest.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "front/agreement.h"
+#include "front/group.h"
 #include "front/remote_client.h"
 #include "front/replica_view.h"
-#include "front/shared_record.h"
 #include "inference/remote.h"
 #include "upstream/replica.h"
 
@@ -24,8 +23,6 @@
 #define FETCH_MAX ((size_t)64 << 20)
 #define WHY_MAX 300
 #define TARGET_MAX ((size_t)16 * 1024)
-#define GENERATION_BYTES AGREEMENT_RANDOM
-#define RECORD_POLLS 5	 /* so long another front's word is kept */
 #define REREAD_AT_ONCE 4 /* documents of models that show no change, read again in each poll */
 
 struct replica_state {
@@ -66,18 +63,14 @@ struct follower {
 	bool told_unreachable;
 	char why[2 * WHY_MAX]; /* the last request failed */
 	bool told_without_statistics;
-	char generation[2 * GENERATION_BYTES + 1]; /* "": the first one, where the owner states what the files are */
-	struct agreement agreement;
-	struct shared_record *record; /* NULL: the generation is this front's alone */
-	bool has_reached;	      /* any replica, once */
-	atomic_bool told_reached;     /* for follower_count */
+	char generation[GROUP_GENERATION]; /* "": the first one, where the owner states what the files are */
+	struct group *group;
+	bool has_reached;	  /* any replica, once */
+	atomic_bool told_reached; /* for follower_count */
 	atomic_size_t told_models;
 	atomic_size_t told_cached;
 	bool was_asleep;     /* since the last look */
 	uint64_t ended_ns;   /* the last look, by clock_boot_ns */
-	unsigned unread;     /* looks in which the record could not be read */
-	bool untold;	     /* of news of this front no record is known to tell */
-	bool agreed;	     /* the agreement has another generation than the keys */
 	const char *moved;   /* why a new generation begins; NULL: none does */
 	atomic_bool changed; /* see follower_note_change */
 };
@@ -202,17 +195,11 @@ add_model(struct follower *follower, const char *name)
 
 /* --- Generations --- */
 
-static void
-take_generation(struct follower *follower)
-{
-	hex_text(bytes_make(follower->agreement.mine.random, GENERATION_BYTES), follower->generation);
-}
-
-/* Keys are made for the agreement's generation from now on. */
+/* Keys are made for the group's generation from now on. */
 static void
 enter_generation(struct follower *follower)
 {
-	take_generation(follower);
+	group_enter(follower->group, follower->generation);
 	for (size_t i = 0; i < follower->model_count; i++) {
 		follower->models[i].is_to_be_read = true;
 	}
@@ -230,8 +217,7 @@ begin_generation(struct follower *follower)
 			    "another --upstream-generation",
 			    follower->options->generation);
 	}
-	agreement_move(&follower->agreement, clock_wall_ms());
-	follower->untold = true;
+	group_move(follower->group);
 	for (size_t i = 0; i < follower->model_count; i++) {
 		if (follower->options->purge != NULL && follower->models[i].is_usable) {
 			follower->options->purge(follower->options->purge_context, follower->models[i].name);
@@ -239,68 +225,6 @@ begin_generation(struct follower *follower)
 	}
 	enter_generation(follower);
 	follower->moved = NULL;
-}
-
-/* --- Agreement with other fronts --- */
-
-/* Returns whether the generation is another one now. */
-static bool
-listen_to_others(struct follower *follower)
-{
-	struct agreement_record record;
-	enum shared_read found = shared_record_read(follower->record, &record, sizeof(record));
-
-	if (found == SHARED_UNKNOWN) {
-		follower->unread++;
-		if (follower->unread != RECORD_POLLS || !follower->agreement.is_settled) {
-			return false;
-		}
-		log_warning("the record of the group has not been read for %d looks: nothing is shared until it is",
-			    RECORD_POLLS);
-		agreement_part(&follower->agreement);
-		return true;
-	}
-	follower->unread = 0;
-	return agreement_read(&follower->agreement, found == SHARED_FOUND ? &record : NULL, clock_wall_ms());
-}
-
-/*
- * Only after the models have been looked at: others take over what this says. The record is read again just before,
- * so that what another front has written meanwhile is not overwritten.
- */
-static void
-tell_others(struct follower *follower)
-{
-	struct agreement_record record;
-
-	if (follower->agreement.is_settled && listen_to_others(follower)) {
-		follower->agreed = true; /* the next look enters it, and tells */
-		return;
-	}
-	if (agreement_write(&follower->agreement, &record)) {
-		follower->untold = !shared_record_write(follower->record, bytes_make(&record, sizeof(record)),
-							(uint64_t)follower->options->poll_secs * RECORD_POLLS * 1000);
-	}
-}
-
-/* At the stop: news that no record tells would be lost. */
-static void
-tell_last(struct follower *follower)
-{
-	if (atomic_load(&follower->changed) || follower->moved != NULL) {
-		agreement_move(&follower->agreement, clock_wall_ms());
-		follower->untold = true;
-	}
-	if (follower->untold) {
-		atomic_store(&follower->stopping, false); /* to be waited for */
-		if (!follower->agreement.is_settled) {
-			(void)listen_to_others(follower);
-		}
-		tell_others(follower);
-		if (follower->untold) { /* what was found has changed the generation */
-			tell_others(follower);
-		}
-	}
 }
 
 /* --- Models behind --- */
@@ -445,7 +369,7 @@ poll_replica(struct follower *follower, size_t replica)
 		judge(follower, state, &view, losses);
 	} else {
 		replica_view_begin(&view, upstream_ledger(follower->options->upstream), replica);
-		if (follower->record != NULL && follower->agreement.is_settled) {
+		if (group_is_joined(follower->group)) {
 			follower->moved = "a replica was reached for the first time";
 		}
 	}
@@ -700,8 +624,8 @@ poll_all(struct follower *follower)
 	const struct replica_state *reached;
 	bool changed = atomic_exchange(&follower->changed, false); /* before the views, which then show it */
 
-	if (follower->record != NULL && follower->has_reached) { /* else it would take over what it cannot judge */
-		follower->agreed = listen_to_others(follower) || follower->agreed;
+	if (follower->has_reached) { /* else it would take over what it cannot judge */
+		group_listen(follower->group);
 	}
 	if (follower->has_reached && clock_boot_ns() - follower->ended_ns > asleep_ns(follower)) {
 		follower->was_asleep = true;
@@ -724,7 +648,7 @@ poll_all(struct follower *follower)
 	}
 	if (reached == NULL) {
 		tell_unreachable(follower);
-		if (follower->agreed) {
+		if (group_has_moved(follower->group)) {
 			forget_models(follower);
 		}
 		return;
@@ -740,17 +664,14 @@ poll_all(struct follower *follower)
 	}
 	if (follower->moved != NULL) {
 		begin_generation(follower);
-	} else if (follower->agreed) {
-		if (follower->agreement.is_anothers) {
+	} else if (group_has_moved(follower->group)) {
+		if (group_is_anothers(follower->group)) {
 			log_info("the generation is that of another front from now on, with which answers are shared");
 		}
 		enter_generation(follower);
 	}
-	follower->agreed = false;
 	read_new(follower);
-	if (follower->record != NULL) {
-		tell_others(follower);
-	}
+	group_tell(follower->group);
 }
 
 static bool
@@ -889,10 +810,6 @@ follower_new(const struct follower_options *options, struct error *error)
 	struct follower *follower = memory_new(sizeof(*follower));
 
 	follower->options = options;
-	agreement_init(&follower->agreement);
-	if (options->generation == NULL) {
-		take_generation(follower);
-	}
 	follower->loop = loop_new(error);
 	if (follower->loop == NULL) {
 		follower_free(follower);
@@ -901,11 +818,26 @@ follower_new(const struct follower_options *options, struct error *error)
 	follower->lane = upstream_lane_new(options->upstream, follower->loop);
 	follower->replica_count = upstream_count(options->upstream);
 	follower->replicas = memory_array(follower->replica_count, sizeof(*follower->replicas));
-	if (options->group != NULL) {
-		follower->record = shared_record_new(options->store, follower->loop, bytes_text(options->group),
-						     &follower->stopping);
+	follower->group = group_new(&(struct group_options){.name = options->group,
+							    .store = options->store,
+							    .loop = follower->loop,
+							    .stopping = &follower->stopping,
+							    .poll_secs = options->poll_secs});
+	if (options->generation == NULL) {
+		group_enter(follower->group, follower->generation);
 	}
 	return follower;
+}
+
+/* What has just passed through is news for others, although it is not looked at any more. */
+static void
+tell_last(struct follower *follower)
+{
+	if (atomic_load(&follower->changed) || follower->moved != NULL) {
+		group_move(follower->group);
+	}
+	atomic_store(&follower->stopping, false); /* the store is waited for */
+	group_tell_last(follower->group);
 }
 
 void
@@ -914,10 +846,10 @@ follower_free(struct follower *follower)
 	if (follower == NULL) {
 		return;
 	}
-	if (follower->record != NULL) {
+	if (follower->group != NULL) {
 		tell_last(follower);
 	}
-	shared_record_free(follower->record);
+	group_free(follower->group);
 	upstream_lane_free(follower->lane);
 	loop_free(follower->loop);
 	for (size_t i = 0; i < follower->replica_count; i++) {
