@@ -706,6 +706,7 @@ def test_replies_that_break_off(front, fake):
         check(ask(through, i), i + 1)
 
 
+@pytest.mark.threads
 def test_servers_that_share_a_store_agree(front, fake, redis_server):
     """One that starts takes over what those know that run; all leave it together."""
     server, redis = fake(), redis_server()
@@ -751,6 +752,38 @@ def test_nothing_is_taken_over_from_one_that_has_ended(front, fake, redis_server
     eventually(lambda: server.polls > polls + 3, "some looks at the record that is left")
     check(ask(two, 1), 9)
     assert not two.lines("the generation is that of another front")
+
+
+def test_a_load_is_told_at_the_stop(front, fake, redis_server):
+    """Statistics do not show it: only the front through which it passed knows."""
+    server, redis = fake(), redis_server()
+    shared = [server, *redis.cache("lookup_timeout=5000"), "--upstream-group=g"]
+    one, two = front(*shared), front(*shared)
+    for each in (one, two):
+        wait_known(each)
+        wait_connected(each)
+    eventually(lambda: any(each.lines("the generation is that") for each in (one, two)), "one that takes over")
+    eventually(lambda: all(hits(check(ask(each, 1), 2)) for each in (one, two)), "hits of both")
+    server.answers = lambda fields, document, values, count: [9]
+    assert one.post("/v2/repository/models/m/load").status == 200
+    one.stop()
+    wait_other(two, lambda: ask(two, 1), [9])
+
+
+def test_a_front_that_has_not_reached_its_server(front, fake, redis_server):
+    """It does not take over a generation that it cannot judge."""
+    server, down, redis = fake(), fake(), redis_server()
+    shared = [*redis.cache("lookup_timeout=5000"), "--upstream-group=g"]
+    one = front(server, *shared)
+    wait_known(one)
+    wait_connected(one)
+    down.others, down.extensions = {"/v2": None}, []
+    two = front(down, *shared)
+    polls = server.polls
+    eventually(lambda: server.polls > polls + 4, "some looks")
+    assert not two.lines("the generation is that")
+    down.others, down.extensions = {}, EXTENSIONS
+    two.wait_log("the generation is that")
 
 
 def test_fronts_that_do_not_belong_together(front, fake, redis_server):
