@@ -6,6 +6,7 @@
 #include "grpc/status.h"
 #include "inference/models/model_table.h"
 #include "server/front.h"
+#include "server/grpc_request_head.h"
 #include "upstream/grpc_upstream.h"
 #include "wire/http1.h"
 
@@ -14,8 +15,6 @@
 #include <stdlib.h>
 
 #define ARENA_MAX ((size_t)1 << 20)
-#define OWN_FIELDS 7 /* of the protocol, and via */
-#define VIA_MAX 8    /* fronts behind one another; more are a loop */
 /* At so many bytes that wait to be sent behind, no more messages are read of a stream. */
 #define WAITING_MAX ((size_t)1 << 20)
 #define READY_TIMEOUT_MS 3000
@@ -29,8 +28,6 @@ struct grpc_pass {
 	TAILQ_ENTRY(grpc_pass) entry; /* in lane->abandoned */
 	unsigned references;	      /* one while the call is under way, one of each chunk */
 	struct arena arena;
-	struct http2_field *fields;
-	size_t field_count;
 	bool controls;		  /* loads or unloads a model */
 	bool is_abandoned;	  /* such a call's client has left */
 	struct loop_timer *ready; /* of readiness, which is not waited for long; else NULL */
@@ -55,7 +52,6 @@ unref(struct grpc_pass *pass)
 	if (--pass->references == 0) {
 		loop_timer_free(pass->ready);
 		arena_fini(&pass->arena);
-		free(pass->fields);
 		free(pass);
 	}
 }
@@ -138,21 +134,6 @@ find(const struct http2_field *fields, size_t count, const char *name)
 	return bytes_make(NULL, 0);
 }
 
-/* Metadata, which is the client's; the protocol's own fields are ours to write. */
-static bool
-is_metadata(struct bytes name)
-{
-	static const char *const own[] = {"content-type", "content-length", "grpc-encoding", "grpc-accept-encoding",
-					  "grpc-status",  "grpc-message",   "host"};
-
-	for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++) {
-		if (bytes_equal_text(name, own[i])) {
-			return false;
-		}
-	}
-	return name.length > 0 && *name.at != ':';
-}
-
 static void
 add_metadata(struct grpc_pass *pass, const struct http2_field *fields, size_t count,
 	     void (*add)(struct grpc_call *call, const char *name, struct bytes value))
@@ -160,7 +141,7 @@ add_metadata(struct grpc_pass *pass, const struct http2_field *fields, size_t co
 	for (size_t i = 0; i < count && pass->client != NULL; i++) {
 		struct bytes name = arena_copy(&pass->arena, fields[i].name); /* with a NUL */
 
-		if (is_metadata(fields[i].name) && name.at != NULL) {
+		if (grpc_is_metadata(fields[i].name) && name.at != NULL) {
 			add(pass->client, (const char *)name.at, fields[i].value);
 		}
 	}
@@ -450,65 +431,6 @@ grpc_pass_stop(struct grpc_pass *pass)
 	}
 }
 
-static void
-add(struct grpc_pass *pass, struct bytes name, struct bytes value)
-{
-	pass->fields[pass->field_count++] =
-		(struct http2_field){.name = arena_copy(&pass->arena, name), .value = arena_copy(&pass->arena, value)};
-}
-
-/* The codings in which a response can go on to the client: if its header fields are gone, only the one they state. */
-static void
-add_codings(struct grpc_pass *pass)
-{
-	static const enum coding codings[] = {CODING_GZIP, CODING_DEFLATE};
-	struct grpc_call *client = pass->client;
-	char accepted[64] = "identity";
-	enum coding sent;
-	bool has_sent = grpc_call_has_sent_headers(client, &sent);
-
-	for (size_t i = 0; i < sizeof(codings) / sizeof(*codings); i++) {
-		if (has_sent ? codings[i] == sent : grpc_call_accepts(client, codings[i])) {
-			(void)strcat(strcat(accepted, ","), coding_name(codings[i]));
-		}
-	}
-	add(pass, bytes_text("grpc-accept-encoding"), bytes_text(accepted));
-}
-
-static void
-add_protocol(struct grpc_pass *pass)
-{
-	char timeout[GRPC_TIMEOUT_SIZE];
-	uint64_t ns;
-
-	add(pass, bytes_text(":method"), bytes_text("POST"));
-	add(pass, bytes_text(":path"), grpc_call_path(pass->client));
-	add(pass, bytes_text("te"), bytes_text("trailers"));
-	add(pass, bytes_text("content-type"), bytes_text("application/grpc"));
-	add_codings(pass);
-	/* The end of a load is to be noticed, also where its client does not wait for it. */
-	if (!pass->controls && grpc_call_time_left(pass->client, &ns)) {
-		grpc_timeout_write(ns, timeout);
-		add(pass, bytes_text("grpc-timeout"), bytes_text(timeout));
-	}
-}
-
-/* The client's metadata and our place in Via. Returns how often the call has been here before. */
-static size_t
-add_request_metadata(struct grpc_pass *pass, const struct grpc_metadata *list, size_t count)
-{
-	size_t seen = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		if (is_metadata(list[i].name)) {
-			add(pass, list[i].name, list[i].value);
-		}
-		seen += bytes_equal_text(list[i].name, "via") && bytes_equal_text(list[i].value, GRPC_VIA);
-	}
-	add(pass, bytes_text("via"), bytes_text(GRPC_VIA));
-	return seen;
-}
-
 /* A call that changes nothing may be sent to another replica. */
 static bool
 is_safe(struct bytes path)
@@ -558,27 +480,24 @@ struct grpc_pass *
 grpc_pass_begin(struct grpc_call *call)
 {
 	struct grpc_pass *pass = memory_new(sizeof(*pass));
-	const struct grpc_metadata *list;
-	size_t count = grpc_call_metadata_list(call, &list);
+	struct http2_call *http2 = &pass->call.http2;
 
 	pass->client = call;
 	pass->lane = grpc_lane_of(call);
 	pass->references = 1;
 	pass->controls = is_control(grpc_call_path(call));
 	arena_init(&pass->arena, ARENA_MAX);
-	pass->fields = memory_array(count + OWN_FIELDS, sizeof(*pass->fields));
-	add_protocol(pass);
-	if (add_request_metadata(pass, list, count) >= VIA_MAX) {
+	/* The end of a load is to be noticed, also where its client does not wait for it. */
+	http2->fields = grpc_request_head(call, !pass->controls, &pass->arena, &http2->field_count);
+	if (http2->fields == NULL) {
 		grpc_call_set_state(call, NULL);
 		grpc_call_finish(call, GRPC_FAILED_PRECONDITION,
 				 bytes_text("the call came through here before: --upstream leads in a circle"));
 		unref(pass);
 		return NULL;
 	}
-	pass->call.http2.fields = pass->fields;
-	pass->call.http2.field_count = pass->field_count;
-	pass->call.http2.kept = 2; /* one message */
-	pass->call.http2.on_body = on_body;
+	http2->kept = 2; /* one message */
+	http2->on_body = on_body;
 	pass->call.on_head = on_head;
 	pass->call.done = on_done;
 	pass->call.is_repeatable = is_safe(grpc_call_path(call));

@@ -11,8 +11,6 @@
 
 struct grpc_pass;
 
-#define GRPC_VIA "2 hippocamp" /* of the field Via (RFC 9110 section 7.6.3) */
-
 /*
  * Lets a call pass whose method has not ended it; from now on the call belongs to the pass. Then send the messages that
  * the method has been given, and tell of the half-close and of the lane's stop if it has been told. NULL: the call has

@@ -762,6 +762,7 @@ def test_a_call_that_is_on_its_way_at_the_stop(front, made, channel):
     sent.put(b"x")
     sent.put(None)
     assert list(call) == [b"1"]
+    assert through.wait() == 0
 
 
 def test_a_stream_that_is_complete_after_the_stop(front, made, channel):
@@ -781,6 +782,7 @@ def test_a_stream_that_is_complete_after_the_stop(front, made, channel):
     sent.put(None)
     threading.Timer(0.3, release.set).start()
     assert list(call) == [] and call.code() == grpc.StatusCode.OK
+    assert through.wait() == 0
 
 
 def test_a_stream_that_passes_after_the_stop(front, made, channel):
