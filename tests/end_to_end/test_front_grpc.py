@@ -399,9 +399,12 @@ def test_calls_that_end_before_their_message(front, made, channel, path):
 
 
 def test_the_health_of_the_server_is_watched_until_the_stop(front, made, channel):
+    left = threading.Event()
+
     def answers(path, messages, context):
+        context.add_callback(left.set)
         yield b"\x08\x01"
-        threading.Event().wait(20)
+        left.wait(20)
 
     through = front(made(FakeTriton), made(FakeGrpc, answers).url)
     call = channel(through).unary_stream("/grpc.health.v1.Health/Watch")(b"")
