@@ -94,6 +94,7 @@ redis_open(void *given, bool secret_wanted, struct error *error)
 {
 	struct redis_cache *cache = calloc(1, sizeof(*cache));
 
+	redis_connection_prepare();
 	if (cache == NULL) {
 		(void)error_set(error, STATUS_UNAVAILABLE, "no memory for the redis cache");
 		redis_settings_free(given);

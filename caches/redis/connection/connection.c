@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -523,6 +524,24 @@ on_connected(valkeyAsyncContext *valkey, int status)
 	}
 	redis_bulk_reader_begin(&connection->bulk_reader, &valkey->c);
 	get_credentials(connection);
+}
+
+/* Connects to what is no socket: that fails at once, but the library's table of transports is there. */
+static void
+prepare(void)
+{
+	valkeyOptions options = {.options = VALKEY_OPT_NONBLOCK};
+
+	VALKEY_OPTIONS_SET_UNIX(&options, "/");
+	valkeyFree(valkeyConnectWithOptions(&options));
+}
+
+void
+redis_connection_prepare(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	(void)pthread_once(&once, prepare);
 }
 
 static valkeyAsyncContext *

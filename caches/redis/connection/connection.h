@@ -58,6 +58,10 @@ struct redis_connection_options {
 	void (*pushed)(void *context, const struct redis_reply *reply);
 };
 
+/* Call it before any connection is made: the library prepares itself with the first one, which no two threads may make.
+ */
+void redis_connection_prepare(void);
+
 /* Returns NULL if memory runs out. Makes no callback before it returns. */
 struct redis_connection *redis_connection_new(const struct redis_connection_options *options);
 
