@@ -282,6 +282,7 @@ def test_clock_of_another_machine_that_is_ahead(serve, repository, redis_server)
         asked_until(lambda: ask(ahead, model=model), lambda status: "hit" in status, "an entry from ahead")
         return drawn(reply)
 
+    asked_until(lambda: ask(server, model="short"), lambda status: "hit" in status, "the secret that Redis keeps")
     known = stored_ahead()
     reply = ask(server)
     assert is_hit(reply) and drawn(reply) == known and "ttl" not in cache_status(reply)
