@@ -13,8 +13,7 @@
 
 struct dial {
 	struct loop_mail mail; /* first; for a Unix socket, which has no name to resolve */
-	const struct upstream_url *url;
-	struct tls_client *tls;
+	const struct dial_options *options;
 	dial_fn done; /* NULL: cancelled; a name that is being resolved keeps the dial */
 	void *argument;
 };
@@ -32,11 +31,12 @@ finish(struct dial *dial, int fd, SSL *ssl, const char *failure)
 static void
 connect_to(struct dial *dial, const struct sockaddr *address, socklen_t length)
 {
+	const struct upstream_url *url = dial->options->url;
 	int fd = socket_connect(address, length);
 	SSL *ssl = NULL;
 
-	if (fd >= 0 && dial->url->tls) {
-		ssl = tls_client_connect(dial->tls, dial->url->host, dial->url->grpc ? ALPN_HTTP2 : NULL);
+	if (fd >= 0 && url->tls) {
+		ssl = tls_client_connect(dial->options->tls, url->host, url->grpc ? ALPN_HTTP2 : NULL);
 		if (ssl == NULL) { /* nothing may be sent in the clear */
 			(void)close(fd);
 			fd = -1;
@@ -65,18 +65,18 @@ on_mail(struct loop_mail *mail)
 {
 	struct dial *dial = (struct dial *)mail;
 	struct sockaddr_un address;
-	bool fits = dial->done != NULL && socket_unix_address(dial->url->socket, &address);
+	bool fits = dial->done != NULL && socket_unix_address(dial->options->url->socket, &address);
 
 	on_resolved(dial, (struct sockaddr *)&address, sizeof(address), fits ? NULL : "the path is too long");
 }
 
 struct dial *
-dial_start(struct loop *loop, const struct upstream_url *url, struct tls_client *tls, unsigned attempt, dial_fn done,
-	   void *argument)
+dial_start(struct loop *loop, const struct dial_options *options, unsigned attempt, dial_fn done, void *argument)
 {
+	const struct upstream_url *url = options->url;
 	struct dial *dial = memory_new(sizeof(*dial));
 
-	*dial = (struct dial){.mail = {.deliver = on_mail}, .url = url, .tls = tls, .done = done, .argument = argument};
+	*dial = (struct dial){.mail = {.deliver = on_mail}, .options = options, .done = done, .argument = argument};
 	if (url->socket != NULL) {
 		loop_post(loop, &dial->mail);
 	} else {

@@ -10,6 +10,13 @@
 
 struct dial;
 
+/* How a server is reached. */
+struct dial_options {
+	const struct upstream_url *url;
+	struct tls_client *tls;	    /* for a `url` that asks for it */
+	unsigned connect_timeout_s; /* the client's to observe: a dial has no limit */
+};
+
 /*
  * Called once, never before dial_start has returned. The callee takes over both: a socket that becomes writable when it
  * is connected or has failed (SO_ERROR), and the state of TLS, NULL for a plain connection. Or `fd` is -1, and
@@ -17,9 +24,9 @@ struct dial;
  */
 typedef void (*dial_fn)(void *argument, int fd, SSL *ssl, const char *failure);
 
-/* `tls` is for a `url` that asks for it; both outlive the dial. Of several addresses, `attempt` chooses one. */
-struct dial *dial_start(struct loop *loop, const struct upstream_url *url, struct tls_client *tls, unsigned attempt,
-			dial_fn done, void *argument);
+/* `options` and what they point to outlive the dial. Of several addresses, `attempt` chooses one. */
+struct dial *dial_start(struct loop *loop, const struct dial_options *options, unsigned attempt, dial_fn done,
+			void *argument);
 
 /* Ends it without `done`. Not after `done`. */
 void dial_cancel(struct dial *dial);

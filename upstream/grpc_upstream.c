@@ -10,7 +10,6 @@
 
 struct grpc_upstream {
 	struct replica_set set;
-	struct http2_client_options *clients; /* by replica */
 };
 
 struct grpc_upstream_lane {
@@ -144,16 +143,10 @@ struct grpc_upstream *
 grpc_upstream_new(const struct upstream_options *options, struct error *error)
 {
 	struct grpc_upstream *upstream = memory_new(sizeof(*upstream));
-	struct replica_set *set = &upstream->set;
 
-	if (replica_set_open(set, options->urls, options->url_count, &options->tls, error) != STATUS_OK) {
+	if (replica_set_open(&upstream->set, options, error) != STATUS_OK) {
 		grpc_upstream_free(upstream);
 		return NULL;
-	}
-	upstream->clients = memory_array(set->count, sizeof(*upstream->clients));
-	for (size_t i = 0; i < set->count; i++) {
-		upstream->clients[i] = (struct http2_client_options){
-			.url = &set->replicas[i].url, .tls = set->tls, .connect_timeout_s = options->connect_timeout_s};
 	}
 	return upstream;
 }
@@ -163,7 +156,6 @@ grpc_upstream_free(struct grpc_upstream *upstream)
 {
 	if (upstream != NULL) {
 		replica_set_fini(&upstream->set);
-		free(upstream->clients);
 		free(upstream);
 	}
 }
@@ -189,7 +181,7 @@ grpc_upstream_lane_new(struct grpc_upstream *upstream, struct loop *loop)
 	lane->clients = memory_array(upstream->set.count, sizeof(*lane->clients));
 	lane->looks = memory_array(upstream->set.count, sizeof(*lane->looks));
 	for (size_t i = 0; i < upstream->set.count; i++) {
-		lane->clients[i] = http2_client_new(loop, &upstream->clients[i]);
+		lane->clients[i] = http2_client_new(loop, &upstream->set.replicas[i].dial);
 		lane->looks[i].replica = &upstream->set.replicas[i];
 	}
 	lane->timer = loop_timer_new(loop, on_timer, lane);

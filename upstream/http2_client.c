@@ -276,8 +276,7 @@ open_connection(struct http2_client *client)
 	TAILQ_INSERT_TAIL(&client->connections, connection, entry);
 	client->connection_count++;
 	greet(connection);
-	connection->dial = dial_start(client->loop, client->options->url, client->options->tls, client->attempts++,
-				      on_dialled, connection);
+	connection->dial = dial_start(client->loop, client->options, client->attempts++, on_dialled, connection);
 	return connection;
 }
 
@@ -429,7 +428,7 @@ on_sweep(void *argument)
 }
 
 struct http2_client *
-http2_client_new(struct loop *loop, const struct http2_client_options *options)
+http2_client_new(struct loop *loop, const struct dial_options *options)
 {
 	struct http2_client *client = memory_new(sizeof(*client));
 

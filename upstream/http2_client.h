@@ -9,8 +9,7 @@
 
 #include "base/arena.h"
 #include "loop/loop.h"
-#include "loop/tls_client.h"
-#include "upstream/url.h"
+#include "upstream/dial.h"
 
 #include <sys/queue.h>
 
@@ -88,14 +87,8 @@ struct http2_call {
 	size_t received_bytes;
 };
 
-struct http2_client_options {
-	const struct upstream_url *url;
-	struct tls_client *tls; /* for a `url` that asks for it */
-	unsigned connect_timeout_s;
-};
-
 /* `options` and what they point to outlive the client. */
-struct http2_client *http2_client_new(struct loop *loop, const struct http2_client_options *options);
+struct http2_client *http2_client_new(struct loop *loop, const struct dial_options *options);
 
 /* Closes all connections. No call may be under way. */
 void http2_client_free(struct http2_client *client);

@@ -15,7 +15,7 @@
 #define HTTP2_CONNECTIONS_MAX 16 /* to one server: more calls than they take wait */
 
 struct http2_client {
-	const struct http2_client_options *options;
+	const struct dial_options *options;
 	struct loop *loop;
 	struct loop_timer *sweep;
 	struct loop_task *flush_task;

@@ -52,7 +52,7 @@ struct http_connection {
 };
 
 struct http_client {
-	const struct http_client_options *options;
+	const struct dial_options *options;
 	struct loop *loop;
 	struct loop_timer *sweep;
 	TAILQ_HEAD(http_connections, http_connection) idle; /* the last one used first */
@@ -497,8 +497,7 @@ open_connection(struct http_client *client, struct http_call *call)
 	buf_init(&connection->head, HEAD_MAX);
 	connection->active_tick = client->ticks;
 	TAILQ_INSERT_TAIL(&client->busy, connection, entry);
-	connection->dial = dial_start(client->loop, client->options->url, client->options->tls, client->attempts++,
-				      on_dialled, connection);
+	connection->dial = dial_start(client->loop, client->options, client->attempts++, on_dialled, connection);
 }
 
 static void
@@ -620,7 +619,7 @@ on_sweep(void *argument)
 }
 
 struct http_client *
-http_client_new(struct loop *loop, const struct http_client_options *options)
+http_client_new(struct loop *loop, const struct dial_options *options)
 {
 	struct http_client *client = memory_new(sizeof(*client));
 

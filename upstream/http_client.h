@@ -7,8 +7,7 @@
 
 #include "base/bytes.h"
 #include "loop/loop.h"
-#include "loop/tls_client.h"
-#include "upstream/url.h"
+#include "upstream/dial.h"
 #include "wire/http1.h"
 
 struct http_client;
@@ -49,14 +48,8 @@ struct http_call {
 	struct http_connection *connection; /* internal */
 };
 
-struct http_client_options {
-	const struct upstream_url *url;
-	struct tls_client *tls; /* for a `url` that asks for it */
-	unsigned connect_timeout_s;
-};
-
 /* `options` and what they point to outlive the client. */
-struct http_client *http_client_new(struct loop *loop, const struct http_client_options *options);
+struct http_client *http_client_new(struct loop *loop, const struct dial_options *options);
 
 /* Closes all connections. No call may be under way. */
 void http_client_free(struct http_client *client);

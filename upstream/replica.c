@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "upstream/upstream.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -116,9 +117,10 @@ replica_choose(struct replica_set *set, uint64_t tried, size_t *turn)
 }
 
 enum status
-replica_set_open(struct replica_set *set, const char *const *urls, size_t count, const struct tls_client_options *tls,
-		 struct error *error)
+replica_set_open(struct replica_set *set, const struct upstream_options *options, struct error *error)
 {
+	size_t count = options->url_count;
+
 	*set = (struct replica_set){0};
 	if (count > REPLICAS_MAX) {
 		return error_set(error, STATUS_INVALID_ARGUMENT, "--upstream is given %zu times, the maximum is %d",
@@ -128,7 +130,7 @@ replica_set_open(struct replica_set *set, const char *const *urls, size_t count,
 	for (size_t i = 0; i < count; i++) {
 		struct upstream_url *url = &set->replicas[i].url;
 
-		if (upstream_url_parse(urls[i], url, error) != STATUS_OK) {
+		if (upstream_url_parse(options->urls[i], url, error) != STATUS_OK) {
 			return error->status;
 		}
 		set->count++;
@@ -139,11 +141,13 @@ replica_set_open(struct replica_set *set, const char *const *urls, size_t count,
 			}
 		}
 		if (url->tls && set->tls == NULL) {
-			set->tls = tls_client_new(tls, error);
+			set->tls = tls_client_new(&options->tls, error);
 			if (set->tls == NULL) {
 				return error->status;
 			}
 		}
+		set->replicas[i].dial = (struct dial_options){
+			.url = url, .tls = set->tls, .connect_timeout_s = options->connect_timeout_s};
 	}
 	return STATUS_OK;
 }

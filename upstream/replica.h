@@ -7,8 +7,7 @@
 #define HIPPOCAMP_UPSTREAM_REPLICA_H
 
 #include "base/metric.h"
-#include "loop/tls_client.h"
-#include "upstream/url.h"
+#include "upstream/dial.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -16,8 +15,11 @@
 #define REPLICAS_MAX 64
 #define REPLICA_FAILURES 3
 
+struct upstream_options;
+
 struct replica {
 	struct upstream_url url;
+	struct dial_options dial; /* of `url` */
 
 	/* Private. */
 	atomic_size_t outstanding;
@@ -36,8 +38,7 @@ struct replica_set {
 };
 
 /* Fails with a text that names the option. Call replica_set_fini in either case. */
-enum status replica_set_open(struct replica_set *set, const char *const *urls, size_t count,
-			     const struct tls_client_options *tls, struct error *error);
+enum status replica_set_open(struct replica_set *set, const struct upstream_options *options, struct error *error);
 void replica_set_fini(struct replica_set *set);
 
 /*

@@ -13,7 +13,6 @@
 
 struct upstream {
 	struct replica_set set;
-	struct http_client_options *clients; /* by replica */
 	struct ledger *ledger;
 };
 
@@ -92,7 +91,6 @@ dispatch(struct upstream_call *call, struct upstream_attempt *attempt, ptrdiff_t
 	if (!buf_ok(&attempt->head)) {
 		return false;
 	}
-	attempt->call = call;
 	attempt->replica = (size_t)index;
 	attempt->is_under_way = true;
 	attempt->begun_ns = clock_now_ns();
@@ -278,8 +276,7 @@ upstream_call_cancel(struct upstream_call *call)
 	}
 	for (size_t i = 0; i < 2; i++) {
 		if (call->attempts[i].is_under_way) {
-			http_call_cancel(&call->attempts[i].http);
-			end_attempt(&call->attempts[i], false);
+			drop(call, &call->attempts[i], false);
 		}
 	}
 	fini(call);
@@ -301,17 +298,11 @@ struct upstream *
 upstream_new(const struct upstream_options *options, struct error *error)
 {
 	struct upstream *upstream = memory_new(sizeof(*upstream));
-	struct replica_set *set = &upstream->set;
 
 	upstream->ledger = ledger_new(options->url_count);
-	if (replica_set_open(set, options->urls, options->url_count, &options->tls, error) != STATUS_OK) {
+	if (replica_set_open(&upstream->set, options, error) != STATUS_OK) {
 		upstream_free(upstream);
 		return NULL;
-	}
-	upstream->clients = memory_array(set->count, sizeof(*upstream->clients));
-	for (size_t i = 0; i < set->count; i++) {
-		upstream->clients[i] = (struct http_client_options){
-			.url = &set->replicas[i].url, .tls = set->tls, .connect_timeout_s = options->connect_timeout_s};
 	}
 	return upstream;
 }
@@ -322,7 +313,6 @@ upstream_free(struct upstream *upstream)
 	if (upstream != NULL) {
 		replica_set_fini(&upstream->set);
 		ledger_free(upstream->ledger);
-		free(upstream->clients);
 		free(upstream);
 	}
 }
@@ -338,7 +328,7 @@ upstream_lane_new(struct upstream *upstream, struct loop *loop)
 	lane->refuse = loop_task_new(loop, on_refused, lane);
 	lane->clients = memory_array(upstream->set.count, sizeof(*lane->clients));
 	for (size_t i = 0; i < upstream->set.count; i++) {
-		lane->clients[i] = http_client_new(loop, &upstream->clients[i]);
+		lane->clients[i] = http_client_new(loop, &upstream->set.replicas[i].dial);
 	}
 	return lane;
 }
