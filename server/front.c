@@ -169,18 +169,23 @@ front_add_fields(struct exchange *exchange, struct infer_body *body)
 
 /* --- gRPC --- */
 
-bool
-front_is_anonymous_call(const struct server_options *options, const struct grpc_call *call)
+static size_t
+count_metadata(const struct server_options *options, const struct grpc_call *call)
 {
 	const struct grpc_metadata *list;
 	size_t length = grpc_call_metadata_list(call, &list);
+	size_t count = 0;
 
 	for (size_t i = 0; i < length; i++) {
-		if (is_authorization(options, list[i].name)) {
-			return false;
-		}
+		count += is_authorization(options, list[i].name);
 	}
-	return true;
+	return count;
+}
+
+bool
+front_is_anonymous_call(const struct server_options *options, const struct grpc_call *call)
+{
+	return count_metadata(options, call) == 0;
 }
 
 bool
@@ -191,10 +196,7 @@ front_admits_metadata(const struct server_options *options, const struct grpc_ca
 	size_t length = grpc_call_metadata_list(call, &list);
 	bool good = true;
 
-	fields->count = 0;
-	for (size_t i = 0; i < length; i++) {
-		fields->count += is_authorization(options, list[i].name);
-	}
+	fields->count = count_metadata(options, call);
 	if (fields->count == 0 || options->authorization == FRONT_AUTHORIZATION_PASS) {
 		return fields->count == 0;
 	}
