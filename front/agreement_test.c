@@ -36,6 +36,18 @@ agree(const struct agreement *one, const struct agreement *other)
 	return memcmp(one->mine.random, other->mine.random, sizeof(one->mine.random)) == 0;
 }
 
+/* Two that start, until they agree. */
+static void
+settle(struct agreement *one, struct agreement *other, struct store *store)
+{
+	agreement_init(one);
+	agreement_init(other);
+	for (size_t i = 0; i < 4; i++) {
+		(void)poll_store(one, store, false);
+		(void)poll_store(other, store, false);
+	}
+}
+
 static void
 test_the_first_front(void **state)
 {
@@ -128,12 +140,7 @@ test_two_notice_at_the_same_time(void **state)
 	struct agreement both[2];
 
 	(void)state;
-	agreement_init(&first);
-	agreement_init(&second);
-	for (size_t i = 0; i < 4; i++) {
-		(void)poll_store(&first, &store, false);
-		(void)poll_store(&second, &store, false);
-	}
+	settle(&first, &second, &store);
 	agreement_move(&first, NOW);
 	agreement_move(&second, NOW);
 	both[0] = first;
@@ -209,12 +216,7 @@ test_a_change_while_the_store_is_away(void **state)
 	struct agreement before;
 
 	(void)state;
-	agreement_init(&first);
-	agreement_init(&other);
-	for (size_t i = 0; i < 4; i++) {
-		(void)poll_store(&first, &store, false);
-		(void)poll_store(&other, &store, false);
-	}
+	settle(&first, &other, &store);
 	agreement_move(&first, NOW);		/* nobody hears of it */
 	(void)poll_store(&other, &store, true); /* notices something else, later or earlier */
 	store.record.epoch = other.mine.epoch = NOW + 1000;
@@ -235,12 +237,7 @@ test_news_of_a_lower_epoch(void **state)
 	struct agreement before;
 
 	(void)state;
-	agreement_init(&ahead);
-	agreement_init(&other);
-	for (size_t i = 0; i < 4; i++) {
-		(void)poll_store(&ahead, &store, false);
-		(void)poll_store(&other, &store, false);
-	}
+	settle(&ahead, &other, &store);
 	agreement_move(&ahead, NOW + 60000); /* without the store */
 	before = ahead;
 	(void)poll_store(&other, &store, true);
@@ -263,12 +260,7 @@ test_one_that_is_late(void **state)
 	struct agreement second;
 
 	(void)state;
-	agreement_init(&first);
-	agreement_init(&second);
-	for (size_t i = 0; i < 4; i++) {
-		(void)poll_store(&first, &store, false);
-		(void)poll_store(&second, &store, false);
-	}
+	settle(&first, &second, &store);
 	assert_true(agreement_write(&second, &old));
 	(void)poll_store(&first, &store, true);
 	store.record = old;
@@ -286,12 +278,7 @@ test_parting(void **state)
 	struct agreement second;
 
 	(void)state;
-	agreement_init(&first);
-	agreement_init(&second);
-	for (size_t i = 0; i < 4; i++) {
-		(void)poll_store(&first, &store, false);
-		(void)poll_store(&second, &store, false);
-	}
+	settle(&first, &second, &store);
 	agreement_part(&second);
 	assert_false(agree(&first, &second));
 	(void)poll_store(&first, &store, true);

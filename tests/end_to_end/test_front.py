@@ -706,17 +706,23 @@ def test_replies_that_break_off(front, fake):
         check(ask(through, i), i + 1)
 
 
+def two_that_agree(front, shared):
+    """Two fronts of a group, once each answers from the cache what the other has stored."""
+    both = front(*shared), front(*shared)
+    for each in both:
+        wait_known(each)
+        wait_connected(each)
+    eventually(lambda: any(each.lines("the generation is that of another front") for each in both), "one that takes over")
+    eventually(lambda: all(is_hit(check(ask(each, 1), 2)) for each in both), "hits of both")
+    return both
+
+
 @pytest.mark.threads
 def test_servers_that_share_a_store_agree(front, fake, redis_server):
     """One that starts takes over what those know that run; all leave it together."""
     server, redis = fake(), redis_server()
     shared = [server, *redis.cache("lookup_timeout=5000"), "--upstream-group=g"]
-    one, two = front(*shared), front(*shared)
-    for each in (one, two):
-        wait_known(each)
-        wait_connected(each)
-    eventually(lambda: any(each.lines("the generation is that of another front") for each in (one, two)), "one that takes over")
-    eventually(lambda: all(is_hit(check(ask(each, 1), 2)) for each in (one, two)), "hits of both")
+    one, two = two_that_agree(front, shared)
     entries = len(redis.entries("m"))
     assert not is_hit(check(ask(one, 5), 6))
     eventually(lambda: len(redis.entries("m")) > entries, "the entry")
@@ -758,12 +764,7 @@ def test_a_load_is_told_at_the_stop(front, fake, redis_server):
     """Statistics do not show it: only the front through which it passed knows."""
     server, redis = fake(), redis_server()
     shared = [server, *redis.cache("lookup_timeout=5000"), "--upstream-group=g"]
-    one, two = front(*shared), front(*shared)
-    for each in (one, two):
-        wait_known(each)
-        wait_connected(each)
-    eventually(lambda: any(each.lines("the generation is that") for each in (one, two)), "one that takes over")
-    eventually(lambda: all(hits(check(ask(each, 1), 2)) for each in (one, two)), "hits of both")
+    one, two = two_that_agree(front, shared)
     server.answers = lambda fields, document, values, count: [9]
     assert one.post("/v2/repository/models/m/load").status == 200
     one.stop()
