@@ -427,6 +427,10 @@ class Server:
         return int(self.wait_log(r"Started HTTPService at \S+?:(\d+)")[1])
 
     @cached_property
+    def threads(self):
+        return int(self.wait_log(r"is ready after .*; (\d+) threads?\b")[1])
+
+    @cached_property
     def grpc_port(self):
         return int(self.wait_log(r"Started GRPCInferenceService at \S+?:(\d+)")[1])
 

@@ -337,7 +337,8 @@ def test_other_weights_of_a_step_under_the_same_version(serve, repository, redis
         place.scale("double", {1: factor})
         place.scale("triple", {1: 3.0})
         ensemble(place, "chain", {"IN": "FP32"}, {"OUT": "FP32"}, CHAIN, cached=True)
-    servers = [serve(place, *redis.cache("lookup_timeout=5000")) for place in (repository, other, repository)]
+    servers = [serve(place, *redis.cache("lookup_timeout=5000"), "--threads=1")
+               for place in (repository, other, repository)]
     for server in servers:
         wait_connected(server)
     ask(servers[0], 1)

@@ -26,7 +26,7 @@ def tiered(serve, repository):
 
     def start(redis, *options, threads=1):
         server = serve(repository, *tier_options(redis, *options), f"--threads={threads}")
-        wait_connected(server, threads)
+        wait_connected(server)
         return server
 
     return start

@@ -165,9 +165,10 @@ def metric(server, name, **labels):
     return server.metrics()[(name, frozenset(labels.items()))]
 
 
-def wait_connected(server, count=1):
-    """Waits for at least `count` connections to Redis."""
-    eventually(lambda: metric(server, "hippocamp_cache_connections") >= count, "Redis's connection")
+def wait_connected(server):
+    """Waits until as many connections to Redis make keys as there are threads: one may have two, so a test whose
+    requests must be hits at once gives its servers one thread."""
+    eventually(lambda: metric(server, "hippocamp_cache_connections") >= server.threads, "Redis's connections")
 
 
 def wait_metric(server, name, value, **labels):
