@@ -102,6 +102,12 @@ struct model_parameter {
 	struct bytes value;
 };
 
+/* Names of parameters that begin so are added by this program, to configs of models that run on another server. */
+#define MODEL_OWN_PARAMETER "hippocamp."
+
+/* The owner has not stated the max_batch_size: a server also reports one that it has guessed. */
+#define MODEL_GUESSED_BATCHING MODEL_OWN_PARAMETER "guessed_batching"
+
 enum model_scheduling {
 	MODEL_SCHEDULING_NONE,
 	MODEL_SCHEDULING_DYNAMIC,

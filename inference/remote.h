@@ -15,7 +15,7 @@
  * server: REMOTE_FIELD is part of the key, so that only requests with the same value share answers;
  * REMOTE_UNKEYED_FIELD is not. The rest of the name is the field's; the value is a text.
  */
-#define REMOTE_PREFIX "hippocamp."
+#define REMOTE_PREFIX MODEL_OWN_PARAMETER
 #define REMOTE_FIELD REMOTE_PREFIX "field."
 #define REMOTE_UNKEYED_FIELD KEY_LEFT_OUT "field."
 

@@ -1,5 +1,6 @@
 #include "wire/upstream_body.h"
 
+#include "base/model_config.h"
 #include "wire/tensor_json.h"
 
 #include <stdio.h>
@@ -436,7 +437,8 @@ add_parameters(struct conversion *conversion, const struct upstream_model_docume
 	yyjson_mut_val *object =
 		parameters == NULL ? yyjson_mut_obj(conversion->out) : yyjson_val_mut_copy(conversion->out, parameters);
 
-	add_parameter(conversion, object, "hippocamp.upstream", document->fingerprint);
+	add_parameter(conversion, object, MODEL_OWN_PARAMETER "upstream", document->fingerprint);
+	add_parameter(conversion, object, MODEL_GUESSED_BATCHING, bytes_text("true"));
 	for (size_t i = 0; i < sizeof(document->marks) / sizeof(*document->marks); i++) {
 		if (document->marks[i] != NULL) {
 			add_parameter(conversion, object, document->marks[i], bytes_text("true"));

@@ -207,7 +207,9 @@ convert(const char *metadata, const char *config, bool cached, bool usable, cons
 
 #define HEAD "{\"name\":\"m\",\"backend\":\"upstream\",\"max_batch_size\":"
 #define POLICY "\"version_policy\":{\"all\":{}},"
-#define TAIL "\"hippocamp.upstream\":{\"string_value\":\"f\"}},\"response_cache\":{\"enable\":true}}"
+#define TAIL                                                                                                           \
+	"\"hippocamp.upstream\":{\"string_value\":\"f\"},\"hippocamp.guessed_batching\":{\"string_value\":\"true\"}}," \
+	"\"response_cache\":{\"enable\":true}}"
 
 static void
 test_configurations(void **state)

@@ -171,12 +171,12 @@ open_files(struct model *model, const struct model_options *options, struct erro
 	return status;
 }
 
-/* The config of a model on another server does not tell which of it the owner stated and which the server guessed. */
 static enum row_standing
 standing(const struct model *model)
 {
 	bool stated = model->cache_policy.granularity == GRANULARITY_ROW ||
-		      (model->config.states_batching && !model_is_remote(model));
+		      (model->config.states_batching &&
+		       model_config_parameter(&model->config, MODEL_GUESSED_BATCHING) == NULL);
 
 	if (model->config.max_batch_size == 0) {
 		return ROWS_NONE;
