@@ -106,6 +106,19 @@ test_a_step_gets_what_the_one_before_made(void **state)
 }
 
 static void
+test_a_step_that_is_suspended_suspends_the_whole(void **state)
+{
+	(void)state;
+	run_chain(1, 0);
+	atomic_store(&second.suspended, true);
+	executor.added = 1;
+	run_chain(1, 3);
+	executor.added = 2;
+	run_chain(1, 6);
+	atomic_store(&second.suspended, false);
+}
+
+static void
 test_steps_that_need_nothing_of_each_other_run_at_once(void **state)
 {
 	struct asker asker;
@@ -464,6 +477,7 @@ main(void)
 #define ENSEMBLE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
 		ENSEMBLE_TEST(test_a_step_gets_what_the_one_before_made),
+		ENSEMBLE_TEST(test_a_step_that_is_suspended_suspends_the_whole),
 		ENSEMBLE_TEST(test_steps_that_need_nothing_of_each_other_run_at_once),
 		ENSEMBLE_TEST(test_equal_questions_run_the_steps_once),
 		ENSEMBLE_TEST(test_a_step_that_is_known_does_not_run),

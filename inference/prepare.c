@@ -158,7 +158,8 @@ request_asks_cache(const struct inference_request *request)
 {
 	const struct cache_directives *wish = &request->directives;
 
-	return !wish->bypass && (wish->only || wish->refresh || is_admitted(request));
+	return !wish->bypass && !model_is_suspended(request->model) &&
+	       (wish->only || wish->refresh || is_admitted(request));
 }
 
 /* A request that starts over has other slices than the prepared ones. */

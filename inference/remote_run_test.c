@@ -191,6 +191,35 @@ test_all_leave(void **state)
 	}
 }
 
+/* What such a model answers is given to who asked, and to nobody else. */
+static void
+test_a_suspended_model(void **state)
+{
+	struct asker askers[3];
+
+	(void)state;
+	distrust_rows();
+	asker_ask(&askers[0], &this.model, &no_wish, 1, (int32_t[]){1});
+	answer(0);
+	asker_assert_answered(&askers[0], 0);
+	store.inserts = 0;
+	asker_ask(&askers[0], &this.model, &no_wish, 1, (int32_t[]){2}); /* under way */
+	atomic_store(&this.model.suspended, true);
+	client.added = 5;
+	answer(1);
+	asker_assert_answered(&askers[0], 5);
+	for (size_t i = 1; i < 3; i++) { /* known ones, and equal ones */
+		asker_ask(&askers[i], &this.model, &no_wish, 1, (int32_t[]){1});
+	}
+	assert_int_equal(client.count, 4);
+	for (size_t i = 1; i < 3; i++) {
+		client.added = (int32_t)i;
+		answer(i + 1);
+		asker_assert_answered(&askers[i], (int32_t)i);
+	}
+	assert_int_equal(store.inserts, 0);
+}
+
 /* --- Rows --- */
 
 static void
@@ -294,6 +323,7 @@ main(void)
 		TEST(test_failures),
 		TEST(test_what_cannot_be_sent),
 		TEST(test_all_leave),
+		TEST(test_a_suspended_model),
 		TEST(test_only_unknown_rows_are_sent),
 		TEST(test_audits_that_pass),
 		TEST(test_audits_that_fail),

@@ -126,9 +126,10 @@ on_job_mail(struct loop_mail *mail)
 	}
 	/*
 	 * If row trust was lost meanwhile, nothing is stored, and requests run again. What was under way during a purge
-	 * is not stored, either.
+	 * is not stored, either, nor what a model has answered that is suspended.
 	 */
 	fetch->mode.stores = fetch->mode.stores && model_row_losses(fetch->model) == fetch->row_losses &&
+			     !model_is_suspended(fetch->model) &&
 			     !lane_purged_since(fetch->lane, fetch->model, fetch->begun_ns);
 	if (job->by_row && (job->rows_inseparable || !model_by_row(fetch->model))) {
 		fetch_refuse(fetch, STATUS_INTERNAL, "the rows of the model's outputs cannot be told apart");

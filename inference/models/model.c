@@ -227,6 +227,17 @@ model_each_ensemble_of(const struct model *model, void (*tell)(void *context, st
 	(void)pthread_mutex_unlock(&ensembles_mutex);
 }
 
+bool
+model_is_suspended(const struct model *model)
+{
+	for (size_t i = 0; model->ensemble != NULL && i < model->ensemble->step_count; i++) {
+		if (model_is_suspended(model->ensemble->steps[i].model)) {
+			return true;
+		}
+	}
+	return atomic_load_explicit(&model->suspended, memory_order_relaxed);
+}
+
 /* --- References --- */
 
 void

@@ -41,9 +41,10 @@ struct model {
 	struct purge_marks_seen purges;
 	struct row_trust rows;
 	struct row_record *row_record;
-	atomic_bool too_large;		 /* its last answer was too large to be stored */
-	atomic_uint not_understood;	 /* responses of the other server, in succession */
-	atomic_bool suspended;		 /* of a model on another server: what answers it gives is not known for now */
+	atomic_bool too_large;	    /* its last answer was too large to be stored */
+	atomic_uint not_understood; /* responses of the other server, in succession */
+	/* Of a model on another server: which answers it gives is not known any more, or an entry cannot hold them. */
+	atomic_bool suspended;
 	struct ordering *ordering;	 /* NULL: answers go out as they come */
 	_Atomic uint64_t run_span_ns;	 /* usual time of a run, whatever its rows; 0: unknown */
 	_Atomic uint64_t run_cost_ns;	 /* usual cost of a row; 0: unknown */
@@ -132,6 +133,10 @@ model_is_remote(const struct model *model)
 {
 	return model->backend != NULL && model->backend->run == NULL;
 }
+
+/* Must nothing be taken from the cache or stored, since the model, or one of an ensemble's, is suspended? Any thread.
+ */
+bool model_is_suspended(const struct model *model);
 
 /* From now on, no request to the model waits for a fuller batch. Any thread. */
 static inline void

@@ -35,4 +35,34 @@ struct model_source {
 	void *context;
 };
 
+/* The text of a model's configuration. */
+struct model_config_text {
+	char *at; /* free() it; NULL: there is none */
+	size_t length;
+	bool is_json; /* else protobuf's text format */
+};
+
+/*
+ * Those of a repository's models that run on another server. They may change there at any time, so they are looked at
+ * in every mode.
+ */
+struct remote_models {
+	int64_t poll_secs; /* between two looks */
+
+	/*
+	 * If the configuration says that the model of that place runs on another server, completes it, and sets *stamp
+	 * to what `stamp` returns then; else only sets it to 0. A load request may have given the configuration.
+	 */
+	enum status (*complete)(void *context, const char *name, const char *place, struct model_config_text *config,
+				uint64_t *stamp, struct error *error);
+
+	/* Looks at the servers. */
+	void (*look)(void *context);
+
+	/* A number that changes whenever the model does on its server; 0: it runs here. */
+	uint64_t (*stamp)(void *context, const char *place);
+
+	void *context;
+};
+
 #endif

@@ -1,5 +1,6 @@
 #include "inference/models/repository.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "inference/models/folder.h"
@@ -60,7 +61,8 @@ static bool
 is_unchanged(const struct repository *repository, const struct known_model *known)
 {
 	return known_model_is_loaded(known) && !known->failed && known->override_folder == NULL &&
-	       known->folder != NULL && known->stamp == repository_stamp(repository, known->folder);
+	       known->folder != NULL && known->stamp == repository_stamp(repository, known->folder) &&
+	       !repository_has_changed_remotely(repository, known);
 }
 
 static enum status
@@ -217,6 +219,24 @@ poll_source(struct repository *repository)
 	}
 }
 
+/* Loads the models again that have changed on the servers on which they run. */
+static void
+look_at_remotes(struct repository *repository)
+{
+	const struct remote_models *remotes = repository->options->remotes;
+	struct known_model *known;
+	struct error error;
+
+	remotes->look(remotes->context);
+	LIST_FOREACH (known, &repository->known, next) {
+		if ((known_model_is_loaded(known) || known->failed) &&
+		    repository_has_changed_remotely(repository, known) &&
+		    repository_load(repository, known, true, &error) != STATUS_OK) {
+			log_error("%s", error.text);
+		}
+	}
+}
+
 static bool
 check_wanted_exist(struct repository *repository, struct error *error)
 {
@@ -235,23 +255,80 @@ check_wanted_exist(struct repository *repository, struct error *error)
 
 /* --- The thread --- */
 
+static bool
+has_remotes(const struct repository *repository)
+{
+	const struct known_model *known;
+
+	LIST_FOREACH (known, &repository->known, next) {
+		if (known->remote_stamp != 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void
+set_due(struct repository *repository)
+{
+	const struct repository_options *options = repository->options;
+	uint64_t now = clock_now_ns();
+
+	if (options->mode == REPOSITORY_POLL && repository->poll_due_ns <= now) {
+		repository->poll_due_ns = now + (uint64_t)options->poll_secs * NS_PER_S;
+	}
+	if (options->remotes != NULL && repository->look_due_ns <= now) {
+		repository->look_due_ns = now + (uint64_t)options->remotes->poll_secs * NS_PER_S;
+	}
+}
+
+/* When to look for changes next; UINT64_MAX: never. */
+static uint64_t
+due_ns(const struct repository *repository)
+{
+	uint64_t due = repository->options->mode == REPOSITORY_POLL ? repository->poll_due_ns : UINT64_MAX;
+
+	return has_remotes(repository) && repository->look_due_ns < due ? repository->look_due_ns : due;
+}
+
+static void
+look(struct repository *repository)
+{
+	uint64_t now = clock_now_ns();
+
+	if (repository->options->mode == REPOSITORY_POLL && repository->poll_due_ns <= now) {
+		poll_source(repository);
+	}
+	if (has_remotes(repository) && repository->look_due_ns <= now) {
+		look_at_remotes(repository);
+	}
+	set_due(repository);
+}
+
 static void
 wait_for_work(struct repository *repository)
 {
+	uint64_t now = clock_now_ns();
+	uint64_t due = repository->looks_now ? now : due_ns(repository);
 	struct timespec until;
 
-	if (repository->options->mode != REPOSITORY_POLL) {
-		(void)pthread_cond_wait(&repository->changed, &repository->mutex);
-		return;
-	}
-	(void)clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += repository->options->poll_secs;
-	if (repository->looks_now ||
-	    pthread_cond_timedwait(&repository->changed, &repository->mutex, &until) == ETIMEDOUT) {
+	if (due <= now) {
+		if (repository->looks_now) {
+			repository->poll_due_ns = now;
+			repository->look_due_ns = now;
+		}
 		repository->looks_now = false;
 		(void)pthread_mutex_unlock(&repository->mutex);
-		poll_source(repository);
+		look(repository);
 		(void)pthread_mutex_lock(&repository->mutex);
+	} else if (due == UINT64_MAX) {
+		(void)pthread_cond_wait(&repository->changed, &repository->mutex);
+	} else {
+		(void)clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += (long)((due - now) % NS_PER_S);
+		until.tv_sec += (time_t)((due - now) / NS_PER_S) + until.tv_nsec / (long)NS_PER_S;
+		until.tv_nsec %= (long)NS_PER_S;
+		(void)pthread_cond_timedwait(&repository->changed, &repository->mutex, &until);
 	}
 }
 
@@ -325,6 +402,7 @@ repository_start(struct repository *repository, struct error *error)
 	old_table = repository_publish(repository);
 	(void)pthread_mutex_unlock(&repository->mutex);
 	model_table_unref(old_table);
+	set_due(repository);
 	repository->thread = thread_start("repository", work, repository);
 	return status;
 }

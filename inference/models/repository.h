@@ -16,6 +16,7 @@ enum repository_mode { REPOSITORY_NONE, REPOSITORY_POLL, REPOSITORY_EXPLICIT };
 
 struct repository_options {
 	const struct model_source *source;
+	const struct remote_models *remotes; /* NULL: none of the source's models runs on another server */
 	enum repository_mode mode;
 	const char *const *load_models; /* mode explicit: names, or "*" */
 	size_t load_model_count;
@@ -42,7 +43,8 @@ struct repository *repository_new(const struct repository_options *options);
  */
 enum status repository_start(struct repository *repository, struct error *error);
 
-/* In mode poll: looks for changes now. Any thread, while the repository runs. */
+/* Looks for changes now: in mode poll of all models, else of those that run on other servers. Any thread, while the
+ * repository runs. */
 void repository_look(struct repository *repository);
 
 /* Before shutdown: requests that wait for a fuller batch run now. Any thread, while the repository runs. */

@@ -249,7 +249,8 @@ has_changed(struct repository *repository, struct known_model *known)
 	}
 	free(known->folder);
 	known->folder = folder;
-	return !loaded || known->failed || known->stamp != repository_stamp(repository, folder);
+	return !loaded || known->failed || known->stamp != repository_stamp(repository, folder) ||
+	       repository_has_changed_remotely(repository, known);
 }
 
 /* Visits a model once. Returns false if it leads to a cycle. */
@@ -415,6 +416,7 @@ fail(struct known_model *known, struct staging *staging)
 	if (!staging->follows) {
 		known->failed = true;
 		known->stamp = staging->stamp;
+		known->remote_stamp = staging->remote_stamp;
 	}
 	if ((!loaded || known->leaving) && staging->members.count > 0) {
 		take_members(known, staging);
@@ -435,6 +437,7 @@ take_effect(struct staging *staging)
 		known->failed = false;
 		known->waiting = false;
 		known->stamp = staging->stamp;
+		known->remote_stamp = staging->remote_stamp;
 	} else if (staging->state == STAGING_FAILED) {
 		fail(known, staging);
 	}
@@ -524,6 +527,7 @@ repository_unload(struct repository *repository, struct known_model *known)
 	commit(repository, known);
 	known->waiting = false;
 	known->requested = false;
+	known->remote_stamp = 0;
 	known_model_drop_override(known);
 }
 

@@ -48,11 +48,10 @@ struct staging {
 	bool circular;	    /* failed because of a cycle */
 	bool follows;	    /* visited because of its members */
 	const char *folder; /* of the files */
-	char *config;	    /* the text, or NULL: there is no file */
-	size_t config_length;
-	bool config_is_json;
+	struct model_config_text config;
 	uint64_t start_ns;
 	uint64_t stamp;
+	uint64_t remote_stamp;
 	struct ensemble_members members;
 	struct version *versions; /* opened, or failed to open */
 	size_t version_count;
@@ -69,6 +68,7 @@ struct known_model {
 	char *name;
 	char *folder;
 	uint64_t stamp;		  /* of the folder when it was loaded */
+	uint64_t remote_stamp;	  /* the same, of the model on its server (struct remote_models) */
 	struct version *versions; /* ascending */
 	size_t version_count;
 	bool failed;	/* the last attempt to load it failed */
@@ -91,7 +91,9 @@ struct repository {
 	SLIST_HEAD(, model) closing;
 	size_t open_models;
 	bool stopping;
-	bool looks_now; /* see repository_look */
+	bool looks_now;			/* see repository_look */
+	uint64_t poll_due_ns;		/* when the source is looked at next, in mode poll */
+	uint64_t look_due_ns;		/* the same, of other servers, while models run there */
 	STAILQ_HEAD(, staging) change;	/* under way */
 	LIST_HEAD(, known_model) known; /* written by the repository's thread, under the mutex */
 	struct model_table *table;
@@ -128,6 +130,9 @@ struct model *repository_find_member(void *context, struct bytes name, int64_t v
 enum status repository_find_folder(struct repository *repository, const char *name, char **folder, struct error *error);
 
 uint64_t repository_stamp(const struct repository *repository, const char *folder);
+
+/* Has the model changed on the server on which it runs? */
+bool repository_has_changed_remotely(const struct repository *repository, const struct known_model *known);
 
 /* Makes the error for a model that could not be read: Triton's text, then the reason. */
 enum status repository_poll_failed(const char *name, struct error *error);

@@ -19,6 +19,15 @@ repository_stamp(const struct repository *repository, const char *folder)
 	return repository->options->source->stamp(repository->options->source->context, folder);
 }
 
+bool
+repository_has_changed_remotely(const struct repository *repository, const struct known_model *known)
+{
+	const struct remote_models *remotes = repository->options->remotes;
+	const char *place = known->override_folder != NULL ? known->override_folder : known->folder;
+
+	return remotes != NULL && place != NULL && known->remote_stamp != remotes->stamp(remotes->context, place);
+}
+
 enum status
 repository_poll_failed(const char *name, struct error *error)
 {
@@ -37,17 +46,28 @@ read_text(struct repository *repository, struct staging *staging, struct error *
 {
 	const struct model_source *source = repository->options->source;
 	const struct known_model *known = staging->known;
+	struct model_config_text *text = &staging->config;
 	enum status status;
 
 	if (known->override_config != NULL) {
-		staging->config = memory_text(known->override_config);
-		staging->config_length = strlen(staging->config);
-		staging->config_is_json = true;
+		text->at = memory_text(known->override_config);
+		text->length = strlen(text->at);
+		text->is_json = true;
 		return STATUS_OK;
 	}
-	status = source->config(source->context, staging->folder, &staging->config, &staging->config_length, error);
-	staging->config_is_json = source->config_is_json;
+	status = source->config(source->context, staging->folder, &text->at, &text->length, error);
+	text->is_json = source->config_is_json;
 	return status == STATUS_NOT_FOUND && repository->options->autocomplete ? STATUS_OK : status;
+}
+
+static enum status
+complete_text(const struct repository *repository, struct staging *staging, struct error *error)
+{
+	const struct remote_models *remotes = repository->options->remotes;
+
+	return remotes == NULL ? STATUS_OK
+			       : remotes->complete(remotes->context, staging->known->name, staging->folder,
+						   &staging->config, &staging->remote_stamp, error);
 }
 
 /* Parses the same text into a config of its own for every version. */
@@ -56,11 +76,11 @@ parse(const struct repository *repository, const struct staging *staging, struct
       struct error *error)
 {
 	const struct model_config_format *format = repository->options->format;
-	struct bytes text = bytes_make(staging->config, staging->config_length);
+	struct bytes text = bytes_make(staging->config.at, staging->config.length);
 	enum status status;
 	char *path;
 
-	if (staging->config_is_json) {
+	if (staging->config.is_json) {
 		return format->parse_json(text, config, error);
 	}
 	path = memory_format("%s/config.pbtxt", staging->folder);
@@ -172,6 +192,9 @@ staging_read(struct repository *repository, struct staging *staging, struct erro
 
 	staging->stamp = repository_stamp(repository, staging->folder);
 	status = read_text(repository, staging, error);
+	if (status == STATUS_OK) {
+		status = complete_text(repository, staging, error);
+	}
 	if (status == STATUS_OK) {
 		status = parse(repository, staging, &config, error);
 	}
@@ -305,7 +328,7 @@ staging_free(struct staging *staging)
 	release_versions(staging->versions, staging->version_count);
 	release_versions(staging->old_versions, staging->old_version_count);
 	ensemble_members_free(&staging->members);
-	free(staging->config);
+	free(staging->config.at);
 	free(staging);
 }
 

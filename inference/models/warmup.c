@@ -234,6 +234,10 @@ run_sample(struct sample *sample, struct error *error)
 enum status
 warmup_run(struct model *model, const char *folder, struct error *error)
 {
+	if (model_is_remote(model) && model->config.warmup_count > 0) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "model_warmup is for models that run here: leave it to the server behind");
+	}
 	for (size_t i = 0; i < model->config.warmup_count; i++) {
 		struct sample sample = {.model = model, .config = &model->config.warmups[i], .folder = folder};
 		enum status status;
