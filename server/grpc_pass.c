@@ -8,6 +8,7 @@
 #include "server/front.h"
 #include "server/grpc_request_head.h"
 #include "upstream/grpc_upstream.h"
+#include "upstream/via.h"
 #include "wire/http1.h"
 
 #include <inttypes.h>
@@ -184,7 +185,7 @@ take_head(struct grpc_pass *pass, const struct http2_field *fields, size_t count
 		coding = CODING_IDENTITY;
 	}
 	grpc_call_set_coding(pass->client, coding);
-	grpc_call_add_header(pass->client, "via", bytes_text(GRPC_VIA));
+	grpc_call_add_header(pass->client, "via", bytes_text(VIA_GRPC));
 	grpc_call_send_headers(pass->client);
 }
 

@@ -1,10 +1,10 @@
 #include "server/grpc_request_head.h"
 
 #include "grpc/status.h"
+#include "upstream/via.h"
 #include "wire/compress.h"
 
 #define OWN_FIELDS 7 /* of the protocol, and via */
-#define VIA_MAX 8    /* fronts behind one another; more are a loop */
 
 struct writer {
 	struct arena *arena;
@@ -86,9 +86,9 @@ grpc_request_head(const struct grpc_call *call, bool with_timeout, struct arena 
 		if (grpc_is_metadata(list[i].name)) {
 			add(&writer, list[i].name, list[i].value);
 		}
-		seen += bytes_equal_text(list[i].name, "via") && bytes_equal_text(list[i].value, GRPC_VIA);
+		seen += bytes_equal_text(list[i].name, "via") && bytes_equal_text(list[i].value, VIA_GRPC);
 	}
-	add(&writer, bytes_text("via"), bytes_text(GRPC_VIA));
+	add(&writer, bytes_text("via"), bytes_text(VIA_GRPC));
 	*count = writer.count;
 	return seen >= VIA_MAX ? NULL : writer.fields;
 }

@@ -7,8 +7,6 @@
 #include "grpc/grpc.h"
 #include "upstream/http2_client.h"
 
-#define GRPC_VIA "2 hippocamp" /* of the field Via (RFC 9110 section 7.6.3) */
-
 /* Is it metadata, which is the client's? The protocol's own fields are those of each connection. */
 bool grpc_is_metadata(struct bytes name);
 

@@ -3,12 +3,11 @@
 #include "server/front.h"
 #include "server/handlers.h"
 #include "upstream/upstream.h"
+#include "upstream/via.h"
 
 #include <stdio.h>
 
 #define FIELDS_MAX ((size_t)128 * 1024)
-#define VIA "1.1 hippocamp"
-#define VIA_MAX 8 /* fronts behind one another; more are a loop */
 #define READY_TIMEOUT_S 3
 
 struct pass {
@@ -99,7 +98,7 @@ write_fields(struct buf *out, const struct http1_head *head, const char *const *
 			write_field(out, name, head->headers[i].value);
 		}
 	}
-	write_field(out, bytes_text("Via"), bytes_text(VIA));
+	write_field(out, bytes_text("Via"), bytes_text(VIA_HTTP));
 }
 
 /*
@@ -223,7 +222,7 @@ count_via(const struct http1_head *head)
 
 	for (size_t i = 0; i < head->header_count; i++) {
 		count += bytes_equal_nocase(head->headers[i].name, "via") &&
-			 bytes_equal_text(head->headers[i].value, VIA);
+			 bytes_equal_text(head->headers[i].value, VIA_HTTP);
 	}
 	return count;
 }

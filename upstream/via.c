@@ -1,0 +1,38 @@
+#include "upstream/via.h"
+
+#include "base/digest.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#define RANDOM_BYTES 8
+
+static pthread_once_t made = PTHREAD_ONCE_INIT;
+static char own[sizeof(VIA_HTTP) + 2 * RANDOM_BYTES + sizeof(" ()")];
+
+static void
+make(void)
+{
+	uint8_t random[RANDOM_BYTES];
+	char hex[2 * RANDOM_BYTES + 1];
+
+	random_bytes(random, sizeof(random));
+	hex_text(bytes_make(random, sizeof(random)), hex);
+	(void)snprintf(own, sizeof(own), VIA_HTTP " (%s)", hex);
+}
+
+const char *
+via_own(void)
+{
+	(void)pthread_once(&made, make);
+	return own;
+}
+
+bool
+via_is_own(struct bytes value)
+{
+	const char *name = via_own();
+
+	return value.length > 0 && memmem(value.at, value.length, name, strlen(name)) != NULL;
+}
