@@ -715,6 +715,10 @@ take_grpc_upstreams(struct serve_settings *settings)
 static enum status
 check_upstream(struct serve_settings *settings, struct error *error)
 {
+	if ((settings->upstream_cert == NULL) != (settings->upstream_key == NULL)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--upstream-cert=FILE and --upstream-key=FILE belong together: give both or none");
+	}
 	if (settings->upstreams.count == 0) {
 		return settings->upstream_generation == NULL && settings->upstream_group == NULL &&
 				       settings->cache_models.count == 0 && settings->upstream_private_fields.count == 0
@@ -755,10 +759,6 @@ check_upstream(struct serve_settings *settings, struct error *error)
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "--upstream-group and --upstream-generation are both given: fronts agree on a "
 				 "generation, or you state it");
-	}
-	if ((settings->upstream_cert == NULL) != (settings->upstream_key == NULL)) {
-		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "--upstream-cert=FILE and --upstream-key=FILE belong together: give both or none");
 	}
 	return STATUS_OK;
 }

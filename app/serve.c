@@ -15,6 +15,7 @@
 #include "base/version.h"
 #include "front/follower.h"
 #include "front/remote_client.h"
+#include "front/remote_registry.h"
 #include "inference/models/folder_source.h"
 #include "inference/models/model_table.h"
 #include "loop/socket.h"
@@ -37,7 +38,8 @@
 #define IDLE_MEMORY_SHARE 32 /* the block pool keeps at most 1/32 of the memory idle */
 #define STOPPED SIGUSR1	     /* sent by a loop's thread to the main thread */
 
-static const struct backend_ops *const own_backends[] = {&backend_onnxruntime_ops, &backend_echo_ops, NULL};
+static const struct backend_ops *const own_backends[] = {&backend_onnxruntime_ops, &backend_echo_ops,
+							 &backend_upstream_ops, NULL};
 static const struct backend_ops *const front_backends[] = {&backend_upstream_ops, NULL};
 
 static const struct model_config_format config_format = {
@@ -71,6 +73,9 @@ struct app {
 	char *upstream_policy;
 	struct follower_options follower_options;
 	struct follower *follower;
+	struct remote_registry_options registry_options;
+	struct remote_registry *registry; /* NULL: we stand in front of a server */
+	struct remote_models remotes;
 	pthread_mutex_t purge_lock; /* of the next one */
 	bool may_purge;		    /* the loops run, and have not been told to stop */
 	struct server_options server_options;
@@ -195,6 +200,10 @@ start_repository(struct app *app, struct error *error)
 		.format = &config_format,
 		.name_space = bytes_text(app->cache == NULL ? "" : app->cache->settings.name_space),
 	};
+	if (app->registry != NULL) {
+		app->remotes = remote_registry_models(app->registry);
+		app->repository_options.remotes = &app->remotes;
+	}
 	app->repository_options.cache_all = app->cache != NULL && settings->cache_all_models;
 	if (app->cache != NULL) {
 		app->repository_options.cache_policy = app->cache->settings.policy;
@@ -353,21 +362,47 @@ describe_policy(const struct serve_settings *settings)
 	return text;
 }
 
+static struct tls_client_options
+upstream_tls_options(const struct serve_settings *settings)
+{
+	return (struct tls_client_options){.prefix = "upstream",
+					   .cacert = settings->upstream_cacert,
+					   .cert = settings->upstream_cert,
+					   .key = settings->upstream_key};
+}
+
+/* Models of a repository may run on other servers. */
+static void
+open_registry(struct app *app)
+{
+	const struct serve_settings *settings = app->settings;
+
+	app->registry_options = (struct remote_registry_options){
+		.tls = upstream_tls_options(settings),
+		.connect_timeout_s = (unsigned)settings->upstream_connect_timeout,
+		.poll_secs = settings->upstream_poll_secs,
+		.completes = !settings->strict_model_config && !settings->disable_auto_complete_config,
+		.purge = purge_model,
+		.purge_context = app,
+	};
+	app->registry = remote_registry_new(&app->registry_options);
+	app->server_options.remote_ops = &remote_registry_ops;
+	app->server_options.remote_shared = app->registry;
+}
+
 static enum status
 open_upstream(struct app *app, struct error *error)
 {
 	const struct serve_settings *settings = app->settings;
 
 	if (settings->upstreams.count == 0) {
+		open_registry(app);
 		return STATUS_OK;
 	}
 	app->upstream_options = (struct upstream_options){
 		.urls = settings->upstreams.items,
 		.url_count = settings->upstreams.count,
-		.tls = {.prefix = "upstream",
-			.cacert = settings->upstream_cacert,
-			.cert = settings->upstream_cert,
-			.key = settings->upstream_key},
+		.tls = upstream_tls_options(settings),
 		.connect_timeout_s = (unsigned)settings->upstream_connect_timeout,
 	};
 	app->upstream = upstream_new(&app->upstream_options, error);
@@ -653,10 +688,14 @@ tear_down(struct app *app)
 	if (app->follower != NULL) {
 		follower_stop(app->follower);
 	}
+	if (app->registry != NULL) {
+		remote_registry_stop(app->registry);
+	}
 	if (app->repository != NULL) {
 		repository_free(app->repository);
 	}
 	follower_free(app->follower);
+	remote_registry_free(app->registry);
 	for (size_t i = 0; app->loop_threads != NULL && i < app->loop_thread_count; i++) {
 		loop_free(app->loop_threads[i].loop);
 	}

@@ -54,6 +54,12 @@ memory_text(const char *text)
 }
 
 char *
+memory_text_of(struct bytes bytes)
+{
+	return checked(strndup(bytes.length > 0 ? (const char *)bytes.at : "", bytes.length));
+}
+
+char *
 memory_format(const char *format, ...)
 {
 	char *text = NULL;

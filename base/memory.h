@@ -6,6 +6,8 @@
 #ifndef HIPPOCAMP_BASE_MEMORY_H
 #define HIPPOCAMP_BASE_MEMORY_H
 
+#include "base/bytes.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -15,6 +17,7 @@ void *memory_array(size_t count, size_t size);		 /* zeroed; free() it */
 void *memory_grow(void *old, size_t count, size_t size); /* as reallocarray */
 void memory_check(bool got);				 /* false: a library has found no memory */
 char *memory_text(const char *text);			 /* strdup; NULL stays NULL */
+char *memory_text_of(struct bytes bytes);		 /* a copy that ends in a null byte */
 char *memory_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -57,7 +57,7 @@ struct follower {
 	struct loop_mail wake;
 	struct replica_state *replicas;
 	size_t replica_count;
-	struct followed_model *models; /* sorted by name */
+	struct followed_model *models;
 	size_t model_count;
 	size_t reread; /* the next one to be read again */
 	bool told_unreachable;
@@ -246,8 +246,12 @@ take_versions(struct follower *follower, const struct replica_view *view)
 	for (size_t i = 0; i < view->count; i++) {
 		struct followed_model *model = find_model(follower, view->versions[i].name);
 
-		add_version(model == NULL ? add_model(follower, view->versions[i].name) : model,
-			    view->versions[i].version);
+		if (model == NULL && !follower->options->by_name) {
+			model = add_model(follower, view->versions[i].name);
+		}
+		if (model != NULL) {
+			add_version(model, view->versions[i].version);
+		}
 	}
 }
 
@@ -437,9 +441,10 @@ tell_without_statistics(struct follower *follower, size_t replica)
 	if (!follower->told_without_statistics) {
 		log_warning(
 			"nothing is cached: upstream %s has no statistics, so that it does not show when it loads a "
-			"model again. If you state another --upstream-generation whenever models change, give that "
-			"option",
-			upstream_name(follower->options->upstream, replica));
+			"model again. If you state another %s whenever models change, give that %s",
+			upstream_name(follower->options->upstream, replica),
+			follower->options->by_name ? "generation" : "--upstream-generation",
+			follower->options->by_name ? "parameter" : "option");
 		follower->told_without_statistics = true;
 	}
 }
@@ -774,6 +779,23 @@ follower_source(struct follower *follower)
 }
 
 /* --- Life --- */
+
+bool
+follower_want(struct follower *follower, const char *name)
+{
+	bool is_new = find_model(follower, name) == NULL;
+
+	if (is_new) {
+		(void)add_model(follower, name);
+	}
+	return is_new;
+}
+
+const char *
+follower_trouble(const struct follower *follower)
+{
+	return follower->told_unreachable ? follower->why : NULL;
+}
 
 bool
 follower_count(const struct follower *follower, size_t *models, size_t *cached)

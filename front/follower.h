@@ -23,6 +23,7 @@ struct follower_options {
 	const char *const *cached;
 	size_t cached_count;
 	bool cache_all;
+	bool by_name; /* follows only the models that follower_want names */
 	/*
 	 * Removes from the store what was cached of a model before the generation that begins, for those that would
 	 * find it by another one: other processes, or this one after a restart. On the thread that polls. NULL: not
@@ -52,8 +53,14 @@ void follower_stop(struct follower *follower);
 /* After the repository; NULL: none. */
 void follower_free(struct follower *follower);
 
+/* With options->by_name: follows this model, too, from the next `list` on. False: it does already. */
+bool follower_want(struct follower *follower, const char *name);
+
 /* Each `list` asks the server behind. It never fails: while no replica answers, the models stay as they were. */
 struct model_source follower_source(struct follower *follower);
+
+/* Why no replica could be read at the last `list`; NULL: one could. */
+const char *follower_trouble(const struct follower *follower);
 
 /* The number of models behind, and of those that are cached. False: no server was reached so far. Any thread. */
 bool follower_count(const struct follower *follower, size_t *models, size_t *cached);

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "upstream/ledger.h"
+#include "upstream/via.h"
 #include "wire/upstream_body.h"
 
 #include <inttypes.h>
@@ -22,9 +23,19 @@
 #define NOT_UNDERSTOOD_MAX 8   /* responses in succession */
 #define ERROR_BODY_MAX ((size_t)64 * 1024)
 
+/* What the model is on its server. */
+struct place {
+	struct bytes name;
+	struct bytes version; /* the one of the keys; empty: it is not known */
+	bool is_named;	      /* requests name it */
+	bool is_beside;	      /* a model beside models of our own: nothing can be passed to its server */
+};
+
 struct client_call {
 	struct upstream_call http; /* first */
 	struct remote_call *call;
+	struct place place;
+	char version[24]; /* of the place */
 	struct buf target;
 	struct buf json;
 	struct bytes *pieces; /* of the request's body */
@@ -144,14 +155,21 @@ copy_outputs(struct remote_call *call, const struct tensor *const *ordered, stru
 	return status;
 }
 
-/* From now on the model's requests pass through: its answers have what an entry cannot hold. */
-static enum status
-suspend(struct model *model, const char *why, struct error *error)
+/* From now on the model is not cached: its answers have what an entry cannot hold. */
+static void
+suspend(struct model *model, const char *why, const char *outcome)
 {
 	if (!atomic_exchange(&model->suspended, true)) {
-		log_warning("model '%.*s' version %" PRId64 " is not cached: %s; its requests pass through",
-			    BYTES_ARGS(model->config.name), model->version, why);
+		log_warning("model '%.*s' version %" PRId64 " is not cached: %s%s", BYTES_ARGS(model->config.name),
+			    model->version, why, outcome);
 	}
+}
+
+/* The client is to have the response as it is, and so is whoever asks the model from now on. */
+static enum status
+pass_from_now_on(struct model *model, const char *why, struct error *error)
+{
+	suspend(model, why, "; its requests pass through");
 	return error_set(error, STATUS_PASS, "%s", why);
 }
 
@@ -163,31 +181,85 @@ static enum status
 give_up(struct model *model, struct error *error)
 {
 	if (atomic_fetch_add(&model->not_understood, 1) + 1 >= NOT_UNDERSTOOD_MAX) {
-		return suspend(model, "its responses are not understood", error);
+		return pass_from_now_on(model, "its responses are not understood", error);
 	}
 	return error_set(error, STATUS_PASS, "the response is not understood");
 }
 
-static enum status
-take_response(struct remote_call *call, const struct upstream_response *response, struct error *error)
+/* Is it the version of the keys? Servers without versions state none, or any. */
+static bool
+is_expected(const struct place *place, const struct upstream_response *response)
 {
-	const struct model_config *config = &call->model->config;
-	const struct tensor **ordered = memory_array(config->output_count, sizeof(*ordered));
-	char version[24];
-	enum status status;
+	return place->version.length == 0 || response->model_version.length == 0 ||
+	       bytes_equal(response->model_version, place->version);
+}
 
-	(void)snprintf(version, sizeof(version), "%" PRId64, call->model->version);
+/* In front of a server: what cannot be given again as it was passes. */
+static enum status
+take_whole(struct client_call *this, const struct upstream_response *response, const struct tensor **ordered,
+	   struct error *error)
+{
+	struct remote_call *call = this->call;
+
 	if (!response->is_plain) {
-		status = suspend(call->model, "its responses have parameters, or other members", error);
-	} else if (!order_outputs(config, response, ordered)) {
-		status = suspend(call->model, "its responses have other outputs than its configuration", error);
-	} else if ((response->model_version.length > 0 && !bytes_equal_text(response->model_version, version)) ||
-		   (response->model_name.length > 0 && !bytes_equal(response->model_name, config->name))) {
-		status = give_up(call->model, error);
-	} else {
-		status = copy_outputs(call, ordered, error);
+		return pass_from_now_on(call->model, "its responses have parameters, or other members", error);
 	}
-	free(ordered);
+	if (!order_outputs(&call->model->config, response, ordered)) {
+		return pass_from_now_on(call->model, "its responses have other outputs than its configuration", error);
+	}
+	if (!is_expected(&this->place, response) ||
+	    (response->model_name.length > 0 && !bytes_equal(response->model_name, this->place.name))) {
+		return give_up(call->model, error);
+	}
+	return copy_outputs(call, ordered, error);
+}
+
+/* The outputs of the config among the server's. */
+static enum status
+choose_outputs(const struct model_config *config, const struct upstream_response *response,
+	       const struct tensor **chosen, struct error *error)
+{
+	for (size_t i = 0; i < response->output_count; i++) {
+		ptrdiff_t index = model_tensor_index(config->outputs, config->output_count, response->outputs[i].name);
+
+		if (index >= 0) {
+			chosen[index] = &response->outputs[i];
+		}
+	}
+	for (size_t i = 0; i < config->output_count; i++) {
+		if (chosen[i] == NULL) {
+			return error_set(error, STATUS_INTERNAL, "the response lacks the output '%.*s'",
+					 BYTES_ARGS(config->outputs[i].name));
+		}
+	}
+	return STATUS_OK;
+}
+
+/* Beside models of our own: the tensors are answered with, whatever else there is, but perhaps not kept. */
+static enum status
+take_tensors(struct client_call *this, const struct upstream_response *response, const struct tensor **chosen,
+	     struct error *error)
+{
+	struct model *model = this->call->model;
+
+	if (!response->is_plain) {
+		suspend(model, "its responses have parameters, or other members, which clients do not get", "");
+	} else if (!is_expected(&this->place, response)) {
+		suspend(model, "its server has another version now", ", until the next look at the server");
+	}
+	return choose_outputs(&model->config, response, chosen, error) == STATUS_OK
+		       ? copy_outputs(this->call, chosen, error)
+		       : error->status;
+}
+
+static enum status
+take_response(struct client_call *this, const struct upstream_response *response, struct error *error)
+{
+	const struct tensor **outputs = memory_array(this->call->model->config.output_count, sizeof(*outputs));
+	enum status status = this->place.is_beside ? take_tensors(this, response, outputs, error)
+						   : take_whole(this, response, outputs, error);
+
+	free(outputs);
 	return status;
 }
 
@@ -204,12 +276,13 @@ decode(struct client_call *this, struct error *error)
 		return error_set(error, STATUS_UNAVAILABLE, "no memory for the response");
 	}
 	if (this->is_coded) {
-		return error_set(error, STATUS_PASS, "the response is compressed");
+		return error_set(error, this->place.is_beside ? STATUS_INTERNAL : STATUS_PASS,
+				 "the response is compressed");
 	}
 	arena_init(&arena, ARENA_MAX);
 	status = upstream_response_decode(bytes_make(body.at, json), bytes_skip(body, json), &arena, &response, error);
 	if (status == STATUS_OK) {
-		status = take_response(this->call, &response, error);
+		status = take_response(this, &response, error);
 		upstream_response_fini(&response);
 	}
 	arena_fini(&arena);
@@ -233,21 +306,49 @@ status_of(int http)
 	}
 }
 
-/* A failure that the server reports. One that is more than Triton's {"error": "…"} passes through. */
+/*
+ * A failure that the server reports. One that is more than Triton's {"error": "…"} passes through or, beside models of
+ * our own, is one of that server.
+ */
 static enum status
 read_failure(struct client_call *this, struct error *error)
 {
 	char text[ERROR_TEXT_SIZE];
 	bool personal = this->status == 401 || this->status == 403 || this->status == 407; /* not for who joined */
+	bool is_told = this->status >= 400 && !personal && !this->is_coded && buf_ok(&this->body) &&
+		       upstream_error_text(buf_bytes(&this->body), text, sizeof(text));
 
-	if (this->status < 400 || personal || this->has_more || this->is_coded || !buf_ok(&this->body) ||
-	    !upstream_error_text(buf_bytes(&this->body), text, sizeof(text))) {
-		return error_set(error, STATUS_PASS, "HTTP status %d", this->status);
+	if (is_told && (!this->has_more || this->place.is_beside)) {
+		(void)error_set(error, status_of(this->status), "%s", text);
+		error->http = this->status;
+		error->is_remote = true;
+	} else if (this->place.is_beside) {
+		(void)error_set(error, STATUS_UNAVAILABLE, "upstream %s: HTTP status %d",
+				upstream_lane_name(this->http.lane, this->http.replica), this->status);
+		error->http = 502;
+	} else {
+		(void)error_set(error, STATUS_PASS, "HTTP status %d", this->status);
 	}
-	(void)error_set(error, status_of(this->status), "%s", text);
-	error->http = this->status;
-	error->is_remote = true;
 	return error->status;
+}
+
+/* Counts the answer as one of the version that the keys name: if it was another one, the counts show a change. */
+static enum status
+take_answer(struct client_call *this, struct error *error)
+{
+	const struct upstream_call *http = &this->http;
+	struct model *model = this->call->model;
+	int64_t version = strtoll(this->version, NULL, 10);
+	enum status status;
+
+	ledger_add(upstream_lane_ledger(http->lane), this->place.name, version, http->replica);
+	status = decode(this, error);
+	if (status == STATUS_OK) {
+		atomic_store_explicit(&model->not_understood, 0, memory_order_relaxed);
+	} else if (status != STATUS_PASS && !this->place.is_beside) {
+		status = give_up(model, error);
+	}
+	return status;
 }
 
 static void
@@ -264,14 +365,7 @@ on_done(struct upstream_call *http, enum http_outcome outcome, const char *why)
 	} else if (this->status != 200) {
 		status = read_failure(this, &error);
 	} else {
-		ledger_add(upstream_lane_ledger(http->lane), call->model->config.name, call->model->version,
-			   http->replica);
-		status = decode(this, &error);
-		if (status == STATUS_OK) {
-			atomic_store_explicit(&call->model->not_understood, 0, memory_order_relaxed);
-		} else if (status != STATUS_PASS) {
-			status = give_up(call->model, &error);
-		}
+		status = take_answer(this, &error);
 	}
 	free_call(this);
 	call->done(call, status, &error);
@@ -315,7 +409,29 @@ write_headers(struct client_call *this, bool binary)
 			buf_text(headers, "\r\n");
 		}
 	}
-	buf_text(headers, "Accept-Encoding: identity\r\nVia: 1.1 hippocamp\r\n");
+	buf_text(headers, "Accept-Encoding: identity\r\nVia: ");
+	buf_text(headers, via_own());
+	buf_text(headers, "\r\n");
+}
+
+static void
+find_place(struct client_call *this)
+{
+	const struct model *model = this->call->model;
+	const struct model_parameter *name = model_config_parameter(&model->config, REMOTE_MODEL);
+	const struct model_parameter *version = model_config_parameter(&model->config, REMOTE_VERSION);
+	struct place *place = &this->place;
+
+	place->is_beside = name != NULL;
+	place->name = name != NULL ? name->value : model->config.name;
+	if (!place->is_beside) {
+		(void)snprintf(this->version, sizeof(this->version), "%" PRId64, model->version);
+		place->is_named = !remote_is_unversioned(model);
+	} else if (version != NULL) {
+		(void)snprintf(this->version, sizeof(this->version), "%.*s", BYTES_ARGS(version->value));
+		place->is_named = model_config_parameter(&model->config, REMOTE_ASKED_VERSION) != NULL;
+	}
+	place->version = bytes_text(this->version);
 }
 
 static enum status
@@ -339,9 +455,9 @@ write_request(struct client_call *this, struct error *error)
 		}
 	}
 	buf_text(&this->target, "/v2/models/");
-	http1_percent_encode(&this->target, call->model->config.name);
-	if (!remote_is_unversioned(call->model)) {
-		buf_format(&this->target, "/versions/%" PRId64, call->model->version);
+	http1_percent_encode(&this->target, this->place.name);
+	if (this->place.is_named) {
+		buf_format(&this->target, "/versions/%s", this->version);
 	}
 	buf_text(&this->target, "/infer");
 	status = upstream_request_encode(&request, &this->json, error);
@@ -386,13 +502,16 @@ start(void *remote, struct remote_call *call, struct error *error)
 
 	call->state = this;
 	this->call = call;
+	find_place(this);
 	buf_init(&this->target, ERROR_BODY_MAX);
 	buf_init(&this->json, JSON_MAX);
 	buf_init(&this->headers, HEADERS_MAX);
 	if (write_request(this, error) != STATUS_OK) { /* such as FP16 for a server that takes JSON alone */
+		if (!this->place.is_beside) {
+			error->status = STATUS_PASS;
+		}
 		free_call(this);
-		error->status = STATUS_PASS;
-		return STATUS_PASS;
+		return error->status;
 	}
 	this->http.method = "POST";
 	this->http.is_repeatable = true; /* a model whose answers may be cached gives the same one again */

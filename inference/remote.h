@@ -10,6 +10,9 @@
 #include "inference/cache/key.h"
 #include "inference/models/model.h"
 
+struct loop;
+struct metric_sink;
+
 /*
  * Prefixes of parameters that are no parameters of the request, but header fields that go along with it to the other
  * server: REMOTE_FIELD is part of the key, so that only requests with the same value share answers;
@@ -56,6 +59,14 @@ struct remote_call {
 
 /* `remote` is what engine_lane_set_remote was given. On the lane's thread. */
 struct remote_ops {
+	/*
+	 * The part of one loop of what all loops share; freed by `close`. NULL, and so is `close`: the owner of the
+	 * loop makes it. Perhaps not on the lane's thread, but before its first call and after its last one.
+	 */
+	void *(*open)(void *shared, struct loop *loop);
+	void (*close)(void *remote);
+	/* Reports what has become of the requests of all loops, on any thread. NULL: the owner of the loops does. */
+	void (*metrics)(void *shared, const struct metric_sink *sink);
 	/* On failure `done` is not called. */
 	enum status (*start)(void *remote, struct remote_call *call, struct error *error);
 	/* Ends a call that nobody waits for, without `done`. */

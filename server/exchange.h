@@ -50,6 +50,7 @@ struct server_lane {
 	struct engine_lane *engine;
 	struct upstream_lane *upstream;		  /* NULL: the models are our own */
 	struct grpc_upstream_lane *grpc_upstream; /* NULL: so they are, or gRPC is off */
+	void *remote;				  /* what remote_ops->open has made; NULL: nothing */
 	struct repository_view view;
 	struct loop_watch *http_watch;
 	struct loop_watch *metrics_watch;

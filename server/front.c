@@ -2,6 +2,7 @@
 
 #include "inference/models/model_table.h"
 #include "inference/remote.h"
+#include "upstream/via.h"
 #include "wire/compress.h"
 
 #include <math.h>
@@ -165,6 +166,39 @@ front_add_fields(struct exchange *exchange, struct infer_body *body)
 		}
 	}
 	return true;
+}
+
+bool
+front_add_via(struct exchange *exchange, struct infer_body *body)
+{
+	const struct http1_head *head = &exchange->head;
+
+	for (size_t i = 0; i < head->header_count; i++) {
+		if (!bytes_equal_nocase(head->headers[i].name, "via")) {
+			continue;
+		}
+		if (!reserve(&exchange->arena, body, 1)) {
+			return false;
+		}
+		body->parameters[body->parameter_count++] =
+			(struct parameter){.name = bytes_text(REMOTE_UNKEYED_FIELD "via"),
+					   .kind = PARAMETER_TEXT,
+					   .text = head->headers[i].value};
+	}
+	return true;
+}
+
+bool
+front_comes_back(const struct exchange *exchange)
+{
+	const struct http1_head *head = &exchange->head;
+
+	for (size_t i = 0; i < head->header_count; i++) {
+		if (bytes_equal_nocase(head->headers[i].name, "via") && via_is_own(head->headers[i].value)) {
+			return true;
+		}
+	}
+	return false;
 }
 
 /* --- gRPC --- */

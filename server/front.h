@@ -23,6 +23,15 @@ bool front_understands(const struct server_options *options, const struct infer_
 /* Adds the fields with authorization to the parameters (inference/remote.h). False: no memory. */
 bool front_add_fields(struct exchange *exchange, struct infer_body *body);
 
+/*
+ * Of a request to a model that runs on another server: adds what it has come through (Via) to the parameters, too.
+ * False: no memory.
+ */
+bool front_add_via(struct exchange *exchange, struct infer_body *body);
+
+/* Has the run of a model here made the request, whose address leads back? */
+bool front_comes_back(const struct exchange *exchange);
+
 /* --- gRPC --- */
 
 /* The metadata with authorization of a call. */

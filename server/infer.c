@@ -574,6 +574,10 @@ decode(struct exchange *exchange)
 		inference->passes = true;
 		return;
 	}
+	if (status == STATUS_OK && (model_is_remote(request->model) || request->model->ensemble != NULL) &&
+	    !front_add_via(exchange, &inference->body)) {
+		status = error_set(error, STATUS_UNAVAILABLE, "no memory for the request");
+	}
 	request->id = inference->body.id;
 	request->inputs = inference->body.inputs;
 	request->input_count = inference->body.input_count;
@@ -684,6 +688,11 @@ infer_model(struct exchange *exchange, struct model *model, bool fronts)
 	struct error *failure;
 	size_t size;
 
+	if (front_comes_back(exchange)) {
+		reply_http_error(exchange, 508,
+				 "a model of this server has made the request: its address leads in a circle");
+		return;
+	}
 	inference = arena_get(&exchange->arena, sizeof(*inference));
 	failure = arena_room(&exchange->arena, sizeof(*failure));
 	if (inference == NULL || failure == NULL) {

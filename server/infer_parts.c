@@ -65,12 +65,30 @@ check_texts(const struct infer_body *body, struct error *error)
 				   TEXTS_MAX);
 }
 
+/* Parameters of these names are made here, and become header fields of a request to another server. */
+static enum status
+check_reserved(const struct infer_body *body, struct error *error)
+{
+	for (size_t i = 0; i < body->parameter_count; i++) {
+		if (bytes_starts_with(body->parameters[i].name, REMOTE_PREFIX)) {
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "the parameter '%.*s' cannot be given: names that begin with '" REMOTE_PREFIX
+					 "' are the server's own",
+					 BYTES_ARGS(body->parameters[i].name));
+		}
+	}
+	return STATUS_OK;
+}
+
 enum status
 infer_check(const struct infer_body *body, const struct model *model, struct error *error)
 {
 	enum status status = check_outputs(body, model, error);
 
-	return status == STATUS_OK ? check_texts(body, error) : status;
+	if (status == STATUS_OK) {
+		status = check_texts(body, error);
+	}
+	return status == STATUS_OK ? check_reserved(body, error) : status;
 }
 
 enum status

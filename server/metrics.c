@@ -1,5 +1,6 @@
 /* GET /metrics in the Prometheus text format: Triton's metrics with its names and labels, then our own. */
 #include "base/metric.h"
+#include "inference/remote.h"
 #include "server/handlers.h"
 #include "upstream/grpc_upstream.h"
 #include "upstream/replica.h"
@@ -332,10 +333,15 @@ write_cache(struct exchange *exchange, const struct model_sample *samples, size_
 static void
 write_upstream(struct exchange *exchange)
 {
+	const struct remote_ops *ops = exchange->options->remote_ops;
 	struct metric_sink printer = metric_printer(&exchange->text);
 	struct replica_set *sets[2];
 	size_t count = 0;
 
+	if (ops->metrics != NULL) {
+		ops->metrics(exchange->options->remote_shared, &printer);
+		return;
+	}
 	sets[count++] = upstream_replicas(exchange->options->upstream);
 	if (exchange->options->grpc_upstream != NULL) {
 		sets[count++] = grpc_upstream_replicas(exchange->options->grpc_upstream);
@@ -371,7 +377,7 @@ handle_metrics(struct exchange *exchange)
 	if (exchange->options->cache != NULL) {
 		write_cache(exchange, samples, count);
 	}
-	if (exchange->options->upstream != NULL) {
+	if (exchange->options->remote_ops != NULL) {
 		write_upstream(exchange);
 	}
 	write_host(&exchange->text);

@@ -3,6 +3,7 @@
 #include "base/budget.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "inference/remote.h"
 #include "loop/socket.h"
 #include "server/certificates.h"
 #include "server/connection.h"
@@ -383,6 +384,15 @@ watch_listener(struct server_lane *lane, int listener, loop_watch_fn fn)
 	return watch;
 }
 
+static void
+open_remote(struct server_lane *lane)
+{
+	const struct remote_ops *ops = lane->options->remote_ops;
+
+	lane->remote = ops != NULL && ops->open != NULL ? ops->open(lane->options->remote_shared, lane->loop) : NULL;
+	engine_lane_set_remote(lane->engine, ops, lane->remote != NULL ? lane->remote : lane->upstream);
+}
+
 struct server_lane *
 server_lane_new(struct server *server, struct loop *loop, size_t index)
 {
@@ -402,7 +412,7 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 		lane->grpc_upstream = grpc_upstream_lane_new(server->options->grpc_upstream, loop);
 	}
 	lane->engine = engine_lane_new(server->options->engine, loop, server->offload, index);
-	engine_lane_set_remote(lane->engine, server->options->remote_ops, lane->upstream);
+	open_remote(lane);
 	lane->http_watch = watch_listener(lane, server->http_listeners[index], on_http);
 	TAILQ_INIT(&lane->health_watches);
 	TAILQ_INIT(&lane->abandoned);
@@ -476,6 +486,9 @@ server_lane_free(struct server_lane *lane)
 	grpc_lane_free(lane->grpc);
 	grpc_inferences_fini(lane);
 	engine_lane_free(lane->engine);
+	if (lane->remote != NULL) {
+		lane->options->remote_ops->close(lane->remote);
+	}
 	upstream_lane_free(lane->upstream);
 	grpc_upstream_lane_free(lane->grpc_upstream);
 	repository_view_fini(&lane->view);

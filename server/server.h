@@ -82,11 +82,16 @@ struct server_options {
 	struct repository *repository;
 	struct engine *engine;
 	struct response_cache *cache; /* NULL: none */
+	/*
+	 * These run models on other servers; NULL: there are none. `remote` of a lane is what they open of
+	 * `remote_shared` or, if they open nothing, the lane's struct upstream_lane.
+	 */
+	const struct remote_ops *remote_ops;
+	void *remote_shared;
 
 	/* In front of another server. */
 	struct upstream *upstream;		/* NULL: we are not */
 	struct grpc_upstream *grpc_upstream;	/* NULL: we are not, or gRPC is off */
-	const struct remote_ops *remote_ops;	/* run its models; their `remote` is a lane's struct upstream_lane */
 	enum front_authorization authorization; /* of requests that carry one */
 	enum front_readiness readiness;
 	const char *const *private_fields; /* names of header fields that count as authorization, beside its own */

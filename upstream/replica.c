@@ -194,6 +194,34 @@ read_up(const struct replica *replica)
 	return replica->url.grpc ? !is_open(replica) : atomic_load_explicit(&replica->is_read, memory_order_relaxed);
 }
 
+/* The replica of that address in one of the first `count` sets; NULL: there is none. */
+static const struct replica *
+find_other(struct replica_set *const *sets, size_t count, const char *address)
+{
+	for (size_t k = 0; k < count; k++) {
+		for (size_t i = 0; i < sets[k]->count; i++) {
+			if (strcmp(sets[k]->replicas[i].url.text, address) == 0) {
+				return &sets[k]->replicas[i];
+			}
+		}
+	}
+	return NULL;
+}
+
+static uint64_t
+total(struct replica_set *const *sets, size_t count, const char *address,
+      uint64_t (*read)(const struct replica *replica))
+{
+	uint64_t sum = 0;
+
+	for (size_t k = 0; k < count; k++) {
+		const struct replica *replica = find_other(sets + k, 1, address);
+
+		sum += replica == NULL ? 0 : read(replica);
+	}
+	return sum;
+}
+
 void
 replica_metrics(struct replica_set *const *sets, size_t count, const struct metric_sink *sink)
 {
@@ -202,18 +230,19 @@ replica_metrics(struct replica_set *const *sets, size_t count, const struct metr
 		const char *type;
 		const char *help;
 		uint64_t (*read)(const struct replica *replica);
+		bool adds; /* over sets in which the same address is */
 	} families[] = {
 		{"hippocamp_upstream_requests_total", "counter", "Requests that were sent to the server behind",
-		 read_begun},
+		 read_begun, true},
 		{"hippocamp_upstream_failures_total", "counter",
 		 "Of these, those that were not answered as a whole: not reached, ended, or silent for too long",
-		 read_failed},
+		 read_failed, true},
 		{"hippocamp_upstream_hedged_total", "counter",
-		 "Requests that were sent since another replica did not answer", read_hedged},
+		 "Requests that were sent since another replica did not answer", read_hedged, true},
 		{"hippocamp_upstream_requests_outstanding", "gauge", "Requests that wait for the server behind",
-		 read_outstanding},
+		 read_outstanding, true},
 		{"hippocamp_upstream_up", "gauge", "1 if the server behind could be reached by the last look at it",
-		 read_up},
+		 read_up, false},
 	};
 
 	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++) {
@@ -224,7 +253,12 @@ replica_metrics(struct replica_set *const *sets, size_t count, const struct metr
 				struct metric_label label = {.name = "upstream",
 							     .value = bytes_text(replica->url.text)};
 
-				metric_emit(sink, families[i].name, &label, families[i].read(replica));
+				if (find_other(sets, k, replica->url.text) == NULL) {
+					metric_emit(sink, families[i].name, &label,
+						    families[i].adds ? total(sets + k, count - k, replica->url.text,
+									     families[i].read)
+								     : families[i].read(replica));
+				}
 			}
 		}
 	}

@@ -377,6 +377,12 @@ upstream_name(const struct upstream *upstream, size_t replica)
 	return upstream->set.replicas[replica].url.text;
 }
 
+const char *
+upstream_lane_name(const struct upstream_lane *lane, size_t replica)
+{
+	return upstream_name(lane->upstream, replica);
+}
+
 struct replica_set *
 upstream_replicas(struct upstream *upstream)
 {

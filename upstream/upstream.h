@@ -32,6 +32,7 @@ void upstream_lane_free(struct upstream_lane *lane); /* no call may be under way
 /* The number of replicas, and the address of one for messages. */
 size_t upstream_count(const struct upstream *upstream);
 const char *upstream_name(const struct upstream *upstream, size_t replica);
+const char *upstream_lane_name(const struct upstream_lane *lane, size_t replica);
 
 /* For replica_metrics. */
 struct replica_set *upstream_replicas(struct upstream *upstream);

@@ -199,6 +199,21 @@ model_unlist_ensemble(struct model *model)
 	}
 }
 
+/* Directly or not, of any version. */
+static bool
+is_made_with(const struct model *ensemble, struct bytes name)
+{
+	for (size_t i = 0; i < ensemble->ensemble->step_count; i++) {
+		const struct model *member = ensemble->ensemble->steps[i].model;
+
+		if (bytes_equal(member->config.name, name) ||
+		    (member->ensemble != NULL && is_made_with(member, name))) {
+			return true;
+		}
+	}
+	return false;
+}
+
 static bool
 is_made_of(const struct model *ensemble, const struct model *model)
 {
@@ -221,6 +236,21 @@ model_each_ensemble_of(const struct model *model, void (*tell)(void *context, st
 	(void)pthread_mutex_lock(&ensembles_mutex);
 	LIST_FOREACH (ensemble, &ensembles, loaded) {
 		if (is_made_of(ensemble, model)) {
+			tell(context, ensemble->config.name, ensemble->version);
+		}
+	}
+	(void)pthread_mutex_unlock(&ensembles_mutex);
+}
+
+void
+model_each_ensemble_with(struct bytes name, void (*tell)(void *context, struct bytes name, int64_t version),
+			 void *context)
+{
+	const struct model *ensemble;
+
+	(void)pthread_mutex_lock(&ensembles_mutex);
+	LIST_FOREACH (ensemble, &ensembles, loaded) {
+		if (is_made_with(ensemble, name)) {
 			tell(context, ensemble->config.name, ensemble->version);
 		}
 	}

@@ -121,6 +121,10 @@ void model_unlist_ensemble(struct model *model);
 void model_each_ensemble_of(const struct model *model, void (*tell)(void *context, struct bytes name, int64_t version),
 			    void *context);
 
+/* The same, for each ensemble that contains any model of that name. */
+void model_each_ensemble_with(struct bytes name, void (*tell)(void *context, struct bytes name, int64_t version),
+			      void *context);
+
 static inline bool
 model_batches(const struct model *model)
 {

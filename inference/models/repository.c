@@ -219,6 +219,17 @@ poll_source(struct repository *repository)
 	}
 }
 
+/* What a model answers from now on is not known: nothing of it is taken from the cache, or stored. */
+static void
+suspend(const struct known_model *known)
+{
+	for (size_t i = 0; i < known->version_count; i++) {
+		if (known->versions[i].model != NULL) {
+			atomic_store(&known->versions[i].model->suspended, true);
+		}
+	}
+}
+
 /* Loads the models again that have changed on the servers on which they run. */
 static void
 look_at_remotes(struct repository *repository)
@@ -233,6 +244,7 @@ look_at_remotes(struct repository *repository)
 		    repository_has_changed_remotely(repository, known) &&
 		    repository_load(repository, known, true, &error) != STATUS_OK) {
 			log_error("%s", error.text);
+			suspend(known);
 		}
 	}
 }

@@ -128,11 +128,11 @@ class Behind:
 
     followed = False
 
-    def __init__(self, says, path=None):
+    def __init__(self, says, path=None, port=0):
         self.says, self.requests, self.used = says, [], set()
         self.lock, self.connections = threading.Lock(), set()
         if path is None:
-            self.listener = socket.create_server((LOCAL, 0))
+            self.listener = socket.create_server((LOCAL, port))
             self.port = self.listener.getsockname()[1]
         else:
             self.listener = socket.socket(socket.AF_UNIX)

@@ -257,16 +257,6 @@ def test_wrong_options(start_front, arguments, said):
     assert any(said in line for line in server.log)
 
 
-def test_models_of_our_own_have_no_server_behind(start, repository):
-    """The name of models behind means nothing without --upstream."""
-    echo(repository, "echo")
-    config = repository.path / "echo" / "config.pbtxt"
-    config.write_text(config.read_text().replace('backend: "echo"', 'backend: "upstream"'))
-    server = start(repository)
-    assert server.wait() == 1
-    assert server.lines("unsupported backend 'upstream'")
-
-
 # --- TLS ---
 
 

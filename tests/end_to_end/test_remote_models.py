@@ -1,0 +1,425 @@
+"""Models beside models of our own that run on another server (backend "upstream"), also as steps of ensembles."""
+
+import json
+
+import pytest
+from tritonclient import grpc as triton_grpc
+
+from fronts import EXTENSIONS, FakeTriton, answered, response
+from support import CACHE, LOCAL, Repository, at_once, decode, encode, eventually, free_port, infer_path, same, tensor
+from traffic import EXPLICIT, ensemble, is_hit, metric, put, step, wait_connected, write_config
+
+PORTS = {"X": "INT32"}, {"Y": "INT32"}
+TENSORS = """\
+input [ { name: "X", data_type: TYPE_INT32, dims: [ -1 ] } ]
+output [ { name: "Y", data_type: TYPE_INT32, dims: [ -1 ] } ]
+"""
+
+
+@pytest.fixture
+def fake():
+    made = []
+
+    def make(answers=None, **options):
+        made.append(FakeTriton(answers, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def address(server):
+    return f"http://{LOCAL}:{server if isinstance(server, int) else server.port}"
+
+
+def parameter(key, value):
+    return f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}\n'
+
+
+def remote(repository, name, *servers, extra="", cached=True, **parameters):
+    """A model that runs as model m of these servers."""
+    parameters = {"url": ",".join(map(address, servers)), "model": "m", **parameters}
+    text = "".join(parameter(key, value) for key, value in parameters.items())
+    return write_config(repository, name, 'backend: "upstream"\n' + text + (CACHE if cached else "") + extra)
+
+
+def chain(repository, *members, cached=True):
+    """An ensemble of members after one another."""
+    names = ["X", *(f"t{i}" for i in range(len(members) - 1)), "Y"]
+    steps = [step(member, {"X": before}, {"Y": after}) for member, before, after in zip(members, names, names[1:])]
+    return ensemble(repository, "chain", *PORTS, steps, rows=0, cached=cached)
+
+
+def ask(server, *values, model="far", headers=None, **options):
+    return put(server, model, {"X": tensor(values, "INT32")}, headers, **options)
+
+
+def check(reply, *values):
+    same(decode(reply)["Y"], tensor(values, "INT32"))
+    return reply
+
+
+def hits(reply):
+    """Also if the model is not cached."""
+    return "cache-status" in reply.headers and is_hit(reply)
+
+
+def load(server, model):
+    return server.post(f"/v2/repository/models/{model}/load")
+
+
+def lines(server):
+    """The paths of the infer requests that have come."""
+    return [line.split()[1] for line, _, _ in server.requests]
+
+
+# --- Running them ---
+
+
+def test_a_model_of_another_server(serve, repository, fake):
+    server = fake()
+    remote(repository, "far", server)
+    ours = serve(repository, "--threads=1")
+    assert not is_hit(check(ask(ours, 1, 2), 2, 3))
+    for binary in (False, True):
+        assert is_hit(check(ask(ours, 1, 2, binary_in=binary, binary_out=binary), 2, 3))
+    assert lines(server) == ["/v2/models/m/infer"]
+    metadata = ours.get("/v2/models/far").json
+    assert metadata["inputs"] == [{"name": "X", "datatype": "INT32", "shape": [-1]}]
+    assert ask(ours, 1, 2).json["model_name"] == "far"
+    ours.expect("far", inference_count=1)
+    assert metric(ours, "hippocamp_upstream_up", upstream=address(server)) == 1
+
+
+def test_its_name_and_version_there(serve, repository, fake):
+    server = fake()
+    server.versions = ["1", "3", "7"]
+    server.answers = lambda fields, document, values, count: answered([5]).replace(b'"1"', b'"3"')
+    remote(repository, "far", server, version=3)
+    ours = serve(repository, "--threads=1")
+    check(ask(ours, 1), 5)
+    assert is_hit(check(ask(ours, 1), 5))
+    assert lines(server) == ["/v2/models/m/versions/3/infer"]
+
+
+def test_over_grpc(serve, repository, fake):
+    remote(repository, "far", fake())
+    ours = serve(repository, "--threads=1", "--allow-grpc=true")
+    given = triton_grpc.InferInput("X", [2], "INT32")
+    given.set_data_from_numpy(tensor([1, 2], "INT32"))
+    with triton_grpc.InferenceServerClient(f"{LOCAL}:{ours.grpc_port}") as client:
+        for _ in range(2):
+            same(client.infer("far", [given]).as_numpy("Y"), tensor([2, 3], "INT32"))
+    ours.expect("far", inference_count=1)
+
+
+def test_equal_questions_run_once(serve, repository, fake):
+    server = fake()
+    remote(repository, "far", server)
+    ours = serve(repository)
+    for reply in at_once(20, lambda i: ask(ours, 9)):
+        check(reply, 10)
+    assert server.runs == 1
+
+
+def test_only_unknown_rows_are_sent(serve, repository, fake):
+    """The owner states the batch size, so rows are independent of each other."""
+    server = fake()
+    server.answers = rows_of
+    remote(repository, "far", server, extra="max_batch_size: 8\n" + TENSORS.replace("-1", "1"))
+    ours = serve(repository, "--threads=1", "--cache-config=local,audit=0")
+    put(ours, "far", {"X": tensor([[1], [2]], "INT32")})
+    reply = put(ours, "far", {"X": tensor([[2], [3]], "INT32")})
+    same(decode(reply)["Y"], tensor([[3], [4]], "INT32"))
+    assert server.requests[-1][2].endswith((3).to_bytes(4, "little"))
+
+
+def rows_of(fields, document, values, count):
+    output = {"name": "Y", "datatype": "INT32", "shape": [len(values), 1], "data": [value + 1 for value in values]}
+    return response(json.dumps({"model_name": "m", "model_version": "1", "outputs": [output]}).encode())
+
+
+def test_replicas(serve, repository, fake):
+    one, two = fake(), fake()
+    remote(repository, "far", one, two)
+    ours = serve(repository, "--threads=1")
+    check(ask(ours, 1), 2)
+    (one if one.runs else two).stop()
+    (one if one.runs else two).hang_up()
+    check(ask(ours, 2), 3)
+
+
+def test_a_server_s_error(serve, repository, fake):
+    server = fake(lambda fields, document, values, count: response(b'{"error": "no luck"}', "400 Bad Request"))
+    remote(repository, "far", server)
+    ours = serve(repository)
+    for _ in range(2):
+        reply = ask(ours, 1)
+        assert (reply.status, reply.error) == (400, "no luck")
+    server.answers = lambda fields, document, values, count: response(b"<html>", "403 Forbidden")
+    reply = ask(ours, 1)
+    assert reply.status == 502 and address(server) in reply.error and "403" in reply.error
+    server.answers = lambda fields, document, values, count: response(b"not JSON")
+    assert ask(ours, 1).status == 500
+    server.answers = lambda fields, document, values, count: [7]
+    check(ask(ours, 1), 7)
+
+
+# --- Ensembles ---
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_steps_of_ensembles(serve, repository, fake, cached):
+    server = fake()
+    remote(repository, "far", server, cached=cached)
+    remote(repository, "farther", server)
+    chain(repository, "far", "farther")
+    ours = serve(repository, "--threads=1")
+    assert not is_hit(check(ask(ours, 1, model="chain"), 3))
+    assert is_hit(check(ask(ours, 1, model="chain"), 3))
+    assert server.runs == 2
+
+
+def test_the_server_loads_a_model_again(serve, repository, fake):
+    """Neither the model nor the ensemble that contains it gives an old answer."""
+    server = fake()
+    remote(repository, "far", server)
+    chain(repository, "far", "far")
+    ours = serve(repository, "--threads=1", "--upstream-poll-secs=1")
+    for model, known in (("far", 2), ("chain", 3)):
+        check(ask(ours, 1, model=model), known)
+        assert is_hit(ask(ours, 1, model=model))
+    server.answers = lambda fields, document, values, count: [value + 10 for value in values]
+    server.count = 0  # as after a load
+    server.runs = 0
+    eventually(lambda: ours.lines("models behind may have changed"), "the change")
+    eventually(lambda: decode(ask(ours, 1, model="chain"))["Y"][0] == 21, "the new answer")
+    check(ask(ours, 1), 11)
+
+
+def test_a_new_version(serve, repository, fake):
+    """Its answers are given, but not stored as the old version's."""
+    server = fake()
+    remote(repository, "far", server)
+    ours = serve(repository, "--threads=1", "--upstream-poll-secs=60")
+    check(ask(ours, 1), 2)
+    server.answers = lambda fields, document, values, count: answered([50 + count]).replace(b'"1"', b'"2"')
+    check(ask(ours, 2), 52)
+    ours.wait_log("its server has another version now")
+    for count in (53, 54):
+        check(ask(ours, 1), count)
+
+
+def test_what_an_entry_cannot_hold(serve, repository, fake):
+    """Clients get the tensors, each time from the server."""
+    server = fake()
+    server.answers = lambda fields, document, values, count: answered([count], parameters={"mine": 1})
+    remote(repository, "far", server)
+    chain(repository, "far")
+    ours = serve(repository, "--threads=1")
+    check(ask(ours, 1), 1)
+    ours.wait_log("its responses have parameters")
+    check(ask(ours, 1), 2)
+    check(ask(ours, 1, model="chain"), 3)
+    check(ask(ours, 1, model="chain"), 4)
+
+
+# --- Servers that come and go ---
+
+
+def test_known_questions_are_answered_while_it_is_down(serve, repository, fake):
+    server = fake()
+    remote(repository, "far", server)
+    ours = serve(repository, "--threads=1")
+    check(ask(ours, 1), 2)
+    server.stop()
+    server.hang_up()
+    assert is_hit(check(ask(ours, 1), 2))
+    reply = ask(ours, 2)
+    assert reply.status in (502, 503) and address(server) in reply.error
+
+
+def test_a_server_that_starts_later(serve, repository, fake):
+    """What is stated is served at once, without the cache; what is not, once the server is there."""
+    port = free_port()
+    remote(repository, "far", port, extra=TENSORS)
+    remote(repository, "empty", port)
+    chain(repository, "far")
+    ours = serve(repository, "--threads=1", "--exit-on-error=false", "--upstream-poll-secs=1")
+    ours.wait_log("'far' is not cached for now: .*" + str(port))
+    ours.wait_log("'empty': its configuration states no input.*" + str(port))
+    reply = ask(ours, 1)
+    assert reply.status == 503 and str(port) in reply.error
+    assert ask(ours, 1, model="chain").status == 503
+    server = fake(port=port)
+    eventually(lambda: hits(ask(ours, 1)) and hits(ask(ours, 1, model="empty")), "the cache", patience=20)
+    check(ask(ours, 1), 2)
+    check(ask(ours, 1, model="empty"), 2)
+    eventually(lambda: hits(ask(ours, 1, model="chain")), "the ensemble's")
+    assert server.runs > 0
+
+
+def test_a_model_that_is_gone_behind(serve, repository, fake):
+    server = fake()
+    remote(repository, "far", server)
+    ours = serve(repository, "--threads=1", "--upstream-poll-secs=1")
+    check(ask(ours, 1), 2)
+    server.state = "UNAVAILABLE"
+    server.answers = lambda fields, document, values, count: response(b'{"error": "gone"}', "404 Not Found")
+    eventually(lambda: ask(ours, 1).status == 404, "what the server says")
+    server.state = "READY"
+    server.answers = lambda fields, document, values, count: [9]
+    eventually(lambda: hits(check(ask(ours, 1), 9)), "the model")
+
+
+def test_a_server_without_statistics(serve, repository, fake):
+    server = fake()
+    server.extensions = [each for each in EXTENSIONS if each != "statistics"]
+    remote(repository, "far", server, extra=TENSORS)
+    remote(repository, "stated", server, generation="r1")
+    ours = serve(repository, "--threads=1")
+    ours.wait_log("state another generation whenever models change")
+    for _ in range(2):
+        assert not hits(check(ask(ours, 1), 2))
+    check(ask(ours, 1, model="stated"), 2)
+    assert is_hit(ask(ours, 1, model="stated"))
+
+
+@pytest.mark.parametrize("generation", [None, "r1"])
+def test_what_servers_share_in_redis(serve, repository, fake, redis_server, generation):
+    """They share answers only if the owner states what the model is."""
+    server, redis = fake(), redis_server()
+    remote(repository, "far", server, **({"generation": generation} if generation else {}))
+    cache = redis.cache("lookup_timeout=5000")
+    one, two = (serve(repository, *cache, "--threads=1", "--upstream-poll-secs=1") for _ in range(2))
+    for each in (one, two):
+        wait_connected(each)
+    check(ask(one, 1), 2)
+    redis.wait_entries(1, "far")
+    assert is_hit(check(ask(two, 1), 2)) == bool(generation)
+    server.answers = lambda fields, document, values, count: [9]
+    server.count = server.runs = 0
+    for each in (one, two):
+        each.wait_log("models behind may have changed")
+    if generation:
+        eventually(lambda: not redis.entries("far"), "the purge")
+    for each in (one, two):
+        eventually(lambda each=each: decode(ask(each, 1))["Y"][0] == 9, "the new answer")
+        check(ask(each, 1), 9)
+
+
+# --- Loading ---
+
+
+@pytest.mark.parametrize("parameters, message", [
+    ("", "needs the address of a server"),
+    (parameter("url", "grpc://h:1"), "the parameter 'url' names 'grpc://h:1': give http://"),
+    (parameter("url", "h"), "the parameter 'url' names 'h'"),
+    (parameter("url", "http://h:1,"), "the parameter 'url' names ''"),
+    (parameter("url", "http://h:1") + parameter("version", "x"), "the parameter 'version' is 'x'"),
+    (parameter("url", "http://h:1") + parameter("version", "0"), "the parameter 'version' is '0'"),
+])
+def test_parameters_that_cannot_be(serve, repository, parameters, message):
+    write_config(repository, "far", 'backend: "upstream"\n' + TENSORS + parameters)
+    ours = serve(repository, EXPLICIT)
+    reply = load(ours, "far")
+    assert reply.status >= 400
+    assert "model 'far': " in reply.error and message in reply.error
+
+
+def test_a_warmup_is_for_models_that_run_here(serve, repository, fake):
+    warmup = 'model_warmup { name: "w" batch_size: 0 inputs { key: "X" value { data_type: TYPE_INT32 dims: [ 1 ] zero_data: true } } }\n'
+    remote(repository, "far", fake(), extra=warmup)
+    ours = serve(repository, EXPLICIT)
+    assert "leave it to the server behind" in load(ours, "far").error
+
+
+def test_a_configuration_of_a_load_request(serve, repository, fake):
+    """It leads to another server; what the first one has answered is not its answer."""
+    one, two = fake(), fake(lambda fields, document, values, count: [70])
+    remote(repository, "far", one)
+    ours = serve(repository, EXPLICIT, "--threads=1", "--upstream-poll-secs=1")
+    ours.load("far")
+    check(ask(ours, 1), 2)
+    config = {"backend": "upstream", "response_cache": {"enable": True},
+              "parameters": {"url": {"string_value": address(two)}, "model": {"string_value": "m"}}}
+    ours.load("far", config=json.dumps(config))
+    check(ask(ours, 1), 70)
+    assert is_hit(ask(ours, 1))
+    two.answers = lambda fields, document, values, count: [71]
+    two.count = two.runs = 0
+    eventually(lambda: decode(ask(ours, 1))["Y"][0] == 71, "its change")
+    ours.unload("far")
+    polls = two.polls
+    ours.load("far")
+    check(ask(ours, 1), 2)
+    assert two.polls <= polls + 1  # nobody looks at it any more
+
+
+def test_another_server_in_the_file(serve, repository, fake):
+    one, two = fake(), fake(lambda fields, document, values, count: [70])
+    remote(repository, "far", one)
+    ours = serve(repository, "--model-control-mode=poll", "--repository-poll-secs=1", "--threads=1")
+    check(ask(ours, 1), 2)
+    remote(repository, "far", two)
+    eventually(lambda: decode(ask(ours, 1))["Y"][0] == 70, "the other server")
+
+
+# --- What must not happen ---
+
+
+@pytest.mark.parametrize("name", ["hippocamp.field.x", "hippocamp.unkeyed.field.x", "hippocamp.unkeyed.x"])
+def test_clients_make_no_header_fields(serve, repository, fake, name):
+    server = fake()
+    remote(repository, "far", server)
+    chain(repository, "far")
+    ours = serve(repository)
+    for model in ("far", "chain"):
+        body, fields = encode({"X": tensor([1], "INT32")}, parameters={name: "1\r\nEvil: 1"})
+        reply = ours.post(infer_path(model), body, fields)
+        assert reply.status == 400 and name in reply.error
+    assert server.runs == 0
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_circle(serve, repository, cached):
+    """A model that leads to itself answers with an error, whether equal requests join or not."""
+    port = free_port()
+    remote(repository, "far", port, model="far", extra=TENSORS, cached=cached)
+    ours = serve(repository, f"--http-port={port}", "--upstream-poll-secs=1")
+    for reply in at_once(4, lambda i: ask(ours, 1)):
+        assert reply.status in (502, 508) and "circle" in reply.error
+    if cached:
+        eventually(lambda: ours.get("/v2/models/far/config").json["response_cache"]["enable"], "the look")
+    for reply in at_once(4, lambda i: ask(ours, 1)):
+        assert reply.status in (502, 508) and "circle" in reply.error
+
+
+def test_a_circle_of_two(serve, repository, fake, tmp_path, models):
+    ports = free_port(), free_port()
+    repositories = repository, Repository(tmp_path / "other", models)
+    for each, port in zip(repositories, reversed(ports)):
+        remote(each, "far", port, model="far", extra=TENSORS)
+    servers = [serve(each, f"--http-port={port}", "--upstream-poll-secs=1") for each, port in zip(repositories, ports)]
+    for server in servers:
+        eventually(lambda server=server: server.get("/v2/models/far/config").json["response_cache"]["enable"], "the look")
+    for server in servers:
+        reply = ask(server, 1)
+        assert reply.status in (502, 508) and "circle" in reply.error
+
+
+def test_a_server_that_two_models_name(serve, repository, fake):
+    """Its metrics are there once."""
+    one, two = fake(), fake()
+    remote(repository, "far", one)
+    remote(repository, "stated", one, generation="r1")
+    remote(repository, "both", one, two)
+    ours = serve(repository, "--threads=1")
+    text = ours.request("GET", "/metrics", port=ours.metrics_port).body.decode()
+    up = [line for line in text.splitlines() if line.startswith("hippocamp_upstream_up{")]
+    assert len(up) == 2 and all(line.endswith(" 1") for line in up)
+    before = metric(ours, "hippocamp_upstream_requests_total", upstream=address(one))
+    for model in ("far", "stated"):
+        check(ask(ours, 1, model=model), 2)
+    assert metric(ours, "hippocamp_upstream_requests_total", upstream=address(one)) >= before + 2
