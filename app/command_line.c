@@ -104,17 +104,15 @@ static const struct option upstream_options[] = {
 	 .offset = AT(upstream_authorization),
 	 .preset = "pass",
 	 .choices = authorizations,
-	 .help = "what becomes of requests with Authorization or Cookie: pass: they pass through, and nothing is kept "
-		 "of "
-		 "them; key: those with the same value share answers; shared: all may see all answers"},
+	 .help = "what becomes of requests with Authorization or Cookie: pass: they pass through, and nothing of them "
+		 "is kept; key: those with the same value share answers; shared: all may see all answers"},
 	{.name = "upstream-readiness",
 	 .kind = OPTION_CHOICE,
 	 .offset = AT(upstream_readiness),
 	 .preset = "either",
 	 .choices = readinesses,
 	 .help = "when /v2/health/ready says yes: behind: when the server behind does; own: while we run; either: when "
-		 "the "
-		 "server behind does or, while it is not reached, when models of it are known"},
+		 "that one does or, while it is not reached, when models of it are known"},
 	{.name = "upstream-connect-timeout",
 	 .kind = OPTION_INTEGER,
 	 .offset = AT(upstream_connect_timeout),
@@ -140,9 +138,8 @@ static const struct option upstream_options[] = {
 	{.name = "upstream-group",
 	 .kind = OPTION_TEXT,
 	 .offset = AT(upstream_group),
-	 .help = "name of a group of fronts of the same servers that share a Redis: while they run, they agree on what "
-		 "is "
-		 "current, and share their answers"},
+	 .help = "name of a group of fronts of the same servers that share a Redis: while they run, they agree on "
+		 "what is current, and share their answers"},
 	{.name = "upstream-cacert",
 	 .kind = OPTION_TEXT,
 	 .offset = AT(upstream_cacert),

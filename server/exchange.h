@@ -12,6 +12,7 @@
 #include "base/budget.h"
 #include "loop/offload.h"
 #include "loop/tls_server.h"
+#include "server/pass_reason.h"
 #include "server/server.h"
 #include "wire/compress.h"
 #include "wire/http1.h"
@@ -50,6 +51,7 @@ struct server_lane {
 	struct engine_lane *engine;
 	struct upstream_lane *upstream;		  /* NULL: the models are our own */
 	struct grpc_upstream_lane *grpc_upstream; /* NULL: so they are, or gRPC is off */
+	struct pass_counts *passes;		  /* shared by all lanes */
 	void *remote;				  /* what remote_ops->open has made; NULL: nothing */
 	struct repository_view view;
 	struct loop_watch *http_watch;
@@ -105,7 +107,8 @@ struct exchange {
 	/* Called once if the peer closes the connection before the reply; the handler must still reply. */
 	void (*gone)(struct exchange *exchange);
 	void *gone_state;
-	bool is_left; /* the peer has closed its side and may not read the reply */
+	enum pass_reason pass_reason; /* of handle_pass */
+	bool is_left;		      /* the peer has closed its side and may not read the reply */
 	/* Of a reply in parts: called when exchange_stream, which returned false, may be called again. */
 	void (*drained)(struct exchange *exchange);
 

@@ -45,13 +45,17 @@ repeats(const struct http1_head *head, const char *name)
 }
 
 bool
-front_admits(const struct exchange *exchange)
+front_is_admitted(const struct exchange *exchange)
+{
+	return exchange->options->authorization != FRONT_AUTHORIZATION_PASS || count_authorization(exchange) == 0;
+}
+
+bool
+front_understands_head(const struct exchange *exchange)
 {
 	const struct http1_head *head = &exchange->head;
 
-	bool open = exchange->options->authorization != FRONT_AUTHORIZATION_PASS || count_authorization(exchange) == 0;
-
-	return open && !repeats(head, "content-encoding") && !repeats(head, "inference-header-content-length") &&
+	return !repeats(head, "content-encoding") && !repeats(head, "inference-header-content-length") &&
 	       head->target.length == head->path.length &&
 	       exchange->body.length <= exchange->options->max_input_bytes &&
 	       coding_from_name(http1_header(head, "content-encoding")) != CODING_UNKNOWN;

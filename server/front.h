@@ -8,11 +8,11 @@
 #include "server/exchange.h"
 #include "wire/infer_body.h"
 
-/*
- * To judge by its head: it has no query, no coding that we do not know, and no authorization, unless the owner says
- * that answers may be shared all the same.
- */
-bool front_admits(const struct exchange *exchange);
+/* Has it no authorization, or does the owner say that answers may be shared all the same? */
+bool front_is_admitted(const struct exchange *exchange);
+
+/* To judge by its head: it has no query, no coding that we do not know, and nothing twice. */
+bool front_understands_head(const struct exchange *exchange);
 
 /* Has the request no query, and no field with authorization? */
 bool front_is_anonymous(const struct exchange *exchange);
@@ -40,7 +40,8 @@ struct front_fields {
 	size_t count;
 };
 
-/* To judge by the call's metadata, as front_admits. Copies those with authorization: a request may outlive its call. */
+/* To judge by the call's metadata, as front_is_admitted. Copies those with authorization: a request may outlive its
+ * call. */
 bool front_admits_metadata(const struct server_options *options, const struct grpc_call *call, struct arena *arena,
 			   struct front_fields *fields);
 

@@ -20,7 +20,7 @@ on_begin(struct grpc_call *call)
 {
 	check_access(call);
 	if (!grpc_call_is_over(call)) {
-		(void)grpc_pass_begin(call); /* from now on the call belongs to the pass */
+		(void)grpc_pass_begin(call, PASS_NO_INFERENCE); /* from now on the call belongs to the pass */
 	}
 }
 
@@ -39,7 +39,7 @@ answer_ready(struct grpc_call *call, struct grpc_message message, unary own)
 	if (grpc_lane_of(call)->options->readiness == FRONT_READY_OWN) {
 		own(call, message);
 	} else {
-		grpc_pass_unary(call, message);
+		grpc_pass_unary(call, message, PASS_NO_INFERENCE);
 	}
 }
 

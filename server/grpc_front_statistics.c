@@ -41,7 +41,7 @@ on_done(struct front_statistics *statistics, bool good)
 		grpc_reply(call, &text);
 	} else {
 		buf_fini(&text);
-		grpc_pass_unary(call, grpc_message_share(&this->message));
+		grpc_pass_unary(call, grpc_message_share(&this->message), PASS_NO_INFERENCE);
 	}
 	fini(this);
 }
@@ -94,7 +94,7 @@ on_message(struct grpc_call *call, struct grpc_message message)
 	buf_init(&this->target, TARGET_MAX);
 	if (!front_is_anonymous_call(this->statistics.lane->options, call) ||
 	    !write_target(message.content, &this->target)) {
-		grpc_pass_unary(call, grpc_message_share(&this->message));
+		grpc_pass_unary(call, grpc_message_share(&this->message), PASS_NO_INFERENCE);
 		fini(this);
 		return;
 	}

@@ -164,6 +164,9 @@ static void
 answer(struct grpc_inference *inference, enum status status)
 {
 	inference->status = passes(inference, status) ? STATUS_PASS : status;
+	if (inference->status == STATUS_PASS && inference->pass_reason == PASS_NO_INFERENCE) {
+		inference->pass_reason = inference->was_accepted ? PASS_RESPONSE : PASS_REQUEST;
+	}
 	if (inference->start_ns != 0 && inference->status != STATUS_PASS) {
 		log_request(inference);
 	}
@@ -412,20 +415,34 @@ on_decoded(struct offload_work *work)
 }
 
 /*
- * May the cache answer a request for this model and version, to judge by the call? Which of several versions answers a
- * request that names none, and any that names one where there is none, is for the server behind to say.
+ * Which of several versions answers a request that names none, and any that names one where there is none, is for the
+ * server behind to say.
  */
 static bool
-is_admitted(struct grpc_inference *inference, const struct model_table *table)
+names_version(const struct grpc_inference *inference, const struct model_table *table)
 {
 	const struct infer_message *decoded = &inference->decoded;
-	const struct model *model = inference->request.model;
-	bool is_clear = decoded->model_version.length > 0
-				? !remote_is_unversioned(model)
-				: model_table_entry(table, decoded->model_name)->version_count == 1;
 
-	return is_clear && inference->lane->options->cache != NULL && !atomic_load(&model->suspended) &&
-	       front_admits_metadata(inference->lane->options, inference->call, &inference->arena, &inference->private);
+	return decoded->model_version.length > 0 ? !remote_is_unversioned(inference->request.model)
+						 : model_table_entry(table, decoded->model_name)->version_count == 1;
+}
+
+/* Why a request to this model cannot be answered from the cache, to judge by the call. */
+static enum pass_reason
+reason_to_pass(struct grpc_inference *inference, const struct model_table *table)
+{
+	const struct server_options *options = inference->lane->options;
+
+	if (options->cache == NULL) {
+		return PASS_NOT_CACHED;
+	}
+	if (!front_admits_metadata(options, inference->call, &inference->arena, &inference->private)) {
+		return PASS_AUTHORIZATION;
+	}
+	if (!names_version(inference, table)) {
+		return PASS_VERSION;
+	}
+	return atomic_load(&inference->request.model->suspended) ? PASS_SUSPENDED : PASS_NO_INFERENCE;
 }
 
 static enum status
@@ -439,11 +456,14 @@ find(struct grpc_inference *inference)
 	if (status == STATUS_OK) {
 		status = find_model(table, decoded->model_name, decoded->model_version, &inference->request.model,
 				    inference->error);
+		inference->pass_reason = status == STATUS_OK ? PASS_NO_INFERENCE : PASS_NOT_CACHED;
 	}
-	if (status == STATUS_OK && fronts(inference) && !is_admitted(inference, table)) {
-		status = error_set(inference->error, STATUS_PASS, "the request passes");
+	if (status == STATUS_OK && fronts(inference)) {
+		inference->pass_reason = reason_to_pass(inference, table);
 	}
-	return status;
+	return inference->pass_reason == PASS_NO_INFERENCE || status != STATUS_OK
+		       ? status
+		       : error_set(inference->error, STATUS_PASS, "the request passes");
 }
 
 /* Typed contents are converted element by element; raw ones are only checked and hashed. */
@@ -546,9 +566,11 @@ reply(struct grpc_inference *inference)
 
 	inference->call = NULL;
 	if (inference->status == STATUS_PASS) {
+		enum pass_reason reason = inference->pass_reason;
+
 		message = grpc_message_share(&inference->message);
 		grpc_inference_free(inference);
-		grpc_pass_unary(call, message);
+		grpc_pass_unary(call, message, reason);
 		return;
 	}
 	grpc_call_set_state(call, NULL);

@@ -27,7 +27,8 @@ struct grpc_inference {
 	struct buf text; /* of the response but for its tensors */
 	struct error *error;
 	enum status status;
-	bool was_accepted; /* by the engine: an error is of its run, none of the request */
+	enum pass_reason pass_reason; /* of STATUS_PASS */
+	bool was_accepted;	      /* by the engine: an error is of its run, none of the request */
 
 	/* Of a stream. */
 	struct grpc_stream *stream; /* NULL: none, or cancelled */

@@ -29,11 +29,12 @@ struct grpc_pass {
 	TAILQ_ENTRY(grpc_pass) entry; /* in lane->abandoned */
 	unsigned references;	      /* one while the call is under way, one of each chunk */
 	struct arena arena;
-	bool controls;		  /* loads or unloads a model */
-	bool is_abandoned;	  /* such a call's client has left */
-	struct loop_timer *ready; /* of readiness, which is not waited for long; else NULL */
-	uint64_t http_status;	  /* of the response; 0: none has come */
-	bool has_status;	  /* the response is its trailers alone: */
+	struct bytes cache_status; /* of the response; empty: none */
+	bool controls;		   /* loads or unloads a model */
+	bool is_abandoned;	   /* such a call's client has left */
+	struct loop_timer *ready;  /* of readiness, which is not waited for long; else NULL */
+	uint64_t http_status;	   /* of the response; 0: none has come */
+	bool has_status;	   /* the response is its trailers alone: */
 	enum grpc_code code;
 	struct bytes text;
 	bool is_half_closed;
@@ -186,6 +187,9 @@ take_head(struct grpc_pass *pass, const struct http2_field *fields, size_t count
 	}
 	grpc_call_set_coding(pass->client, coding);
 	grpc_call_add_header(pass->client, "via", bytes_text(VIA_GRPC));
+	if (pass->cache_status.length > 0) {
+		grpc_call_add_header(pass->client, "cache-status", pass->cache_status);
+	}
 	grpc_call_send_headers(pass->client);
 }
 
@@ -478,7 +482,7 @@ limit_readiness(struct grpc_pass *pass)
 static const struct grpc_method passing;
 
 struct grpc_pass *
-grpc_pass_begin(struct grpc_call *call)
+grpc_pass_begin(struct grpc_call *call, enum pass_reason reason)
 {
 	struct grpc_pass *pass = memory_new(sizeof(*pass));
 	struct http2_call *http2 = &pass->call.http2;
@@ -486,6 +490,7 @@ grpc_pass_begin(struct grpc_call *call)
 	pass->client = call;
 	pass->lane = grpc_lane_of(call);
 	pass->references = 1;
+	pass->cache_status = pass_reason_count(pass->lane->passes, reason);
 	pass->controls = is_control(grpc_call_path(call));
 	arena_init(&pass->arena, ARENA_MAX);
 	/* The end of a load is to be noticed, also where its client does not wait for it. */
@@ -511,9 +516,9 @@ grpc_pass_begin(struct grpc_call *call)
 }
 
 void
-grpc_pass_unary(struct grpc_call *call, struct grpc_message message)
+grpc_pass_unary(struct grpc_call *call, struct grpc_message message, enum pass_reason reason)
 {
-	struct grpc_pass *pass = grpc_pass_begin(call);
+	struct grpc_pass *pass = grpc_pass_begin(call, reason);
 
 	if (pass == NULL) {
 		grpc_message_release(&message);

@@ -133,10 +133,10 @@ end_with(struct grpc_stream *stream, const struct error *error)
  * here, so that the answers come in the order of the requests.
  */
 static void
-pass(struct grpc_stream *stream)
+pass(struct grpc_stream *stream, enum pass_reason reason)
 {
 	struct grpc_call *call = stream->call;
-	struct grpc_pass *through = grpc_pass_begin(call);
+	struct grpc_pass *through = grpc_pass_begin(call, reason);
 	struct grpc_inference *inference;
 
 	if (through != NULL && stream->is_paused) { /* before the pass may pause it again */
@@ -168,7 +168,7 @@ on_answered(struct grpc_inference *inference)
 	}
 	while ((first = TAILQ_FIRST(&stream->waiting)) != NULL && first->is_answered) {
 		if (first->status == STATUS_PASS) {
-			pass(stream);
+			pass(stream, first->pass_reason);
 			return;
 		}
 		if (stream->ends_at_failure && first->was_accepted && first->status != STATUS_OK) {

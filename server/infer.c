@@ -54,10 +54,11 @@ inference_fini(struct inference *inference)
 
 /* Sends the request as it came to the server behind. */
 static void
-pass(struct inference *inference)
+pass(struct inference *inference, enum pass_reason reason)
 {
 	struct exchange *exchange = inference->exchange;
 
+	exchange->pass_reason = reason;
 	inference_fini(inference);
 	buf_clear(&exchange->text);
 	if (exchange->is_left) { /* while it was decoded or run */
@@ -248,7 +249,7 @@ send_reply(struct exchange *exchange)
 		blob_unref(inference->packed);
 		blob_unref(held);
 		if (inference->fronts) {
-			pass(inference);
+			pass(inference, PASS_RESPONSE);
 		} else {
 			fail(inference, inference->request.error);
 		}
@@ -283,7 +284,7 @@ on_answer(struct inference_request *request)
 
 	exchange->gone = NULL;
 	if (request->status == STATUS_PASS) {
-		pass(inference);
+		pass(inference, PASS_RESPONSE);
 		return;
 	}
 	if (request->status != STATUS_OK) {
@@ -615,12 +616,12 @@ infer(struct exchange *exchange)
 	struct inference *inference = exchange->work_state;
 
 	if (inference->passes) {
-		pass(inference);
+		pass(inference, PASS_REQUEST);
 	} else if (inference->decoded != STATUS_OK) {
 		fail(inference, inference->request.error);
 	} else if (engine_infer(exchange->lane->engine, &inference->request)) {
 		if (is_for_behind(inference)) {
-			pass(inference);
+			pass(inference, PASS_REQUEST);
 		} else {
 			on_answer(&inference->request);
 		}
@@ -742,13 +743,32 @@ names_version(const struct exchange *exchange, const struct model *model)
 		       : model_table_entry(exchange->lane->view.table, path->model)->version_count == 1;
 }
 
+/* Why a request to this model cannot be answered from the cache, to judge by its head. */
+static enum pass_reason
+reason_to_pass(const struct exchange *exchange, const struct model *model)
+{
+	if (exchange->options->cache == NULL || model == NULL) {
+		return PASS_NOT_CACHED;
+	}
+	if (!front_is_admitted(exchange)) {
+		return PASS_AUTHORIZATION;
+	}
+	if (!front_understands_head(exchange)) {
+		return PASS_REQUEST;
+	}
+	if (!names_version(exchange, model)) {
+		return PASS_VERSION;
+	}
+	return atomic_load(&model->suspended) ? PASS_SUSPENDED : PASS_NO_INFERENCE;
+}
+
 void
 handle_front_infer(struct exchange *exchange)
 {
 	struct model *model = handler_find_model(exchange);
 
-	if (exchange->options->cache == NULL || model == NULL || atomic_load(&model->suspended) ||
-	    !front_admits(exchange) || !names_version(exchange, model)) {
+	exchange->pass_reason = reason_to_pass(exchange, model);
+	if (exchange->pass_reason != PASS_NO_INFERENCE) {
 		handle_pass(exchange);
 	} else {
 		infer_model(exchange, model, true);

@@ -343,6 +343,7 @@ write_upstream(struct exchange *exchange)
 		return;
 	}
 	sets[count++] = upstream_replicas(exchange->options->upstream);
+	pass_reason_metrics(exchange->lane->passes, &printer);
 	if (exchange->options->grpc_upstream != NULL) {
 		sets[count++] = grpc_upstream_replicas(exchange->options->grpc_upstream);
 	}

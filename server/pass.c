@@ -14,9 +14,10 @@ struct pass {
 	struct upstream_call call; /* first */
 	struct exchange *exchange;
 	struct buf fields; /* of the request, then of the reply */
-	bool has_begun;	   /* the reply */
-	bool refused;	   /* by its status: see is_refusal */
-	bool controls;	   /* loads or unloads a model */
+	struct bytes cache_status;
+	bool has_begun;	 /* the reply */
+	bool refused;	 /* by its status: see is_refusal */
+	bool controls;	 /* loads or unloads a model */
 	bool is_deaf;	 /* the client of such a request has left, or does not read: the rest of the reply is dropped */
 	bool asks_ready; /* the server's word is good, but not needed */
 };
@@ -145,6 +146,9 @@ on_head(struct upstream_call *call, const struct http1_head *head)
 	}
 	buf_clear(&pass->fields);
 	write_fields(&pass->fields, head, bare ? length : none);
+	if (pass->cache_status.length > 0) {
+		write_field(&pass->fields, bytes_text("Cache-Status"), pass->cache_status);
+	}
 	pass->has_begun = true;
 	exchange_stream_begin(pass->exchange, head->status, buf_bytes(&pass->fields), !bare);
 }
@@ -249,6 +253,7 @@ pass_on(struct exchange *exchange, bool controls, bool asks_ready)
 	pass->exchange = exchange;
 	pass->controls = controls;
 	pass->asks_ready = asks_ready;
+	pass->cache_status = pass_reason_count(exchange->lane->passes, exchange->pass_reason);
 	buf_init(&pass->fields, FIELDS_MAX);
 	write_fields(&pass->fields, head, replaced);
 	if (!buf_ok(&pass->fields)) {

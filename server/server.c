@@ -35,6 +35,7 @@ struct server {
 	struct grpc_options grpc;
 	struct tls_server *grpc_tls; /* NULL: plain */
 	struct budget bodies;	     /* of request bodies in flight */
+	struct pass_counts passes;
 	struct offload *offload;
 };
 
@@ -401,6 +402,7 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 	lane->server = server;
 	lane->options = server->options;
 	lane->budget = &server->bodies;
+	lane->passes = &server->passes;
 	lane->offload = server->offload;
 	lane->loop = loop;
 	lane->index = index;

@@ -67,7 +67,7 @@ autocomplete_backend(struct model_config *config, const char *name, const struct
 		return error_set(
 			error, STATUS_INVALID_ARGUMENT,
 			"unsupported backend '%.*s' (platform '%.*s') for model '%.*s': hippocamp runs backend "
-			"'onnxruntime' (platform 'onnxruntime_onnx') and 'echo'",
+			"'onnxruntime' (platform 'onnxruntime_onnx'), 'upstream' and 'echo'",
 			BYTES_ARGS(config->backend), BYTES_ARGS(config->platform), BYTES_ARGS(config->name));
 	}
 	set_text(config, &config->backend, (*backend)->name);

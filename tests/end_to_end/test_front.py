@@ -11,7 +11,7 @@ from faults import reset
 from fronts import EXTENSIONS, FakeTriton, answered, chunk, response
 from support import (LOCAL, ask_scale, ask_simple, decode, encode, eventually, free_port, infer_path, same,
                      sums, tensor)
-from traffic import EXPLICIT, echo, is_hit, put, wait_connected
+from traffic import EXPLICIT, echo, is_hit, metric, put, wait_connected
 
 ALL = "--cache-models=*"
 
@@ -35,7 +35,14 @@ def ask(server, *values, headers=None, **options):
 
 def passed(reply):
     """Did it come from the server behind as it is?"""
-    return "cache-status" not in reply.headers and reply.headers.get("via") == "1.1 hippocamp"
+    told = reply.headers.get("cache-status", "hippocamp; fwd=bypass")
+    return told.startswith("hippocamp; fwd=bypass") and reply.headers.get("via") == "1.1 hippocamp"
+
+
+def reason(reply):
+    """Why an inference request has passed."""
+    assert passed(reply)
+    return reply.headers["cache-status"].removeprefix("hippocamp; fwd=bypass; detail=")
 
 
 def hits(reply):
@@ -111,6 +118,33 @@ def test_what_is_not_understood_passes_unchanged(front, fake, body):
     for _ in range(2):
         reply = through.post(infer_path("m"), body, {"Content-Type": "application/json"})
         assert (reply.status, reply.body) == (222, body) and passed(reply)
+
+
+def test_why_a_request_passes(front, fake):
+    """For clients and for the metrics."""
+    server = fake()
+    through, other = front(server), front(server, "--cache-config=none")
+    wait_known(through)
+    for _ in range(2):
+        assert reason(ask(through, 1, headers={"Cookie": "a"})) == "authorization"
+    assert reason(ask(through, 1, headers={"Content-Encoding": "br"})) == "request"
+    assert reason(through.post(infer_path("m"), body_with(unknown=1), {"Content-Type": "application/json"})) == "request"
+    assert reason(through.post(infer_path("x"), body_with(), {"Content-Type": "application/json"})) == "not-cached"
+    assert reason(ask(other, 1)) == "not-cached"
+    assert "cache-status" not in through.get("/v2/models/m").headers
+    server.answers = lambda fields, document, values, count: answered([1], parameters={"mine": 1})
+    assert reason(ask(through, 7)) == "response" and reason(ask(through, 7)) == "suspended"
+    counts = {"authorization": 2, "request": 2, "not-cached": 1, "response": 1, "suspended": 1, "version": 0}
+    assert {name: metric(through, "hippocamp_passed_total", reason=name) for name in counts} == counts
+
+
+def test_a_request_without_a_version(front, fake):
+    server = fake()
+    server.versions = ["1", "2"]
+    server.answers = lambda fields, document, values, count: answered([5])
+    through = front(server)
+    wait_known(through)
+    assert reason(ask(through, 1)) == "version"
 
 
 def test_queries_and_raw_requests_pass(front, fake):

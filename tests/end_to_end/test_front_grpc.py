@@ -15,7 +15,7 @@ from tritonclient.utils import np_to_triton_dtype
 
 from fronts import (Behind, FakeGrpc, FakeTriton, Raw, both, http2_fields, http2_frame, http2_frames, response)
 from support import LOCAL, eventually, free_port, same, sums, tensor, to_wire
-from traffic import is_hit, put
+from traffic import is_hit, metric, put
 
 SERVICE = "/inference.GRPCInferenceService/"
 ALL = "--cache-models=*"
@@ -497,8 +497,12 @@ def test_what_is_not_understood_passes(front, made, channel):
             lambda r: r.inputs[0].__setattr__("datatype", "FP32"),
             lambda r: r.__setattr__("model_version", "2"),
             unknown_field]):
-        assert value_of(ask(changed(change))) == 105, i
+        answer, call = ask.with_call(changed(change))
+        told = dict(call.initial_metadata())["cache-status"]
+        assert value_of(answer) == 105, i
+        assert told == "hippocamp; fwd=bypass; detail=" + ("not-cached" if i == 7 else "request"), i
     assert len(behind.calls) == 9 and server.runs == 1
+    assert metric(through, "hippocamp_passed_total", reason="request") == 8
 
 
 def test_failures_of_the_model_are_told_once(front, made, channel):
