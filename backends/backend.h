@@ -73,7 +73,8 @@ struct backend_output {
 	enum datatype datatype;
 	size_t rank;
 	int64_t shape[TENSOR_RANK_MAX];
-	size_t length; /* bytes */
+	size_t length;		   /* bytes */
+	struct bytes content_type; /* see struct tensor */
 };
 
 /*

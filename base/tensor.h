@@ -38,7 +38,14 @@ struct tensor {
 	size_t rank;
 	const int64_t *shape;
 	struct bytes data;
+	/*
+	 * The tensor's parameter of that name, by which MLServer's clients say how the data were encoded; empty: none.
+	 * Only models on another server know it.
+	 */
+	struct bytes content_type;
 };
+
+#define TENSOR_CONTENT_TYPE_MAX 255
 
 const char *datatype_name(enum datatype datatype);	  /* protocol: "INT32", "BYTES" */
 const char *datatype_config_name(enum datatype datatype); /* config.pbtxt: "TYPE_INT32", "TYPE_STRING" */

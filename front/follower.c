@@ -35,13 +35,13 @@ struct replica_state {
 	struct buf metadata; /* of the server */
 	bool has_statistics;
 	bool has_binary;
-	bool has_versions;
 };
 
 struct followed_model {
 	char *name;
 	int64_t *versions; /* ascending; none: it is gone */
 	size_t version_count;
+	char *word; /* its only version, which is no number; NULL: they are numbers */
 	bool is_to_be_read;
 	bool told_differing;
 	bool is_usable;
@@ -230,10 +230,12 @@ begin_generation(struct follower *follower)
 /* --- Models behind --- */
 
 static void
-add_version(struct followed_model *model, int64_t version)
+add_version(struct followed_model *model, const struct version_view *one)
 {
 	model->versions = memory_grow(model->versions, model->version_count + 1, sizeof(*model->versions));
-	model->versions[model->version_count++] = version;
+	model->versions[model->version_count++] = one->version;
+	free(model->word);
+	model->word = memory_text(one->word);
 }
 
 /* A view is sorted by name and version: so are the models' versions. */
@@ -250,7 +252,7 @@ take_versions(struct follower *follower, const struct replica_view *view)
 			model = add_model(follower, view->versions[i].name);
 		}
 		if (model != NULL) {
-			add_version(model, view->versions[i].version);
+			add_version(model, &view->versions[i]);
 		}
 	}
 }
@@ -261,12 +263,10 @@ take_versions(struct follower *follower, const struct replica_view *view)
 static bool
 read_index(struct follower *follower, size_t replica, struct buf *index)
 {
-	struct replica_state *state = &follower->replicas[replica];
 	struct buf names;
 	int status = ask(follower, replica, "POST", "/v2/repository/index", index);
 	bool good = status == 200;
 
-	state->has_versions = good;
 	if (good || (status != 404 && status != 405 && status != 501)) {
 		return good;
 	}
@@ -416,11 +416,12 @@ ask_of_model(struct follower *follower, size_t replica, const char *name, const 
 }
 
 static void
-digest_document(const struct replica_state *state, struct bytes metadata, struct bytes config,
-		struct digest_value *value)
+digest_document(const struct replica_state *state, const struct followed_model *model, struct bytes metadata,
+		struct bytes config, struct digest_value *value)
 {
-	const struct bytes kinds = bytes_make((const uint8_t[]){state->has_binary, state->has_versions}, 2);
-	const struct bytes parts[] = {buf_bytes(&state->metadata), metadata, config, kinds};
+	const struct bytes kinds = bytes_make((const uint8_t[]){state->has_binary, model->word != NULL}, 2);
+	const struct bytes word = bytes_text(model->word == NULL ? "" : model->word);
+	const struct bytes parts[] = {buf_bytes(&state->metadata), metadata, config, kinds, word};
 	struct digest *digest = digest_new();
 
 	*value = (struct digest_value){0};
@@ -460,8 +461,10 @@ convert(struct follower *follower, size_t replica, struct followed_model *model,
 		.metadata = metadata,
 		.config = config,
 		.cached = is_chosen(follower, model->name),
-		.marks = {follower->replicas[replica].has_binary ? NULL : FRONT_JSON_ONLY,
-			  follower->replicas[replica].has_versions ? NULL : REMOTE_UNVERSIONED},
+		.marks = {{.name = bytes_text(follower->replicas[replica].has_binary ? "" : FRONT_JSON_ONLY),
+			   .value = bytes_text("true")},
+			  {.name = bytes_text(model->word == NULL ? "" : REMOTE_UNVERSIONED),
+			   .value = bytes_text(model->word == NULL ? "" : model->word)}},
 	};
 	struct error error;
 	struct buf fingerprint;
@@ -506,7 +509,7 @@ read_document(struct follower *follower, size_t replica, struct followed_model *
 		}
 	}
 	if (good) {
-		digest_document(&follower->replicas[replica], buf_bytes(&metadata), buf_bytes(&config), &digest);
+		digest_document(&follower->replicas[replica], model, buf_bytes(&metadata), buf_bytes(&config), &digest);
 		model->document = digest;
 		if (model->is_to_be_read) {
 			model->is_usable = convert(follower, replica, model, buf_bytes(&metadata), buf_bytes(&config));
@@ -881,6 +884,7 @@ follower_free(struct follower *follower)
 	for (size_t i = 0; i < follower->model_count; i++) {
 		free(follower->models[i].name);
 		free(follower->models[i].versions);
+		free(follower->models[i].word);
 		buf_fini(&follower->models[i].config);
 	}
 	free(follower->models);

@@ -27,6 +27,7 @@
 struct place {
 	struct bytes name;
 	struct bytes version; /* the one of the keys; empty: it is not known */
+	int64_t number;	      /* it in the ledger */
 	bool is_named;	      /* requests name it */
 	bool is_beside;	      /* a model beside models of our own: nothing can be passed to its server */
 };
@@ -35,7 +36,7 @@ struct client_call {
 	struct upstream_call http; /* first */
 	struct remote_call *call;
 	struct place place;
-	char version[24]; /* of the place */
+	char version[24]; /* of the place, where it is a number */
 	struct buf target;
 	struct buf json;
 	struct bytes *pieces; /* of the request's body */
@@ -140,6 +141,7 @@ copy_outputs(struct remote_call *call, const struct tensor *const *ordered, stru
 		outputs[i].datatype = ordered[i]->datatype;
 		outputs[i].rank = ordered[i]->rank;
 		outputs[i].length = ordered[i]->data.length;
+		outputs[i].content_type = ordered[i]->content_type;
 		memcpy(outputs[i].shape, ordered[i]->shape, ordered[i]->rank * sizeof(*outputs[i].shape));
 	}
 	if (status == STATUS_OK) {
@@ -338,10 +340,9 @@ take_answer(struct client_call *this, struct error *error)
 {
 	const struct upstream_call *http = &this->http;
 	struct model *model = this->call->model;
-	int64_t version = strtoll(this->version, NULL, 10);
 	enum status status;
 
-	ledger_add(upstream_lane_ledger(http->lane), this->place.name, version, http->replica);
+	ledger_add(upstream_lane_ledger(http->lane), this->place.name, this->place.number, http->replica);
 	status = decode(this, error);
 	if (status == STATUS_OK) {
 		atomic_store_explicit(&model->not_understood, 0, memory_order_relaxed);
@@ -420,18 +421,21 @@ find_place(struct client_call *this)
 	const struct model *model = this->call->model;
 	const struct model_parameter *name = model_config_parameter(&model->config, REMOTE_MODEL);
 	const struct model_parameter *version = model_config_parameter(&model->config, REMOTE_VERSION);
+	const struct model_parameter *word = model_config_parameter(&model->config, REMOTE_UNVERSIONED);
 	struct place *place = &this->place;
 
 	place->is_beside = name != NULL;
 	place->name = name != NULL ? name->value : model->config.name;
-	if (!place->is_beside) {
-		(void)snprintf(this->version, sizeof(this->version), "%" PRId64, model->version);
-		place->is_named = !remote_is_unversioned(model);
-	} else if (version != NULL) {
-		(void)snprintf(this->version, sizeof(this->version), "%.*s", BYTES_ARGS(version->value));
-		place->is_named = model_config_parameter(&model->config, REMOTE_ASKED_VERSION) != NULL;
+	place->number = name == NULL	  ? model->version
+			: version != NULL ? strtoll((const char *)version->value.at, NULL, 10)
+					  : 0;
+	if (word != NULL) {
+		place->version = word->value;
+	} else if (place->number > 0) {
+		(void)snprintf(this->version, sizeof(this->version), "%" PRId64, place->number);
+		place->version = bytes_text(this->version);
+		place->is_named = name == NULL || model_config_parameter(&model->config, REMOTE_ASKED_VERSION) != NULL;
 	}
-	place->version = bytes_text(this->version);
 }
 
 static enum status

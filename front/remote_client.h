@@ -17,11 +17,9 @@
 #define FRONT_JSON_ONLY "hippocamp.json_only"
 
 /*
- * Parameters in the config of models beside models of our own (remote_registry.h): the model's name on its server; the
- * version of the keys there, which answers are compared with; and the one that the owner asks for, else the server
- * chooses.
+ * Parameters in the config of models beside models of our own (remote_registry.h): the version of the keys on the
+ * server, which answers are compared with; and the one that the owner asks for, else the server chooses.
  */
-#define REMOTE_MODEL REMOTE_PREFIX "model"
 #define REMOTE_VERSION REMOTE_PREFIX "version"
 #define REMOTE_ASKED_VERSION "version"
 

@@ -26,20 +26,54 @@ find(const struct replica_view *view, const char *name, int64_t version)
 				: bsearch(&wanted, view->versions, view->count, sizeof(*view->versions), by_name);
 }
 
-/* Servers without states list what is ready. */
+/* Servers without states list what is ready; but Triton lists models that are not loaded without version and state. */
 static void
-on_item(void *context, struct bytes name, int64_t version, struct bytes state)
+on_item(void *context, struct bytes name, int64_t version, struct bytes word, struct bytes state)
 {
 	struct replica_view *view = context;
+	bool is_ready = bytes_equal_text(state, "READY") || (state.length == 0 && word.at == NULL);
+	bool is_text = memchr(name.at, '\0', name.length) == NULL &&
+		       (word.length == 0 || memchr(word.at, '\0', word.length) == NULL);
 
-	if (memchr(name.at, '\0', name.length) != NULL) {
-		return;
-	}
-	if ((state.length == 0 || bytes_equal_text(state, "READY")) && view->count < VERSIONS_MAX) {
+	if (is_ready && is_text && view->count < VERSIONS_MAX) {
 		view->versions = memory_grow(view->versions, view->count + 1, sizeof(*view->versions));
-		view->versions[view->count++] = (struct version_view){
-			.name = memory_format("%.*s", (int)name.length, (const char *)name.at), .version = version};
+		view->versions[view->count++] =
+			(struct version_view){.name = memory_text_of(name),
+					      .version = version,
+					      .word = word.at == NULL ? NULL : memory_text_of(word)};
 	}
+}
+
+static void
+free_version(struct version_view *one)
+{
+	free(one->name);
+	free(one->word);
+}
+
+/* Which of several versions answers is not known if one of them has no number: such models are left out. */
+static void
+drop_ambiguous(struct replica_view *view)
+{
+	size_t kept = 0;
+	size_t next;
+
+	for (size_t i = 0; i < view->count; i = next) {
+		bool has_word = false;
+
+		for (next = i; next < view->count && strcmp(view->versions[next].name, view->versions[i].name) == 0;
+		     next++) {
+			has_word = has_word || view->versions[next].word != NULL;
+		}
+		for (size_t k = i; k < next; k++) {
+			if (has_word && next > i + 1) {
+				free_version(&view->versions[k]);
+			} else {
+				view->versions[kept++] = view->versions[k];
+			}
+		}
+	}
+	view->count = kept;
 }
 
 static void
@@ -66,6 +100,7 @@ replica_view_read(struct replica_view *view, struct bytes index, struct bytes st
 	status = upstream_index_decode(index, on_item, view, error);
 	if (view->count > 0) {
 		qsort(view->versions, view->count, sizeof(*view->versions), by_name);
+		drop_ambiguous(view);
 	}
 	if (status == STATUS_OK && statistics.length > 0) {
 		status = upstream_statistics_decode(statistics, on_statistics, view, error);
@@ -80,7 +115,7 @@ void
 replica_view_fini(struct replica_view *view)
 {
 	for (size_t i = 0; i < view->count; i++) {
-		free(view->versions[i].name);
+		free_version(&view->versions[i]);
 	}
 	free(view->versions);
 	*view = (struct replica_view){0};
@@ -144,6 +179,12 @@ lacks_answers(const struct version_view *before, const struct version_view *now)
 	       success < before->base_success + (before->answers - before->base_answers);
 }
 
+static bool
+is_same_word(const char *before, const char *now)
+{
+	return before == NULL ? now == NULL : now != NULL && strcmp(before, now) == 0;
+}
+
 const char *
 replica_view_compare(const struct replica_view *before, struct replica_view *now)
 {
@@ -151,7 +192,7 @@ replica_view_compare(const struct replica_view *before, struct replica_view *now
 		const struct version_view *old = &before->versions[i];
 		struct version_view *new = find(now, old->name, old->version);
 
-		if (new == NULL) {
+		if (new == NULL || !is_same_word(old->word, new->word)) {
 			return "a model is no longer ready";
 		}
 		if (goes_back(old, new) || lacks_answers(old, new)) {

@@ -16,6 +16,7 @@
 struct version_view {
 	char *name;
 	int64_t version;
+	char *word; /* its version where that is no number; else NULL */
 	uint64_t counters[UPSTREAM_COUNTERS_MAX];
 	size_t counter_count;  /* 0: the server has no statistics */
 	uint64_t answers;      /* requests that the replica has answered, when the view was asked for (ledger.h) */
@@ -23,7 +24,8 @@ struct version_view {
 	uint64_t base_success;
 };
 
-/* The versions that are ready, by name and number. */
+/* The versions that are ready, by name and number. One that is no number is there only if it is its model's only one.
+ */
 struct replica_view {
 	struct version_view *versions;
 	size_t count;

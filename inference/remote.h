@@ -22,13 +22,23 @@ struct metric_sink;
 #define REMOTE_FIELD REMOTE_PREFIX "field."
 #define REMOTE_UNKEYED_FIELD KEY_LEFT_OUT "field."
 
-/* A parameter in the config of models that have no versions on their server, though here they have one. */
+/*
+ * A parameter in the config of models whose server has no number for their version, though here they have one. Its
+ * value is what the server states in its place, or empty.
+ */
 #define REMOTE_UNVERSIONED REMOTE_PREFIX "unversioned"
+
+/*
+ * A parameter in the config of models beside models of our own: the model's name on its server. Such models have
+ * versions of their own.
+ */
+#define REMOTE_MODEL REMOTE_PREFIX "model"
 
 static inline bool
 remote_is_unversioned(const struct model *model)
 {
-	return model_is_remote(model) && model_config_parameter(&model->config, REMOTE_UNVERSIONED) != NULL;
+	return model_is_remote(model) && model_config_parameter(&model->config, REMOTE_UNVERSIONED) != NULL &&
+	       model_config_parameter(&model->config, REMOTE_MODEL) == NULL;
 }
 
 /*

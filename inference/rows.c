@@ -121,6 +121,7 @@ rows_make_keys(struct inference_request *request, struct keyed_hash *hash, struc
 		.row_losses = state->row_losses,
 		.inputs = sorted,
 		.input_count = inputs,
+		.has_content_types = model_is_remote(model),
 		.parameters = request->parameters,
 		.parameter_count = request->parameter_count,
 	};
@@ -170,8 +171,11 @@ measure(const struct inference_request *request, struct entry_shape *shapes, int
 
 		memcpy(sizes[i], output.shape, output.rank * sizeof(*output.shape));
 		sizes[i][0] = 0;
-		shapes[i] = (struct entry_shape){
-			.name = output.name, .datatype = output.datatype, .rank = output.rank, .shape = sizes[i]};
+		shapes[i] = (struct entry_shape){.name = output.name,
+						 .datatype = output.datatype,
+						 .rank = output.rank,
+						 .shape = sizes[i],
+						 .content_type = output.content_type};
 	}
 	for (size_t i = 0; i < state->slice_count; i++) {
 		if (entry_output_count(state->slices[i].entry) != count ||

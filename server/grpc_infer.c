@@ -208,9 +208,10 @@ static enum status
 encode(struct grpc_inference *inference)
 {
 	const struct inference_request *request = &inference->request;
+	uint8_t digits[INFER_DIGITS];
 	struct infer_message_reply reply = {.id = request->id,
 					    .model_name = request->model->config.name,
-					    .model_version = infer_stated_version(request->model),
+					    .model_version = infer_stated_version(request->model, digits),
 					    .outputs = inference->outputs,
 					    .is_stream = inference->is_stream};
 	size_t count = 0;

@@ -162,6 +162,7 @@ encode(struct exchange *exchange)
 	struct bytes cache_status = {0};
 	enum status status =
 		infer_choose_outputs(request, &inference->body, inference->outputs, &inference->output_count, error);
+	uint8_t digits[INFER_DIGITS];
 	size_t most = inference->long_reply ? infer_reply_memory(inference->outputs, inference->output_count) : 0;
 
 	if (status == STATUS_OK && most > 0) {
@@ -173,8 +174,8 @@ encode(struct exchange *exchange)
 	}
 	if (status == STATUS_OK) {
 		status = infer_reply_encode(request->id, request->model->config.name,
-					    infer_stated_version(request->model), cache_status, inference->outputs,
-					    inference->output_count, &exchange->text, error);
+					    infer_stated_version(request->model, digits), cache_status,
+					    inference->outputs, inference->output_count, &exchange->text, error);
 	}
 	if (status == STATUS_OK) {
 		status = list_pieces(inference, error);

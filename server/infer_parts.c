@@ -196,8 +196,14 @@ infer_over_budget(size_t limit, struct error *error)
 			 limit);
 }
 
-int64_t
-infer_stated_version(const struct model *model)
+struct bytes
+infer_stated_version(const struct model *model, uint8_t *digits)
 {
-	return remote_is_unversioned(model) ? 0 : model->version;
+	struct buf number = {.at = digits, .capacity = INFER_DIGITS, .maximum = INFER_DIGITS};
+
+	if (remote_is_unversioned(model)) {
+		return model_config_parameter(&model->config, REMOTE_UNVERSIONED)->value;
+	}
+	buf_signed(&number, model->version);
+	return buf_bytes(&number);
 }

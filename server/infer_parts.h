@@ -46,7 +46,11 @@ enum status infer_pack(enum coding coding, const struct bytes *pieces, size_t co
 /* The error for bodies that do not fit into the budget. */
 enum status infer_over_budget(size_t limit, struct error *error);
 
-/* The version to state in a response; 0: none, as the server behind has none. */
-int64_t infer_stated_version(const struct model *model);
+/*
+ * The version to state in a response, as the server behind states it; empty: none, as it has none. `digits` has room
+ * for INFER_DIGITS.
+ */
+#define INFER_DIGITS 24
+struct bytes infer_stated_version(const struct model *model, uint8_t *digits);
 
 #endif

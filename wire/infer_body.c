@@ -299,18 +299,35 @@ are_plain(yyjson_val *array, const char *const *members, const char *const *para
 	return true;
 }
 
+/* Is each input's content type, where it states one, one that a tensor can have? */
+static bool
+have_content_types(yyjson_val *inputs)
+{
+	yyjson_arr_iter items = yyjson_arr_iter_with(inputs);
+	struct bytes unused;
+	yyjson_val *item;
+
+	while ((item = yyjson_arr_iter_next(&items)) != NULL) {
+		if (!tensor_content_type(item, &unused)) {
+			return false;
+		}
+	}
+	return true;
+}
+
 bool
 infer_body_is_plain(const struct infer_body *body)
 {
 	static const char *const members[] = {"id", "parameters", "inputs", "outputs", NULL};
 	static const char *const input_members[] = {"name", "datatype", "shape", "data", "parameters", NULL};
-	static const char *const input_parameters[] = {"binary_data_size", NULL};
+	static const char *const input_parameters[] = {"binary_data_size", "content_type", NULL};
 	static const char *const output_members[] = {"name", "parameters", NULL};
 	static const char *const output_parameters[] = {"binary_data", NULL};
 	yyjson_val *root = yyjson_doc_get_root(body->document);
 
 	return !json_has_others(root, members) && !has_duplicates(yyjson_obj_get(root, "parameters")) &&
 	       are_plain(yyjson_obj_get(root, "inputs"), input_members, input_parameters) &&
+	       have_content_types(yyjson_obj_get(root, "inputs")) &&
 	       are_plain(yyjson_obj_get(root, "outputs"), output_members, output_parameters);
 }
 
@@ -329,7 +346,7 @@ infer_body_detach(struct infer_body *body, struct arena *arena)
 	bool good = copy(&body->id, arena);
 
 	for (size_t i = 0; i < body->input_count && good; i++) {
-		good = copy(&body->inputs[i].name, arena);
+		good = copy(&body->inputs[i].name, arena) && copy(&body->inputs[i].content_type, arena);
 	}
 	for (size_t i = 0; i < body->output_count && good; i++) {
 		good = copy(&body->outputs[i].name, arena);

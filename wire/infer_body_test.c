@@ -129,6 +129,29 @@ test_nesting_is_bounded(void **state)
 }
 
 static void
+test_content_types(void **state)
+{
+	static const struct {
+		const char *json;
+		const char *content_type;
+		bool is_plain;
+	} cases[] = {
+		{INPUT("\"INT8\",\"shape\":[1],\"data\":[1],\"parameters\":{\"content_type\":\"np\"}"), "np", true},
+		{INPUT("\"INT8\",\"shape\":[1],\"data\":[1],\"parameters\":{\"content_type\":null}"), "", true},
+		{INPUT("\"INT8\",\"shape\":[1],\"data\":[1],\"parameters\":{\"content_type\":1}"), "", false},
+		{INPUT("\"INT8\",\"shape\":[1],\"data\":[1],\"parameters\":{\"content_type\":\"\"}"), "", false},
+	};
+	struct fixture *fixture = *state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		assert_int_equal(decode(fixture, cases[i].json, bytes_make(NULL, 0)), STATUS_OK);
+		assert_int_equal(infer_body_is_plain(&fixture->body), cases[i].is_plain);
+		assert_true(infer_body_detach(&fixture->body, &fixture->arena));
+		assert_bytes(fixture->body.inputs[0].content_type, cases[i].content_type);
+	}
+}
+
+static void
 test_reply(void **state)
 {
 	static const float reals[] = {1.0F, 0.1F, -0.0F};
@@ -136,30 +159,40 @@ test_reply(void **state)
 	static const int64_t shape3[] = {3};
 	static const int64_t shape2[] = {1, 2};
 	struct infer_reply_output outputs[] = {
-		{{bytes_text("R"), DATATYPE_FP32, 1, shape3, bytes_make(reals, sizeof(reals))}, false},
-		{{bytes_text("I"), DATATYPE_INT8, 2, shape2, bytes_make(integers, sizeof(integers))}, false},
-		{{bytes_text("B"), DATATYPE_INT8, 2, shape2, bytes_make(integers, sizeof(integers))}, true},
-		{{bytes_text("S"), DATATYPE_BYTES, 2, shape2, bytes_make("\1\0\0\0\"\0\0\0\0", 9)}, false},
+		{{bytes_text("R"), DATATYPE_FP32, 1, shape3, bytes_make(reals, sizeof(reals)), {0}}, false},
+		{{bytes_text("I"), DATATYPE_INT8, 2, shape2, bytes_make(integers, sizeof(integers)), {0}}, false},
+		{{bytes_text("B"), DATATYPE_INT8, 2, shape2, bytes_make(integers, sizeof(integers)), {0}}, true},
+		{{bytes_text("S"), DATATYPE_BYTES, 2, shape2, bytes_make("\1\0\0\0\"\0\0\0\0", 9), {0}}, false},
 	};
 	struct error error;
 	struct buf json;
 
 	(void)state;
 	buf_init(&json, 10000);
-	assert_int_equal(
-		infer_reply_encode(bytes_text("7"), bytes_text("m"), 2, bytes_text(""), outputs, 4, &json, &error),
-		STATUS_OK);
+	assert_int_equal(infer_reply_encode(bytes_text("7"), bytes_text("m"), bytes_text("2"), bytes_text(""), outputs,
+					    4, &json, &error),
+			 STATUS_OK);
 	assert_bytes(buf_bytes(&json),
 		     "{\"id\":\"7\",\"model_name\":\"m\",\"model_version\":\"2\",\"outputs\":["
 		     "{\"name\":\"R\",\"datatype\":\"FP32\",\"shape\":[3],\"data\":[1.0,0.10000000149011612,-0.0]},"
 		     "{\"name\":\"I\",\"datatype\":\"INT8\",\"shape\":[1,2],\"data\":[-5,7]},"
 		     "{\"name\":\"B\",\"datatype\":\"INT8\",\"shape\":[1,2],\"parameters\":{\"binary_data_size\":2}},"
 		     "{\"name\":\"S\",\"datatype\":\"BYTES\",\"shape\":[1,2],\"data\":[\"\\\"\",\"\"]}]}");
+	outputs[1].tensor.content_type = outputs[2].tensor.content_type = bytes_text("np");
+	buf_clear(&json);
+	assert_int_equal(infer_reply_encode(bytes_text(""), bytes_text("m"), bytes_text("2"), bytes_text(""),
+					    outputs + 1, 2, &json, &error),
+			 STATUS_OK);
+	assert_bytes(buf_bytes(&json),
+		     "{\"model_name\":\"m\",\"model_version\":\"2\",\"outputs\":["
+		     "{\"name\":\"I\",\"datatype\":\"INT8\",\"shape\":[1,2],\"parameters\":{\"content_type\":\"np\"},"
+		     "\"data\":[-5,7]},{\"name\":\"B\",\"datatype\":\"INT8\",\"shape\":[1,2],\"parameters\":"
+		     "{\"binary_data_size\":2,\"content_type\":\"np\"}}]}");
 	outputs[3].tensor.data = bytes_make("\1\0\0\0\xff", 5);
 	buf_clear(&json);
-	assert_int_equal(
-		infer_reply_encode(bytes_text(""), bytes_text("m"), 2, bytes_text(""), outputs, 4, &json, &error),
-		STATUS_INVALID_ARGUMENT);
+	assert_int_equal(infer_reply_encode(bytes_text(""), bytes_text("m"), bytes_text("2"), bytes_text(""), outputs,
+					    4, &json, &error),
+			 STATUS_INVALID_ARGUMENT);
 	buf_fini(&json);
 }
 
@@ -170,6 +203,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_json_and_binary_mixed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_nesting_is_bounded, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_content_types, set_up, tear_down),
 		cmocka_unit_test(test_reply),
 	};
 

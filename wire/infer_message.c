@@ -32,6 +32,7 @@ enum {
 	RESPONSE_OUTPUTS = 5,
 	RESPONSE_RAW = 6
 };
+enum { RESPONSE_OUTPUT_PARAMETERS = 4 };
 enum { STREAM_ERROR = 1, STREAM_RESPONSE = 2 };
 
 struct decoder {
@@ -430,6 +431,28 @@ struct tensor_extras {
 	bool has_shared_memory;
 };
 
+/* Reads a parameter of an input: its content type, or one that only the server behind may know. */
+static enum status
+read_input_parameter(struct decoder *decoder, struct bytes entry, struct tensor *input, struct tensor_extras *extras)
+{
+	struct parameter parameter = {0};
+	uint32_t choice = 0;
+	struct bytes value;
+	enum status status = read_entry(decoder, entry, &parameter.name, &value);
+
+	if (status == STATUS_OK && bytes_equal_text(parameter.name, "content_type")) {
+		status = read_parameter(decoder, value, &parameter, &choice);
+	}
+	if (choice == PARAMETER_STRING && parameter.text.length > 0 &&
+	    parameter.text.length <= TENSOR_CONTENT_TYPE_MAX && input->content_type.length == 0) {
+		input->content_type = parameter.text;
+	} else {
+		decoder->out->has_more = true;
+	}
+	extras->has_shared_memory |= status == STATUS_OK && bytes_equal_text(parameter.name, "shared_memory_region");
+	return status;
+}
+
 /* Reads an InferInputTensor. Refuses `contents` given twice, which protobuf would merge, and no library writes. */
 static enum status
 read_input(struct decoder *decoder, struct bytes message, struct tensor *input, struct tensor_extras *extras)
@@ -437,8 +460,6 @@ read_input(struct decoder *decoder, struct bytes message, struct tensor *input, 
 	int64_t *shape = arena_room(decoder->arena, count_dims(message) * sizeof(*shape));
 	struct bytes datatype = {0};
 	struct protobuf_field field;
-	struct bytes key;
-	struct bytes value;
 	enum protobuf_step step;
 	enum status status = shape == NULL ? no_memory(decoder->error) : STATUS_OK;
 
@@ -457,11 +478,9 @@ read_input(struct decoder *decoder, struct bytes message, struct tensor *input, 
 			status = read_shape(&field, shape, &input->rank, decoder->error);
 			break;
 		case INPUT_PARAMETERS:
-			decoder->out->has_more = true;
-			status = field.type == PROTOBUF_BYTES ? read_entry(decoder, field.bytes, &key, &value)
-							      : request_malformed(decoder->error);
-			extras->has_shared_memory |=
-				status == STATUS_OK && bytes_equal_text(key, "shared_memory_region");
+			status = field.type == PROTOBUF_BYTES
+					 ? read_input_parameter(decoder, field.bytes, input, extras)
+					 : request_malformed(decoder->error);
 			break;
 		case INPUT_CONTENTS:
 			if (field.type != PROTOBUF_BYTES || extras->has_contents) {
@@ -789,13 +808,51 @@ text_size(struct bytes text)
 	return text.length == 0 ? 0 : 1 + protobuf_varint_size(text.length) + text.length;
 }
 
+static size_t
+parameter_size(struct bytes name, struct bytes value)
+{
+	return text_size(name) + 1 + protobuf_varint_size(value.length) + value.length;
+}
+
+/* A map entry: `name`, and an InferParameter of the given content. */
+static void
+put_parameter(struct buf *out, uint32_t field, struct bytes name, struct bytes value)
+{
+	protobuf_put_tag(out, field, PROTOBUF_BYTES);
+	protobuf_put_varint(out, parameter_size(name, value));
+	protobuf_put_text(out, 1, name);
+	protobuf_put_bytes(out, 2, value);
+}
+
+#define CONTENT_TYPE_NAME bytes_text("content_type")
+
+static size_t
+content_type_size(const struct tensor *tensor)
+{
+	size_t size = parameter_size(CONTENT_TYPE_NAME, bytes_make(NULL, text_size(tensor->content_type)));
+
+	return tensor->content_type.length == 0 ? 0 : 1 + protobuf_varint_size(size) + size;
+}
+
+static void
+put_content_type(struct buf *out, const struct tensor *tensor)
+{
+	uint8_t value[TENSOR_CONTENT_TYPE_MAX + 4];
+	struct buf parameter = {.at = value, .capacity = sizeof(value), .maximum = sizeof(value)};
+
+	if (tensor->content_type.length > 0) {
+		protobuf_put_text(&parameter, PARAMETER_STRING, tensor->content_type);
+		put_parameter(out, RESPONSE_OUTPUT_PARAMETERS, CONTENT_TYPE_NAME, buf_bytes(&parameter));
+	}
+}
+
 static void
 put_output(struct buf *out, const struct tensor *tensor)
 {
 	struct bytes datatype = bytes_text(datatype_name(tensor->datatype));
 	size_t shape = packed_size(tensor);
 	size_t size = text_size(tensor->name) + text_size(datatype) +
-		      (tensor->rank == 0 ? 0 : 1 + protobuf_varint_size(shape) + shape);
+		      (tensor->rank == 0 ? 0 : 1 + protobuf_varint_size(shape) + shape) + content_type_size(tensor);
 
 	protobuf_put_tag(out, RESPONSE_OUTPUTS, PROTOBUF_BYTES);
 	protobuf_put_varint(out, size);
@@ -808,22 +865,7 @@ put_output(struct buf *out, const struct tensor *tensor)
 	for (size_t i = 0; i < tensor->rank; i++) {
 		protobuf_put_varint(out, (uint64_t)tensor->shape[i]);
 	}
-}
-
-static size_t
-parameter_size(struct bytes name, struct bytes value)
-{
-	return text_size(name) + 1 + protobuf_varint_size(value.length) + value.length;
-}
-
-/* A map entry: `name`, and an InferParameter of the given content. */
-static void
-put_parameter(struct buf *out, struct bytes name, struct bytes value)
-{
-	protobuf_put_tag(out, RESPONSE_PARAMETERS, PROTOBUF_BYTES);
-	protobuf_put_varint(out, parameter_size(name, value));
-	protobuf_put_text(out, 1, name);
-	protobuf_put_bytes(out, 2, value);
+	put_content_type(out, tensor);
 }
 
 #define FINAL_NAME bytes_text("triton_final_response")
@@ -832,7 +874,7 @@ put_parameter(struct buf *out, struct bytes name, struct bytes value)
 static void
 put_final_response(struct buf *out)
 {
-	put_parameter(out, FINAL_NAME, FINAL_VALUE);
+	put_parameter(out, RESPONSE_PARAMETERS, FINAL_NAME, FINAL_VALUE);
 }
 
 static size_t
@@ -857,7 +899,7 @@ put_parameters(struct buf *out, const struct infer_message_reply *reply)
 	if (reply->cache_status.length > 0) {
 		protobuf_put_text(&parameter, PARAMETER_STRING, reply->cache_status);
 		if (buf_ok(&parameter)) {
-			put_parameter(out, bytes_text("cache_status"), buf_bytes(&parameter));
+			put_parameter(out, RESPONSE_PARAMETERS, bytes_text("cache_status"), buf_bytes(&parameter));
 		}
 	}
 }
@@ -866,14 +908,8 @@ put_parameters(struct buf *out, const struct infer_message_reply *reply)
 static void
 put_head(struct buf *out, const struct infer_message_reply *reply)
 {
-	uint8_t digits[24];
-	struct buf version = {.at = digits, .capacity = sizeof(digits), .maximum = sizeof(digits)};
-
-	if (reply->model_version != 0) {
-		buf_signed(&version, reply->model_version);
-	}
 	protobuf_put_text(out, RESPONSE_MODEL_NAME, reply->model_name);
-	protobuf_put_text(out, RESPONSE_MODEL_VERSION, buf_bytes(&version));
+	protobuf_put_text(out, RESPONSE_MODEL_VERSION, reply->model_version);
 	protobuf_put_text(out, RESPONSE_ID, reply->id);
 	put_parameters(out, reply);
 	for (size_t i = 0; i < reply->output_count; i++) {

@@ -46,8 +46,8 @@ size_t infer_message_alignment_point(struct bytes beginning);
 struct infer_message_reply {
 	struct bytes id;
 	struct bytes model_name;
-	int64_t model_version;	   /* 0: the model has none */
-	struct bytes cache_status; /* empty: none */
+	struct bytes model_version; /* empty: the model has none */
+	struct bytes cache_status;  /* empty: none */
 	const struct infer_reply_output *outputs;
 	size_t output_count;
 	bool is_stream;

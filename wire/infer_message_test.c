@@ -372,6 +372,47 @@ test_what_is_not_known(void **state)
 	assert_true(test.decoded.has_more);
 }
 
+/* Puts an input whose parameter `name` has this value, an InferParameter. */
+static void
+put_input_with(const char *name, struct bytes value)
+{
+	struct part input;
+	struct part entry;
+
+	protobuf_put_text(begin(&input), 1, bytes_text("I"));
+	protobuf_put_text(&input.buf, 2, bytes_text("INT32"));
+	protobuf_put_text(begin(&entry), 1, bytes_text(name));
+	protobuf_put_bytes(&entry.buf, 2, value);
+	put(&input.buf, 4, &entry);
+	put(&test.message, 5, &input);
+	protobuf_put_bytes(&test.message, 7, bytes_text("1234"));
+}
+
+static void
+test_content_types(void **state)
+{
+	static const struct {
+		const char *name;
+		struct bytes value;
+		const char *expected; /* NULL: it is more than we know */
+	} cases[] = {
+		{"content_type", {(const uint8_t *)"\x1a\x02np", 4}, "np"},
+		{"content_type", {(const uint8_t *)"\x1a\x00", 2}, NULL},
+		{"content_type", {(const uint8_t *)"\x10\x01", 2}, NULL}, /* a number */
+		{"other", {(const uint8_t *)"\x1a\x02np", 4}, NULL},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		put_input_with(cases[i].name, cases[i].value);
+		assert_int_equal(decode(), STATUS_OK);
+		assert_int_equal(test.decoded.has_more, cases[i].expected == NULL);
+		assert_bytes(test.decoded.body.inputs[0].content_type,
+			     cases[i].expected == NULL ? "" : cases[i].expected);
+		(void)teardown(state);
+		(void)setup(state);
+	}
+}
+
 /* Of an input: a parameter, and a field of its contents that is not known. */
 static void
 test_what_is_not_known_of_an_input(void **state)
@@ -422,18 +463,23 @@ static void
 test_a_response(void **state)
 {
 	static const int64_t shape[] = {1, 300};
-	const struct infer_reply_output output = {.tensor = {.name = bytes_text("O"),
-							     .datatype = DATATYPE_INT8,
-							     .rank = 2,
-							     .shape = shape,
-							     .data = bytes_text("data")}};
+	struct infer_reply_output output = {.tensor = {.name = bytes_text("O"),
+						       .datatype = DATATYPE_INT8,
+						       .rank = 2,
+						       .shape = shape,
+						       .data = bytes_text("data")}};
 	struct infer_message_reply reply = {.id = bytes_text("i"),
 					    .model_name = bytes_text("m"),
-					    .model_version = 12,
+					    .model_version = bytes_text("12"),
 					    .outputs = &output,
 					    .output_count = 1};
 	static const char expected[] = "\x0a\x01m\x12\x02"
 				       "12\x1a\x01i\x2a\x0e\x0a\x01O\x12\x04INT8\x1a\x03\x01\xac\x02\x32\x04";
+	static const char typed[] = "\x0a\x01m\x12\x02"
+				    "12\x1a\x01i\x2a\x24\x0a\x01O\x12\x04INT8\x1a\x03\x01\xac\x02"
+				    "\x22\x14\x0a\x0c"
+				    "content_type"
+				    "\x12\x04\x1a\x02np\x32\x04";
 	struct bytes pieces[3];
 	size_t count;
 
@@ -443,6 +489,10 @@ test_a_response(void **state)
 	assert_int_equal(pieces[0].length + pieces[1].length, sizeof(expected) - 1);
 	assert_memory_equal(pieces[0].at, expected, sizeof(expected) - 1); /* the second piece follows it */
 	assert_ptr_equal(pieces[2].at, output.tensor.data.at);		   /* uncopied */
+	output.tensor.content_type = bytes_text("np");
+	assert_int_equal(infer_message_encode(&reply, &test.message, pieces, &count, &test.error), STATUS_OK);
+	assert_memory_equal(pieces[0].at, typed, sizeof(typed) - 1);
+	output.tensor.content_type = bytes_text("");
 
 	reply.is_stream = true;
 	assert_int_equal(infer_message_encode(&reply, &test.message, pieces, &count, &test.error), STATUS_OK);
@@ -478,6 +528,7 @@ main(void)
 		TEST(test_malformed),
 		TEST(test_what_is_not_known),
 		TEST(test_what_is_not_known_of_an_input),
+		TEST(test_content_types),
 		TEST(test_the_alignment_point),
 		TEST(test_a_response),
 		TEST(test_an_error_in_a_stream),

@@ -24,7 +24,7 @@ infer_reply_memory(const struct infer_reply_output *outputs, size_t count)
 }
 
 enum status
-infer_reply_encode(struct bytes id, struct bytes model_name, int64_t model_version, struct bytes cache_status,
+infer_reply_encode(struct bytes id, struct bytes model_name, struct bytes model_version, struct bytes cache_status,
 		   const struct infer_reply_output *outputs, size_t count, struct buf *json, struct error *error)
 {
 	enum status status = STATUS_OK;
@@ -38,12 +38,10 @@ infer_reply_encode(struct bytes id, struct bytes model_name, int64_t model_versi
 	buf_text(json, "\"model_name\":");
 	buf_json_string(json, model_name);
 	buf_text(json, ",\"model_version\":");
-	if (model_version == 0) {
+	if (model_version.length == 0) {
 		buf_text(json, "null");
 	} else {
-		buf_byte(json, '"');
-		buf_signed(json, model_version);
-		buf_byte(json, '"');
+		buf_json_string(json, model_version);
 	}
 	if (cache_status.length > 0) {
 		buf_text(json, ",\"parameters\":{\"cache_status\":");

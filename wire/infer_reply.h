@@ -17,8 +17,8 @@ struct infer_reply_output {
 /* Returns the maximum length in bytes of the outputs' JSON data. */
 size_t infer_reply_memory(const struct infer_reply_output *outputs, size_t count);
 
-/* Adds `cache_status` to the reply's parameters unless it is empty. `model_version` 0: the model has none. */
-enum status infer_reply_encode(struct bytes id, struct bytes model_name, int64_t model_version,
+/* Adds `cache_status` to the reply's parameters unless it is empty. `model_version` empty: the model has none. */
+enum status infer_reply_encode(struct bytes id, struct bytes model_name, struct bytes model_version,
 			       struct bytes cache_status, const struct infer_reply_output *outputs, size_t count,
 			       struct buf *json, struct error *error);
 

@@ -265,6 +265,18 @@ decode_shape(struct tensor_decoder *decoder, yyjson_val *value, struct tensor *t
 	return STATUS_OK;
 }
 
+bool
+tensor_content_type(yyjson_val *value, struct bytes *text)
+{
+	yyjson_val *type = yyjson_obj_get(yyjson_obj_get(value, "parameters"), "content_type");
+
+	*text = json_bytes(type);
+	if (text->length > TENSOR_CONTENT_TYPE_MAX) {
+		*text = bytes_make(NULL, 0);
+	}
+	return type == NULL || yyjson_is_null(type) || text->length > 0;
+}
+
 enum status
 tensor_decode(struct tensor_decoder *decoder, yyjson_val *value, struct tensor *tensor)
 {
@@ -278,6 +290,7 @@ tensor_decode(struct tensor_decoder *decoder, yyjson_val *value, struct tensor *
 		return status;
 	}
 	tensor->datatype = datatype_from_name(datatype);
+	(void)tensor_content_type(value, &tensor->content_type);
 	status = decode_shape(decoder, value, tensor);
 	return status == STATUS_OK ? decode_data(decoder, value, tensor) : status;
 }

@@ -185,6 +185,26 @@ write_data(struct buf *json, const struct tensor *tensor, struct error *error)
 	return status;
 }
 
+static void
+write_parameters(struct buf *json, const struct tensor *tensor, bool binary)
+{
+	bool has_type = tensor->content_type.length > 0;
+
+	if (!binary && !has_type) {
+		return;
+	}
+	buf_text(json, ",\"parameters\":{");
+	if (binary) {
+		buf_text(json, "\"binary_data_size\":");
+		buf_unsigned(json, tensor->data.length);
+	}
+	if (has_type) {
+		buf_text(json, binary ? ",\"content_type\":" : "\"content_type\":");
+		buf_json_string(json, tensor->content_type);
+	}
+	buf_byte(json, '}');
+}
+
 enum status
 tensor_encode(struct buf *json, const struct tensor *tensor, bool binary, struct error *error)
 {
@@ -202,11 +222,8 @@ tensor_encode(struct buf *json, const struct tensor *tensor, bool binary, struct
 		buf_signed(json, tensor->shape[i]);
 	}
 	buf_byte(json, ']');
-	if (binary) {
-		buf_text(json, ",\"parameters\":{\"binary_data_size\":");
-		buf_unsigned(json, tensor->data.length);
-		buf_byte(json, '}');
-	} else {
+	write_parameters(json, tensor, binary);
+	if (!binary) {
 		status = write_data(json, tensor, error);
 	}
 	buf_byte(json, '}');

@@ -1,6 +1,5 @@
 #include "wire/upstream_body.h"
 
-#include "base/model_config.h"
 #include "wire/tensor_json.h"
 
 #include <stdio.h>
@@ -105,7 +104,8 @@ static enum status
 decode_outputs(struct tensor_decoder *decoder, yyjson_val *root, struct upstream_response *response)
 {
 	static const char *const members[] = {"name", "datatype", "shape", "data", "parameters", NULL};
-	static const char *const binary[] = {"binary_data_size", NULL};
+	static const char *const known[] = {"binary_data_size", "content_type", NULL};
+	struct bytes unused;
 	yyjson_arr_iter items;
 	yyjson_val *array;
 	yyjson_val *item;
@@ -124,7 +124,7 @@ decode_outputs(struct tensor_decoder *decoder, yyjson_val *root, struct upstream
 
 		response->is_plain = response->is_plain && !json_has_others(item, members) &&
 				     (yyjson_is_obj(parameters) || is_empty(parameters)) &&
-				     !json_has_others(parameters, binary);
+				     !json_has_others(parameters, known) && tensor_content_type(item, &unused);
 		status = tensor_decode(decoder, item, &response->outputs[response->output_count++]);
 	}
 	if (status == STATUS_OK && decoder->binary.length > 0) {
@@ -228,10 +228,16 @@ upstream_index_decode(struct bytes json, upstream_index_fn item, void *context, 
 	items = yyjson_arr_iter_with(root);
 	while ((entry = yyjson_arr_iter_next(&items)) != NULL) {
 		yyjson_val *name = yyjson_obj_get(entry, "name");
+		yyjson_val *stated = yyjson_obj_get(entry, "version");
+		struct bytes word = {0};
 		int64_t version;
 
-		if (yyjson_is_str(name) && read_version(yyjson_obj_get(entry, "version"), &version)) {
-			item(context, json_bytes(name), version, json_bytes(yyjson_obj_get(entry, "state")));
+		if (!read_version(stated, &version)) {
+			version = 1;
+			word = yyjson_is_str(stated) ? json_bytes(stated) : bytes_text("");
+		}
+		if (yyjson_is_str(name)) {
+			item(context, json_bytes(name), version, word, json_bytes(yyjson_obj_get(entry, "state")));
 		}
 	}
 	yyjson_doc_free(document);
@@ -290,7 +296,7 @@ upstream_index_from_names(struct bytes json, struct buf *index)
 		good = yyjson_is_str(name);
 		buf_text(index, i == 0 ? "{\"name\":" : ",{\"name\":");
 		buf_json_string(index, json_bytes(name));
-		buf_text(index, ",\"version\":\"1\",\"state\":\"READY\"}");
+		buf_text(index, ",\"state\":\"READY\"}");
 	}
 	buf_byte(index, ']');
 	yyjson_doc_free(document);
@@ -440,8 +446,9 @@ add_parameters(struct conversion *conversion, const struct upstream_model_docume
 	add_parameter(conversion, object, MODEL_OWN_PARAMETER "upstream", document->fingerprint);
 	add_parameter(conversion, object, MODEL_GUESSED_BATCHING, bytes_text("true"));
 	for (size_t i = 0; i < sizeof(document->marks) / sizeof(*document->marks); i++) {
-		if (document->marks[i] != NULL) {
-			add_parameter(conversion, object, document->marks[i], bytes_text("true"));
+		if (document->marks[i].name.length > 0) {
+			add_parameter(conversion, object, (const char *)document->marks[i].name.at,
+				      document->marks[i].value);
 		}
 	}
 	(void)yyjson_mut_obj_add_val(conversion->out, conversion->root, "parameters", object);
@@ -498,6 +505,13 @@ convert(const struct upstream_model_document *document, yyjson_val *config, yyjs
 						       BYTES_ARGS(document->name));
 }
 
+static bool
+tells_tensors(yyjson_val *metadata)
+{
+	return yyjson_arr_size(yyjson_obj_get(metadata, "inputs")) > 0 &&
+	       yyjson_arr_size(yyjson_obj_get(metadata, "outputs")) > 0;
+}
+
 enum status
 upstream_model_convert(const struct upstream_model_document *document, struct buf *config, bool *usable,
 		       struct error *error)
@@ -515,6 +529,12 @@ upstream_model_convert(const struct upstream_model_document *document, struct bu
 		*usable = (document->cached ||
 			   yyjson_is_true(yyjson_obj_get(yyjson_obj_get(root, "response_cache"), "enable"))) &&
 			  is_cacheable(root);
+	}
+	if (*usable && root == NULL && !tells_tensors(yyjson_doc_get_root(metadata))) {
+		*usable = false;
+		status = error_set(error, STATUS_INVALID_ARGUMENT,
+				   "the server does not tell its inputs and outputs (MLServer: list them in "
+				   "model-settings.json)");
 	}
 	if (*usable) {
 		status = convert(document, root, yyjson_doc_get_root(metadata), config, error);

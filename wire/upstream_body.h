@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/model_config.h"
 #include "base/parameter.h"
 #include "base/status.h"
 #include "base/tensor.h"
@@ -31,7 +32,7 @@ struct upstream_response {
 	struct bytes model_version;
 	struct tensor *outputs;
 	size_t output_count;
-	bool is_plain; /* it says nothing else, and nothing twice: no parameters but those for binary data */
+	bool is_plain; /* it says nothing else, and nothing twice: no parameters but those of struct tensor */
 	void *document;
 };
 
@@ -46,15 +47,17 @@ bool upstream_error_text(struct bytes body, char *text, size_t size);
 /* --- What a server tells --- */
 
 /*
- * Calls `item` for each line of a repository index (Triton's extension) whose version is a number above 0. `state` is
- * empty where the server states none.
+ * Calls `item` for each line of a repository index (Triton's extension). `word` is the version where that is no number
+ * above 0, or empty if there is none, as MLServer has them; `version` is then 1. `word.at` is NULL if it is a number.
+ * `state` is empty where the server states none.
  */
-typedef void (*upstream_index_fn)(void *context, struct bytes name, int64_t version, struct bytes state);
+typedef void (*upstream_index_fn)(void *context, struct bytes name, int64_t version, struct bytes word,
+				  struct bytes state);
 enum status upstream_index_decode(struct bytes json, upstream_index_fn item, void *context, struct error *error);
 
 /*
  * Makes the index of a server without that extension from its list of models, as KServe's Python server has at
- * /v2/models: {"models": ["name", …]}. Each has version 1, and is ready. False: it is no such list.
+ * /v2/models: {"models": ["name", …]}. Each has no version, and is ready. False: it is no such list.
  */
 bool upstream_index_from_names(struct bytes json, struct buf *index);
 
@@ -74,11 +77,11 @@ bool upstream_has_extension(struct bytes metadata, const char *extension);
 
 struct upstream_model_document {
 	struct bytes name;
-	struct bytes metadata;	  /* JSON */
-	struct bytes config;	  /* JSON; empty: the server has no such extension */
-	struct bytes fingerprint; /* printable: changes when answers may */
-	bool cached;		  /* whatever the config says */
-	const char *marks[2];	  /* the names of parameters to be added; NULL: none */
+	struct bytes metadata;		 /* JSON */
+	struct bytes config;		 /* JSON; empty: the server has no such extension */
+	struct bytes fingerprint;	 /* printable: changes when answers may */
+	bool cached;			 /* whatever the config says */
+	struct model_parameter marks[2]; /* to be added; with an empty name: none */
 };
 
 /*

@@ -109,6 +109,34 @@ test_responses(void **state)
 }
 
 static void
+test_content_types(void **state)
+{
+	static const struct {
+		const char *stated;
+		bool is_plain;
+		const char *content_type;
+	} cases[] = {{"\"np\"", true, "np"}, {"null", true, ""}, {"7", false, ""}, {"\"\"", false, ""}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct upstream_response response;
+		struct arena arena;
+		char json[200];
+
+		(void)snprintf(json, sizeof(json),
+			       "{\"outputs\":[" OUTPUT("\"data\":[97,98],\"parameters\":{\"content_type\":%s}") "]}",
+			       cases[i].stated);
+		arena_init(&arena, 1 << 16);
+		assert_int_equal(upstream_response_decode(bytes_text(json), bytes_text(""), &arena, &response, &error),
+				 STATUS_OK);
+		assert_int_equal(response.is_plain, cases[i].is_plain);
+		assert_bytes(response.outputs[0].content_type, cases[i].content_type);
+		upstream_response_fini(&response);
+		arena_fini(&arena);
+	}
+}
+
+static void
 test_error_texts(void **state)
 {
 	char text[8];
@@ -128,13 +156,13 @@ test_error_texts(void **state)
 static char told[256];
 
 static void
-on_item(void *context, struct bytes name, int64_t version, struct bytes state)
+on_item(void *context, struct bytes name, int64_t version, struct bytes word, struct bytes state)
 {
 	size_t length = strlen(told);
 
 	(void)context;
-	(void)snprintf(told + length, sizeof(told) - length, "%.*s %d %.*s;", BYTES_ARGS(name), (int)version,
-		       BYTES_ARGS(state));
+	(void)snprintf(told + length, sizeof(told) - length, "%.*s %d%s%.*s %.*s;", BYTES_ARGS(name), (int)version,
+		       word.at == NULL ? "" : "=", BYTES_ARGS(word), BYTES_ARGS(state));
 }
 
 static void
@@ -149,7 +177,7 @@ test_indexes(void **state)
 					    "{\"name\":1,\"version\":\"1\"},{\"name\":\"f\",\"version\":\"10\"}]"),
 				 on_item, NULL, &error),
 			 STATUS_OK);
-	assert_string_equal(told, "a 1 READY;f 10 ;");
+	assert_string_equal(told, "a 1 READY;b 1= ;c 1=v1 ;d 1=02 ;e 1=99999999999999999999 ;f 10 ;");
 	assert_int_not_equal(upstream_index_decode(bytes_text("{}"), on_item, NULL, &error), STATUS_OK);
 	assert_int_not_equal(upstream_index_decode(bytes_text("["), on_item, NULL, &error), STATUS_OK);
 }
@@ -238,8 +266,18 @@ test_configurations(void **state)
 static void
 test_models_that_are_not_cached(void **state)
 {
+	struct buf out = {0};
+	bool usable;
+
 	(void)state;
 	convert("{}", "", false, false, NULL);
+	assert_int_equal(
+		upstream_model_convert(&(struct upstream_model_document){.name = bytes_text("m"),
+									 .metadata = bytes_text("{\"inputs\":[]}"),
+									 .cached = true},
+				       &out, &usable, &error),
+		STATUS_INVALID_ARGUMENT);
+	assert_false(usable);
 	convert("{}", "{\"response_cache\":{\"enable\":false}}", false, false, NULL);
 	convert("{}", "{\"sequence_batching\":{}}", true, false, NULL);
 	convert("{}", "{\"model_transaction_policy\":{\"decoupled\":true}}", true, false, NULL);
@@ -251,13 +289,10 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_requests),
-		cmocka_unit_test(test_responses),
-		cmocka_unit_test(test_error_texts),
-		cmocka_unit_test(test_indexes),
-		cmocka_unit_test(test_statistics),
-		cmocka_unit_test(test_configurations),
-		cmocka_unit_test(test_models_that_are_not_cached),
+		cmocka_unit_test(test_requests),       cmocka_unit_test(test_responses),
+		cmocka_unit_test(test_content_types),  cmocka_unit_test(test_error_texts),
+		cmocka_unit_test(test_indexes),	       cmocka_unit_test(test_statistics),
+		cmocka_unit_test(test_configurations), cmocka_unit_test(test_models_that_are_not_cached),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

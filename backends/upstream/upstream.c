@@ -12,7 +12,7 @@ static const char *
 version(struct error *error)
 {
 	(void)error;
-	return "upstream 1";
+	return "upstream 2";
 }
 
 static struct backend_model *

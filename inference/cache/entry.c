@@ -27,10 +27,13 @@ struct record {
 	uint16_t name_length;
 	uint8_t datatype;
 	uint8_t rank;
+	uint32_t content_type_offset;
+	uint16_t content_type_length;
+	uint16_t reserved;
 };
 
 _Static_assert(sizeof(struct entry_header) == 96, "the layout of entries is fixed");
-_Static_assert(sizeof(struct record) == 32, "the layout of entries is fixed");
+_Static_assert(sizeof(struct record) == 40, "the layout of entries is fixed");
 
 #define CHECKED_FROM (offsetof(struct entry_header, mac) + MAC_SIZE)
 
@@ -51,8 +54,10 @@ measure(const struct entry_shape *shapes, size_t count, size_t *total)
 {
 	*total = sizeof(struct entry_header) + count * sizeof(struct record);
 	for (size_t i = 0; i < count; i++) {
-		if (shapes[i].name.length > UINT16_MAX || shapes[i].rank > TENSOR_RANK_MAX ||
-		    !add(total, shapes[i].rank * sizeof(int64_t) + shapes[i].name.length)) {
+		if (shapes[i].name.length > UINT16_MAX || shapes[i].content_type.length > UINT16_MAX ||
+		    shapes[i].rank > TENSOR_RANK_MAX ||
+		    !add(total,
+			 shapes[i].rank * sizeof(int64_t) + shapes[i].name.length + shapes[i].content_type.length)) {
 			return false;
 		}
 	}
@@ -62,6 +67,16 @@ measure(const struct entry_shape *shapes, size_t count, size_t *total)
 		}
 	}
 	return true;
+}
+
+/* Returns where the next text begins. */
+static size_t
+put_text(struct blob *entry, size_t at, struct bytes text)
+{
+	if (text.length > 0) {
+		memcpy(entry->data + at, text.at, text.length);
+	}
+	return at + text.length;
 }
 
 struct blob *
@@ -90,6 +105,7 @@ entry_new(const struct entry_shape *shapes, size_t count, uint8_t **data)
 		records[i] = (struct record){.data_length = shapes[i].length,
 					     .shape_offset = at,
 					     .name_length = (uint16_t)shapes[i].name.length,
+					     .content_type_length = (uint16_t)shapes[i].content_type.length,
 					     .datatype = (uint8_t)shapes[i].datatype,
 					     .rank = (uint8_t)shapes[i].rank};
 		if (shape_length > 0) {
@@ -99,10 +115,9 @@ entry_new(const struct entry_shape *shapes, size_t count, uint8_t **data)
 	}
 	for (size_t i = 0; i < count; i++) {
 		records[i].name_offset = (uint32_t)at;
-		if (shapes[i].name.length > 0) {
-			memcpy(entry->data + at, shapes[i].name.at, shapes[i].name.length);
-		}
-		at += shapes[i].name.length;
+		at = put_text(entry, at, shapes[i].name);
+		records[i].content_type_offset = (uint32_t)at;
+		at = put_text(entry, at, shapes[i].content_type);
 	}
 	for (size_t i = 0; i < count; i++) {
 		size_t start = align_data(at);
@@ -165,11 +180,12 @@ record_valid(struct bytes block, const struct record *record)
 	int64_t found;
 	size_t size;
 
-	if (record->rank > TENSOR_RANK_MAX || record->datatype == DATATYPE_INVALID ||
-	    record->datatype >= DATATYPE_COUNT || record->data_offset % DATA_ALIGNMENT != 0 ||
-	    record->shape_offset % sizeof(int64_t) != 0 ||
+	if (record->rank > TENSOR_RANK_MAX || record->content_type_length > TENSOR_CONTENT_TYPE_MAX ||
+	    record->datatype == DATATYPE_INVALID || record->datatype >= DATATYPE_COUNT ||
+	    record->data_offset % DATA_ALIGNMENT != 0 || record->shape_offset % sizeof(int64_t) != 0 ||
 	    !inside(block, record->shape_offset, record->rank * sizeof(int64_t)) ||
 	    !inside(block, record->name_offset, record->name_length) ||
+	    !inside(block, record->content_type_offset, record->content_type_length) ||
 	    !inside(block, record->data_offset, record->data_length)) {
 		return false;
 	}
@@ -256,5 +272,6 @@ entry_output(const struct blob *entry, size_t index)
 		.rank = record->rank,
 		.shape = (const int64_t *)(entry->data + record->shape_offset),
 		.data = bytes_make(entry->data + record->data_offset, record->data_length),
+		.content_type = bytes_make(entry->data + record->content_type_offset, record->content_type_length),
 	};
 }

@@ -2,8 +2,8 @@
  * A response as one block of memory, which the backend writes into, replies point into, and every cache stores. It
  * holds all outputs of a model for one request, in the order of the model's config, as clients see them.
  *
- * Layout, version 3, little-endian: struct header (entry.c); then for each output a record of offsets; then shapes,
- * names, and the tensors' bytes, each tensor aligned to 16. A block is immutable once sealed.
+ * Layout, version 4, little-endian: struct header (entry.c); then for each output a record of offsets; then shapes,
+ * names and content types, and the tensors' bytes, each tensor aligned to 16. A block is immutable once sealed.
  *
  * A block that leaves the process carries a MAC (base/keyed_hash.h, the first 16 bytes) of everything after the MAC,
  * under a key derived from the deployment's secret: a writer to the store who lacks the secret cannot forge an answer.
@@ -17,7 +17,7 @@
 #include "base/tensor.h"
 #include "inference/cache/freshness.h"
 
-#define ENTRY_VERSION 3
+#define ENTRY_VERSION 4
 
 /* One output of a new entry. */
 struct entry_shape {
@@ -26,6 +26,7 @@ struct entry_shape {
 	size_t rank;
 	const int64_t *shape;
 	size_t length; /* bytes of the tensor */
+	struct bytes content_type;
 };
 
 /*

@@ -14,9 +14,9 @@ static struct blob *
 make_entry(void)
 {
 	struct entry_shape shapes[] = {
-		{bytes_text("A"), DATATYPE_FP32, 2, shape_a, 24},
-		{bytes_text("scalar"), DATATYPE_INT64, 0, NULL, 8},
-		{bytes_text("strings"), DATATYPE_BYTES, 1, shape_s, 10},
+		{bytes_text("A"), DATATYPE_FP32, 2, shape_a, 24, {0}},
+		{bytes_text("scalar"), DATATYPE_INT64, 0, NULL, 8, bytes_text("np")},
+		{bytes_text("strings"), DATATYPE_BYTES, 1, shape_s, 10, bytes_text("str")},
 	};
 	uint8_t *data[3];
 	struct blob *entry = entry_new(shapes, 3, data);
@@ -54,9 +54,11 @@ test_round_trip(void **state)
 	assert_int_equal(tensor.rank, 2);
 	assert_int_equal(tensor.shape[1], 3);
 	assert_bytes(tensor.data, "ffffffffffffffffffffffff");
+	assert_int_equal(tensor.content_type.length, 0);
 	tensor = entry_output(entry, 1);
 	assert_int_equal(tensor.rank, 0);
 	assert_bytes(tensor.data, "iiiiiiii");
+	assert_bytes(tensor.content_type, "np");
 	tensor = entry_output(entry, 2);
 	assert_bytes(tensor_next_string(&tensor.data), "ab");
 	blob_unref(entry);
@@ -123,8 +125,8 @@ static void
 test_sizes_that_overflow(void **state)
 {
 	struct entry_shape shapes[] = {
-		{bytes_text("A"), DATATYPE_UINT8, 1, shape_s, SIZE_MAX - 100},
-		{bytes_text("B"), DATATYPE_UINT8, 1, shape_s, SIZE_MAX - 100},
+		{bytes_text("A"), DATATYPE_UINT8, 1, shape_s, SIZE_MAX - 100, {0}},
+		{bytes_text("B"), DATATYPE_UINT8, 1, shape_s, SIZE_MAX - 100, {0}},
 	};
 	uint8_t *data[2];
 

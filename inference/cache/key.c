@@ -72,7 +72,7 @@ key_write_prefix(struct buf *out, enum keyed_hash_kind kind, struct bytes name_s
 
 	buf_init(&fields, PREFIX_MAX);
 	encoder = (struct encoder){.scratch = &fields};
-	buf_text(&fields, "hippocamp key 3");
+	buf_text(&fields, "hippocamp key 4");
 	put_text(&encoder, bytes_text(keyed_hash_name(kind)));
 	put_text(&encoder, name_space);
 	put_text(&encoder, model);
@@ -87,8 +87,10 @@ key_write_prefix(struct buf *out, enum keyed_hash_kind kind, struct bytes name_s
 }
 
 static void
-put_inputs(struct encoder *encoder, const struct tensor *const *inputs, size_t count)
+put_inputs(struct encoder *encoder, const struct key_question *question)
 {
+	const struct tensor *const *inputs = question->inputs;
+	size_t count = question->input_count;
 	size_t present = 0;
 
 	for (size_t i = 0; i < count; i++) {
@@ -105,6 +107,9 @@ put_inputs(struct encoder *encoder, const struct tensor *const *inputs, size_t c
 		put_u8(encoder, (uint8_t)input->datatype);
 		put_u8(encoder, (uint8_t)input->rank);
 		put(encoder, input->shape, input->rank * sizeof(*input->shape));
+		if (question->has_content_types) {
+			put_text(encoder, input->content_type);
+		}
 		put_data(encoder, input->data);
 	}
 }
@@ -181,7 +186,8 @@ key_make(struct keyed_hash *hash, const struct key_question *question, struct bu
 	buf_append(scratch, question->prefix);
 	put_u8(&encoder, question->granularity == KEY_OF_ROW);
 	put_u64(&encoder, question->row_losses);
-	put_inputs(&encoder, question->inputs, question->input_count);
+	put_u8(&encoder, question->has_content_types);
+	put_inputs(&encoder, question);
 	put_u32(&encoder, count);
 	for (size_t i = 0; i < count; i++) {
 		put_parameter(&encoder, parameters[i]);

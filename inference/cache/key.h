@@ -39,6 +39,7 @@ struct key_question {
 	uint64_t row_losses;
 	const struct tensor *const *inputs;
 	size_t input_count;
+	bool has_content_types; /* they may change the answer */
 	const struct parameter *parameters;
 	size_t parameter_count;
 };

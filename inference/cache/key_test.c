@@ -13,6 +13,7 @@ struct question {
 	uint64_t row_losses;
 	struct tensor inputs[2];
 	size_t input_count;
+	const char *content_type; /* of the first input; NULL: the model knows none */
 	struct parameter parameters[2];
 	size_t parameter_count;
 };
@@ -43,7 +44,8 @@ static const int64_t shape_5[] = {1, 5};
 static struct digest_value
 key_of(const struct question *question, enum keyed_hash_kind kind)
 {
-	const struct tensor *inputs[3] = {&question->inputs[0], NULL, &question->inputs[1]};
+	struct tensor first = question->inputs[0];
+	const struct tensor *inputs[3] = {&first, NULL, &question->inputs[1]};
 	struct digest_value fingerprint = {.length = 32};
 	struct keyed_hash_key hash_key;
 	struct keyed_hash *hash;
@@ -60,7 +62,9 @@ key_of(const struct question *question, enum keyed_hash_kind kind)
 	hash = keyed_hash_new(kind, &hash_key);
 	assert_true(key_write_prefix(&prefix, kind, bytes_text(question->name_space), bytes_text(question->model),
 				     question->version, &fingerprint));
+	first.content_type = bytes_text(question->content_type == NULL ? "np" : question->content_type);
 	asked = (struct key_question){
+		.has_content_types = question->content_type != NULL,
 		.prefix = buf_bytes(&prefix),
 		.granularity = question->granularity,
 		.row_losses = question->row_losses,
@@ -97,6 +101,9 @@ static const struct question different[] = {
 	{BASE, .inputs = {TENSOR("A", DATATYPE_UINT8, shape_4, "efgh"), TENSOR("B", DATATYPE_UINT8, shape_4, "abcd")}},
 	{BASE, .inputs = {TENSOR("A", DATATYPE_UINT8, shape_4, "abcd"), TENSOR("C", DATATYPE_UINT8, shape_4, "efgh")}},
 	{BASE, .input_count = 1},
+	{BASE, .content_type = ""},
+	{BASE, .content_type = "np"},
+	{BASE, .content_type = "str"},
 	{BASE, .parameters = {NUMBER("t", 1)}, .parameter_count = 1},
 	{BASE, .parameters = {NUMBER("t", 2)}, .parameter_count = 1},
 	{BASE, .parameters = {NUMBER("u", 1)}, .parameter_count = 1},

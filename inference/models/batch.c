@@ -155,7 +155,8 @@ batch_allocate(struct batch *batch, const struct backend_output *outputs, uint8_
 		shapes[i] = (struct entry_shape){.name = model->config.outputs[i].name,
 						 .datatype = outputs[i].datatype,
 						 .shape = sizes[i],
-						 .length = outputs[i].length};
+						 .length = outputs[i].length,
+						 .content_type = outputs[i].content_type};
 		if (!model_output_shape(model, i, &outputs[i], sizes[i], &shapes[i].rank)) {
 			shape_text(outputs[i].shape, outputs[i].rank, text, sizeof(text));
 			status = error_set(error, STATUS_INTERNAL,
@@ -281,6 +282,7 @@ split_off(struct splitting *splitting, int64_t rows)
 			.rank = output->rank,
 			.shape = splitting->sizes[i],
 			.length = tensor_rows_length(output, splitting->rest[i], rows),
+			.content_type = output->content_type,
 		};
 	}
 	entry = entry_new(splitting->shapes, splitting->count, splitting->data);

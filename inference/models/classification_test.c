@@ -8,7 +8,8 @@ static struct tensor
 run(enum datatype datatype, const int64_t *shape, size_t rank, struct bytes data, bool batches, uint32_t classes,
     const struct labels *labels)
 {
-	struct tensor output = {bytes_text("O"), datatype, rank, shape, data};
+	struct tensor output = {
+		.name = bytes_text("O"), .datatype = datatype, .rank = rank, .shape = shape, .data = data};
 	struct tensor result;
 	struct error error;
 
@@ -55,7 +56,7 @@ test_batches_and_integers(void **state)
 static void
 test_refusals(void **state)
 {
-	struct tensor output = {bytes_text("O"), DATATYPE_BYTES, 0, NULL, bytes_make(NULL, 0)};
+	struct tensor output = {.name = bytes_text("O"), .datatype = DATATYPE_BYTES};
 	struct tensor result;
 	struct error error;
 

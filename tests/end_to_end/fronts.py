@@ -230,6 +230,7 @@ class FakeTriton(Behind):
         self.runs, self.polls, self.state, self.extensions, self.count = 0, 0, "READY", EXTENSIONS, 1000
         self.ready, self.loading, self.others, self.names = "200 OK", False, {}, None
         self.versions, self.loads = ["1"], lambda send: send(response())
+        self.word = None  # what the index says in the place of a version, as MLServer's; "": nothing
         self.config = {"name": "m", "platform": "", "backend": "python", "max_batch_size": 0,
                        "input": [{"name": "X", "data_type": "TYPE_INT32", "dims": [-1]}],
                        "output": [{"name": "Y", "data_type": "TYPE_INT32", "dims": [-1]}],
@@ -267,7 +268,8 @@ class FakeTriton(Behind):
                                      "inputs": [{"name": "X", "datatype": "INT32", "shape": [-1]}],
                                      "outputs": [{"name": "Y", "datatype": "INT32", "shape": [-1]}]}}
         return {"/v2": {"name": "triton", "version": "2.51.0", "extensions": self.extensions},
-                "/v2/repository/index": [{"name": "m", "version": each, "state": self.state} for each in self.versions],
+                "/v2/repository/index": [{"name": "m", "version": each, "state": self.state} for each in self.versions]
+                if self.word is None else [{"name": "m", "state": self.state} | ({"version": self.word} if self.word else {})],
                 "/v2/models/stats": {"model_stats": [{"name": "m", "version": "1", "inference_count": self.count,
                                                       "execution_count": self.count, "inference_stats": {
                                                           "success": {"count": self.count + self.runs, "ns": 1}}}]},

@@ -102,7 +102,8 @@ def body_with(**changes):
     body_with(parameters={"sequence_id": 5}),
     body_with(parameters={"hippocamp.field.authorization": "me"}),
     body_with(parameters={"hippocamp.unkeyed.field.authorization": "me"}),
-    body_with(inputs=[{"name": "X", "datatype": "INT32", "shape": [1], "data": [1], "parameters": {"content_type": "np"}}]),
+    body_with(inputs=[{"name": "X", "datatype": "INT32", "shape": [1], "data": [1], "parameters": {"content_type": 1}}]),
+    body_with(inputs=[{"name": "X", "datatype": "INT32", "shape": [1], "data": [1], "parameters": {"more": "np"}}]),
     body_with(inputs=[{"name": "X", "datatype": "INT32", "shape": [1], "data": [1], "more": 1}]),
     body_with(outputs=[{"name": "Y", "parameters": {"classification": 1}}]),
     body_with(outputs=[{"name": "Y", "parameters": {"shared_memory_region": "r"}}]),
@@ -145,6 +146,63 @@ def test_a_request_without_a_version(front, fake):
     through = front(server)
     wait_known(through)
     assert reason(ask(through, 1)) == "version"
+
+
+def typed(content_type):
+    return body_with(inputs=[{"name": "X", "datatype": "INT32", "shape": [1], "data": [1],
+                              "parameters": {"content_type": content_type}}])
+
+
+def test_content_types_of_tensors(front, fake):
+    """MLServer's: they go along, both ways, and questions that differ in them are different."""
+    server = fake()
+    outputs = {"np": 5, "str": 6}
+
+    def answers(fields, document, values, count):
+        stated = document["inputs"][0].get("parameters", {}).get("content_type")
+        output = {"name": "Y", "datatype": "INT32", "shape": [1], "data": [outputs.get(stated, 7)]}
+        output |= {"parameters": {"content_type": f"of {stated}"}} if stated else {}
+        return response(json.dumps({"model_name": "m", "model_version": "1", "outputs": [output]}).encode())
+
+    server.answers = answers
+    through = front(server)
+    wait_known(through)
+    for hit in (False, True):
+        for stated, value in outputs.items():
+            reply = through.post(infer_path("m"), typed(stated), {"Content-Type": "application/json"})
+            (output,) = reply.json["outputs"]
+            assert is_hit(reply) == hit and output["data"] == [value]
+            assert output["parameters"] == {"content_type": f"of {stated}"}
+        assert is_hit(check(ask(through, 1), 7)) == hit
+    assert server.runs == 3
+
+
+@pytest.mark.parametrize("word", ["v1", ""])
+def test_a_version_that_is_no_number(front, fake, word):
+    """MLServer's: requests that name no version are answered from the cache, as the server answers them."""
+    server = fake()
+    server.word, server.extensions = word, []
+    server.answers = lambda fields, document, values, count: answered([count], model_version=word or None)
+    through = front(server, ALL, "--upstream-generation=r1", "--upstream-poll-secs=1")
+    wait_known(through)
+    for hit in (False, True):
+        reply = check(ask(through, 1), 1)
+        assert is_hit(reply) == hit and reply.json["model_version"] == (word or None)
+    assert server.requests[0][0].split()[1] == "/v2/models/m/infer"
+    assert reason(ask(through, 1, version=1)) == "version"
+    server.word = "v2"
+    server.answers = lambda fields, document, values, count: answered([9], model_version="v2")
+    eventually(lambda: decode(ask(through, 1))["Y"][0] == 9, "the other version")
+    assert is_hit(ask(through, 1)) and ask(through, 1).json["model_version"] == "v2"
+
+
+def test_a_model_that_does_not_tell_its_tensors(front, fake):
+    server = fake()
+    server.extensions = []
+    server.others = {"/v2/models/m": {"name": "m", "versions": [], "inputs": [], "outputs": []}, "/v2/models/m/config": None}
+    through = front(server, ALL, "--upstream-generation=r1")
+    through.wait_log("'m' is not cached, its requests pass through: the server does not tell its inputs and outputs")
+    assert reason(ask(through, 1)) == "not-cached"
 
 
 def test_queries_and_raw_requests_pass(front, fake):
@@ -406,7 +464,7 @@ def test_loads_in_other_spellings(front, fake):
 @pytest.mark.parametrize("answer, why", [
     (answered([2], parameters={"a": 1}), "parameters"),
     (response(json.dumps({"model_name": "m", "model_version": "1", "outputs": [
-        {"name": "Y", "datatype": "INT32", "shape": [1], "data": [2], "parameters": {"content_type": "np"}}]}).encode()),
+        {"name": "Y", "datatype": "INT32", "shape": [1], "data": [2], "parameters": {"mine": "np"}}]}).encode()),
      "parameters"),
     (response(json.dumps({"outputs": []}).encode()), "other outputs"),
     (response(json.dumps({"outputs": [{"name": "Z", "datatype": "INT32", "shape": [1], "data": [2]}]}).encode()),

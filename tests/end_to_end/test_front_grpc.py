@@ -1,6 +1,7 @@
 """gRPC in front of another server: what passes through, and what the cache answers."""
 
 import itertools
+import json
 import queue
 import signal
 import struct
@@ -490,7 +491,7 @@ def test_what_is_not_understood_passes(front, made, channel):
     for i, change in enumerate([
             lambda r: r.parameters["sequence_id"].__setattr__("int64_param", 7),
             lambda r: r.inputs[0].parameters["shared_memory_region"].__setattr__("string_param", "r"),
-            lambda r: r.inputs[0].parameters["content_type"].__setattr__("string_param", "np"),
+            lambda r: r.inputs[0].parameters["content_type"].__setattr__("int64_param", 1),
             lambda r: r.outputs.add(name="Y").parameters["classification"].__setattr__("int64_param", 1),
             lambda r: r.parameters["custom"].__setattr__("uint64_param", 1),
             lambda r: r.raw_input_contents.append(b"more"),
@@ -503,6 +504,29 @@ def test_what_is_not_understood_passes(front, made, channel):
         assert told == "hippocamp; fwd=bypass; detail=" + ("not-cached" if i == 7 else "request"), i
     assert len(behind.calls) == 9 and server.runs == 1
     assert metric(through, "hippocamp_passed_total", reason="request") == 8
+
+
+def test_content_types_of_tensors(front, made, channel):
+    """MLServer's: both ways, and from the same entries as HTTP's."""
+    server, behind = made(FakeTriton), made(FakeGrpc, serving(100))
+
+    def answers(fields, document, values, count):
+        stated = document["inputs"][0].get("parameters", {}).get("content_type")
+        output = {"name": "Y", "datatype": "INT32", "shape": [1], "data": [8],
+                  "parameters": {"content_type": f"of {stated}"}}
+        return response(json.dumps({"model_name": "m", "model_version": "1", "outputs": [output]}).encode())
+
+    server.answers = answers
+    through = front(server, behind.url)
+    wait_known(through)
+    ask = stub(channel(through)).ModelInfer
+    request = question(5)
+    request.inputs[0].parameters["content_type"].string_param = "np"
+    for _ in range(2):
+        answer = ask(request)
+        assert value_of(answer) == 8
+        assert answer.outputs[0].parameters["content_type"].string_param == "of np"
+    assert server.runs == 1 and not behind.calls
 
 
 def test_failures_of_the_model_are_told_once(front, made, channel):

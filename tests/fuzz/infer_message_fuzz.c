@@ -74,7 +74,7 @@ check_response(const struct infer_message *request, bool is_stream)
 	struct bytes pieces[2 * OUTPUTS_MAX + 1];
 	struct infer_message_reply reply = {.id = request->body.id,
 					    .model_name = request->model_name,
-					    .model_version = 7,
+					    .model_version = bytes_text("7"),
 					    .outputs = outputs,
 					    .is_stream = is_stream};
 	struct error error;
