@@ -371,6 +371,12 @@ upstream_tls_options(const struct serve_settings *settings)
 					   .key = settings->upstream_key};
 }
 
+static void
+note_remote_change(void *context)
+{
+	repository_look(((struct app *)context)->repository);
+}
+
 /* Models of a repository may run on other servers. */
 static void
 open_registry(struct app *app)
@@ -382,8 +388,9 @@ open_registry(struct app *app)
 		.connect_timeout_s = (unsigned)settings->upstream_connect_timeout,
 		.poll_secs = settings->upstream_poll_secs,
 		.completes = !settings->strict_model_config && !settings->disable_auto_complete_config,
+		.changed = note_remote_change,
 		.purge = purge_model,
-		.purge_context = app,
+		.context = app,
 	};
 	app->registry = remote_registry_new(&app->registry_options);
 	app->server_options.remote_ops = &remote_registry_ops;

@@ -442,10 +442,9 @@ tell_without_statistics(struct follower *follower, size_t replica)
 	if (!follower->told_without_statistics) {
 		log_warning(
 			"nothing is cached: upstream %s has no statistics, so that it does not show when it loads a "
-			"model again. If you state another %s whenever models change, give that %s",
-			upstream_name(follower->options->upstream, replica),
-			follower->options->by_name ? "generation" : "--upstream-generation",
-			follower->options->by_name ? "parameter" : "option");
+			"model again. If you state another --upstream-generation whenever models change, give that "
+			"option",
+			upstream_name(follower->options->upstream, replica));
 		follower->told_without_statistics = true;
 	}
 }
@@ -470,13 +469,15 @@ convert(struct follower *follower, size_t replica, struct followed_model *model,
 	struct buf fingerprint;
 	bool usable = false;
 
-	if (!follower->replicas[replica].has_statistics && follower->options->generation == NULL) {
+	if (!follower->replicas[replica].has_statistics && follower->options->generation == NULL &&
+	    !follower->options->by_name) {
 		tell_without_statistics(follower, replica);
 		return false;
 	}
 	hex_text(bytes_make(model->document.bytes, model->document.length), hex);
 	buf_init(&fingerprint, FETCH_MAX);
-	buf_format(&fingerprint, "%s %s %s ", hex, follower->generation, follower->options->policy);
+	buf_format(&fingerprint, "%s %s %s ", hex, follower->options->by_name ? "" : follower->generation,
+		   follower->options->policy);
 	buf_text(&fingerprint, follower->options->generation == NULL ? "" : follower->options->generation);
 	document.fingerprint = buf_bytes(&fingerprint);
 	buf_clear(&model->config);
@@ -764,7 +765,9 @@ versions(void *context, const char *place, int64_t **found, size_t *count, struc
 		return error_set(error, STATUS_NOT_FOUND, "model '%s' is gone", place);
 	}
 	*found = memory_array(model->version_count, sizeof(**found));
-	memcpy(*found, model->versions, model->version_count * sizeof(**found));
+	if (model->version_count > 0) {
+		memcpy(*found, model->versions, model->version_count * sizeof(**found));
+	}
 	*count = model->version_count;
 	return STATUS_OK;
 }
@@ -792,6 +795,23 @@ follower_want(struct follower *follower, const char *name)
 		(void)add_model(follower, name);
 	}
 	return is_new;
+}
+
+const char *
+follower_generation(const struct follower *follower)
+{
+	return follower->generation;
+}
+
+bool
+follower_shows_loads(const struct follower *follower)
+{
+	for (size_t i = 0; i < follower->replica_count; i++) {
+		if (follower->replicas[i].is_known && !follower->replicas[i].has_statistics) {
+			return false;
+		}
+	}
+	return true;
 }
 
 const char *

@@ -23,7 +23,11 @@ struct follower_options {
 	const char *const *cached;
 	size_t cached_count;
 	bool cache_all;
-	bool by_name; /* follows only the models that follower_want names */
+	/*
+	 * Follows only the models that follower_want names, also where the server has no statistics. Their
+	 * configurations do not contain the generation.
+	 */
+	bool by_name;
 	/*
 	 * Removes from the store what was cached of a model before the generation that begins, for those that would
 	 * find it by another one: other processes, or this one after a restart. On the thread that polls. NULL: not
@@ -58,6 +62,12 @@ bool follower_want(struct follower *follower, const char *name);
 
 /* Each `list` asks the server behind. It never fails: while no replica answers, the models stay as they were. */
 struct model_source follower_source(struct follower *follower);
+
+/* What the generation is called at the last `list`. */
+const char *follower_generation(const struct follower *follower);
+
+/* Have all servers statistics, which show when a model is loaded again? */
+bool follower_shows_loads(const struct follower *follower);
 
 /* Why no replica could be read at the last `list`; NULL: one could. */
 const char *follower_trouble(const struct follower *follower);

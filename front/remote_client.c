@@ -36,6 +36,7 @@ struct client_call {
 	struct upstream_call http; /* first */
 	struct remote_call *call;
 	struct place place;
+	uint64_t begun_ns;
 	char version[24]; /* of the place, where it is a number */
 	struct buf target;
 	struct buf json;
@@ -224,6 +225,10 @@ choose_outputs(const struct model_config *config, const struct upstream_response
 	for (size_t i = 0; i < response->output_count; i++) {
 		ptrdiff_t index = model_tensor_index(config->outputs, config->output_count, response->outputs[i].name);
 
+		if (index >= 0 && chosen[index] != NULL) {
+			return error_set(error, STATUS_INTERNAL, "the response has the output '%.*s' twice",
+					 BYTES_ARGS(config->outputs[index].name));
+		}
 		if (index >= 0) {
 			chosen[index] = &response->outputs[i];
 		}
@@ -286,6 +291,9 @@ decode(struct client_call *this, struct error *error)
 	if (status == STATUS_OK) {
 		status = take_response(this, &response, error);
 		upstream_response_fini(&response);
+	} else { /* the text is that of a client's fault, too: the decoder reads requests as well */
+		log_verbose("a response of model '%.*s': %s", BYTES_ARGS(this->place.name), error->text);
+		(void)error_set(error, status, "it is no inference response of the protocol");
 	}
 	arena_fini(&arena);
 	return status;
@@ -334,6 +342,28 @@ read_failure(struct client_call *this, struct error *error)
 	return error->status;
 }
 
+static enum status
+blame_server(const struct client_call *this, struct error *error)
+{
+	struct error cause = *error;
+
+	(void)error_set(error, STATUS_INTERNAL, "upstream %s: the response cannot be used: %.900s",
+			upstream_lane_name(this->http.lane, this->http.replica), cause.text);
+	error->http = 502;
+	return error->status;
+}
+
+static void
+note_answered(struct model *model, uint64_t begun_ns)
+{
+	uint64_t before = atomic_load_explicit(&model->answered_ns, memory_order_relaxed);
+
+	while (before < begun_ns &&
+	       !atomic_compare_exchange_weak_explicit(&model->answered_ns, &before, begun_ns, memory_order_relaxed,
+						      memory_order_relaxed)) {
+	}
+}
+
 /* Counts the answer as one of the version that the keys name: if it was another one, the counts show a change. */
 static enum status
 take_answer(struct client_call *this, struct error *error)
@@ -346,7 +376,10 @@ take_answer(struct client_call *this, struct error *error)
 	status = decode(this, error);
 	if (status == STATUS_OK) {
 		atomic_store_explicit(&model->not_understood, 0, memory_order_relaxed);
-	} else if (status != STATUS_PASS && !this->place.is_beside) {
+		note_answered(model, this->begun_ns);
+	} else if (this->place.is_beside) {
+		status = blame_server(this, error);
+	} else if (status != STATUS_PASS) {
 		status = give_up(model, error);
 	}
 	return status;
@@ -498,6 +531,21 @@ hedge_ms(const struct remote_call *call)
 	return ms < HEDGE_MS_MIN ? HEDGE_MS_MIN : ms > UINT_MAX ? UINT_MAX : (unsigned)ms;
 }
 
+/*
+ * A second attempt costs the server no more than the joined questions would, had each been asked for itself. Else it is
+ * made only if the model has answered a question meanwhile that came after this one: then it is not just busy.
+ */
+static bool
+is_stuck(struct upstream_call *http)
+{
+	const struct client_call *this = (struct client_call *)http;
+	const struct job *job = this->call->job;
+	bool is_joined = job->waiting != NULL && atomic_load(job->waiting) > job->part_count;
+
+	return is_joined ||
+	       atomic_load_explicit(&this->call->model->answered_ns, memory_order_relaxed) > this->begun_ns;
+}
+
 static enum status
 start(void *remote, struct remote_call *call, struct error *error)
 {
@@ -506,6 +554,7 @@ start(void *remote, struct remote_call *call, struct error *error)
 
 	call->state = this;
 	this->call = call;
+	this->begun_ns = clock_now_ns();
 	find_place(this);
 	buf_init(&this->target, ERROR_BODY_MAX);
 	buf_init(&this->json, JSON_MAX);
@@ -521,6 +570,7 @@ start(void *remote, struct remote_call *call, struct error *error)
 	this->http.is_repeatable = true; /* a model whose answers may be cached gives the same one again */
 	this->http.begins_anew = true;
 	this->http.hedge_ms = hedge_ms(call);
+	this->http.is_stuck = is_stuck;
 	this->http.only = -1;
 	this->http.on_head = on_head;
 	this->http.on_body = on_body;

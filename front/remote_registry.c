@@ -14,23 +14,31 @@
 #include <string.h>
 
 #define PARAMETER_MODEL "model"
-#define UNKNOWN MODEL_OWN_PARAMETER "unknown" /* see mark_unknown */
-#define UNKNOWN_BYTES 16
+#define PARAMETER_GENERATION "generation" /* the owner's word for what the model is */
 #define CONFIG_MAX ((size_t)64 << 20)
+#define WAIT_MS 300U	       /* for the first look at a server, whose model can be served without it */
+#define WAIT_COMPLETE_MS 3000U /* where it cannot */
+#define UNKNOWN_BYTES 16
 
+/* See struct remote_models. */
 struct link {
-	char *place; /* of our model, see model_source.h */
-	char *name;
 	struct remote_server *server;
 	char *model;	 /* there */
 	int64_t version; /* 0: which one is for the server to say */
-	LIST_ENTRY(link) next;
+};
+
+/* The owner's word for what a model is, which holds until its server shows a change. */
+struct word {
+	char *text;	  /* the server, the word, and our model */
+	uint64_t changes; /* of the server, when the word was read first */
+	bool is_used_up;
+	LIST_ENTRY(word) next;
 };
 
 struct remote_registry {
 	const struct remote_registry_options *options;
 	struct remote_servers *servers;
-	LIST_HEAD(, link) links; /* of the thread that loads models */
+	LIST_HEAD(, word) words; /* of the thread that loads models */
 };
 
 /* The lane of one loop. */
@@ -45,72 +53,6 @@ struct remote_lane {
 };
 
 /* --- Links --- */
-
-static struct link *
-find_link(struct remote_registry *registry, const char *place)
-{
-	struct link *link;
-
-	LIST_FOREACH (link, &registry->links, next) {
-		if (strcmp(link->place, place) == 0) {
-			return link;
-		}
-	}
-	return NULL;
-}
-
-static void
-free_link(struct link *link)
-{
-	free(link->place);
-	free(link->name);
-	free(link->model);
-	free(link);
-}
-
-static void
-drop_link(struct remote_registry *registry, const char *place)
-{
-	struct link *link = find_link(registry, place);
-
-	if (link != NULL) {
-		LIST_REMOVE(link, next);
-		free_link(link);
-	}
-}
-
-/* The version of the keys: the one that the link names or the newest; 0: it is not there, or may not be cached. */
-static int64_t
-find_version(const struct link *link)
-{
-	const struct model_source *source = &link->server->source;
-	int64_t *versions = NULL;
-	int64_t found = 0;
-	size_t count = 0;
-	struct error error;
-	char *place;
-
-	if (source->find(source->context, link->model, &place, &error) != STATUS_OK) {
-		return 0;
-	}
-	free(place);
-	if (source->versions(source->context, link->model, &versions, &count, &error) == STATUS_OK) {
-		for (size_t i = 0; i < count; i++) {
-			found = link->version == 0 || versions[i] == link->version ? versions[i] : found;
-		}
-	}
-	free(versions);
-	return found;
-}
-
-static uint64_t
-stamp_of(const struct link *link)
-{
-	const struct model_source *source = &link->server->source;
-	uint64_t parts[] = {source->stamp(source->context, link->model), (uint64_t)find_version(link)};
-
-	return checksum64(bytes_make(parts, sizeof(parts))) | 1; /* not 0 */
-}
 
 static enum status
 read_version(const struct model_config *config, int64_t *version, struct error *error)
@@ -130,45 +72,69 @@ read_version(const struct model_config *config, int64_t *version, struct error *
 				   BYTES_ARGS(parameter->value));
 }
 
-/* Makes the link of a place anew, and looks at its server unless that was done with this model in view. */
-static struct link *
-make_link(struct remote_registry *registry, const char *name, const char *place, const struct model_config *config,
-	  struct error *error)
+static struct remote_server *
+find_server(struct remote_registry *registry, const struct model_config *config, struct error *error)
 {
-	const struct model_parameter *model = model_config_parameter(config, PARAMETER_MODEL);
-	struct remote_server *server;
-	struct link *link;
-	int64_t version;
+	struct remote_server *server = remote_servers_find(registry->servers, config);
 
-	drop_link(registry, place);
 	if (model_config_parameter(config, REMOTE_URL) == NULL) {
 		(void)error_set(error, STATUS_INVALID_ARGUMENT,
 				"the backend 'upstream' needs the address of a server: parameters { key: \"url\" value "
 				"{ string_value: \"http://HOST:PORT\" } }");
 		return NULL;
 	}
+	return server != NULL ? server : remote_servers_add(registry->servers, config, error);
+}
+
+static struct link *
+make_link(struct remote_registry *registry, const char *name, const struct model_config *config, struct error *error)
+{
+	const struct model_parameter *model = model_config_parameter(config, PARAMETER_MODEL);
+	struct remote_server *server;
+	struct link *link;
+	int64_t version;
+
 	if (read_version(config, &version, error) != STATUS_OK) {
 		return NULL;
 	}
-	server = remote_servers_find(registry->servers, config);
-	if (server == NULL) {
-		server = remote_servers_add(registry->servers, config, error);
-	}
+	server = find_server(registry, config, error);
 	if (server == NULL) {
 		return NULL;
 	}
 	link = memory_new(sizeof(*link));
-	link->place = memory_text(place);
-	link->name = memory_text(name);
 	link->server = server;
 	link->model = model == NULL ? memory_text(name) : memory_text_of(model->value);
 	link->version = version;
-	LIST_INSERT_HEAD(&registry->links, link, next);
-	if (follower_want(server->follower, link->model)) {
-		remote_server_look(server);
-	}
+	remote_server_hold(server, link->model);
 	return link;
 }
+
+static void
+release(void *context, void *link)
+{
+	struct link *this = link;
+
+	(void)context;
+	remote_server_release(this->server, this->model);
+	free(this->model);
+	free(this);
+}
+
+static uint64_t
+stamp(void *context, void *link)
+{
+	const struct link *this = link;
+	struct remote_state state;
+	uint64_t found;
+
+	(void)context;
+	remote_server_state(this->server, this->model, this->version, &state);
+	found = state.stamp;
+	remote_state_fini(&state);
+	return found;
+}
+
+/* --- The owner's word --- */
 
 static void
 purge_ensemble(void *context, struct bytes name, int64_t version)
@@ -177,24 +143,56 @@ purge_ensemble(void *context, struct bytes name, int64_t version)
 	char *text = memory_text_of(name);
 
 	(void)version;
-	options->purge(options->purge_context, text);
+	options->purge(options->context, text);
 	free(text);
 }
 
-/* What was stored of the models that lead to this one, and of all that contain them, is not to be found any more. */
+/* What was stored of the model, and of all that contain it, is not to be found by those who state the same word. */
 static void
-purge(void *context, const struct remote_server *server, const char *model)
+purge(const struct remote_registry *registry, const char *name)
 {
-	struct remote_registry *registry = context;
 	struct remote_registry_options options = *registry->options;
-	const struct link *link;
 
-	LIST_FOREACH (link, &registry->links, next) {
-		if (link->server == server && strcmp(link->model, model) == 0) {
-			options.purge(options.purge_context, link->name);
-			model_each_ensemble_with(bytes_text(link->name), purge_ensemble, &options);
+	options.purge(options.context, name);
+	model_each_ensemble_with(bytes_text(name), purge_ensemble, &options);
+}
+
+static struct word *
+find_word(struct remote_registry *registry, const struct link *link, const char *name, struct bytes stated,
+	  uint64_t changes)
+{
+	char *text = memory_format("%s %.*s %s", remote_server_url(link->server), (int)stated.length,
+				   (const char *)stated.at, name);
+	struct word *word;
+
+	LIST_FOREACH (word, &registry->words, next) {
+		if (strcmp(word->text, text) == 0) {
+			free(text);
+			return word;
 		}
 	}
+	word = memory_new(sizeof(*word));
+	word->text = text;
+	word->changes = changes;
+	LIST_INSERT_HEAD(&registry->words, word, next);
+	return word;
+}
+
+/* Does the word still say what the model is? */
+static bool
+word_holds(struct remote_registry *registry, const struct link *link, const char *name, struct bytes stated,
+	   const struct remote_state *state)
+{
+	struct word *word = find_word(registry, link, name, stated, state->changes);
+
+	if (!word->is_used_up && state->changes != word->changes) {
+		word->is_used_up = true;
+		log_warning("the generation '%.*s' of model '%s' is used up, as its server has shown a change: what is "
+			    "cached is not shared any more; state another one",
+			    BYTES_ARGS(stated), name);
+		purge(registry, name);
+	}
+	return !word->is_used_up;
 }
 
 /* --- Configurations --- */
@@ -220,86 +218,106 @@ mark_unknown(struct marks *marks)
 
 	random_bytes(random, sizeof(random));
 	hex_text(bytes_make(random, sizeof(random)), marks->unknown);
-	add_mark(marks, UNKNOWN, marks->unknown);
+	add_mark(marks, MODEL_OWN_PARAMETER "unknown", marks->unknown);
 }
 
 static void
-make_marks(const struct link *link, int64_t version, struct marks *marks)
+make_marks(const struct link *link, const struct remote_state *state, bool is_stated, struct marks *marks)
 {
 	*marks = (struct marks){.count = 0};
 	add_mark(marks, REMOTE_MODEL, link->model);
-	if (version > 0) {
-		(void)snprintf(marks->version, sizeof(marks->version), "%" PRId64, version);
+	if (state->version > 0) {
+		(void)snprintf(marks->version, sizeof(marks->version), "%" PRId64, state->version);
 		add_mark(marks, REMOTE_VERSION, marks->version);
-	} else {
+	}
+	if (!state->is_there) {
 		mark_unknown(marks);
+	} else if (!is_stated) {
+		add_mark(marks, MODEL_OWN_PARAMETER "generation", state->generation);
 	}
 }
 
-/* Why it is not cached for now. */
-static void
-explain(const struct link *link, char *text, size_t size)
+/* Whether a server without statistics loads a model again cannot be seen: the owner's word is needed. */
+static bool
+settle(struct remote_registry *registry, const struct link *link, const char *name, const struct model_config *own,
+       struct remote_state *state)
 {
-	const char *trouble = follower_trouble(link->server->follower);
+	const struct model_parameter *stated = model_config_parameter(own, PARAMETER_GENERATION);
+	bool holds = state->is_there && stated != NULL && word_holds(registry, link, name, stated->value, state);
 
-	if (trouble != NULL) {
-		(void)snprintf(text, size, "upstream %s", trouble);
-	} else {
-		(void)snprintf(text, size,
-			       "upstream %s has no model '%s' that is ready%s, or one whose answers cannot be cached",
-			       link->server->url, link->model, link->version > 0 ? " in that version" : "");
+	if (state->is_there && !state->shows_loads && stated == NULL) {
+		state->is_there = false;
+		(void)snprintf(
+			state->why, sizeof(state->why),
+			"upstream %s has no statistics, so that it does not show when it loads a model again: if "
+			"you state another parameter 'generation' whenever the model changes, give it",
+			remote_server_url(link->server));
 	}
+	return holds;
 }
 
 static bool
-is_complete(const struct model_config *own, const struct remote_config *remote)
+states_tensors(const struct model_config *own)
 {
-	return (own->input_count > 0 && own->output_count > 0) || (remote->completes && remote->behind.length > 0);
+	return own->input_count > 0 && own->output_count > 0;
 }
 
 static enum status
-write_config(const struct link *link, struct model_config *own, bool completes, struct model_config_text *config,
+write_config(struct model_config *own, const struct remote_config *remote, struct model_config_text *config,
 	     struct error *error)
 {
-	const struct model_source *source = &link->server->source;
-	int64_t version = find_version(link);
-	struct marks marks;
-	struct remote_config remote = {.completes = completes, .is_cached = version > 0, .marks = marks.list};
-	char *behind = NULL;
-	size_t length = 0;
 	enum status status;
 	struct buf json;
-	char why[512];
 
-	make_marks(link, version, &marks);
-	remote.mark_count = marks.count;
-	/* Also what was known of it before, if it is not there any more. */
-	if (source->config(source->context, link->model, &behind, &length, error) == STATUS_OK) {
-		remote.behind = bytes_make(behind, length);
-	}
-	if (version == 0) {
-		explain(link, why, sizeof(why));
-	}
-	if (version == 0 && !is_complete(own, &remote)) {
-		free(behind);
-		return error_set(error, STATUS_UNAVAILABLE,
-				 "its configuration states no input, or no output, and %s: state them to serve it all "
-				 "the same",
-				 why);
-	}
 	buf_init(&json, CONFIG_MAX);
-	status = remote_config_write(own, &remote, &json, error);
+	status = remote_config_write(own, remote, &json, error);
 	if (status == STATUS_OK) {
 		free(config->at);
 		config->at = memory_text_of(buf_bytes(&json));
 		config->length = json.length;
 		config->is_json = true;
 	}
-	if (status == STATUS_OK && version == 0) {
-		log_warning("model '%s' is not cached for now: %s", link->name, why);
-	}
 	buf_fini(&json);
-	free(behind);
+	return status;
+}
+
+static enum status
+complete_by(struct remote_registry *registry, const struct link *link, const char *name, struct model_config *own,
+	    struct remote_state *state, struct model_config_text *config, struct error *error)
+{
+	bool is_stated = settle(registry, link, name, own, state);
+	struct marks marks;
+	struct remote_config remote = {.behind = bytes_text(state->config == NULL ? "" : state->config),
+				       .completes = registry->options->completes,
+				       .is_cached = state->is_there,
+				       .marks = marks.list};
+
+	make_marks(link, state, is_stated, &marks);
+	remote.mark_count = marks.count;
+	if (!states_tensors(own) && (state->config == NULL || !remote.completes)) {
+		return error_set(error, STATUS_UNAVAILABLE,
+				 "its configuration states no input, or no output, and %s: state them to serve it all "
+				 "the same",
+				 state->is_there ? "may not be completed" : state->why);
+	}
+	if (!state->is_there) {
+		log_warning("model '%s' is not cached for now: %s", name, state->why);
+	}
+	return write_config(own, &remote, config, error);
+}
+
+static enum status
+complete_linked(struct remote_registry *registry, const char *name, struct model_config *own,
+		struct model_config_text *config, struct link *link, uint64_t *stamp, struct error *error)
+{
+	struct remote_state state;
+	enum status status;
+
+	(void)remote_server_wait(link->server, link->model, states_tensors(own) ? WAIT_MS : WAIT_COMPLETE_MS);
+	remote_server_state(link->server, link->model, link->version, &state);
+	*stamp = state.stamp;
+	status = complete_by(registry, link, name, own, &state, config, error);
+	remote_state_fini(&state);
 	return status;
 }
 
@@ -315,74 +333,31 @@ parse(const struct model_config_text *config, struct model_config *own)
 }
 
 static enum status
-complete(void *context, const char *name, const char *place, struct model_config_text *config, uint64_t *stamp,
+complete(void *context, const char *name, struct model_config_text *config, void **link, uint64_t *stamp,
 	 struct error *error)
 {
 	struct remote_registry *registry = context;
 	enum status status = STATUS_OK;
 	struct model_config own;
-	struct link *link;
 
+	*link = NULL;
 	*stamp = 0;
 	if (config->at == NULL || !parse(config, &own)) {
-		drop_link(registry, place);
 		return STATUS_OK;
 	}
-	if (!bytes_equal_text(own.backend, "upstream")) {
-		drop_link(registry, place);
-	} else {
-		link = make_link(registry, name, place, &own, error);
-		*stamp = link == NULL ? 0 : stamp_of(link);
-		status = link == NULL ? error->status
-				      : write_config(link, &own, registry->options->completes, config, error);
+	if (bytes_equal_text(own.backend, "upstream")) {
+		*link = make_link(registry, name, &own, error);
+		status = *link == NULL ? error->status
+				       : complete_linked(registry, name, &own, config, *link, stamp, error);
 	}
 	model_config_fini(&own);
 	return status == STATUS_OK ? STATUS_OK : error_prefix(error, "model '%s': ", name);
 }
 
-/* Has no link before this one the same server? */
-static bool
-is_first(const struct remote_registry *registry, const struct link *link)
-{
-	const struct link *other;
-
-	LIST_FOREACH (other, &registry->links, next) {
-		if (other->server == link->server) {
-			return other == link;
-		}
-	}
-	return true;
-}
-
-static void
-look(void *context)
-{
-	struct remote_registry *registry = context;
-	const struct link *link;
-
-	LIST_FOREACH (link, &registry->links, next) {
-		if (is_first(registry, link)) {
-			remote_server_look(link->server);
-		}
-	}
-}
-
-static uint64_t
-stamp(void *context, const char *place)
-{
-	const struct link *link = find_link(context, place);
-
-	return link == NULL ? 0 : stamp_of(link);
-}
-
 struct remote_models
 remote_registry_models(struct remote_registry *registry)
 {
-	return (struct remote_models){.poll_secs = registry->options->poll_secs,
-				      .complete = complete,
-				      .look = look,
-				      .stamp = stamp,
-				      .context = registry};
+	return (struct remote_models){.complete = complete, .stamp = stamp, .release = release, .context = registry};
 }
 
 /* --- Running them --- */
@@ -422,7 +397,7 @@ lane_of(struct remote_lane *lane, const struct model *model)
 	}
 	lane->entries = memory_grow(lane->entries, lane->count + 1, sizeof(*lane->entries));
 	lane->entries[lane->count].server = server;
-	lane->entries[lane->count].lane = upstream_lane_new(server->upstream, lane->loop);
+	lane->entries[lane->count].lane = upstream_lane_new(remote_server_upstream(server), lane->loop);
 	return lane->entries[lane->count++].lane;
 }
 
@@ -455,8 +430,8 @@ remote_registry_new(const struct remote_registry_options *options)
 	struct remote_registry *registry = memory_new(sizeof(*registry));
 
 	registry->options = options;
-	registry->servers = remote_servers_new(options, purge, registry);
-	LIST_INIT(&registry->links);
+	registry->servers = remote_servers_new(options);
+	LIST_INIT(&registry->words);
 	return registry;
 }
 
@@ -469,14 +444,15 @@ remote_registry_stop(struct remote_registry *registry)
 void
 remote_registry_free(struct remote_registry *registry)
 {
-	struct link *link;
+	struct word *word;
 
 	if (registry == NULL) {
 		return;
 	}
-	while ((link = LIST_FIRST(&registry->links)) != NULL) {
-		LIST_REMOVE(link, next);
-		free_link(link);
+	while ((word = LIST_FIRST(&registry->words)) != NULL) {
+		LIST_REMOVE(word, next);
+		free(word->text);
+		free(word);
 	}
 	remote_servers_free(registry->servers);
 	free(registry);

@@ -4,8 +4,7 @@
  *     backend: "upstream"
  *     parameters { key: "url" value { string_value: "http://triton:8000" } }
  *
- * A *link* leads from such a model to one of a server. Each server, the equal replicas with the addresses of `url`, has
- * a follower (follower.h) that looks at the models that links lead to; see docs/front.md for the parameters.
+ * A *link* leads from such a model to one of a server (remote_server.h). docs/front.md has the parameters.
  *
  * The configuration is completed by what the server tells, and contains what the server's model is: it changes, and the
  * model is loaded again, when that one may give other answers. A model of a server that was not reached so far, or does
@@ -22,12 +21,14 @@ struct remote_registry_options {
 	struct tls_client_options tls; /* for all servers, and so are the next two */
 	unsigned connect_timeout_s;
 	int64_t poll_secs;
-	bool completes; /* inputs and outputs that are not stated are those of the server's model */
+	bool completes;			/* inputs and outputs that are not stated are those of the server's model */
+	void (*changed)(void *context); /* something may be new on a server: compare the stamps. Any thread */
 	/*
-	 * Removes what is stored of a model of ours; see struct follower_options. On the thread that loads models.
+	 * Removes what is stored of a model of ours, since it may be found again although it is old: the owner states
+	 * what the model is, but it has changed. On the thread that loads models.
 	 */
 	void (*purge)(void *context, const char *model);
-	void *purge_context;
+	void *context; /* of both */
 };
 
 struct remote_registry;
@@ -35,7 +36,7 @@ struct remote_registry;
 /* `options` outlive the registry. */
 struct remote_registry *remote_registry_new(const struct remote_registry_options *options);
 
-/* Ends a look that is under way, and makes later ones do nothing. Any thread. */
+/* Looks at no server any more; when this returns, `changed` is not called again. */
 void remote_registry_stop(struct remote_registry *registry);
 
 /* After the repository and all loops; NULL: none. */

@@ -1,46 +1,27 @@
 /*
  * The servers on which models beside models of our own run (remote_registry.h): equal replicas with the addresses that
- * a model's parameter `url` names, and a follower that looks at some of their models. Servers are added on the thread
- * that loads models, and stay until the end.
+ * a model's parameter `url` names. While models of it are held, a server has a thread of its own, which looks at them
+ * by a follower (follower.h) and keeps what it has seen last. So a server that is silent holds up no other one.
+ *
+ * Servers are added on the thread that loads models, which also calls the functions without another word, and stay
+ * until the end.
  */
 #ifndef HIPPOCAMP_FRONT_REMOTE_SERVER_H
 #define HIPPOCAMP_FRONT_REMOTE_SERVER_H
 
-#include "front/follower.h"
+#include "base/model_config.h"
+#include "front/group.h"
 #include "front/remote_registry.h"
+#include "upstream/upstream.h"
 
-/* Parameters of a model's config. Those with the same values of both are on the same server. */
-#define REMOTE_URL "url"
-#define REMOTE_GENERATION "generation" /* the owner's word for what the models are, or none */
+#define REMOTE_URL "url" /* the parameter of a model's config: addresses with commas between */
 
 struct remote_servers;
+struct remote_server;
 
-struct remote_server {
-	char *url; /* addresses with commas between */
-	struct upstream *upstream;
-	struct follower *follower;  /* the thread that loads models, but for follower_stop; so the next one */
-	struct model_source source; /* the follower's */
-
-	/* Private. */
-	char *generation; /* NULL: there is none */
-	char **urls;
-	struct upstream_options upstream_options;
-	struct follower_options follower_options;
-	void (*purge)(void *context, const struct remote_server *server, const char *model);
-	void *purge_context;
-	LIST_ENTRY(remote_server) next;
-};
-
-/*
- * `options` outlive the servers. `purge` is called by a server's look if what was stored of its model may be found
- * again although it is old: the owner states what the models are.
- */
-struct remote_servers *remote_servers_new(const struct remote_registry_options *options,
-					  void (*purge)(void *context, const struct remote_server *server,
-							const char *model),
-					  void *purge_context);
-void remote_servers_stop(struct remote_servers *servers); /* see remote_registry_stop */
-void remote_servers_free(struct remote_servers *servers);
+struct remote_servers *remote_servers_new(const struct remote_registry_options *options); /* which outlive them */
+void remote_servers_stop(struct remote_servers *servers);				  /* see remote_registry_stop */
+void remote_servers_free(struct remote_servers *servers);				  /* after that */
 
 /* The server that a config names, if it is known. Any thread. */
 struct remote_server *remote_servers_find(struct remote_servers *servers, const struct model_config *config);
@@ -49,8 +30,36 @@ struct remote_server *remote_servers_find(struct remote_servers *servers, const 
 struct remote_server *remote_servers_add(struct remote_servers *servers, const struct model_config *config,
 					 struct error *error);
 
-/* Looks at the models that follower_want has named. */
-void remote_server_look(struct remote_server *server);
+/* Both for ever, and on any thread. */
+const char *remote_server_url(const struct remote_server *server);
+struct upstream *remote_server_upstream(const struct remote_server *server);
+
+/* Holds the model of this name there: it is looked at until it is released. */
+void remote_server_hold(struct remote_server *server, const char *model);
+void remote_server_release(struct remote_server *server, const char *model);
+
+/*
+ * Waits until the server was looked at since the model was held, for `ms` at most. Returns false if it was not, or if
+ * it could not be reached.
+ */
+bool remote_server_wait(struct remote_server *server, const char *model, unsigned ms);
+
+/* What is known of a model that is held. */
+struct remote_state {
+	bool is_there;	  /* it is ready, in the version that was asked for, and may be cached */
+	int64_t version;  /* that one or, if none was asked for, the newest */
+	bool shows_loads; /* the server has statistics, which begin anew when a model is loaded again */
+	/* How often the server has shown a change since it was added, and what the present state is called. */
+	uint64_t changes;
+	char generation[GROUP_GENERATION];
+	char *config;	/* as upstream_model_convert writes it, also what was last known of one that is gone; or NULL */
+	char why[512];	/* it is not there */
+	uint64_t stamp; /* of all that */
+};
+
+/* `version` 0: any. Call remote_state_fini. */
+void remote_server_state(struct remote_server *server, const char *model, int64_t version, struct remote_state *state);
+void remote_state_fini(struct remote_state *state);
 
 /* Reports what has become of the requests. Any thread. */
 void remote_servers_metrics(struct remote_servers *servers, const struct metric_sink *sink);

@@ -500,7 +500,7 @@ try_again(struct slice *slice, enum slice_retry how)
 		slice->retried = true;
 		mode.unbatched = true;
 	} else {
-		mode.shared = true;
+		mode.shared = !request->directives.alone;
 		mode.looks = true;
 	}
 	start_again(slice, mode);

@@ -169,7 +169,7 @@ infer_cached(struct inference_request *request)
 	const struct cache_directives *wish = &request->directives;
 	struct engine_lane *lane = state->lane;
 	struct fetch_mode mode = {
-		.shared = !wish->refresh && !wish->no_store && !wish->only,
+		.shared = !wish->refresh && !wish->no_store && !wish->only && !wish->alone,
 		.looks = !wish->refresh,
 		.runs = !wish->only,
 		.stores = !wish->no_store && !wish->only,

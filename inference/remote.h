@@ -10,6 +10,7 @@
 #include "inference/cache/key.h"
 #include "inference/models/model.h"
 
+struct job;
 struct loop;
 struct metric_sink;
 
@@ -54,6 +55,7 @@ struct remote_call {
 	const struct parameter *parameters; /* those that steer the cache left out */
 	size_t parameter_count;
 	struct bytes id;
+	const struct job *job; /* whose call it is: for `waiting` */
 
 	/*
 	 * Allocates memory for all outputs, in the order of the config, as in struct backend_run. Before `done`, which

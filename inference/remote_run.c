@@ -92,6 +92,7 @@ attempt_start(struct remote_run *run, struct attempt *attempt, struct job *job,
 		.parameters = run->parameters,
 		.parameter_count = run->parameter_count,
 		.id = run->origin.id,
+		.job = job,
 		.allocate = allocate,
 		.done = done,
 	};

@@ -173,10 +173,11 @@ front_add_fields(struct exchange *exchange, struct infer_body *body)
 }
 
 bool
-front_add_via(struct exchange *exchange, struct infer_body *body)
+front_add_via(struct exchange *exchange, struct infer_body *body, bool *is_of_a_model)
 {
 	const struct http1_head *head = &exchange->head;
 
+	*is_of_a_model = false;
 	for (size_t i = 0; i < head->header_count; i++) {
 		if (!bytes_equal_nocase(head->headers[i].name, "via")) {
 			continue;
@@ -184,6 +185,7 @@ front_add_via(struct exchange *exchange, struct infer_body *body)
 		if (!reserve(&exchange->arena, body, 1)) {
 			return false;
 		}
+		*is_of_a_model = *is_of_a_model || via_is_of_a_model(head->headers[i].value);
 		body->parameters[body->parameter_count++] =
 			(struct parameter){.name = bytes_text(REMOTE_UNKEYED_FIELD "via"),
 					   .kind = PARAMETER_TEXT,

@@ -24,10 +24,10 @@ bool front_understands(const struct server_options *options, const struct infer_
 bool front_add_fields(struct exchange *exchange, struct infer_body *body);
 
 /*
- * Of a request to a model that runs on another server: adds what it has come through (Via) to the parameters, too.
- * False: no memory.
+ * Of a request to a model that runs on another server: adds what it has come through (Via) to the parameters, too, and
+ * sets *is_of_a_model (upstream/via.h). False: no memory.
  */
-bool front_add_via(struct exchange *exchange, struct infer_body *body);
+bool front_add_via(struct exchange *exchange, struct infer_body *body, bool *is_of_a_model);
 
 /* Has the run of a model here made the request, whose address leads back? */
 bool front_comes_back(const struct exchange *exchange);

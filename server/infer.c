@@ -566,6 +566,7 @@ decode(struct exchange *exchange)
 	struct inference *inference = exchange->work_state;
 	struct inference_request *request = &inference->request;
 	struct error *error = inference->request.error;
+	bool is_of_a_model = false;
 	enum status status = decode_body(inference, error);
 
 	if (status == STATUS_OK) {
@@ -577,7 +578,7 @@ decode(struct exchange *exchange)
 		return;
 	}
 	if (status == STATUS_OK && (model_is_remote(request->model) || request->model->ensemble != NULL) &&
-	    !front_add_via(exchange, &inference->body)) {
+	    !front_add_via(exchange, &inference->body, &is_of_a_model)) {
 		status = error_set(error, STATUS_UNAVAILABLE, "no memory for the request");
 	}
 	request->id = inference->body.id;
@@ -589,6 +590,7 @@ decode(struct exchange *exchange)
 		status = cache_directives_read(http1_header(&exchange->head, "cache-control"), request->parameters,
 					       request->parameter_count, &request->directives, error);
 	}
+	request->directives.alone = is_of_a_model;
 	inference->passes = inference->fronts && status != STATUS_OK;
 	inference->decoded = status;
 }

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define REPEATS_MAX 2
+#define STALL_MS 5000U /* of silence in the middle of a response */
 #define HEAD_MAX ((size_t)128 * 1024)
 
 struct upstream {
@@ -146,21 +148,39 @@ drop(struct upstream_call *call, struct upstream_attempt *attempt, bool silent)
 	end_attempt(attempt, silent);
 }
 
+/* Where no other replica is good: the one that has the call, if the call is stuck there. What has begun is. */
+static ptrdiff_t
+choose_again(struct upstream_call *call)
+{
+	if (call->is_stuck == NULL || call->repeats >= REPEATS_MAX || !(call->is_answered || call->is_stuck(call))) {
+		return -1;
+	}
+	call->repeats++;
+	return (ptrdiff_t)call->attempts[call->attempts[0].is_under_way ? 0 : 1].replica;
+}
+
+static ptrdiff_t
+choose_other(struct upstream_call *call)
+{
+	struct upstream_lane *lane = call->lane;
+	ptrdiff_t index = replica_choose_good(&lane->upstream->set, call->tried, &lane->turn);
+
+	return index >= 0 ? index : choose_again(call);
+}
+
 /*
- * No replica has answered for long: another one gets the call, too, and whichever does first is taken. If two are
- * silent, the one that was asked first makes room for a third.
+ * No replica has begun to answer for long: another one gets the call, too, and whichever does first is taken. If two
+ * are silent, the one that was asked first makes room for a third.
  */
 static void
-on_hedge(void *argument)
+ask_another(struct upstream_call *call)
 {
-	struct upstream_call *call = argument;
-	struct upstream_lane *lane = call->lane;
 	struct upstream_attempt *attempts = call->attempts;
 	struct upstream_attempt *older = &attempts[attempts[0].begun_ns <= attempts[1].begun_ns ? 0 : 1];
 	struct upstream_attempt *next = !attempts[0].is_under_way   ? &attempts[0]
 					: !attempts[1].is_under_way ? &attempts[1]
 								    : older;
-	ptrdiff_t index = replica_choose_good(&lane->upstream->set, call->tried, &lane->turn);
+	ptrdiff_t index = choose_other(call);
 
 	if (index >= 0) {
 		if (next->is_under_way) {
@@ -168,7 +188,46 @@ on_hedge(void *argument)
 		}
 		(void)dispatch(call, next, index, true);
 	}
-	loop_timer_set(call->hedge, call->hedge_ms); /* later another one may be good */
+}
+
+/* The response stopped in the middle: it begins anew elsewhere. */
+static void
+begin_anew(struct upstream_call *call)
+{
+	struct upstream_attempt *attempt = &call->attempts[call->attempts[0].is_under_way ? 0 : 1];
+	ptrdiff_t index = call->begins_anew ? choose_other(call) : -1;
+
+	if (index >= 0) {
+		drop(call, attempt, true);
+		call->is_answered = false;
+		(void)dispatch(call, attempt, index, true);
+	}
+}
+
+/* A server has the response when it begins to send it. */
+static uint64_t
+patience_ms(const struct upstream_call *call)
+{
+	return call->is_answered && call->hedge_ms > STALL_MS ? STALL_MS : call->hedge_ms;
+}
+
+static void
+on_hedge(void *argument)
+{
+	struct upstream_call *call = argument;
+	uint64_t silent_ms = (clock_now_ns() - call->heard_ns) / NS_PER_MS;
+
+	if (silent_ms < patience_ms(call)) {
+		loop_timer_set(call->hedge, patience_ms(call) - silent_ms);
+		return;
+	}
+	if (call->is_answered) {
+		begin_anew(call);
+	} else {
+		ask_another(call);
+	}
+	call->heard_ns = clock_now_ns();
+	loop_timer_set(call->hedge, patience_ms(call)); /* later another one may be good */
 }
 
 static void
@@ -188,7 +247,10 @@ on_head(struct http_call *http, const struct http1_head *head)
 
 	call->is_answered = true;
 	call->replica = attempt->replica;
-	stop_hedge(call);
+	call->heard_ns = clock_now_ns();
+	if (call->hedge != NULL) {
+		loop_timer_set(call->hedge, patience_ms(call));
+	}
 	replica_note_success(replica_of(call, attempt));
 	if (other->is_under_way) {
 		/* Silent, if it had so much more time. */
@@ -202,6 +264,9 @@ on_body(struct http_call *http, struct bytes part)
 {
 	struct upstream_call *call = container_of(http, struct upstream_attempt, http)->call;
 
+	if (call->hedge != NULL) {
+		call->heard_ns = clock_now_ns();
+	}
 	return call->on_body(call, part);
 }
 
@@ -253,6 +318,7 @@ upstream_call_start(struct upstream_lane *lane, struct upstream_call *call)
 	call->lane = lane;
 	call->tried = 0;
 	call->is_answered = false;
+	call->repeats = 0;
 	call->hedge = NULL;
 	for (size_t i = 0; i < 2; i++) {
 		call->attempts[i].call = call;
@@ -262,7 +328,8 @@ upstream_call_start(struct upstream_lane *lane, struct upstream_call *call)
 	if (!dispatch(call, &call->attempts[0], choose(call), false)) {
 		TAILQ_INSERT_TAIL(&lane->refused, call, entry);
 		loop_task_set(lane->refuse);
-	} else if (call->hedge_ms > 0 && lane->upstream->set.count > 1 && call->only < 0) {
+	} else if (call->hedge_ms > 0 && call->only < 0 && (lane->upstream->set.count > 1 || call->is_stuck != NULL)) {
+		call->heard_ns = call->attempts[0].begun_ns;
 		call->hedge = loop_timer_new(lane->loop, on_hedge, call);
 		loop_timer_set(call->hedge, call->hedge_ms);
 	}

@@ -1,7 +1,7 @@
 /*
  * The servers behind, for HTTP: equal replicas, of which one has each call (replica.h), and another when it fails: if
- * nothing of the call can have run, or if its caller allows it to run twice. Then another one also gets it that does
- * not begin to answer for long: a hedged request (Dean and Barroso, "The Tail at Scale", CACM 2013).
+ * nothing of the call can have run, or if its caller allows it to run twice. Then another one also gets it if the first
+ * is silent for long: a hedged request (Dean and Barroso, "The Tail at Scale", CACM 2013).
  */
 #ifndef HIPPOCAMP_UPSTREAM_UPSTREAM_H
 #define HIPPOCAMP_UPSTREAM_UPSTREAM_H
@@ -56,7 +56,12 @@ struct upstream_call {
 	size_t body_count;
 	bool is_repeatable; /* the request may run twice */
 	bool begins_anew;   /* on_head may come again, if the response breaks off: what came of it is void */
-	unsigned hedge_ms;  /* after which another replica gets the call, too, which must be repeatable; 0: none does */
+	unsigned hedge_ms;  /* of silence, after which another attempt is made, at another replica; 0: none is */
+	/*
+	 * Where there is no other replica: is this call stuck, so that the same one may be asked once more? NULL: it is
+	 * not. What makes other attempts must be repeatable; where the response has begun, begins_anew, too.
+	 */
+	bool (*is_stuck)(struct upstream_call *call);
 	ptrdiff_t only;	    /* the replica to ask; -1: any */
 	unsigned timeout_s; /* see struct http_call */
 
@@ -79,6 +84,8 @@ struct upstream_call {
 	} attempts[2];
 	struct upstream_lane *lane;
 	struct loop_timer *hedge; /* NULL: no more attempts because of time */
+	uint64_t heard_ns;	  /* when the server was heard of last */
+	unsigned repeats;	  /* attempts at a replica that had the call before */
 	uint64_t tried;		  /* a bit for each replica */
 	bool is_answered;
 	TAILQ_ENTRY(upstream_call) entry;

@@ -521,6 +521,81 @@ test_a_response_that_breaks_off(void **state)
 	assert_true(begun > 4);
 }
 
+static bool
+yes(struct upstream_call *call)
+{
+	(void)call;
+	return true;
+}
+
+static bool
+no(struct upstream_call *call)
+{
+	(void)call;
+	return false;
+}
+
+/* The same server is asked once more where the call is stuck there. */
+static void
+test_a_call_that_is_stuck(void **state)
+{
+	static const struct scripted_step steps[] = {{.reply = NULL}, {.reply = OK_REPLY}};
+	struct probe probe = {.call = {.is_repeatable = true, .hedge_ms = 1, .is_stuck = yes}};
+
+	(void)state;
+	start_server(0, steps, 2);
+	start_client(1);
+	start(&probe, "POST");
+	check_answered(&probe, 200, "ok");
+	assert_int_equal(scripted_server_requests(this.servers[0]), 2);
+}
+
+/* One that is busy is not. */
+static void
+test_a_call_that_takes_long(void **state)
+{
+	static const struct scripted_step steps[] = {{.reply = NULL}};
+	struct probe probe = {.call = {.is_repeatable = true, .hedge_ms = 1, .is_stuck = no}};
+	struct probe other = {.call = {.is_repeatable = true, .hedge_ms = 20, .is_stuck = yes}};
+
+	(void)state;
+	start_server(0, steps, 1);
+	start_client(1);
+	start(&probe, "POST");
+	start(&other, "POST");
+	while (scripted_server_requests(this.servers[0]) < 4) { /* the other's, which is never answered */
+		loop_turn(this.loop);
+	}
+	assert_int_equal(probe.call.repeats, 0);
+	assert_int_equal(other.call.repeats, 2); /* no more */
+	upstream_call_cancel(&probe.call);
+	upstream_call_cancel(&other.call);
+	buf_fini(&probe.body);
+	buf_fini(&other.body);
+}
+
+/* A response that stops in the middle begins anew, at the same server if there is no other. */
+static void
+test_a_response_that_stops(void **state)
+{
+	static const struct scripted_step steps[] = {{.reply = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhal"},
+						     {.reply = OK_REPLY}};
+
+	(void)state;
+	start_server(0, steps, 2);
+	start_client(1);
+	for (size_t i = 0; i < 2; i++) {
+		struct probe probe = {
+			.call = {.is_repeatable = true, .begins_anew = true, .hedge_ms = 1, .is_stuck = no}};
+
+		start(&probe, "POST");
+		finish(&probe);
+		assert_int_equal(probe.outcome, HTTP_CALL_DONE);
+		assert_int_equal(probe.heads, 2 - i); /* the last step is played again */
+		buf_fini(&probe.body);
+	}
+}
+
 int
 main(void)
 {
@@ -542,6 +617,9 @@ main(void)
 		TEST(test_a_silent_replica),
 		TEST(test_two_silent_replicas),
 		TEST(test_a_response_that_breaks_off),
+		TEST(test_a_call_that_is_stuck),
+		TEST(test_a_call_that_takes_long),
+		TEST(test_a_response_that_stops),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

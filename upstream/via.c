@@ -29,10 +29,20 @@ via_own(void)
 	return own;
 }
 
+static bool
+contains(struct bytes value, const char *text)
+{
+	return value.length > 0 && memmem(value.at, value.length, text, strlen(text)) != NULL;
+}
+
 bool
 via_is_own(struct bytes value)
 {
-	const char *name = via_own();
+	return contains(value, via_own());
+}
 
-	return value.length > 0 && memmem(value.at, value.length, name, strlen(name)) != NULL;
+bool
+via_is_of_a_model(struct bytes value)
+{
+	return contains(value, VIA_HTTP " (");
 }

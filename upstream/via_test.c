@@ -14,6 +14,7 @@ test_own(void **state)
 	(void)snprintf(list, sizeof(list), "1.1 gateway, %s, 2 other", via_own());
 	assert_true(via_is_own(bytes_text(list)));
 	assert_true(via_is_own(bytes_text(via_own())));
+	assert_true(via_is_of_a_model(bytes_text(list)));
 }
 
 static void
@@ -24,6 +25,7 @@ test_others(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
 		assert_false(via_is_own(bytes_text(others[i])));
+		assert_int_equal(via_is_of_a_model(bytes_text(others[i])), i == 4);
 	}
 }
 

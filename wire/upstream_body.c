@@ -127,6 +127,9 @@ decode_outputs(struct tensor_decoder *decoder, yyjson_val *root, struct upstream
 				     !json_has_others(parameters, known) && tensor_content_type(item, &unused);
 		status = tensor_decode(decoder, item, &response->outputs[response->output_count++]);
 	}
+	if (status == STATUS_OK && decoder->wraps) {
+		return error_set(decoder->error, STATUS_INTERNAL, "a number does not fit into its output's datatype");
+	}
 	if (status == STATUS_OK && decoder->binary.length > 0) {
 		return error_set(decoder->error, STATUS_INTERNAL, "%zu bytes behind the last output",
 				 decoder->binary.length);

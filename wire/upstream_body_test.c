@@ -82,6 +82,7 @@ test_responses(void **state)
 		{"{\"outputs\":[" OUTPUT("\"parameters\":{\"binary_data_size\":3}") "]}", "ab", STATUS_INVALID_ARGUMENT,
 		 false, NULL},
 		{"{\"outputs\":[" OUTPUT("\"data\":[1]") "]}", "", STATUS_INTERNAL, false, NULL},
+		{"{\"outputs\":[" OUTPUT("\"data\":[1,128]") "]}", "", STATUS_INTERNAL, false, NULL},
 		{"{\"outputs\":1}", "", STATUS_INTERNAL, false, NULL},
 		{"{}", "", STATUS_INTERNAL, false, NULL},
 		{"[", "", STATUS_INVALID_ARGUMENT, false, NULL},

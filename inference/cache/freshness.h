@@ -24,6 +24,7 @@ struct cache_directives {
 	bool refresh;	    /* do not look up, but store */
 	bool no_store;	    /* look up, but do not store */
 	bool only;	    /* never run the model */
+	bool alone;	    /* neither wait for an equal request that is under way, nor be waited for */
 	bool has_max_age;   /* reject answers older than max_age_s */
 	bool has_max_stale; /* accept answers that are stale for up to max_stale_s */
 	uint64_t max_age_s;

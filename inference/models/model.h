@@ -41,8 +41,9 @@ struct model {
 	struct purge_marks_seen purges;
 	struct row_trust rows;
 	struct row_record *row_record;
-	atomic_bool too_large;	    /* its last answer was too large to be stored */
-	atomic_uint not_understood; /* responses of the other server, in succession */
+	_Atomic uint64_t answered_ns; /* when the youngest question was asked that another server has answered */
+	atomic_bool too_large;	      /* its last answer was too large to be stored */
+	atomic_uint not_understood;   /* responses of the other server, in succession */
 	/* Of a model on another server: which answers it gives is not known any more, or an entry cannot hold them. */
 	atomic_bool suspended;
 	struct ordering *ordering;	 /* NULL: answers go out as they come */

@@ -47,20 +47,18 @@ struct model_config_text {
  * in every mode.
  */
 struct remote_models {
-	int64_t poll_secs; /* between two looks */
-
 	/*
-	 * If the configuration says that the model of that place runs on another server, completes it, and sets *stamp
-	 * to what `stamp` returns then; else only sets it to 0. A load request may have given the configuration.
+	 * If the configuration says that the model runs on another server, completes it, and sets *link, also on
+	 * failure, to what is held of that server until `release`; else only sets it to NULL. Sets *stamp to what
+	 * `stamp` returns then. A load request may have given the configuration.
 	 */
-	enum status (*complete)(void *context, const char *name, const char *place, struct model_config_text *config,
+	enum status (*complete)(void *context, const char *name, struct model_config_text *config, void **link,
 				uint64_t *stamp, struct error *error);
 
-	/* Looks at the servers. */
-	void (*look)(void *context);
+	/* A number that changes whenever the model does on its server. repository_look says when to compare it. */
+	uint64_t (*stamp)(void *context, void *link);
 
-	/* A number that changes whenever the model does on its server; 0: it runs here. */
-	uint64_t (*stamp)(void *context, const char *place);
+	void (*release)(void *context, void *link);
 
 	void *context;
 };

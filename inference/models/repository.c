@@ -234,11 +234,9 @@ suspend(const struct known_model *known)
 static void
 look_at_remotes(struct repository *repository)
 {
-	const struct remote_models *remotes = repository->options->remotes;
 	struct known_model *known;
 	struct error error;
 
-	remotes->look(remotes->context);
 	LIST_FOREACH (known, &repository->known, next) {
 		if ((known_model_is_loaded(known) || known->failed) &&
 		    repository_has_changed_remotely(repository, known) &&
@@ -267,51 +265,23 @@ check_wanted_exist(struct repository *repository, struct error *error)
 
 /* --- The thread --- */
 
-static bool
-has_remotes(const struct repository *repository)
-{
-	const struct known_model *known;
-
-	LIST_FOREACH (known, &repository->known, next) {
-		if (known->remote_stamp != 0) {
-			return true;
-		}
-	}
-	return false;
-}
-
 static void
 set_due(struct repository *repository)
 {
 	const struct repository_options *options = repository->options;
-	uint64_t now = clock_now_ns();
 
-	if (options->mode == REPOSITORY_POLL && repository->poll_due_ns <= now) {
-		repository->poll_due_ns = now + (uint64_t)options->poll_secs * NS_PER_S;
-	}
-	if (options->remotes != NULL && repository->look_due_ns <= now) {
-		repository->look_due_ns = now + (uint64_t)options->remotes->poll_secs * NS_PER_S;
-	}
-}
-
-/* When to look for changes next; UINT64_MAX: never. */
-static uint64_t
-due_ns(const struct repository *repository)
-{
-	uint64_t due = repository->options->mode == REPOSITORY_POLL ? repository->poll_due_ns : UINT64_MAX;
-
-	return has_remotes(repository) && repository->look_due_ns < due ? repository->look_due_ns : due;
+	repository->poll_due_ns = options->mode == REPOSITORY_POLL
+					  ? clock_now_ns() + (uint64_t)options->poll_secs * NS_PER_S
+					  : UINT64_MAX;
 }
 
 static void
 look(struct repository *repository)
 {
-	uint64_t now = clock_now_ns();
-
-	if (repository->options->mode == REPOSITORY_POLL && repository->poll_due_ns <= now) {
+	if (repository->options->mode == REPOSITORY_POLL) {
 		poll_source(repository);
 	}
-	if (has_remotes(repository) && repository->look_due_ns <= now) {
+	if (repository->options->remotes != NULL) {
 		look_at_remotes(repository);
 	}
 	set_due(repository);
@@ -321,14 +291,10 @@ static void
 wait_for_work(struct repository *repository)
 {
 	uint64_t now = clock_now_ns();
-	uint64_t due = repository->looks_now ? now : due_ns(repository);
+	uint64_t due = repository->poll_due_ns;
 	struct timespec until;
 
-	if (due <= now) {
-		if (repository->looks_now) {
-			repository->poll_due_ns = now;
-			repository->look_due_ns = now;
-		}
+	if (repository->looks_now || due <= now) {
 		repository->looks_now = false;
 		(void)pthread_mutex_unlock(&repository->mutex);
 		look(repository);

@@ -406,7 +406,7 @@ tells_why(const struct staging *staging)
  * failed.
  */
 static void
-fail(struct known_model *known, struct staging *staging)
+fail(const struct repository *repository, struct known_model *known, struct staging *staging)
 {
 	bool loaded = known_model_is_loaded(known);
 
@@ -416,7 +416,9 @@ fail(struct known_model *known, struct staging *staging)
 	if (!staging->follows) {
 		known->failed = true;
 		known->stamp = staging->stamp;
-		known->remote_stamp = staging->remote_stamp;
+		if (!loaded) { /* else the link of the model that serves stays */
+			repository_take_link(repository, known, &staging->remote_link, staging->remote_stamp);
+		}
 	}
 	if ((!loaded || known->leaving) && staging->members.count > 0) {
 		take_members(known, staging);
@@ -427,7 +429,7 @@ fail(struct known_model *known, struct staging *staging)
 }
 
 static void
-take_effect(struct staging *staging)
+take_effect(const struct repository *repository, struct staging *staging)
 {
 	struct known_model *known = staging->known;
 
@@ -437,9 +439,9 @@ take_effect(struct staging *staging)
 		known->failed = false;
 		known->waiting = false;
 		known->stamp = staging->stamp;
-		known->remote_stamp = staging->remote_stamp;
+		repository_take_link(repository, known, &staging->remote_link, staging->remote_stamp);
 	} else if (staging->state == STAGING_FAILED) {
-		fail(known, staging);
+		fail(repository, known, staging);
 	}
 	if (known->leaving) {
 		leave(known, staging);
@@ -474,7 +476,7 @@ commit(struct repository *repository, const struct known_model *root)
 
 	(void)pthread_mutex_lock(&repository->mutex);
 	STAILQ_FOREACH (staging, &repository->change, next) {
-		take_effect(staging);
+		take_effect(repository, staging);
 	}
 	old_table = repository_publish(repository);
 	(void)pthread_mutex_unlock(&repository->mutex);
@@ -484,7 +486,7 @@ commit(struct repository *repository, const struct known_model *root)
 		STAILQ_REMOVE_HEAD(&repository->change, next);
 		log_outcome(staging, staging->known == root);
 		staging->known->staging = NULL;
-		staging_free(staging);
+		staging_free(repository, staging);
 	}
 }
 
@@ -527,7 +529,7 @@ repository_unload(struct repository *repository, struct known_model *known)
 	commit(repository, known);
 	known->waiting = false;
 	known->requested = false;
-	known->remote_stamp = 0;
+	repository_take_link(repository, known, &(void *){NULL}, 0);
 	known_model_drop_override(known);
 }
 

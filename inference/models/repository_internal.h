@@ -51,6 +51,7 @@ struct staging {
 	struct model_config_text config;
 	uint64_t start_ns;
 	uint64_t stamp;
+	void *remote_link; /* see struct remote_models; NULL: it runs here */
 	uint64_t remote_stamp;
 	struct ensemble_members members;
 	struct version *versions; /* opened, or failed to open */
@@ -68,7 +69,8 @@ struct known_model {
 	char *name;
 	char *folder;
 	uint64_t stamp;		  /* of the folder when it was loaded */
-	uint64_t remote_stamp;	  /* the same, of the model on its server (struct remote_models) */
+	void *remote_link;	  /* of the model on its server (struct remote_models); NULL: it runs here */
+	uint64_t remote_stamp;	  /* of that when it was loaded */
 	struct version *versions; /* ascending */
 	size_t version_count;
 	bool failed;	/* the last attempt to load it failed */
@@ -93,7 +95,6 @@ struct repository {
 	bool stopping;
 	bool looks_now;			/* see repository_look */
 	uint64_t poll_due_ns;		/* when the source is looked at next, in mode poll */
-	uint64_t look_due_ns;		/* the same, of other servers, while models run there */
 	STAILQ_HEAD(, staging) change;	/* under way */
 	LIST_HEAD(, known_model) known; /* written by the repository's thread, under the mutex */
 	struct model_table *table;
@@ -131,6 +132,9 @@ enum status repository_find_folder(struct repository *repository, const char *na
 
 uint64_t repository_stamp(const struct repository *repository, const char *folder);
 
+/* Takes over a link, or NULL, in place of the one that there is. */
+void repository_take_link(const struct repository *repository, struct known_model *known, void **link, uint64_t stamp);
+
 /* Has the model changed on the server on which it runs? */
 bool repository_has_changed_remotely(const struct repository *repository, const struct known_model *known);
 
@@ -143,7 +147,7 @@ enum status staging_read(struct repository *repository, struct staging *staging,
 /* Opens the versions; members come from the change under way if it has them. */
 enum status staging_open(struct repository *repository, struct staging *staging, struct error *error);
 
-void staging_free(struct staging *staging);
+void staging_free(const struct repository *repository, struct staging *staging);
 
 /* Closes a model that nobody uses any more. */
 void repository_close_model(struct repository *repository, struct model *model);

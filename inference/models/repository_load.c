@@ -23,9 +23,26 @@ bool
 repository_has_changed_remotely(const struct repository *repository, const struct known_model *known)
 {
 	const struct remote_models *remotes = repository->options->remotes;
-	const char *place = known->override_folder != NULL ? known->override_folder : known->folder;
 
-	return remotes != NULL && place != NULL && known->remote_stamp != remotes->stamp(remotes->context, place);
+	return known->remote_link != NULL &&
+	       known->remote_stamp != remotes->stamp(remotes->context, known->remote_link);
+}
+
+static void
+release_link(const struct repository *repository, void *link)
+{
+	if (link != NULL) {
+		repository->options->remotes->release(repository->options->remotes->context, link);
+	}
+}
+
+void
+repository_take_link(const struct repository *repository, struct known_model *known, void **link, uint64_t stamp)
+{
+	release_link(repository, known->remote_link);
+	known->remote_link = *link;
+	known->remote_stamp = stamp;
+	*link = NULL;
 }
 
 enum status
@@ -66,8 +83,8 @@ complete_text(const struct repository *repository, struct staging *staging, stru
 	const struct remote_models *remotes = repository->options->remotes;
 
 	return remotes == NULL ? STATUS_OK
-			       : remotes->complete(remotes->context, staging->known->name, staging->folder,
-						   &staging->config, &staging->remote_stamp, error);
+			       : remotes->complete(remotes->context, staging->known->name, &staging->config,
+						   &staging->remote_link, &staging->remote_stamp, error);
 }
 
 /* Parses the same text into a config of its own for every version. */
@@ -323,8 +340,9 @@ release_versions(struct version *versions, size_t count)
 }
 
 void
-staging_free(struct staging *staging)
+staging_free(const struct repository *repository, struct staging *staging)
 {
+	release_link(repository, staging->remote_link);
 	release_versions(staging->versions, staging->version_count);
 	release_versions(staging->old_versions, staging->old_version_count);
 	ensemble_members_free(&staging->members);

@@ -1,11 +1,15 @@
 """Models beside models of our own that run on another server (backend "upstream"), also as steps of ensembles."""
 
 import json
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tritonclient import grpc as triton_grpc
 
-from fronts import EXTENSIONS, FakeTriton, answered, response
+from fronts import EXTENSIONS, FakeTriton, Raw, answered, response
 from support import CACHE, LOCAL, Repository, at_once, decode, encode, eventually, free_port, infer_path, same, tensor
 from traffic import EXPLICIT, ensemble, is_hit, metric, put, step, wait_connected, write_config
 
@@ -72,6 +76,30 @@ def load(server, model):
 def lines(server):
     """The paths of the infer requests that have come."""
     return [line.split()[1] for line, _, _ in server.requests]
+
+
+def output(*values, **changes):
+    return {"name": "Y", "datatype": "INT32", "shape": [len(values)], "data": list(values)} | changes
+
+
+@pytest.fixture
+def silent():
+    """silent(): the port of a server that accepts connections, and never answers."""
+    made = []
+
+    def make():
+        made.append(Raw(lambda connection: connection.recv(1 << 20)))
+        return made[-1].grpc_port
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def changes(server, answer):
+    """The model gives another answer, and the server shows that it was loaded again."""
+    server.answers = lambda fields, document, values, count: [answer]
+    server.count = server.runs = 0
 
 
 # --- Running them ---
@@ -160,8 +188,11 @@ def test_a_server_s_error(serve, repository, fake):
     server.answers = lambda fields, document, values, count: response(b"<html>", "403 Forbidden")
     reply = ask(ours, 1)
     assert reply.status == 502 and address(server) in reply.error and "403" in reply.error
-    server.answers = lambda fields, document, values, count: response(b"not JSON")
-    assert ask(ours, 1).status == 500
+    for answer in (b"not JSON", *map(lambda outputs: json.dumps({"outputs": outputs}).encode(), [
+            [], [output(1 << 40)], [output(1), output(2)], [output(1, shape=[2])], [output(1, datatype="INT33")]])):
+        server.answers = lambda fields, document, values, count: response(answer)
+        reply = ask(ours, 1)
+        assert reply.status == 502 and f"upstream {address(server)}: the response cannot be used" in reply.error
     server.answers = lambda fields, document, values, count: [7]
     check(ask(ours, 1), 7)
 
@@ -279,7 +310,7 @@ def test_a_server_without_statistics(serve, repository, fake):
     remote(repository, "far", server, extra=TENSORS)
     remote(repository, "stated", server, generation="r1")
     ours = serve(repository, "--threads=1")
-    ours.wait_log("state another generation whenever models change")
+    ours.wait_log("state another parameter .generation. whenever the model changes")
     for _ in range(2):
         assert not hits(check(ask(ours, 1), 2))
     check(ask(ours, 1, model="stated"), 2)
@@ -307,6 +338,56 @@ def test_what_servers_share_in_redis(serve, repository, fake, redis_server, gene
     for each in (one, two):
         eventually(lambda each=each: decode(ask(each, 1))["Y"][0] == 9, "the new answer")
         check(ask(each, 1), 9)
+
+
+def test_silent_servers_hold_up_no_other_one(serve, repository, fake, silent):
+    server = fake()
+    remote(repository, "far", server)
+    for i in range(8):
+        remote(repository, f"s{i}", silent(), extra=TENSORS)
+    ours = serve(repository, "--threads=1", "--upstream-poll-secs=1")
+    check(ask(ours, 1), 2)
+    for answer in (70, 71):
+        assert is_hit(ask(ours, 1))
+        changes(server, answer)
+        before = server.polls
+        eventually(lambda: server.polls >= before + 3, "three looks")
+        eventually(lambda: decode(ask(ours, 1))["Y"][0] == answer, "the new answer", patience=1)
+        assert is_hit(ask(ours, 1))
+    assert not ours.lines("stood still")
+
+
+def test_a_reply_that_stops_in_the_middle(serve, repository, fake):
+    """Others that ask the same are answered, as they would be without the cache."""
+    server = fake()
+    remote(repository, "far", server)
+    ours = serve(repository, "--threads=1")
+    check(ask(ours, 1), 2)
+    server.answers = lambda fields, document, values, count: answered([9])[:-3] if count == 2 else [9]
+    with ThreadPoolExecutor(2) as pool:
+        for reply in pool.map(lambda i: ask(ours, 5), range(2)):
+            check(reply, 9)
+    assert server.runs == 3
+
+
+def test_a_question_without_an_answer(serve, repository, fake):
+    """Who has joined it is answered, as it would be without the cache."""
+    server, over = fake(), threading.Event()
+    remote(repository, "far", server)
+    ours = serve(repository, "--threads=1")
+    check(ask(ours, 1), 2)
+
+    def answers(fields, document, values, count):
+        if count == 2:
+            over.wait(30)
+        return [9]
+
+    server.answers = answers
+    with ThreadPoolExecutor(2) as pool:
+        for reply in pool.map(lambda i: ask(ours, 5), range(2)):
+            check(reply, 9)
+    over.set()
+    assert server.runs == 3
 
 
 # --- Loading ---
@@ -351,10 +432,61 @@ def test_a_configuration_of_a_load_request(serve, repository, fake):
     two.count = two.runs = 0
     eventually(lambda: decode(ask(ours, 1))["Y"][0] == 71, "its change")
     ours.unload("far")
-    polls = two.polls
     ours.load("far")
     check(ask(ours, 1), 2)
-    assert two.polls <= polls + 1  # nobody looks at it any more
+    looks_end(two)
+
+
+def looks_end(server):
+    """Nobody looks at it any more."""
+    def ended():
+        before = server.polls
+        time.sleep(1.2)
+        return server.polls == before
+
+    eventually(ended, "the end of the looks")
+
+
+def test_a_load_request_that_fails(serve, repository, fake):
+    """The model that serves is looked at as before."""
+    one, two = fake(), fake()
+    remote(repository, "far", one, generation="r1")
+    ours = serve(repository, EXPLICIT, "--threads=1", "--upstream-poll-secs=1")
+    ours.load("far")
+    check(ask(ours, 1), 2)
+    config = {"name": "wrong", "backend": "upstream", "parameters": {
+        "url": {"string_value": address(two)}, "model": {"string_value": "m"}, "generation": {"string_value": "r1"}}}
+    reply = ours.post("/v2/repository/models/far/load", {"parameters": {"config": json.dumps(config)}})
+    assert reply.status >= 400
+    looks_end(two)
+    changes(one, 70)
+    eventually(lambda: decode(ask(ours, 1))["Y"][0] == 70, "the new answer")
+
+
+def test_a_change_while_nobody_looked(serve, repository, fake):
+    """A model that is loaded again gives no answer from before."""
+    server = fake()
+    remote(repository, "far", server)
+    ours = serve(repository, EXPLICIT, "--threads=1", "--upstream-poll-secs=60")
+    ours.load("far")
+    check(ask(ours, 1), 2)
+    ours.unload("far")
+    changes(server, 70)
+    ours.load("far")
+    check(ask(ours, 1), 70)
+
+
+def test_many_generations_take_no_more_files(serve, repository, fake):
+    server = fake()
+    remote(repository, "far", server, generation="r0")
+    ours = serve(repository, EXPLICIT, "--threads=1")
+    counts = []
+    for i in range(12):
+        remote(repository, "far", server, generation=f"r{i}")
+        ours.load("far")
+        assert not is_hit(check(ask(ours, 1), 2)) and is_hit(ask(ours, 1))
+        counts.append(len(os.listdir(f"/proc/{ours.process.pid}/fd")))
+    assert max(counts[2:]) <= counts[1] + 4
 
 
 def test_another_server_in_the_file(serve, repository, fake):
@@ -404,9 +536,9 @@ def test_a_circle_of_two(serve, repository, fake, tmp_path, models):
     servers = [serve(each, f"--http-port={port}", "--upstream-poll-secs=1") for each, port in zip(repositories, ports)]
     for server in servers:
         eventually(lambda server=server: server.get("/v2/models/far/config").json["response_cache"]["enable"], "the look")
-    for server in servers:
-        reply = ask(server, 1)
-        assert reply.status in (502, 508) and "circle" in reply.error
+    for i in range(3):  # equal ones meet
+        for reply in at_once(8, lambda k: ask(servers[k % 2], i)):
+            assert reply.status in (502, 508) and "circle" in reply.error
 
 
 def test_a_server_that_two_models_name(serve, repository, fake):
