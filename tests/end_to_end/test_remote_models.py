@@ -142,6 +142,7 @@ def test_over_grpc(serve, repository, fake):
     ours.expect("far", inference_count=1)
 
 
+@pytest.mark.threads
 def test_equal_questions_run_once(serve, repository, fake):
     server = fake()
     remote(repository, "far", server)
@@ -212,6 +213,7 @@ def test_steps_of_ensembles(serve, repository, fake, cached):
     assert server.runs == 2
 
 
+@pytest.mark.threads
 def test_the_server_loads_a_model_again(serve, repository, fake):
     """Neither the model nor the ensemble that contains it gives an old answer."""
     server = fake()
@@ -340,6 +342,7 @@ def test_what_servers_share_in_redis(serve, repository, fake, redis_server, gene
         check(ask(each, 1), 9)
 
 
+@pytest.mark.threads
 def test_silent_servers_hold_up_no_other_one(serve, repository, fake, silent):
     server = fake()
     remote(repository, "far", server)
@@ -416,6 +419,7 @@ def test_a_warmup_is_for_models_that_run_here(serve, repository, fake):
     assert "leave it to the server behind" in load(ours, "far").error
 
 
+@pytest.mark.threads
 def test_a_configuration_of_a_load_request(serve, repository, fake):
     """It leads to another server; what the first one has answered is not its answer."""
     one, two = fake(), fake(lambda fields, document, values, count: [70])
