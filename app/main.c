@@ -1,5 +1,6 @@
 #include "app/cache_config.h"
 #include "app/command_line.h"
+#include "app/health.h"
 #include "app/serve.h"
 #include "base/version.h"
 
@@ -8,11 +9,13 @@
 static const char usage[] =
 	"usage: hippocamp serve --model-repository=DIR [OPTION]...\n"
 	"       hippocamp serve --upstream=URL [OPTION]...\n"
+	"       hippocamp health [URL]\n"
 	"       hippocamp --version | --help\n"
 	"\n"
 	"Serves ONNX models over HTTP and gRPC with the KServe v2 protocol, as Triton Inference Server does, and\n"
 	"answers repeated requests from a response cache. With --upstream it stands in front of another such server\n"
-	"instead, and passes on what it does not know.\n";
+	"instead, and passes on what it does not know. health asks whether a server is ready, by default the one at\n"
+	"http://127.0.0.1:8000: its exit status is 0 if it is.\n";
 
 static int
 print_help(void)
@@ -64,6 +67,9 @@ main(int argc, char **argv)
 	if (asks_for("--version", argc, argv)) {
 		(void)printf("hippocamp %s\n", HIPPOCAMP_VERSION);
 		return 0;
+	}
+	if (argc >= 2 && strcmp(argv[1], "health") == 0) {
+		return health(argc - 2, argv + 2);
 	}
 	if (argc < 2 || strcmp(argv[1], "serve") != 0) {
 		(void)fprintf(stderr, "hippocamp: %s%s%s\n\n%sTry 'hippocamp --help'.\n",

@@ -2,7 +2,7 @@
 _hippocamp() {
     local word=${COMP_WORDS[COMP_CWORD]}
     if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W 'serve --help --version' -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W 'serve health --help --version' -- "$word")
     elif [[ $word == --*=* || $word != -* ]]; then
         mapfile -t COMPREPLY < <(compgen -f -- "${word#*=}")
         compopt -o filenames

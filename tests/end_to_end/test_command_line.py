@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from fronts import Behind
 from support import (LOCAL, PATIENCE, Server, ask_delay, ask_identity, ask_scale, ask_simple, encode, eventually,
                      infer_path, request_bytes, run_program, tensor)
 from traffic import EXPLICIT, cache_status, ensemble, put, step, wait_queued
@@ -433,3 +434,36 @@ def test_a_file_is_no_unix_socket(repository, short):
     server = unix_server(repository.add("simple"), short)
     assert server.wait() == 1 and server.lines("there is a file of that name")
     assert short.read_text() == "precious"
+
+
+# --- health ---
+
+
+def health(*arguments):
+    return run_program("health", *arguments)
+
+
+def test_health(serve, repository, tmp_path):
+    repository.add("identity")
+    server = serve(repository, EXPLICIT, "--load-model=identity")
+    good = health(f"http://{LOCAL}:{server.port}")
+    assert (good.returncode, good.stdout, good.stderr) == (0, "", "")
+
+
+def test_health_of_a_server_that_is_not_ready():
+    """It says what is wrong."""
+    server = Behind(None)  # answers 404
+    reply = health(f"http://{LOCAL}:{server.port}")
+    assert reply.returncode == 1 and reply.stderr == "hippocamp health: the server is not ready (HTTP status 404)\n"
+    server.stop()
+    server.hang_up()
+    reply = health(f"http://{LOCAL}:{server.port}")
+    assert reply.returncode == 1 and "Connection refused" in reply.stderr
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["ftp://h"], "'ftp://h' is no address: give http://"), (["grpc://h:1"], "'grpc://h:1' is no address"),
+    (["-x"], "usage: hippocamp health [URL]"), (["http://h", "http://h"], "usage: hippocamp health [URL]")])
+def test_health_of_no_server(arguments, message):
+    reply = health(*arguments)
+    assert reply.returncode == 1 and message in reply.stderr and reply.stderr.count("\n") == 1
