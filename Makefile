@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 CACHE ?= local
 VENV := .deps/venv/bin
 
-.PHONY: build sanitize models serve demo check check-thorough conformance models-check differential unit tsan bench faults fuzz format tidy install clean
+.PHONY: build sanitize models serve demo check check-thorough conformance models-check differential unit tsan bench image-check faults fuzz format tidy install clean
 
 build: build/hippocamp
 
@@ -63,6 +63,11 @@ bench: build models
 	@bench/versus_triton --output docs/benchmarks.md
 	@bench/grpc --output docs/benchmarks_grpc.md
 	@bench/front --output docs/benchmarks_front.md
+
+# Tries what deploy/Dockerfile makes, in a bare Debian in a folder. As root.
+image-check: build models
+	@tools/deps image
+	@tools/image_check
 
 # Measures how failures of Redis affect requests.
 faults: build
