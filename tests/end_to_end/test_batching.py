@@ -250,19 +250,19 @@ def test_bounds_of_each_level(echoing):
 
 
 @pytest.mark.parametrize("policy, timeout, late", [
-    ("default_timeout_microseconds: 40000", None, True),
-    ("default_timeout_microseconds: 40000 timeout_action: REJECT", 9_000_000, True),
-    ("default_timeout_microseconds: 40000 allow_timeout_override: true", 9_000_000, True),
-    ("default_timeout_microseconds: 9000000 allow_timeout_override: true", 40_000, True),
-    ("allow_timeout_override: true", 40_000, True),
-    ("default_timeout_microseconds: 9000000", 40_000, False),
-    ("", 40_000, False),
+    ("default_timeout_microseconds: 150000", None, True),
+    ("default_timeout_microseconds: 150000 timeout_action: REJECT", 9_000_000, True),
+    ("default_timeout_microseconds: 150000 allow_timeout_override: true", 9_000_000, True),
+    ("default_timeout_microseconds: 9000000 allow_timeout_override: true", 150_000, True),
+    ("allow_timeout_override: true", 150_000, True),
+    ("default_timeout_microseconds: 9000000", 150_000, False),
+    ("", 150_000, False),
     ("allow_timeout_override: true", 0, False)],
     ids=["default", "no_override", "override_is_larger", "override_is_smaller", "override_of_no_limit",
          "override_is_not_allowed", "no_policy", "override_is_zero"])
 def test_time_out(echoing, policy, timeout, late):
     server = echoing(batching(policy=policy or "max_queue_size: 0"))
-    held = hold(server, milliseconds=250)
+    held = hold(server, milliseconds=500)
     parameters = {} if timeout is None else {"timeout": timeout}
     waiting = sent_echo(server, [[1]], parameters=parameters, id="q1")
     other = None if late else sent_echo(server, [[2]])
@@ -281,8 +281,8 @@ def test_time_out(echoing, policy, timeout, late):
 def test_time_out_of_each_level(echoing):
     server = echoing(batching(policy="default_timeout_microseconds: 9000000",
                               extra="priority_levels: 2 default_priority_level: 2 priority_queue_policy { key: 1 "
-                                    "value { default_timeout_microseconds: 40000 } }"))
-    held = hold(server, milliseconds=250)
+                                    "value { default_timeout_microseconds: 150000 } }"))
+    held = hold(server, milliseconds=500)
     late = sent_echo(server, [[1]], parameters={"priority": 1}, id="high")
     patient = sent_echo(server, [[2]])
     check_echo([held, patient], [[[-1]], [[2]]])
