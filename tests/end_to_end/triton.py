@@ -34,7 +34,7 @@ BENCH = bench_peers()
 def plugin(name, build=RELEASE):
     path = build / "plugins" / f"libtritoncache_{name}.so"
     if not path.exists():
-        pytest.fail(f"{path} is missing: run `make`")
+        pytest.fail(f"{path} is missing: run `make build`")
     return path
 
 
