@@ -318,16 +318,19 @@ fill_server_options(struct app *app)
 }
 
 /* On the repository's thread, while the loops run or before. */
-static void
+static bool
 purge_model(void *context, const char *model)
 {
 	struct app *app = context;
+	bool may_purge;
 
 	(void)pthread_mutex_lock(&app->purge_lock);
-	if (app->may_purge && app->cache != NULL && app->cache->ops->purge != NULL) {
+	may_purge = app->may_purge;
+	if (may_purge && app->cache != NULL && app->cache->ops->purge != NULL) {
 		server_lane_purge(app->loop_threads[0].lane, model);
 	}
 	(void)pthread_mutex_unlock(&app->purge_lock);
+	return may_purge;
 }
 
 static void
@@ -371,10 +374,31 @@ upstream_tls_options(const struct serve_settings *settings)
 					   .key = settings->upstream_key};
 }
 
+/*
+ * On the thread that looked: what a model answers is not taken from the cache from now on, although the repository may
+ * be busy for long. What failed to be loaded is tried again.
+ */
 static void
-note_remote_change(void *context)
+note_remote_look(void *context, bool is_new)
 {
-	repository_look(((struct app *)context)->repository);
+	struct app *app = context;
+	struct repository_view view = {0};
+	const struct model_table *table = repository_table(app->repository, &view);
+
+	for (size_t i = 0; i < table->count; i++) {
+		for (size_t k = 0; k < table->entries[i].version_count; k++) {
+			struct model *model = table->entries[i].versions[k];
+
+			if (remote_registry_is_old(app->registry, model)) {
+				atomic_store(&model->suspended, true);
+				is_new = true;
+			}
+		}
+	}
+	repository_view_fini(&view);
+	if (is_new) {
+		repository_look(app->repository);
+	}
 }
 
 /* Models of a repository may run on other servers. */
@@ -388,7 +412,7 @@ open_registry(struct app *app)
 		.connect_timeout_s = (unsigned)settings->upstream_connect_timeout,
 		.poll_secs = settings->upstream_poll_secs,
 		.completes = !settings->strict_model_config && !settings->disable_auto_complete_config,
-		.changed = note_remote_change,
+		.looked = note_remote_look,
 		.purge = purge_model,
 		.context = app,
 	};

@@ -4,6 +4,7 @@
 #ifndef HIPPOCAMP_BASE_CLOCK_H
 #define HIPPOCAMP_BASE_CLOCK_H
 
+#include <pthread.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -37,6 +38,15 @@ static inline uint64_t
 clock_wall_ms(void)
 {
 	return clock_read_ns(CLOCK_REALTIME) / NS_PER_MS;
+}
+
+/* As pthread_cond_timedwait, until clock_now_ns is `deadline_ns`: a step of the wall clock does not matter. */
+static inline void
+clock_wait(pthread_cond_t *changed, pthread_mutex_t *mutex, uint64_t deadline_ns)
+{
+	struct timespec until = {.tv_sec = (time_t)(deadline_ns / NS_PER_S), .tv_nsec = (long)(deadline_ns % NS_PER_S)};
+
+	(void)pthread_cond_clockwait(changed, mutex, CLOCK_MONOTONIC, &until);
 }
 
 #endif

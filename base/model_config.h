@@ -105,6 +105,9 @@ struct model_parameter {
 /* Names of parameters that begin so are added by this program, to configs of models that run on another server. */
 #define MODEL_OWN_PARAMETER "hippocamp."
 
+/* What the model answers may change unseen: it is suspended from the start. */
+#define MODEL_UNKNOWN MODEL_OWN_PARAMETER "unknown"
+
 /* The owner has not stated the max_batch_size: a server also reports one that it has guessed. */
 #define MODEL_GUESSED_BATCHING MODEL_OWN_PARAMETER "guessed_batching"
 

@@ -171,7 +171,7 @@ ask(struct follower *follower, size_t replica, const char *method, const char *t
 /* --- Models --- */
 
 static struct followed_model *
-find_model(struct follower *follower, const char *name)
+find_model(const struct follower *follower, const char *name)
 {
 	for (size_t i = 0; i < follower->model_count; i++) {
 		if (strcmp(follower->models[i].name, name) == 0) {
@@ -220,7 +220,7 @@ begin_generation(struct follower *follower)
 	group_move(follower->group);
 	for (size_t i = 0; i < follower->model_count; i++) {
 		if (follower->options->purge != NULL && follower->models[i].is_usable) {
-			follower->options->purge(follower->options->purge_context, follower->models[i].name);
+			(void)follower->options->purge(follower->options->purge_context, follower->models[i].name);
 		}
 	}
 	enter_generation(follower);
@@ -330,9 +330,15 @@ looks_restarted(const struct replica_state *state, size_t losses)
 	       !(idle && (!state->has_statistics || replica_view_has_evidence(&state->view)));
 }
 
+static bool
+is_followed(void *context, const char *name)
+{
+	return find_model(context, name) != NULL;
+}
+
 /* A replica that was restarted or not reached may have other models; so may one that shows it. */
 static void
-judge(struct follower *follower, const struct replica_state *state, struct replica_view *view, size_t losses)
+judge(struct follower *follower, struct replica_state *state, struct replica_view *view, size_t losses)
 {
 	const char *why = NULL;
 
@@ -341,7 +347,10 @@ judge(struct follower *follower, const struct replica_state *state, struct repli
 	} else if (looks_restarted(state, losses)) {
 		why = "a replica ended its connection, as when it is restarted";
 	} else {
-		why = replica_view_compare(&state->view, view);
+		if (follower->options->by_name) { /* models are released, too */
+			replica_view_keep(&state->view, is_followed, follower);
+		}
+		why = replica_view_compare(&state->view, view, follower->options->by_name);
 	}
 	follower->moved = why != NULL ? why : follower->moved;
 }
@@ -361,6 +370,9 @@ poll_replica(struct follower *follower, size_t replica)
 		state->was_reached = false;
 		state->retry_ns = clock_now_ns() + (clock_now_ns() - start);
 		return;
+	}
+	if (follower->options->by_name) {
+		replica_view_keep(&view, is_followed, follower);
 	}
 	replica_view_count_answers(&view, upstream_ledger(follower->options->upstream), replica);
 	losses = upstream_lane_losses(follower->lane, replica);
@@ -786,15 +798,44 @@ follower_source(struct follower *follower)
 
 /* --- Life --- */
 
-bool
-follower_want(struct follower *follower, const char *name)
+static void
+free_model(struct followed_model *model)
 {
-	bool is_new = find_model(follower, name) == NULL;
+	free(model->name);
+	free(model->versions);
+	free(model->word);
+	buf_fini(&model->config);
+}
 
-	if (is_new) {
-		(void)add_model(follower, name);
+static bool
+is_among(const char *name, const char *const *names, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(names[i], name) == 0) {
+			return true;
+		}
 	}
-	return is_new;
+	return false;
+}
+
+void
+follower_want(struct follower *follower, const char *const *names, size_t count)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < follower->model_count; i++) {
+		if (is_among(follower->models[i].name, names, count)) {
+			follower->models[kept++] = follower->models[i];
+		} else {
+			free_model(&follower->models[i]);
+		}
+	}
+	follower->model_count = kept;
+	for (size_t i = 0; i < count; i++) {
+		if (find_model(follower, names[i]) == NULL) {
+			(void)add_model(follower, names[i]);
+		}
+	}
 }
 
 const char *
@@ -804,14 +845,26 @@ follower_generation(const struct follower *follower)
 }
 
 bool
-follower_shows_loads(const struct follower *follower)
+follower_shows_loads(const struct follower *follower, const char *name)
 {
 	for (size_t i = 0; i < follower->replica_count; i++) {
-		if (follower->replicas[i].is_known && !follower->replicas[i].has_statistics) {
-			return false;
+		const struct replica_view *view = &follower->replicas[i].view;
+
+		for (size_t k = 0; k < view->count; k++) {
+			if (strcmp(view->versions[k].name, name) == 0 && view->versions[k].counter_count == 0) {
+				return false;
+			}
 		}
 	}
 	return true;
+}
+
+bool
+follower_has_number(const struct follower *follower, const char *name)
+{
+	const struct followed_model *model = find_model(follower, name);
+
+	return model != NULL && model->word == NULL;
 }
 
 const char *
@@ -902,10 +955,7 @@ follower_free(struct follower *follower)
 		buf_fini(&follower->replicas[i].metadata);
 	}
 	for (size_t i = 0; i < follower->model_count; i++) {
-		free(follower->models[i].name);
-		free(follower->models[i].versions);
-		free(follower->models[i].word);
-		buf_fini(&follower->models[i].config);
+		free_model(&follower->models[i]);
 	}
 	free(follower->models);
 	free(follower->replicas);

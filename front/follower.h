@@ -33,7 +33,7 @@ struct follower_options {
 	 * find it by another one: other processes, or this one after a restart. On the thread that polls. NULL: not
 	 * needed.
 	 */
-	void (*purge)(void *context, const char *model);
+	bool (*purge)(void *context, const char *model); /* false: it cannot be done now */
 	void *purge_context;
 	const char *generation; /* the owner's word for what the models' files are; NULL: none is given */
 	/*
@@ -57,8 +57,8 @@ void follower_stop(struct follower *follower);
 /* After the repository; NULL: none. */
 void follower_free(struct follower *follower);
 
-/* With options->by_name: follows this model, too, from the next `list` on. False: it does already. */
-bool follower_want(struct follower *follower, const char *name);
+/* With options->by_name: follows these models and no others from the next `list` on. */
+void follower_want(struct follower *follower, const char *const *names, size_t count);
 
 /* Each `list` asks the server behind. It never fails: while no replica answers, the models stay as they were. */
 struct model_source follower_source(struct follower *follower);
@@ -66,8 +66,11 @@ struct model_source follower_source(struct follower *follower);
 /* What the generation is called at the last `list`. */
 const char *follower_generation(const struct follower *follower);
 
-/* Have all servers statistics, which show when a model is loaded again? */
-bool follower_shows_loads(const struct follower *follower);
+/* Do all servers that were reached count the requests to a model, which shows when it is loaded again? */
+bool follower_shows_loads(const struct follower *follower, const char *name);
+
+/* Is the model's version a number on its server? Else it is shown as 1. */
+bool follower_has_number(const struct follower *follower, const char *name);
 
 /* Why no replica could be read at the last `list`; NULL: one could. */
 const char *follower_trouble(const struct follower *follower);

@@ -36,7 +36,6 @@ struct client_call {
 	struct upstream_call http; /* first */
 	struct remote_call *call;
 	struct place place;
-	uint64_t begun_ns;
 	char version[24]; /* of the place, where it is a number */
 	struct buf target;
 	struct buf json;
@@ -252,7 +251,7 @@ take_tensors(struct client_call *this, const struct upstream_response *response,
 	if (!response->is_plain) {
 		suspend(model, "its responses have parameters, or other members, which clients do not get", "");
 	} else if (!is_expected(&this->place, response)) {
-		suspend(model, "its server has another version now", ", until the next look at the server");
+		suspend(model, "its server has another version now", "");
 	}
 	return choose_outputs(&model->config, response, chosen, error) == STATUS_OK
 		       ? copy_outputs(this->call, chosen, error)
@@ -353,17 +352,6 @@ blame_server(const struct client_call *this, struct error *error)
 	return error->status;
 }
 
-static void
-note_answered(struct model *model, uint64_t begun_ns)
-{
-	uint64_t before = atomic_load_explicit(&model->answered_ns, memory_order_relaxed);
-
-	while (before < begun_ns &&
-	       !atomic_compare_exchange_weak_explicit(&model->answered_ns, &before, begun_ns, memory_order_relaxed,
-						      memory_order_relaxed)) {
-	}
-}
-
 /* Counts the answer as one of the version that the keys name: if it was another one, the counts show a change. */
 static enum status
 take_answer(struct client_call *this, struct error *error)
@@ -376,7 +364,6 @@ take_answer(struct client_call *this, struct error *error)
 	status = decode(this, error);
 	if (status == STATUS_OK) {
 		atomic_store_explicit(&model->not_understood, 0, memory_order_relaxed);
-		note_answered(model, this->begun_ns);
 	} else if (this->place.is_beside) {
 		status = blame_server(this, error);
 	} else if (status != STATUS_PASS) {
@@ -454,11 +441,13 @@ find_place(struct client_call *this)
 	const struct model *model = this->call->model;
 	const struct model_parameter *name = model_config_parameter(&model->config, REMOTE_MODEL);
 	const struct model_parameter *version = model_config_parameter(&model->config, REMOTE_VERSION);
+	const struct model_parameter *asked = model_config_parameter(&model->config, REMOTE_ASKED_VERSION);
 	const struct model_parameter *word = model_config_parameter(&model->config, REMOTE_UNVERSIONED);
 	struct place *place = &this->place;
 
 	place->is_beside = name != NULL;
 	place->name = name != NULL ? name->value : model->config.name;
+	version = asked != NULL ? asked : version;
 	place->number = name == NULL	  ? model->version
 			: version != NULL ? strtoll((const char *)version->value.at, NULL, 10)
 					  : 0;
@@ -467,7 +456,7 @@ find_place(struct client_call *this)
 	} else if (place->number > 0) {
 		(void)snprintf(this->version, sizeof(this->version), "%" PRId64, place->number);
 		place->version = bytes_text(this->version);
-		place->is_named = name == NULL || model_config_parameter(&model->config, REMOTE_ASKED_VERSION) != NULL;
+		place->is_named = name == NULL || asked != NULL;
 	}
 }
 
@@ -531,19 +520,13 @@ hedge_ms(const struct remote_call *call)
 	return ms < HEDGE_MS_MIN ? HEDGE_MS_MIN : ms > UINT_MAX ? UINT_MAX : (unsigned)ms;
 }
 
-/*
- * A second attempt costs the server no more than the joined questions would, had each been asked for itself. Else it is
- * made only if the model has answered a question meanwhile that came after this one: then it is not just busy.
- */
+/* Two attempts cost the server no more than two requests that are joined would, had each been asked for itself. */
 static bool
-is_stuck(struct upstream_call *http)
+may_repeat(struct upstream_call *http)
 {
-	const struct client_call *this = (struct client_call *)http;
-	const struct job *job = this->call->job;
-	bool is_joined = job->waiting != NULL && atomic_load(job->waiting) > job->part_count;
+	const struct job *job = ((struct client_call *)http)->call->job;
 
-	return is_joined ||
-	       atomic_load_explicit(&this->call->model->answered_ns, memory_order_relaxed) > this->begun_ns;
+	return job->is_joined != NULL && atomic_load(job->is_joined);
 }
 
 static enum status
@@ -554,7 +537,6 @@ start(void *remote, struct remote_call *call, struct error *error)
 
 	call->state = this;
 	this->call = call;
-	this->begun_ns = clock_now_ns();
 	find_place(this);
 	buf_init(&this->target, ERROR_BODY_MAX);
 	buf_init(&this->json, JSON_MAX);
@@ -570,7 +552,7 @@ start(void *remote, struct remote_call *call, struct error *error)
 	this->http.is_repeatable = true; /* a model whose answers may be cached gives the same one again */
 	this->http.begins_anew = true;
 	this->http.hedge_ms = hedge_ms(call);
-	this->http.is_stuck = is_stuck;
+	this->http.may_repeat = may_repeat;
 	this->http.only = -1;
 	this->http.on_head = on_head;
 	this->http.on_body = on_body;

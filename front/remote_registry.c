@@ -8,6 +8,7 @@
 #include "wire/model_config.h"
 #include "wire/remote_config.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,6 @@
 #define CONFIG_MAX ((size_t)64 << 20)
 #define WAIT_MS 300U	       /* for the first look at a server, whose model can be served without it */
 #define WAIT_COMPLETE_MS 3000U /* where it cannot */
-#define UNKNOWN_BYTES 16
 
 /* See struct remote_models. */
 struct link {
@@ -32,6 +32,7 @@ struct word {
 	char *text;	  /* the server, the word, and our model */
 	uint64_t changes; /* of the server, when the word was read first */
 	bool is_used_up;
+	bool is_purged; /* what was stored by it */
 	LIST_ENTRY(word) next;
 };
 
@@ -64,8 +65,10 @@ read_version(const struct model_config *config, int64_t *version, struct error *
 	if (parameter == NULL) {
 		return STATUS_OK;
 	}
+	errno = 0;
 	*version = strtoll((const char *)parameter->value.at, &end, 10);
-	return parameter->value.length > 0 && *end == '\0' && *version > 0
+	return parameter->value.length > 0 && *parameter->value.at >= '1' && *parameter->value.at <= '9' &&
+			       *end == '\0' && errno == 0
 		       ? STATUS_OK
 		       : error_set(error, STATUS_INVALID_ARGUMENT,
 				   "the parameter 'version' is '%.*s': give a number above 0",
@@ -143,25 +146,28 @@ purge_ensemble(void *context, struct bytes name, int64_t version)
 	char *text = memory_text_of(name);
 
 	(void)version;
-	options->purge(options->context, text);
+	(void)options->purge(options->context, text);
 	free(text);
 }
 
 /* What was stored of the model, and of all that contain it, is not to be found by those who state the same word. */
-static void
+static bool
 purge(const struct remote_registry *registry, const char *name)
 {
 	struct remote_registry_options options = *registry->options;
 
-	options.purge(options.context, name);
+	if (!options.purge(options.context, name)) {
+		return false;
+	}
 	model_each_ensemble_with(bytes_text(name), purge_ensemble, &options);
+	return true;
 }
 
 static struct word *
 find_word(struct remote_registry *registry, const struct link *link, const char *name, struct bytes stated,
 	  uint64_t changes)
 {
-	char *text = memory_format("%s %.*s %s", remote_server_url(link->server), (int)stated.length,
+	char *text = memory_format("%s\n%.*s\n%s", remote_server_url(link->server), (int)stated.length,
 				   (const char *)stated.at, name);
 	struct word *word;
 
@@ -190,7 +196,9 @@ word_holds(struct remote_registry *registry, const struct link *link, const char
 		log_warning("the generation '%.*s' of model '%s' is used up, as its server has shown a change: what is "
 			    "cached is not shared any more; state another one",
 			    BYTES_ARGS(stated), name);
-		purge(registry, name);
+	}
+	if (word->is_used_up && !word->is_purged) {
+		word->is_purged = purge(registry, name);
 	}
 	return !word->is_used_up;
 }
@@ -201,24 +209,12 @@ struct marks {
 	struct model_parameter list[3];
 	size_t count;
 	char version[24];
-	char unknown[2 * UNKNOWN_BYTES + 1];
 };
 
 static void
 add_mark(struct marks *marks, const char *name, const char *value)
 {
 	marks->list[marks->count++] = (struct model_parameter){.name = bytes_text(name), .value = bytes_text(value)};
-}
-
-/* Ensembles that contain the model may be cached: what they store now must never be found again. */
-static void
-mark_unknown(struct marks *marks)
-{
-	uint8_t random[UNKNOWN_BYTES];
-
-	random_bytes(random, sizeof(random));
-	hex_text(bytes_make(random, sizeof(random)), marks->unknown);
-	add_mark(marks, MODEL_OWN_PARAMETER "unknown", marks->unknown);
 }
 
 static void
@@ -231,7 +227,7 @@ make_marks(const struct link *link, const struct remote_state *state, bool is_st
 		add_mark(marks, REMOTE_VERSION, marks->version);
 	}
 	if (!state->is_there) {
-		mark_unknown(marks);
+		add_mark(marks, MODEL_UNKNOWN, "true");
 	} else if (!is_stated) {
 		add_mark(marks, MODEL_OWN_PARAMETER "generation", state->generation);
 	}
@@ -308,14 +304,16 @@ complete_by(struct remote_registry *registry, const struct link *link, const cha
 
 static enum status
 complete_linked(struct remote_registry *registry, const char *name, struct model_config *own,
-		struct model_config_text *config, struct link *link, uint64_t *stamp, struct error *error)
+		struct model_config_text *config, struct remote_link *held, struct error *error)
 {
+	const struct link *link = held->held;
 	struct remote_state state;
 	enum status status;
 
-	(void)remote_server_wait(link->server, link->model, states_tensors(own) ? WAIT_MS : WAIT_COMPLETE_MS);
+	remote_server_wait(link->server, link->model, states_tensors(own) ? WAIT_MS : WAIT_COMPLETE_MS);
 	remote_server_state(link->server, link->model, link->version, &state);
-	*stamp = state.stamp;
+	held->stamp = state.stamp;
+	held->server = link->server;
 	status = complete_by(registry, link, name, own, &state, config, error);
 	remote_state_fini(&state);
 	return status;
@@ -333,25 +331,48 @@ parse(const struct model_config_text *config, struct model_config *own)
 }
 
 static enum status
-complete(void *context, const char *name, struct model_config_text *config, void **link, uint64_t *stamp,
+complete(void *context, const char *name, struct model_config_text *config, struct remote_link *link,
 	 struct error *error)
 {
 	struct remote_registry *registry = context;
 	enum status status = STATUS_OK;
 	struct model_config own;
 
-	*link = NULL;
-	*stamp = 0;
-	if (config->at == NULL || !parse(config, &own)) {
+	*link = (struct remote_link){0};
+	if (!parse(config, &own)) {
 		return STATUS_OK;
 	}
 	if (bytes_equal_text(own.backend, "upstream")) {
-		*link = make_link(registry, name, &own, error);
-		status = *link == NULL ? error->status
-				       : complete_linked(registry, name, &own, config, *link, stamp, error);
+		link->held = make_link(registry, name, &own, error);
+		status =
+			link->held == NULL ? error->status : complete_linked(registry, name, &own, config, link, error);
 	}
 	model_config_fini(&own);
 	return status == STATUS_OK ? STATUS_OK : error_prefix(error, "model '%s': ", name);
+}
+
+static int64_t
+number_of(const struct model_parameter *parameter)
+{
+	return parameter == NULL ? 0 : strtoll((const char *)parameter->value.at, NULL, 10);
+}
+
+bool
+remote_registry_is_old(const struct remote_registry *registry, const struct model *model)
+{
+	const struct model_parameter *name = model_config_parameter(&model->config, REMOTE_MODEL);
+	struct remote_state state;
+	bool is_old;
+
+	(void)registry;
+	if (model->remote_server == NULL || name == NULL) {
+		return false;
+	}
+	remote_server_state(model->remote_server, (const char *)name->value.at,
+			    number_of(model_config_parameter(&model->config, REMOTE_ASKED_VERSION)), &state);
+	is_old = state.stamp != model->remote_stamp;
+	remote_state_fini(&state);
+	return is_old;
 }
 
 struct remote_models
@@ -388,7 +409,7 @@ close_lane(void *remote)
 static struct upstream_lane *
 lane_of(struct remote_lane *lane, const struct model *model)
 {
-	struct remote_server *server = remote_servers_find(lane->registry->servers, &model->config);
+	struct remote_server *server = model->remote_server;
 
 	for (size_t i = 0; i < lane->count; i++) {
 		if (lane->entries[i].server == server) {

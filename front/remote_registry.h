@@ -21,14 +21,18 @@ struct remote_registry_options {
 	struct tls_client_options tls; /* for all servers, and so are the next two */
 	unsigned connect_timeout_s;
 	int64_t poll_secs;
-	bool completes;			/* inputs and outputs that are not stated are those of the server's model */
-	void (*changed)(void *context); /* something may be new on a server: compare the stamps. Any thread */
+	bool completes; /* inputs and outputs that are not stated are those of the server's model */
+	/*
+	 * A server was looked at, and may have shown something new: remote_registry_is_old says which models it
+	 * concerns. On another thread.
+	 */
+	void (*looked)(void *context, bool is_new);
 	/*
 	 * Removes what is stored of a model of ours, since it may be found again although it is old: the owner states
 	 * what the model is, but it has changed. On the thread that loads models.
 	 */
-	void (*purge)(void *context, const char *model);
-	void *context; /* of both */
+	bool (*purge)(void *context, const char *model); /* false: it cannot be done now */
+	void *context;					 /* of both */
 };
 
 struct remote_registry;
@@ -36,11 +40,14 @@ struct remote_registry;
 /* `options` outlive the registry. */
 struct remote_registry *remote_registry_new(const struct remote_registry_options *options);
 
-/* Looks at no server any more; when this returns, `changed` is not called again. */
+/* Looks at no server any more; when this returns, `looked` is not called again. */
 void remote_registry_stop(struct remote_registry *registry);
 
 /* After the repository and all loops; NULL: none. */
 void remote_registry_free(struct remote_registry *registry);
+
+/* Has the model changed on its server since it was loaded here? Any thread. */
+bool remote_registry_is_old(const struct remote_registry *registry, const struct model *model);
 
 /* For struct repository_options. */
 struct remote_models remote_registry_models(struct remote_registry *registry);

@@ -19,6 +19,8 @@ struct watched_model {
 	size_t holds;
 	uint64_t since; /* the first look that counts; see remote_server_wait */
 	bool is_there;
+	bool has_number; /* of its version; else that is shown as 1 */
+	bool shows_loads;
 	int64_t *versions;
 	size_t version_count;
 	char *config;
@@ -48,7 +50,6 @@ struct remote_server {
 	bool stopping;
 	uint64_t changes;
 	char generation[GROUP_GENERATION];
-	bool shows_loads;
 	char trouble[256]; /* "": it was reached */
 };
 
@@ -85,7 +86,7 @@ forget(struct watched_model *model)
 
 /* Keeps what the follower tells of a model. Returns whether it is new. */
 static bool
-keep_model(struct watched_model *model, const struct model_source *source)
+keep_model(struct watched_model *model, const struct follower *follower, const struct model_source *source)
 {
 	struct watched_model seen = *model;
 	struct error error;
@@ -101,8 +102,11 @@ keep_model(struct watched_model *model, const struct model_source *source)
 	}
 	(void)source->versions(source->context, model->name, &seen.versions, &seen.version_count, &error);
 	(void)source->config(source->context, model->name, &seen.config, &length, &error);
+	seen.has_number = follower_has_number(follower, model->name);
+	seen.shows_loads = follower_shows_loads(follower, model->name);
 	seen.stamp = source->stamp(source->context, model->name);
-	is_new = seen.is_there != model->is_there || seen.stamp != model->stamp;
+	is_new = seen.is_there != model->is_there || seen.shows_loads != model->shows_loads ||
+		 seen.stamp != model->stamp;
 	free(model->versions);
 	free(model->config);
 	*model = seen;
@@ -126,9 +130,8 @@ keep(struct remote_server *server)
 		(void)snprintf(server->generation, sizeof(server->generation), "%s", generation);
 		is_new = true;
 	}
-	server->shows_loads = follower_shows_loads(server->follower);
 	LIST_FOREACH (model, &server->models, next) {
-		is_new = keep_model(model, &source) || is_new || model->since == server->looks;
+		is_new = keep_model(model, server->follower, &source) || is_new || model->since == server->looks;
 	}
 	return is_new;
 }
@@ -147,45 +150,41 @@ list_nothing(const struct model_source *source)
 	free(names);
 }
 
+static void
+want_models(struct remote_server *server)
+{
+	const char **names = NULL;
+	struct watched_model *model;
+	size_t count = 0;
+
+	LIST_FOREACH (model, &server->models, next) {
+		names = memory_grow(names, count + 1, sizeof(*names));
+		names[count++] = model->name;
+	}
+	follower_want(server->follower, names, count);
+	free(names);
+}
+
 /* With the lock held, which is let go while the server is asked. */
 static void
 look(struct remote_server *server)
 {
 	struct model_source source = follower_source(server->follower);
-	struct watched_model *model;
 	bool is_new;
 
 	server->is_asked = false;
 	server->looks++;
-	LIST_FOREACH (model, &server->models, next) {
-		(void)follower_want(server->follower, model->name);
-	}
+	want_models(server);
 	(void)pthread_mutex_unlock(&server->lock);
 	list_nothing(&source);
 	(void)pthread_mutex_lock(&server->lock);
 	is_new = keep(server);
 	server->looks_done = server->looks;
 	(void)pthread_cond_broadcast(&server->changed);
-	if (is_new && !server->stopping) {
+	if (!server->stopping) {
 		(void)pthread_mutex_unlock(&server->lock);
-		server->options->changed(server->options->context);
+		server->options->looked(server->options->context, is_new);
 		(void)pthread_mutex_lock(&server->lock);
-	}
-}
-
-/* With the lock held. */
-static void
-wait_until(struct remote_server *server, uint64_t deadline_ns)
-{
-	uint64_t now = clock_now_ns();
-	struct timespec until;
-
-	if (now < deadline_ns) {
-		(void)clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += (long)((deadline_ns - now) % NS_PER_S);
-		until.tv_sec += (time_t)((deadline_ns - now) / NS_PER_S) + until.tv_nsec / (long)NS_PER_S;
-		until.tv_nsec %= (long)NS_PER_S;
-		(void)pthread_cond_timedwait(&server->changed, &server->lock, &until);
 	}
 }
 
@@ -200,7 +199,7 @@ watch(struct remote_server *server)
 			look(server);
 			due = clock_now_ns() + (uint64_t)server->options->poll_secs * NS_PER_S;
 		} else {
-			wait_until(server, due);
+			clock_wait(&server->changed, &server->lock, due);
 		}
 	}
 }
@@ -215,7 +214,8 @@ begin_watch(struct remote_server *server)
 	server->follower = follower_new(&server->follower_options, &error);
 	if (server->follower == NULL) {
 		log_error("upstream %s cannot be looked at: %s", server->url, error.text);
-		wait_until(server, clock_now_ns() + (uint64_t)server->options->poll_secs * NS_PER_S);
+		clock_wait(&server->changed, &server->lock,
+			   clock_now_ns() + (uint64_t)server->options->poll_secs * NS_PER_S);
 		return;
 	}
 	LIST_FOREACH (model, &server->models, next) {
@@ -303,26 +303,23 @@ was_looked_at(const struct remote_server *server, const struct watched_model *mo
 	return model != NULL && server->looks_done >= model->since;
 }
 
-bool
+void
 remote_server_wait(struct remote_server *server, const char *name, unsigned ms)
 {
 	uint64_t deadline = clock_now_ns() + ms * NS_PER_MS;
-	bool found;
 
 	(void)pthread_mutex_lock(&server->lock);
 	while (!was_looked_at(server, find_model(server, name)) && !server->stopping && clock_now_ns() < deadline) {
-		wait_until(server, deadline);
+		clock_wait(&server->changed, &server->lock, deadline);
 	}
-	found = was_looked_at(server, find_model(server, name)) && *server->trouble == '\0';
 	(void)pthread_mutex_unlock(&server->lock);
-	return found;
 }
 
 static void
 choose_version(const struct watched_model *model, int64_t wanted, struct remote_state *state)
 {
 	for (size_t i = 0; i < model->version_count && model->is_there; i++) {
-		if (wanted == 0 || model->versions[i] == wanted) {
+		if (wanted == 0 || (model->has_number && model->versions[i] == wanted)) {
 			state->is_there = true;
 			state->version = model->versions[i];
 		}
@@ -359,7 +356,7 @@ remote_server_state(struct remote_server *server, const char *name, int64_t vers
 
 		choose_version(model, version, state);
 		state->config = model->config == NULL || *model->config == '\0' ? NULL : memory_text(model->config);
-		state->shows_loads = server->shows_loads;
+		state->shows_loads = model->shows_loads;
 		memcpy(state->generation, server->generation, sizeof(state->generation));
 		parts[0] = model->stamp;
 		parts[1] = state->is_there;
@@ -515,6 +512,17 @@ remote_server_upstream(const struct remote_server *server)
 	return server->upstream;
 }
 
+static bool
+is_held(struct remote_server *server)
+{
+	bool held;
+
+	(void)pthread_mutex_lock(&server->lock);
+	held = server->holds > 0;
+	(void)pthread_mutex_unlock(&server->lock);
+	return held;
+}
+
 void
 remote_servers_metrics(struct remote_servers *servers, const struct metric_sink *sink)
 {
@@ -524,8 +532,10 @@ remote_servers_metrics(struct remote_servers *servers, const struct metric_sink 
 
 	(void)pthread_mutex_lock(&servers->lock);
 	LIST_FOREACH (server, &servers->list, next) {
-		sets = memory_grow(sets, count + 1, sizeof(*sets));
-		sets[count++] = upstream_replicas(server->upstream);
+		if (is_held(server)) { /* nobody looks at others, so that nothing is known of them */
+			sets = memory_grow(sets, count + 1, sizeof(*sets));
+			sets[count++] = upstream_replicas(server->upstream);
+		}
 	}
 	(void)pthread_mutex_unlock(&servers->lock);
 	if (count > 0) {

@@ -38,13 +38,10 @@ struct upstream *remote_server_upstream(const struct remote_server *server);
 void remote_server_hold(struct remote_server *server, const char *model);
 void remote_server_release(struct remote_server *server, const char *model);
 
-/*
- * Waits until the server was looked at since the model was held, for `ms` at most. Returns false if it was not, or if
- * it could not be reached.
- */
-bool remote_server_wait(struct remote_server *server, const char *model, unsigned ms);
+/* Waits until the server was looked at since the model was held, for `ms` at most. */
+void remote_server_wait(struct remote_server *server, const char *model, unsigned ms);
 
-/* What is known of a model that is held. */
+/* What is known of a model that is held. Any thread. */
 struct remote_state {
 	bool is_there;	  /* it is ready, in the version that was asked for, and may be cached */
 	int64_t version;  /* that one or, if none was asked for, the newest */

@@ -121,6 +121,21 @@ replica_view_fini(struct replica_view *view)
 	*view = (struct replica_view){0};
 }
 
+void
+replica_view_keep(struct replica_view *view, bool (*keeps)(void *context, const char *name), void *context)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < view->count; i++) {
+		if (keeps(context, view->versions[i].name)) {
+			view->versions[kept++] = view->versions[i];
+		} else {
+			free_version(&view->versions[i]);
+		}
+	}
+	view->count = kept;
+}
+
 bool
 replica_view_has_evidence(const struct replica_view *view)
 {
@@ -186,14 +201,17 @@ is_same_word(const char *before, const char *now)
 }
 
 const char *
-replica_view_compare(const struct replica_view *before, struct replica_view *now)
+replica_view_compare(const struct replica_view *before, struct replica_view *now, bool may_grow)
 {
 	for (size_t i = 0; i < before->count; i++) {
 		const struct version_view *old = &before->versions[i];
 		struct version_view *new = find(now, old->name, old->version);
 
-		if (new == NULL || !is_same_word(old->word, new->word)) {
+		if (new == NULL) {
 			return "a model is no longer ready";
+		}
+		if (!is_same_word(old->word, new->word)) {
+			return "a model has another version";
 		}
 		if (goes_back(old, new) || lacks_answers(old, new)) {
 			return "a model's statistics began anew";
@@ -201,5 +219,5 @@ replica_view_compare(const struct replica_view *before, struct replica_view *now
 		new->base_answers = old->base_answers;
 		new->base_success = old->base_success;
 	}
-	return now->count > before->count ? "a model is new" : NULL;
+	return now->count > before->count && !may_grow ? "a model is new" : NULL;
 }

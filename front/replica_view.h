@@ -48,8 +48,11 @@ bool replica_view_has_evidence(const struct replica_view *view);
 /*
  * Returns why, to judge by two views of a replica, one of its models was loaded meanwhile, for the first time or again;
  * NULL: nothing shows that. Statistics may lag behind answers, so those since `before` do not count yet. Carries what
- * `now` needs for the next comparison.
+ * `now` needs for the next comparison. `may_grow`: a model that is new says nothing about the others.
  */
-const char *replica_view_compare(const struct replica_view *before, struct replica_view *now);
+const char *replica_view_compare(const struct replica_view *before, struct replica_view *now, bool may_grow);
+
+/* Drops the models of which `keeps` says no. */
+void replica_view_keep(struct replica_view *view, bool (*keeps)(void *context, const char *name), void *context);
 
 #endif

@@ -277,6 +277,7 @@ fill_inputs(struct step_run *step)
 			continue;
 		}
 		*input = value->tensor;
+		input->content_type = bytes_make(NULL, 0); /* no part of the ensemble's key */
 		input->name = model->config.inputs[port->index].name;
 		input->rank =
 			convert_shape(value, &model->config.inputs[port->index].dims, model_batches(model), shape);

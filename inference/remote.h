@@ -55,7 +55,7 @@ struct remote_call {
 	const struct parameter *parameters; /* those that steer the cache left out */
 	size_t parameter_count;
 	struct bytes id;
-	const struct job *job; /* whose call it is: for `waiting` */
+	const struct job *job; /* whose call it is: for `is_joined` */
 
 	/*
 	 * Allocates memory for all outputs, in the order of the config, as in struct backend_run. Before `done`, which

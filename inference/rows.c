@@ -151,6 +151,7 @@ add_slice(struct entry_shape *shapes, int64_t (*sizes)[TENSOR_RANK_MAX], size_t 
 
 		if (output.rank == 0 || output.rank != shapes[i].rank || output.shape[0] != rows ||
 		    output.datatype != shapes[i].datatype ||
+		    !bytes_equal(output.content_type, shapes[i].content_type) ||
 		    memcmp(output.shape + 1, sizes[i] + 1, (output.rank - 1) * sizeof(*output.shape)) != 0) {
 			return false;
 		}

@@ -78,6 +78,7 @@ next_request(struct connection *connection)
 	exchange->body = bytes_make(NULL, 0);
 	exchange->gone = NULL;
 	exchange->drained = NULL;
+	exchange->pass_reason = PASS_NO_INFERENCE;
 	connection->stream.is_complete = false;
 	exchange_discharge(exchange, exchange->charged);
 	exchange->head.method = HTTP1_OTHER;

@@ -88,7 +88,8 @@ infer_check(const struct infer_body *body, const struct model *model, struct err
 	if (status == STATUS_OK) {
 		status = check_texts(body, error);
 	}
-	return status == STATUS_OK ? check_reserved(body, error) : status;
+	return status == STATUS_OK && (model_is_remote(model) || model->ensemble != NULL) ? check_reserved(body, error)
+											  : status;
 }
 
 enum status

@@ -16,7 +16,9 @@ static const struct {
 struct bytes
 pass_reason_count(struct pass_counts *counts, enum pass_reason reason)
 {
-	counter_add(&counts->by_reason[reason], 1);
+	if (reason != PASS_NO_INFERENCE) {
+		counter_add(&counts->by_reason[reason], 1);
+	}
 	return bytes_text(reasons[reason].cache_status);
 }
 

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define REPEATS_MAX 2
 #define STALL_MS 5000U /* of silence in the middle of a response */
 #define HEAD_MAX ((size_t)128 * 1024)
 
@@ -148,24 +147,19 @@ drop(struct upstream_call *call, struct upstream_attempt *attempt, bool silent)
 	end_attempt(attempt, silent);
 }
 
-/* Where no other replica is good: the one that has the call, if the call is stuck there. What has begun is. */
-static ptrdiff_t
-choose_again(struct upstream_call *call)
+/* No attempt is under way: the call is answered later. */
+static void
+refuse(struct upstream_call *call)
 {
-	if (call->is_stuck == NULL || call->repeats >= REPEATS_MAX || !(call->is_answered || call->is_stuck(call))) {
-		return -1;
-	}
-	call->repeats++;
-	return (ptrdiff_t)call->attempts[call->attempts[0].is_under_way ? 0 : 1].replica;
+	call->is_refused = true;
+	TAILQ_INSERT_TAIL(&call->lane->refused, call, entry);
+	loop_task_set(call->lane->refuse);
 }
 
-static ptrdiff_t
-choose_other(struct upstream_call *call)
+static struct upstream_attempt *
+only_attempt(struct upstream_call *call)
 {
-	struct upstream_lane *lane = call->lane;
-	ptrdiff_t index = replica_choose_good(&lane->upstream->set, call->tried, &lane->turn);
-
-	return index >= 0 ? index : choose_again(call);
+	return &call->attempts[call->attempts[0].is_under_way ? 0 : 1];
 }
 
 /*
@@ -175,32 +169,44 @@ choose_other(struct upstream_call *call)
 static void
 ask_another(struct upstream_call *call)
 {
+	struct upstream_lane *lane = call->lane;
 	struct upstream_attempt *attempts = call->attempts;
 	struct upstream_attempt *older = &attempts[attempts[0].begun_ns <= attempts[1].begun_ns ? 0 : 1];
-	struct upstream_attempt *next = !attempts[0].is_under_way   ? &attempts[0]
-					: !attempts[1].is_under_way ? &attempts[1]
-								    : older;
-	ptrdiff_t index = choose_other(call);
+	bool both = attempts[0].is_under_way && attempts[1].is_under_way;
+	struct upstream_attempt *next = both ? older : other_attempt(only_attempt(call));
+	ptrdiff_t index = replica_choose_good(&lane->upstream->set, call->tried, &lane->turn);
 
+	if (index < 0 && !both && !call->has_repeated && call->may_repeat != NULL && call->may_repeat(call)) {
+		call->has_repeated = true;
+		index = (ptrdiff_t)only_attempt(call)->replica;
+	}
 	if (index >= 0) {
-		if (next->is_under_way) {
-			drop(call, next, true);
+		if (both) {
+			drop(call, older, true);
 		}
-		(void)dispatch(call, next, index, true);
+		(void)dispatch(call, next, index, true); /* else the other one goes on */
 	}
 }
 
-/* The response stopped in the middle: it begins anew elsewhere. */
+/* The response stopped in the middle: it begins anew elsewhere or, once, at the same replica. */
 static void
 begin_anew(struct upstream_call *call)
 {
-	struct upstream_attempt *attempt = &call->attempts[call->attempts[0].is_under_way ? 0 : 1];
-	ptrdiff_t index = call->begins_anew ? choose_other(call) : -1;
+	struct upstream_lane *lane = call->lane;
+	struct upstream_attempt *attempt = only_attempt(call);
+	ptrdiff_t index = replica_choose_good(&lane->upstream->set, call->tried, &lane->turn);
 
-	if (index >= 0) {
-		drop(call, attempt, true);
-		call->is_answered = false;
-		(void)dispatch(call, attempt, index, true);
+	if (!call->begins_anew || (index < 0 && call->has_repeated)) {
+		return;
+	}
+	if (index < 0) {
+		call->has_repeated = true;
+		index = (ptrdiff_t)attempt->replica;
+	}
+	drop(call, attempt, true);
+	call->is_answered = false;
+	if (!dispatch(call, attempt, index, true)) {
+		refuse(call);
 	}
 }
 
@@ -254,7 +260,9 @@ on_head(struct http_call *http, const struct http1_head *head)
 	replica_note_success(replica_of(call, attempt));
 	if (other->is_under_way) {
 		/* Silent, if it had so much more time. */
-		drop(call, other, other->begun_ns + call->hedge_ms * NS_PER_MS <= attempt->begun_ns);
+		drop(call, other,
+		     other->replica != attempt->replica &&
+			     other->begun_ns + call->hedge_ms * NS_PER_MS <= attempt->begun_ns);
 	}
 	call->on_head(call, head);
 }
@@ -286,6 +294,10 @@ on_done(struct http_call *http, enum http_outcome outcome, const char *why)
 			replica_note_failure(replica, why);
 		}
 		(void)snprintf(text, sizeof(text), "%s: %s", replica->url.text, why);
+		if (!other_attempt(attempt)->is_under_way) { /* whichever comes next has not begun to answer */
+			call->is_answered = false;
+			call->heard_ns = clock_now_ns();
+		}
 		if ((again && dispatch(call, attempt, choose(call), false)) || other_attempt(attempt)->is_under_way) {
 			return;
 		}
@@ -318,7 +330,8 @@ upstream_call_start(struct upstream_lane *lane, struct upstream_call *call)
 	call->lane = lane;
 	call->tried = 0;
 	call->is_answered = false;
-	call->repeats = 0;
+	call->has_repeated = false;
+	call->is_refused = false;
 	call->hedge = NULL;
 	for (size_t i = 0; i < 2; i++) {
 		call->attempts[i].call = call;
@@ -326,9 +339,9 @@ upstream_call_start(struct upstream_lane *lane, struct upstream_call *call)
 		buf_init(&call->attempts[i].head, HEAD_MAX);
 	}
 	if (!dispatch(call, &call->attempts[0], choose(call), false)) {
-		TAILQ_INSERT_TAIL(&lane->refused, call, entry);
-		loop_task_set(lane->refuse);
-	} else if (call->hedge_ms > 0 && call->only < 0 && (lane->upstream->set.count > 1 || call->is_stuck != NULL)) {
+		refuse(call);
+	} else if (call->hedge_ms > 0 && call->only < 0 &&
+		   (lane->upstream->set.count > 1 || call->may_repeat != NULL)) {
 		call->heard_ns = call->attempts[0].begun_ns;
 		call->hedge = loop_timer_new(lane->loop, on_hedge, call);
 		loop_timer_set(call->hedge, call->hedge_ms);
@@ -338,7 +351,7 @@ upstream_call_start(struct upstream_lane *lane, struct upstream_call *call)
 void
 upstream_call_cancel(struct upstream_call *call)
 {
-	if (call->tried == 0) {
+	if (call->is_refused) {
 		TAILQ_REMOVE(&call->lane->refused, call, entry);
 	}
 	for (size_t i = 0; i < 2; i++) {

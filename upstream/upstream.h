@@ -58,10 +58,10 @@ struct upstream_call {
 	bool begins_anew;   /* on_head may come again, if the response breaks off: what came of it is void */
 	unsigned hedge_ms;  /* of silence, after which another attempt is made, at another replica; 0: none is */
 	/*
-	 * Where there is no other replica: is this call stuck, so that the same one may be asked once more? NULL: it is
-	 * not. What makes other attempts must be repeatable; where the response has begun, begins_anew, too.
+	 * Where no other replica is good: may the same one be asked once more, beside the attempt that is silent? NULL:
+	 * it may not. A response that stops in the middle begins anew all the same, if begins_anew is set.
 	 */
-	bool (*is_stuck)(struct upstream_call *call);
+	bool (*may_repeat)(struct upstream_call *call);
 	ptrdiff_t only;	    /* the replica to ask; -1: any */
 	unsigned timeout_s; /* see struct http_call */
 
@@ -85,7 +85,8 @@ struct upstream_call {
 	struct upstream_lane *lane;
 	struct loop_timer *hedge; /* NULL: no more attempts because of time */
 	uint64_t heard_ns;	  /* when the server was heard of last */
-	unsigned repeats;	  /* attempts at a replica that had the call before */
+	bool has_repeated;	  /* an attempt was made at a replica that had the call before */
+	bool is_refused;	  /* no replica has it: on lane->refused */
 	uint64_t tried;		  /* a bit for each replica */
 	bool is_answered;
 	TAILQ_ENTRY(upstream_call) entry;

@@ -540,7 +540,7 @@ static void
 test_a_call_that_is_stuck(void **state)
 {
 	static const struct scripted_step steps[] = {{.reply = NULL}, {.reply = OK_REPLY}};
-	struct probe probe = {.call = {.is_repeatable = true, .hedge_ms = 1, .is_stuck = yes}};
+	struct probe probe = {.call = {.is_repeatable = true, .hedge_ms = 1, .may_repeat = yes}};
 
 	(void)state;
 	start_server(0, steps, 2);
@@ -550,24 +550,71 @@ test_a_call_that_is_stuck(void **state)
 	assert_int_equal(scripted_server_requests(this.servers[0]), 2);
 }
 
+static void
+on_time(void *argument)
+{
+	*(bool *)argument = true;
+}
+
+static void
+turn_for(uint64_t ms)
+{
+	bool is_over = false;
+	struct loop_timer *timer = loop_timer_new(this.loop, on_time, &is_over);
+
+	loop_timer_set(timer, ms);
+	while (!is_over) {
+		loop_turn(this.loop);
+	}
+	loop_timer_free(timer);
+}
+
+/* After a response that broke off, a replica that has not begun to answer is not taken for one that stopped. */
+static void
+test_a_slow_replica_after_a_response_that_broke_off(void **state)
+{
+	static const struct scripted_step breaks[] = {
+		{.reply = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhal", .closes = true}};
+	static const struct scripted_step silence[] = {{.reply = NULL}};
+	struct probe probes[2] = {{.pauses = false}};
+
+	(void)state;
+	start_server(0, breaks, 1);
+	start_server(1, silence, 1);
+	start_client(2);
+	for (size_t i = 0; i < 2; i++) { /* one of them goes to the first server first */
+		probes[i].call = (struct upstream_call){.is_repeatable = true, .begins_anew = true, .hedge_ms = 5};
+		start(&probes[i], "POST");
+	}
+	turn_for(60);
+	assert_int_equal(scripted_server_requests(this.servers[1]), 2);
+	for (size_t i = 0; i < 2; i++) {
+		assert_true(probes[i].dones == 0 || probes[i].outcome == HTTP_CALL_BROKEN);
+		if (probes[i].dones == 0) {
+			upstream_call_cancel(&probes[i].call);
+		}
+		buf_fini(&probes[i].body);
+	}
+}
+
 /* One that is busy is not. */
 static void
 test_a_call_that_takes_long(void **state)
 {
 	static const struct scripted_step steps[] = {{.reply = NULL}};
-	struct probe probe = {.call = {.is_repeatable = true, .hedge_ms = 1, .is_stuck = no}};
-	struct probe other = {.call = {.is_repeatable = true, .hedge_ms = 20, .is_stuck = yes}};
+	struct probe probe = {.call = {.is_repeatable = true, .hedge_ms = 1, .may_repeat = no}};
+	struct probe other = {.call = {.is_repeatable = true, .hedge_ms = 20, .may_repeat = yes}};
 
 	(void)state;
 	start_server(0, steps, 1);
 	start_client(1);
 	start(&probe, "POST");
 	start(&other, "POST");
-	while (scripted_server_requests(this.servers[0]) < 4) { /* the other's, which is never answered */
-		loop_turn(this.loop);
-	}
-	assert_int_equal(probe.call.repeats, 0);
-	assert_int_equal(other.call.repeats, 2); /* no more */
+	turn_for(60);
+	assert_int_equal(scripted_server_requests(this.servers[0]), 3); /* the other's twice, and no more */
+	assert_false(probe.call.has_repeated);
+	assert_true(other.call.has_repeated);
+	assert_true(other.call.attempts[0].is_under_way && other.call.attempts[1].is_under_way);
 	upstream_call_cancel(&probe.call);
 	upstream_call_cancel(&other.call);
 	buf_fini(&probe.body);
@@ -586,7 +633,7 @@ test_a_response_that_stops(void **state)
 	start_client(1);
 	for (size_t i = 0; i < 2; i++) {
 		struct probe probe = {
-			.call = {.is_repeatable = true, .begins_anew = true, .hedge_ms = 1, .is_stuck = no}};
+			.call = {.is_repeatable = true, .begins_anew = true, .hedge_ms = 1, .may_repeat = no}};
 
 		start(&probe, "POST");
 		finish(&probe);
@@ -617,6 +664,7 @@ main(void)
 		TEST(test_a_silent_replica),
 		TEST(test_two_silent_replicas),
 		TEST(test_a_response_that_breaks_off),
+		TEST(test_a_slow_replica_after_a_response_that_broke_off),
 		TEST(test_a_call_that_is_stuck),
 		TEST(test_a_call_that_takes_long),
 		TEST(test_a_response_that_stops),

@@ -9,7 +9,7 @@
 #define RANDOM_BYTES 8
 
 static pthread_once_t made = PTHREAD_ONCE_INIT;
-static char own[sizeof(VIA_HTTP) + 2 * RANDOM_BYTES + sizeof(" ()")];
+static char own[sizeof(VIA_HTTP) + 2 * RANDOM_BYTES + 2];
 
 static void
 make(void)
@@ -19,7 +19,7 @@ make(void)
 
 	random_bytes(random, sizeof(random));
 	hex_text(bytes_make(random, sizeof(random)), hex);
-	(void)snprintf(own, sizeof(own), VIA_HTTP " (%s)", hex);
+	(void)snprintf(own, sizeof(own), VIA_HTTP "-%s", hex);
 }
 
 const char *
@@ -44,5 +44,5 @@ via_is_own(struct bytes value)
 bool
 via_is_of_a_model(struct bytes value)
 {
-	return contains(value, VIA_HTTP " (");
+	return contains(value, VIA_HTTP "-");
 }

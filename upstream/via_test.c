@@ -20,7 +20,7 @@ test_own(void **state)
 static void
 test_others(void **state)
 {
-	static const char *const others[] = {"", "1.1 gateway", VIA_HTTP, VIA_GRPC, VIA_HTTP " (0123456789abcdef)"};
+	static const char *const others[] = {"", "1.1 gateway", VIA_HTTP, VIA_GRPC, VIA_HTTP "-0123456789abcdef"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {

@@ -443,9 +443,17 @@ add_parameter(struct conversion *conversion, yyjson_mut_val *parameters, const c
 static void
 add_parameters(struct conversion *conversion, const struct upstream_model_document *document, yyjson_val *parameters)
 {
-	yyjson_mut_val *object =
-		parameters == NULL ? yyjson_mut_obj(conversion->out) : yyjson_val_mut_copy(conversion->out, parameters);
+	yyjson_mut_val *object = yyjson_mut_obj(conversion->out);
+	yyjson_obj_iter items = yyjson_obj_iter_with(parameters);
+	yyjson_val *key;
 
+	while ((key = yyjson_obj_iter_next(&items)) != NULL) {
+		if (!bytes_starts_with(json_bytes(key),
+				       MODEL_OWN_PARAMETER)) { /* that server's own, if it is like us */
+			(void)yyjson_mut_obj_add(object, yyjson_val_mut_copy(conversion->out, key),
+						 yyjson_val_mut_copy(conversion->out, yyjson_obj_iter_get_val(key)));
+		}
+	}
 	add_parameter(conversion, object, MODEL_OWN_PARAMETER "upstream", document->fingerprint);
 	add_parameter(conversion, object, MODEL_GUESSED_BATCHING, bytes_text("true"));
 	for (size_t i = 0; i < sizeof(document->marks) / sizeof(*document->marks); i++) {

@@ -22,6 +22,7 @@ fetch_new(struct engine_lane *lane, struct inference_request *leader, struct fet
 	fetch->executor = lane_executor(lane, leader->model);
 	fetch->mode = mode;
 	fetch->leader = leader;
+	fetch->first = leader;
 	fetch->directives = leader->directives;
 	fetch->job.by_row = leader->state->by_row && !mode.audits;
 	fetch->job.splits_rows = leader->splits_rows;

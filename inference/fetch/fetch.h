@@ -42,13 +42,15 @@ struct fetch {
 	struct fetch_mode mode;
 	struct inference_request *leader; /* NULL once its tensors are not needed */
 	struct cache_directives directives;
-	atomic_size_t wanted; /* slices that wait for its flights */
-	atomic_size_t level;  /* the most urgent level of the waiting requests */
-	uint64_t delay_ns;    /* the leader's, see job.h */
-	atomic_size_t held;   /* holders: calls, a look-up, a wait for leases, the job until its mail, inserts */
-	bool kept;	      /* the fetch has kept the flights' data for itself */
-	uint64_t begun_ns;    /* what is purged from then on is not to be found again by its answers */
-	uint64_t row_losses;  /* of the model, when the run began */
+	atomic_size_t wanted;  /* slices that wait for its flights */
+	atomic_bool is_joined; /* by another request than its first one */
+	const void *first;     /* request: to be compared only */
+	atomic_size_t level;   /* the most urgent level of the waiting requests */
+	uint64_t delay_ns;     /* the leader's, see job.h */
+	atomic_size_t held;    /* holders: calls, a look-up, a wait for leases, the job until its mail, inserts */
+	bool kept;	       /* the fetch has kept the flights' data for itself */
+	uint64_t begun_ns;     /* what is purged from then on is not to be found again by its answers */
+	uint64_t row_losses;   /* of the model, when the run began */
 	struct keyed_hash_key entry_key; /* of the job */
 
 	struct cache_lookup lookup;

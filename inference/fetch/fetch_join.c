@@ -26,6 +26,9 @@ attach(struct flight *flight, struct slice *slice)
 	slice->flight = flight;
 	slice->shared = fetch->mode.shared;
 	atomic_fetch_add(&fetch->wanted, 1);
+	if (slice->request != fetch->first) {
+		atomic_store_explicit(&fetch->is_joined, true, memory_order_relaxed);
+	}
 	if (!slice->leads && lower(&fetch->level, slice->request->state->level) && fetch->executor->promote != NULL) {
 		fetch->executor->promote(fetch->model, &fetch->job, slice->request->state->level);
 	}

@@ -222,7 +222,7 @@ fetch_run(struct fetch *fetch)
 		return;
 	}
 	fetch->leader = NULL; /* the leader may go from here on */
-	fetch->job.waiting = &fetch->wanted;
+	fetch->job.is_joined = &fetch->is_joined;
 	set_lifetimes(fetch);
 	fetch->state = FETCH_SETTLED;
 	fetch->job.unbatched = fetch->mode.unbatched;

@@ -33,6 +33,8 @@ struct model {
 	struct ensemble *ensemble; /* instead of the next three */
 	const struct backend_ops *backend;
 	struct backend_model *backend_model;
+	void *remote_server;   /* of a model that runs on another server: see struct remote_link; so the next one */
+	uint64_t remote_stamp; /* when it was opened */
 	struct scheduler *scheduler;
 	struct statistics *statistics;
 
@@ -41,9 +43,8 @@ struct model {
 	struct purge_marks_seen purges;
 	struct row_trust rows;
 	struct row_record *row_record;
-	_Atomic uint64_t answered_ns; /* when the youngest question was asked that another server has answered */
-	atomic_bool too_large;	      /* its last answer was too large to be stored */
-	atomic_uint not_understood;   /* responses of the other server, in succession */
+	atomic_bool too_large;	    /* its last answer was too large to be stored */
+	atomic_uint not_understood; /* responses of the other server, in succession */
 	/* Of a model on another server: which answers it gives is not known any more, or an entry cannot hold them. */
 	atomic_bool suspended;
 	struct ordering *ordering;	 /* NULL: answers go out as they come */
@@ -73,6 +74,8 @@ struct model_options {
 	bool cache_all;			  /* see struct repository_options */
 	bool autocomplete;
 	int32_t default_batch;
+	void *remote_server; /* see struct model */
+	uint64_t remote_stamp;
 	void (*unused)(struct model *model, void *context);
 	void *unused_context;
 };

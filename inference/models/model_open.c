@@ -269,6 +269,9 @@ model_open(const struct model_options *options, struct model_config *config, str
 		model->config.response_cache =
 			!model->config.decoupled && model->config.scheduling != MODEL_SCHEDULING_SEQUENCE;
 	}
+	atomic_init(&model->suspended, model_config_parameter(&model->config, MODEL_UNKNOWN) != NULL);
+	model->remote_server = options->remote_server;
+	model->remote_stamp = options->remote_stamp;
 	model->cache_policy = options->cache_policy;
 	status = cache_policy_read(&model->config, &model->cache_policy, error);
 	if (status == STATUS_OK) {

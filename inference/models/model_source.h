@@ -46,19 +46,24 @@ struct model_config_text {
  * Those of a repository's models that run on another server. They may change there at any time, so they are looked at
  * in every mode.
  */
+struct remote_link {
+	void *held;	/* until `release`; NULL: the model runs here */
+	uint64_t stamp; /* when the configuration was completed */
+	void *server;	/* for whoever runs the model: it stays until the end */
+};
+
 struct remote_models {
 	/*
 	 * If the configuration says that the model runs on another server, completes it, and sets *link, also on
-	 * failure, to what is held of that server until `release`; else only sets it to NULL. Sets *stamp to what
-	 * `stamp` returns then. A load request may have given the configuration.
+	 * failure; else only sets it to zeros. A load request may have given the configuration.
 	 */
-	enum status (*complete)(void *context, const char *name, struct model_config_text *config, void **link,
-				uint64_t *stamp, struct error *error);
+	enum status (*complete)(void *context, const char *name, struct model_config_text *config,
+				struct remote_link *link, struct error *error);
 
 	/* A number that changes whenever the model does on its server. repository_look says when to compare it. */
-	uint64_t (*stamp)(void *context, void *link);
+	uint64_t (*stamp)(void *context, void *held);
 
-	void (*release)(void *context, void *link);
+	void (*release)(void *context, void *held);
 
 	void *context;
 };

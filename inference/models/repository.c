@@ -230,19 +230,36 @@ suspend(const struct known_model *known)
 	}
 }
 
+/* Loads it again, as it was stated. A failure is tried again, but told once. */
+static void
+follow_remote(struct repository *repository, struct known_model *known)
+{
+	struct error error;
+	char *told = known->told_remote_failure;
+
+	known->follows_remote = true;
+	known->told_remote_failure = NULL;
+	if (repository_load(repository, known, true, &error) != STATUS_OK) {
+		suspend(known);
+		known->told_remote_failure = memory_text(error.text);
+		if (told == NULL || strcmp(told, error.text) != 0) {
+			log_error("%s", error.text);
+		}
+	}
+	known->follows_remote = false;
+	free(told);
+}
+
 /* Loads the models again that have changed on the servers on which they run. */
 static void
 look_at_remotes(struct repository *repository)
 {
 	struct known_model *known;
-	struct error error;
 
 	LIST_FOREACH (known, &repository->known, next) {
 		if ((known_model_is_loaded(known) || known->failed) &&
-		    repository_has_changed_remotely(repository, known) &&
-		    repository_load(repository, known, true, &error) != STATUS_OK) {
-			log_error("%s", error.text);
-			suspend(known);
+		    repository_has_changed_remotely(repository, known)) {
+			follow_remote(repository, known);
 		}
 	}
 }
@@ -292,7 +309,6 @@ wait_for_work(struct repository *repository)
 {
 	uint64_t now = clock_now_ns();
 	uint64_t due = repository->poll_due_ns;
-	struct timespec until;
 
 	if (repository->looks_now || due <= now) {
 		repository->looks_now = false;
@@ -302,11 +318,7 @@ wait_for_work(struct repository *repository)
 	} else if (due == UINT64_MAX) {
 		(void)pthread_cond_wait(&repository->changed, &repository->mutex);
 	} else {
-		(void)clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += (long)((due - now) % NS_PER_S);
-		until.tv_sec += (time_t)((due - now) / NS_PER_S) + until.tv_nsec / (long)NS_PER_S;
-		until.tv_nsec %= (long)NS_PER_S;
-		(void)pthread_cond_timedwait(&repository->changed, &repository->mutex, &until);
+		clock_wait(&repository->changed, &repository->mutex, due);
 	}
 }
 

@@ -401,6 +401,16 @@ tells_why(const struct staging *staging)
 	return false;
 }
 
+static void
+take_remote(const struct repository *repository, struct known_model *known, struct staging *staging)
+{
+	struct model_config_text old = known->stated;
+
+	repository_take_link(repository, known, &staging->remote);
+	known->stated = staging->stated;
+	staging->stated = old;
+}
+
 /*
  * Records a failure. An ensemble that still cannot be loaded stays as it was; so does a model whose load request
  * failed.
@@ -416,8 +426,9 @@ fail(const struct repository *repository, struct known_model *known, struct stag
 	if (!staging->follows) {
 		known->failed = true;
 		known->stamp = staging->stamp;
-		if (!loaded) { /* else the link of the model that serves stays */
-			repository_take_link(repository, known, &staging->remote_link, staging->remote_stamp);
+		/* The link of a model that serves stays. In mode explicit a failed load is not tried again. */
+		if (!loaded && (repository->options->mode != REPOSITORY_EXPLICIT || known->requested)) {
+			take_remote(repository, known, staging);
 		}
 	}
 	if ((!loaded || known->leaving) && staging->members.count > 0) {
@@ -439,7 +450,7 @@ take_effect(const struct repository *repository, struct staging *staging)
 		known->failed = false;
 		known->waiting = false;
 		known->stamp = staging->stamp;
-		repository_take_link(repository, known, &staging->remote_link, staging->remote_stamp);
+		take_remote(repository, known, staging);
 	} else if (staging->state == STAGING_FAILED) {
 		fail(repository, known, staging);
 	}
@@ -529,7 +540,7 @@ repository_unload(struct repository *repository, struct known_model *known)
 	commit(repository, known);
 	known->waiting = false;
 	known->requested = false;
-	repository_take_link(repository, known, &(void *){NULL}, 0);
+	repository_take_link(repository, known, &(struct remote_link){0});
 	known_model_drop_override(known);
 }
 

@@ -79,6 +79,8 @@ known_model_free(struct known_model *known)
 	free(known->versions);
 	known_model_drop_override(known);
 	ensemble_members_free(&known->members);
+	free(known->stated.at);
+	free(known->told_remote_failure);
 	free(known->folder);
 	free(known->name);
 	free(known);

@@ -51,8 +51,8 @@ struct staging {
 	struct model_config_text config;
 	uint64_t start_ns;
 	uint64_t stamp;
-	void *remote_link; /* see struct remote_models; NULL: it runs here */
-	uint64_t remote_stamp;
+	struct remote_link remote;
+	struct model_config_text stated; /* the config before it was completed */
 	struct ensemble_members members;
 	struct version *versions; /* opened, or failed to open */
 	size_t version_count;
@@ -68,10 +68,12 @@ struct known_model {
 	LIST_ENTRY(known_model) next;
 	char *name;
 	char *folder;
-	uint64_t stamp;		  /* of the folder when it was loaded */
-	void *remote_link;	  /* of the model on its server (struct remote_models); NULL: it runs here */
-	uint64_t remote_stamp;	  /* of that when it was loaded */
-	struct version *versions; /* ascending */
+	uint64_t stamp;			 /* of the folder when it was loaded */
+	struct remote_link remote;	 /* of the model that is loaded, or failed to be */
+	struct model_config_text stated; /* its config before it was completed */
+	bool follows_remote;		 /* being reloaded since it has changed on its server */
+	char *told_remote_failure;	 /* of such a reload, once logged */
+	struct version *versions;	 /* ascending */
 	size_t version_count;
 	bool failed;	/* the last attempt to load it failed */
 	bool requested; /* loaded for its own sake, not only as a member */
@@ -133,7 +135,7 @@ enum status repository_find_folder(struct repository *repository, const char *na
 uint64_t repository_stamp(const struct repository *repository, const char *folder);
 
 /* Takes over a link, or NULL, in place of the one that there is. */
-void repository_take_link(const struct repository *repository, struct known_model *known, void **link, uint64_t stamp);
+void repository_take_link(const struct repository *repository, struct known_model *known, struct remote_link *link);
 
 /* Has the model changed on the server on which it runs? */
 bool repository_has_changed_remotely(const struct repository *repository, const struct known_model *known);

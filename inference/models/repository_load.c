@@ -24,25 +24,24 @@ repository_has_changed_remotely(const struct repository *repository, const struc
 {
 	const struct remote_models *remotes = repository->options->remotes;
 
-	return known->remote_link != NULL &&
-	       known->remote_stamp != remotes->stamp(remotes->context, known->remote_link);
+	return known->remote.held != NULL &&
+	       known->remote.stamp != remotes->stamp(remotes->context, known->remote.held);
 }
 
 static void
-release_link(const struct repository *repository, void *link)
+release_link(const struct repository *repository, const struct remote_link *link)
 {
-	if (link != NULL) {
-		repository->options->remotes->release(repository->options->remotes->context, link);
+	if (link->held != NULL) {
+		repository->options->remotes->release(repository->options->remotes->context, link->held);
 	}
 }
 
 void
-repository_take_link(const struct repository *repository, struct known_model *known, void **link, uint64_t stamp)
+repository_take_link(const struct repository *repository, struct known_model *known, struct remote_link *link)
 {
-	release_link(repository, known->remote_link);
-	known->remote_link = *link;
-	known->remote_stamp = stamp;
-	*link = NULL;
+	release_link(repository, &known->remote);
+	known->remote = *link;
+	*link = (struct remote_link){0};
 }
 
 enum status
@@ -66,6 +65,11 @@ read_text(struct repository *repository, struct staging *staging, struct error *
 	struct model_config_text *text = &staging->config;
 	enum status status;
 
+	if (known->follows_remote) { /* what is on disk was not asked to be loaded */
+		*text = known->stated;
+		text->at = memory_text_of(bytes_make(known->stated.at, known->stated.length));
+		return STATUS_OK;
+	}
 	if (known->override_config != NULL) {
 		text->at = memory_text(known->override_config);
 		text->length = strlen(text->at);
@@ -81,10 +85,22 @@ static enum status
 complete_text(const struct repository *repository, struct staging *staging, struct error *error)
 {
 	const struct remote_models *remotes = repository->options->remotes;
+	enum status status;
 
-	return remotes == NULL ? STATUS_OK
-			       : remotes->complete(remotes->context, staging->known->name, &staging->config,
-						   &staging->remote_link, &staging->remote_stamp, error);
+	if (remotes == NULL || staging->config.at == NULL) {
+		return STATUS_OK;
+	}
+	staging->stated = (struct model_config_text){
+		.at = memory_text_of(bytes_make(staging->config.at, staging->config.length)),
+		.length = staging->config.length,
+		.is_json = staging->config.is_json,
+	};
+	status = remotes->complete(remotes->context, staging->known->name, &staging->config, &staging->remote, error);
+	if (staging->remote.held == NULL) {
+		free(staging->stated.at);
+		staging->stated = (struct model_config_text){0};
+	}
+	return status;
 }
 
 /* Parses the same text into a config of its own for every version. */
@@ -207,7 +223,8 @@ staging_read(struct repository *repository, struct staging *staging, struct erro
 	struct model_config config;
 	enum status status;
 
-	staging->stamp = repository_stamp(repository, staging->folder);
+	staging->stamp =
+		staging->known->follows_remote ? staging->known->stamp : repository_stamp(repository, staging->folder);
 	status = read_text(repository, staging, error);
 	if (status == STATUS_OK) {
 		status = complete_text(repository, staging, error);
@@ -252,6 +269,8 @@ open_version(struct repository *repository, const struct staging *staging, struc
 		.cache_all = repository->options->cache_all,
 		.autocomplete = repository->options->autocomplete,
 		.default_batch = repository->options->default_batch,
+		.remote_server = staging->remote.server,
+		.remote_stamp = staging->remote.stamp,
 		.find = repository_find_member,
 		.find_context = repository,
 		.unused = on_unused,
@@ -342,11 +361,12 @@ release_versions(struct version *versions, size_t count)
 void
 staging_free(const struct repository *repository, struct staging *staging)
 {
-	release_link(repository, staging->remote_link);
+	release_link(repository, &staging->remote);
 	release_versions(staging->versions, staging->version_count);
 	release_versions(staging->old_versions, staging->old_version_count);
 	ensemble_members_free(&staging->members);
 	free(staging->config.at);
+	free(staging->stated.at);
 	free(staging);
 }
 

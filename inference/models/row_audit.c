@@ -39,6 +39,9 @@ compare(const struct blob *expected, const struct blob *got, int64_t row, const 
 		if (row >= 0) {
 			right = take_row(right, row, shape);
 		}
+		if (!bytes_equal(left.content_type, right.content_type)) {
+			difference.excess = INFINITY;
+		}
 		row_difference_add(&difference, i, &left, &right, fmax(scale, row_scale(&left)), tolerance);
 	}
 	if (entry_output_count(got) != count) {

@@ -41,7 +41,7 @@ struct job {
 	struct job_part *parts;
 	size_t part_count;
 	int64_t rows;		      /* of all parts */
-	const atomic_size_t *waiting; /* how many wait for parts; more than there are: some are joined. NULL: unknown */
+	const atomic_bool *is_joined; /* requests wait for it beside the one that leads it; NULL: it is not known */
 	const struct parameter *parameters;
 	size_t parameter_count;
 	const struct keyed_hash_key *entry_key; /* entries get a MAC under it; NULL: they stay in the process */

@@ -270,9 +270,10 @@ class FakeTriton(Behind):
         return {"/v2": {"name": "triton", "version": "2.51.0", "extensions": self.extensions},
                 "/v2/repository/index": [{"name": "m", "version": each, "state": self.state} for each in self.versions]
                 if self.word is None else [{"name": "m", "state": self.state} | ({"version": self.word} if self.word else {})],
-                "/v2/models/stats": {"model_stats": [{"name": "m", "version": "1", "inference_count": self.count,
+                "/v2/models/stats": {"model_stats": [{"name": "m", "version": each, "inference_count": self.count,
                                                       "execution_count": self.count, "inference_stats": {
-                                                          "success": {"count": self.count + self.runs, "ns": 1}}}]},
+                                                          "success": {"count": self.count + self.runs, "ns": 1}}}
+                                                     for each in self.versions]},
                 "/v2/models/m": {"name": "m", "versions": ["1"], "platform": "python",
                                  "inputs": [{"name": "X", "datatype": "INT32", "shape": [-1]}],
                                  "outputs": [{"name": "Y", "datatype": "INT32", "shape": [-1]}]},

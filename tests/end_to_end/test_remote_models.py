@@ -11,7 +11,7 @@ from tritonclient import grpc as triton_grpc
 
 from fronts import EXTENSIONS, FakeTriton, Raw, answered, response
 from support import CACHE, LOCAL, Repository, at_once, decode, encode, eventually, free_port, infer_path, same, tensor
-from traffic import EXPLICIT, ensemble, is_hit, metric, put, step, wait_connected, write_config
+from traffic import EXPLICIT, echo, ensemble, is_hit, metric, put, step, wait_connected, write_config
 
 PORTS = {"X": "INT32"}, {"Y": "INT32"}
 TENSORS = """\
@@ -258,6 +258,69 @@ def test_what_an_entry_cannot_hold(serve, repository, fake):
     check(ask(ours, 1, model="chain"), 4)
 
 
+def typed(server, model, content_type):
+    document = {"inputs": [{"name": "X", "datatype": "INT32", "shape": [1], "data": [1],
+                            "parameters": {"content_type": content_type}}]}
+    return server.post(infer_path(model), json.dumps(document).encode(), {"Content-Type": "application/json"})
+
+
+def test_content_types_in_ensembles(serve, repository, fake):
+    """They are part of the question to a model, and none of that to an ensemble: its steps do not get them."""
+    server = fake()
+    server.answers = lambda fields, document, values, count: [
+        {"a": 100, "b": 200}.get(document["inputs"][0].get("parameters", {}).get("content_type"), 7)]
+    remote(repository, "far", server)
+    chain(repository, "far")
+    ours = serve(repository, "--threads=1")
+    for content_type, value in (("a", 100), ("b", 200)):
+        check(typed(ours, "far", content_type), value)
+        check(typed(ours, "chain", content_type), 7)
+
+
+def test_rows_of_other_content_types_are_not_joined(serve, repository, fake):
+    server = fake()
+    kinds = {(1,): "a"}
+
+    def answers(fields, document, values, count):
+        return response(json.dumps({"model_name": "m", "model_version": "1", "outputs": [
+            output(*values, shape=[len(values), 1], parameters={"content_type": kinds.get(tuple(values), "b")})]}).encode())
+
+    server.answers = answers
+    remote(repository, "far", server, extra="max_batch_size: 8\n" + TENSORS.replace("-1", "1"))
+    ours = serve(repository, "--threads=1")
+    for values in ((1,), (2,), (1, 2), (2, 1)):
+        reply = put(ours, "far", {"X": tensor([[value] for value in values], "INT32")}, binary_in=False)
+        assert reply.json["outputs"][0]["parameters"] == {"content_type": kinds.get(values, "b")}
+
+
+@pytest.mark.parametrize("change", ["statistics", "sequences"])
+def test_an_ensemble_over_a_model_that_is_not_cached(serve, repository, fake, change):
+    """What its member answers may change unseen, so nothing of the ensemble is kept."""
+    server = fake(lambda fields, document, values, count: [count])
+    if change == "statistics":
+        server.extensions = [each for each in EXTENSIONS if each != "statistics"]
+    else:
+        server.config["sequence_batching"] = {}
+    remote(repository, "far", server, extra=TENSORS)
+    chain(repository, "far")
+    ours = serve(repository, "--threads=1")
+    for count in range(1, 4):
+        check(ask(ours, 1, model="chain"), count)
+
+
+def test_a_model_of_a_model(serve, front, repository, fake, tmp_path, models):
+    """A server's own marks in a model's configuration are not taken for ours."""
+    one, two = fake(), fake(lambda fields, document, values, count: [999])
+    between = Repository(tmp_path / "between", models)
+    remote(between, "mid", one)
+    remote(between, "m", two)
+    middle = serve(between, "--threads=1")
+    remote(repository, "far", middle, model="mid")
+    ours, through = serve(repository, "--threads=1"), front(middle, "--cache-models=*")
+    for server, model in ((ours, "far"), (through, "mid")):
+        eventually(lambda server=server, model=model: hits(check(ask(server, 1, model=model), 2)), "a hit")
+
+
 # --- Servers that come and go ---
 
 
@@ -393,6 +456,64 @@ def test_a_question_without_an_answer(serve, repository, fake):
     assert server.runs == 3
 
 
+def test_a_version_that_is_asked_for_while_nothing_is_known(serve, repository, fake):
+    port = free_port()
+    remote(repository, "far", port, extra=TENSORS, version=3)
+    ours = serve(repository, "--threads=1", "--upstream-poll-secs=600")
+    server = fake(port=port)
+    ask(ours, 1)
+    assert lines(server) == ["/v2/models/m/versions/3/infer"]
+
+
+def test_a_version_that_is_no_number(serve, repository, fake):
+    """It is not the one that a number asks for."""
+    server = fake(lambda fields, document, values, count: answered([7], model_version="v9"))
+    server.word, server.extensions = "v9", []
+    remote(repository, "far", server, generation="r1", version=1, extra=TENSORS)
+    remote(repository, "any", server, generation="r1")
+    ours = serve(repository, "--threads=1")
+    ours.wait_log("'far' is not cached for now: .* has no model 'm' that is ready, in that version")
+    for hit in (False, True):
+        assert is_hit(check(ask(ours, 1, model="any"), 7)) == hit
+
+
+def test_a_change_while_another_model_is_loaded(serve, repository, fake):
+    """It holds at once, although the repository is busy."""
+    server = fake()
+    remote(repository, "far", server)
+    ours = serve(repository, EXPLICIT, "--load-model=far", "--threads=1", "--upstream-poll-secs=1")
+    check(ask(ours, 1), 2)
+    warmup = "inputs { key: \"INPUT0\" value { data_type: TYPE_INT32 dims: [ 1 ] zero_data: true } }"
+    echo(repository, "slow", delay_ms=1000, extra=f'model_warmup {{ name: "w" batch_size: 0 count: 5 {warmup} }}\n')
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(load, ours, "slow")
+        changes(server, 70)
+        before = server.polls
+        eventually(lambda: server.polls >= before + 3, "three looks")
+        assert not loading.done()
+        assert not is_hit(check(ask(ours, 1), 70))
+        assert loading.result().status == 200
+    eventually(lambda: is_hit(check(ask(ours, 1), 70)), "the model, loaded again")
+
+
+def test_another_model_of_the_server_changes_nothing(serve, repository, fake):
+    server = fake()
+    remote(repository, "far", server, generation="r1")
+    ours = serve(repository, "--threads=1", "--upstream-poll-secs=1")
+    check(ask(ours, 1), 2)
+    documents = server.documents
+
+    def with_another():
+        found = documents()
+        found["/v2/repository/index"].append({"name": "other", "version": "1", "state": "READY"})
+        return found
+
+    server.documents = with_another
+    before = server.polls
+    eventually(lambda: server.polls >= before + 3, "three looks")
+    assert is_hit(ask(ours, 1)) and not ours.lines("used up") and not ours.lines("may have changed")
+
+
 # --- Loading ---
 
 
@@ -465,6 +586,29 @@ def test_a_load_request_that_fails(serve, repository, fake):
     looks_end(two)
     changes(one, 70)
     eventually(lambda: decode(ask(ours, 1))["Y"][0] == 70, "the new answer")
+
+
+def test_a_failed_load_is_not_made_later(serve, repository, fake):
+    """In mode explicit models are loaded when somebody asks for it."""
+    port = free_port()
+    remote(repository, "far", port)
+    ours = serve(repository, EXPLICIT, "--upstream-poll-secs=1")
+    assert load(ours, "far").status >= 400
+    server = fake(port=port)
+    time.sleep(2.5)
+    assert ask(ours, 1).status == 404 and server.polls == 0
+
+
+def test_a_file_that_was_changed_is_not_loaded_by_a_change_there(serve, repository, fake):
+    one, two = fake(), fake(lambda fields, document, values, count: [500])
+    remote(repository, "far", one)
+    ours = serve(repository, EXPLICIT, "--load-model=far", "--threads=1", "--upstream-poll-secs=1")
+    check(ask(ours, 1), 2)
+    remote(repository, "far", two)
+    changes(one, 70)
+    eventually(lambda: is_hit(ask(ours, 1)) and decode(ask(ours, 1))["Y"][0] == 70, "the new answer")
+    ours.load("far")
+    check(ask(ours, 1), 500)
 
 
 def test_a_change_while_nobody_looked(serve, repository, fake):
