@@ -389,7 +389,7 @@ note_remote_look(void *context, bool is_new)
 		for (size_t k = 0; k < table->entries[i].version_count; k++) {
 			struct model *model = table->entries[i].versions[k];
 
-			if (remote_registry_is_old(app->registry, model)) {
+			if (remote_registry_is_old(model)) {
 				atomic_store(&model->suspended, true);
 				is_new = true;
 			}

@@ -127,14 +127,9 @@ static uint64_t
 stamp(void *context, void *link)
 {
 	const struct link *this = link;
-	struct remote_state state;
-	uint64_t found;
 
 	(void)context;
-	remote_server_state(this->server, this->model, this->version, &state);
-	found = state.stamp;
-	remote_state_fini(&state);
-	return found;
+	return remote_server_stamp(this->server, this->model, this->version);
 }
 
 /* --- The owner's word --- */
@@ -358,21 +353,13 @@ number_of(const struct model_parameter *parameter)
 }
 
 bool
-remote_registry_is_old(const struct remote_registry *registry, const struct model *model)
+remote_registry_is_old(const struct model *model)
 {
 	const struct model_parameter *name = model_config_parameter(&model->config, REMOTE_MODEL);
-	struct remote_state state;
-	bool is_old;
+	int64_t version = number_of(model_config_parameter(&model->config, REMOTE_ASKED_VERSION));
 
-	(void)registry;
-	if (model->remote_server == NULL || name == NULL) {
-		return false;
-	}
-	remote_server_state(model->remote_server, (const char *)name->value.at,
-			    number_of(model_config_parameter(&model->config, REMOTE_ASKED_VERSION)), &state);
-	is_old = state.stamp != model->remote_stamp;
-	remote_state_fini(&state);
-	return is_old;
+	return model->remote_server != NULL && name != NULL &&
+	       remote_server_stamp(model->remote_server, (const char *)name->value.at, version) != model->remote_stamp;
 }
 
 struct remote_models

@@ -47,7 +47,7 @@ void remote_registry_stop(struct remote_registry *registry);
 void remote_registry_free(struct remote_registry *registry);
 
 /* Has the model changed on its server since it was loaded here? Any thread. */
-bool remote_registry_is_old(const struct remote_registry *registry, const struct model *model);
+bool remote_registry_is_old(const struct model *model);
 
 /* For struct repository_options. */
 struct remote_models remote_registry_models(struct remote_registry *registry);

@@ -137,7 +137,7 @@ keep(struct remote_server *server)
 }
 
 static void
-list_nothing(const struct model_source *source)
+ask_server(const struct model_source *source)
 {
 	struct error error;
 	char **names = NULL;
@@ -176,7 +176,7 @@ look(struct remote_server *server)
 	server->looks++;
 	want_models(server);
 	(void)pthread_mutex_unlock(&server->lock);
-	list_nothing(&source);
+	ask_server(&source);
 	(void)pthread_mutex_lock(&server->lock);
 	is_new = keep(server);
 	server->looks_done = server->looks;
@@ -341,35 +341,54 @@ explain(const struct remote_server *server, const char *name, bool was_seen, str
 	}
 }
 
+/* All but the texts that take memory. With the lock held. Returns the model if it was looked at. */
+static const struct watched_model *
+observe(const struct remote_server *server, const char *name, int64_t version, struct remote_state *state)
+{
+	const struct watched_model *model = find_model(server, name);
+	uint64_t parts[5];
+
+	*state = (struct remote_state){.changes = server->changes};
+	if (!was_looked_at(server, model)) {
+		return NULL;
+	}
+	choose_version(model, version, state);
+	state->shows_loads = model->shows_loads;
+	memcpy(state->generation, server->generation, sizeof(state->generation));
+	parts[0] = model->stamp;
+	parts[1] = state->is_there;
+	parts[2] = (uint64_t)state->version;
+	parts[3] = state->shows_loads;
+	parts[4] = checksum64(bytes_text(state->generation));
+	state->stamp = checksum64(bytes_make(parts, sizeof(parts)));
+	return model;
+}
+
 void
 remote_server_state(struct remote_server *server, const char *name, int64_t version, struct remote_state *state)
 {
 	const struct watched_model *model;
-	bool was_seen;
 
-	*state = (struct remote_state){0};
 	(void)pthread_mutex_lock(&server->lock);
-	model = find_model(server, name);
-	was_seen = was_looked_at(server, model);
-	if (was_seen) {
-		uint64_t parts[5];
-
-		choose_version(model, version, state);
-		state->config = model->config == NULL || *model->config == '\0' ? NULL : memory_text(model->config);
-		state->shows_loads = model->shows_loads;
-		memcpy(state->generation, server->generation, sizeof(state->generation));
-		parts[0] = model->stamp;
-		parts[1] = state->is_there;
-		parts[2] = (uint64_t)state->version;
-		parts[3] = state->shows_loads;
-		parts[4] = checksum64(bytes_text(state->generation));
-		state->stamp = checksum64(bytes_make(parts, sizeof(parts)));
+	model = observe(server, name, version, state);
+	if (model != NULL && model->config != NULL && *model->config != '\0') {
+		state->config = memory_text(model->config);
 	}
-	state->changes = server->changes;
 	if (!state->is_there) {
-		explain(server, name, was_seen, state);
+		explain(server, name, model != NULL, state);
 	}
 	(void)pthread_mutex_unlock(&server->lock);
+}
+
+uint64_t
+remote_server_stamp(struct remote_server *server, const char *name, int64_t version)
+{
+	struct remote_state state;
+
+	(void)pthread_mutex_lock(&server->lock);
+	(void)observe(server, name, version, &state);
+	(void)pthread_mutex_unlock(&server->lock);
+	return state.stamp;
 }
 
 void

@@ -58,6 +58,9 @@ struct remote_state {
 void remote_server_state(struct remote_server *server, const char *model, int64_t version, struct remote_state *state);
 void remote_state_fini(struct remote_state *state);
 
+/* Its stamp alone. Any thread. */
+uint64_t remote_server_stamp(struct remote_server *server, const char *model, int64_t version);
+
 /* Reports what has become of the requests. Any thread. */
 void remote_servers_metrics(struct remote_servers *servers, const struct metric_sink *sink);
 
