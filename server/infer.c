@@ -559,6 +559,13 @@ settle(struct inference *inference, struct error *error)
 	return in_block ? STATUS_OK : move_inputs(inference, error);
 }
 
+/* May the model run on another server, or one of an ensemble's? */
+static bool
+leads_on(const struct model *model)
+{
+	return model_is_remote(model) || model->ensemble != NULL;
+}
+
 /* Decodes the request, on the loop or on an offload thread. */
 static void
 decode(struct exchange *exchange)
@@ -577,7 +584,7 @@ decode(struct exchange *exchange)
 		inference->passes = true;
 		return;
 	}
-	if (status == STATUS_OK && (model_is_remote(request->model) || request->model->ensemble != NULL) &&
+	if (status == STATUS_OK && leads_on(request->model) &&
 	    !front_add_via(exchange, &inference->body, &is_of_a_model)) {
 		status = error_set(error, STATUS_UNAVAILABLE, "no memory for the request");
 	}
@@ -692,7 +699,7 @@ infer_model(struct exchange *exchange, struct model *model, bool fronts)
 	struct error *failure;
 	size_t size;
 
-	if (front_comes_back(exchange)) {
+	if ((fronts || leads_on(model)) && front_comes_back(exchange)) {
 		reply_http_error(exchange, 508,
 				 "a model of this server has made the request: its address leads in a circle");
 		return;

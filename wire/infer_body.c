@@ -304,11 +304,10 @@ static bool
 have_content_types(yyjson_val *inputs)
 {
 	yyjson_arr_iter items = yyjson_arr_iter_with(inputs);
-	struct bytes unused;
 	yyjson_val *item;
 
 	while ((item = yyjson_arr_iter_next(&items)) != NULL) {
-		if (!tensor_content_type(item, &unused)) {
+		if (!tensor_has_content_type(item)) {
 			return false;
 		}
 	}

@@ -199,6 +199,26 @@ take_binary(struct tensor_decoder *decoder, uint64_t size, struct tensor *tensor
 	return STATUS_OK;
 }
 
+static bool
+read_content_type(yyjson_val *parameters, struct bytes *text)
+{
+	yyjson_val *type = yyjson_obj_get(parameters, "content_type");
+
+	*text = json_bytes(type);
+	if (text->length > TENSOR_CONTENT_TYPE_MAX) {
+		*text = bytes_make(NULL, 0);
+	}
+	return type == NULL || yyjson_is_null(type) || text->length > 0;
+}
+
+bool
+tensor_has_content_type(yyjson_val *value)
+{
+	struct bytes unused;
+
+	return read_content_type(yyjson_obj_get(value, "parameters"), &unused);
+}
+
 static enum status
 decode_data(struct tensor_decoder *decoder, yyjson_val *value, struct tensor *tensor)
 {
@@ -221,6 +241,9 @@ decode_data(struct tensor_decoder *decoder, yyjson_val *value, struct tensor *te
 		return error_set(decoder->error, STATUS_UNSUPPORTED,
 				 "shared memory is not supported: send the data of input '%.*s' in the request",
 				 BYTES_ARGS(tensor->name));
+	}
+	if (parameters != NULL) {
+		(void)read_content_type(parameters, &tensor->content_type);
 	}
 	if (data != NULL) {
 		return decode_json_data(decoder, data, tensor);
@@ -265,18 +288,6 @@ decode_shape(struct tensor_decoder *decoder, yyjson_val *value, struct tensor *t
 	return STATUS_OK;
 }
 
-bool
-tensor_content_type(yyjson_val *value, struct bytes *text)
-{
-	yyjson_val *type = yyjson_obj_get(yyjson_obj_get(value, "parameters"), "content_type");
-
-	*text = json_bytes(type);
-	if (text->length > TENSOR_CONTENT_TYPE_MAX) {
-		*text = bytes_make(NULL, 0);
-	}
-	return type == NULL || yyjson_is_null(type) || text->length > 0;
-}
-
 enum status
 tensor_decode(struct tensor_decoder *decoder, yyjson_val *value, struct tensor *tensor)
 {
@@ -290,7 +301,6 @@ tensor_decode(struct tensor_decoder *decoder, yyjson_val *value, struct tensor *
 		return status;
 	}
 	tensor->datatype = datatype_from_name(datatype);
-	(void)tensor_content_type(value, &tensor->content_type);
 	status = decode_shape(decoder, value, tensor);
 	return status == STATUS_OK ? decode_data(decoder, value, tensor) : status;
 }

@@ -19,8 +19,8 @@ struct tensor_decoder {
 /* The tensor has views into the document, the binary part and the arena. Errors have Triton's texts. */
 enum status tensor_decode(struct tensor_decoder *decoder, yyjson_val *value, struct tensor *tensor);
 
-/* Reads the tensor's content type, if it has one. False: it is none that a tensor can have. */
-bool tensor_content_type(yyjson_val *value, struct bytes *text);
+/* Is the content type of an item, if it states one, one that a tensor can have? */
+bool tensor_has_content_type(yyjson_val *value);
 
 /* `binary`: only announces the data (`binary_data_size`), which the caller sends behind the JSON. */
 enum status tensor_encode(struct buf *json, const struct tensor *tensor, bool binary, struct error *error);

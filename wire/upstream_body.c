@@ -105,7 +105,6 @@ decode_outputs(struct tensor_decoder *decoder, yyjson_val *root, struct upstream
 {
 	static const char *const members[] = {"name", "datatype", "shape", "data", "parameters", NULL};
 	static const char *const known[] = {"binary_data_size", "content_type", NULL};
-	struct bytes unused;
 	yyjson_arr_iter items;
 	yyjson_val *array;
 	yyjson_val *item;
@@ -124,7 +123,7 @@ decode_outputs(struct tensor_decoder *decoder, yyjson_val *root, struct upstream
 
 		response->is_plain = response->is_plain && !json_has_others(item, members) &&
 				     (yyjson_is_obj(parameters) || is_empty(parameters)) &&
-				     !json_has_others(parameters, known) && tensor_content_type(item, &unused);
+				     !json_has_others(parameters, known) && tensor_has_content_type(item);
 		status = tensor_decode(decoder, item, &response->outputs[response->output_count++]);
 	}
 	if (status == STATUS_OK && decoder->wraps) {
