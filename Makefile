@@ -107,11 +107,10 @@ tidy: ## lint the source
 install: build ## install it below PREFIX (/usr/local), in DESTDIR
 	@meson configure build/release --prefix=$(PREFIX) >/dev/null
 	@meson install -C build/release --quiet $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
-	@echo "installed:" && grep -v '^#' build/release/meson-logs/install-log.txt | sed 's/^/    /'
+	@tools/installed $(if $(DESTDIR),,build/installed)
 
-uninstall: ## remove what the last make install has installed
-	@test -f build/release/meson-logs/install-log.txt || { echo "nothing was installed from here" >&2; exit 1; }
-	@grep -v '^#' build/release/meson-logs/install-log.txt | while read -r file; do rm -f "$$file" && echo "removed $$file"; done
+uninstall: ## remove what the last make install has installed (not below DESTDIR)
+	@tools/installed --remove build/installed
 
 clean: ## remove build/
 	rm -rf build

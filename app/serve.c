@@ -557,6 +557,23 @@ count_models(struct app *app, size_t *ready, size_t *cached)
 	repository_view_fini(&view);
 }
 
+/* What becomes of these was said. */
+static bool
+has_remote_models(const struct app *app)
+{
+	struct repository_view view = {0};
+	const struct model_table *table = repository_table(app->repository, &view);
+	bool found = false;
+
+	for (size_t i = 0; i < table->count; i++) {
+		for (size_t k = 0; k < table->entries[i].version_count; k++) {
+			found = found || model_is_remote(table->entries[i].versions[k]);
+		}
+	}
+	repository_view_fini(&view);
+	return found;
+}
+
 /* Writes "; cached: 3 of 7 models"; warns if no model is cached. */
 static void
 describe_caching(struct app *app, char *text, size_t size)
@@ -566,7 +583,7 @@ describe_caching(struct app *app, char *text, size_t size)
 
 	count_models(app, &ready, &cached);
 	(void)snprintf(text, size, "; cached: %zu of %zu models", cached, ready);
-	if (ready > 0 && cached == 0 && app->follower == NULL) {
+	if (ready > 0 && cached == 0 && app->follower == NULL && !has_remote_models(app)) {
 		log_warning(
 			"no model takes part in the cache: say 'response_cache { enable: true }' in the config.pbtxt "
 			"of "

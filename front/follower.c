@@ -292,7 +292,10 @@ read_view(struct follower *follower, size_t replica, struct replica_view *view)
 		good = ask(follower, replica, "GET", "/v2/models/stats", &statistics) == 200;
 	}
 	if (good && replica_view_read(view, buf_bytes(&index), buf_bytes(&statistics), &error) != STATUS_OK) {
-		log_verbose("upstream %s: %s", upstream_name(follower->options->upstream, replica), error.text);
+		(void)snprintf(follower->why, sizeof(follower->why),
+			       "%s: what it tells of its models is not understood; is this the HTTP port of a server "
+			       "of the KServe v2 protocol?",
+			       upstream_name(follower->options->upstream, replica));
 		good = false;
 	}
 	buf_fini(&index);
@@ -614,10 +617,8 @@ static void
 tell_unreachable(struct follower *follower)
 {
 	if (!follower->told_unreachable) {
-		log_warning(
-			"cannot read the models of upstream %s; known questions are answered of models that are known; "
-			"it is tried again every %" PRId64 " s",
-			follower->why, follower->options->poll_secs);
+		log_warning("cannot read the models of upstream %s; it is tried again every %" PRId64 " s",
+			    follower->why, follower->options->poll_secs);
 		follower->told_unreachable = true;
 	}
 }

@@ -253,6 +253,43 @@ states_tensors(const struct model_config *own)
 	return own->input_count > 0 && own->output_count > 0;
 }
 
+/* The server says what is wrong with a request, but by its own names, and to the client. */
+static void
+tell_differences(const char *name, const struct model_config *own, struct bytes behind)
+{
+	struct buf text;
+
+	buf_init(&text, ERROR_TEXT_SIZE);
+	remote_config_compare(own, behind, &text);
+	if (text.length > 0) {
+		log_warning("model '%s': config.pbtxt differs from what its server tells: %.*s", name,
+			    BYTES_ARGS(buf_bytes(&text)));
+	}
+	buf_fini(&text);
+}
+
+/* Others may be meant for something, but do nothing here: one that is misspelt, as a rule. */
+static void
+tell_unknown(const char *name, const struct model_config *own)
+{
+	static const char *const known[] = {REMOTE_URL, PARAMETER_MODEL, REMOTE_ASKED_VERSION, PARAMETER_GENERATION};
+
+	for (size_t i = 0; i < own->parameter_count; i++) {
+		struct bytes parameter = own->parameters[i].name;
+		bool is_known = bytes_starts_with(parameter, "response_cache.") ||
+				bytes_starts_with(parameter, MODEL_OWN_PARAMETER);
+
+		for (size_t k = 0; k < sizeof(known) / sizeof(*known); k++) {
+			is_known = is_known || bytes_equal_text(parameter, known[k]);
+		}
+		if (!is_known) {
+			log_warning("model '%s': the backend 'upstream' has no parameter '%.*s': there are url, model, "
+				    "version and generation",
+				    name, BYTES_ARGS(parameter));
+		}
+	}
+}
+
 static enum status
 write_config(struct model_config *own, const struct remote_config *remote, struct model_config_text *config,
 	     struct error *error)
@@ -287,13 +324,16 @@ complete_by(struct remote_registry *registry, const struct link *link, const cha
 	remote.mark_count = marks.count;
 	if (!states_tensors(own) && (state->config == NULL || !remote.completes)) {
 		return error_set(error, STATUS_UNAVAILABLE,
-				 "its configuration states no input, or no output, and %s: state them to serve it all "
-				 "the same",
-				 state->is_there ? "may not be completed" : state->why);
+				 "config.pbtxt states no input or no output, and they cannot be taken from its server: "
+				 "%s. State them, or mend that",
+				 state->is_there ? "auto-completion is off" : state->why);
 	}
 	if (!state->is_there) {
 		log_warning("model '%s' is not cached for now: %s", name, state->why);
+	} else {
+		log_info("model '%s' runs as '%s' of %s", name, link->model, remote_server_url(link->server));
 	}
+	tell_differences(name, own, remote.behind);
 	return write_config(own, &remote, config, error);
 }
 
@@ -305,7 +345,9 @@ complete_linked(struct remote_registry *registry, const char *name, struct model
 	struct remote_state state;
 	enum status status;
 
-	remote_server_wait(link->server, link->model, states_tensors(own) ? WAIT_MS : WAIT_COMPLETE_MS);
+	bool needs_it = !states_tensors(own);
+
+	remote_server_wait(link->server, link->model, needs_it, needs_it ? WAIT_COMPLETE_MS : WAIT_MS);
 	remote_server_state(link->server, link->model, link->version, &state);
 	held->stamp = state.stamp;
 	held->server = link->server;
@@ -338,6 +380,7 @@ complete(void *context, const char *name, struct model_config_text *config, stru
 		return STATUS_OK;
 	}
 	if (bytes_equal_text(own.backend, "upstream")) {
+		tell_unknown(name, &own);
 		link->held = make_link(registry, name, &own, error);
 		status =
 			link->held == NULL ? error->status : complete_linked(registry, name, &own, config, link, error);

@@ -8,10 +8,13 @@
 #include "loop/thread.h"
 #include "upstream/replica.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define RETRY_NS UINT64_C(200000000) /* while a server that is needed is not reached */
 
 /* A model that is looked at, and what was seen of it last. Under the server's lock. */
 struct watched_model {
@@ -304,13 +307,23 @@ was_looked_at(const struct remote_server *server, const struct watched_model *mo
 }
 
 void
-remote_server_wait(struct remote_server *server, const char *name, unsigned ms)
+remote_server_wait(struct remote_server *server, const char *name, bool needs_it, unsigned ms)
 {
 	uint64_t deadline = clock_now_ns() + ms * NS_PER_MS;
+	const struct watched_model *model;
 
 	(void)pthread_mutex_lock(&server->lock);
-	while (!was_looked_at(server, find_model(server, name)) && !server->stopping && clock_now_ns() < deadline) {
-		clock_wait(&server->changed, &server->lock, deadline);
+	for (;;) {
+		uint64_t now = clock_now_ns();
+
+		model = find_model(server, name);
+		if (server->stopping || now >= deadline ||
+		    (was_looked_at(server, model) && (!needs_it || model->is_there || *server->trouble == '\0'))) {
+			break;
+		}
+		server->is_asked = server->is_asked || (needs_it && was_looked_at(server, model));
+		(void)pthread_cond_broadcast(&server->changed);
+		clock_wait(&server->changed, &server->lock, now + RETRY_NS < deadline ? now + RETRY_NS : deadline);
 	}
 	(void)pthread_mutex_unlock(&server->lock);
 }
@@ -326,18 +339,29 @@ choose_version(const struct watched_model *model, int64_t wanted, struct remote_
 	}
 }
 
+/* Why it is not there. `model` NULL: it was not looked at. */
 static void
-explain(const struct remote_server *server, const char *name, bool was_seen, struct remote_state *state)
+explain(const struct remote_server *server, const struct watched_model *model, int64_t version,
+	struct remote_state *state)
 {
+	const char *url = server->url;
+
 	if (*server->trouble != '\0') {
 		(void)snprintf(state->why, sizeof(state->why), "upstream %s", server->trouble);
-	} else if (!was_seen) {
-		(void)snprintf(state->why, sizeof(state->why), "upstream %s has not answered yet", server->url);
+	} else if (model == NULL) {
+		(void)snprintf(state->why, sizeof(state->why), "upstream %s has not answered yet", url);
+	} else if (model->version_count == 0) {
+		(void)snprintf(
+			state->why, sizeof(state->why),
+			"upstream %s has no model '%s' that is ready (the parameter 'model' gives its name there)", url,
+			model->name);
+	} else if (!model->is_there) {
+		(void)snprintf(state->why, sizeof(state->why),
+			       "upstream %s has a model '%s' whose answers cannot be cached", url, model->name);
 	} else {
 		(void)snprintf(state->why, sizeof(state->why),
-			       "upstream %s has no model '%s' that is ready, in that version, and whose answers can be "
-			       "cached",
-			       server->url, name);
+			       "upstream %s has no version %" PRId64 " of model '%s' that is ready", url, version,
+			       model->name);
 	}
 }
 
@@ -375,7 +399,7 @@ remote_server_state(struct remote_server *server, const char *name, int64_t vers
 		state->config = memory_text(model->config);
 	}
 	if (!state->is_there) {
-		explain(server, name, model != NULL, state);
+		explain(server, model, version, state);
 	}
 	(void)pthread_mutex_unlock(&server->lock);
 }
@@ -467,7 +491,10 @@ split_urls(struct remote_server *server, struct error *error)
 	bool more = true;
 
 	while (more) {
-		size_t length = strcspn(at, ",");
+		size_t length;
+
+		at += strspn(at, " ");
+		length = strcspn(at, ",");
 
 		if (take_url(server, bytes_make(at, length), error) != STATUS_OK) {
 			return error->status;

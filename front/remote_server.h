@@ -38,8 +38,11 @@ struct upstream *remote_server_upstream(const struct remote_server *server);
 void remote_server_hold(struct remote_server *server, const char *model);
 void remote_server_release(struct remote_server *server, const char *model);
 
-/* Waits until the server was looked at since the model was held, for `ms` at most. */
-void remote_server_wait(struct remote_server *server, const char *model, unsigned ms);
+/*
+ * Waits until the server was looked at since the model was held, for `ms` at most. `needs_it`: also until the server is
+ * reached.
+ */
+void remote_server_wait(struct remote_server *server, const char *model, bool needs_it, unsigned ms);
 
 /* What is known of a model that is held. Any thread. */
 struct remote_state {

@@ -13,6 +13,7 @@
 #include "wire/infer_reply.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #define HEADERS_MAX 256
 
@@ -693,6 +694,18 @@ admit_infer(struct exchange *exchange)
 }
 
 static void
+reply_circle(struct exchange *exchange, const struct model *model)
+{
+	char text[700];
+
+	(void)snprintf(text, sizeof(text),
+		       "model '%.*s' was asked by a model of this server: the address of one of them leads in a circle",
+		       BYTES_ARGS(model->config.name));
+	log_verbose("%s", text);
+	reply_http_error(exchange, 508, text);
+}
+
+static void
 infer_model(struct exchange *exchange, struct model *model, bool fronts)
 {
 	struct inference *inference;
@@ -700,8 +713,7 @@ infer_model(struct exchange *exchange, struct model *model, bool fronts)
 	size_t size;
 
 	if ((fronts || leads_on(model)) && front_comes_back(exchange)) {
-		reply_http_error(exchange, 508,
-				 "a model of this server has made the request: its address leads in a circle");
+		reply_circle(exchange, model);
 		return;
 	}
 	inference = arena_get(&exchange->arena, sizeof(*inference));

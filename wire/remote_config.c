@@ -153,3 +153,79 @@ remote_config_write(struct model_config *own, const struct remote_config *remote
 	return good && buf_ok(json) ? STATUS_OK
 				    : error_set(error, STATUS_UNAVAILABLE, "no memory for the model configuration");
 }
+
+/* --- What differs --- */
+
+static void
+separate(struct buf *text)
+{
+	buf_text(text, text->length > 0 ? "; " : "");
+}
+
+static void
+write_tensor(struct buf *text, const struct model_tensor *tensor)
+{
+	char shape[200];
+
+	shape_text(tensor->dims.dims, tensor->dims.rank, shape, sizeof(shape));
+	buf_format(text, "%s %s", datatype_config_name(tensor->datatype), shape);
+}
+
+static bool
+fits(const struct model_dims *own, const struct model_dims *behind)
+{
+	if (own->rank != behind->rank) {
+		return false;
+	}
+	for (size_t i = 0; i < own->rank; i++) {
+		if (own->dims[i] >= 0 && behind->dims[i] >= 0 && own->dims[i] != behind->dims[i]) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static void
+compare_tensors(const char *kind, const struct model_tensor *own, size_t own_count, const struct model_tensor *behind,
+		size_t behind_count, struct buf *text)
+{
+	for (size_t i = 0; i < own_count; i++) {
+		ptrdiff_t at = model_tensor_index(behind, behind_count, own[i].name);
+
+		if (at < 0) {
+			separate(text);
+			buf_format(text, "it has no %s '%.*s'", kind, BYTES_ARGS(own[i].name));
+		} else if (own[i].datatype != behind[at].datatype || !fits(&own[i].dims, &behind[at].dims)) {
+			separate(text);
+			buf_format(text, "%s '%.*s' is ", kind, BYTES_ARGS(own[i].name));
+			write_tensor(text, &behind[at]);
+			buf_text(text, " there, and ");
+			write_tensor(text, &own[i]);
+			buf_text(text, " here");
+		}
+	}
+}
+
+void
+remote_config_compare(const struct model_config *own, struct bytes behind, struct buf *text)
+{
+	struct model_config there;
+	struct error error;
+
+	if (behind.length == 0 || model_config_parse_json(behind, &there, &error) != STATUS_OK) {
+		return;
+	}
+	/* Shapes with and without a batch dimension do not compare. */
+	if (own->input_count + own->output_count > 0 && (own->max_batch_size > 0) != (there.max_batch_size > 0)) {
+		buf_format(text, "max_batch_size is %d there, and %d here", there.max_batch_size, own->max_batch_size);
+	} else {
+		compare_tensors("input", own->inputs, own->input_count, there.inputs, there.input_count, text);
+		compare_tensors("output", own->outputs, own->output_count, there.outputs, there.output_count, text);
+		if (own->max_batch_size > there.max_batch_size) {
+			separate(text);
+			buf_format(text, "max_batch_size is %d there, and %d here", there.max_batch_size,
+				   own->max_batch_size);
+		}
+	}
+	model_config_fini(&there);
+}

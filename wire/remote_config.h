@@ -23,4 +23,10 @@ struct remote_config {
 enum status remote_config_write(struct model_config *own, const struct remote_config *remote, struct buf *json,
 				struct error *error);
 
+/*
+ * Appends what differs between the tensors and the batch size that the owner states and those of `behind`, as above,
+ * with semicolons between. Nothing if `behind` is empty or cannot be read.
+ */
+void remote_config_compare(const struct model_config *own, struct bytes behind, struct buf *text);
+
 #endif

@@ -129,13 +129,47 @@ test_what_is_behind_is_not_known(void **state)
 	}
 }
 
+static void
+test_what_differs(void **state)
+{
+	static const struct {
+		const char *own;
+		const char *expected;
+	} cases[] = {
+		{"", ""},
+		{"max_batch_size: 8 input { name: 'X' data_type: TYPE_FP32 dims: [ -1 ] }", ""},
+		{"max_batch_size: 8 input { name: 'X' data_type: TYPE_FP32 dims: [ 5 ] }",
+		 "input 'X' is TYPE_FP32 [4] there, and TYPE_FP32 [5] here"},
+		{"max_batch_size: 9 output { name: 'Y' data_type: TYPE_FP32 dims: [ 1 ] } "
+		 "output { name: 'Z' data_type: TYPE_FP32 dims: [ 1 ] }",
+		 "output 'Y' is TYPE_INT32 [1] there, and TYPE_FP32 [1] here; it has no output 'Z'; "
+		 "max_batch_size is 8 there, and 9 here"},
+		{"input { name: 'X' data_type: TYPE_FP32 dims: [ 1, 4 ] }", "max_batch_size is 8 there, and 0 here"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct model_config own;
+		struct buf text;
+
+		buf_init(&text, 1000);
+		assert_int_equal(model_config_parse_text(bytes_text(cases[i].own), "f", &own, &error), STATUS_OK);
+		remote_config_compare(&own, bytes_text(BEHIND), &text);
+		assert_bytes(buf_bytes(&text), cases[i].expected);
+		remote_config_compare(&own, bytes_text(""), &text);
+		assert_bytes(buf_bytes(&text), cases[i].expected);
+		model_config_fini(&own);
+		buf_fini(&text);
+	}
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_is_not_stated_is_taken),	cmocka_unit_test(test_the_owner_is_obeyed),
 		cmocka_unit_test(test_a_stated_batch_size_is_no_guess), cmocka_unit_test(test_nothing_is_taken),
-		cmocka_unit_test(test_what_is_behind_is_not_known),
+		cmocka_unit_test(test_what_is_behind_is_not_known),	cmocka_unit_test(test_what_differs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tritonclient import grpc as triton_grpc
 
-from fronts import EXTENSIONS, FakeTriton, Raw, answered, response
+from fronts import EXTENSIONS, Behind, FakeTriton, Raw, answered, response
 from support import CACHE, LOCAL, Repository, at_once, decode, encode, eventually, free_port, infer_path, same, tensor
 from traffic import EXPLICIT, echo, ensemble, is_hit, metric, put, step, wait_connected, write_config
 
@@ -344,7 +344,7 @@ def test_a_server_that_starts_later(serve, repository, fake):
     chain(repository, "far")
     ours = serve(repository, "--threads=1", "--exit-on-error=false", "--upstream-poll-secs=1")
     ours.wait_log("'far' is not cached for now: .*" + str(port))
-    ours.wait_log("'empty': its configuration states no input.*" + str(port))
+    ours.wait_log("'empty': config.pbtxt states no input or no output.*" + str(port))
     reply = ask(ours, 1)
     assert reply.status == 503 and str(port) in reply.error
     assert ask(ours, 1, model="chain").status == 503
@@ -472,7 +472,7 @@ def test_a_version_that_is_no_number(serve, repository, fake):
     remote(repository, "far", server, generation="r1", version=1, extra=TENSORS)
     remote(repository, "any", server, generation="r1")
     ours = serve(repository, "--threads=1")
-    ours.wait_log("'far' is not cached for now: .* has no model 'm' that is ready, in that version")
+    ours.wait_log("'far' is not cached for now: .* has no version 1 of model 'm' that is ready")
     for hit in (False, True):
         assert is_hit(check(ask(ours, 1, model="any"), 7)) == hit
 
@@ -531,6 +531,43 @@ def test_parameters_that_cannot_be(serve, repository, parameters, message):
     reply = load(ours, "far")
     assert reply.status >= 400
     assert "model 'far': " in reply.error and message in reply.error
+
+
+def test_what_the_log_says_of_a_configuration(serve, repository, fake):
+    server = fake()
+    remote(repository, "far", server, verison=3, extra=TENSORS.replace("TYPE_INT32", "TYPE_FP32"))
+    remote(repository, "wrong", server, model="none", extra=TENSORS)
+    remote(repository, "old", server, version=7)
+    ours = serve(repository, "--threads=1")
+    ours.wait_log(f"'far' runs as 'm' of {address(server)}")
+    ours.wait_log("'far': the backend 'upstream' has no parameter 'verison': there are url, model, version and generation")
+    ours.wait_log(r"'far': config.pbtxt differs from what its server tells: "
+                  r"input 'X' is TYPE_INT32 \[-1\] there, and TYPE_FP32 \[-1\] here; output 'Y'")
+    ours.wait_log(r"'wrong' is not cached for now: .* has no model 'none' that is ready \(the parameter 'model'")
+    ours.wait_log("'old' is not cached for now: .* has no version 7 of model 'm' that is ready")
+    assert not ours.lines("no model takes part in the cache")
+
+
+def test_a_port_of_another_kind(serve, repository):
+    """One that answers 200, but does not speak the protocol."""
+    server = Behind(lambda request, send: send(response(b"hello")))
+    server.followed = True
+    remote(repository, "far", server, extra=TENSORS)
+    ours = serve(repository, "--threads=1")
+    ours.wait_log(f"'far' is not cached for now: upstream {address(server)}: what it tells of its models is not understood")
+    assert metric(ours, "hippocamp_upstream_up", upstream=address(server)) == 0
+    server.stop()
+
+
+def test_a_server_that_starts_at_the_same_time(serve, repository, fake):
+    """What has to be taken from it is waited for."""
+    port = free_port()
+    remote(repository, "far", port)
+    late = threading.Timer(1, fake, kwargs={"port": port})
+    late.start()
+    ours = serve(repository, "--threads=1")
+    check(ask(ours, 1), 2)
+    late.join()
 
 
 def test_a_warmup_is_for_models_that_run_here(serve, repository, fake):
