@@ -1,3 +1,4 @@
+#include "app/cache_command.h"
 #include "app/cache_config.h"
 #include "app/command_line.h"
 #include "app/health.h"
@@ -10,12 +11,15 @@ static const char usage[] =
 	"usage: hippocamp serve --model-repository=DIR [OPTION]...\n"
 	"       hippocamp serve --upstream=URL [OPTION]...\n"
 	"       hippocamp health [URL]\n"
+	"       hippocamp cache ls|show|purge [OPTION]... [URL]\n"
 	"       hippocamp --version | --help\n"
 	"\n"
 	"Serves ONNX models over HTTP and gRPC with the KServe v2 protocol, as Triton Inference Server does, and\n"
 	"answers repeated requests from a response cache. With --upstream it stands in front of another such server\n"
 	"instead, and passes on what it does not know. health asks whether a server is ready, by default the one at\n"
-	"http://127.0.0.1:8000: its exit status is 0 if it is.\n";
+	"http://127.0.0.1:8000: its exit status is 0 if it is. cache shows the cache of a server, by the metrics port, "
+	"by\n"
+	"default http://127.0.0.1:8002, or removes entries; without arguments it says how.\n";
 
 static int
 print_help(void)
@@ -70,6 +74,9 @@ main(int argc, char **argv)
 	}
 	if (argc >= 2 && strcmp(argv[1], "health") == 0) {
 		return health(argc - 2, argv + 2);
+	}
+	if (argc >= 2 && strcmp(argv[1], "cache") == 0) {
+		return cache_command(argc - 2, argv + 2);
 	}
 	if (argc < 2 || strcmp(argv[1], "serve") != 0) {
 		(void)fprintf(stderr, "hippocamp: %s%s%s\n\n%sTry 'hippocamp --help'.\n",
