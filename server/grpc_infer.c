@@ -137,6 +137,15 @@ log_request(const struct grpc_inference *inference)
 		    (times->input_ns + times->infer_ns + times->output_ns) / 1000);
 }
 
+static void
+log_pass(const struct grpc_inference *inference)
+{
+	struct bytes cache = pass_reason_status(inference->pass_reason);
+
+	log_verbose("grpc infer model='%.*s' cache='%.*s'", BYTES_ARGS(inference->decoded.model_name),
+		    BYTES_ARGS(cache));
+}
+
 static bool
 fronts(const struct grpc_inference *inference)
 {
@@ -167,7 +176,9 @@ answer(struct grpc_inference *inference, enum status status)
 	if (inference->status == STATUS_PASS && inference->pass_reason == PASS_NO_INFERENCE) {
 		inference->pass_reason = inference->was_accepted ? PASS_RESPONSE : PASS_REQUEST;
 	}
-	if (inference->start_ns != 0 && inference->status != STATUS_PASS) {
+	if (inference->status == STATUS_PASS) {
+		log_pass(inference);
+	} else if (inference->start_ns != 0) {
 		log_request(inference);
 	}
 	if (inference->call == NULL) {

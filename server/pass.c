@@ -149,6 +149,10 @@ on_head(struct upstream_call *call, const struct http1_head *head)
 	if (pass->cache_status.length > 0) {
 		write_field(&pass->fields, bytes_text("Cache-Status"), pass->cache_status);
 	}
+	if (pass->cache_status.length > 0) {
+		log_verbose("infer target='%.*s' status=%d cache='%.*s'", BYTES_ARGS(pass->exchange->head.target),
+			    head->status, BYTES_ARGS(pass->cache_status));
+	}
 	pass->has_begun = true;
 	exchange_stream_begin(pass->exchange, head->status, buf_bytes(&pass->fields), !bare);
 }

@@ -14,12 +14,18 @@ static const struct {
 };
 
 struct bytes
+pass_reason_status(enum pass_reason reason)
+{
+	return bytes_text(reasons[reason].cache_status);
+}
+
+struct bytes
 pass_reason_count(struct pass_counts *counts, enum pass_reason reason)
 {
 	if (reason != PASS_NO_INFERENCE) {
 		counter_add(&counts->by_reason[reason], 1);
 	}
-	return bytes_text(reasons[reason].cache_status);
+	return pass_reason_status(reason);
 }
 
 void

@@ -23,7 +23,10 @@ struct pass_counts {
 	counter by_reason[PASS_REASONS];
 };
 
-/* Counts the pass. Returns its Cache-Status; empty for PASS_NO_INFERENCE. */
+/* The Cache-Status of the reply; empty for PASS_NO_INFERENCE. */
+struct bytes pass_reason_status(enum pass_reason reason);
+
+/* Counts the pass. Returns its Cache-Status. */
 struct bytes pass_reason_count(struct pass_counts *counts, enum pass_reason reason);
 
 void pass_reason_metrics(const struct pass_counts *counts, const struct metric_sink *sink);

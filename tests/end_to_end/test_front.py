@@ -1,6 +1,7 @@
 """In front of another server: what is answered from the cache, what passes through, and what must never be answered."""
 
 import json
+import re
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -122,9 +123,9 @@ def test_what_is_not_understood_passes_unchanged(front, fake, body):
 
 
 def test_why_a_request_passes(front, fake):
-    """For clients and for the metrics."""
+    """For clients, for the metrics and in the log."""
     server = fake()
-    through, other = front(server), front(server, "--cache-config=none")
+    through, other = front(server, "--log-verbose=1"), front(server, "--cache-config=none")
     wait_known(through)
     for _ in range(2):
         assert reason(ask(through, 1, headers={"Cookie": "a"})) == "authorization"
@@ -141,6 +142,9 @@ def test_why_a_request_passes(front, fake):
         assert "cache-status" not in connection.request("GET", "/v2/models/m").headers
     counts = {"authorization": 3, "request": 2, "not-cached": 1, "response": 1, "suspended": 1, "version": 0}
     assert {name: metric(through, "hippocamp_passed_total", reason=name) for name in counts} == counts
+    line = f"infer target='{infer_path('m')}' status=200 cache='hippocamp; fwd=bypass; detail="
+    logged = {name: len(through.lines(re.escape(f"{line}{name}'"))) for name in counts}
+    assert logged == {**counts, "not-cached": 0}  # of another model
 
 
 def test_a_request_without_a_version(front, fake):

@@ -475,7 +475,7 @@ def test_known_questions_do_not_reach_the_server(front, made, channel):
 
 def test_what_is_not_understood_passes(front, made, channel):
     server, behind = made(FakeTriton), made(FakeGrpc, serving(100))
-    through = front(server, behind.url)
+    through = front(server, behind.url, "--log-verbose=1")
     wait_known(through)
     ask = stub(channel(through)).ModelInfer
     assert value_of(ask(question(5))) == 6
@@ -504,6 +504,7 @@ def test_what_is_not_understood_passes(front, made, channel):
         assert told == "hippocamp; fwd=bypass; detail=" + ("not-cached" if i == 7 else "request"), i
     assert len(behind.calls) == 9 and server.runs == 1
     assert metric(through, "hippocamp_passed_total", reason="request") == 8
+    assert len(through.lines("grpc infer model='m' cache='hippocamp; fwd=bypass; detail=request'")) == 8
 
 
 def test_content_types_of_tensors(front, made, channel):
