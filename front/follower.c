@@ -452,14 +452,21 @@ digest_document(const struct replica_state *state, const struct followed_model *
 
 /* Whether a model was loaded again could not be seen. */
 static void
-tell_without_statistics(struct follower *follower, size_t replica)
+tell_without_statistics(struct follower *follower, size_t replica, const char *model)
 {
-	if (!follower->told_without_statistics) {
+	const char *server = upstream_name(follower->options->upstream, replica);
+
+	if (follower->replicas[replica].has_statistics) {
+		log_info(
+			"model '%s' is not cached, its requests pass through: upstream %s has no statistics of it that "
+			"show when it is loaded again",
+			model, server);
+	} else if (!follower->told_without_statistics) {
 		log_warning(
 			"nothing is cached: upstream %s has no statistics, so that it does not show when it loads a "
 			"model again. If you state another --upstream-generation whenever models change, give that "
 			"option",
-			upstream_name(follower->options->upstream, replica));
+			server);
 		follower->told_without_statistics = true;
 	}
 }
@@ -484,9 +491,9 @@ convert(struct follower *follower, size_t replica, struct followed_model *model,
 	struct buf fingerprint;
 	bool usable = false;
 
-	if (!follower->replicas[replica].has_statistics && follower->options->generation == NULL &&
-	    !follower->options->by_name) {
-		tell_without_statistics(follower, replica);
+	if (follower->options->generation == NULL && !follower->options->by_name &&
+	    !follower_shows_loads(follower, model->name)) {
+		tell_without_statistics(follower, replica, model->name);
 		return false;
 	}
 	hex_text(bytes_make(model->document.bytes, model->document.length), hex);

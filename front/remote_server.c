@@ -309,21 +309,26 @@ was_looked_at(const struct remote_server *server, const struct watched_model *mo
 void
 remote_server_wait(struct remote_server *server, const char *name, bool needs_it, unsigned ms)
 {
-	uint64_t deadline = clock_now_ns() + ms * NS_PER_MS;
+	uint64_t now = clock_now_ns();
+	uint64_t deadline = now + ms * NS_PER_MS;
+	uint64_t due = now + RETRY_NS;
 	const struct watched_model *model;
 
 	(void)pthread_mutex_lock(&server->lock);
 	for (;;) {
-		uint64_t now = clock_now_ns();
+		now = clock_now_ns();
 
 		model = find_model(server, name);
 		if (server->stopping || now >= deadline ||
 		    (was_looked_at(server, model) && (!needs_it || model->is_there || *server->trouble == '\0'))) {
 			break;
 		}
-		server->is_asked = server->is_asked || (needs_it && was_looked_at(server, model));
-		(void)pthread_cond_broadcast(&server->changed);
-		clock_wait(&server->changed, &server->lock, now + RETRY_NS < deadline ? now + RETRY_NS : deadline);
+		if (now >= due) { /* not at the end of each look: it may be refused at once */
+			server->is_asked = true;
+			(void)pthread_cond_broadcast(&server->changed);
+			due = now + RETRY_NS;
+		}
+		clock_wait(&server->changed, &server->lock, due < deadline ? due : deadline);
 	}
 	(void)pthread_mutex_unlock(&server->lock);
 }

@@ -152,7 +152,7 @@ replica_view_has_evidence(const struct replica_view *view)
 static bool
 goes_back(const struct version_view *before, const struct version_view *now)
 {
-	if (now->counter_count < before->counter_count) {
+	if ((now->counter_count == 0) != (before->counter_count == 0)) {
 		return true;
 	}
 	for (size_t i = 0; i < before->counter_count; i++) {

@@ -4,7 +4,7 @@
  *
  * A model that was loaded again may give other answers under the same name and version. Servers do not say so, but it
  * shows: a version disappears from the repository index or is not ready; one of its counters (Triton's statistics) is
- * lower than it was; or it has counted fewer requests than it has answered to us.
+ * lower than it was; it has counted fewer requests than it has answered to us; or its counters were not there before.
  */
 #ifndef HIPPOCAMP_FRONT_REPLICA_VIEW_H
 #define HIPPOCAMP_FRONT_REPLICA_VIEW_H
@@ -18,7 +18,7 @@ struct version_view {
 	int64_t version;
 	char *word; /* its version where that is no number; else NULL */
 	uint64_t counters[UPSTREAM_COUNTERS_MAX];
-	size_t counter_count;  /* 0: the server has no statistics */
+	size_t counter_count;  /* 0: the server has no statistics of it */
 	uint64_t answers;      /* requests that the replica has answered, when the view was asked for (ledger.h) */
 	uint64_t base_answers; /* what both were at the beginning of the generation */
 	uint64_t base_success;

@@ -129,6 +129,24 @@ test_answers_stay_missing(void **state)
 	replica_view_fini(&last);
 }
 
+/* As one of our servers stops to tell them of a model that it cannot load again, and tells them once it has. */
+static void
+test_statistics_that_come_and_go(void **state)
+{
+	static const char unseen[] = "{\"model_stats\":[{\"name\":\"m\",\"version\":\"1\",\"unseen_changes\":true}]}";
+	struct replica_view last = view(READY, 10, 100);
+	struct replica_view without;
+	struct error error;
+
+	(void)state;
+	assert_int_equal(replica_view_read(&without, bytes_text(READY), bytes_text(unseen), &error), STATUS_OK);
+	assert_int_equal(without.versions[0].counter_count, 0);
+	compare(&last, without, "statistics");
+	compare(&last, view(READY, 20, 200), "statistics");
+	compare(&last, view(READY, 20, 200), NULL);
+	replica_view_fini(&last);
+}
+
 static void
 test_without_statistics(void **state)
 {
@@ -155,6 +173,7 @@ main(void)
 		TEST(test_answers_that_are_not_counted),
 		TEST(test_answers_stay_missing),
 		TEST(test_without_statistics),
+		TEST(test_statistics_that_come_and_go),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,7 +67,11 @@ write_model(struct buf *out, const struct model *model)
 	}
 	buf_text(out, "},\"response_stats\":{},\"batch_stats\":[");
 	write_batches(out, model->statistics);
-	buf_text(out, "],\"memory_usage\":[]}");
+	buf_text(out, "],\"memory_usage\":[]");
+	if (model_is_suspended(model)) { /* for servers of ours that stand in front: see wire/upstream_body.h */
+		buf_text(out, ",\"unseen_changes\":true");
+	}
+	buf_byte(out, '}');
 }
 
 static bool

@@ -267,6 +267,9 @@ take_statistics(yyjson_val *model, upstream_statistics_fn item, void *context)
 	yyjson_val *inference = yyjson_obj_get(model, "inference_stats");
 	struct counters counters = {0};
 
+	if (yyjson_get_bool(yyjson_obj_get(model, "unseen_changes"))) {
+		return;
+	}
 	for (size_t i = 0; i < sizeof(durations) / sizeof(*durations); i++) { /* success is the first */
 		yyjson_val *duration = yyjson_obj_get(inference, durations[i]);
 

@@ -63,7 +63,8 @@ bool upstream_index_from_names(struct bytes json, struct buf *index);
 
 /*
  * Calls `item` for each model and version of a statistics response (Triton's extension) with all of its numbers that
- * only grow while the model stays loaded, in an order that does not change.
+ * only grow while the model stays loaded, in an order that does not change. Models of which one of our servers says
+ * "unseen_changes" are left out: another server behind it answers for them, and may change without these numbers.
  */
 #define UPSTREAM_COUNTERS_MAX 64
 #define UPSTREAM_COUNTER_SUCCESS 0 /* its index: how many requests were answered; UINT64_MAX: not stated */

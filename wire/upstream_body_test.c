@@ -200,12 +200,12 @@ test_statistics(void **state)
 {
 	(void)state;
 	models = 0;
-	assert_int_equal(
-		upstream_statistics_decode(
-			bytes_text("{\"model_stats\":[{\"name\":\"a\",\"version\":\"1\",\"inference_stats\":"
-				   "{\"success\":{\"count\":7,\"ns\":9}}},{\"name\":\"a\",\"version\":\"2\"}]}"),
-			on_model, NULL, &error),
-		STATUS_OK);
+	assert_int_equal(upstream_statistics_decode(
+				 bytes_text("{\"model_stats\":[{\"name\":\"a\",\"version\":\"1\",\"inference_stats\":"
+					    "{\"success\":{\"count\":7,\"ns\":9}}},{\"name\":\"a\",\"version\":\"2\"},"
+					    "{\"name\":\"b\",\"version\":\"1\",\"unseen_changes\":true}]}"),
+				 on_model, NULL, &error),
+			 STATUS_OK);
 	assert_int_equal(models, 2);
 	assert_int_equal(successes[0], 7);
 	assert_true(successes[1] == UINT64_MAX);

@@ -321,6 +321,58 @@ def test_a_model_of_a_model(serve, front, repository, fake, tmp_path, models):
         eventually(lambda server=server, model=model: hits(check(ask(server, 1, model=model), 2)), "a hit")
 
 
+def test_a_model_of_a_model_that_may_change_unseen(serve, front, repository, fake, tmp_path, models):
+    """What the server between does not keep, those who follow it do not keep, either."""
+    server = fake()
+    server.extensions = [each for each in EXTENSIONS if each != "statistics"]
+    between = Repository(tmp_path / "between", models)
+    remote(between, "far", server, extra=TENSORS)
+    chain(between, "far")
+    middle = serve(between, "--threads=1")
+    remote(repository, "mid", middle, model="far", extra=TENSORS)
+    remote(repository, "pair", middle, model="chain", extra=TENSORS)
+    poll = "--upstream-poll-secs=1"
+    ours, through = serve(repository, "--threads=1", poll), front(middle, "--cache-models=*", poll)
+    places = [(ours, "mid"), (ours, "pair"), (through, "far"), (through, "chain")]
+    for answer in (2, 1002):
+        server.answers = lambda fields, document, values, count, answer=answer: [answer]
+        for _ in range(3):
+            for asked, model in places:
+                assert not hits(check(ask(asked, 1, model=model), answer))
+
+
+def test_a_model_of_a_model_that_cannot_be_loaded_again(serve, front, repository, fake, tmp_path, models):
+    """The server between has the new answers only; and those who follow it."""
+    server = fake()
+    between = Repository(tmp_path / "between", models)
+    remote(between, "far", server)
+    chain(between, "far")
+    poll = "--upstream-poll-secs=1"
+    middle = serve(between, "--threads=1", poll)
+    remote(repository, "mid", middle, model="far", extra=TENSORS)
+    remote(repository, "pair", middle, model="chain", extra=TENSORS)
+    ours, through = serve(repository, "--threads=1", poll), front(middle, poll)
+    places = [(ours, "mid"), (ours, "pair"), (through, "far"), (through, "chain")]
+
+    def known(answer):
+        for asked, model in places:
+            eventually(lambda asked=asked, model=model: hits(check(ask(asked, 1, model=model), answer)), "a hit",
+                       patience=20)
+
+    known(2)
+    config, server.config = server.config, "bad"
+    changes(server, 1002)
+    middle.wait_log("load failed for model 'far'")
+    for asked, model in places:
+        eventually(lambda asked=asked, model=model: decode(ask(asked, 1, model=model))["Y"][0] == 1002, "the new answer")
+    changes(server, 70)
+    for _ in range(3):
+        for asked, model in places:
+            assert not hits(check(ask(asked, 1, model=model), 70))
+    server.config = config
+    known(70)
+
+
 # --- Servers that come and go ---
 
 
@@ -625,6 +677,38 @@ def test_a_load_request_that_fails(serve, repository, fake):
     eventually(lambda: decode(ask(ours, 1))["Y"][0] == 70, "the new answer")
 
 
+def test_a_load_request_ends_a_suspension(serve, repository, fake):
+    """One response of another version may be what came late; nothing else shows that it was."""
+    server = fake()
+    remote(repository, "far", server)
+    ours = serve(repository, EXPLICIT, "--load-model=far", "--threads=1", "--upstream-poll-secs=60")
+    server.answers = lambda fields, document, values, count: answered([50]).replace(b'"1"', b'"2"')
+    check(ask(ours, 1), 50)
+    ours.wait_log("its server has another version now")
+    server.answers = lambda fields, document, values, count: [60]
+    for _ in range(2):
+        assert not hits(check(ask(ours, 1), 60))
+    ours.load("far")
+    assert not is_hit(check(ask(ours, 1), 60)) and is_hit(check(ask(ours, 1), 60))
+
+
+def test_a_load_request_does_not_storm_a_server_that_starts(serve, repository, fake):
+    """It refuses each look at once, for the seconds in which a load waits for it."""
+    asked = []
+
+    class Starting(Behind):
+        followed = True
+
+    starting = Starting(lambda request, send: asked.append(request) or send(response(b"{}", "503 Service Unavailable")))
+    remote(repository, "far", fake())
+    ours = serve(repository, EXPLICIT, "--load-model=far", "--threads=1")
+    config = {"backend": "upstream", "parameters": {"url": {"string_value": address(starting)},
+                                                    "model": {"string_value": "m"}}}
+    assert ours.post("/v2/repository/models/far/load", {"parameters": {"config": json.dumps(config)}}).status >= 400
+    assert 1 < len(asked) < 100
+    starting.stop()
+
+
 def test_a_failed_load_is_not_made_later(serve, repository, fake):
     """In mode explicit models are loaded when somebody asks for it."""
     port = free_port()
@@ -703,7 +787,7 @@ def test_clients_make_no_header_fields(serve, repository, fake, name):
 def test_a_circle(serve, repository, cached):
     """A model that leads to itself answers with an error, whether equal requests join or not."""
     port = free_port()
-    remote(repository, "far", port, model="far", extra=TENSORS, cached=cached)
+    remote(repository, "far", port, model="far", extra=TENSORS, cached=cached, generation="r1")
     ours = serve(repository, f"--http-port={port}", "--upstream-poll-secs=1")
     for reply in at_once(4, lambda i: ask(ours, 1)):
         assert reply.status in (502, 508) and "circle" in reply.error
@@ -717,7 +801,7 @@ def test_a_circle_of_two(serve, repository, fake, tmp_path, models):
     ports = free_port(), free_port()
     repositories = repository, Repository(tmp_path / "other", models)
     for each, port in zip(repositories, reversed(ports)):
-        remote(each, "far", port, model="far", extra=TENSORS)
+        remote(each, "far", port, model="far", extra=TENSORS, generation="r1")
     servers = [serve(each, f"--http-port={port}", "--upstream-poll-secs=1") for each, port in zip(repositories, ports)]
     for server in servers:
         eventually(lambda server=server: server.get("/v2/models/far/config").json["response_cache"]["enable"], "the look")
