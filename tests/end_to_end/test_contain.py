@@ -27,8 +27,9 @@ def contained():
     started = []
 
     def start(script, wrap=()):
-        tool = subprocess.Popen([*wrap, sys.executable, CONTAIN, "sh", "-c", DETACHED + script], stdout=subprocess.PIPE,
-                                text=True)
+        # A shell that runs the tests in the background lets them ignore SIGINT.
+        tool = subprocess.Popen([*wrap, "env", "--default-signal=INT,HUP", sys.executable, CONTAIN, "sh", "-c",
+                                 DETACHED + script], stdout=subprocess.PIPE, text=True)
         detached = int(tool.stdout.readline())
         started.append((tool, detached))
         return tool, detached
