@@ -401,6 +401,16 @@ note_remote_look(void *context, bool is_new)
 	}
 }
 
+/* The signals that end the server are blocked, and waited for once all models are loaded. */
+static bool
+is_ending(void *context)
+{
+	sigset_t pending;
+
+	(void)context;
+	return sigpending(&pending) == 0 && (sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1);
+}
+
 /* Models of a repository may run on other servers. */
 static void
 open_registry(struct app *app)
@@ -414,6 +424,7 @@ open_registry(struct app *app)
 		.completes = !settings->strict_model_config && !settings->disable_auto_complete_config,
 		.looked = note_remote_look,
 		.purge = purge_model,
+		.is_ending = is_ending,
 		.context = app,
 	};
 	app->registry = remote_registry_new(&app->registry_options);

@@ -32,7 +32,9 @@ struct remote_registry_options {
 	 * what the model is, but it has changed. On the thread that loads models.
 	 */
 	bool (*purge)(void *context, const char *model); /* false: it cannot be done now */
-	void *context;					 /* of both */
+	/* Has the process been told to end? Loads then wait no longer for servers. On the thread that loads models. */
+	bool (*is_ending)(void *context);
+	void *context; /* of all */
 };
 
 struct remote_registry;

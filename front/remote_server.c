@@ -319,7 +319,7 @@ remote_server_wait(struct remote_server *server, const char *name, bool needs_it
 		now = clock_now_ns();
 
 		model = find_model(server, name);
-		if (server->stopping || now >= deadline ||
+		if (server->stopping || now >= deadline || server->options->is_ending(server->options->context) ||
 		    (was_looked_at(server, model) && (!needs_it || model->is_there || *server->trouble == '\0'))) {
 			break;
 		}

@@ -475,6 +475,16 @@ def test_silent_servers_hold_up_no_other_one(serve, repository, fake, silent):
     assert not ours.lines("stood still")
 
 
+def test_a_start_that_waits_for_silent_servers_can_be_ended(start, repository, silent):
+    """Without waiting for one model after another."""
+    port = silent()
+    for i in range(20):
+        remote(repository, f"far{i}", port)
+    ours = start(repository, "--exit-on-error=false")
+    ours.wait_log("failed to load 'far")
+    ours.stop()
+
+
 def test_a_reply_that_stops_in_the_middle(serve, repository, fake):
     """Others that ask the same are answered, as they would be without the cache."""
     server = fake()
