@@ -35,6 +35,15 @@ fail(const char *text)
 }
 
 static int
+finish(enum status status, const struct error *error)
+{
+	if (status != STATUS_OK) {
+		return fail(error->text);
+	}
+	return fflush(stdout) == 0 && ferror(stdout) == 0 ? 0 : fail("the output cannot be written");
+}
+
+static int
 misused(void)
 {
 	(void)fputs(usage, stderr);
@@ -124,7 +133,7 @@ print_report(const struct cache_arguments *arguments, void (*print)(const struct
 	}
 	buf_fini(&answer.body);
 	arena_fini(&arena);
-	return status == STATUS_OK ? 0 : fail(error.text);
+	return finish(status, &error);
 }
 
 static void
@@ -165,7 +174,7 @@ purge(const struct cache_arguments *arguments)
 	}
 	buf_fini(&answer.body);
 	buf_fini(&body);
-	return status == STATUS_OK ? 0 : fail(error.text);
+	return finish(status, &error);
 }
 
 int

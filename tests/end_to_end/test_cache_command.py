@@ -1,11 +1,12 @@
 """hippocamp cache: what a running server's cache holds, and purges."""
 
 import json
+import subprocess
 
 import pytest
 
 from fronts import Behind
-from support import LOCAL, run_program, tensor
+from support import LOCAL, PROGRAM, run_program, tensor
 from traffic import put
 
 CACHE = ["--cache-config=local,size=1MB", "--cache-config=local,ttl=100"]
@@ -38,6 +39,13 @@ def test_models(server):
     assert table["simple"] == {"MODEL": "simple", "VERSION": "1", "BY": "row", "LOOKUPS": "3", "HITS": "1",
                                "RATIO": "33.3%", "MISSES": "2", "JOINED": "0", "BYPASSED": "0", "ERRORS": "0"}
     assert table["simple_string"]["RATIO"] == "-"
+
+
+def test_a_full_disk(server):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([PROGRAM, "cache", "ls", f"http://{LOCAL}:{server.metrics_port}"], stdout=full,
+                              stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "hippocamp cache: the output cannot be written\n")
 
 
 def test_store(server):
