@@ -27,10 +27,15 @@ struct cache_arguments {
 	bool all;
 };
 
+/* Control characters in a server's text are shown as '?'. */
 static int
 fail(const char *text)
 {
-	(void)fprintf(stderr, "hippocamp cache: %s\n", text);
+	(void)fputs("hippocamp cache: ", stderr);
+	for (const char *at = text; *at != '\0'; at++) {
+		(void)fputc((unsigned char)*at < 0x20 || *at == 0x7f ? '?' : *at, stderr);
+	}
+	(void)fputc('\n', stderr);
 	return 1;
 }
 

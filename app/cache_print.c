@@ -48,8 +48,10 @@ cache_print_models(const struct cache_report *report, FILE *out)
 	for (size_t i = 0; i < report->model_count; i++) {
 		const struct cache_report_model *model = &report->models[i];
 
-		print_text(model->name, width + 1, out);
-		print_text(model->version, 11, out);
+		print_text(model->name, width, out);
+		(void)fputc(' ', out);
+		print_text(model->version, 10, out);
+		(void)fputc(' ', out);
 		print_text(model->granularity, 7, out);
 		(void)fprintf(out, " %12" PRIu64 " %12" PRIu64, model->lookups, model->hits);
 		print_ratio(model->hits, model->lookups, out);

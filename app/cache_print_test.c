@@ -30,7 +30,9 @@ test_models(void **state)
 		 .lookups = 3,
 		 .hits = 2,
 		 .misses = 1},
-		{.name = bytes_text("x\x1b[2J"), .version = bytes_text("1"), .granularity = bytes_text("request")},
+		{.name = bytes_text("x\x1b[2J"),
+		 .version = bytes_text("202401011200"),
+		 .granularity = bytes_text("request")},
 	};
 
 	(void)state;
@@ -39,7 +41,8 @@ test_models(void **state)
 	      " ERRORS\n"
 	      "a_long_name 12         row                3            2   66.7 %            1          0          0    "
 	      "      0\n"
-	      "x?[2J       1          request            0            0        -            0          0          0    "
+	      "x?[2J       202401011200 request            0            0        -            0          0          0  "
+	      "  "
 	      "      0\n");
 	check(cache_print_models, &(struct cache_report){0},
 	      "MODEL VERSION    BY           LOOKUPS         HITS    RATIO       MISSES     JOINED   BYPASSED     "

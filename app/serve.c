@@ -841,11 +841,17 @@ serve(const struct serve_settings *settings)
 	(void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	(void)sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
 	if (start(&app, &error) != STATUS_OK) {
-		log_error("%s", error.text);
+		bool is_told = is_ending(NULL); /* so that loads were given up */
+
+		if (is_told) {
+			log_info("told to end before all models were loaded");
+		} else {
+			log_error("%s", error.text);
+		}
 		tear_down(&app);
 		block_pool_stop();
 		log_close();
-		return 1;
+		return is_told ? 0 : 1;
 	}
 	set_may_purge(&app, true);
 	say_started(&app, start_ns);

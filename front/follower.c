@@ -457,6 +457,9 @@ tell_without_statistics(struct follower *follower, size_t replica, const char *m
 	const char *server = upstream_name(follower->options->upstream, replica);
 
 	if (follower->replicas[replica].has_statistics) {
+		if (replica_view_has_counters(&follower->replicas[replica].view, model)) {
+			return; /* another one has none */
+		}
 		log_info(
 			"model '%s' is not cached, its requests pass through: upstream %s has no statistics of it that "
 			"show when it is loaded again",
@@ -855,13 +858,15 @@ follower_generation(const struct follower *follower)
 bool
 follower_shows_loads(const struct follower *follower, const char *name)
 {
-	for (size_t i = 0; i < follower->replica_count; i++) {
-		const struct replica_view *view = &follower->replicas[i].view;
+	bool any = false;
 
-		for (size_t k = 0; k < view->count; k++) {
-			if (strcmp(view->versions[k].name, name) == 0 && view->versions[k].counter_count == 0) {
-				return false;
-			}
+	for (size_t i = 0; i < follower->replica_count; i++) {
+		any = any || follower->replicas[i].was_reached;
+	}
+	for (size_t i = 0; i < follower->replica_count; i++) {
+		if ((follower->replicas[i].was_reached || !any) &&
+		    !replica_view_has_counters(&follower->replicas[i].view, name)) {
+			return false;
 		}
 	}
 	return true;

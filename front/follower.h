@@ -66,7 +66,10 @@ struct model_source follower_source(struct follower *follower);
 /* What the generation is called at the last `list`. */
 const char *follower_generation(const struct follower *follower);
 
-/* Do all servers that were reached count the requests to a model, which shows when it is loaded again? */
+/*
+ * Do all servers that were reached count the requests to a model, which shows when it is loaded again? If none was,
+ * those that were reached before.
+ */
 bool follower_shows_loads(const struct follower *follower, const char *name);
 
 /* Is the model's version a number on its server? Else it is shown as 1. */

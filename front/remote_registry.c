@@ -240,8 +240,8 @@ settle(struct remote_registry *registry, const struct link *link, const char *na
 		state->is_there = false;
 		(void)snprintf(
 			state->why, sizeof(state->why),
-			"upstream %s has no statistics, so that it does not show when it loads a model again: if "
-			"you state another parameter 'generation' whenever the model changes, give it",
+			"upstream %s has no statistics, or none of this model, so that it does not show when it loads "
+			"it again: if you state another parameter 'generation' whenever the model changes, give it",
 			remote_server_url(link->server));
 	}
 	return holds;

@@ -137,6 +137,17 @@ replica_view_keep(struct replica_view *view, bool (*keeps)(void *context, const 
 }
 
 bool
+replica_view_has_counters(const struct replica_view *view, const char *name)
+{
+	for (size_t i = 0; i < view->count; i++) {
+		if (strcmp(view->versions[i].name, name) == 0 && view->versions[i].counter_count == 0) {
+			return false;
+		}
+	}
+	return true;
+}
+
+bool
 replica_view_has_evidence(const struct replica_view *view)
 {
 	for (size_t i = 0; i < view->count; i++) {

@@ -42,6 +42,9 @@ void replica_view_count_answers(struct replica_view *view, struct ledger *ledger
 /* A generation begins: what happened before says nothing any more. */
 void replica_view_begin(struct replica_view *view, struct ledger *ledger, size_t replica);
 
+/* Have all versions of a model counters? */
+bool replica_view_has_counters(const struct replica_view *view, const char *name);
+
 /* Do all versions have counters above zero, which a restart would set back? */
 bool replica_view_has_evidence(const struct replica_view *view);
 

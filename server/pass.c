@@ -148,8 +148,6 @@ on_head(struct upstream_call *call, const struct http1_head *head)
 	write_fields(&pass->fields, head, bare ? length : none);
 	if (pass->cache_status.length > 0) {
 		write_field(&pass->fields, bytes_text("Cache-Status"), pass->cache_status);
-	}
-	if (pass->cache_status.length > 0) {
 		log_verbose("infer target='%.*s' status=%d cache='%.*s'", BYTES_ARGS(pass->exchange->head.target),
 			    head->status, BYTES_ARGS(pass->cache_status));
 	}

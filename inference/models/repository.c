@@ -57,27 +57,11 @@ load_override(struct repository *repository, struct known_model *known, const st
 	return status;
 }
 
-/* Is the cache not used for the model because of something that a load may mend? */
-static bool
-is_suspended(const struct known_model *known)
-{
-	for (size_t i = 0; i < known->version_count; i++) {
-		const struct model *model = known->versions[i].model;
-
-		if (model != NULL && atomic_load(&model->suspended) &&
-		    model_config_parameter(&model->config, MODEL_UNKNOWN) == NULL) {
-			return true;
-		}
-	}
-	return false;
-}
-
 static bool
 is_unchanged(const struct repository *repository, const struct known_model *known)
 {
-	return known_model_is_loaded(known) && !known->failed && !is_suspended(known) &&
-	       known->override_folder == NULL && known->folder != NULL &&
-	       known->stamp == repository_stamp(repository, known->folder) &&
+	return known_model_is_loaded(known) && !known->failed && known->override_folder == NULL &&
+	       known->folder != NULL && known->stamp == repository_stamp(repository, known->folder) &&
 	       !repository_has_changed_remotely(repository, known);
 }
 

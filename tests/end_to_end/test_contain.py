@@ -79,6 +79,12 @@ def test_who_has_started_it_dies(contained):
     eventually(lambda: not is_running(detached), "the end of the detached process")
 
 
+def test_the_command_has_the_usual_signals(contained):
+    tool, _ = contained("grep -E 'Sig(Blk|Ign)' /proc/self/status")
+    threads = 3 << 31  # the C library's own, which posix_spawn ignores
+    assert [int(tool.stdout.readline().split()[1], 16) & ~threads for _ in range(2)] == [0, 0]
+
+
 def test_misuse():
     done = subprocess.run([sys.executable, CONTAIN, "/no/such/command"], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (1, "tools/contain: /no/such/command: No such file or directory\n")

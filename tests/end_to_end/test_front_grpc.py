@@ -504,7 +504,8 @@ def test_what_is_not_understood_passes(front, made, channel):
         assert told == "hippocamp; fwd=bypass; detail=" + ("not-cached" if i == 7 else "request"), i
     assert len(behind.calls) == 9 and server.runs == 1
     assert metric(through, "hippocamp_passed_total", reason="request") == 8
-    assert len(through.lines("grpc infer model='m' cache='hippocamp; fwd=bypass; detail=request'")) == 8
+    line = "grpc infer model='m' cache='hippocamp; fwd=bypass; detail=request'"
+    eventually(lambda: len(through.lines(line)) == 8, "the lines of the log")
 
 
 def test_content_types_of_tensors(front, made, channel):

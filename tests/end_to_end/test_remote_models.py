@@ -475,13 +475,14 @@ def test_silent_servers_hold_up_no_other_one(serve, repository, fake, silent):
     assert not ours.lines("stood still")
 
 
-def test_a_start_that_waits_for_silent_servers_can_be_ended(start, repository, silent):
+@pytest.mark.parametrize("exits", ["false", "true"])
+def test_a_start_that_waits_for_silent_servers_can_be_ended(start, repository, silent, exits):
     """Without waiting for one model after another."""
     port = silent()
     for i in range(20):
         remote(repository, f"far{i}", port)
-    ours = start(repository, "--exit-on-error=false")
-    ours.wait_log("failed to load 'far")
+    ours = start(repository, f"--exit-on-error={exits}")
+    ours.wait_log("failed to load 'far" if exits == "false" else "cannot read the models of upstream")
     ours.stop()
 
 
@@ -687,19 +688,38 @@ def test_a_load_request_that_fails(serve, repository, fake):
     eventually(lambda: decode(ask(ours, 1))["Y"][0] == 70, "the new answer")
 
 
-def test_a_load_request_ends_a_suspension(serve, repository, fake):
-    """One response of another version may be what came late; nothing else shows that it was."""
+@pytest.mark.parametrize("generation", [None, "r1"])
+def test_a_load_request_does_not_bring_old_answers_back(serve, repository, fake, generation):
+    """One response of another version shows a change, whether a look has seen it or not."""
     server = fake()
-    remote(repository, "far", server)
+    remote(repository, "far", server, **({"generation": generation} if generation else {}))
     ours = serve(repository, EXPLICIT, "--load-model=far", "--threads=1", "--upstream-poll-secs=60")
-    server.answers = lambda fields, document, values, count: answered([50]).replace(b'"1"', b'"2"')
-    check(ask(ours, 1), 50)
+    check(ask(ours, 1), 2)
+    server.versions, server.answers = ["2"], lambda *_: answered([50]).replace(b'"1"', b'"2"')
+    check(ask(ours, 2), 50)
     ours.wait_log("its server has another version now")
-    server.answers = lambda fields, document, values, count: [60]
     for _ in range(2):
-        assert not hits(check(ask(ours, 1), 60))
+        check(ask(ours, 1), 50)
+        ours.load("far")
+    assert ours.post("/v2/repository/models/far/unload").status == 200
     ours.load("far")
-    assert not is_hit(check(ask(ours, 1), 60)) and is_hit(check(ask(ours, 1), 60))
+    check(ask(ours, 1), 50)
+    if generation is None:
+        assert is_hit(check(ask(ours, 1), 50))
+
+
+def test_statistics_of_a_suspended_model(serve, repository, fake):
+    """Over both protocols, with the others'."""
+    server = fake()
+    server.extensions = [each for each in EXTENSIONS if each != "statistics"]
+    remote(repository, "far", server, extra=TENSORS)
+    repository.add("identity")
+    ours = serve(repository, "--threads=1")
+    told = {one["name"]: one.get("unseen_changes") for one in ours.get("/v2/models/stats").json["model_stats"]}
+    assert told == {"far": True, "identity": None}
+    with triton_grpc.InferenceServerClient(f"{LOCAL}:{ours.grpc_port}") as client:
+        for name, found in (("", {"far", "identity"}), ("far", {"far"})):
+            assert {one.name for one in client.get_inference_statistics(name).model_stats} == found
 
 
 def test_a_load_request_does_not_storm_a_server_that_starts(serve, repository, fake):
