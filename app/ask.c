@@ -41,21 +41,6 @@ on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
 	}
 }
 
-static enum status
-check_url(const char *text, struct error *error)
-{
-	struct upstream_url url;
-	bool good = upstream_url_parse(text, &url, error) == STATUS_OK;
-
-	if (good) {
-		good = !url.grpc;
-		upstream_url_fini(&url);
-	}
-	return good ? STATUS_OK
-		    : error_set(error, STATUS_INVALID_ARGUMENT,
-				"'%s' is no address: give http://HOST:PORT, https://HOST:PORT or unix:/PATH", text);
-}
-
 static void
 ask_on(struct loop *loop, struct upstream *upstream, struct asking *asking)
 {
@@ -91,8 +76,10 @@ ask(const struct question *question, struct answer *answer, struct error *error)
 
 	*answer = (struct answer){0};
 	buf_init(&answer->body, BODY_MAX);
-	if (check_url(question->url, error) != STATUS_OK) {
-		return error->status;
+	if (!upstream_url_is_http(question->url)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "'%s' is no address: give http://HOST:PORT, https://HOST:PORT or unix:/PATH",
+				 question->url);
 	}
 	log_configure(&(struct log_settings){0}); /* the caller says what is wrong */
 	upstream = upstream_new(&options, error);

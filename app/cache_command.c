@@ -27,14 +27,11 @@ struct cache_arguments {
 	bool all;
 };
 
-/* Control characters in a server's text are shown as '?'. */
 static int
 fail(const char *text)
 {
 	(void)fputs("hippocamp cache: ", stderr);
-	for (const char *at = text; *at != '\0'; at++) {
-		(void)fputc((unsigned char)*at < 0x20 || *at == 0x7f ? '?' : *at, stderr);
-	}
+	cache_print_text(bytes_text(text), 0, stderr);
 	(void)fputc('\n', stderr);
 	return 1;
 }

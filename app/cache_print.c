@@ -4,9 +4,8 @@
 
 #define LABEL_WIDTH 16
 
-/* Pads to `width`: the name of a model has no other length than its bytes here. */
-static void
-print_text(struct bytes text, size_t width, FILE *out)
+void
+cache_print_text(struct bytes text, size_t width, FILE *out)
 {
 	for (size_t i = 0; i < text.length; i++) {
 		(void)fputc(text.at[i] < 0x20 || text.at[i] == 0x7f ? '?' : text.at[i], out);
@@ -42,17 +41,17 @@ cache_print_models(const struct cache_report *report, FILE *out)
 {
 	size_t width = name_width(report);
 
-	print_text(bytes_text("MODEL"), width, out);
+	cache_print_text(bytes_text("MODEL"), width, out);
 	(void)fprintf(out, " %-10s %-7s %12s %12s %8s %12s %10s %10s %10s\n", "VERSION", "BY", "LOOKUPS", "HITS",
 		      "RATIO", "MISSES", "JOINED", "BYPASSED", "ERRORS");
 	for (size_t i = 0; i < report->model_count; i++) {
 		const struct cache_report_model *model = &report->models[i];
 
-		print_text(model->name, width, out);
+		cache_print_text(model->name, width, out);
 		(void)fputc(' ', out);
-		print_text(model->version, 10, out);
+		cache_print_text(model->version, 10, out);
 		(void)fputc(' ', out);
-		print_text(model->granularity, 7, out);
+		cache_print_text(model->granularity, 7, out);
 		(void)fprintf(out, " %12" PRIu64 " %12" PRIu64, model->lookups, model->hits);
 		print_ratio(model->hits, model->lookups, out);
 		(void)fprintf(out, " %12" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10" PRIu64 "\n", model->misses,
@@ -80,8 +79,8 @@ show_memory(const struct cache_report *report, FILE *out)
 void
 cache_print_store(const struct cache_report *report, FILE *out)
 {
-	print_text(bytes_text("store"), LABEL_WIDTH + 1, out);
-	print_text(report->description, 0, out);
+	cache_print_text(bytes_text("store"), LABEL_WIDTH + 1, out);
+	cache_print_text(report->description, 0, out);
 	(void)fputc('\n', out);
 	show_memory(report, out);
 	show_number("lookups", report->lookups, out);
@@ -94,9 +93,9 @@ cache_print_store(const struct cache_report *report, FILE *out)
 	show_number("lookup failures", report->lookup_failures, out);
 	for (size_t i = 0; i < report->setting_count; i++) {
 		(void)fputs(i == 0 ? "settings         " : "                 ", out);
-		print_text(report->settings[i].name, 0, out);
+		cache_print_text(report->settings[i].name, 0, out);
 		(void)fputc('=', out);
-		print_text(report->settings[i].value, 0, out);
+		cache_print_text(report->settings[i].value, 0, out);
 		(void)fputc('\n', out);
 	}
 }

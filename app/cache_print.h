@@ -6,6 +6,9 @@
 
 #include <stdio.h>
 
+/* Padded with blanks to `width` bytes. */
+void cache_print_text(struct bytes text, size_t width, FILE *out);
+
 /* A line for each model. */
 void cache_print_models(const struct cache_report *report, FILE *out);
 

@@ -773,7 +773,7 @@ config(void *context, const char *place, char **text, size_t *length, struct err
 		return error_set(error, STATUS_NOT_FOUND, "model '%s' is gone", place);
 	}
 	*length = model->config.length;
-	*text = memory_format("%.*s", (int)model->config.length, (const char *)model->config.at);
+	*text = memory_text_of(buf_bytes(&model->config));
 	return STATUS_OK;
 }
 

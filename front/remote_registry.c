@@ -137,7 +137,7 @@ stamp(void *context, void *link)
 static void
 purge_ensemble(void *context, struct bytes name, int64_t version)
 {
-	const struct remote_registry_options *options = context;
+	const struct remote_registry_options *options = ((const struct remote_registry *)context)->options;
 	char *text = memory_text_of(name);
 
 	(void)version;
@@ -147,14 +147,12 @@ purge_ensemble(void *context, struct bytes name, int64_t version)
 
 /* What was stored of the model, and of all that contain it, is not to be found by those who state the same word. */
 static bool
-purge(const struct remote_registry *registry, const char *name)
+purge(struct remote_registry *registry, const char *name)
 {
-	struct remote_registry_options options = *registry->options;
-
-	if (!options.purge(options.context, name)) {
+	if (!registry->options->purge(registry->options->context, name)) {
 		return false;
 	}
-	model_each_ensemble_with(bytes_text(name), purge_ensemble, &options);
+	model_each_ensemble_with(bytes_text(name), purge_ensemble, registry);
 	return true;
 }
 
@@ -344,7 +342,6 @@ complete_linked(struct remote_registry *registry, const char *name, struct model
 	const struct link *link = held->held;
 	struct remote_state state;
 	enum status status;
-
 	bool needs_it = !states_tensors(own);
 
 	remote_server_wait(link->server, link->model, needs_it, needs_it ? WAIT_COMPLETE_MS : WAIT_MS);

@@ -87,6 +87,15 @@ forget(struct watched_model *model)
 		.name = model->name, .holds = model->holds, .since = model->since, .next = model->next};
 }
 
+static void
+drop_model(struct watched_model *model)
+{
+	LIST_REMOVE(model, next);
+	forget(model);
+	free(model->name);
+	free(model);
+}
+
 /* Keeps what the follower tells of a model. Returns whether it is new. */
 static bool
 keep_model(struct watched_model *model, const struct follower *follower, const struct model_source *source)
@@ -291,10 +300,7 @@ remote_server_release(struct remote_server *server, const char *name)
 	model = find_model(server, name);
 	server->holds--;
 	if (--model->holds == 0) {
-		LIST_REMOVE(model, next);
-		forget(model);
-		free(model->name);
-		free(model);
+		drop_model(model);
 	}
 	(void)pthread_cond_broadcast(&server->changed);
 	(void)pthread_mutex_unlock(&server->lock);
@@ -317,7 +323,6 @@ remote_server_wait(struct remote_server *server, const char *name, bool needs_it
 	(void)pthread_mutex_lock(&server->lock);
 	for (;;) {
 		now = clock_now_ns();
-
 		model = find_model(server, name);
 		if (server->stopping || now >= deadline || server->options->is_ending(server->options->context) ||
 		    (was_looked_at(server, model) && (!needs_it || model->is_there || *server->trouble == '\0'))) {
@@ -450,10 +455,7 @@ free_server(struct remote_server *server)
 	struct watched_model *model;
 
 	while ((model = LIST_FIRST(&server->models)) != NULL) {
-		LIST_REMOVE(model, next);
-		forget(model);
-		free(model->name);
-		free(model);
+		drop_model(model);
 	}
 	upstream_free(server->upstream);
 	for (size_t i = 0; i < server->upstream_options.url_count; i++) {
@@ -470,18 +472,10 @@ static enum status
 take_url(struct remote_server *server, struct bytes text, struct error *error)
 {
 	size_t count = server->upstream_options.url_count++;
-	struct upstream_url url;
-	bool good;
-	bool is_grpc;
 
 	server->urls = memory_grow(server->urls, count + 1, sizeof(*server->urls));
 	server->urls[count] = memory_text_of(text);
-	good = upstream_url_parse(server->urls[count], &url, error) == STATUS_OK;
-	is_grpc = good && url.grpc;
-	if (good) {
-		upstream_url_fini(&url);
-	}
-	return good && !is_grpc
+	return upstream_url_is_http(server->urls[count])
 		       ? STATUS_OK
 		       : error_set(error, STATUS_INVALID_ARGUMENT,
 				   "the parameter 'url' names '%s': give http://HOST:PORT, https://HOST:PORT or "

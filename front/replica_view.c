@@ -79,8 +79,8 @@ drop_ambiguous(struct replica_view *view)
 static void
 on_statistics(void *context, struct bytes name, struct bytes version, const uint64_t *counters, size_t count)
 {
-	char *own_name = memory_format("%.*s", (int)name.length, (const char *)name.at);
-	char *own_version = memory_format("%.*s", (int)version.length, (const char *)version.at);
+	char *own_name = memory_text_of(name);
+	char *own_version = memory_text_of(version);
 	struct version_view *one = find(context, own_name, strtoll(own_version, NULL, 10));
 
 	if (one != NULL) {

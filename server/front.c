@@ -173,6 +173,13 @@ front_add_fields(struct exchange *exchange, struct infer_body *body)
 }
 
 bool
+front_knows_version(const struct model *model, const struct model_table *table, struct bytes version)
+{
+	return version.length > 0 ? !remote_is_unversioned(model)
+				  : model_table_entry(table, model->config.name)->version_count == 1;
+}
+
+bool
 front_add_via(struct exchange *exchange, struct infer_body *body, bool *is_of_a_model)
 {
 	const struct http1_head *head = &exchange->head;

@@ -20,6 +20,12 @@ bool front_is_anonymous(const struct exchange *exchange);
 /* To judge by its body: nothing in it is unknown to us, and it belongs to no sequence. Before infer_body_detach. */
 bool front_understands(const struct server_options *options, const struct infer_body *body);
 
+/*
+ * Is it clear which version answers a request to the model? Which of several answers one that names none, and any that
+ * names one where there is none, is for the server behind to say. `version` is the one that it names; empty: none.
+ */
+bool front_knows_version(const struct model *model, const struct model_table *table, struct bytes version);
+
 /* Adds the fields with authorization to the parameters (inference/remote.h). False: no memory. */
 bool front_add_fields(struct exchange *exchange, struct infer_body *body);
 

@@ -4,7 +4,6 @@
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "inference/remote.h"
 #include "server/cache_status.h"
 #include "server/describe.h"
 #include "server/front.h"
@@ -426,19 +425,6 @@ on_decoded(struct offload_work *work)
 	server_lane_release(lane);
 }
 
-/*
- * Which of several versions answers a request that names none, and any that names one where there is none, is for the
- * server behind to say.
- */
-static bool
-names_version(const struct grpc_inference *inference, const struct model_table *table)
-{
-	const struct infer_message *decoded = &inference->decoded;
-
-	return decoded->model_version.length > 0 ? !remote_is_unversioned(inference->request.model)
-						 : model_table_entry(table, decoded->model_name)->version_count == 1;
-}
-
 /* Why a request to this model cannot be answered from the cache, to judge by the call. */
 static enum pass_reason
 reason_to_pass(struct grpc_inference *inference, const struct model_table *table)
@@ -451,7 +437,7 @@ reason_to_pass(struct grpc_inference *inference, const struct model_table *table
 	if (!front_admits_metadata(options, inference->call, &inference->arena, &inference->private)) {
 		return PASS_AUTHORIZATION;
 	}
-	if (!names_version(inference, table)) {
+	if (!front_knows_version(inference->request.model, table, inference->decoded.model_version)) {
 		return PASS_VERSION;
 	}
 	return atomic_load(&inference->request.model->suspended) ? PASS_SUSPENDED : PASS_NO_INFERENCE;

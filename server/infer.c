@@ -2,8 +2,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "inference/cache/entry.h"
-#include "inference/models/model_table.h"
-#include "inference/remote.h"
 #include "inference/scheduler/job.h"
 #include "server/cache_status.h"
 #include "server/front.h"
@@ -560,13 +558,6 @@ settle(struct inference *inference, struct error *error)
 	return in_block ? STATUS_OK : move_inputs(inference, error);
 }
 
-/* May the model run on another server, or one of an ensemble's? */
-static bool
-leads_on(const struct model *model)
-{
-	return model_is_remote(model) || model->ensemble != NULL;
-}
-
 /* Decodes the request, on the loop or on an offload thread. */
 static void
 decode(struct exchange *exchange)
@@ -585,7 +576,7 @@ decode(struct exchange *exchange)
 		inference->passes = true;
 		return;
 	}
-	if (status == STATUS_OK && leads_on(request->model) &&
+	if (status == STATUS_OK && infer_leads_on(request->model) &&
 	    !front_add_via(exchange, &inference->body, &is_of_a_model)) {
 		status = error_set(error, STATUS_UNAVAILABLE, "no memory for the request");
 	}
@@ -712,7 +703,7 @@ infer_model(struct exchange *exchange, struct model *model, bool fronts)
 	struct error *failure;
 	size_t size;
 
-	if ((fronts || leads_on(model)) && front_comes_back(exchange)) {
+	if ((fronts || infer_leads_on(model)) && front_comes_back(exchange)) {
 		reply_circle(exchange, model);
 		return;
 	}
@@ -753,18 +744,6 @@ handle_infer(struct exchange *exchange)
 	}
 }
 
-/* Which of several versions answers a request that names none, and any that names one where there is none, is for the
- * server behind to say. */
-static bool
-names_version(const struct exchange *exchange, const struct model *model)
-{
-	const struct path *path = path_of(exchange);
-
-	return path->version.length > 0
-		       ? !remote_is_unversioned(model)
-		       : model_table_entry(exchange->lane->view.table, path->model)->version_count == 1;
-}
-
 /* Why a request to this model cannot be answered from the cache, to judge by its head. */
 static enum pass_reason
 reason_to_pass(const struct exchange *exchange, const struct model *model)
@@ -778,7 +757,7 @@ reason_to_pass(const struct exchange *exchange, const struct model *model)
 	if (!front_understands_head(exchange)) {
 		return PASS_REQUEST;
 	}
-	if (!names_version(exchange, model)) {
+	if (!front_knows_version(model, exchange->lane->view.table, path_of(exchange)->version)) {
 		return PASS_VERSION;
 	}
 	return atomic_load(&model->suspended) ? PASS_SUSPENDED : PASS_NO_INFERENCE;

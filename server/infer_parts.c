@@ -80,6 +80,12 @@ check_reserved(const struct infer_body *body, struct error *error)
 	return STATUS_OK;
 }
 
+bool
+infer_leads_on(const struct model *model)
+{
+	return model_is_remote(model) || model->ensemble != NULL;
+}
+
 enum status
 infer_check(const struct infer_body *body, const struct model *model, struct error *error)
 {
@@ -88,8 +94,7 @@ infer_check(const struct infer_body *body, const struct model *model, struct err
 	if (status == STATUS_OK) {
 		status = check_texts(body, error);
 	}
-	return status == STATUS_OK && (model_is_remote(model) || model->ensemble != NULL) ? check_reserved(body, error)
-											  : status;
+	return status == STATUS_OK && infer_leads_on(model) ? check_reserved(body, error) : status;
 }
 
 enum status

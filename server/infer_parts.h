@@ -19,6 +19,9 @@ struct response_cache;
 /* The request's entry for the output of that name, or NULL. */
 const struct infer_body_output *infer_requested(const struct infer_body *body, struct bytes name);
 
+/* May the model run on another server, or one of an ensemble's? */
+bool infer_leads_on(const struct model *model);
+
 /* Checks what was decoded: the outputs' names, the length of the id and the parameters, and the latter's names. */
 enum status infer_check(const struct infer_body *body, const struct model *model, struct error *error);
 

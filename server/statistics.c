@@ -68,8 +68,8 @@ write_model(struct buf *out, const struct model *model, enum statistics_form for
 	buf_text(out, "},\"response_stats\":{},\"batch_stats\":[");
 	write_batches(out, model->statistics);
 	buf_text(out, "],\"memory_usage\":[]");
-	if (form == STATISTICS_OF_HTTP &&
-	    model_is_suspended(model)) { /* for servers of ours that stand in front: see wire/upstream_body.h */
+	/* For servers of ours that stand in front: see wire/upstream_body.h. */
+	if (form == STATISTICS_OF_HTTP && model_is_suspended(model)) {
 		buf_text(out, ",\"unseen_changes\":true");
 	}
 	buf_byte(out, '}');

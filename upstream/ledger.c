@@ -59,7 +59,7 @@ add_line(struct ledger *ledger, struct bytes model, int64_t version)
 
 	ledger->lines = memory_grow(ledger->lines, ledger->count + 1, sizeof(*ledger->lines));
 	line = &ledger->lines[ledger->count++];
-	*line = (struct line){.model = memory_format("%.*s", (int)model.length, (const char *)model.at),
+	*line = (struct line){.model = memory_text_of(model),
 			      .version = version,
 			      .counts = memory_array(ledger->replicas, sizeof(*line->counts))};
 	return line;

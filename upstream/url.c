@@ -149,3 +149,18 @@ upstream_url_fini(struct upstream_url *url)
 	free(url->path);
 	*url = (struct upstream_url){0};
 }
+
+bool
+upstream_url_is_http(const char *text)
+{
+	struct upstream_url url;
+	struct error unused;
+	bool is_http;
+
+	if (upstream_url_parse(text, &url, &unused) != STATUS_OK) {
+		return false;
+	}
+	is_http = !url.grpc;
+	upstream_url_fini(&url);
+	return is_http;
+}

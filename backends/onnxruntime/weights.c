@@ -348,7 +348,7 @@ take_initializer(struct weights *weights, const struct tensor_proto *tensor, str
 	weights->tensors = memory_grow(weights->tensors, weights->tensor_count + 1, sizeof(*taken));
 	taken = &weights->tensors[weights->tensor_count];
 	*taken = (struct external_tensor){
-		.name = memory_format("%.*s", (int)tensor->name.length, (const char *)tensor->name.at),
+		.name = memory_text_of(tensor->name),
 		.rank = tensor->rank,
 		.type = (ONNXTensorElementDataType)tensor->type,
 		.data = data,
@@ -412,7 +412,7 @@ by_name(const void *left, const void *right)
 static struct external_tensor *
 find_tensor(const struct weights *weights, struct bytes name)
 {
-	char *text = memory_format("%.*s", (int)name.length, (const char *)name.at);
+	char *text = memory_text_of(name);
 	struct external_tensor key = {.name = text};
 	struct external_tensor *found =
 		weights->tensor_count == 0

@@ -73,11 +73,8 @@ put(struct purge_marks *marks, struct bytes model, struct bytes version, uint64_
 		return;
 	}
 	marks->entries = memory_grow(marks->entries, marks->count + 1, sizeof(*marks->entries));
-	marks->entries[marks->count++] =
-		(struct purge_mark_entry){.model = memory_format("%.*s", BYTES_ARGS(model)),
-					  .version = memory_format("%.*s", BYTES_ARGS(version)),
-					  .at_ms = at_ms,
-					  .at_ns = at_ns};
+	marks->entries[marks->count++] = (struct purge_mark_entry){
+		.model = memory_text_of(model), .version = memory_text_of(version), .at_ms = at_ms, .at_ns = at_ns};
 }
 
 void

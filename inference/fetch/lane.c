@@ -198,7 +198,7 @@ rows_purge_new(struct bytes name, int64_t version)
 {
 	struct rows_purge *rows = memory_new(sizeof(*rows));
 
-	rows->name = memory_format("%.*s", BYTES_ARGS(name));
+	rows->name = memory_text_of(name);
 	(void)snprintf(rows->version, sizeof(rows->version), "%" PRId64, version);
 	rows->purge = (struct cache_purge){
 		.model = bytes_text(rows->name), .version = bytes_text(rows->version), .done = on_rows_purged};

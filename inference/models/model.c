@@ -199,62 +199,55 @@ model_unlist_ensemble(struct model *model)
 	}
 }
 
-/* Directly or not, of any version. */
+/* A member of ensembles: this model or, if that is NULL, any version of this name. */
+struct member {
+	const struct model *model;
+	struct bytes name;
+};
+
+/* Directly or not. */
 static bool
-is_made_with(const struct model *ensemble, struct bytes name)
+is_made_of(const struct model *ensemble, const struct member *wanted)
 {
 	for (size_t i = 0; i < ensemble->ensemble->step_count; i++) {
-		const struct model *member = ensemble->ensemble->steps[i].model;
+		const struct model *model = ensemble->ensemble->steps[i].model;
+		bool is_wanted =
+			wanted->model != NULL ? model == wanted->model : bytes_equal(model->config.name, wanted->name);
 
-		if (bytes_equal(member->config.name, name) ||
-		    (member->ensemble != NULL && is_made_with(member, name))) {
+		if (is_wanted || (model->ensemble != NULL && is_made_of(model, wanted))) {
 			return true;
 		}
 	}
 	return false;
 }
 
-static bool
-is_made_of(const struct model *ensemble, const struct model *model)
+static void
+each_ensemble(const struct member *wanted, void (*tell)(void *context, struct bytes name, int64_t version),
+	      void *context)
 {
-	for (size_t i = 0; i < ensemble->ensemble->step_count; i++) {
-		const struct model *member = ensemble->ensemble->steps[i].model;
+	const struct model *ensemble;
 
-		if (member == model || (member->ensemble != NULL && is_made_of(member, model))) {
-			return true;
+	(void)pthread_mutex_lock(&ensembles_mutex);
+	LIST_FOREACH (ensemble, &ensembles, loaded) {
+		if (is_made_of(ensemble, wanted)) {
+			tell(context, ensemble->config.name, ensemble->version);
 		}
 	}
-	return false;
+	(void)pthread_mutex_unlock(&ensembles_mutex);
 }
 
 void
 model_each_ensemble_of(const struct model *model, void (*tell)(void *context, struct bytes name, int64_t version),
 		       void *context)
 {
-	const struct model *ensemble;
-
-	(void)pthread_mutex_lock(&ensembles_mutex);
-	LIST_FOREACH (ensemble, &ensembles, loaded) {
-		if (is_made_of(ensemble, model)) {
-			tell(context, ensemble->config.name, ensemble->version);
-		}
-	}
-	(void)pthread_mutex_unlock(&ensembles_mutex);
+	each_ensemble(&(struct member){.model = model}, tell, context);
 }
 
 void
 model_each_ensemble_with(struct bytes name, void (*tell)(void *context, struct bytes name, int64_t version),
 			 void *context)
 {
-	const struct model *ensemble;
-
-	(void)pthread_mutex_lock(&ensembles_mutex);
-	LIST_FOREACH (ensemble, &ensembles, loaded) {
-		if (is_made_with(ensemble, name)) {
-			tell(context, ensemble->config.name, ensemble->version);
-		}
-	}
-	(void)pthread_mutex_unlock(&ensembles_mutex);
+	each_ensemble(&(struct member){.name = name}, tell, context);
 }
 
 bool

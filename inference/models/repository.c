@@ -37,7 +37,7 @@ load_override(struct repository *repository, struct known_model *known, const st
 	struct known_model old = *known;
 	enum status status = STATUS_OK;
 
-	known->override_config = memory_format("%.*s", (int)command->config.length, (const char *)command->config.at);
+	known->override_config = memory_text_of(command->config);
 	known->override_folder = NULL;
 	if (command->file_count > 0) {
 		status = write_files(known, command, error);
@@ -69,7 +69,7 @@ static enum status
 run_load(struct repository *repository, const struct repository_command *command, struct error *error)
 {
 	struct known_model *known = repository_find(repository, command->name);
-	char *name = memory_format("%.*s", (int)command->name.length, (const char *)command->name.at);
+	char *name = memory_text_of(command->name);
 	char *folder = NULL;
 	enum status status = repository_is_name(command->name)
 				     ? repository_find_folder(repository, name, &folder, error)

@@ -34,7 +34,7 @@ repository_add(struct repository *repository, struct bytes name)
 	struct known_model *last = NULL;
 	struct known_model *other;
 
-	known->name = memory_format("%.*s", (int)name.length, (const char *)name.at);
+	known->name = memory_text_of(name);
 	(void)pthread_mutex_lock(&repository->mutex);
 	LIST_FOREACH (other, &repository->known, next) {
 		if (strcmp(other->name, known->name) < 0) {

@@ -57,6 +57,15 @@ repository_poll_failed(const char *name, struct error *error)
 
 /* --- Reading --- */
 
+static struct model_config_text
+copy_text(const struct model_config_text *text)
+{
+	struct model_config_text copy = *text;
+
+	copy.at = memory_text_of(bytes_make(text->at, text->length));
+	return copy;
+}
+
 static enum status
 read_text(struct repository *repository, struct staging *staging, struct error *error)
 {
@@ -66,8 +75,7 @@ read_text(struct repository *repository, struct staging *staging, struct error *
 	enum status status;
 
 	if (known->follows_remote) { /* what is on disk was not asked to be loaded */
-		*text = known->stated;
-		text->at = memory_text_of(bytes_make(known->stated.at, known->stated.length));
+		*text = copy_text(&known->stated);
 		return STATUS_OK;
 	}
 	if (known->override_config != NULL) {
@@ -90,11 +98,7 @@ complete_text(const struct repository *repository, struct staging *staging, stru
 	if (remotes == NULL || staging->config.at == NULL) {
 		return STATUS_OK;
 	}
-	staging->stated = (struct model_config_text){
-		.at = memory_text_of(bytes_make(staging->config.at, staging->config.length)),
-		.length = staging->config.length,
-		.is_json = staging->config.is_json,
-	};
+	staging->stated = copy_text(&staging->config);
 	status = remotes->complete(remotes->context, staging->known->name, &staging->config, &staging->remote, error);
 	if (staging->remote.held == NULL) {
 		free(staging->stated.at);
@@ -190,7 +194,7 @@ read_members(struct repository *repository, struct ensemble_members *members, co
 	for (size_t i = 0; i < config->step_count; i++) {
 		struct bytes name = config->steps[i].model;
 
-		members->list[i].name = memory_format("%.*s", BYTES_ARGS(name));
+		members->list[i].name = memory_text_of(name);
 		members->list[i].version = config->steps[i].version;
 		members->list[i].known = repository_find(repository, name);
 	}
@@ -373,7 +377,7 @@ staging_free(const struct repository *repository, struct staging *staging)
 void
 repository_close_model(struct repository *repository, struct model *model)
 {
-	char *name = memory_format("%.*s", BYTES_ARGS(model->config.name));
+	char *name = memory_text_of(model->config.name);
 	int64_t number = model->version;
 	struct model_table *old_table;
 	struct known_model *known;

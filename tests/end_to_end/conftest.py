@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from certificates import Authority
-from fronts import Front
+from fronts import FakeTriton, Front
 from faults import Proxy
 from peers import Peer
 from support import DATATYPES, REDIS, ROOT, Redis, Repository, Server, free_port
@@ -89,6 +89,20 @@ def serve(start):
         return server
 
     return listening
+
+
+@pytest.fixture
+def fake():
+    """fake(answers): a FakeTriton, which stops after the test."""
+    made = []
+
+    def make(answers=None, **options):
+        made.append(FakeTriton(answers, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
 
 
 @pytest.fixture

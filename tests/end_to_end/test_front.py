@@ -9,25 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from faults import reset
-from fronts import EXTENSIONS, FakeTriton, answered, chunk, response
+from fronts import EXTENSIONS, answered, chunk, response
 from support import (LOCAL, ask_scale, ask_simple, decode, encode, eventually, free_port, infer_path, same,
                      sums, tensor)
 from traffic import EXPLICIT, echo, is_hit, metric, put, wait_connected
 
 ALL = "--cache-models=*"
-
-
-@pytest.fixture
-def fake():
-    made = []
-
-    def make(answers=None, **options):
-        made.append(FakeTriton(answers, **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
 
 
 def ask(server, *values, headers=None, **options):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tritonclient import grpc as triton_grpc
 
-from fronts import EXTENSIONS, Behind, FakeTriton, Raw, answered, response
+from fronts import EXTENSIONS, Behind, Raw, answered, response
 from support import CACHE, LOCAL, Repository, at_once, decode, encode, eventually, free_port, infer_path, same, tensor
 from traffic import EXPLICIT, echo, ensemble, is_hit, metric, put, step, wait_connected, write_config
 
@@ -18,19 +18,6 @@ TENSORS = """\
 input [ { name: "X", data_type: TYPE_INT32, dims: [ -1 ] } ]
 output [ { name: "Y", data_type: TYPE_INT32, dims: [ -1 ] } ]
 """
-
-
-@pytest.fixture
-def fake():
-    made = []
-
-    def make(answers=None, **options):
-        made.append(FakeTriton(answers, **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
 
 
 def address(server):

@@ -302,7 +302,7 @@ add_metadata(struct conversation *conversation, uint32_t number, add_field_fn *a
 	struct bytes header;
 
 	while (message_next(&rest, number, &header)) {
-		char *name = memory_format("%.*s", BYTES_ARGS(message_bytes(header, HEADER_NAME)));
+		char *name = memory_text_of(message_bytes(header, HEADER_NAME));
 		struct bytes value;
 
 		for (char *at = name; *at != '\0'; at++) {

@@ -198,7 +198,7 @@ add_item(struct stream *stream, struct item item)
 static char *
 text_of(struct bytes bytes)
 {
-	return memory_format("%.*s", BYTES_ARGS(bytes));
+	return memory_text_of(bytes);
 }
 
 /* Adds what the request asks for: a status, or messages. */
