@@ -2,9 +2,6 @@
 
 #include "wire/json.h"
 
-#include <limits.h>
-#include <openssl/evp.h>
-
 /* Here Triton does not say which member it is. */
 static enum status
 wrong_type(const char *type, struct error *error)
@@ -45,36 +42,13 @@ index_body_decode(struct bytes text, bool *ready_only, struct error *error)
 	return status;
 }
 
-/* Decodes base64 (RFC 4648 section 4). */
-static bool
-decode_base64(struct bytes text, struct arena *arena, struct bytes *content)
-{
-	uint8_t *out;
-	int length;
-
-	while (text.length > 0 && strchr(" \t\r\n", text.at[text.length - 1]) != NULL) {
-		text.length--;
-	}
-	out = text.length > INT_MAX ? NULL : arena_get(arena, text.length / 4 * 3 + 3);
-	length = out == NULL ? -1 : EVP_DecodeBlock(out, text.at, (int)text.length);
-
-	if (length < 0) {
-		return false;
-	}
-	for (size_t i = text.length; i > 0 && text.at[i - 1] == '=' && length > 0; i--) {
-		length--;
-	}
-	*content = bytes_make(out, (size_t)length);
-	return true;
-}
-
 static enum status
 decode_file(struct bytes path, struct bytes encoded, struct arena *arena, struct load_body *body, struct error *error)
 {
 	struct load_body_file *file = &body->files[body->file_count++];
 
 	file->path = arena_copy(arena, path);
-	if (!decode_base64(encoded, arena, &file->content)) {
+	if (!json_base64(encoded, arena, &file->content)) {
 		return error_set(error, STATUS_INVALID_ARGUMENT, "the content of 'file:%.*s' is not valid base64",
 				 BYTES_ARGS(path));
 	}

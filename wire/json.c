@@ -1,5 +1,8 @@
 #include "wire/json.h"
 
+#include <limits.h>
+#include <openssl/evp.h>
+
 static const char *
 reason(const yyjson_read_err *failure)
 {
@@ -138,4 +141,26 @@ json_has_others(yyjson_val *object, const char *const *names)
 		}
 	}
 	return false;
+}
+
+bool
+json_base64(struct bytes text, struct arena *arena, struct bytes *content)
+{
+	uint8_t *out;
+	int length;
+
+	while (text.length > 0 && strchr(" \t\r\n", text.at[text.length - 1]) != NULL) {
+		text.length--;
+	}
+	out = text.length > INT_MAX ? NULL : arena_get(arena, text.length / 4 * 3 + 3);
+	length = out == NULL ? -1 : EVP_DecodeBlock(out, text.at, (int)text.length);
+
+	if (length < 0) {
+		return false;
+	}
+	for (size_t i = text.length; i > 0 && text.at[i - 1] == '=' && length > 0; i--) {
+		length--;
+	}
+	*content = bytes_make(out, (size_t)length);
+	return true;
 }

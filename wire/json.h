@@ -30,6 +30,9 @@ enum status json_wrong_type(const char *what, const char *type, struct error *er
  */
 bool json_has_others(yyjson_val *object, const char *const *names);
 
+/* Decodes base64 (RFC 4648 section 4) into the arena. False: it is none, or there is no memory. */
+bool json_base64(struct bytes text, struct arena *arena, struct bytes *content);
+
 static inline struct bytes
 json_bytes(yyjson_val *string)
 {

@@ -330,6 +330,16 @@ log_request_decode(struct bytes message, struct log_settings *settings, struct e
 
 /* --- Responses --- */
 
+static const ProtobufCMessageDescriptor *const types[] = {
+	[MESSAGE_SERVER_METADATA] = &inference__server_metadata_response__descriptor,
+	[MESSAGE_MODEL_METADATA] = &inference__model_metadata_response__descriptor,
+	[MESSAGE_MODEL_CONFIG] = &inference__model_config_response__descriptor,
+	[MESSAGE_MODEL_STATISTICS] = &inference__model_statistics_response__descriptor,
+	[MESSAGE_REPOSITORY_INDEX] = &inference__repository_index_response__descriptor,
+	[MESSAGE_TRACE_SETTINGS] = &inference__trace_setting_response__descriptor,
+	[MESSAGE_LOG_SETTINGS] = &inference__log_settings_response__descriptor,
+};
+
 static enum status
 pack(const ProtobufCMessage *message, struct buf *out, struct error *error)
 {
@@ -346,15 +356,6 @@ pack(const ProtobufCMessage *message, struct buf *out, struct error *error)
 enum status
 service_message_encode(enum service_message type, struct bytes json, struct buf *out, struct error *error)
 {
-	static const ProtobufCMessageDescriptor *const types[] = {
-		[MESSAGE_SERVER_METADATA] = &inference__server_metadata_response__descriptor,
-		[MESSAGE_MODEL_METADATA] = &inference__model_metadata_response__descriptor,
-		[MESSAGE_MODEL_CONFIG] = &inference__model_config_response__descriptor,
-		[MESSAGE_MODEL_STATISTICS] = &inference__model_statistics_response__descriptor,
-		[MESSAGE_REPOSITORY_INDEX] = &inference__repository_index_response__descriptor,
-		[MESSAGE_TRACE_SETTINGS] = &inference__trace_setting_response__descriptor,
-		[MESSAGE_LOG_SETTINGS] = &inference__log_settings_response__descriptor,
-	};
 	ProtobufCMessage *message = proto_message_new(types[type]);
 	enum status status;
 
@@ -367,6 +368,19 @@ service_message_encode(enum service_message type, struct bytes json, struct buf 
 	}
 	protobuf_c_message_free_unpacked(message, NULL);
 	return status;
+}
+
+enum status
+service_message_decode(enum service_message type, struct bytes message, struct buf *json, struct error *error)
+{
+	ProtobufCMessage *read = protobuf_c_message_unpack(types[type], NULL, message.length, message.at);
+
+	if (read == NULL) {
+		return error_set(error, STATUS_INTERNAL, "the response is no %s", types[type]->short_name);
+	}
+	proto_json_print(read, json);
+	protobuf_c_message_free_unpacked(read, NULL);
+	return buf_ok(json) ? STATUS_OK : error_set(error, STATUS_UNAVAILABLE, "no memory for the response");
 }
 
 /* DESCRIPTORS names the file that the build made (meson.build). */

@@ -54,6 +54,10 @@ enum service_message {
 /* Appends the response to `out`. */
 enum status service_message_encode(enum service_message type, struct bytes json, struct buf *out, struct error *error);
 
+/* The other way round: appends the response as JSON. */
+enum status service_message_decode(enum service_message type, struct bytes message, struct buf *json,
+				   struct error *error);
+
 /* The FileDescriptorSet of all services' files, serialized, for reflection. Static. */
 struct bytes service_descriptors(void);
 

@@ -134,8 +134,8 @@ walk_data(struct data_sink *sink, yyjson_val *array, int depth)
 	return status;
 }
 
-static enum status
-decode_json_data(struct tensor_decoder *decoder, yyjson_val *data, struct tensor *tensor)
+enum status
+tensor_decode_data(struct tensor_decoder *decoder, yyjson_val *data, struct tensor *tensor)
 {
 	struct data_sink sink = {.datatype = tensor->datatype, .error = decoder->error};
 	enum status status;
@@ -246,7 +246,7 @@ decode_data(struct tensor_decoder *decoder, yyjson_val *value, struct tensor *te
 		(void)read_content_type(parameters, &tensor->content_type);
 	}
 	if (data != NULL) {
-		return decode_json_data(decoder, data, tensor);
+		return tensor_decode_data(decoder, data, tensor);
 	}
 	status = json_as_unsigned(size, "binary_data_size", &bytes, decoder->error);
 	return status == STATUS_OK ? take_binary(decoder, bytes, tensor) : status;

@@ -19,6 +19,9 @@ struct tensor_decoder {
 /* The tensor has views into the document, the binary part and the arena. Errors have Triton's texts. */
 enum status tensor_decode(struct tensor_decoder *decoder, yyjson_val *value, struct tensor *tensor);
 
+/* Only the data, an array, of a tensor whose name, datatype and shape are known. */
+enum status tensor_decode_data(struct tensor_decoder *decoder, yyjson_val *data, struct tensor *tensor);
+
 /* Is the content type of an item, if it states one, one that a tensor can have? */
 bool tensor_has_content_type(yyjson_val *value);
 
