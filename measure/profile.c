@@ -1,0 +1,144 @@
+#include "measure/profile.h"
+
+#include "base/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+double
+window_latency(const struct load_window *window, double percent)
+{
+	return percent > 0 ? latencies_percentile(&window->latency, percent) : latencies_mean(&window->latency);
+}
+
+static double
+throughput_of(const struct load_window *window)
+{
+	return (double)window->latency.count * 1e9 / (double)(window->ended_ns - window->begun_ns);
+}
+
+double
+measurement_throughput(const struct measurement *measurement, size_t batch)
+{
+	return measurement->ns == 0 ? 0
+				    : (double)measurement->window.latency.count * 1e9 / (double)measurement->ns *
+					      (double)(batch == 0 ? 1 : batch);
+}
+
+/* Are all within the share of their mean? */
+static bool
+are_near(const double *values, size_t count, double share)
+{
+	double mean = 0;
+	bool near = true;
+
+	for (size_t i = 0; i < count; i++) {
+		mean += values[i] / (double)count;
+	}
+	for (size_t i = 0; i < count; i++) {
+		near = near && fabs(values[i] - mean) <= share * mean;
+	}
+	return near && mean > 0;
+}
+
+bool
+profile_is_stable(const struct load_window *windows, size_t count, const struct profile_options *options)
+{
+	double throughputs[PROFILE_WINDOWS];
+	double latencies[PROFILE_WINDOWS];
+
+	if (count < PROFILE_WINDOWS) {
+		return false;
+	}
+	for (size_t i = 0; i < PROFILE_WINDOWS; i++) {
+		throughputs[i] = throughput_of(&windows[i]);
+		latencies[i] = window_latency(&windows[i], options->percentile);
+	}
+	return are_near(throughputs, PROFILE_WINDOWS, options->stability) &&
+	       are_near(latencies, PROFILE_WINDOWS, options->stability);
+}
+
+static void
+add_window(struct load_window *sum, const struct load_window *window)
+{
+	sum->failed += window->failed;
+	sum->delayed += window->delayed;
+	sum->received += window->received;
+	if (window->why[0] != '\0' && sum->why[0] == '\0') {
+		(void)snprintf(sum->why, sizeof(sum->why), "%s", window->why);
+	}
+	latencies_merge(&sum->latency, &window->latency);
+	latencies_merge(&sum->hits, &window->hits);
+	latencies_merge(&sum->misses, &window->misses);
+}
+
+/* Windows and what the server had counted before each of them and after the last: the oldest first. */
+struct recent {
+	struct load_window windows[PROFILE_WINDOWS];
+	struct model_statistics counted[PROFILE_WINDOWS + 1];
+	size_t count;
+};
+
+/* The window for the next trial, behind those that are kept. */
+static struct load_window *
+next_window(struct recent *recent)
+{
+	if (recent->count == PROFILE_WINDOWS) {
+		memmove(recent->windows, recent->windows + 1, (PROFILE_WINDOWS - 1) * sizeof(*recent->windows));
+		memmove(recent->counted, recent->counted + 1, PROFILE_WINDOWS * sizeof(*recent->counted));
+		recent->count--;
+	}
+	return &recent->windows[recent->count];
+}
+
+static enum status
+run_windows(struct target *target, struct load *load, const struct profile_options *options, const bool *stopped,
+	    struct recent *recent, bool *is_stable, struct error *error)
+{
+	enum status status = target_statistics(target, &recent->counted[0], error);
+
+	*is_stable = false;
+	for (unsigned trial = 0; status == STATUS_OK && trial < options->trials && !*is_stable && !*stopped; trial++) {
+		struct load_window *window = next_window(recent);
+
+		status = load_run(load, options->interval_ns, stopped, window, error);
+		recent->count++;
+		if (status == STATUS_OK && window->latency.count == 0 && window->failed > 0) {
+			status = error_set(error, STATUS_UNAVAILABLE, "%s", window->why);
+		}
+		if (status == STATUS_OK) {
+			status = target_statistics(target, &recent->counted[recent->count], error);
+		}
+		*is_stable = profile_is_stable(recent->windows, recent->count, options);
+	}
+	return status;
+}
+
+enum status
+profile_run(struct target *target, const struct request_form *form, const struct load_options *load_options,
+	    const struct profile_options *options, const bool *stopped, struct measurement *measurement,
+	    struct error *error)
+{
+	struct load *load = load_new(target->loop, target->client, form, load_options, error);
+	struct recent *recent = memory_new(sizeof(*recent));
+	enum status status = load == NULL ? error->status : STATUS_OK;
+	bool is_stable = false;
+
+	if (status == STATUS_OK) {
+		status = run_windows(target, load, options, stopped, recent, &is_stable, error);
+	}
+	load_free(load);
+	*measurement = (struct measurement){.level = load_options->concurrency > 0 ? load_options->concurrency
+										   : load_options->rate,
+					    .is_rate = load_options->concurrency == 0,
+					    .is_stable = is_stable,
+					    .is_interrupted = *stopped};
+	for (size_t i = 0; i < recent->count; i++) {
+		measurement->ns += recent->windows[i].ended_ns - recent->windows[i].begun_ns;
+		add_window(&measurement->window, &recent->windows[i]);
+	}
+	measurement->server = model_statistics_between(&recent->counted[0], &recent->counted[recent->count]);
+	free(recent);
+	return status;
+}
