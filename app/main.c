@@ -2,6 +2,7 @@
 #include "app/cache_config.h"
 #include "app/command_line.h"
 #include "app/health.h"
+#include "app/measure_command.h"
 #include "app/serve.h"
 #include "base/version.h"
 
@@ -12,6 +13,7 @@ static const char usage[] =
 	"       hippocamp serve --upstream=URL [OPTION]...\n"
 	"       hippocamp health [URL]\n"
 	"       hippocamp cache ls|show|purge [OPTION]... [URL]\n"
+	"       hippocamp measure -m MODEL [OPTION]...\n"
 	"       hippocamp --version | --help\n"
 	"\n"
 	"Serves ONNX models over HTTP and gRPC with the KServe v2 protocol, as Triton Inference Server does, and\n"
@@ -19,7 +21,8 @@ static const char usage[] =
 	"instead, and passes on what it does not know. health asks whether a server is ready, by default the one at\n"
 	"http://127.0.0.1:8000: its exit status is 0 if it is. cache shows the cache of a server, by the metrics port, "
 	"by\n"
-	"default http://127.0.0.1:8002, or removes entries; without arguments it says how.\n";
+	"default http://127.0.0.1:8002, or removes entries; without arguments it says how. measure puts load on a\n"
+	"server of this protocol: hippocamp measure --help.\n";
 
 static int
 print_help(void)
@@ -65,6 +68,9 @@ run_serve(int count, char **arguments)
 int
 main(int argc, char **argv)
 {
+	if (argc >= 2 && strcmp(argv[1], "measure") == 0) {
+		return measure_command(argc - 2, argv + 2);
+	}
 	if (asks_for("--help", argc, argv) || asks_for("-h", argc, argv)) {
 		return print_help();
 	}

@@ -1,0 +1,185 @@
+"""hippocamp measure: load on a real server, over both protocols, and what it tells."""
+
+import csv
+import io
+import json
+import re
+import signal
+import subprocess
+import time
+
+import numpy
+import pytest
+
+from fronts import Behind, response
+from support import LOCAL, PROGRAM, run_program
+
+QUICK = ["-p", "50", "-r", "3"]
+
+
+def measure(server, *arguments, protocol="http", patience=60):
+    url = f"{LOCAL}:{server.port}" if protocol == "http" else f"grpc://{LOCAL}:{server.grpc_port}"
+    return run_program("measure", "-u", url, *QUICK, *arguments, patience=patience)
+
+
+def figure(done, name):
+    """The first number behind `name` in the summary."""
+    assert (done.returncode, done.stderr) == (0, ""), done
+    found = re.search(rf"{name}:? (\d+(?:\.\d+)?)", done.stdout)
+    assert found, done.stdout
+    return float(found[1])
+
+
+@pytest.fixture
+def small(serve, repository):
+    return serve(repository.add("simple", "identity_BYTES", "identity"), "--cache-config=local,size=16MB")
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_one_question_is_a_hit_and_new_ones_are_misses(small, protocol):
+    done = measure(small, "-m", "simple", protocol=protocol)
+    requests = figure(done, "Request count")
+    assert requests > 0 and figure(done, "Throughput") > 0
+    assert figure(done, "Cache hit count") >= requests - 1 and figure(done, "Cache hits") >= requests - 1
+    done = measure(small, "-m", "simple", "--distinct", "0", protocol=protocol)
+    assert figure(done, "Cache hit count") == 0 and figure(done, "Cache misses") == figure(done, "Request count")
+    assert figure(done, "Inference count") >= figure(done, "Request count")
+
+
+def test_what_the_client_counts_the_server_counts(small):
+    """Windows and statistics are taken one after the other: a few requests lie between."""
+    done = measure(small, "-m", "simple", "--distinct", "50", "--zipf", "1", "--concurrency-range", "4")
+    assert abs(figure(done, "Request count") - figure(done, "Successful request count")) <= 40
+    told = figure(done, "Cache hits") / figure(done, "Request count")
+    assert told > 0.5
+    percentiles = [figure(done, f"p{percent} latency") for percent in (50, 90, 95, 99)]
+    assert percentiles == sorted(percentiles)
+
+
+def test_batches_strings_and_json(small):
+    done = measure(small, "-m", "simple", "-b", "4", "--distinct", "0")
+    assert figure(done, "Inference count") >= 4 * figure(done, "Request count")
+    assert "Batch size: 4" in done.stdout
+    done = measure(small, "-m", "identity_BYTES", "--shape", "INPUT0:3", "--string-length", "9", "--distinct", "0")
+    assert figure(done, "Request count") > 0 and "Failed" not in done.stdout
+    done = measure(small, "-m", "simple", "--input-tensor-format", "json", "--distinct", "7")
+    assert figure(done, "Request count") > 0 and "Failed" not in done.stdout
+
+
+def test_a_rate(small):
+    """Sent when due: a server that is fast enough answers as many as are sent."""
+    done = measure(small, "-m", "simple", "--request-rate-range", "200:400:200", "-p", "250")
+    lines = re.findall(r"Request Rate: (\d+), throughput: ([\d.]+)", done.stdout)
+    assert [int(rate) for rate, _ in lines] == [200, 400]
+    for rate, throughput in lines:
+        assert 0.7 * float(rate) < float(throughput) < 1.3 * float(rate)
+
+
+def test_files(small, tmp_path):
+    """What the files say is asked, and nothing else: as many misses as there are entries."""
+    ones, twos = numpy.ones((3, 16), "int32"), numpy.full((3, 16), 2, "int32")
+    twos[:, 0] = [7, 8, 9]
+    for saving in (numpy.savez, numpy.savez_compressed):
+        path = tmp_path / f"{saving.__name__}.npz"
+        saving(path, INPUT0=ones, INPUT1=twos, labels=numpy.zeros(3))
+        twos[:, 1] += 1  # the next file has others
+        done = measure(small, "-m", "simple", "--input-data", path)
+        assert "Inputs: 3 at one time" in done.stdout
+        assert figure(done, "Inference count") in (0, 3)  # of the last three windows
+    entries = [{"INPUT0": [k] * 16, "INPUT1": {"content": [k] * 16, "shape": [16]}} for k in range(40, 45)]
+    (tmp_path / "data.json").write_text(json.dumps({"data": entries}))
+    assert "Inputs: 5 at one time" in measure(small, "-m", "simple", "--input-data", tmp_path / "data.json").stdout
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "INPUT0").write_bytes(ones[0].tobytes())
+    numpy.save(folder / "INPUT1.npy", twos[0])
+    assert "Inputs: 1 at one time" in measure(small, "-m", "simple", "--input-data", folder).stdout
+    (folder / "INPUT0").write_bytes(b"short")
+    done = measure(small, "-m", "simple", "--input-data", folder)
+    assert done.returncode == 1 and "'INPUT0' in it does not have the bytes of its shape" in done.stderr
+
+
+def test_the_csv_is_perf_analyzers(small, tmp_path):
+    path = tmp_path / "report.csv"
+    measure(small, "-m", "simple", "--concurrency-range", "1:2", "-f", path)
+    rows = list(csv.DictReader(io.StringIO(path.read_text())))
+    assert list(rows[0]) == [
+        "Concurrency", "Inferences/Second", "Client Send", "Network+Server Send/Recv", "Server Queue",
+        "Server Compute Input", "Server Compute Infer", "Server Compute Output", "Server Cache Hit", "Server Cache Miss",
+        "Client Recv", "p50 latency", "p90 latency", "p95 latency", "p99 latency"]
+    assert sorted(row["Concurrency"] for row in rows) == ["1", "2"]
+    rates = [float(row["Inferences/Second"]) for row in rows]
+    assert rates == sorted(rates) and rates[0] > 0
+    done = measure(small, "-m", "simple", "-f", tmp_path / "nowhere" / "report.csv")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "No such file" in done.stderr
+
+
+@pytest.mark.parametrize("arguments, text", [
+    (["-m", "nothing"], "Request for unknown model: 'nothing' is not found"),
+    (["-m", "simple", "-x", "7"], "7"),
+    (["-m", "simple", "-b", "1000"], "-b 1000: model 'simple' has a max_batch_size of 8"),
+    (["-m", "identity", "--shape", "INPUT0:x"], "--shape INPUT0:x: give NAME:DIM,DIM"),
+    (["-m", "simple", "--input-data", "/nowhere"], "--input-data /nowhere: it cannot be read: No such file"),
+    (["-m", "simple", "--tls-cacert", "x", "-u", "https://localhost:1"], "--tls-cacert"),
+])
+def test_what_is_wrong_is_one_line(small, arguments, text):
+    done = measure(small, *arguments)
+    assert done.returncode == 1 and text in done.stderr and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("hippocamp measure: ")
+
+
+class Failing(Behind):
+    """Has a model `m`, and fails each request to it but every `good`-th."""
+
+    followed = True
+
+    def __init__(self, good):
+        self.count, self.good = 0, good
+        super().__init__(self.answer)
+
+    def answer(self, request, send):
+        method, target, _ = request[0].split(" ")
+        if method == "GET":
+            tensors = [{"name": "T", "datatype": "INT8", "shape": [1]}]
+            body = {"name": "m", "platform": "p", "versions": ["1"], "inputs": tensors, "outputs": tensors}
+            send(response(json.dumps(body).encode()) if target == "/v2/models/m" else response(b"{}", "404 Not Found"))
+            return
+        self.count += 1
+        good = self.good and self.count % self.good == 0
+        send(response(b"{}") if good else response(b'{"error": "out of order"}', "500 Internal Server Error"))
+
+
+def test_failures_are_told():
+    """A server that is gone, one that always fails, and one that fails sometimes and has no statistics."""
+    done = run_program("measure", "-m", "simple", "-u", f"{LOCAL}:1", *QUICK)
+    assert done.returncode == 1 and "Connection refused" in done.stderr
+    for good in (0, 2):
+        server = Failing(good)
+        done = run_program("measure", "-m", "m", "-u", f"{LOCAL}:{server.port}", "-p", "100", "-r", "3")
+        if good == 0:
+            assert done.returncode == 1 and done.stderr.endswith(f":{server.port}: out of order\n")
+        else:
+            assert figure(done, "Failed requests") > 0 and "the first: out of order" in done.stdout
+            assert figure(done, "Request count") > 0 and "Server:" not in done.stdout
+        server.stop()
+        server.hang_up()
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_an_interruption_tells_what_there_is(small, protocol):
+    url = f"{LOCAL}:{small.port}" if protocol == "http" else f"grpc://{LOCAL}:{small.grpc_port}"
+    process = subprocess.Popen([PROGRAM, "measure", "-m", "simple", "-u", url, "-p", "60000"], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    assert process.stdout.readline() == "*** Measurement Settings ***\n"
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "")
+    assert re.search(r"Request count: [1-9]", out) and "Concurrency: 1, throughput: " in out and "WARNING" not in out
+
+
+def test_help():
+    done = run_program("measure", "--help")
+    assert done.returncode == 0 and done.stdout.startswith("usage: hippocamp measure -m NAME")
+    for option in ("--concurrency-range", "--zipf", "--input-data", "-f, "):
+        assert option in done.stdout
