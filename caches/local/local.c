@@ -212,7 +212,7 @@ local_purge(struct cache_lane *base, struct cache_purge *purge)
 static size_t
 local_value_max(const struct cache *cache)
 {
-	return shard_value_max(&((const struct local_cache *)cache)->shards[0]);
+	return ((const struct local_cache *)cache)->shards[0].value_max;
 }
 
 static void

@@ -35,15 +35,23 @@ shard_charge(size_t length)
 	return block + sizeof(struct shard_node) + 3 * slots / 2 + 2 * ALLOCATOR_OVERHEAD;
 }
 
-size_t
-shard_value_max(const struct shard *shard)
+/* By bisection: large blocks are rounded up, so that the charge grows in steps. */
+static size_t
+find_value_max(uint64_t budget)
 {
-	uint64_t length = shard->budget > shard_charge(0) ? shard->budget - shard_charge(0) : 0;
+	uint64_t fits = 0;
+	uint64_t exceeds = budget + 1;
 
-	while (length > 0 && shard_charge((size_t)length) > shard->budget) { /* large blocks are rounded up */
-		length -= shard_charge((size_t)length) - shard->budget;
+	while (exceeds - fits > 1) {
+		uint64_t middle = fits + (exceeds - fits) / 2;
+
+		if (shard_charge((size_t)middle) <= budget) {
+			fits = middle;
+		} else {
+			exceeds = middle;
+		}
 	}
-	return (size_t)length;
+	return (size_t)fits;
 }
 
 static uint64_t
@@ -67,7 +75,7 @@ shard_init(struct shard *shard, uint64_t budget)
 {
 	pthread_mutexattr_t adaptive;
 
-	*shard = (struct shard){.budget = budget, .table_size = TABLE_SIZE_FIRST};
+	*shard = (struct shard){.budget = budget, .value_max = find_value_max(budget), .table_size = TABLE_SIZE_FIRST};
 	/* It is held for so short that who waits a moment hardly ever has to sleep, which costs more. */
 	(void)pthread_mutexattr_init(&adaptive);
 	(void)pthread_mutexattr_settype(&adaptive, PTHREAD_MUTEX_ADAPTIVE_NP);

@@ -49,6 +49,7 @@ struct shard {
 	double inflation;
 	uint64_t used_bytes;
 	uint64_t budget;
+	size_t value_max; /* the longest value that fits into it */
 	size_t entries;
 	uint64_t lookups;
 	uint64_t hits;
@@ -94,8 +95,5 @@ void shard_free_removed(struct shard_node *removed); /* NULL: none */
 
 /* What an entry of that length takes out of the budget: its bytes and its book-keeping. */
 uint64_t shard_charge(size_t length);
-
-/* The longest value that fits. */
-size_t shard_value_max(const struct shard *shard);
 
 #endif

@@ -117,7 +117,8 @@ test_longest_value(void **state)
 		size_t longest;
 
 		assert_true(shard_init(&shard, budget));
-		longest = shard_value_max(&shard);
+		longest = shard.value_max;
+		assert_true(shard_charge(longest + 1) > budget);
 		put(&shard, 1, longest, 0);
 		assert_true(get(&shard, 1, 0));
 		assert_true(shard.used_bytes <= budget);
