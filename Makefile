@@ -11,7 +11,7 @@ help:
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/    \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 	@printf '\nFirst: make demo. Then: make build, and build/hippocamp serve --help.\n'
 
-.PHONY: help build sanitize models serve demo check check-thorough conformance models-check differential unit tsan bench image-check faults fuzz format tidy install uninstall clean
+.PHONY: help build sanitize models serve demo check check-thorough conformance models-check differential unit tsan bench figures image-check faults fuzz format tidy install uninstall clean
 
 build: build/hippocamp ## the program: build/hippocamp
 
@@ -72,6 +72,12 @@ bench: build models ## measure: docs/benchmarks*.md
 	@tools/contain bench/versus_triton --output docs/benchmarks.md
 	@tools/contain bench/grpc --output docs/benchmarks_grpc.md
 	@tools/contain bench/front --output docs/benchmarks_front.md
+	@tools/contain bench/measure --output docs/benchmarks_measure.md
+
+# The example models without a cache and with each: docs/figures/.
+figures: build models ## the same models without a cache and with each: docs/figures
+	@tools/deps redis
+	@for model in simple densenet_onnx; do tools/contain build/hippocamp measure --compare --model-repository=build/models -m $$model --output docs/figures || exit 1; done
 
 # Tries what deploy/Dockerfile makes, in a bare Debian in a folder. As root.
 image-check: build models ## try the container image without a container

@@ -1,5 +1,7 @@
 #include "app/measure_command.h"
 
+#include "app/interruption.h"
+#include "app/measure_compare.h"
 #include "app/measure_options.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -11,11 +13,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
 #define TEXT_MAX ((size_t)16 << 20)
-#define INTERRUPTED 130
 
 struct session {
 	struct measure_settings settings;
@@ -23,9 +22,7 @@ struct session {
 	struct target target;
 	struct input_set *inputs;
 	struct request_form form;
-	int signals;
-	struct loop_watch *signal_watch;
-	bool is_stopped;
+	struct interruption interruption;
 	struct measurement *measurements;
 	size_t count;
 };
@@ -43,45 +40,6 @@ print(struct buf *text)
 	(void)fwrite(text->at, 1, text->length, stdout);
 	(void)fflush(stdout);
 	buf_fini(text);
-}
-
-/* --- Signals --- */
-
-/* The first one ends the measurement with what there is; the second one ends the program. */
-static void
-on_signal(void *argument, unsigned events)
-{
-	struct session *session = argument;
-	struct signalfd_siginfo signal;
-	sigset_t set;
-
-	(void)events;
-	if (read(session->signals, &signal, sizeof(signal)) == (ssize_t)sizeof(signal)) {
-		session->is_stopped = true;
-		(void)sigemptyset(&set);
-		(void)sigaddset(&set, SIGINT);
-		(void)sigaddset(&set, SIGTERM);
-		(void)sigprocmask(SIG_UNBLOCK, &set, NULL);
-	}
-}
-
-static enum status
-watch_signals(struct session *session, struct error *error)
-{
-	sigset_t set;
-
-	(void)signal(SIGPIPE, SIG_IGN);
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGINT);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigprocmask(SIG_BLOCK, &set, NULL);
-	session->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-	if (session->signals < 0) {
-		return error_set(error, STATUS_UNAVAILABLE, "signals cannot be watched: %s", strerror(errno));
-	}
-	session->signal_watch = loop_watch_new(session->loop, session->signals, on_signal, session);
-	loop_watch_set(session->signal_watch, LOOP_READ);
-	return STATUS_OK;
 }
 
 /* --- The session --- */
@@ -129,9 +87,9 @@ open_session(struct session *session, struct error *error)
 	struct measure_settings *settings = &session->settings;
 
 	log_configure(&(struct log_settings){0}); /* what is wrong is said here */
-	session->signals = -1;
+	(void)signal(SIGPIPE, SIG_IGN);
 	session->loop = loop_new(error);
-	if (session->loop == NULL || watch_signals(session, error) != STATUS_OK) {
+	if (session->loop == NULL || interruption_watch(&session->interruption, session->loop, error) != STATUS_OK) {
 		return error->status;
 	}
 	session->target.client = client_new(session->loop, settings->url, &settings->tls, error);
@@ -164,12 +122,7 @@ close_session(struct session *session)
 	target_close(&session->target);
 	client_free(session->target.client);
 	input_set_free(session->inputs);
-	if (session->signal_watch != NULL) {
-		loop_watch_free(session->signal_watch);
-	}
-	if (session->signals >= 0) {
-		(void)close(session->signals);
-	}
+	interruption_end(&session->interruption);
 	if (session->loop != NULL) {
 		loop_free(session->loop);
 	}
@@ -202,8 +155,8 @@ measure_level(struct session *session, double level, struct error *error)
 
 	session->measurements = memory_grow(session->measurements, session->count + 1, sizeof(*session->measurements));
 	measurement = &session->measurements[session->count];
-	if (profile_run(&session->target, &session->form, &load, &settings->profile, &session->is_stopped, measurement,
-			error) != STATUS_OK) {
+	if (profile_run(&session->target, &session->form, &load, &settings->profile, &session->interruption.is_stopped,
+			measurement, error) != STATUS_OK) {
 		return error_prefix(error, "model '%s' at %s: ", settings->model, settings->url);
 	}
 	session->count++;
@@ -232,7 +185,7 @@ measure_levels(struct session *session, struct error *error)
 		if (measure_level(session, level, error) != STATUS_OK) {
 			return error->status;
 		}
-		if (session->is_stopped || is_too_slow(session)) {
+		if (session->interruption.is_stopped || is_too_slow(session)) {
 			break;
 		}
 	}
@@ -326,7 +279,7 @@ print_help(void)
 int
 measure_command(int count, char **arguments)
 {
-	struct session session = {.signals = -1};
+	struct session session = {.count = 0};
 	struct error error;
 	int code = 0;
 
@@ -335,11 +288,13 @@ measure_command(int count, char **arguments)
 		(void)fputs("Try 'hippocamp measure --help'.\n", stderr);
 	} else if (session.settings.wants_help) {
 		code = print_help();
+	} else if (session.settings.compares) {
+		code = measure_compare(&session.settings, count, arguments);
 	} else if (open_session(&session, &error) != STATUS_OK || run(&session, &error) != STATUS_OK) {
 		code = fail(error.text);
 	}
-	if (session.is_stopped) {
-		code = INTERRUPTED;
+	if (session.interruption.is_stopped) {
+		code = INTERRUPTION_STATUS;
 	}
 	close_session(&session);
 	return code;

@@ -31,6 +31,13 @@ enum {
 	OPTION_TLS_CACERT,
 	OPTION_TLS_CERT,
 	OPTION_TLS_KEY,
+	OPTION_COMPARE,
+	OPTION_REPOSITORY,
+	OPTION_CACHE_CONFIG,
+	OPTION_REDIS_SERVER,
+	OPTION_TRITON,
+	OPTION_ROUNDS,
+	OPTION_OUTPUT,
 	OPTION_IGNORED,
 };
 
@@ -67,6 +74,17 @@ static const struct argument_option options[] = {
 	{"tls-cacert", OPTION_TLS_CACERT, "FILE", "PEM: authorities of the server's certificate (the system's)"},
 	{"tls-cert", OPTION_TLS_CERT, "FILE", "PEM: our own certificate"},
 	{"tls-key", OPTION_TLS_KEY, "FILE", "PEM: its key"},
+	{"compare", OPTION_COMPARE, NULL,
+	 "instead: start servers with the model, without a cache and with each, load them in turns, and write a report "
+	 "(--distinct 1000 --zipf 0.9 --concurrency-range 1:8 -p 1000 unless they are given)"},
+	{"model-repository", OPTION_REPOSITORY, "DIR", "where --compare finds the model; nothing in it is changed"},
+	{"cache-config", OPTION_CACHE_CONFIG, "NAME,KEY=VALUE",
+	 "of --compare: options of its caches 'local' and 'redis', as those of hippocamp serve; may be repeated"},
+	{"redis-server", OPTION_REDIS_SERVER, "PROGRAM",
+	 "what --compare starts where no Redis is named by --cache-config=redis,host=HOST (redis-server)"},
+	{"tritonserver", OPTION_TRITON, "PROGRAM", "is compared as well, where there is one (tritonserver)"},
+	{"rounds", OPTION_ROUNDS, "N", "of --compare: how often each is measured (6)"},
+	{"output", OPTION_OUTPUT, "DIR", "of --compare: where the report goes (.)"},
 	{"help", 'h', NULL, "this text"},
 	{"async", 'a', NULL, NULL},
 	{"sync", OPTION_IGNORED, NULL, NULL},
@@ -168,6 +186,7 @@ set_level(struct measure_settings *settings, int code, const char *value, struct
 	bool has_rates = code == OPTION_RATE;
 
 	settings->has_rates = has_rates;
+	settings->has_range = !has_rates;
 	if (!read_range(value, has_rates ? RATE_MAX : CONCURRENCY_MAX, &settings->range) ||
 	    (!has_rates && !is_whole_range(&settings->range))) {
 		return refuse(has_rates ? "--request-rate-range" : "--concurrency-range", value,
@@ -196,6 +215,7 @@ set_number(struct measure_settings *settings, int code, const char *value, struc
 		if (!read_whole(value, 1, 1e9, &number)) {
 			return refuse("--measurement-interval", value, "a number of milliseconds", error);
 		}
+		settings->has_interval = true;
 		settings->profile.interval_ns = (uint64_t)number * NS_PER_MS;
 		return STATUS_OK;
 	case 's':
@@ -228,7 +248,14 @@ set_number(struct measure_settings *settings, int code, const char *value, struc
 		settings->has_distinct = true;
 		settings->popularity.distinct = (uint64_t)number;
 		return STATUS_OK;
+	case OPTION_ROUNDS:
+		if (!read_whole(value, 1, ESTIMATE_VALUES_MAX, &number)) {
+			return refuse("--rounds", value, "a number from 1 to 100", error);
+		}
+		settings->rounds = (size_t)number;
+		return STATUS_OK;
 	case OPTION_ZIPF:
+		settings->has_alpha = true;
 		return read_number(value, 0, 10, &settings->popularity.alpha)
 			       ? STATUS_OK
 			       : refuse("--zipf", value, "an exponent from 0 to 10", error);
@@ -292,6 +319,24 @@ set_option(void *context, int code, const char *value, struct error *error)
 	case OPTION_INPUT_DATA:
 		set_input_data(&settings->inputs, value);
 		return STATUS_OK;
+	case OPTION_COMPARE:
+		settings->compares = true;
+		return STATUS_OK;
+	case OPTION_REPOSITORY:
+		settings->repository = value;
+		return STATUS_OK;
+	case OPTION_CACHE_CONFIG:
+		append(&settings->caches, &settings->cache_count, value);
+		return STATUS_OK;
+	case OPTION_REDIS_SERVER:
+		settings->redis_server = value;
+		return STATUS_OK;
+	case OPTION_TRITON:
+		settings->triton = value;
+		return STATUS_OK;
+	case OPTION_OUTPUT:
+		settings->output = value;
+		return STATUS_OK;
 	case OPTION_TLS_CACERT:
 		settings->tls.cacert = value;
 		return STATUS_OK;
@@ -323,8 +368,54 @@ preset(struct measure_settings *settings)
 		.popularity = {.distinct = 1, .seed = 1},
 		.inputs = {.string_length = 128, .seed = 1},
 		.tls = {.prefix = "tls"},
+		.redis_server = "redis-server",
+		.triton = "tritonserver",
+		.rounds = 6,
+		.output = ".",
 	};
 	buf_init(&settings->fields, FIELDS_MAX);
+}
+
+static enum status
+check_comparison(struct measure_settings *settings, struct error *error)
+{
+	if (settings->repository == NULL) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "--compare needs a --model-repository");
+	}
+	if (settings->given_url != NULL || settings->has_rates || settings->csv != NULL) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--compare starts its own servers and has its own report: it takes no -u, -f and "
+				 "--request-rate-range");
+	}
+	for (size_t i = 0; i < settings->cache_count; i++) {
+		if (strncmp(settings->caches[i], "local,", 6) != 0 && strncmp(settings->caches[i], "redis,", 6) != 0) {
+			return refuse("--cache-config", settings->caches[i], "local,KEY=VALUE or redis,KEY=VALUE",
+				      error);
+		}
+	}
+	if (settings->range.end == 0) {
+		return refuse("--concurrency-range", "START:0", "two levels for --compare, such as 1:8", error);
+	}
+	return STATUS_OK;
+}
+
+/* What is usual for a comparison, where the user says nothing else. */
+static void
+preset_comparison(struct measure_settings *settings)
+{
+	settings->protocol = settings->has_grpc ? MEASURE_GRPC : MEASURE_HTTP;
+	if (!settings->has_distinct) {
+		settings->popularity.distinct = 1000;
+	}
+	if (!settings->has_alpha) {
+		settings->popularity.alpha = 0.9;
+	}
+	if (!settings->has_range) {
+		settings->range = (struct measure_range){1, 8, 7};
+	}
+	if (!settings->has_interval) {
+		settings->profile.interval_ns = NS_PER_S;
+	}
 }
 
 static enum status
@@ -335,6 +426,14 @@ check(struct measure_settings *settings, struct error *error)
 
 	if (settings->model == NULL) {
 		return error_set(error, STATUS_INVALID_ARGUMENT, "no model is given: -m NAME");
+	}
+	if (settings->compares) {
+		preset_comparison(settings);
+		return check_comparison(settings, error);
+	}
+	if (settings->repository != NULL || settings->cache_count > 0) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--model-repository and --cache-config are of --compare");
 	}
 	if (settings->range.end == 0 && settings->latency_threshold_ms == 0) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
@@ -378,6 +477,7 @@ measure_options_fini(struct measure_settings *settings)
 	free(settings->url);
 	free((void *)settings->inputs.files);
 	free((void *)settings->inputs.shapes);
+	free((void *)settings->caches);
 	buf_fini(&settings->fields);
 }
 

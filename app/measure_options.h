@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 #include "loop/tls_client.h"
+#include "measure/estimate.h"
 #include "measure/input.h"
 #include "measure/load.h"
 #include "measure/profile.h"
@@ -33,10 +34,23 @@ struct measure_settings {
 	struct profile_options profile;
 	struct popularity_options popularity;
 	bool has_distinct; /* --distinct is given */
+	bool has_alpha;	   /* --zipf is given */
 	struct input_options inputs;
 	struct tls_client_options tls;
 	struct buf fields; /* of HTTP, each with CRLF */
 	const char *csv;   /* NULL: no file */
+
+	/* Of --compare. */
+	bool compares;
+	bool has_range; /* --concurrency-range is given; so the next one */
+	bool has_interval;
+	const char *repository;
+	const char *const *caches; /* "redis,KEY=VALUE" */
+	size_t cache_count;
+	const char *redis_server; /* programs */
+	const char *triton;
+	size_t rounds;
+	const char *output; /* a folder */
 };
 
 /* `arguments` begin behind "measure" and outlive the settings. Call measure_options_fini in either case. */

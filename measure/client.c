@@ -130,6 +130,9 @@ on_http_head(struct http_call *http, const struct http1_head *head)
 
 	call->status = head->status;
 	call->cache = cache_of(http1_header(head, "cache-status"));
+	if (!http1_number(http1_header(head, "inference-header-content-length"), &call->json_length)) {
+		call->json_length = 0;
+	}
 	if (call->keeps_body || head->status != 200) {
 		make_body(call, head->status != 200);
 	}

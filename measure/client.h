@@ -41,9 +41,10 @@ struct client_call {
 	/* In `done`. */
 	bool is_ok; /* status 200, or gRPC's 0 */
 	enum client_cache cache;
-	size_t received; /* bytes of the body */
-	struct buf body; /* gRPC: the message behind its prefix. Until client_call_fini. */
-	char why[512];	 /* of a failure */
+	size_t received;      /* bytes of the body */
+	uint64_t json_length; /* HTTP: of the body, the part before the tensors; 0: it is not stated */
+	struct buf body;      /* gRPC: the message behind its prefix. Until client_call_fini. */
+	char why[512];	      /* of a failure */
 
 	/* Internal. */
 	struct client *client;

@@ -303,6 +303,21 @@ start(struct load *load)
 	}
 }
 
+static bool
+is_complete(struct load *load, uint64_t ns)
+{
+	uint64_t elapsed_ns = clock_now_ns() - load->window->begun_ns;
+
+	if (elapsed_ns < ns) {
+		return false;
+	}
+	if (load->window->latency.count < load->options.least && elapsed_ns < LOAD_PATIENCE * ns) {
+		loop_timer_set(load->wake, ns / NS_PER_MS + 1);
+		return false;
+	}
+	return true;
+}
+
 enum status
 load_run(struct load *load, uint64_t ns, const bool *stopped, struct load_window *window, struct error *error)
 {
@@ -312,7 +327,7 @@ load_run(struct load *load, uint64_t ns, const bool *stopped, struct load_window
 		start(load);
 	}
 	loop_timer_set(load->wake, ns / NS_PER_MS + 1);
-	while (!*stopped && load->error.status == STATUS_OK && clock_now_ns() - window->begun_ns < ns) {
+	while (!*stopped && load->error.status == STATUS_OK && !is_complete(load, ns)) {
 		loop_turn(load->loop);
 	}
 	loop_timer_stop(load->wake);

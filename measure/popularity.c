@@ -95,7 +95,7 @@ popularity_next(struct popularity *popularity, uint64_t elapsed_ns)
 	uint64_t newest;
 
 	if (options->distinct == 0) {
-		return popularity->asked++;
+		return options->first + popularity->asked++;
 	}
 	/* Inputs are numbered as they appear: the most popular one is the newest. */
 	newest = options->distinct - 1 + (uint64_t)(options->drift * (double)elapsed_ns / 1e9);

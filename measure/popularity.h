@@ -13,6 +13,7 @@
 
 struct popularity_options {
 	uint64_t distinct; /* inputs that are asked for at one time; 0: no input is asked for twice */
+	uint64_t first;	   /* the number of the first input, if `distinct` is 0 */
 	double alpha;	   /* 0: all of them alike */
 	double drift;	   /* new inputs a second */
 	uint64_t seed;

@@ -3,16 +3,19 @@
 import csv
 import io
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import time
+from xml.etree import ElementTree
 
 import numpy
 import pytest
 
 from fronts import Behind, response
-from support import LOCAL, PROGRAM, run_program
+from support import LOCAL, PROGRAM, eventually, run_program
 
 QUICK = ["-p", "50", "-r", "3"]
 
@@ -183,3 +186,115 @@ def test_help():
     assert done.returncode == 0 and done.stdout.startswith("usage: hippocamp measure -m NAME")
     for option in ("--concurrency-range", "--zipf", "--input-data", "-f, "):
         assert option in done.stdout
+
+
+# --- Comparing ---
+
+COMPARE = ["measure", "--compare", "-m", "simple", "-p", "30", "--rounds", "2", "--concurrency-range", "1:4"]
+
+
+def children(process):
+    """The processes that it has started and that still run."""
+    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False).stdout.split()
+    return [int(pid) for pid in found]
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def place(tmp_path, repository):
+    """A repository, a folder for temporary files that must be empty afterwards, and a program that passes for Triton."""
+    repository.add("simple", "identity")
+    config = repository.path / "simple" / "config.pbtxt"
+    config.write_text(config.read_text().replace("response_cache { enable: true }\n", ""))  # the comparison adds it
+    (tmp_path / "temporary").mkdir()
+    triton = tmp_path / "tritonserver"
+    triton.write_text(f'#!/bin/sh\nexec {PROGRAM} serve "$@"\n')
+    triton.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_comparison(place, repository, protocol):
+    before = {path: path.read_bytes() for path in repository.path.rglob("*") if path.is_file()}
+    done = run_program(*COMPARE, f"--model-repository={repository.path}", "-i", protocol, "--output", place / "report",
+                       "--tritonserver", place / "tritonserver", "--cache-config=local,ttl=1h",
+                       env={**os.environ, "TMPDIR": str(place / "temporary")}, patience=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(("Use the local cache: a hit takes ", "Use no cache for this model", "Use Redis: "))
+    assert sorted(path.name for path in (place / "report").iterdir()) == [
+        "simple.html", "simple.md", "simple_break_even.svg", "simple_latency.svg", "simple_throughput.svg"]
+    text = (place / "report" / "simple.md").read_text()
+    assert "all answers had the same bytes" in text and "Not measured" not in text
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    figures = {(row[0], row[1]): row for row in table if len(row) == 8}
+    names = ["no cache", "local", "Redis", "Triton, no cache", "Triton, local"]
+    for name in names:
+        for level in ("1", "4"):
+            for workload in ("the same request", "popular requests", "new requests"):
+                row = figures[f"{workload}: {name}", level]
+                assert float(row[2].split()[0]) > 0 and row[7] == "0"
+    assert figures["the same request: Redis", "4"][6] == "100.0 %"
+    assert figures["new requests: local", "4"][6] == "0.0 %"
+    page = (place / "report" / "simple.html").read_text()
+    assert page.count("<svg ") == 3 and "//" not in page.replace("http://www.w3.org/2000/svg", "")
+    for path in (place / "report").glob("*.svg"):
+        ElementTree.fromstring(path.read_text())
+    assert {path: path.read_bytes() for path in repository.path.rglob("*") if path.is_file()} == before
+    assert not list((place / "temporary").iterdir())
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_ended_comparison_leaves_no_server(place, repository, ending):
+    process = subprocess.Popen([PROGRAM, *COMPARE[:-1], "1:4", "-p", "200", "--rounds", "50", "--output", place,
+                                f"--model-repository={repository.path}"], text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, start_new_session=True,
+                               env={**os.environ, "TMPDIR": str(place / "temporary")})
+    while not (line := process.stderr.readline()).startswith("starting: whether"):
+        assert line, process.wait()
+    servers = children(process)
+    assert len(servers) == 4  # three, and Redis
+    process.send_signal(ending)
+    _, err = process.communicate(timeout=60)
+    if ending == signal.SIGKILL:
+        eventually(lambda: not any(map(is_running, servers)), "the servers end")
+        return
+    assert process.returncode == 130, err
+    assert not any(map(is_running, servers)) and not list((place / "temporary").iterdir())
+
+
+@pytest.mark.parametrize("arguments, text", [
+    (["-m", "nothing"], "has no model 'nothing'"),
+    (["-m", "../simple"], "'../simple' is no name of a model"),
+    (["--redis-server", "/nowhere", "-m", "refuses"], "refuses/config.pbtxt says response_cache { enable: false }"),
+    (["-m", "broken"], "the server has ended"),
+    (["-b", "100"], "max_batch_size of 8"),
+    (["--output", "/proc/1/x"], "--output /proc/1/x: "),
+    (["--cache-config=tiered,size=1"], "--cache-config tiered,size=1: give local,KEY=VALUE or redis,KEY=VALUE"),
+    (["-u", "localhost:8000"], "--compare starts its own servers"),
+])
+def test_what_keeps_a_comparison_from_running(place, repository, arguments, text):
+    for name in ("refuses", "broken"):
+        shutil.copytree(repository.path / "simple", repository.path / name)
+    config = repository.path / "refuses" / "config.pbtxt"
+    config.write_text(config.read_text().replace('"simple"', '"refuses"') + "response_cache { enable: false }\n")
+    config = repository.path / "broken" / "config.pbtxt"
+    config.write_text(config.read_text().replace('"simple"', '"broken"'))
+    (repository.path / "broken" / "1" / "model.onnx").write_bytes(b"no model")
+    done = run_program(*COMPARE, f"--model-repository={repository.path}", "--output", place, *arguments,
+                       env={**os.environ, "TMPDIR": str(place / "temporary")})
+    assert done.returncode == 1 and text in done.stderr and "Sanitizer" not in done.stderr
+    assert not list((place / "temporary").iterdir())
+
+
+def test_a_comparison_without_redis(place, repository):
+    done = run_program(*COMPARE, f"--model-repository={repository.path}", "--output", place, "--redis-server", "/nowhere",
+                       "--rounds", "1", patience=60)
+    assert done.returncode == 0
+    assert "Not measured: Redis: there is no program '/nowhere'" in (place / "simple.md").read_text()
