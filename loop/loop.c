@@ -54,6 +54,7 @@ struct loop_task {
 	loop_task_fn fn;
 	void *argument;
 	bool is_running;
+	bool is_freed; /* while it runs */
 	struct event event;
 };
 
@@ -357,6 +358,9 @@ on_task(evutil_socket_t fd, short events, void *argument)
 	task->is_running = true;
 	task->fn(task->argument);
 	task->is_running = false;
+	if (task->is_freed) {
+		free(task);
+	}
 }
 
 struct loop_task *
@@ -386,8 +390,12 @@ loop_task_set(struct loop_task *task)
 void
 loop_task_free(struct loop_task *task)
 {
-	if (task != NULL) {
-		(void)event_del(&task->event);
+	if (task == NULL) {
+		return;
+	}
+	(void)event_del(&task->event);
+	task->is_freed = task->is_running; /* then on_task frees it */
+	if (!task->is_freed) {
 		free(task);
 	}
 }

@@ -56,7 +56,7 @@ void loop_timer_free(struct loop_timer *timer);
 
 /*
  * Calls `fn` once at the end of the loop's current turn, after all that is ready now, if it was set meanwhile. Set
- * within its own `fn`, it runs in the next turn.
+ * within its own `fn`, it runs in the next turn. `fn` may free the task.
  */
 struct loop_task *loop_task_new(struct loop *loop, loop_task_fn fn, void *argument);
 void loop_task_set(struct loop_task *task);

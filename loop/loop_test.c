@@ -364,6 +364,35 @@ test_names_fail_with_the_loop(void **state)
 	this.loop = loop_new(&error);
 }
 
+/* --- Tasks --- */
+
+static struct loop_task *task;
+
+static void
+run_twice(void *argument)
+{
+	(void)argument;
+	if (++this.count == 1) {
+		loop_task_set(task);
+	} else {
+		loop_task_free(task); /* within its own function */
+		loop_stop(this.loop);
+	}
+}
+
+static void
+test_tasks(void **state)
+{
+	(void)state;
+	task = loop_task_new(this.loop, run_twice, NULL);
+	loop_task_set(task);
+	loop_task_set(task); /* once is enough */
+	assert_int_equal(this.count, 0);
+	loop_run(this.loop);
+	assert_int_equal(this.count, 2);
+	loop_task_free(NULL);
+}
+
 int
 main(void)
 {
@@ -376,6 +405,7 @@ main(void)
 		LOOP_TEST(test_timers),
 		LOOP_TEST(test_watches),
 		LOOP_TEST(test_wake),
+		LOOP_TEST(test_tasks),
 		LOOP_TEST(test_numeric_addresses),
 		LOOP_TEST(test_names_fail_with_the_loop),
 	};

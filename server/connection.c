@@ -47,6 +47,7 @@ close_connection(struct connection *connection)
 	arena_fini(&connection->exchange.arena);
 	buf_fini(&connection->exchange.text);
 	buf_fini(&connection->stream.backlog);
+	loop_task_free(connection->stream.release);
 	body_fini(&connection->body);
 	exchange_discharge(&connection->exchange, connection->exchange.charged);
 	http1_free(connection->parser);
@@ -616,7 +617,7 @@ await_stream(struct connection *connection)
 		(void)shutdown(connection->transport.fd, SHUT_RDWR);
 		loop_watch_set(connection->watch, LOOP_READ);
 		loop_watch_wake(connection->watch);
-	} else if (connection_has_backlog(connection)) {
+	} else if (connection_has_backlog(connection) && !connection->stream.is_held) {
 		loop_watch_set(connection->watch, transport_events(&connection->transport, LOOP_WRITE));
 	} else {
 		await_bytes(connection);
@@ -643,6 +644,23 @@ on_stream_event(struct connection *connection)
 	}
 }
 
+/* At the end of a turn in which a stream began: sends its head, unless that has gone with a part. May free the
+ * connection. */
+static void
+on_release(void *argument)
+{
+	struct connection *connection = argument;
+
+	if (connection->state != STREAMING || !connection->stream.is_held) {
+		return;
+	}
+	if (connection_stream_flush(connection)) {
+		await_stream(connection);
+	} else {
+		on_broken(connection, errno);
+	}
+}
+
 void
 exchange_stream_begin(struct exchange *exchange, int status, struct bytes fields, bool has_length)
 {
@@ -650,6 +668,10 @@ exchange_stream_begin(struct exchange *exchange, int status, struct bytes fields
 
 	connection->state = STREAMING;
 	connection_stream_head(connection, status, fields, has_length);
+	if (connection->stream.release == NULL) {
+		connection->stream.release = loop_task_new(connection->lane->loop, on_release, connection);
+	}
+	loop_task_set(connection->stream.release);
 	await_stream(connection);
 }
 

@@ -53,7 +53,9 @@ struct connection {
 		bool chunked;
 		bool until_close;
 		bool is_broken;
-		bool is_complete; /* only the backlog is left to send */
+		bool is_complete;	   /* only the backlog is left to send */
+		bool is_held;		   /* the backlog is the head alone, which waits for the first part */
+		struct loop_task *release; /* at the end of a turn: sends a head that still waits; NULL: none yet */
 	} stream;
 
 	struct exchange exchange;
@@ -68,7 +70,8 @@ bool connection_write(struct connection *connection);
 /*
  * The bytes of a stream: its head, its parts, its end (see exchange_stream_begin). What the socket does not take goes
  * into the backlog. connection_stream_part returns false while that is long. If the connection broke, `is_broken` is
- * set, and nothing more is sent.
+ * set, and nothing more is sent. The head waits in the backlog until the end of the loop's turn, to go out with the
+ * first part if that comes meanwhile.
  */
 void connection_stream_head(struct connection *connection, int status, struct bytes fields, bool has_length);
 bool connection_stream_part(struct connection *connection, struct bytes part);

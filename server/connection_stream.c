@@ -8,6 +8,7 @@
 #define BACKLOG_MAX ((size_t)1 << 30)
 #define BACKLOG_KEPT ((size_t)64 * 1024)
 #define BACKLOG_FULL ((size_t)256 * 1024)
+#define PIECES_MAX 3
 
 /* Drops what has been sent. */
 static void
@@ -19,11 +20,13 @@ shrink(struct connection *connection)
 	}
 	buf_clear(&connection->stream.backlog);
 	connection->stream.flushed = 0;
+	connection->stream.is_held = false;
 }
 
 bool
 connection_stream_flush(struct connection *connection)
 {
+	connection->stream.is_held = false;
 	while (connection_has_backlog(connection)) {
 		struct bytes rest = bytes_skip(buf_bytes(&connection->stream.backlog), connection->stream.flushed);
 		ssize_t put = transport_send(&connection->transport, rest.at, rest.length);
@@ -54,11 +57,39 @@ advance_iov(struct iovec **iov, int *pieces, size_t count)
 	}
 }
 
-/* Sends pieces behind the backlog; what the socket does not take is copied into it. */
+/* Sends a head that waits, and the pieces behind it, in one. */
+static bool
+push_held(struct connection *connection, struct iovec **iov, int *pieces)
+{
+	struct bytes head = bytes_skip(buf_bytes(&connection->stream.backlog), connection->stream.flushed);
+	struct iovec all[1 + PIECES_MAX] = {{.iov_base = (void *)(uintptr_t)head.at, .iov_len = head.length}};
+	ssize_t put;
+
+	connection->stream.is_held = false;
+	memcpy(all + 1, *iov, (size_t)*pieces * sizeof(**iov));
+	do {
+		put = transport_write(&connection->transport, all, *pieces + 1);
+	} while (put < 0 && errno == EINTR);
+	if (put < 0) {
+		connection->stream.is_broken = errno != EAGAIN;
+		return false;
+	}
+	connection->active_tick = connection->lane->ticks;
+	if ((size_t)put < head.length) {
+		connection->stream.flushed += (size_t)put;
+		return false;
+	}
+	shrink(connection);
+	advance_iov(iov, pieces, (size_t)put - head.length);
+	return true;
+}
+
+/* Sends pieces, PIECES_MAX at most, behind the backlog; what the socket does not take is copied into it. */
 static void
 push(struct connection *connection, struct iovec *iov, int pieces)
 {
-	bool blocked = connection_has_backlog(connection);
+	bool blocked =
+		connection->stream.is_held ? !push_held(connection, &iov, &pieces) : connection_has_backlog(connection);
 
 	while (pieces > 0 && !blocked && !connection->stream.is_broken) {
 		ssize_t put = transport_write(&connection->transport, iov, pieces);
@@ -112,7 +143,8 @@ connection_stream_head(struct connection *connection, int status, struct bytes f
 	}
 	buf_text(&head, "\r\n");
 	connection->stream.is_broken = !buf_ok(&head);
-	push_text(connection, (const char *)head.at, head.length);
+	buf_append(&connection->stream.backlog, buf_bytes(&head));
+	connection->stream.is_held = true;
 	buf_fini(&head);
 }
 
@@ -152,6 +184,8 @@ connection_stream_tail(struct connection *connection, bool complete)
 		cut(connection);
 	} else if (connection->stream.chunked) {
 		push_text(connection, "0\r\n\r\n", 5);
+	} else if (connection->stream.is_held && !connection_stream_flush(connection)) {
+		cut(connection);
 	}
 	connection->stream.is_complete = true;
 }

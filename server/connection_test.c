@@ -549,6 +549,81 @@ test_handshakes_that_do_not_end(void **state)
 	tls_server_free(tls);
 }
 
+/* --- Replies in parts --- */
+
+static struct exchange *
+begin_stream(const char *fields, bool has_length)
+{
+	say("GET /later HTTP/1.1\r\nHost: a\r\n\r\n");
+	exchange_stream_begin(test->kept, 200, bytes_text(fields), has_length);
+	assert_string_equal(hear(), ""); /* the head waits */
+	return test->kept;
+}
+
+static void
+test_a_head_goes_with_the_first_part(void **state)
+{
+	struct exchange *exchange = begin_stream("A: b\r\n", false);
+
+	(void)state;
+	assert_true(exchange_stream(exchange, bytes_text("abc")));
+	assert_string_equal(hear(), "HTTP/1.1 200 OK\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+	turn();
+	assert_string_equal(hear(), "");
+	exchange_stream_end(exchange, true);
+	assert_string_equal(hear(), "0\r\n\r\n");
+}
+
+static void
+test_a_head_alone_goes_at_the_end_of_the_turn(void **state)
+{
+	struct exchange *exchange = begin_stream("Content-Length: 3\r\n", true);
+
+	(void)state;
+	turn();
+	assert_string_equal(hear(), "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n");
+	assert_true(exchange_stream(exchange, bytes_text("abc")));
+	assert_string_equal(hear(), "abc");
+	exchange_stream_end(exchange, true);
+}
+
+static void
+test_a_stream_without_parts(void **state)
+{
+	(void)state;
+	exchange_stream_end(begin_stream("Content-Length: 0\r\n", true), true);
+	assert_string_equal(hear(), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+	exchange_stream_end(begin_stream("Content-Length: 0\r\n", true), true); /* the connection goes on */
+	assert_heard("200 OK");
+}
+
+/* Of a stream that breaks off at once, nothing is said that a client could take for an answer. */
+static void
+test_a_stream_that_breaks_off(void **state)
+{
+	(void)state;
+	exchange_stream_end(begin_stream("Content-Length: 3\r\n", true), false);
+	turn();
+	assert_string_equal(hear(), "");
+	assert_null(connection());
+}
+
+static void
+end_of_stream(struct exchange *exchange)
+{
+	exchange_stream_end(exchange, false);
+}
+
+static void
+test_a_client_that_leaves_while_the_head_waits(void **state)
+{
+	(void)state;
+	begin_stream("Content-Length: 3\r\n", true)->gone = end_of_stream;
+	(void)shutdown(test->client, SHUT_RDWR);
+	turn();
+	assert_null(connection());
+}
+
 int
 main(void)
 {
@@ -572,6 +647,11 @@ main(void)
 		TEST(test_a_reply_that_is_not_taken),
 		TEST(test_a_narrow_socket),
 		TEST(test_handshakes_that_do_not_end),
+		TEST(test_a_head_goes_with_the_first_part),
+		TEST(test_a_head_alone_goes_at_the_end_of_the_turn),
+		TEST(test_a_stream_without_parts),
+		TEST(test_a_stream_that_breaks_off),
+		TEST(test_a_client_that_leaves_while_the_head_waits),
 	};
 
 	return cmocka_run_group_tests(tests, make_files, remove_files);
