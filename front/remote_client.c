@@ -21,6 +21,7 @@
 #define HEDGE_MS_MIN 1000
 #define HEDGE_MS_UNKNOWN 30000 /* of a model that has not run yet */
 #define NOT_UNDERSTOOD_MAX 8   /* responses in succession */
+#define FEW 4		       /* outputs */
 #define ERROR_BODY_MAX ((size_t)64 * 1024)
 
 /* What the model is on its server. */
@@ -128,8 +129,10 @@ static enum status
 copy_outputs(struct remote_call *call, const struct tensor *const *ordered, struct error *error)
 {
 	const struct model_config *config = &call->model->config;
-	struct backend_output *outputs = memory_array(config->output_count, sizeof(*outputs));
-	uint8_t **data = memory_array(config->output_count, sizeof(*data));
+	struct backend_output few_outputs[FEW];
+	uint8_t *few_data[FEW];
+	struct backend_output *outputs = memory_few(few_outputs, FEW, config->output_count, sizeof(*outputs));
+	uint8_t **data = memory_few(few_data, FEW, config->output_count, sizeof(*data));
 	enum status status = STATUS_OK;
 
 	for (size_t i = 0; i < config->output_count && status == STATUS_OK; i++) {
@@ -152,8 +155,8 @@ copy_outputs(struct remote_call *call, const struct tensor *const *ordered, stru
 			memcpy(data[i], ordered[i]->data.at, outputs[i].length);
 		}
 	}
-	free(outputs);
-	free(data);
+	memory_few_free(few_outputs, outputs);
+	memory_few_free(few_data, data);
 	return status;
 }
 
@@ -261,11 +264,12 @@ take_tensors(struct client_call *this, const struct upstream_response *response,
 static enum status
 take_response(struct client_call *this, const struct upstream_response *response, struct error *error)
 {
-	const struct tensor **outputs = memory_array(this->call->model->config.output_count, sizeof(*outputs));
+	const struct tensor *few[FEW];
+	const struct tensor **outputs = memory_few(few, FEW, this->call->model->config.output_count, sizeof(*outputs));
 	enum status status = this->place.is_beside ? take_tensors(this, response, outputs, error)
 						   : take_whole(this, response, outputs, error);
 
-	free(outputs);
+	memory_few_free(few, outputs);
 	return status;
 }
 
@@ -285,7 +289,7 @@ decode(struct client_call *this, struct error *error)
 		return error_set(error, this->place.is_beside ? STATUS_INTERNAL : STATUS_PASS,
 				 "the response is compressed");
 	}
-	arena_init(&arena, ARENA_MAX);
+	arena_init_small(&arena, ARENA_MAX);
 	status = upstream_response_decode(bytes_make(body.at, json), bytes_skip(body, json), &arena, &response, error);
 	if (status == STATUS_OK) {
 		status = take_response(this, &response, error);

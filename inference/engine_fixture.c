@@ -242,7 +242,7 @@ fixture_finish(size_t index, enum status status)
 	job->ran = status != STATUS_CANCELLED;
 	job->withdrawn = status == STATUS_CANCELLED;
 	if (status != STATUS_OK) {
-		(void)error_set(job->error, status, "the model fails");
+		(void)error_set(job_error(job), status, "the model fails");
 	}
 	for (size_t i = 0; i < job->part_count && status == STATUS_OK; i++) {
 		job->parts[i].entry = compute(job, &job->parts[i]);

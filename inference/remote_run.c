@@ -35,7 +35,7 @@ struct remote_run {
 	struct row_unit unit;
 	struct row_unit_run alone;
 	struct attempt audit;
-	struct error audit_error;
+	struct error *audit_error; /* NULL before the first audit: it is larger than all the rest */
 };
 
 static void on_main(struct remote_call *call, enum status status, const struct error *error);
@@ -46,6 +46,7 @@ unref(struct remote_run *run)
 {
 	if (atomic_fetch_sub(&run->references, 1) == 1) {
 		free(run->parameters);
+		free(run->audit_error);
 		free(run);
 	}
 }
@@ -133,7 +134,7 @@ give_up_audit(struct remote_run *run, const struct error *error)
 
 	row_trust_give_back(&run->model->rows, run->plan.due - run->audited);
 	job_drop_entries(job);
-	*job->error = *error;
+	*job_error(job) = *error;
 	job->status = error->status;
 	conclude(run);
 }
@@ -145,12 +146,15 @@ audit_next(struct remote_run *run)
 		conclude(run);
 		return;
 	}
+	if (run->audit_error == NULL) {
+		run->audit_error = memory_new(sizeof(*run->audit_error));
+	}
 	run->unit = row_unit_find(&run->main.jobs, row_audit_index(&run->plan, run->audited));
-	row_unit_run_init(&run->alone, &run->unit, &run->audit_error);
-	if (attempt_start(run, &run->audit, &run->alone.job, on_audit, &run->audit_error) != STATUS_OK) {
-		fail_unsent(&run->audit, &run->audit_error);
+	row_unit_run_init(&run->alone, &run->unit, run->audit_error);
+	if (attempt_start(run, &run->audit, &run->alone.job, on_audit, run->audit_error) != STATUS_OK) {
+		fail_unsent(&run->audit, run->audit_error);
 		row_unit_run_fini(&run->alone);
-		give_up_audit(run, &run->audit_error);
+		give_up_audit(run, run->audit_error);
 	}
 }
 
@@ -161,8 +165,8 @@ refuse(struct job *job)
 	if (job->by_row) {
 		job_drop_entries(job);
 		job->rows_inseparable = true;
-		job->status =
-			error_set(job->error, STATUS_INTERNAL, "the rows of the model's outputs cannot be told apart");
+		job->status = error_set(job_error(job), STATUS_INTERNAL,
+					"the rows of the model's outputs cannot be told apart");
 	}
 }
 
@@ -177,10 +181,10 @@ on_audit(struct remote_call *call, enum status status, const struct error *error
 	status = attempt_finish(&run->audit, status, &reason);
 	if (status == STATUS_UNAVAILABLE || status == STATUS_PASS || status == STATUS_CANCELLED) {
 		row_unit_run_fini(&run->alone);
-		give_up_audit(run, &run->audit_error);
+		give_up_audit(run, run->audit_error);
 		return;
 	}
-	passed = row_unit_judge(run->model, &run->unit, run->alone.part.entry, &run->audit_error, run->scales, ns);
+	passed = row_unit_judge(run->model, &run->unit, run->alone.part.entry, run->audit_error, run->scales, ns);
 	row_unit_run_fini(&run->alone);
 	run->audited++;
 	if (passed) {

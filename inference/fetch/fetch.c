@@ -12,10 +12,8 @@ struct fetch *
 fetch_new(struct engine_lane *lane, struct inference_request *leader, struct fetch_mode mode, size_t count)
 {
 	size_t size = sizeof(struct fetch) + count * sizeof(struct flight);
-	struct fetch *fetch = memory_room(size + sizeof(struct error));
+	struct fetch *fetch = memory_new(size);
 
-	memset(fetch, 0, size); /* not the error, which is larger than all the rest */
-	fetch->job.error = (struct error *)((char *)fetch + size);
 	fetch->lane = lane;
 	fetch->begun_ns = clock_now_ns();
 	fetch->model = model_ref(leader->model);
@@ -46,6 +44,7 @@ fetch_free(struct fetch *fetch)
 	arena_fini(&fetch->arena);
 	blob_unref(fetch->inputs);
 	model_unref(fetch->model);
+	free(fetch->job.error);
 	free(fetch);
 }
 

@@ -136,7 +136,7 @@ on_job_mail(struct loop_mail *mail)
 	} else if (job->status == STATUS_OK) {
 		take_entries(fetch);
 	} else {
-		fetch_fail(fetch, job->error, retry_of(fetch));
+		fetch_fail(fetch, job_error(job), retry_of(fetch));
 	}
 	for (size_t i = 0; i < job->part_count; i++) {
 		blob_unref(job->parts[i].entry);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define STALE_PART_MS 1000U
+#define FEW 4 /* inputs or outputs */
 
 /* --- Inputs --- */
 
@@ -63,7 +64,8 @@ gather(struct batch *batch, struct error *error)
 {
 	const struct job *first = TAILQ_FIRST(batch->jobs);
 	size_t count = first->input_count;
-	const uint8_t **starts = memory_array(count, sizeof(*starts));
+	const uint8_t *few[FEW];
+	const uint8_t **starts = memory_few(few, FEW, count, sizeof(*starts));
 	size_t total = 0;
 
 	batch->inputs = memory_array(count, sizeof(*batch->inputs));
@@ -74,7 +76,7 @@ gather(struct batch *batch, struct error *error)
 	}
 	batch->gathered = total == 0 ? NULL : blob_new(total);
 	if (total > 0 && batch->gathered == NULL) {
-		free(starts);
+		memory_few_free(few, starts);
 		return error_set(error, STATUS_UNAVAILABLE, "no memory for a batch of %zu bytes", total);
 	}
 	total = 0;
@@ -86,7 +88,7 @@ gather(struct batch *batch, struct error *error)
 			total += job_aligned(batch->inputs[i].data.length);
 		}
 	}
-	free(starts);
+	memory_few_free(few, starts);
 	return STATUS_OK;
 }
 
@@ -144,8 +146,10 @@ batch_allocate(struct batch *batch, const struct backend_output *outputs, uint8_
 {
 	const struct model *model = batch->model;
 	size_t count = model->config.output_count;
-	struct entry_shape *shapes = memory_array(count, sizeof(*shapes));
-	int64_t(*sizes)[TENSOR_RANK_MAX + 1] = memory_array(count, sizeof(*sizes));
+	struct entry_shape few_shapes[FEW];
+	int64_t few_sizes[FEW][TENSOR_RANK_MAX + 1];
+	struct entry_shape *shapes = memory_few(few_shapes, FEW, count, sizeof(*shapes));
+	int64_t(*sizes)[TENSOR_RANK_MAX + 1] = memory_few(few_sizes, FEW, count, sizeof(*sizes));
 	struct blob **place = batch->single != NULL ? &batch->single->entry : &batch->together;
 	enum status status = STATUS_OK;
 
@@ -174,8 +178,8 @@ batch_allocate(struct batch *batch, const struct backend_output *outputs, uint8_
 					   BYTES_ARGS(model->config.name));
 		}
 	}
-	free(shapes);
-	free(sizes);
+	memory_few_free(few_shapes, shapes);
+	memory_few_free(few_sizes, sizes);
 	return status;
 }
 
@@ -411,7 +415,7 @@ batch_finish(struct batch *batch, enum status status, const struct error *error,
 			seal(batch, job, finished - batch->started_ns);
 			authenticate(job);
 		} else {
-			*job->error = *error;
+			*job_error(job) = *error;
 			job_drop_entries(job);
 		}
 	}

@@ -98,7 +98,8 @@ static void
 refuse(struct job *job)
 {
 	job->rows_inseparable = true;
-	job->status = error_set(job->error, STATUS_INTERNAL, "the rows of the model's outputs cannot be told apart");
+	job->status =
+		error_set(job_error(job), STATUS_INTERNAL, "the rows of the model's outputs cannot be told apart");
 }
 
 /* Runs each job by itself: no request may fail another, or change its answer. */

@@ -7,6 +7,7 @@
 
 #include "base/blob.h"
 #include "base/keyed_hash.h"
+#include "base/memory.h"
 #include "base/parameter.h"
 #include "base/status.h"
 #include "base/tensor.h"
@@ -62,7 +63,7 @@ struct job {
 
 	/* The result. */
 	enum status status;
-	struct error *error;   /* the owner's memory; undefined unless the job failed */
+	struct error *error;   /* if the job failed; see job_error */
 	bool rows_inseparable; /* the outputs cannot be split by row; `status` may be STATUS_OK nevertheless */
 	bool withdrawn;	       /* withdrawn before it began */
 	bool ran;
@@ -73,6 +74,16 @@ struct job {
 	uint64_t finished_ns;
 	struct run_times times; /* without queue_ns */
 };
+
+/* Where the reason of a failure goes. It is made when it is first needed, and the job's owner frees it. */
+static inline struct error *
+job_error(struct job *job)
+{
+	if (job->error == NULL) {
+		job->error = memory_new(sizeof(*job->error));
+	}
+	return job->error;
+}
 
 /* Where inputs are copied into one block, each begins at a multiple of this. */
 #define JOB_DATA_ALIGNMENT ((size_t)64)

@@ -141,7 +141,7 @@ scheduler_withdraw(struct scheduler *scheduler, struct job *job)
 	}
 	(void)pthread_mutex_unlock(&scheduler->mutex);
 	if (taken) {
-		job->status = error_set(job->error, STATUS_CANCELLED, "the request was cancelled");
+		job->status = error_set(job_error(job), STATUS_CANCELLED, "the request was cancelled");
 		job->finished(job);
 	}
 }
