@@ -36,6 +36,7 @@ models: ## the example models: build/models
 
 serve: build models ## serve the example models until Ctrl-C
 	@echo "In another terminal: curl -i localhost:8000/v2/models/simple/infer -d @docs/simple.json"
+	@echo "In a browser: http://localhost:8002/"
 	build/hippocamp serve --model-repository=build/models
 
 demo: build models ## build, and show a miss and a hit; with CACHE=redis over Redis

@@ -344,6 +344,15 @@ static const struct option metrics_options[] = {
 	 .offset = AT(allow_gpu_metrics),
 	 .preset = "false",
 	 .help = "there are none; only false is accepted"},
+	{.name = "cost-per-hour",
+	 .kind = OPTION_NUMBER,
+	 .offset = AT(cost_per_hour),
+	 .preset = "0",
+	 .minimum = 0,
+	 .maximum = 1000000,
+	 .help = "what an hour of the models' compute time costs you, in any currency: the live page (GET / on this "
+		 "port) "
+		 "then tells what the cache has saved of it"},
 	TLS_OPTIONS("metrics", metrics_tls),
 };
 

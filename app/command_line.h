@@ -67,6 +67,7 @@ struct serve_settings {
 	char *metrics_address;
 	int64_t metrics_port;
 	struct tls_settings metrics_tls;
+	double cost_per_hour; /* 0: not told */
 
 	struct text_list cache_configs;
 	char *cache_directory; /* NULL: not given */

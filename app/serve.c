@@ -313,6 +313,7 @@ fill_server_options(struct app *app)
 		.log_file = settings->log_file != NULL ? settings->log_file : "",
 		.cache_admin = (enum cache_admin_rule)settings->cache_admin,
 		.allow_cache_control = settings->allow_cache_control,
+		.cost_per_hour = settings->cost_per_hour,
 		.cache = app->cache,
 	};
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -164,6 +165,45 @@ write_json(struct buf *line, enum log_level level, const struct timespec *now, c
 		   now->tv_nsec / 1000000, names[level], getpid(), file, at);
 }
 
+/* --- The last warnings --- */
+
+#define RECENT_TEXT 400
+
+static struct {
+	pthread_mutex_t mutex;
+	struct {
+		uint64_t time_ms;
+		char text[RECENT_TEXT];
+	} lines[LOG_RECENT]; /* a ring */
+	size_t count;	     /* so far */
+} recent = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static void
+remember(const struct timespec *now, const char *text)
+{
+	(void)pthread_mutex_lock(&recent.mutex);
+	recent.lines[recent.count % LOG_RECENT].time_ms =
+		(uint64_t)now->tv_sec * 1000 + (uint64_t)now->tv_nsec / 1000000;
+	(void)snprintf(recent.lines[recent.count % LOG_RECENT].text, RECENT_TEXT, "%s", text);
+	recent.count++;
+	(void)pthread_mutex_unlock(&recent.mutex);
+}
+
+void
+log_recent_warnings(void (*each)(void *context, uint64_t time_ms, const char *text), void *context)
+{
+	size_t first;
+
+	(void)pthread_mutex_lock(&recent.mutex);
+	first = recent.count > LOG_RECENT ? recent.count - LOG_RECENT : 0;
+	for (size_t i = first; i < recent.count; i++) {
+		each(context, recent.lines[i % LOG_RECENT].time_ms, recent.lines[i % LOG_RECENT].text);
+	}
+	(void)pthread_mutex_unlock(&recent.mutex);
+}
+
+/* --- Lines --- */
+
 void
 log_write(enum log_level level, const char *file, int at, const char *format, ...)
 {
@@ -188,6 +228,9 @@ log_write(enum log_level level, const char *file, int at, const char *format, ..
 		write_default(&line, level, &now, name, at, kind);
 		buf_json_string(&line, bytes_text(text));
 		buf_byte(&line, '\n');
+	}
+	if (level <= LOG_WARNING) {
+		remember(&now, text);
 	}
 	if (buf_ok(&line)) {
 		/* One write per line, so that lines of different threads do not mix. A failure cannot be reported. */

@@ -11,6 +11,7 @@
 #include "base/status.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_VERBOSE };
 enum log_format { LOG_FORMAT_DEFAULT, LOG_FORMAT_ISO8601, LOG_FORMAT_JSON };
@@ -41,6 +42,13 @@ int log_descriptor(void);
 /* Sets and reads the settings. Any thread. */
 void log_configure(const struct log_settings *settings);
 struct log_settings log_current(void);
+
+/*
+ * Calls `each` for the last warnings and errors, LOG_RECENT at most, the oldest first; texts are cut. `time_ms` is
+ * since 1970. Any thread.
+ */
+#define LOG_RECENT 16
+void log_recent_warnings(void (*each)(void *context, uint64_t time_ms, const char *text), void *context);
 
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const char *file, int line, const char *format, ...)

@@ -38,6 +38,7 @@ write_model(struct buf *out, const struct model *model, const struct model_stati
 		   ",\"joined\":%" PRIu64 ",\"bypassed\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"hit_ratio\":%.6g",
 		   model->version, sums->lookups, sums->hits, sums->misses, sums->joined, sums->bypassed, sums->errors,
 		   ratio(sums->hits, sums->lookups));
+	buf_format(out, ",\"saved_seconds\":%.6g", (double)sums->saved_us / 1e6);
 	write_rows(out, &model->rows);
 	buf_byte(out, '}');
 }

@@ -49,6 +49,12 @@ void handle_load(struct exchange *exchange);
 void handle_unload(struct exchange *exchange);
 void handle_named_repository(struct exchange *exchange);
 
+/* The live page, on the metrics port; see server/page/. */
+void handle_live_page(struct exchange *exchange);
+void handle_live_page_style(struct exchange *exchange);
+void handle_live_page_script(struct exchange *exchange);
+void handle_history(struct exchange *exchange);
+
 void handle_trace_settings(struct exchange *exchange);
 void handle_log_settings(struct exchange *exchange);
 void handle_shared_memory_status(struct exchange *exchange);

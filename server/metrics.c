@@ -192,6 +192,64 @@ write_failures(struct buf *out, const struct model_sample *samples, size_t count
 	}
 }
 
+/* Of how many microseconds the buckets are that Prometheus gets: four times the one before. */
+#define DURATION_BOUND_FIRST 16
+#define DURATION_BOUNDS 11
+
+static void
+write_duration_sample(struct buf *out, const struct model_sample *sample, const char *suffix, const char *outcome,
+		      const char *bound, double value)
+{
+	char name[96];
+	struct buf labels;
+
+	(void)snprintf(name, sizeof(name), "hippocamp_request_duration_seconds%s", suffix);
+	buf_init(&labels, 4096);
+	buf_append(&labels, buf_bytes(&sample->labels));
+	metric_label(&labels, "outcome", bytes_text(outcome));
+	if (bound != NULL) {
+		metric_label(&labels, "le", bytes_text(bound));
+	}
+	metric_sample_double(out, name, buf_bytes(&labels), value);
+	buf_fini(&labels);
+}
+
+static void
+write_duration(struct buf *out, const struct model_sample *sample, const struct latency_counts *counts,
+	       const char *outcome)
+{
+	uint64_t bound_us = DURATION_BOUND_FIRST;
+	uint64_t count = 0;
+	size_t bucket = 0;
+
+	for (size_t i = 0; i < DURATION_BOUNDS; i++, bound_us *= 4) {
+		char bound[24];
+
+		while (bucket < LATENCY_BUCKETS && latency_bound_us(bucket) <= bound_us) {
+			count += counts->buckets[bucket++];
+		}
+		(void)snprintf(bound, sizeof(bound), "%g", (double)bound_us / 1e6);
+		write_duration_sample(out, sample, "_bucket", outcome, bound, (double)count);
+	}
+	while (bucket < LATENCY_BUCKETS) {
+		count += counts->buckets[bucket++];
+	}
+	write_duration_sample(out, sample, "_bucket", outcome, "+Inf", (double)count);
+	write_duration_sample(out, sample, "_sum", outcome, NULL, (double)counts->sum_us / 1e6);
+	write_duration_sample(out, sample, "_count", outcome, NULL, (double)count);
+}
+
+static void
+write_durations(struct buf *out, const struct model_sample *samples, size_t count)
+{
+	metric_family(out, "hippocamp_request_duration_seconds", "histogram",
+		      "How long successful requests took, by whether the cache or the model has answered, in seconds");
+	for (size_t i = 0; i < count; i++) {
+		write_duration(out, &samples[i], &samples[i].sums.latencies[LATENCY_HIT], "hit");
+		write_duration(out, &samples[i], &samples[i].sums.latencies[LATENCY_MODEL], "model");
+	}
+}
+
 static void
 write_models(struct exchange *exchange, const struct model_sample *samples, size_t count)
 {
@@ -212,6 +270,7 @@ write_models(struct exchange *exchange, const struct model_sample *samples, size
 		}
 	}
 	write_failures(out, samples, count);
+	write_durations(out, samples, count);
 }
 
 /* Writes a cumulative histogram. */

@@ -54,9 +54,9 @@ static const struct route http_routes[] = {
 };
 
 static const struct route metrics_routes[] = {
-	{"metrics", GET, handle_metrics, NULL},
-	{"v2/cache", GET, handle_cache, NULL},
-	{"v2/cache/purge", POST, handle_purge, access_cache_admin},
+	{"metrics", GET, handle_metrics, NULL},		 {"page.css", GET, handle_live_page_style, NULL},
+	{"page.js", GET, handle_live_page_script, NULL}, {"history", GET, handle_history, NULL},
+	{"v2/cache", GET, handle_cache, NULL},		 {"v2/cache/purge", POST, handle_purge, access_cache_admin},
 };
 
 /* In front of another server: what we answer ourselves. All other requests pass through. */
@@ -273,6 +273,11 @@ http_route(struct exchange *exchange)
 void
 metrics_route(struct exchange *exchange)
 {
-	take_route(exchange, find_route(metrics_routes, sizeof(metrics_routes) / sizeof(*metrics_routes), exchange),
-		   handle_nothing);
+	static const struct route root = {"", GET, handle_live_page, NULL};
+	const struct route *route =
+		bytes_equal_text(exchange->head.path, "/")
+			? &root
+			: find_route(metrics_routes, sizeof(metrics_routes) / sizeof(*metrics_routes), exchange);
+
+	take_route(exchange, route, handle_nothing);
 }

@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include "base/budget.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "inference/remote.h"
@@ -10,6 +11,7 @@
 #include "server/grpc_front.h"
 #include "server/grpc_infer.h"
 #include "server/grpc_pass.h"
+#include "server/history.h"
 #include "upstream/grpc_upstream.h"
 #include "upstream/upstream.h"
 
@@ -346,6 +348,18 @@ on_metrics(void *argument, unsigned events)
 }
 
 static void
+take_sample(struct server_lane *lane)
+{
+	const struct response_cache *cache = lane->options->cache;
+	struct cache_statistics statistics;
+
+	if (cache != NULL) {
+		cache->ops->statistics(cache->store, &statistics);
+	}
+	history_sample(lane->history, server_lane_table(lane), cache == NULL ? NULL : &statistics, clock_wall_ms());
+}
+
+static void
 on_sweep(void *argument)
 {
 	struct server_lane *lane = argument;
@@ -364,6 +378,7 @@ on_sweep(void *argument)
 	}
 	listen_again(lane);
 	if (lane->index == 0) {
+		take_sample(lane);
 		certificates_follow(lane->server->http.tls, "HTTP");
 		certificates_follow(lane->server->metrics.tls, "metrics");
 		certificates_follow(lane->server->grpc_tls, "gRPC");
@@ -427,6 +442,7 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 	if (index == 0) {
 		lane->metrics_watch = watch_listener(lane, server->metrics_listener, on_metrics);
 	}
+	lane->history = index == 0 ? history_new() : NULL;
 	lane->sweep_timer = loop_timer_new(loop, on_sweep, lane);
 	loop_timer_set(lane->sweep_timer, SWEEP_MS);
 	return lane;
@@ -485,6 +501,7 @@ void
 server_lane_free(struct server_lane *lane)
 {
 	loop_timer_free(lane->sweep_timer);
+	history_free(lane->history);
 	grpc_lane_free(lane->grpc);
 	grpc_inferences_fini(lane);
 	engine_lane_free(lane->engine);

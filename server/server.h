@@ -78,6 +78,7 @@ struct server_options {
 	/* Who may read the cache's status and purge the cache, on both ports; see server/access.h. */
 	enum cache_admin_rule cache_admin;
 	bool allow_cache_control; /* requests may steer the cache */
+	double cost_per_hour;	  /* of compute, for the live page; 0: not told */
 	const char *log_file;	  /* as configured, for GET /v2/logging; "": none */
 	struct repository *repository;
 	struct engine *engine;

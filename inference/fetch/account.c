@@ -54,6 +54,12 @@ count_slice(struct model_statistics *sums, const struct slice *slice, uint64_t n
 	}
 }
 
+static bool
+is_answered_from_cache(const struct inference_request *request)
+{
+	return request->report.cached && request->report.forward == FORWARD_NONE;
+}
+
 void
 account_request(struct engine_lane *lane, struct inference_request *request)
 {
@@ -67,6 +73,8 @@ account_request(struct engine_lane *lane, struct inference_request *request)
 	sums = statistics_begin(request->model->statistics, lane->index);
 	if (request->status == STATUS_OK) {
 		duration_add(&sums->success, now - state->start_ns);
+		latency_add(&sums->latencies[is_answered_from_cache(request) ? LATENCY_HIT : LATENCY_MODEL],
+			    now - state->start_ns);
 	} else {
 		duration_add(&sums->fail, now - state->start_ns);
 		sums->failures[failure_reason(request->status)]++;
@@ -76,7 +84,7 @@ account_request(struct engine_lane *lane, struct inference_request *request)
 			count_slice(sums, &state->slices[i], state->wall_ms);
 		}
 	}
-	if (request->status == STATUS_OK && request->report.cached && request->report.forward == FORWARD_NONE) {
+	if (request->status == STATUS_OK && is_answered_from_cache(request)) {
 		duration_add(&sums->queue, (request->report.joined ? now : state->keyed_ns) - state->start_ns);
 		duration_add(&sums->cache_hit, now - state->keyed_ns);
 	} else {

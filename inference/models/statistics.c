@@ -111,6 +111,55 @@ statistics_add_leases(struct lease_statistics *to, const struct lease_statistics
 	to->duplicate += from->duplicate;
 }
 
+void
+latency_add(struct latency_counts *counts, uint64_t ns)
+{
+	uint64_t us = ns / 1000;
+	unsigned bits = us < 4 ? 3 : 64 - (unsigned)__builtin_clzll(us);
+	size_t bucket = ((size_t)(bits - 3) << 2) + (us >> (bits - 3));
+
+	counts->buckets[bucket < LATENCY_BUCKETS ? bucket : LATENCY_BUCKETS - 1]++;
+	counts->sum_us += us;
+}
+
+uint64_t
+latency_bound_us(size_t bucket)
+{
+	return bucket < 4 ? bucket + 1 : (UINT64_C(5) + (bucket & 3)) << ((bucket >> 2) - 1);
+}
+
+double
+latency_quantile(const struct latency_counts *counts, double share)
+{
+	uint64_t all = 0;
+	double wanted;
+	double below = 0;
+
+	for (size_t i = 0; i < LATENCY_BUCKETS; i++) {
+		all += counts->buckets[i];
+	}
+	wanted = share * (double)all;
+	for (size_t i = 0; i < LATENCY_BUCKETS; i++) {
+		double own = (double)counts->buckets[i];
+		double from = i == 0 ? 0 : (double)latency_bound_us(i - 1);
+
+		if (own > 0 && below + own >= wanted) {
+			return from + ((double)latency_bound_us(i) - from) * (wanted - below) / own;
+		}
+		below += own;
+	}
+	return 0;
+}
+
+static void
+add_latencies(struct latency_counts *to, const struct latency_counts *from)
+{
+	for (size_t i = 0; i < LATENCY_BUCKETS; i++) {
+		to->buckets[i] += from->buckets[i];
+	}
+	to->sum_us += from->sum_us;
+}
+
 static void
 add_histogram(struct histogram *to, const struct histogram *from)
 {
@@ -152,6 +201,9 @@ add_sums(struct model_statistics *to, const struct model_statistics *from)
 	to->too_large += from->too_large;
 	statistics_add_leases(&to->leases, &from->leases);
 	to->saved_us += from->saved_us;
+	for (size_t i = 0; i < LATENCY_OUTCOMES; i++) {
+		add_latencies(&to->latencies[i], &from->latencies[i]);
+	}
 	add_histogram(&to->hit_age, &from->hit_age);
 	add_histogram(&to->value_size, &from->value_size);
 }

@@ -38,6 +38,31 @@ extern const uint64_t value_size_bounds[HISTOGRAM_BUCKETS];
 
 void histogram_add(struct histogram *histogram, const uint64_t *bounds, uint64_t value);
 
+/*
+ * Counts of answers by how long they took, in 4 buckets for each power of two of microseconds: the last is for a minute
+ * and more.
+ */
+#define LATENCY_BUCKETS 104
+struct latency_counts {
+	uint64_t buckets[LATENCY_BUCKETS];
+	uint64_t sum_us;
+};
+
+void latency_add(struct latency_counts *counts, uint64_t ns);
+
+/* Where a bucket ends, in microseconds. */
+uint64_t latency_bound_us(size_t bucket);
+
+/* The latency in microseconds that `share` (0 to 1) of the answers did not exceed, by interpolation; 0: there are none.
+ */
+double latency_quantile(const struct latency_counts *counts, double share);
+
+enum latency_outcome {
+	LATENCY_HIT,   /* the cache has answered, or an equal request */
+	LATENCY_MODEL, /* the model has run for it */
+};
+#define LATENCY_OUTCOMES 2
+
 /* How rows that several servers asked for concurrently were run or waited for. */
 struct lease_statistics {
 	uint64_t granted;   /* run under a lease */
@@ -78,9 +103,10 @@ struct model_statistics {
 	uint64_t refreshes; /* rows run in the background */
 	uint64_t too_large; /* answers not stored for their size */
 	struct lease_statistics leases;
-	uint64_t saved_us;	     /* what the answers from the cache once cost to compute */
-	struct histogram hit_age;    /* seconds */
-	struct histogram value_size; /* bytes, of what is stored */
+	uint64_t saved_us;				   /* what the answers from the cache once cost to compute */
+	struct latency_counts latencies[LATENCY_OUTCOMES]; /* of successes */
+	struct histogram hit_age;			   /* seconds */
+	struct histogram value_size;			   /* bytes, of what is stored */
 };
 
 struct statistics;

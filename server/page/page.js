@@ -1,0 +1,268 @@
+"use strict";
+
+const SECONDS = 600;
+const WIDTH = 420, HEIGHT = 150, LEFT = 52, BOTTOM = 18, TOP = 8;
+const SVG = "http://www.w3.org/2000/svg";
+let samples = [];
+let costPerHour = 0;
+
+/* --- Numbers --- */
+
+function short(value) {
+	for (const [size, unit] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+		if (value >= size) {
+			return (value / size).toPrecision(3) + " " + unit;
+		}
+	}
+	return value >= 100 || Number.isInteger(value) ? value.toFixed(0) : value.toPrecision(2);
+}
+
+function time(us) {
+	return us >= 1e6 ? (us / 1e6).toPrecision(3) + " s" : us >= 1e3 ? (us / 1e3).toPrecision(3) + " ms" : us.toFixed(0) + " µs";
+}
+
+function duration(seconds) {
+	return seconds >= 7200 ? (seconds / 3600).toPrecision(3) + " h" : seconds >= 120 ? (seconds / 60).toPrecision(3) + " min"
+		: seconds.toPrecision(3) + " s";
+}
+
+function money(amount) {
+	return amount >= 100 ? amount.toFixed(0) : amount.toPrecision(3);
+}
+
+function percent(ratio) {
+	return (ratio * 100).toFixed(1) + " %";
+}
+
+function rows(sample) {
+	return sample.hits + sample.joined + sample.misses + sample.bypassed + sample.errors;
+}
+
+/* --- Elements --- */
+
+function element(name, text, attributes = {}) {
+	const made = document.createElement(name);
+	if (text !== undefined) {
+		made.textContent = text;
+	}
+	for (const [key, value] of Object.entries(attributes)) {
+		made.setAttribute(key, value);
+	}
+	return made;
+}
+
+function shape(parent, name, attributes, text) {
+	const made = document.createElementNS(SVG, name);
+	for (const [key, value] of Object.entries(attributes)) {
+		made.setAttribute(key, value);
+	}
+	if (text !== undefined) {
+		made.textContent = text;
+	}
+	parent.append(made);
+}
+
+/* --- Charts --- */
+
+const charts = [
+	{title: "requests a second", format: short, least: 1, series: [
+		{name: "answered by the cache", class: "hit", value: s => share(s, s.hits + s.joined)},
+		{name: "by the model", class: "model", value: s => s.requests - share(s, s.hits + s.joined)},
+		{name: "failed", class: "other", value: s => s.failures}]},
+	{title: "hit ratio", format: percent, least: 1, most: 1, series: [
+		{name: "rows answered by the cache", class: "hit", value: s => rows(s) > 0 ? (s.hits + s.joined) / rows(s) : NaN}]},
+	{title: "latency", format: time, logarithmic: true, series: [
+		{name: "hit, p50", class: "hit", value: s => s.hit_p50_us || NaN},
+		{name: "hit, p99", class: "hit thin", value: s => s.hit_p99_us || NaN},
+		{name: "model, p50", class: "model", value: s => s.model_p50_us || NaN},
+		{name: "model, p99", class: "model thin", value: s => s.model_p99_us || NaN}]},
+	{title: "memory of the cache", format: v => short(v) + "B", least: 1000, series: [
+		{name: "used", class: "hit", value: s => s.used_bytes}]},
+];
+
+/* Rows are counted, and requests: a request's share is that of its rows. */
+function share(sample, part) {
+	return rows(sample) > 0 ? sample.requests * part / rows(sample) : 0;
+}
+
+function range(chart, lines) {
+	const values = lines.flat().filter(value => value > 0 && Number.isFinite(value));
+	const most = Math.max(chart.least ?? 10, ...values);
+	if (!chart.logarithmic) {
+		return [0, chart.most ?? most * 1.08];
+	}
+	const low = Math.floor(Math.log10(values.length > 0 ? Math.min(...values) : 1));
+	return [low, Math.max(low + 1, Math.ceil(Math.log10(most)))];
+}
+
+/* As many as there are samples of: at first the lines would not be seen otherwise. */
+function minutesShown(now) {
+	const oldest = samples.length > 0 ? samples[0].time_ms : now;
+	return Math.min(SECONDS / 60, Math.max(1, Math.ceil((now - oldest) / 60000)));
+}
+
+function draw(chart, now) {
+	const svg = chart.svg;
+	const lines = chart.series.map(series => samples.map(series.value));
+	const [low, high] = range(chart, lines);
+	const level = value => chart.logarithmic ? Math.log10(value) : value;
+	const span = minutesShown(now);
+	const x = ms => LEFT + (WIDTH - LEFT) * (1 - (now - ms) / 60000 / span);
+	const y = value => TOP + (HEIGHT - TOP - BOTTOM) * (1 - (level(value) - low) / (high - low));
+
+	svg.replaceChildren();
+	const steps = chart.logarithmic ? high - low : 4;
+	for (let i = 0; i <= steps; i++) {
+		const value = chart.logarithmic ? 10 ** (low + i) : high * i / steps;
+		shape(svg, "line", {class: "grid", x1: LEFT, x2: WIDTH, y1: y(value), y2: y(value)});
+		shape(svg, "text", {x: LEFT - 6, y: y(value) + 4, "text-anchor": "end"}, chart.format(value));
+	}
+	shape(svg, "text", {x: LEFT, y: HEIGHT - 4}, `${span} min ago`);
+	shape(svg, "text", {x: WIDTH, y: HEIGHT - 4, "text-anchor": "end"}, "now");
+	chart.series.forEach((series, index) => {
+		let path = "";
+		let pen = "M";
+		samples.forEach((sample, i) => {
+			const value = lines[index][i];
+			if (!Number.isFinite(value) || x(sample.time_ms) < LEFT) {
+				pen = "M";
+				return;
+			}
+			path += `${pen}${x(sample.time_ms).toFixed(1)} ${Math.max(TOP, y(value)).toFixed(1)}`;
+			pen = "L";
+		});
+		shape(svg, "path", {class: `line ${series.class}`, d: path});
+	});
+	const last = chart.series.map((series, i) => [series.name, lines[i].at(-1)])
+		.filter(([, value]) => Number.isFinite(value)).map(([name, value]) => `${name} ${chart.format(value)}`).join(", ");
+	svg.setAttribute("aria-label", `${chart.title}: ${last || "nothing yet"}`);
+}
+
+function makeCharts() {
+	for (const chart of charts) {
+		const figure = element("figure");
+		const caption = element("figcaption");
+		caption.append(element("strong", chart.title));
+		for (const series of chart.series) {
+			const key = element("span", (series.class.includes("thin") ? "┄ " : "━ ") + series.name, {class: series.class});
+			caption.append(key);
+		}
+		chart.svg = document.createElementNS(SVG, "svg");
+		chart.svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+		chart.svg.setAttribute("role", "img");
+		figure.append(caption, chart.svg);
+		document.getElementById("charts").append(figure);
+	}
+}
+
+/* --- Tiles --- */
+
+function showTiles(cache) {
+	const minute = samples.slice(-60);
+	const sum = value => minute.reduce((all, sample) => all + value(sample), 0);
+	const asked = sum(rows);
+	const tiles = [["requests/s, last minute", minute.length > 0 ? short(sum(s => s.requests) / minute.length) : "–"],
+		["hit ratio, last minute", asked > 0 ? percent(sum(s => s.hits + s.joined) / asked) : "–"]];
+	if (cache) {
+		const saved = cache.models.reduce((all, model) => all + model.saved_seconds, 0);
+		tiles.push(["compute saved", duration(saved)]);
+		if (costPerHour > 0) {
+			tiles.push(["money saved", money(saved / 3600 * costPerHour)]);
+		}
+		tiles.push([`entries in ${cache.store}`, short(cache.entries)]);
+		tiles.push(cache.capacity_bytes > 0
+			? ["memory used", percent(cache.used_bytes / cache.capacity_bytes)] : ["connections", String(cache.connections)]);
+		tiles.push(["evictions", short(cache.evictions)]);
+		tiles.push(["failed look-ups", short(cache.lookup_failures)]);
+	} else {
+		tiles.push(["cache", "none"]);
+	}
+	document.getElementById("tiles").replaceChildren(...tiles.map(([name, value]) => {
+		const tile = element("div", undefined, {class: "tile"});
+		tile.append(element("b", value), element("span", name));
+		return tile;
+	}));
+}
+
+/* --- Models --- */
+
+async function purge(model) {
+	if (!confirm(`Remove all answers of model '${model}' from the cache?`)) {
+		return;
+	}
+	const reply = await fetch("v2/cache/purge", {method: "POST", body: JSON.stringify({model})});
+	const answer = await reply.json();
+	alert(reply.ok ? `${answer.purged} entries removed` : answer.error);
+}
+
+function showModels(cache) {
+	const table = document.getElementById("models");
+	if (!cache) {
+		table.replaceChildren();
+		return;
+	}
+	const names = ["model", "version", "by", "rows asked", "hits", "joined", "ratio", "errors", "audited", "wrong", "compute saved", ""];
+	const head = element("tr");
+	head.append(...names.map(name => element("th", name, {scope: "col"})));
+	const lines = [...cache.models].sort((a, b) => b.saved_seconds - a.saved_seconds).map(model => {
+		const line = element("tr");
+		const button = element("button", "purge", {type: "button", "aria-label": `purge ${model.name}`});
+		button.addEventListener("click", () => purge(model.name));
+		const cells = [model.name, model.version, model.granularity, short(model.lookups), short(model.hits), short(model.joined),
+			model.lookups > 0 ? percent((model.hits + model.joined) / model.lookups) : "–", short(model.errors),
+			short(model.audits), short(model.audit_mismatches), duration(model.saved_seconds)];
+		line.append(...cells.map(text => element("td", text)));
+		const last = element("td");
+		last.append(button);
+		line.append(last);
+		return line;
+	});
+	const focused = document.activeElement?.getAttribute("aria-label");
+	table.replaceChildren(head, ...lines);
+	if (focused?.startsWith("purge ")) {
+		table.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+	}
+}
+
+function showWarnings(warnings) {
+	const lines = warnings.map(warning => element("li", `${new Date(warning.time_ms).toLocaleTimeString()} ${warning.text}`));
+	document.getElementById("warnings").replaceChildren(...(lines.length > 0 ? lines.reverse() : [element("li", "none")]));
+}
+
+/* --- Following --- */
+
+function take(history) {
+	for (const values of history.samples) {
+		samples.push(Object.fromEntries(history.fields.map((name, i) => [name, values[i]])));
+	}
+	samples = samples.slice(-SECONDS);
+	costPerHour = history.cost_per_hour;
+	showWarnings(history.warnings);
+}
+
+async function follow() {
+	const state = document.getElementById("state");
+	try {
+		const since = samples.length > 0 ? samples.at(-1).time_ms : 0;
+		const [history, cache] = await Promise.all([fetch(`history?since=${since}`), fetch("v2/cache")]);
+		if (!history.ok) {
+			throw new Error((await history.json()).error);
+		}
+		const told = await history.json();
+		take(told);
+		const report = cache.ok ? await cache.json() : null;
+		showTiles(report);
+		showModels(report);
+		const now = samples.length > 0 ? samples.at(-1).time_ms : Date.now();
+		charts.forEach(chart => draw(chart, now));
+		state.textContent = `version ${told.version}, up ${duration(told.uptime_s)}${report ? `, ${report.description}` : ""}`;
+		state.className = "";
+	} catch (failure) {
+		state.textContent = `no answer: ${failure.message}`;
+		state.className = "lost";
+	}
+	setTimeout(follow, 1000);
+}
+
+makeCharts();
+follow();
