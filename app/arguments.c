@@ -50,7 +50,15 @@ arguments_read(struct argument_table table, int count, char **arguments, argumen
 			return error->status;
 		}
 	}
-	return optind <= count ? not_taken(all[optind], false, error) : STATUS_OK;
+	for (int i = optind; i <= count; i++) { /* getopt has moved them behind the options */
+		if (!table.takes_words) {
+			return not_taken(all[i], false, error);
+		}
+		if (take(context, ARGUMENT_WORD, all[i], error) != STATUS_OK) {
+			return error->status;
+		}
+	}
+	return STATUS_OK;
 }
 
 void

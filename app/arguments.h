@@ -17,7 +17,10 @@ struct argument_option {
 struct argument_table {
 	const struct argument_option *options;
 	size_t count;
+	bool takes_words; /* arguments that are no options: `take` gets them with the code ARGUMENT_WORD */
 };
+
+#define ARGUMENT_WORD 0
 
 /* Calls `take` for each option, with its value or NULL. Fails, as `take` may, with a text that names the argument. */
 typedef enum status (*argument_fn)(void *context, int code, const char *value, struct error *error);

@@ -74,6 +74,8 @@ struct serve_settings {
 	bool cache_all_models;
 	int cache_admin; /* enum cache_admin_rule */
 	bool allow_cache_control;
+	char *record; /* NULL: not given */
+	double record_share;
 	int64_t response_cache_byte_size; /* -1: not given */
 	struct text_list backend_configs;
 

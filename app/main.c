@@ -4,6 +4,7 @@
 #include "app/health.h"
 #include "app/measure_command.h"
 #include "app/serve.h"
+#include "app/simulate_command.h"
 #include "base/version.h"
 
 #include <stdio.h>
@@ -14,6 +15,7 @@ static const char usage[] =
 	"       hippocamp health [URL]\n"
 	"       hippocamp cache ls|show|purge [OPTION]... [URL]\n"
 	"       hippocamp measure -m MODEL [OPTION]...\n"
+	"       hippocamp simulate [OPTION]... FILE...\n"
 	"       hippocamp --version | --help\n"
 	"\n"
 	"Serves ONNX models over HTTP and gRPC with the KServe v2 protocol, as Triton Inference Server does, and\n"
@@ -22,7 +24,9 @@ static const char usage[] =
 	"http://127.0.0.1:8000: its exit status is 0 if it is. cache shows the cache of a server, by the metrics port, "
 	"by\n"
 	"default http://127.0.0.1:8002, or removes entries; without arguments it says how. measure puts load on a\n"
-	"server of this protocol: hippocamp measure --help.\n";
+	"server of this protocol: hippocamp measure --help. simulate tells what caches of other sizes would have "
+	"saved, of\n"
+	"look-ups that serve --record=FILE has recorded.\n";
 
 static int
 print_help(void)
@@ -70,6 +74,9 @@ main(int argc, char **argv)
 {
 	if (argc >= 2 && strcmp(argv[1], "measure") == 0) {
 		return measure_command(argc - 2, argv + 2);
+	}
+	if (argc >= 2 && strcmp(argv[1], "simulate") == 0) {
+		return simulate_command(argc - 2, argv + 2);
 	}
 	if (asks_for("--help", argc, argv) || asks_for("-h", argc, argv)) {
 		return print_help();

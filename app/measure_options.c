@@ -459,7 +459,7 @@ check(struct measure_settings *settings, struct error *error)
 	return STATUS_OK;
 }
 
-static const struct argument_table table = {options, sizeof(options) / sizeof(*options)};
+static const struct argument_table table = {.options = options, .count = sizeof(options) / sizeof(*options)};
 
 enum status
 measure_options_parse(int count, char **arguments, struct measure_settings *settings, struct error *error)

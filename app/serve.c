@@ -16,6 +16,7 @@
 #include "front/follower.h"
 #include "front/remote_client.h"
 #include "front/remote_registry.h"
+#include "inference/fetch/request_trace.h"
 #include "inference/models/folder_source.h"
 #include "inference/models/model_table.h"
 #include "loop/socket.h"
@@ -494,6 +495,28 @@ open_upstream(struct app *app, struct error *error)
 	return app->follower == NULL ? error->status : STATUS_OK;
 }
 
+/* What is recorded of the look-ups. */
+static enum status
+open_trace(struct app *app, struct error *error)
+{
+	const struct serve_settings *settings = app->settings;
+
+	if (settings->record == NULL) {
+		return STATUS_OK;
+	}
+	if (settings->record_share <= 0) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "--record-share: give a share above 0");
+	}
+	if (app->cache == NULL) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--record needs a cache: without one nothing is looked up");
+	}
+	app->server_options.trace =
+		request_trace_open(settings->record, settings->record_share, app->loop_thread_count, error);
+	engine_set_trace(app->engine, app->server_options.trace);
+	return app->server_options.trace == NULL ? error->status : STATUS_OK;
+}
+
 static enum status
 start_server(struct app *app, struct error *error)
 {
@@ -526,6 +549,9 @@ start(struct app *app, struct error *error)
 	}
 	if (status == STATUS_OK) {
 		app->engine = engine_new(app->cache);
+		status = open_trace(app, error);
+	}
+	if (status == STATUS_OK) {
 		status = start_server(app, error);
 	}
 	return status;
@@ -763,6 +789,7 @@ tear_down(struct app *app)
 	if (app->engine != NULL) {
 		engine_free(app->engine);
 	}
+	request_trace_close(app->server_options.trace);
 	upstream_free(app->upstream);
 	grpc_upstream_free(app->grpc_upstream);
 	free(app->upstream_policy);

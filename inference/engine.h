@@ -15,10 +15,14 @@ struct engine;
 struct engine_lane;
 struct offload;
 struct remote_ops;
+struct request_trace;
 
 /* `cache` may be NULL (no caching); it outlives the engine. */
 struct engine *engine_new(struct response_cache *cache);
 void engine_free(struct engine *engine); /* after its lanes */
+
+/* Records look-ups (fetch/request_trace.h). Before the first lane is made; the trace outlives the lanes. NULL: none. */
+void engine_set_trace(struct engine *engine, struct request_trace *trace);
 
 /* `index` numbers the loops from 0. `offload` outlives the lane; NULL: none. */
 struct engine_lane *engine_lane_new(struct engine *engine, struct loop *loop, struct offload *offload, size_t index);

@@ -56,6 +56,12 @@ engine_free(struct engine *engine)
 	free(engine);
 }
 
+void
+engine_set_trace(struct engine *engine, struct request_trace *trace)
+{
+	engine->trace = trace;
+}
+
 struct engine_lane *
 engine_lane_new(struct engine *engine, struct loop *loop, struct offload *offload, size_t index)
 {

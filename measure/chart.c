@@ -157,8 +157,10 @@ chart_bars(const struct bar_chart *chart, struct buf *out)
 /* --- Lines --- */
 
 struct axis {
-	double low; /* decimal logarithms */
+	double low; /* of a logarithmic one the decimal logarithms */
 	double high;
+	double step;
+	bool is_linear;
 	double from; /* on the page */
 	double to;
 };
@@ -166,14 +168,16 @@ struct axis {
 static double
 place(const struct axis *axis, double value)
 {
-	return axis->from + (log10(value) - axis->low) / (axis->high - axis->low) * (axis->to - axis->from);
+	double level = axis->is_linear ? value : log10(value);
+
+	return axis->from + (level - axis->low) / (axis->high - axis->low) * (axis->to - axis->from);
 }
 
 /* From a power of ten below all values to one above them. Values of 0 do not count. */
 static struct axis
 axis_over(const double *values, size_t count, double also, double from, double to)
 {
-	struct axis axis = {.low = INFINITY, .high = -INFINITY, .from = from, .to = to};
+	struct axis axis = {.low = INFINITY, .high = -INFINITY, .step = 1, .from = from, .to = to};
 
 	for (size_t i = 0; i <= count; i++) {
 		double value = i == count ? also : values[i];
@@ -186,25 +190,32 @@ axis_over(const double *values, size_t count, double also, double from, double t
 	return axis;
 }
 
+/* The value at a tick of the axis. */
+static double
+value_at(const struct axis *axis, double tick)
+{
+	return axis->is_linear ? tick : pow(10, tick);
+}
+
 static void
 put_axes(const struct line_chart *chart, const struct axis *x, const struct axis *y, struct buf *out)
 {
-	for (double power = x->low; power <= x->high; power++) {
-		double at = place(x, pow(10, power));
+	for (double tick = x->low; tick <= x->high; tick += x->step) {
+		double at = place(x, value_at(x, tick));
 
 		buf_format(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"grid\"/>\n", at, y->from,
 			   at, y->to);
 		buf_format(out, "<text x=\"%.1f\" y=\"%.1f\" class=\"soft\" text-anchor=\"middle\">", at, y->from + 18);
-		chart->write_x(out, pow(10, power));
+		chart->write_x(out, value_at(x, tick));
 		buf_text(out, "</text>\n");
 	}
-	for (double power = y->low; power <= y->high; power++) {
-		double at = place(y, pow(10, power));
+	for (double tick = y->low; tick <= y->high; tick += y->step) {
+		double at = place(y, value_at(y, tick));
 
 		buf_format(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"grid\"/>\n", x->from, at,
 			   x->to, at);
 		buf_format(out, "<text x=\"%.1f\" y=\"%.1f\" class=\"soft\" text-anchor=\"end\">", x->from - 8, at + 4);
-		chart->write_y(out, pow(10, power));
+		chart->write_y(out, value_at(y, tick));
 		buf_text(out, "</text>\n");
 	}
 	put_text(out, x->to, y->from + 40, "soft", "end", chart->x_name);
@@ -219,7 +230,7 @@ put_lines(const struct line_chart *chart, const struct axis *x, const struct axi
 		for (size_t k = 0; k < chart->x_count; k++) {
 			double value = chart->ys[i * chart->x_count + k];
 
-			if (value > 0) {
+			if (value > 0 || y->is_linear) {
 				buf_format(out, "%.1f,%.1f ", place(x, chart->xs[k]), place(y, value));
 			}
 		}
@@ -233,7 +244,9 @@ chart_lines(const struct line_chart *chart, struct buf *out)
 	const double bottom = TOP + 24 + PLOT_HEIGHT;
 	const struct axis x = axis_over(chart->xs, chart->x_count, chart->point_x, PLOT_LEFT, WIDTH - 30);
 	const struct axis y =
-		axis_over(chart->ys, chart->series_count * chart->x_count, chart->point_y, bottom, TOP + 24);
+		chart->is_share
+			? (struct axis){.high = 1, .step = 0.25, .is_linear = true, .from = bottom, .to = TOP + 24}
+			: axis_over(chart->ys, chart->series_count * chart->x_count, chart->point_y, bottom, TOP + 24);
 
 	begin(out, (int)bottom + PLOT_BOTTOM, chart->title);
 	put_legend(out, chart->series, chart->series_count);

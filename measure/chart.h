@@ -22,7 +22,7 @@ struct bar_chart {
 };
 void chart_bars(const struct bar_chart *chart, struct buf *out);
 
-/* Lines and single points over two logarithmic axes. */
+/* Lines and single points over two axes: that of x is logarithmic. */
 struct line_chart {
 	const char *title;
 	const char *x_name;
@@ -31,6 +31,7 @@ struct line_chart {
 	void (*write_y)(struct buf *out, double value);
 	const char *const *series; /* a series without a name only takes up a colour */
 	size_t series_count;
+	bool is_share;	  /* y goes from 0 to 1; else it is logarithmic, too */
 	const double *xs; /* of all lines */
 	size_t x_count;
 	const double *ys;  /* line by line */

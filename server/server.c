@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "inference/fetch/request_trace.h"
 #include "inference/remote.h"
 #include "loop/socket.h"
 #include "server/certificates.h"
@@ -377,6 +378,9 @@ on_sweep(void *argument)
 		grpc_health_changed(lane);
 	}
 	listen_again(lane);
+	if (lane->options->trace != NULL) {
+		request_trace_flush(lane->options->trace, lane->index);
+	}
 	if (lane->index == 0) {
 		take_sample(lane);
 		certificates_follow(lane->server->http.tls, "HTTP");

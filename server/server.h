@@ -13,6 +13,7 @@
 
 struct server;
 struct server_lane;
+struct request_trace;
 
 /* In the order of the command line's choices (--allow-cache-admin). */
 enum cache_admin_rule { CACHE_ADMIN_IF_LOOPBACK, CACHE_ADMIN_ALWAYS, CACHE_ADMIN_NEVER };
@@ -77,9 +78,10 @@ struct server_options {
 	bool model_control;	   /* load and unload requests are allowed */
 	/* Who may read the cache's status and purge the cache, on both ports; see server/access.h. */
 	enum cache_admin_rule cache_admin;
-	bool allow_cache_control; /* requests may steer the cache */
-	double cost_per_hour;	  /* of compute, for the live page; 0: not told */
-	const char *log_file;	  /* as configured, for GET /v2/logging; "": none */
+	bool allow_cache_control;    /* requests may steer the cache */
+	struct request_trace *trace; /* that the engine records into; NULL: none */
+	double cost_per_hour;	     /* of compute, for the live page; 0: not told */
+	const char *log_file;	     /* as configured, for GET /v2/logging; "": none */
 	struct repository *repository;
 	struct engine *engine;
 	struct response_cache *cache; /* NULL: none */

@@ -2,6 +2,7 @@
 #include "base/moving_average.h"
 #include "inference/fetch/account.h"
 #include "inference/cache/entry.h"
+#include "inference/fetch/request_trace.h"
 
 static enum failure_reason
 failure_reason(enum status status)
@@ -82,6 +83,9 @@ account_request(struct engine_lane *lane, struct inference_request *request)
 	if (request->report.cached) {
 		for (size_t i = 0; i < state->slice_count; i++) {
 			count_slice(sums, &state->slices[i], state->wall_ms);
+			if (lane->engine->trace != NULL) {
+				request_trace_add(lane->engine->trace, lane->index, &state->slices[i]);
+			}
 		}
 	}
 	if (request->status == STATUS_OK && is_answered_from_cache(request)) {

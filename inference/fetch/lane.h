@@ -23,6 +23,7 @@ struct engine {
 	struct renewals renewals;
 	struct lateness lateness;	/* of the store */
 	_Atomic uint64_t apart_told_ns; /* when a difference of clocks was last logged */
+	struct request_trace *trace;	/* NULL: nothing is recorded */
 };
 
 struct engine_lane {

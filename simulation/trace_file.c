@@ -1,0 +1,174 @@
+#include "simulation/trace_file.h"
+
+#include "base/digest.h"
+#include "base/file.h"
+#include "base/memory.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HEAD "time_ms,"
+#define HEX_DIGITS 16
+
+/* --- Lines --- */
+
+static bool
+take_number(struct bytes text, int base, uint64_t *number)
+{
+	char copy[24];
+	char *end;
+
+	if (text.length == 0 || text.length >= sizeof(copy)) {
+		return false;
+	}
+	memcpy(copy, text.at, text.length);
+	copy[text.length] = '\0';
+	*number = strtoull(copy, &end, base);
+	return *end == '\0';
+}
+
+/* Removes the name in its quotes, and the comma behind it. In it a quote is written twice; what matters is its text. */
+static bool
+take_name(struct bytes *rest, struct bytes *name)
+{
+	size_t end = 1;
+
+	if (rest->length == 0 || *rest->at != '"') {
+		return false;
+	}
+	while (end < rest->length && (rest->at[end] != '"' || (end + 1 < rest->length && rest->at[end + 1] == '"'))) {
+		end += rest->at[end] == '"' ? 2 : 1;
+	}
+	if (end + 1 >= rest->length || rest->at[end + 1] != ',') {
+		return false;
+	}
+	*name = bytes_make(rest->at + 1, end - 1);
+	*rest = bytes_skip(*rest, end + 2);
+	return true;
+}
+
+static bool
+take_lookup(struct bytes line, struct lookup *lookup)
+{
+	struct bytes time = bytes_take_until(&line, ',');
+	struct bytes name;
+	struct bytes version;
+	struct bytes key;
+	struct bytes bytes;
+	struct bytes cost;
+	uint64_t length;
+
+	if (!take_name(&line, &name)) {
+		return false;
+	}
+	version = bytes_take_until(&line, ',');
+	key = bytes_take_until(&line, ',');
+	bytes = bytes_take_until(&line, ',');
+	cost = bytes_take_until(&line, ',');
+	if (line.length == 0 || key.length != HEX_DIGITS || !take_number(time, 10, &lookup->time_ms) ||
+	    !take_number(key, 16, &lookup->key) || !take_number(bytes, 10, &length) ||
+	    !take_number(cost, 10, &lookup->cost_us) || length > UINT32_MAX) {
+		return false;
+	}
+	lookup->key ^= checksum64(name) ^ checksum64(version) * 31;
+	lookup->bytes = (uint32_t)length;
+	return true;
+}
+
+static void
+add(struct trace *trace, const struct lookup *lookup)
+{
+	if (trace->count == trace->capacity) {
+		trace->capacity = trace->capacity == 0 ? 4096 : 2 * trace->capacity;
+		trace->lookups = memory_grow(trace->lookups, trace->capacity, sizeof(*trace->lookups));
+	}
+	trace->lookups[trace->count++] = *lookup;
+}
+
+enum status
+trace_parse(struct trace *trace, struct bytes text, struct error *error)
+{
+	size_t before = trace->count;
+
+	if (!bytes_starts_with(text, HEAD)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "it is no record of a server: its first line does not begin with \"" HEAD "\"");
+	}
+	while (text.length > 0) {
+		struct bytes line = bytes_take_until(&text, '\n');
+		struct lookup lookup = {.server = (uint32_t)trace->servers};
+
+		if (bytes_starts_with(line, HEAD)) { /* also of a file that was appended to another one */
+			continue;
+		}
+		if (take_lookup(line, &lookup)) {
+			add(trace, &lookup);
+		} else {
+			trace->skipped++;
+		}
+	}
+	trace->servers++;
+	return trace->count > before ? STATUS_OK
+				     : error_set(error, STATUS_INVALID_ARGUMENT, "it has no look-ups in it");
+}
+
+/* --- Files --- */
+
+static enum status
+unreadable(struct error *error)
+{
+	return error_set(error, STATUS_INVALID_ARGUMENT, "it cannot be read: %s", strerror(errno));
+}
+
+enum status
+trace_read(struct trace *trace, const char *path, struct error *error)
+{
+	int fd = file_open_regular(path);
+	struct stat state;
+	enum status status = STATUS_OK;
+	void *at;
+
+	if (fd < 0 || fstat(fd, &state) != 0) {
+		status = unreadable(error);
+	} else if (state.st_size == 0) {
+		status = error_set(error, STATUS_INVALID_ARGUMENT, "it is empty");
+	} else {
+		at = mmap(NULL, (size_t)state.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+		status = at == MAP_FAILED ? unreadable(error)
+					  : trace_parse(trace, bytes_make(at, (size_t)state.st_size), error);
+		if (at != MAP_FAILED) {
+			(void)munmap(at, (size_t)state.st_size);
+		}
+	}
+	if (fd >= 0) {
+		(void)close(fd);
+	}
+	return status == STATUS_OK ? status : error_prefix(error, "%s: ", path);
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	const struct lookup *left = a;
+	const struct lookup *right = b;
+
+	return (left->time_ms > right->time_ms) - (left->time_ms < right->time_ms);
+}
+
+void
+trace_sort(struct trace *trace)
+{
+	if (trace->count > 0) {
+		qsort(trace->lookups, trace->count, sizeof(*trace->lookups), compare);
+	}
+}
+
+void
+trace_fini(struct trace *trace)
+{
+	free(trace->lookups);
+	*trace = (struct trace){0};
+}

@@ -1,0 +1,118 @@
+"""serve --record and hippocamp simulate: a record of the look-ups, and what other caches would have made of them."""
+
+import csv
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from support import eventually, run_program, tensor
+from traffic import put
+
+CACHE = "--cache-config=local,size=1MB"
+FIELDS = ["time_ms", "model", "version", "key", "bytes", "cost_us", "outcome"]
+
+
+def ask(server, *seeds, model="simple"):
+    for seed in seeds:
+        array = tensor([[seed] * 16], "INT32")
+        assert put(server, model, {"INPUT0": array, "INPUT1": array}).status == 200
+
+
+def lines(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_lookup_has_a_line(serve, repository, tmp_path):
+    place = repository.copy("simple", "odd")
+    place.rename(place.parent / 'a "b", c')
+    config = place.parent / 'a "b", c' / "config.pbtxt"
+    config.write_text(config.read_text().replace('name: "odd"', "", 1))
+    path = tmp_path / "lookups.csv"
+    server = serve(repository.add("simple"), CACHE, f"--record={path}")
+    assert path.read_text() == ",".join(FIELDS) + "\n" and path.stat().st_mode & 0o077 == 0
+    ask(server, 1, 2, 1)
+    eventually(lambda: len(lines(path)) == 3, "the lines, within a second")
+    ask(server, 1, model='a%20%22b%22%2C%20c')
+    server.stop()
+    found = lines(path)
+    assert [(line["model"], line["outcome"]) for line in found] == [
+        ("simple", "miss"), ("simple", "miss"), ("simple", "hit"), ('a "b", c', "miss")]
+    assert list(found[0]) == FIELDS and all(int(line["bytes"]) > 128 and line["version"] == "1" for line in found)
+    assert found[0]["key"] == found[2]["key"] != found[1]["key"] and found[3]["key"] != found[0]["key"]
+    assert found[0]["cost_us"] == found[2]["cost_us"] and int(found[0]["time_ms"]) > 1e12
+
+
+def test_it_is_appended_to_and_a_share_is_recorded(serve, repository, tmp_path):
+    path = tmp_path / "lookups.csv"
+    for share, low, high in (("1", 60, 60), ("0.5", 12, 48)):
+        before = len(lines(path)) if path.exists() else 0
+        server = serve(repository.add("simple") if share == "1" else repository, CACHE, f"--record={path}",
+                       f"--record-share={share}")
+        ask(server, *range(60))
+        server.stop()
+        assert low <= len(lines(path)) - before <= high
+    assert path.read_text().count("time_ms") == 1
+
+
+@pytest.mark.parametrize("arguments, text", [
+    ([CACHE, "--record=/nowhere/x"], "--record=/nowhere/x: No such file or directory"),
+    ([CACHE, "--record=/dev/full"], "--record=/dev/full: Invalid argument"),
+    ([CACHE, "--record=x", "--record-share=0"], "--record-share: give a share above 0"),
+    (["--record=x", "--cache-config=none"], "--record needs a cache"),
+])
+def test_what_cannot_be_recorded(repository, tmp_path, arguments, text):
+    done = run_program("serve", f"--model-repository={repository.add('simple').path}", "--http-port=0", "--metrics-port=0",
+                       *arguments, cwd=tmp_path)
+    assert done.returncode == 1 and text in done.stderr
+
+
+def write_trace(path, count, keys, cost=1000):
+    text = "".join(f'{1000 + i},"m",1,{i % keys:016x},1000,{cost},miss\n' for i in range(count))
+    path.write_text(",".join(FIELDS) + "\n" + text)
+    return path
+
+
+def percentages(done, size):
+    assert (done.returncode, done.stderr) == (0, "")
+    return [float(number) for number in re.findall(r"([\d.]+) %", re.search(rf"(?m)^{size} .*$", done.stdout)[0])]
+
+
+def test_a_simulation(tmp_path):
+    one, two = write_trace(tmp_path / "1.csv", 2000, 1000), write_trace(tmp_path / "2.csv", 2000, 1000)
+    done = run_program("simulate", one, two, "--chart", tmp_path / "chart.svg")
+    assert "2 servers, 2 s: 4000 look-ups of 1000 questions" in done.stdout
+    local, _, redis, _ = percentages(done, "2 MiB")
+    assert local == 50 and redis == 75  # of each server alone, every other one; of both, three of four
+    assert percentages(done, "16 KiB")[0] < 10
+    assert "A local cache of 2 MiB would have saved 50.0 %" in done.stdout
+    ElementTree.fromstring((tmp_path / "chart.svg").read_text())
+    done = run_program("simulate", one, "--sample", "0.5")
+    assert abs(percentages(done, "2 MiB")[0] - 50) < 6 and "simulated with 50 %" in done.stdout
+    other = tmp_path / "3.csv"
+    other.write_text(one.read_text().replace('"m"', '"n"'))
+    assert "no question came to two servers" in run_program("simulate", one, other).stdout
+
+
+def test_a_servers_own_record(serve, repository, tmp_path):
+    server = serve(repository.add("simple"), CACHE, f"--record={tmp_path}/1.csv")
+    ask(server, *range(10), *range(10))
+    server.stop()
+    with (tmp_path / "1.csv").open("a") as file:
+        file.write('17,"sim')  # a server that was killed
+    done = run_program("simulate", tmp_path / "1.csv")
+    assert percentages(done, "64 KiB")[0] == 50 and "1 lines could not be read" in done.stdout
+
+
+@pytest.mark.parametrize("arguments, text", [
+    ([], "no file is given"),
+    (["/nowhere"], "/nowhere: it cannot be read: No such file"),
+    (["/dev/null"], "/dev/null: it cannot be read"),
+    ([__file__], "it is no record of a server"),
+    (["--sample", "2", "x"], "--sample 2: give a share above 0"),
+    (["--sampel", "1"], "unknown argument '--sampel'"),
+])
+def test_what_cannot_be_simulated(arguments, text):
+    done = run_program("simulate", *arguments)
+    assert done.returncode == 1 and text in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
