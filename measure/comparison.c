@@ -298,7 +298,8 @@ run_load(struct runner *runner, struct load *load, uint64_t ns, struct load_wind
 	}
 	if (status == STATUS_OK && window->latency.count == 0 && !*stopped) {
 		status = error_set(runner->error, STATUS_UNAVAILABLE, "no request was answered within %llu ms: %s",
-				   (unsigned long long)(ns / NS_PER_MS),
+				   (unsigned long long)((window->ended_ns - window->begun_ns) / NS_PER_MS),
+
 				   window->failed > 0 ? window->why : "give a longer --measurement-interval");
 	}
 	return status;

@@ -311,7 +311,7 @@ is_complete(struct load *load, uint64_t ns)
 	if (elapsed_ns < ns) {
 		return false;
 	}
-	if (load->window->latency.count < load->options.least && elapsed_ns < LOAD_PATIENCE * ns) {
+	if (load->window->latency.count < load->options.least && elapsed_ns < LOAD_PATIENCE_NS) {
 		loop_timer_set(load->wake, ns / NS_PER_MS + 1);
 		return false;
 	}

@@ -11,7 +11,7 @@
 #include "measure/latencies.h"
 #include "measure/popularity.h"
 
-#define LOAD_PATIENCE 10
+#define LOAD_PATIENCE_NS UINT64_C(10000000000)
 #define LOAD_OUTSTANDING_MAX 1024 /* at a time; more wait for one of them, which counts as their latency */
 
 struct load_options {
@@ -19,7 +19,7 @@ struct load_options {
 	double rate;	      /* of an open loop: requests a second */
 	bool is_poisson;      /* at random times; else at regular ones */
 	struct popularity_options popularity;
-	uint64_t least; /* answers that a window must have, as far as LOAD_PATIENCE times its length suffices */
+	uint64_t least; /* answers that a window must have, as far as LOAD_PATIENCE_NS suffices */
 };
 
 /* What happened within a stretch of time. */

@@ -172,8 +172,10 @@ cut(struct connection *connection)
 
 	if (connection->stream.until_close) {
 		(void)setsockopt(connection->transport.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+		connection->transport.is_cut = true; /* close_notify would say that it is whole */
 	}
 	connection->close_after = true;
+	connection->linger_after = !connection->stream.until_close; /* replies before it are not to be lost */
 	shrink(connection);
 }
 

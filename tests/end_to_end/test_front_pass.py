@@ -1,5 +1,7 @@
 """What passes through to the server behind, and back: unchanged, as it comes, and never cut off in silence."""
 
+import socket
+import ssl
 import threading
 
 import pytest
@@ -149,6 +151,38 @@ def test_a_reply_that_is_cut_off_is_seen_to_be(front, behind, reply, version):
         assert not text.endswith(b"0\r\n\r\n")
         assert version == "1.1" or b"Content-Length: 100" in text
     server.wait_log("cut off")
+
+
+def test_over_tls_a_reply_that_is_cut_off_does_not_end_well(front, behind, authority):
+    """To HTTP/1.0 only close_notify says that a reply without a length is whole (RFC 9112 section 9.8)."""
+    def says(_, send):
+        send(CHUNKED + chunk(b"short"))
+        return False
+
+    identity = authority.server()
+    server = front(behind(says), "--http-use-ssl", f"--http-server-cert={identity.cert}",
+                   f"--http-server-key={identity.key}")
+    context = ssl.create_default_context(cafile=authority.cert)
+    with socket.create_connection((LOCAL, server.port)) as plain, \
+            context.wrap_socket(plain, server_hostname=LOCAL, suppress_ragged_eofs=False) as client:
+        client.sendall(b"GET /v2 HTTP/1.0\r\n\r\n")
+        with pytest.raises((ssl.SSLEOFError, ConnectionResetError)):
+            while client.recv(4096):
+                pass
+
+
+def test_replies_before_one_that_is_cut_off_arrive(front, behind):
+    """Also where more requests wait, which the server then does not read."""
+    def says(request, send):
+        whole = "/whole" in request[0]
+        send(b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + bytes(300000 if whole else 10))
+        return None if whole else False
+
+    server = front(behind(says))
+    with server.connect() as client:
+        client.send(b"GET /whole HTTP/1.1\r\nHost: h\r\n\r\n" + b"GET /cut HTTP/1.1\r\nHost: h\r\n\r\n" * 2000)
+        server.wait_log("cut off")
+        assert client.stream.read().count(0) == 300010
 
 
 @pytest.mark.parametrize("reply, status, said", [

