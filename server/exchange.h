@@ -64,6 +64,7 @@ struct server_lane {
 	size_t spare_inference_count;
 	TAILQ_HEAD(, health_watch) health_watches;
 	struct loop_timer *sweep_timer;
+	struct infer_memo *infer_memo;
 	struct history *history; /* of the lane with index 0; else NULL */
 	TAILQ_HEAD(, connection) connections;
 	unsigned ticks;	    /* seconds since the lane was made */

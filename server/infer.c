@@ -8,6 +8,7 @@
 #include "server/handlers.h"
 #include "server/infer_parts.h"
 #include "wire/infer_body.h"
+#include "wire/infer_memo.h"
 #include "wire/infer_reply.h"
 
 #include <inttypes.h>
@@ -28,8 +29,9 @@ struct inference {
 	bool fronts;   /* another server: what we cannot answer passes through, with the body as it came */
 	bool is_plain; /* the request is wholly understood: see front.h */
 	bool passes;
-	struct blob *moved;  /* of a request that may pass: inputs outside of the body */
-	enum status decoded; /* on failure request.error says why; so with `encoded` */
+	struct blob *moved;	 /* of a request that may pass: inputs outside of the body */
+	struct infer_memo *memo; /* the loop's; NULL: an offload thread decodes */
+	enum status decoded;	 /* on failure request.error says why; so with `encoded` */
 
 	/* The reply, made on the loop or on an offload thread. */
 	bool long_reply; /* made on an offload thread */
@@ -452,6 +454,18 @@ decode_json(struct inference *inference, struct bytes json, struct bytes binary,
 				 &inference->body, error);
 }
 
+static enum status
+decode_short_json(struct inference *inference, struct bytes json, struct bytes binary, struct error *error)
+{
+	struct exchange *exchange = inference->exchange;
+
+	if (inference->memo == NULL) {
+		return decode_json(inference, json, binary, error);
+	}
+	return infer_memo_decode(inference->memo, json, binary, inference->request.model->config.name, &exchange->arena,
+				 &inference->body, error);
+}
+
 /* While the document is there: see front_understands. */
 static void
 look_at_body(struct inference *inference, enum status decoded)
@@ -540,7 +554,7 @@ decode_body(struct inference *inference, struct error *error)
 	if (length > INFER_LONG) {
 		return decode_long_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error);
 	}
-	status = decode_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error);
+	status = decode_short_json(inference, bytes_make(body.at, length), bytes_skip(body, length), error);
 	look_at_body(inference, status);
 	return status;
 }
@@ -729,6 +743,7 @@ infer_model(struct exchange *exchange, struct model *model, bool fronts)
 		engine_prepare_begin(exchange->lane->engine, &inference->request);
 		exchange_work(exchange, size, decode_long, infer_worked);
 	} else {
+		inference->memo = exchange->lane->infer_memo;
 		decode(exchange);
 		infer(exchange);
 	}

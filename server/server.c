@@ -15,6 +15,7 @@
 #include "server/history.h"
 #include "upstream/grpc_upstream.h"
 #include "upstream/upstream.h"
+#include "wire/infer_memo.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -446,6 +447,7 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 	if (index == 0) {
 		lane->metrics_watch = watch_listener(lane, server->metrics_listener, on_metrics);
 	}
+	lane->infer_memo = infer_memo_new();
 	lane->history = index == 0 ? history_new() : NULL;
 	lane->sweep_timer = loop_timer_new(loop, on_sweep, lane);
 	loop_timer_set(lane->sweep_timer, SWEEP_MS);
@@ -506,6 +508,7 @@ server_lane_free(struct server_lane *lane)
 {
 	loop_timer_free(lane->sweep_timer);
 	history_free(lane->history);
+	infer_memo_free(lane->infer_memo);
 	grpc_lane_free(lane->grpc);
 	grpc_inferences_fini(lane);
 	engine_lane_free(lane->engine);

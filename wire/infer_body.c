@@ -1,6 +1,9 @@
 #include "wire/infer_body.h"
 
+#include "wire/infer_document.h"
 #include "wire/tensor_json.h"
+
+#include <stdlib.h>
 
 #define DOCUMENT_VALUE ((size_t)16) /* bytes of a yyjson_val */
 #define PARAMETERS_MAX 1024	    /* bounds the search for duplicates, which is quadratic */
@@ -324,6 +327,9 @@ infer_body_is_plain(const struct infer_body *body)
 	static const char *const output_parameters[] = {"binary_data", NULL};
 	yyjson_val *root = yyjson_doc_get_root(body->document);
 
+	if (body->shared != NULL) {
+		return body->shared->is_plain;
+	}
 	return !json_has_others(root, members) && !has_duplicates(yyjson_obj_get(root, "parameters")) &&
 	       are_plain(yyjson_obj_get(root, "inputs"), input_members, input_parameters) &&
 	       have_content_types(yyjson_obj_get(root, "inputs")) &&
@@ -364,5 +370,17 @@ void
 infer_body_fini(struct infer_body *body)
 {
 	yyjson_doc_free(body->document);
+	infer_document_unref(body->shared);
 	body->document = NULL;
+	body->shared = NULL;
+}
+
+void
+infer_document_unref(struct infer_document *document)
+{
+	if (document != NULL && atomic_fetch_sub(&document->references, 1) == 1) {
+		infer_body_fini(&document->body);
+		arena_fini(&document->arena);
+		free(document);
+	}
 }

@@ -19,7 +19,9 @@ struct infer_body_output {
 	uint32_t classification; /* classes to return; 0: the tensor itself */
 };
 
-/* Views into the body, the arena and `document`, all of which must outlive it. */
+struct infer_document;
+
+/* Views into the body, the arena, `document` and `shared`, all of which must outlive it. */
 struct infer_body {
 	struct bytes id;
 	struct tensor *inputs;
@@ -31,6 +33,7 @@ struct infer_body {
 	size_t parameter_count;
 	bool wraps; /* an integer did not fit into its datatype; its low bytes were taken, as Triton does */
 	void *document;
+	struct infer_document *shared; /* what others were decoded to, too (infer_memo.h); NULL: nothing */
 };
 
 /* Estimates the bytes of memory that decoding `json` takes, for the document and the tensors. */
