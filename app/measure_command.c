@@ -15,6 +15,8 @@
 #include <stdlib.h>
 
 #define TEXT_MAX ((size_t)16 << 20)
+#define FEW_INPUTS UINT64_C(1000000000)
+#define FIRST_SHIFT 20 /* so many requests fit into a millisecond */
 
 struct session {
 	struct measure_settings settings;
@@ -68,6 +70,10 @@ make_inputs(struct session *session, struct error *error)
 	struct measure_settings *settings = &session->settings;
 	struct input_options *inputs = &settings->inputs;
 
+	if (settings->popularity.distinct == 0 && !settings->has_seed) {
+		settings->popularity.first = clock_wall_ms()
+					     << FIRST_SHIFT; /* what an earlier run has asked may be cached */
+	}
 	inputs->distinct = settings->popularity.drift > 0 || settings->popularity.distinct == 0
 				   ? UINT64_MAX
 				   : settings->popularity.distinct;
@@ -81,6 +87,14 @@ make_inputs(struct session *session, struct error *error)
 	return STATUS_OK;
 }
 
+static bool
+can_write(const char *path)
+{
+	FILE *file = fopen(path, "ae");
+
+	return file != NULL && fclose(file) == 0;
+}
+
 static enum status
 open_session(struct session *session, struct error *error)
 {
@@ -89,6 +103,9 @@ open_session(struct session *session, struct error *error)
 	log_configure(&(struct log_settings){0}); /* what is wrong is said here */
 	(void)signal(SIGPIPE, SIG_IGN);
 	session->loop = loop_new(error);
+	if (settings->csv != NULL && !can_write(settings->csv)) { /* rather now than after the measurement */
+		return error_set(error, STATUS_UNAVAILABLE, "-f %s: %s", settings->csv, strerror(errno));
+	}
 	if (session->loop == NULL || interruption_watch(&session->interruption, session->loop, error) != STATUS_OK) {
 		return error->status;
 	}
@@ -216,9 +233,8 @@ print_settings(const struct session *session)
 		buf_format(&text, "  Inputs: %" PRIu64 " at one time, Zipf's alpha %g, %g new ones a second\n",
 			   popularity->distinct, popularity->alpha, popularity->drift);
 	}
-	if (popularity->distinct == 0 && input_set_distinct(session->inputs) != UINT64_MAX) {
-		buf_format(&text,
-			   "  [WARNING] The model has room for %" PRIu64 " different inputs: then they come again\n",
+	if (popularity->distinct == 0 && input_set_distinct(session->inputs) < FEW_INPUTS) {
+		buf_format(&text, "  [WARNING] There are only %" PRIu64 " different inputs: then they come again\n",
 			   input_set_distinct(session->inputs));
 	}
 	buf_byte(&text, '\n');
@@ -249,20 +265,38 @@ static enum status
 run(struct session *session, struct error *error)
 {
 	const struct summary_style style = style_of(session);
+	struct error csv_error;
 	struct buf text;
 	enum status status;
 
 	print_settings(session);
 	status = measure_levels(session, error);
+	if (session->interruption.is_stopped) {
+		(void)printf("Interrupted: this is what there is\n");
+	}
 	if (session->count > 0) {
 		buf_init(&text, TEXT_MAX);
 		summary_print_list(session->measurements, session->count, &style, &text);
 		print(&text);
-		if (session->settings.csv != NULL && status == STATUS_OK) {
-			status = write_csv(session, error);
+		if (session->settings.csv != NULL && write_csv(session, &csv_error) != STATUS_OK &&
+		    status == STATUS_OK) {
+			*error = csv_error;
+			status = error->status;
 		}
 	}
 	return status;
+}
+
+/* Has any request failed? They are counted in the summary. */
+static bool
+has_failures(const struct session *session)
+{
+	bool failed = false;
+
+	for (size_t i = 0; i < session->count; i++) {
+		failed = failed || session->measurements[i].window.failed > 0;
+	}
+	return failed;
 }
 
 static int
@@ -295,6 +329,8 @@ measure_command(int count, char **arguments)
 	}
 	if (session.interruption.is_stopped) {
 		code = INTERRUPTION_STATUS;
+	} else if (code == 0) {
+		code = has_failures(&session);
 	}
 	close_session(&session);
 	return code;

@@ -43,7 +43,7 @@ on_progress(void *context, size_t done, size_t all, const char *what)
 
 	if (done == 0) {
 		progress->begun_ns = now_ns;
-		(void)fprintf(stderr, "starting: %s\n", what);
+		(void)fprintf(stderr, "%s\n", what);
 		return;
 	}
 	percent = done * 100 / all;
@@ -61,6 +61,22 @@ on_progress(void *context, size_t done, size_t all, const char *what)
 
 /* --- Texts for the report --- */
 
+/* How much of an argument may be shown: not the password, the secret or the address with one behind a key. */
+static size_t
+shown_length(const char *argument)
+{
+	static const char *const keys[] = {"password=", "secret=", "url="};
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
+		const char *at = strstr(argument, keys[i]);
+
+		if (at != NULL) {
+			return (size_t)(at - argument) + strlen(keys[i]);
+		}
+	}
+	return strlen(argument);
+}
+
 /* Quotes what a shell would not take as it is. */
 static void
 write_command(int count, char **arguments, struct buf *out)
@@ -71,7 +87,13 @@ write_command(int count, char **arguments, struct buf *out)
 				       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-=,.:/@%+") ==
 				strlen(arguments[i]);
 
-		buf_format(out, is_plain && *arguments[i] != '\0' ? " %s" : " '%s'", arguments[i]);
+		size_t shown = shown_length(arguments[i]);
+
+		if (shown < strlen(arguments[i])) {
+			buf_format(out, " %.*s...", (int)shown, arguments[i]);
+		} else {
+			buf_format(out, is_plain && *arguments[i] != '\0' ? " %s" : " '%s'", arguments[i]);
+		}
 	}
 	buf_byte(out, '\0');
 }
@@ -209,6 +231,7 @@ set_options(const struct measure_settings *settings, const bool *stopped, struct
 		.popularity = settings->popularity,
 		.batch = settings->batch,
 		.levels = {(unsigned)settings->range.start, (unsigned)settings->range.end},
+		.level_count = settings->range.start < settings->range.end ? 2 : 1,
 		.rounds = settings->rounds,
 		.window_ns = settings->profile.interval_ns,
 		.stopped = stopped,

@@ -13,6 +13,7 @@
 #define RATE_MAX 10000000
 #define BATCH_MAX 1000000
 #define STRING_MAX (1 << 24)
+#define ROUNDS_MIN 3 /* fewer tell nothing of the noise */
 
 /* Options without a short form. */
 enum {
@@ -64,7 +65,8 @@ static const struct argument_option options[] = {
 	 "how many different inputs are asked for at one time; 0: none twice (1; with files all of them)"},
 	{"zipf", OPTION_ZIPF, "ALPHA", "their popularity: the k-th has a weight of 1/k^ALPHA; 0: all alike (0)"},
 	{"drift", OPTION_DRIFT, "N", "new inputs a second, which are then the most popular (0)"},
-	{"seed", OPTION_SEED, "N", "another one gives other inputs and other draws (1)"},
+	{"seed", OPTION_SEED, "N",
+	 "the same one gives the same inputs and draws (1; but with --distinct 0 other inputs each time)"},
 	{"percentile", OPTION_PERCENTILE, "N", "the latency that must become stable (the mean)"},
 	{"measurement-interval", 'p', "MS", "the length of a window (5000)"},
 	{"stability-percentage", 's', "N", "how much three windows in succession may differ (10)"},
@@ -185,8 +187,8 @@ set_level(struct measure_settings *settings, int code, const char *value, struct
 {
 	bool has_rates = code == OPTION_RATE;
 
-	settings->has_rates = has_rates;
-	settings->has_range = !has_rates;
+	settings->has_rates = settings->has_rates || has_rates;
+	settings->has_range = settings->has_range || !has_rates;
 	if (!read_range(value, has_rates ? RATE_MAX : CONCURRENCY_MAX, &settings->range) ||
 	    (!has_rates && !is_whole_range(&settings->range))) {
 		return refuse(has_rates ? "--request-rate-range" : "--concurrency-range", value,
@@ -249,9 +251,10 @@ set_number(struct measure_settings *settings, int code, const char *value, struc
 		settings->popularity.distinct = (uint64_t)number;
 		return STATUS_OK;
 	case OPTION_ROUNDS:
-		if (!read_whole(value, 1, ESTIMATE_VALUES_MAX, &number)) {
-			return refuse("--rounds", value, "a number from 1 to 100", error);
+		if (!read_whole(value, ROUNDS_MIN, ESTIMATE_VALUES_MAX, &number)) {
+			return refuse("--rounds", value, "a number from 3 to 100", error);
 		}
+		settings->has_rounds = true;
 		settings->rounds = (size_t)number;
 		return STATUS_OK;
 	case OPTION_ZIPF:
@@ -267,6 +270,7 @@ set_number(struct measure_settings *settings, int code, const char *value, struc
 		if (!read_whole(value, 0, 9e15, &number)) {
 			return refuse("--seed", value, "a whole number", error);
 		}
+		settings->has_seed = true;
 		settings->popularity.seed = settings->inputs.seed = (uint64_t)number;
 		return STATUS_OK;
 	}
@@ -418,6 +422,44 @@ preset_comparison(struct measure_settings *settings)
 	}
 }
 
+/* With a scheme and, where the user gives neither of them, the usual port. */
+static char *
+make_url(const struct measure_settings *settings, bool has_scheme)
+{
+	const char *url = settings->given_url == NULL ? "localhost" : settings->given_url;
+	const char *bracket = strrchr(url, ']'); /* of an address of IPv6 */
+	bool has_port = strchr(bracket == NULL ? url : bracket, ':') != NULL;
+
+	if (has_scheme) {
+		return memory_text(url);
+	}
+	return memory_format("%s://%s%s", settings->has_grpc ? "grpc" : "http", url,
+			     has_port		  ? ""
+			     : settings->has_grpc ? ":8001"
+						  : ":8000");
+}
+
+/* Options that mean nothing together. */
+static enum status
+check_together(const struct measure_settings *settings, struct error *error)
+{
+	if (settings->has_rates && settings->has_range) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--concurrency-range and --request-rate-range are two kinds of load: give one");
+	}
+	if (settings->is_poisson && !settings->has_rates) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--request-distribution is of --request-rate-range: give one");
+	}
+	if (settings->popularity.alpha > 0 && settings->popularity.distinct == 1 && settings->inputs.file_count == 0) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "--zipf is of several inputs: give --distinct");
+	}
+	if (settings->has_rounds && !settings->compares) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "--rounds is of --compare");
+	}
+	return STATUS_OK;
+}
+
 static enum status
 check(struct measure_settings *settings, struct error *error)
 {
@@ -431,6 +473,9 @@ check(struct measure_settings *settings, struct error *error)
 		preset_comparison(settings);
 		return check_comparison(settings, error);
 	}
+	if (check_together(settings, error) != STATUS_OK) {
+		return error->status;
+	}
 	if (settings->repository != NULL || settings->cache_count > 0) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "--model-repository and --cache-config are of --compare");
@@ -439,11 +484,7 @@ check(struct measure_settings *settings, struct error *error)
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "a range whose end is 0 ends at --latency-threshold: give one");
 	}
-	if (url == NULL) {
-		url = settings->has_grpc ? "localhost:8001" : "localhost:8000";
-	}
-	settings->url =
-		has_scheme ? memory_text(url) : memory_format("%s://%s", settings->has_grpc ? "grpc" : "http", url);
+	settings->url = make_url(settings, has_scheme);
 	if (has_scheme && settings->has_grpc && strncmp(url, "grpc", 4) != 0) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "-i grpc does not go with -u %s: give grpc://HOST:PORT or grpcs://HOST:PORT", url);

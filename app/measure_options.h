@@ -34,6 +34,8 @@ struct measure_settings {
 	struct profile_options profile;
 	struct popularity_options popularity;
 	bool has_distinct; /* --distinct is given */
+	bool has_seed;	   /* --seed is given */
+	bool has_rounds;   /* --rounds is given */
 	bool has_alpha;	   /* --zipf is given */
 	struct input_options inputs;
 	struct tls_client_options tls;

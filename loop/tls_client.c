@@ -45,8 +45,14 @@ load(SSL_CTX *context, const struct tls_client_options *options, struct error *e
 struct tls_client *
 tls_client_new(const struct tls_client_options *options, struct error *error)
 {
-	struct tls_client *client = memory_new(sizeof(*client));
+	struct tls_client *client;
 
+	if ((options->cert == NULL) != (options->key == NULL)) {
+		(void)error_set(error, STATUS_INVALID_ARGUMENT, "--%s-cert and --%s-key belong together: give both",
+				options->prefix, options->prefix);
+		return NULL;
+	}
+	client = memory_new(sizeof(*client));
 	ERR_clear_error();
 	client->context = SSL_CTX_new(TLS_client_method());
 	if (client->context == NULL) {

@@ -219,7 +219,7 @@ put_axes(const struct line_chart *chart, const struct axis *x, const struct axis
 		buf_text(out, "</text>\n");
 	}
 	put_text(out, x->to, y->from + 40, "soft", "end", chart->x_name);
-	put_text(out, 0, y->to - 8, "soft", "start", chart->y_name);
+	put_text(out, 0, y->to - 16, "soft", "start", chart->y_name);
 }
 
 static void

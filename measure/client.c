@@ -28,7 +28,7 @@ client_new(struct loop *loop, const char *url, const struct tls_client_options *
 {
 	struct client *client = memory_new(sizeof(*client));
 
-	if (upstream_url_parse(url, &client->url, error) != STATUS_OK) {
+	if (upstream_url_parse("-u ", url, &client->url, error) != STATUS_OK) {
 		free(client);
 		return NULL;
 	}

@@ -25,6 +25,7 @@ struct runner {
 	struct variant variants[VARIANTS];
 	struct input_set *inputs; /* of the model */
 	struct input_set *probes[PROBE_SIZES];
+	size_t hits[VARIANTS]; /* among the answers that were compared */
 	uint64_t runs;
 	comparison_progress_fn progress;
 	void *context;
@@ -100,32 +101,6 @@ check_batch(struct runner *runner)
 	return STATUS_OK;
 }
 
-/* The first variant must start. Another one that does not is left out, and its reason kept. */
-static enum status
-start_variants(struct runner *runner)
-{
-	struct comparison *comparison = runner->comparison;
-	const struct variant_options *options = &comparison->options.variants;
-
-	for (enum variant_kind kind = 0; kind < VARIANTS && !is_stopped(runner); kind++) {
-		struct error why = {0};
-
-		report_progress(runner, variant_name(kind));
-		comparison->has[kind] = variant_is_possible(kind, options, &why) &&
-					variant_start(&runner->variants[kind], kind, runner->workspace, options,
-						      runner->loop, &why) == STATUS_OK;
-		if (!comparison->has[kind]) {
-			(void)snprintf(comparison->why_not[kind], sizeof(comparison->why_not[kind]), "%s", why.text);
-			variant_stop(&runner->variants[kind]);
-		}
-		if (!comparison->has[VARIANT_NONE]) {
-			*runner->error = why;
-			return runner->error->status;
-		}
-	}
-	return check_batch(runner);
-}
-
 static enum status
 make_probe(struct runner *runner, size_t index)
 {
@@ -164,6 +139,54 @@ make_inputs(struct runner *runner)
 		}
 	}
 	return STATUS_OK;
+}
+
+/*
+ * Starts a variant that is possible here. What fails is for the user to mend, such as an option of a cache; but Triton
+ * may lack the backend of the model, and is left out.
+ */
+static enum status
+start_variant(struct runner *runner, enum variant_kind kind)
+{
+	struct comparison *comparison = runner->comparison;
+	const struct variant_options *options = &comparison->options.variants;
+	struct error why = {0};
+
+	if (variant_is_possible(kind, options, &why)) {
+		char *what = memory_format("starting %s", variant_name(kind));
+
+		report_progress(runner, what);
+		free(what);
+		comparison->has[kind] = variant_start(&runner->variants[kind], kind, runner->workspace, options,
+						      runner->loop, &why) == STATUS_OK;
+		if (!comparison->has[kind] && kind < VARIANT_TRITON_NONE) {
+			*runner->error = why;
+			return why.status;
+		}
+	}
+	if (!comparison->has[kind]) {
+		(void)snprintf(comparison->why_not[kind], sizeof(comparison->why_not[kind]), "%s", why.text);
+		variant_stop(&runner->variants[kind]);
+	}
+	return STATUS_OK;
+}
+
+static enum status
+start_variants(struct runner *runner)
+{
+	enum status status = start_variant(runner, VARIANT_NONE);
+
+	if (status == STATUS_OK) { /* which tells what the model's inputs are */
+		status = check_batch(runner);
+	}
+	if (status == STATUS_OK) {
+		status = make_inputs(runner);
+	}
+	for (enum variant_kind kind = VARIANT_NONE + 1; kind < VARIANTS && status == STATUS_OK && !is_stopped(runner);
+	     kind++) {
+		status = start_variant(runner, kind);
+	}
+	return status;
 }
 
 /* --- Answers --- */
@@ -215,6 +238,7 @@ ask(struct runner *runner, struct variant *variant, uint64_t number, struct dige
 		for (size_t i = 0; i < request.piece_count; i++) {
 			runner->comparison->request_bytes += (double)request.pieces[i].length;
 		}
+		runner->hits[variant->kind] += call.cache == CLIENT_CACHE_HIT;
 		digest_answer(&call, form.protocol, digest, value);
 	} else {
 		(void)error_prefix(runner->error, "%s: ", variant_name(variant->kind));
@@ -248,6 +272,29 @@ check_answer(struct runner *runner, uint64_t number, struct digest *digest)
 	return STATUS_OK;
 }
 
+/* A cache that has not answered what it was asked twice is none: its server cannot be reached, say. */
+static void
+leave_out_idle_caches(struct runner *runner)
+{
+	struct comparison *comparison = runner->comparison;
+
+	for (enum variant_kind kind = VARIANT_LOCAL; kind <= VARIANT_REDIS; kind++) {
+		struct variant *variant = &runner->variants[kind];
+		char words[512];
+
+		if (!comparison->has[kind] || runner->hits[kind] > 0) {
+			continue;
+		}
+		process_last_words(variant->process, words, sizeof(words));
+		(void)snprintf(
+			comparison->why_not[kind], sizeof(comparison->why_not[kind]),
+			"it answered none of %zu questions that were asked twice; the last words of its server: %s",
+			comparison->checked, words);
+		comparison->has[kind] = false;
+		variant_stop(variant);
+	}
+}
+
 static enum status
 check_answers(struct runner *runner)
 {
@@ -255,11 +302,14 @@ check_answers(struct runner *runner)
 	enum status status = STATUS_OK;
 
 	memory_check(digest != NULL);
-	report_progress(runner, "whether all answer alike");
+	report_progress(runner, "comparing their answers");
 	for (uint64_t i = 0; i < CHECKED && status == STATUS_OK && !is_stopped(runner); i++) {
 		status = check_answer(runner, i, digest);
 	}
 	digest_free(digest);
+	if (status == STATUS_OK && !is_stopped(runner)) {
+		leave_out_idle_caches(runner);
+	}
 	return status;
 }
 
@@ -417,7 +467,7 @@ measure_round(struct runner *runner, size_t round)
 	enum status status = STATUS_OK;
 
 	for (enum workload workload = 0; workload < WORKLOADS; workload++) {
-		for (size_t level = 0; level < LEVELS; level++) {
+		for (size_t level = 0; level < runner->comparison->options.level_count; level++) {
 			for (enum variant_kind kind = 0; kind < VARIANTS && !is_stopped(runner); kind++) {
 				if (status == STATUS_OK && runner->comparison->has[kind]) {
 					status = measure_cell(runner, kind, workload, level, round);
@@ -441,7 +491,7 @@ count_steps(const struct runner *runner)
 	size_t all = 0;
 
 	for (enum variant_kind kind = 0; kind < VARIANTS; kind++) {
-		all += runner->comparison->has[kind] ? WORKLOADS * LEVELS : 0;
+		all += runner->comparison->has[kind] ? WORKLOADS * runner->comparison->options.level_count : 0;
 		all += has_probe(runner, kind) ? PROBE_SIZES : 0;
 	}
 	return all * runner->comparison->options.rounds;
@@ -475,9 +525,6 @@ comparison_run(struct comparison *comparison, struct loop *loop, comparison_prog
 
 	runner.workspace = workspace_new(comparison->options.repository, comparison->options.variants.model, error);
 	status = runner.workspace == NULL ? error->status : start_variants(&runner);
-	if (status == STATUS_OK) {
-		status = make_inputs(&runner);
-	}
 	if (status == STATUS_OK) {
 		status = check_answers(&runner);
 	}

@@ -28,6 +28,7 @@ struct comparison_options {
 	struct popularity_options popularity; /* of WORKLOAD_POPULAR */
 	size_t batch;
 	unsigned levels[LEVELS];
+	size_t level_count; /* 1 or 2 */
 	size_t rounds;
 	uint64_t window_ns;
 	const bool *stopped;

@@ -233,7 +233,7 @@ vary(const struct tensor *tensors, const int64_t *elements, size_t count, const 
 	needed = options->distinct == UINT64_MAX && best < needed ? best : needed;
 	if (best < needed) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "the model's inputs have room for %" PRIu64 " different ones, not for %" PRIu64,
+				 "only %" PRIu64 " different inputs can be made for this model, not %" PRIu64,
 				 UINT64_C(1) << best, options->distinct);
 	}
 	if (needed > 0) {

@@ -67,6 +67,9 @@ begin(struct slot *slot, uint64_t due_ns)
 	}
 	slot->is_busy = true;
 	load->outstanding++;
+	if (load->window != NULL) {
+		load->window->sent++;
+	}
 	slot->call.head = slot->request.head;
 	slot->call.pieces = slot->request.pieces;
 	slot->call.piece_count = slot->request.piece_count;

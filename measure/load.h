@@ -26,6 +26,7 @@ struct load_options {
 struct load_window {
 	uint64_t begun_ns;
 	uint64_t ended_ns;
+	uint64_t sent;
 	uint64_t failed;
 	uint64_t delayed;  /* of an open loop: requests sent more than 1 ms late */
 	uint64_t received; /* bytes of bodies */

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 static const char style[] =
-	"<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:800px;margin:2rem "
+	"<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:1000px;margin:2rem "
 	"auto;padding:0 "
 	"1rem}table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}th,td{padding:.3rem .8rem;"
 	"text-align:right;white-space:nowrap;border-bottom:1px solid "

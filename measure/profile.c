@@ -62,6 +62,7 @@ profile_is_stable(const struct load_window *windows, size_t count, const struct 
 static void
 add_window(struct load_window *sum, const struct load_window *window)
 {
+	sum->sent += window->sent;
 	sum->failed += window->failed;
 	sum->delayed += window->delayed;
 	sum->received += window->received;

@@ -11,9 +11,6 @@
 #define TEXT_MAX ((size_t)16 << 20)
 #define TIME_SIZE 32
 
-/* Whether a cache is worth it: hits must be this much faster than the model. */
-#define FASTER 0.95
-
 const char *
 report_chart_name(enum report_chart chart)
 {
@@ -72,35 +69,98 @@ latency_of(const struct comparison *comparison, enum variant_kind kind, enum wor
 
 /* --- Recommendation --- */
 
-static bool
-is_worth(const struct comparison *comparison, enum variant_kind kind)
+enum verdict { VERDICT_FASTER, VERDICT_SLOWER, VERDICT_UNCLEAR, VERDICT_NOT_MEASURED };
+
+/* Of a cache's hits beside the model: only what the rounds agree on counts. */
+static enum verdict
+verdict_on(const struct comparison *comparison, enum variant_kind kind)
 {
-	return comparison->has[kind] && latency_of(comparison, kind, WORKLOAD_REPEATED) <
-						FASTER * latency_of(comparison, VARIANT_NONE, WORKLOAD_REPEATED);
+	struct estimate ratio =
+		estimate_ratio(cell_of(comparison, kind, WORKLOAD_REPEATED, 0)->means,
+			       cell_of(comparison, VARIANT_NONE, WORKLOAD_REPEATED, 0)->means, comparison->rounds);
+
+	if (!comparison->has[kind]) {
+		return VERDICT_NOT_MEASURED;
+	}
+	if (ratio.high < 1) {
+		return VERDICT_FASTER;
+	}
+	return ratio.low > 1 ? VERDICT_SLOWER : VERDICT_UNCLEAR;
 }
 
 static void
-say_worth(const struct comparison *comparison, enum variant_kind kind, struct buf *out)
+say_faster(const struct comparison *comparison, enum variant_kind kind, struct buf *out)
 {
 	double hit = latency_of(comparison, kind, WORKLOAD_REPEATED);
 	double none = latency_of(comparison, VARIANT_NONE, WORKLOAD_REPEATED);
+	double ratio = comparison_break_even(comparison, kind);
 	char first[TIME_SIZE];
 	char second[TIME_SIZE];
 
-	buf_format(out, "a hit takes %s instead of %s (%.3g times as fast)", time_text(hit, first),
-		   time_text(none, second), none / hit);
-	buf_format(out, ", and requests are faster on average from a hit ratio of %.1f %% on.",
-		   comparison_break_even(comparison, kind) * 100);
+	buf_format(out, "A hit takes %s instead of %s (%.3g times as fast), and requests are faster on average ",
+		   time_text(hit, first), time_text(none, second), none / hit);
+	if (ratio < 0.0005) {
+		buf_text(out, "at any hit ratio.");
+	} else {
+		buf_format(out, "from a hit ratio of %.1f %% on.", ratio * 100);
+	}
+}
+
+static void
+say_not_faster(const struct comparison *comparison, enum variant_kind kind, struct buf *out)
+{
+	char first[TIME_SIZE];
+	char second[TIME_SIZE];
+
+	buf_format(out, "A hit takes %s, and the model answers in ",
+		   time_text(latency_of(comparison, kind, WORKLOAD_REPEATED), first));
+	buf_format(out, "%s", time_text(latency_of(comparison, VARIANT_NONE, WORKLOAD_REPEATED), second));
+	buf_text(out, verdict_on(comparison, kind) == VERDICT_UNCLEAR
+			      ? ": the difference is smaller than the noise of this measurement."
+			      : ".");
+}
+
+static void
+say_local(const struct comparison *comparison, struct buf *out)
+{
+	switch (verdict_on(comparison, VARIANT_LOCAL)) {
+	case VERDICT_FASTER:
+		buf_text(out, "Use the local cache. ");
+		say_faster(comparison, VARIANT_LOCAL, out);
+		break;
+	case VERDICT_NOT_MEASURED:
+		buf_text(out, "The local cache was not measured.");
+		break;
+	default:
+		buf_text(out, "The local cache does not pay for this model. ");
+		say_not_faster(comparison, VARIANT_LOCAL, out);
+		break;
+	}
+}
+
+static void
+say_redis(const struct comparison *comparison, struct buf *out)
+{
+	switch (verdict_on(comparison, VARIANT_REDIS)) {
+	case VERDICT_FASTER:
+		buf_text(out, " Use Redis, or tiered, which has a local cache in front of it, where several servers "
+			      "should share "
+			      "the answers or where these should survive a restart. ");
+		say_faster(comparison, VARIANT_REDIS, out);
+		break;
+	case VERDICT_NOT_MEASURED:
+		buf_text(out, " Redis was not measured.");
+		break;
+	default:
+		buf_text(out, " Redis does not pay for this model. ");
+		say_not_faster(comparison, VARIANT_REDIS, out);
+		break;
+	}
 }
 
 void
 report_recommendation(const struct comparison *comparison, struct buf *out)
 {
-	bool local = is_worth(comparison, VARIANT_LOCAL);
-	bool redis = is_worth(comparison, VARIANT_REDIS);
-	char first[TIME_SIZE];
-	char second[TIME_SIZE];
-
 	if (comparison->different > 0) {
 		buf_format(out,
 			   "Use no cache before this is understood: of %zu inputs, %zu were answered in different "
@@ -110,27 +170,8 @@ report_recommendation(const struct comparison *comparison, struct buf *out)
 			   "question, or a cache is wrong. ",
 			   comparison->checked, comparison->different);
 	}
-	if (!local && !redis) {
-		buf_format(out, "Use no cache for this model: it answers in %s, and a hit takes ",
-			   time_text(latency_of(comparison, VARIANT_NONE, WORKLOAD_REPEATED), first));
-		buf_format(out, "%s.", time_text(latency_of(comparison, VARIANT_LOCAL, WORKLOAD_REPEATED), second));
-		return;
-	}
-	if (local) {
-		buf_text(out, "Use the local cache: ");
-		say_worth(comparison, VARIANT_LOCAL, out);
-	}
-	if (redis) {
-		buf_text(out,
-			 local ? " Use Redis, or tiered, which has a local cache in front of it, where several servers "
-				 "should share the answers or where these should survive a restart: "
-			       : "Use Redis: ");
-		say_worth(comparison, VARIANT_REDIS, out);
-	} else if (comparison->has[VARIANT_REDIS]) {
-		buf_format(out, " Redis does not pay for this model: a hit there takes %s, and the model answers in ",
-			   time_text(latency_of(comparison, VARIANT_REDIS, WORKLOAD_REPEATED), first));
-		buf_format(out, "%s.", time_text(latency_of(comparison, VARIANT_NONE, WORKLOAD_REPEATED), second));
-	}
+	say_local(comparison, out);
+	say_redis(comparison, out);
 }
 
 /* --- Charts --- */
@@ -154,7 +195,7 @@ static void
 chart_workloads(const struct comparison *comparison, enum report_chart chart, struct buf *svg)
 {
 	const bool is_latency = chart == REPORT_LATENCY;
-	const size_t level = is_latency ? 0 : LEVELS - 1;
+	const size_t level = is_latency ? 0 : comparison->options.level_count - 1;
 	double values[WORKLOADS * VARIANTS];
 	double lows[WORKLOADS * VARIANTS];
 	double highs[WORKLOADS * VARIANTS];
@@ -321,7 +362,7 @@ add_all_figures(const struct comparison *comparison, struct page *page)
 	page_heading(page, "All figures");
 	page_table(page, head, sizeof(head) / sizeof(*head));
 	for (enum workload workload = 0; workload < WORKLOADS; workload++) {
-		for (size_t level = 0; level < LEVELS; level++) {
+		for (size_t level = 0; level < comparison->options.level_count; level++) {
 			add_figures(comparison, workload, level, page);
 		}
 	}

@@ -106,7 +106,7 @@ test_a_model_may_lack_room(void **state)
 	(void)state;
 	describe(DATATYPE_BOOL, (struct model_dims){2, dims});
 	assert_null(inputs_of(65));
-	assert_non_null(strstr(error.text, "room for 64 different ones, not for 65"));
+	assert_non_null(strstr(error.text, "only 64 different inputs can be made for this model, not 65"));
 	describe(DATATYPE_INT32, (struct model_dims){1, any});
 	assert_null(inputs_of(1));
 	assert_string_equal(error.text, "input 'A' has a dimension of any size: give --shape A:DIM,DIM");

@@ -10,6 +10,28 @@
 static const double percentiles[] = {50, 90, 95, 99};
 #define PERCENTILES (sizeof(percentiles) / sizeof(*percentiles))
 
+/* Ours, and the one that the user has asked for, in their order. */
+static size_t
+list_percentiles(const struct summary_style *style, double list[PERCENTILES + 1])
+{
+	bool is_missing = style->percentile > 0;
+	size_t count = 0;
+
+	for (size_t i = 0; i < PERCENTILES; i++) {
+		if (is_missing && style->percentile <= percentiles[i]) {
+			is_missing = false;
+			if (style->percentile < percentiles[i]) {
+				list[count++] = style->percentile;
+			}
+		}
+		list[count++] = percentiles[i];
+	}
+	if (is_missing) {
+		list[count++] = style->percentile;
+	}
+	return count;
+}
+
 static uint64_t
 us(double ns)
 {
@@ -68,27 +90,26 @@ print_client(const struct measurement *measurement, const struct summary_style *
 {
 	const struct load_window *window = &measurement->window;
 	const struct latencies *latency = &window->latency;
+	double list[PERCENTILES + 1];
+	size_t count;
 
 	buf_format(out, "  Client: \n    Request count: %" PRIu64 "\n", latency->count);
 	if (window->failed > 0) {
 		buf_format(out, "    Failed requests: %" PRIu64 ", the first: %s\n", window->failed, window->why);
 	}
-	if ((double)window->delayed > DELAYED_SHARE * (double)latency->count) {
+	if ((double)window->delayed > DELAYED_SHARE * (double)window->sent) {
 		buf_format(out,
 			   "    [WARNING] %.1f%% of the requests were sent more than 1 ms late: their latency counts "
 			   "from the time at which they were due\n",
-			   (double)window->delayed * 100 / (double)latency->count);
+			   (double)window->delayed * 100 / (double)window->sent);
 	}
 	buf_format(out, "    Throughput: %.2f infer/sec\n", measurement_throughput(measurement, style->batch));
 	buf_format(out, "    Avg latency: %" PRIu64 " usec (standard deviation %" PRIu64 " usec)\n",
 		   us(latencies_mean(latency)), us(latencies_deviation(latency)));
-	for (size_t i = 0; i < PERCENTILES; i++) {
-		buf_format(out, "    p%g latency: %" PRIu64 " usec\n", percentiles[i],
-			   us(latencies_percentile(latency, percentiles[i])));
-	}
-	if (style->percentile > 0) {
-		buf_format(out, "    p%g latency: %" PRIu64 " usec\n", style->percentile,
-			   us(latencies_percentile(latency, style->percentile)));
+	count = list_percentiles(style, list);
+	for (size_t i = 0; i < count; i++) {
+		buf_format(out, "    p%g latency: %" PRIu64 " usec\n", list[i],
+			   us(latencies_percentile(latency, list[i])));
 	}
 	print_outcome("Cache hits", &window->hits, latency->count, out);
 	print_outcome("Cache misses", &window->misses, latency->count, out);
@@ -159,6 +180,10 @@ void
 summary_print(const struct measurement *measurement, const struct summary_style *style, struct buf *out)
 {
 	buf_format(out, "%s: %g\n", measurement->is_rate ? "Request Rate" : "Request concurrency", measurement->level);
+	if (measurement->window.latency.count == 0) { /* it was interrupted before that */
+		buf_text(out, "  no request was answered\n");
+		return;
+	}
 	print_client(measurement, style, out);
 	if (style->has_statistics) {
 		print_server(&measurement->server, style, out);
@@ -173,6 +198,7 @@ void
 summary_print_list(const struct measurement *measurements, size_t count, const struct summary_style *style,
 		   struct buf *out)
 {
+	buf_byte(out, '\n');
 	if (style->percentile > 0) {
 		buf_format(out, "Inferences/Second vs. Client p%g Batch Latency\n", style->percentile);
 	} else {
@@ -191,6 +217,9 @@ summary_print_list(const struct measurement *measurements, size_t count, const s
 static void
 csv_head(const struct measurement *first, const struct summary_style *style, struct buf *out)
 {
+	double list[PERCENTILES + 1];
+	size_t count = list_percentiles(style, list);
+
 	buf_format(out, "%s,Inferences/Second,Client Send,", level_name(first));
 	if (style->has_statistics) {
 		buf_text(out, "Network+Server Send/Recv,Server Queue,Server Compute Input,Server Compute Infer,"
@@ -200,11 +229,8 @@ csv_head(const struct measurement *first, const struct summary_style *style, str
 		}
 	}
 	buf_text(out, "Client Recv");
-	for (size_t i = 0; i < PERCENTILES; i++) {
-		buf_format(out, ",p%g latency", percentiles[i]);
-	}
-	if (style->percentile > 0) {
-		buf_format(out, ",p%g latency", style->percentile);
+	for (size_t i = 0; i < count; i++) {
+		buf_format(out, ",p%g latency", list[i]);
 	}
 	buf_byte(out, '\n');
 }
@@ -229,17 +255,17 @@ csv_server(const struct measurement *measurement, const struct summary_style *st
 static void
 csv_line(const struct measurement *measurement, const struct summary_style *style, struct buf *out)
 {
+	double list[PERCENTILES + 1];
+	size_t count = list_percentiles(style, list);
+
 	/* Sending and receiving do not wait for the server here: they are part of the network's column. */
 	buf_format(out, "%g,%.2f,0,", measurement->level, measurement_throughput(measurement, style->batch));
 	if (style->has_statistics) {
 		csv_server(measurement, style, out);
 	}
 	buf_byte(out, '0');
-	for (size_t i = 0; i < PERCENTILES; i++) {
-		buf_format(out, ",%" PRIu64, us(window_latency(&measurement->window, percentiles[i])));
-	}
-	if (style->percentile > 0) {
-		buf_format(out, ",%" PRIu64, us(window_latency(&measurement->window, style->percentile)));
+	for (size_t i = 0; i < count; i++) {
+		buf_format(out, ",%" PRIu64, us(window_latency(&measurement->window, list[i])));
 	}
 	buf_byte(out, '\n');
 }

@@ -123,7 +123,7 @@ add_redis(struct command *command, const struct variant *variant, const struct v
 	hex_text(bytes_make(random, sizeof(random)), hex);
 	add(command, memory_format("--cache-config=redis,key_prefix=measure-%.8s", hex));
 	add(command, memory_format("--cache-config=redis,key_secret=%s", hex));
-	add(command, memory_text("--cache-config=redis,ttl=1h"));
+	add(command, memory_text("--cache-config=redis,ttl=15m"));
 	add_caches(command, options, REDIS);
 	if (!is_configured(options, REDIS)) {
 		add(command, memory_text("--cache-config=redis,host=127.0.0.1"));
@@ -160,6 +160,9 @@ build_command(struct command *command, const struct variant *variant, const stru
 	add(command, memory_format("--http-port=%u", variant->ports[0]));
 	add(command, memory_text("--grpc-address=127.0.0.1"));
 	add(command, memory_format("--grpc-port=%u", variant->ports[1]));
+	if (!is_triton) {
+		add(command, memory_text("--metrics-address=127.0.0.1"));
+	}
 	add(command, memory_format("--metrics-port=%u", variant->ports[2]));
 	switch (variant->kind) {
 	case VARIANT_NONE:

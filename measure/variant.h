@@ -34,7 +34,7 @@ struct variant {
 	char *url;
 
 	/* Internal. */
-	struct process *process;
+	struct process *process; /* the server */
 	struct process *redis;
 	uint16_t ports[4]; /* HTTP, gRPC, metrics, Redis */
 };

@@ -118,9 +118,8 @@ access_cache_admin(struct exchange *exchange)
 	if (port->cache_admin == CACHE_ADMIN_CLOSED) {
 		return refuse(
 			exchange,
-			"the cache is purged, and on the port of HTTP shown, only where the port listens on a loopback "
-			"address: start the "
-			"server with --allow-cache-admin, or with 127.0.0.1 as --http-address or --metrics-address");
+			"not allowed on this port, which does not listen on a loopback address: start the server with "
+			"--allow-cache-admin, or with 127.0.0.1 as --http-address or --metrics-address");
 	}
 	if (port->cache_admin == CACHE_ADMIN_LOOPBACK && is_forwarded(&exchange->head)) {
 		return refuse(

@@ -34,7 +34,6 @@ struct history {
 	struct sample samples[HISTORY_SECONDS]; /* a ring */
 	size_t count;
 	size_t next;
-	bool has_totals;
 	struct model_statistics totals; /* of all models, at the last sample */
 	uint64_t evictions;
 };
@@ -136,17 +135,14 @@ history_sample(struct history *history, const struct model_table *table, const s
 
 	*sample = (struct sample){.time_ms = now_ms};
 	sum_models(table, &totals);
-	if (history->has_totals) {
-		take_requests(&history->totals, &totals, sample);
-	}
+	take_requests(&history->totals, &totals, sample);
 	if (cache != NULL) {
 		sample->entries = cache->entries;
 		sample->used_bytes = cache->used_bytes;
-		sample->evictions = history->has_totals ? since(history->evictions, cache->evictions) : 0;
+		sample->evictions = since(history->evictions, cache->evictions);
 		history->evictions = cache->evictions;
 	}
 	history->totals = totals;
-	history->has_totals = true;
 	history->next = (history->next + 1) % HISTORY_SECONDS;
 	history->count += history->count < HISTORY_SECONDS;
 }

@@ -66,14 +66,13 @@ test_each_second_has_its_own(void **state)
 
 	(void)state;
 	expect(history, 0, "\"samples\":[]");
-	answer(7, 1000, LATENCY_HIT); /* before the first sample: of no second */
 	history_sample(history, table, &cache, 1000);
 	answer(2, 4500, LATENCY_HIT);		/* from 4 to 5 us */
 	answer(1, 40500 * 1000, LATENCY_MODEL); /* from 40,960 to 49,152 us */
 	history_sample(history, table, &later, 2000);
 	history_sample(history, table, NULL, 3000);
 	expect(history, 0,
-	       "\"samples\":[[1000,0,0,0,0,0,0,0,0,0,0,0,0,3,300,0],"
+	       "\"samples\":[[1000,0,0,0,0,0,0,0,0,0,0,0,0,3,300,5],"
 	       "[2000,3,0,2,0,1,0,0,0,4,4,36864,40878,4,400,2],[3000,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]]");
 	expect(history, 2000, "\"samples\":[[3000,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]]");
 	expect(history, 3000, "\"samples\":[]");

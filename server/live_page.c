@@ -89,7 +89,9 @@ handle_history(struct exchange *exchange)
 	}
 	buf_text(json, "{\"version\":");
 	buf_json_string(json, bytes_text(exchange->options->version));
-	buf_format(json, ",\"uptime_s\":%u,\"cost_per_hour\":%.6g,", lane->ticks, exchange->options->cost_per_hour);
+	buf_format(json, ",\"uptime_s\":%u,\"cost_per_hour\":%.6g,\"may_purge\":%s,", lane->ticks,
+		   exchange->options->cost_per_hour,
+		   exchange->port->cache_admin == CACHE_ADMIN_CLOSED ? "false" : "true");
 	history_write(lane->history, since_of(exchange->head.target), json);
 	buf_text(json, ",\"warnings\":[");
 	log_recent_warnings(write_warning, &warnings);

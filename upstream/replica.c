@@ -130,7 +130,7 @@ replica_set_open(struct replica_set *set, const struct upstream_options *options
 	for (size_t i = 0; i < count; i++) {
 		struct upstream_url *url = &set->replicas[i].url;
 
-		if (upstream_url_parse(options->urls[i], url, error) != STATUS_OK) {
+		if (upstream_url_parse("--upstream=", options->urls[i], url, error) != STATUS_OK) {
 			return error->status;
 		}
 		set->count++;

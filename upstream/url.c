@@ -8,12 +8,12 @@
 #define UNIX_PREFIX "unix:"
 
 static enum status
-refuse(const char *text, const char *what, struct error *error)
+refuse(const struct upstream_url *url, const char *what, struct error *error)
 {
 	return error_set(error, STATUS_INVALID_ARGUMENT,
-			 "--upstream=%s %s: give http://HOST:PORT, https://HOST:PORT or unix:/PATH, or "
+			 "%s%s %s: give http://HOST:PORT, https://HOST:PORT or unix:/PATH, or "
 			 "grpc://HOST:PORT or grpcs://HOST:PORT",
-			 text, what);
+			 url->option, url->text, what);
 }
 
 /* A byte that would end the target or a header field early, or mean something that no address of a server has. */
@@ -67,7 +67,7 @@ split_authority(struct upstream_url *url)
 }
 
 static enum status
-parse_network(const char *text, const char *rest, struct upstream_url *url, struct error *error)
+parse_network(const char *rest, struct upstream_url *url, struct error *error)
 {
 	size_t length = strcspn(rest, "/");
 	const char *path = rest + length;
@@ -79,9 +79,9 @@ parse_network(const char *text, const char *rest, struct upstream_url *url, stru
 	url->authority = memory_format("%.*s", (int)length, rest);
 	url->path = memory_format("%.*s", (int)path_length, path);
 	if (url->grpc && path_length > 0) {
-		return refuse(text, "has a path, which gRPC has no place for", error);
+		return refuse(url, "has a path, which gRPC has no place for", error);
 	}
-	return split_authority(url) ? STATUS_OK : refuse(text, "names no host and port", error);
+	return split_authority(url) ? STATUS_OK : refuse(url, "names no host and port", error);
 }
 
 /* Sets what the scheme says. Returns what follows it, or NULL. */
@@ -110,28 +110,30 @@ read_scheme(const char *text, struct upstream_url *url)
 }
 
 enum status
-upstream_url_parse(const char *text, struct upstream_url *url, struct error *error)
+upstream_url_parse(const char *option, const char *text, struct upstream_url *url, struct error *error)
 {
 	const char *rest;
 	enum status status;
 
-	*url = (struct upstream_url){.text = memory_text(text)};
+	*url = (struct upstream_url){.option = option, .text = memory_text(text)};
 	rest = read_scheme(text, url);
 	if (strchr(text, '@') != NULL) { /* may be followed by a password, which no log should show */
-		status = error_set(error, STATUS_INVALID_ARGUMENT,
-				   "--upstream with a user or password in the URL is not supported: leave it out; what "
-				   "clients send in Authorization passes through");
+		status = error_set(
+			error, STATUS_INVALID_ARGUMENT,
+			"%s: an address with a user or password is not supported: leave it out; what clients send "
+			"in Authorization passes through",
+			option);
 	} else if (!is_plain(text)) {
-		status = refuse(text, "has characters that an address cannot have", error);
+		status = refuse(url, "has characters that an address cannot have", error);
 	} else if (strncmp(text, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0) {
 		url->socket = memory_text(text + strlen(UNIX_PREFIX));
 		url->authority = memory_text("localhost");
 		url->path = memory_text("");
-		status = *url->socket == '/' ? STATUS_OK : refuse(text, "is no absolute path", error);
+		status = *url->socket == '/' ? STATUS_OK : refuse(url, "is no absolute path", error);
 	} else if (rest != NULL) {
-		status = parse_network(text, rest, url, error);
+		status = parse_network(rest, url, error);
 	} else {
-		status = refuse(text, "has no scheme that is known", error);
+		status = refuse(url, "has no scheme that is known", error);
 	}
 	if (status != STATUS_OK) {
 		upstream_url_fini(url);
@@ -157,7 +159,7 @@ upstream_url_is_http(const char *text)
 	struct error unused;
 	bool is_http;
 
-	if (upstream_url_parse(text, &url, &unused) != STATUS_OK) {
+	if (upstream_url_parse("", text, &url, &unused) != STATUS_OK) {
 		return false;
 	}
 	is_http = !url.grpc;

@@ -11,18 +11,19 @@
 #include <stdint.h>
 
 struct upstream_url {
-	char *text;	 /* as given, without user information: for messages */
-	char *host;	 /* a name or a numeric address, without brackets; NULL: a Unix socket */
-	uint16_t port;	 /* of `host` */
-	char *socket;	 /* the path of a Unix socket, or NULL */
-	char *authority; /* for the Host field (RFC 9110 section 7.2) */
-	char *path;	 /* precedes every path of a request, without a slash at its end; "" where there is none */
+	const char *option; /* as given to upstream_url_parse */
+	char *text;	    /* as given, without user information: for messages */
+	char *host;	    /* a name or a numeric address, without brackets; NULL: a Unix socket */
+	uint16_t port;	    /* of `host` */
+	char *socket;	    /* the path of a Unix socket, or NULL */
+	char *authority;    /* for the Host field (RFC 9110 section 7.2) */
+	char *path;	    /* precedes every path of a request, without a slash at its end; "" where there is none */
 	bool tls;
 	bool grpc;
 };
 
-/* Fails with a text that names the option and the forms that it takes. On failure there is nothing to free. */
-enum status upstream_url_parse(const char *text, struct upstream_url *url, struct error *error);
+/* `option` is what messages call it: "--upstream=". On failure there is nothing to free. */
+enum status upstream_url_parse(const char *option, const char *text, struct upstream_url *url, struct error *error);
 void upstream_url_fini(struct upstream_url *url);
 
 /* Is it an address that speaks HTTP? */

@@ -30,7 +30,7 @@ test_good(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		assert_int_equal(upstream_url_parse(cases[i].text, &url, &error), STATUS_OK);
+		assert_int_equal(upstream_url_parse("--upstream=", cases[i].text, &url, &error), STATUS_OK);
 		assert_string_equal(url.host, cases[i].host);
 		assert_int_equal(url.port, cases[i].port);
 		assert_string_equal(url.authority, cases[i].authority);
@@ -39,7 +39,7 @@ test_good(void **state)
 		assert_int_equal(url.grpc, cases[i].grpc);
 		upstream_url_fini(&url);
 	}
-	assert_int_equal(upstream_url_parse("unix:/run/a.sock", &url, &error), STATUS_OK);
+	assert_int_equal(upstream_url_parse("--upstream=", "unix:/run/a.sock", &url, &error), STATUS_OK);
 	assert_string_equal(url.socket, "/run/a.sock");
 	upstream_url_fini(&url);
 }
@@ -74,7 +74,7 @@ test_bad(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		assert_int_equal(upstream_url_parse(cases[i], &url, &error), STATUS_INVALID_ARGUMENT);
+		assert_int_equal(upstream_url_parse("--upstream=", cases[i], &url, &error), STATUS_INVALID_ARGUMENT);
 		assert_non_null(strstr(error.text, "--upstream="));
 		assert_non_null(strstr(error.text, "give http://HOST:PORT"));
 	}
@@ -87,7 +87,8 @@ test_passwords_are_not_shown(void **state)
 	struct error error;
 
 	(void)state;
-	assert_int_equal(upstream_url_parse("http://user:word@a", &url, &error), STATUS_INVALID_ARGUMENT);
+	assert_int_equal(upstream_url_parse("--upstream=", "http://user:word@a", &url, &error),
+			 STATUS_INVALID_ARGUMENT);
 	assert_null(strstr(error.text, "word@"));
 }
 

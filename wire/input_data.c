@@ -156,15 +156,16 @@ input_data_decode(struct bytes json, const struct model_tensor *inputs, size_t c
 	struct reading reading = {
 		.inputs = inputs, .count = count, .arena = arena, .entry = entry, .context = context, .error = error};
 	yyjson_doc *document = json_read(json, error);
-	enum status status = error->status;
 	yyjson_val *list;
+	enum status status;
 
-	if (document != NULL) {
-		status = json_get_array(yyjson_doc_get_root(document), "data", &list, error);
-		if (status == STATUS_OK) {
-			status = read_list(&reading, list, false);
-		}
-		yyjson_doc_free(document);
+	if (document == NULL) {
+		return error_prefix(error, "it is no JSON in perf_analyzer's form: ");
 	}
+	status = json_get_array(yyjson_doc_get_root(document), "data", &list, error);
+	if (status == STATUS_OK) {
+		status = read_list(&reading, list, false);
+	}
+	yyjson_doc_free(document);
 	return status;
 }

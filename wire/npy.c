@@ -193,7 +193,9 @@ take_data(const struct npy_header *header, struct bytes data, struct arena *aren
 
 	array->datatype = datatype_of(header);
 	if (array->datatype == DATATYPE_INVALID) {
-		return bad(error, "it holds neither numbers nor texts that a tensor can have");
+		return bad(
+			error,
+			"it holds neither numbers nor texts that a tensor can have (save texts as array.astype('U'))");
 	}
 	if (header->byte_order == '>') {
 		return bad(error, "its bytes are in big-endian order");

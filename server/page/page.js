@@ -5,6 +5,7 @@ const WIDTH = 420, HEIGHT = 150, LEFT = 52, BOTTOM = 18, TOP = 8;
 const SVG = "http://www.w3.org/2000/svg";
 let samples = [];
 let costPerHour = 0;
+let mayPurge = false;
 
 /* --- Numbers --- */
 
@@ -14,7 +15,7 @@ function short(value) {
 			return (value / size).toPrecision(3) + " " + unit;
 		}
 	}
-	return value >= 100 || Number.isInteger(value) ? value.toFixed(0) : value.toPrecision(2);
+	return value >= 100 || Number.isInteger(value) ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toPrecision(2);
 }
 
 function time(us) {
@@ -27,7 +28,7 @@ function duration(seconds) {
 }
 
 function money(amount) {
-	return amount >= 100 ? amount.toFixed(0) : amount.toPrecision(3);
+	return amount >= 0.01 || amount === 0 ? amount.toFixed(2) : "< 0.01";
 }
 
 function percent(ratio) {
@@ -69,14 +70,14 @@ const charts = [
 		{name: "answered by the cache", class: "hit", value: s => share(s, s.hits + s.joined)},
 		{name: "by the model", class: "model", value: s => s.requests - share(s, s.hits + s.joined)},
 		{name: "failed", class: "other", value: s => s.failures}]},
-	{title: "hit ratio", format: percent, least: 1, most: 1, series: [
+	{title: "hit ratio", needs: cache => cache !== null, format: percent, least: 1, most: 1, series: [
 		{name: "rows answered by the cache", class: "hit", value: s => rows(s) > 0 ? (s.hits + s.joined) / rows(s) : NaN}]},
 	{title: "latency", format: time, logarithmic: true, series: [
 		{name: "hit, p50", class: "hit", value: s => s.hit_p50_us || NaN},
 		{name: "hit, p99", class: "hit thin", value: s => s.hit_p99_us || NaN},
 		{name: "model, p50", class: "model", value: s => s.model_p50_us || NaN},
 		{name: "model, p99", class: "model thin", value: s => s.model_p99_us || NaN}]},
-	{title: "memory of the cache", format: v => short(v) + "B", least: 1000, series: [
+	{title: "memory of the cache", needs: cache => cache !== null && cache.capacity_bytes > 0, format: v => short(v) + "B", least: 1000, series: [
 		{name: "used", class: "hit", value: s => s.used_bytes}]},
 ];
 
@@ -150,6 +151,7 @@ function makeCharts() {
 		chart.svg = document.createElementNS(SVG, "svg");
 		chart.svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
 		chart.svg.setAttribute("role", "img");
+		chart.figure = figure;
 		figure.append(caption, chart.svg);
 		document.getElementById("charts").append(figure);
 	}
@@ -169,10 +171,14 @@ function showTiles(cache) {
 		if (costPerHour > 0) {
 			tiles.push(["money saved", money(saved / 3600 * costPerHour)]);
 		}
-		tiles.push([`entries in ${cache.store}`, short(cache.entries)]);
-		tiles.push(cache.capacity_bytes > 0
-			? ["memory used", percent(cache.used_bytes / cache.capacity_bytes)] : ["connections", String(cache.connections)]);
-		tiles.push(["evictions", short(cache.evictions)]);
+		if (cache.capacity_bytes > 0) {
+			tiles.push([`entries in ${cache.store}`, short(cache.entries)]);
+			tiles.push(["memory used", percent(cache.used_bytes / cache.capacity_bytes)]);
+			tiles.push(["evictions", short(cache.evictions)]);
+		} else { /* what a store elsewhere holds is not known here */
+			tiles.push([`connections to ${cache.store}`, String(cache.connections)]);
+			tiles.push(["entries stored", short(cache.inserts)]);
+		}
 		tiles.push(["failed look-ups", short(cache.lookup_failures)]);
 	} else {
 		tiles.push(["cache", "none"]);
@@ -197,8 +203,8 @@ async function purge(model) {
 
 function showModels(cache) {
 	const table = document.getElementById("models");
+	document.getElementById("models-section").hidden = !cache;
 	if (!cache) {
-		table.replaceChildren();
 		return;
 	}
 	const names = ["model", "version", "by", "rows asked", "hits", "joined", "ratio", "errors", "audited", "wrong", "compute saved", ""];
@@ -213,7 +219,9 @@ function showModels(cache) {
 			short(model.audits), short(model.audit_mismatches), duration(model.saved_seconds)];
 		line.append(...cells.map(text => element("td", text)));
 		const last = element("td");
-		last.append(button);
+		if (mayPurge) {
+			last.append(button);
+		}
 		line.append(last);
 		return line;
 	});
@@ -237,6 +245,7 @@ function take(history) {
 	}
 	samples = samples.slice(-SECONDS);
 	costPerHour = history.cost_per_hour;
+	mayPurge = history.may_purge;
 	showWarnings(history.warnings);
 }
 
@@ -254,7 +263,10 @@ async function follow() {
 		showTiles(report);
 		showModels(report);
 		const now = samples.length > 0 ? samples.at(-1).time_ms : Date.now();
-		charts.forEach(chart => draw(chart, now));
+		for (const chart of charts) {
+			chart.figure.hidden = chart.needs !== undefined && !chart.needs(report);
+			draw(chart, now);
+		}
 		state.textContent = `version ${told.version}, up ${duration(told.uptime_s)}${report ? `, ${report.description}` : ""}`;
 		state.className = "";
 	} catch (failure) {

@@ -15,7 +15,7 @@ import numpy
 import pytest
 
 from fronts import Behind, response
-from support import LOCAL, PROGRAM, eventually, run_program
+from support import LOCAL, PROGRAM, eventually, free_port, run_program
 
 QUICK = ["-p", "50", "-r", "3"]
 
@@ -70,12 +70,12 @@ def test_batches_strings_and_json(small):
 
 
 def test_a_rate(small):
-    """Sent when due: a server that is fast enough answers as many as are sent."""
+    """Sent when due: not more than that, however fast the server is."""
     done = measure(small, "-m", "simple", "--request-rate-range", "200:400:200", "-p", "250")
     lines = re.findall(r"Request Rate: (\d+), throughput: ([\d.]+)", done.stdout)
     assert [int(rate) for rate, _ in lines] == [200, 400]
     for rate, throughput in lines:
-        assert 0.7 * float(rate) < float(throughput) < 1.3 * float(rate)
+        assert 0 < float(throughput) < 1.3 * float(rate)
 
 
 def test_files(small, tmp_path):
@@ -162,8 +162,8 @@ def test_failures_are_told():
         if good == 0:
             assert done.returncode == 1 and done.stderr.endswith(f":{server.port}: out of order\n")
         else:
-            assert figure(done, "Failed requests") > 0 and "the first: out of order" in done.stdout
-            assert figure(done, "Request count") > 0 and "Server:" not in done.stdout
+            assert done.returncode == 1 and "the first: out of order" in done.stdout and "Server:" not in done.stdout
+            assert re.search(r"Request count: [1-9]", done.stdout)
         server.stop()
         server.hang_up()
 
@@ -190,7 +190,7 @@ def test_help():
 
 # --- Comparing ---
 
-COMPARE = ["measure", "--compare", "-m", "simple", "-p", "30", "--rounds", "2", "--concurrency-range", "1:4"]
+COMPARE = ["measure", "--compare", "-m", "simple", "-p", "30", "--rounds", "3", "--concurrency-range", "1:4"]
 
 
 def children(process):
@@ -227,7 +227,7 @@ def test_a_comparison(place, repository, protocol):
                        "--tritonserver", place / "tritonserver", "--cache-config=local,ttl=1h",
                        env={**os.environ, "TMPDIR": str(place / "temporary")}, patience=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(("Use the local cache: a hit takes ", "Use no cache for this model", "Use Redis: "))
+    assert done.stdout.startswith(("Use the local cache. A hit takes ", "The local cache does not pay for this model. A hit "))
     assert sorted(path.name for path in (place / "report").iterdir()) == [
         "simple.html", "simple.md", "simple_break_even.svg", "simple_latency.svg", "simple_throughput.svg"]
     text = (place / "report" / "simple.md").read_text()
@@ -256,7 +256,7 @@ def test_an_ended_comparison_leaves_no_server(place, repository, ending):
                                 f"--model-repository={repository.path}"], text=True, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, start_new_session=True,
                                env={**os.environ, "TMPDIR": str(place / "temporary")})
-    while not (line := process.stderr.readline()).startswith("starting: whether"):
+    while not (line := process.stderr.readline()).startswith("comparing"):
         assert line, process.wait()
     servers = children(process)
     assert len(servers) == 4  # three, and Redis
@@ -278,6 +278,8 @@ def test_an_ended_comparison_leaves_no_server(place, repository, ending):
     (["--output", "/proc/1/x"], "--output /proc/1/x: "),
     (["--cache-config=tiered,size=1"], "--cache-config tiered,size=1: give local,KEY=VALUE or redis,KEY=VALUE"),
     (["-u", "localhost:8000"], "--compare starts its own servers"),
+    (["--cache-config=local,siz=1"], "has no option 'siz'"),
+    (["--rounds", "2"], "--rounds 2: give a number from 3 to 100"),
 ])
 def test_what_keeps_a_comparison_from_running(place, repository, arguments, text):
     for name in ("refuses", "broken"):
@@ -295,6 +297,28 @@ def test_what_keeps_a_comparison_from_running(place, repository, arguments, text
 
 def test_a_comparison_without_redis(place, repository):
     done = run_program(*COMPARE, f"--model-repository={repository.path}", "--output", place, "--redis-server", "/nowhere",
-                       "--rounds", "1", patience=60)
+                       patience=60)
     assert done.returncode == 0
     assert "Not measured: Redis: there is no program '/nowhere'" in (place / "simple.md").read_text()
+
+
+def test_a_redis_that_does_not_answer_is_not_measured(place, repository):
+    """Nor is its password shown."""
+    done = run_program(*COMPARE, f"--model-repository={repository.path}", "--output", place, "--concurrency-range", "2",
+                       "--cache-config=redis,host=127.0.0.1", f"--cache-config=redis,port={free_port()}",
+                       "--cache-config=redis,password=sesame", patience=60)
+    assert done.returncode == 0 and done.stdout.endswith("simple_break_even.svg\n")
+    assert "Redis was not measured." in done.stdout
+    text = (place / "simple.md").read_text()
+    assert "Not measured: Redis: it answered none of 16 questions" in text and "Connection refused" in text
+    assert "sesame" not in text and "redis,password=..." in text
+    assert text.count("the same request: local") == 1  # one level, one row
+
+
+def test_nothing_stays_for_long_in_the_users_redis(place, repository, redis_server):
+    redis = redis_server()
+    done = run_program(*COMPARE, f"--model-repository={repository.path}", "--output", place,
+                       "--cache-config=redis,host=127.0.0.1", f"--cache-config=redis,port={redis.port}", patience=60)
+    assert done.returncode == 0 and "Not measured: Redis" not in (place / "simple.md").read_text()
+    left = redis.command("KEYS", "*")
+    assert left and all(0 < redis.command("TTL", key) <= 1000 for key in left), left
