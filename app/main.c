@@ -5,6 +5,7 @@
 #include "app/measure_command.h"
 #include "app/serve.h"
 #include "app/simulate_command.h"
+#include "app/top_command.h"
 #include "base/version.h"
 
 #include <stdio.h>
@@ -14,6 +15,7 @@ static const char usage[] =
 	"       hippocamp serve --upstream=URL [OPTION]...\n"
 	"       hippocamp health [URL]\n"
 	"       hippocamp cache ls|show|purge [OPTION]... [URL]\n"
+	"       hippocamp top [URL]...\n"
 	"       hippocamp measure -m MODEL [OPTION]...\n"
 	"       hippocamp simulate [OPTION]... FILE...\n"
 	"       hippocamp --version | --help\n"
@@ -74,6 +76,9 @@ main(int argc, char **argv)
 {
 	if (argc >= 2 && strcmp(argv[1], "measure") == 0) {
 		return measure_command(argc - 2, argv + 2);
+	}
+	if (argc >= 2 && strcmp(argv[1], "top") == 0) {
+		return top_command(argc - 2, argv + 2);
 	}
 	if (argc >= 2 && strcmp(argv[1], "simulate") == 0) {
 		return simulate_command(argc - 2, argv + 2);

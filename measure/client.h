@@ -40,6 +40,7 @@ struct client_call {
 
 	/* In `done`. */
 	bool is_ok; /* status 200, or gRPC's 0 */
+	int status; /* that; of a call that failed otherwise, anything */
 	enum client_cache cache;
 	size_t received;      /* bytes of the body */
 	uint64_t json_length; /* HTTP: of the body, the part before the tensors; 0: it is not stated */
@@ -48,7 +49,6 @@ struct client_call {
 
 	/* Internal. */
 	struct client *client;
-	int status;
 	bool has_body; /* `body` was made */
 	union {
 		struct http_call http;

@@ -2,7 +2,7 @@
 _hippocamp() {
     local word=${COMP_WORDS[COMP_CWORD]}
     if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W 'serve health cache measure simulate --help --version' -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W 'serve health cache top measure simulate --help --version' -- "$word")
     elif ((COMP_CWORD == 2)) && [[ ${COMP_WORDS[1]} == cache ]]; then
         mapfile -t COMPREPLY < <(compgen -W 'ls show purge' -- "$word")
     elif [[ $word == --*=* || $word != -* ]]; then

@@ -66,6 +66,7 @@ read_models(struct reading *reading, yyjson_val *array, struct cache_report *rep
 			.joined = number_of(item, "joined"),
 			.bypassed = number_of(item, "bypassed"),
 			.errors = number_of(item, "errors"),
+			.saved_seconds = yyjson_get_num(yyjson_obj_get(item, "saved_seconds")),
 		};
 	}
 }

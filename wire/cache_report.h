@@ -25,6 +25,7 @@ struct cache_report_model {
 	uint64_t joined;   /* waited for an equal one that was running already */
 	uint64_t bypassed; /* by the request's own wish */
 	uint64_t errors;
+	double saved_seconds; /* of compute */
 };
 
 struct cache_report {
