@@ -114,6 +114,33 @@ test_the_leader_leaves(void **state)
 	asker_assert_answered(&other, 0);
 }
 
+/* What is sent for those who stay is theirs, although it was read from the request that led. */
+static void
+test_nothing_of_a_leader_that_left_is_used(void **state)
+{
+	struct asker leader;
+	struct asker joiner;
+	char *type = memory_text("type of both");
+	const struct job *job;
+
+	(void)state;
+	asker_fill(&leader, &this.model, &no_wish, 1, (int32_t[]){1});
+	asker_fill(&joiner, &this.model, &no_wish, 1, (int32_t[]){1});
+	leader.input.content_type = bytes_text(type);
+	joiner.input.content_type = bytes_text("type of both");
+	assert_false(engine_infer(this.lane, &leader.request));
+	assert_false(engine_infer(this.lane, &joiner.request));
+	assert_int_equal(executor.count, 1);
+	engine_cancel(&leader.request);
+	fixture_settle();
+	asker_assert_failed(&leader, STATUS_CANCELLED);
+	free(type);
+	job = executor.jobs[0];
+	assert_bytes(job->inputs[0].content_type, "type of both");
+	fixture_run(0);
+	asker_assert_answered(&joiner, 0);
+}
+
 static void
 test_the_leader_leaves_before_the_run(void **state)
 {
@@ -466,6 +493,7 @@ main(void)
 		FIXTURE_TEST(test_a_full_queue),
 		FIXTURE_TEST(test_what_is_too_large_is_not_stored),
 		FIXTURE_TEST(test_the_leader_leaves),
+		FIXTURE_TEST(test_nothing_of_a_leader_that_left_is_used),
 		FIXTURE_TEST(test_the_leader_leaves_before_the_run),
 		FIXTURE_TEST(test_all_leave),
 		FIXTURE_TEST(test_who_joins_a_withdrawn_run_asks_again),

@@ -94,6 +94,15 @@ copy_parameters(struct fetch *fetch)
 }
 
 static bool
+copy_content_type(struct fetch *fetch, const struct tensor *from, struct tensor *to)
+{
+	if (from->content_type.length > 0) {
+		to->content_type = arena_copy(&fetch->arena, from->content_type);
+	}
+	return from->content_type.length == 0 || to->content_type.at != NULL;
+}
+
+static bool
 copy_shapes(struct fetch *fetch)
 {
 	const struct tensor **ordered = fetch->leader->state->ordered;
@@ -113,6 +122,9 @@ copy_shapes(struct fetch *fetch)
 			return false;
 		}
 		inputs[count] = *ordered[i];
+		if (!copy_content_type(fetch, ordered[i], &inputs[count])) {
+			return false;
+		}
 		inputs[count].name = model->config.inputs[i].name;
 		inputs[count].rank = model_input_shape(model, i, ordered[i], shape);
 		inputs[count].shape = shape;
