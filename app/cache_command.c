@@ -2,6 +2,7 @@
 
 #include "app/ask.h"
 #include "app/cache_print.h"
+#include "app/cache_warm.h"
 #include "wire/cache_report.h"
 #include "wire/upstream_body.h"
 
@@ -18,6 +19,7 @@ static const char usage[] = "usage: hippocamp cache ls [URL]\n"
 			    "       hippocamp cache show [URL]\n"
 			    "       hippocamp cache purge --model=NAME [--model-version=VERSION] [URL]\n"
 			    "       hippocamp cache purge --all [URL]\n"
+			    "       hippocamp cache warm -m MODEL --input-data FILE [OPTION]...\n"
 			    "URL is that of the server's metrics port (default " DEFAULT_URL ").\n";
 
 struct cache_arguments {
@@ -186,6 +188,14 @@ cache_command(int count, char **arguments)
 	const char *command = count > 0 ? arguments[0] : "";
 	bool about_model;
 
+	if (strcmp(command, "warm") == 0) {
+		return cache_warm(count - 1, arguments + 1);
+	}
+	for (int i = 0; i < count; i++) {
+		if (strcmp(arguments[i], "--help") == 0 || strcmp(arguments[i], "-h") == 0) {
+			return fputs(usage, stdout) >= 0 ? 0 : 1;
+		}
+	}
 	if (count == 0 || !parse(count - 1, arguments + 1, &parsed)) {
 		return misused();
 	}

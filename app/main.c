@@ -14,7 +14,7 @@ static const char usage[] =
 	"usage: hippocamp serve --model-repository=DIR [OPTION]...\n"
 	"       hippocamp serve --upstream=URL [OPTION]...\n"
 	"       hippocamp health [URL]\n"
-	"       hippocamp cache ls|show|purge [OPTION]... [URL]\n"
+	"       hippocamp cache ls|show|purge|warm [OPTION]...\n"
 	"       hippocamp top [URL]...\n"
 	"       hippocamp measure -m MODEL [OPTION]...\n"
 	"       hippocamp simulate [OPTION]... FILE...\n"
@@ -71,17 +71,22 @@ run_serve(int count, char **arguments)
 	return code;
 }
 
+/* Commands that answer --help themselves. */
+static const struct {
+	const char *name;
+	int (*run)(int count, char **arguments);
+} commands[] = {
+	{"cache", cache_command}, {"measure", measure_command}, {"simulate", simulate_command}, {"top", top_command}};
+
 int
 main(int argc, char **argv)
 {
-	if (argc >= 2 && strcmp(argv[1], "measure") == 0) {
-		return measure_command(argc - 2, argv + 2);
-	}
-	if (argc >= 2 && strcmp(argv[1], "top") == 0) {
-		return top_command(argc - 2, argv + 2);
-	}
-	if (argc >= 2 && strcmp(argv[1], "simulate") == 0) {
-		return simulate_command(argc - 2, argv + 2);
+	const char *command = argc >= 2 ? argv[1] : "";
+
+	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
+		if (strcmp(command, commands[i].name) == 0) {
+			return commands[i].run(argc - 2, argv + 2);
+		}
 	}
 	if (asks_for("--help", argc, argv) || asks_for("-h", argc, argv)) {
 		return print_help();
@@ -90,16 +95,12 @@ main(int argc, char **argv)
 		(void)printf("hippocamp %s\n", HIPPOCAMP_VERSION);
 		return 0;
 	}
-	if (argc >= 2 && strcmp(argv[1], "health") == 0) {
+	if (strcmp(command, "health") == 0) {
 		return health(argc - 2, argv + 2);
 	}
-	if (argc >= 2 && strcmp(argv[1], "cache") == 0) {
-		return cache_command(argc - 2, argv + 2);
-	}
-	if (argc < 2 || strcmp(argv[1], "serve") != 0) {
+	if (strcmp(command, "serve") != 0) {
 		(void)fprintf(stderr, "hippocamp: %s%s%s\n\n%sTry 'hippocamp --help'.\n",
-			      argc < 2 ? "no command given" : "unknown command '", argc < 2 ? "" : argv[1],
-			      argc < 2 ? "" : "'", usage);
+			      argc < 2 ? "no command given" : "unknown command '", command, argc < 2 ? "" : "'", usage);
 		return 1;
 	}
 	return run_serve(argc - 2, argv + 2);

@@ -1,8 +1,7 @@
 #include "app/measure_command.h"
 
-#include "app/interruption.h"
 #include "app/measure_compare.h"
-#include "app/measure_options.h"
+#include "app/measure_session.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -10,24 +9,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define TEXT_MAX ((size_t)16 << 20)
 #define FEW_INPUTS UINT64_C(1000000000)
-#define FIRST_SHIFT 20 /* so many requests fit into a millisecond */
-
-struct session {
-	struct measure_settings settings;
-	struct loop *loop;
-	struct target target;
-	struct input_set *inputs;
-	struct request_form form;
-	struct interruption interruption;
-	struct measurement *measurements;
-	size_t count;
-};
 
 static int
 fail(const char *text)
@@ -44,113 +30,10 @@ print(struct buf *text)
 	buf_fini(text);
 }
 
-/* --- The session --- */
-
-static enum status
-check_batch(struct session *session, struct error *error)
-{
-	int32_t most = session->target.config.max_batch_size;
-
-	if (session->settings.batch > 1 && most == 0) {
-		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "-b %zu: model '%s' takes no batches (max_batch_size 0)", session->settings.batch,
-				 session->settings.model);
-	}
-	if (most > 0 && session->settings.batch > (size_t)most) {
-		return error_set(error, STATUS_INVALID_ARGUMENT, "-b %zu: model '%s' has a max_batch_size of %d",
-				 session->settings.batch, session->settings.model, most);
-	}
-	session->form.batch = most == 0 ? 0 : session->settings.batch;
-	return STATUS_OK;
-}
-
-static enum status
-make_inputs(struct session *session, struct error *error)
-{
-	struct measure_settings *settings = &session->settings;
-	struct input_options *inputs = &settings->inputs;
-
-	if (settings->popularity.distinct == 0 && !settings->has_seed) {
-		settings->popularity.first = clock_wall_ms()
-					     << FIRST_SHIFT; /* what an earlier run has asked may be cached */
-	}
-	inputs->distinct = settings->popularity.drift > 0 || settings->popularity.distinct == 0
-				   ? UINT64_MAX
-				   : settings->popularity.distinct;
-	session->inputs = input_set_new(&session->target.config, inputs, error);
-	if (session->inputs == NULL) {
-		return error->status;
-	}
-	if (inputs->file_count > 0 && !settings->has_distinct) {
-		settings->popularity.distinct = input_set_distinct(session->inputs);
-	}
-	return STATUS_OK;
-}
-
-static bool
-can_write(const char *path)
-{
-	FILE *file = fopen(path, "ae");
-
-	return file != NULL && fclose(file) == 0;
-}
-
-static enum status
-open_session(struct session *session, struct error *error)
-{
-	struct measure_settings *settings = &session->settings;
-
-	log_configure(&(struct log_settings){0}); /* what is wrong is said here */
-	(void)signal(SIGPIPE, SIG_IGN);
-	session->loop = loop_new(error);
-	if (settings->csv != NULL && !can_write(settings->csv)) { /* rather now than after the measurement */
-		return error_set(error, STATUS_UNAVAILABLE, "-f %s: %s", settings->csv, strerror(errno));
-	}
-	if (session->loop == NULL || interruption_watch(&session->interruption, session->loop, error) != STATUS_OK) {
-		return error->status;
-	}
-	session->target.client = client_new(session->loop, settings->url, &settings->tls, error);
-	if (session->target.client == NULL) {
-		return error->status;
-	}
-	session->target.loop = session->loop;
-	session->target.name = bytes_text(settings->model);
-	session->target.version = bytes_text(settings->version);
-	if (target_open(&session->target, error) != STATUS_OK) {
-		return error_prefix(error, "model '%s' at %s: ", settings->model, settings->url);
-	}
-	if (check_batch(session, error) != STATUS_OK || make_inputs(session, error) != STATUS_OK) {
-		return error->status;
-	}
-	session->form.protocol = settings->protocol;
-	session->form.model_name = session->target.name;
-	session->form.model_version = session->target.version;
-	session->form.is_json = settings->is_json;
-	session->form.inputs = session->inputs;
-	session->form.host = client_host(session->target.client);
-	session->form.path = client_path(session->target.client);
-	session->form.fields = buf_bytes(&settings->fields);
-	return STATUS_OK;
-}
-
-static void
-close_session(struct session *session)
-{
-	target_close(&session->target);
-	client_free(session->target.client);
-	input_set_free(session->inputs);
-	interruption_end(&session->interruption);
-	if (session->loop != NULL) {
-		loop_free(session->loop);
-	}
-	free(session->measurements);
-	measure_options_fini(&session->settings);
-}
-
 /* --- Levels --- */
 
 static struct summary_style
-style_of(const struct session *session)
+style_of(const struct measure_session *session)
 {
 	return (struct summary_style){.batch = session->form.batch,
 				      .percentile = session->settings.profile.percentile,
@@ -159,12 +42,13 @@ style_of(const struct session *session)
 }
 
 static enum status
-measure_level(struct session *session, double level, struct error *error)
+measure_level(struct measure_session *session, double level, struct error *error)
 {
 	const struct measure_settings *settings = &session->settings;
 	const struct load_options load = {.concurrency = settings->has_rates ? 0 : (unsigned)level,
 					  .rate = level,
 					  .is_poisson = settings->is_poisson,
+					  .limit = settings->profile.requests,
 					  .popularity = settings->popularity};
 	const struct summary_style style = style_of(session);
 	struct measurement *measurement;
@@ -184,7 +68,7 @@ measure_level(struct session *session, double level, struct error *error)
 }
 
 static bool
-is_too_slow(const struct session *session)
+is_too_slow(const struct measure_session *session)
 {
 	double threshold_ms = session->settings.latency_threshold_ms;
 	const struct measurement *last = &session->measurements[session->count - 1];
@@ -194,7 +78,7 @@ is_too_slow(const struct session *session)
 }
 
 static enum status
-measure_levels(struct session *session, struct error *error)
+measure_levels(struct measure_session *session, struct error *error)
 {
 	const struct measure_range *range = &session->settings.range;
 
@@ -212,7 +96,7 @@ measure_levels(struct session *session, struct error *error)
 /* --- Output --- */
 
 static void
-print_settings(const struct session *session)
+print_settings(const struct measure_session *session)
 {
 	const struct measure_settings *settings = &session->settings;
 	const struct popularity_options *popularity = &settings->popularity;
@@ -242,7 +126,7 @@ print_settings(const struct session *session)
 }
 
 static enum status
-write_csv(const struct session *session, struct error *error)
+write_csv(const struct measure_session *session, struct error *error)
 {
 	const struct summary_style style = style_of(session);
 	const char *path = session->settings.csv;
@@ -262,7 +146,7 @@ write_csv(const struct session *session, struct error *error)
 }
 
 static enum status
-run(struct session *session, struct error *error)
+run(struct measure_session *session, struct error *error)
 {
 	const struct summary_style style = style_of(session);
 	struct error csv_error;
@@ -289,7 +173,7 @@ run(struct session *session, struct error *error)
 
 /* Has any request failed? They are counted in the summary. */
 static bool
-has_failures(const struct session *session)
+has_failures(const struct measure_session *session)
 {
 	bool failed = false;
 
@@ -313,7 +197,7 @@ print_help(void)
 int
 measure_command(int count, char **arguments)
 {
-	struct session session = {.count = 0};
+	struct measure_session session = {.count = 0};
 	struct error error;
 	int code = 0;
 
@@ -324,7 +208,7 @@ measure_command(int count, char **arguments)
 		code = print_help();
 	} else if (session.settings.compares) {
 		code = measure_compare(&session.settings, count, arguments);
-	} else if (open_session(&session, &error) != STATUS_OK || run(&session, &error) != STATUS_OK) {
+	} else if (measure_session_open(&session, &error) != STATUS_OK || run(&session, &error) != STATUS_OK) {
 		code = fail(error.text);
 	}
 	if (session.interruption.is_stopped) {
@@ -332,6 +216,6 @@ measure_command(int count, char **arguments)
 	} else if (code == 0) {
 		code = has_failures(&session);
 	}
-	close_session(&session);
+	measure_session_close(&session);
 	return code;
 }

@@ -33,6 +33,7 @@ enum {
 	OPTION_TLS_CERT,
 	OPTION_TLS_KEY,
 	OPTION_COMPARE,
+	OPTION_REQUEST_COUNT,
 	OPTION_REPOSITORY,
 	OPTION_CACHE_CONFIG,
 	OPTION_REDIS_SERVER,
@@ -71,6 +72,7 @@ static const struct argument_option options[] = {
 	{"measurement-interval", 'p', "MS", "the length of a window (5000)"},
 	{"stability-percentage", 's', "N", "how much three windows in succession may differ (10)"},
 	{"max-trials", 'r', "N", "windows at most (10)"},
+	{"request-count", OPTION_REQUEST_COUNT, "N", "send so many requests at each level, in place of windows"},
 	{"latency-report-file", 'f', "FILE", "write a CSV file"},
 	{"header", 'H', "NAME:VALUE", "a header field for HTTP; may be repeated"},
 	{"tls-cacert", OPTION_TLS_CACERT, "FILE", "PEM: authorities of the server's certificate (the system's)"},
@@ -249,6 +251,12 @@ set_number(struct measure_settings *settings, int code, const char *value, struc
 		}
 		settings->has_distinct = true;
 		settings->popularity.distinct = (uint64_t)number;
+		return STATUS_OK;
+	case OPTION_REQUEST_COUNT:
+		if (!read_whole(value, 1, 1e12, &number)) {
+			return refuse("--request-count", value, "a number of requests", error);
+		}
+		settings->profile.requests = (uint64_t)number;
 		return STATUS_OK;
 	case OPTION_ROUNDS:
 		if (!read_whole(value, ROUNDS_MIN, ESTIMATE_VALUES_MAX, &number)) {

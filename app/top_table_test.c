@@ -52,7 +52,8 @@ test_servers_and_models(void **state)
 	expect(servers, 4,
 	       "SERVER           REQ/S    HITS  HIT p50      p99 MODEL p50      p99  SAVED/S  ENTRIES  MEMORY  EVICT/S "
 	       " FAIL/S\n"
-	       "http://a:8002    2.47k   75.0%     85us   1.27ms     35ms    2.00s    1.00s    1.23M   50.0%        2   "
+	       "http://a:8002    2.47k   75.0%     85us   1.27ms     35ms    2.00s    1.00s    1.23M   50.0%        2  "
+	       " "
 	       "    1\n"
 	       "b              Connection refused\n"
 	       "c                    0       -        -        -        -        -        -        0       -        0  "

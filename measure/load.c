@@ -36,6 +36,7 @@ struct load {
 	struct slot *slots;
 	size_t slot_count;
 	size_t outstanding;
+	uint64_t begun; /* requests */
 	STAILQ_HEAD(, slot) free;
 	struct load_window *window; /* NULL: nothing is measured */
 	struct loop_timer *wake;    /* at the end of a window, and after failures */
@@ -58,6 +59,10 @@ begin(struct slot *slot, uint64_t due_ns)
 	struct load *load = slot->load;
 	size_t rows = load->form->batch == 0 ? 1 : load->form->batch;
 
+	if (load->options.limit > 0 && load->begun == load->options.limit) {
+		return;
+	}
+	load->begun++;
 	for (size_t i = 0; i < rows; i++) {
 		slot->numbers[i] = popularity_next(load->popularity, due_ns - load->begun_ns);
 	}
@@ -311,6 +316,9 @@ is_complete(struct load *load, uint64_t ns)
 {
 	uint64_t elapsed_ns = clock_now_ns() - load->window->begun_ns;
 
+	if (load->options.limit > 0 && load->begun == load->options.limit && load->outstanding == 0) {
+		return true;
+	}
 	if (elapsed_ns < ns) {
 		return false;
 	}

@@ -19,6 +19,7 @@ struct load_options {
 	double rate;	      /* of an open loop: requests a second */
 	bool is_poisson;      /* at random times; else at regular ones */
 	struct popularity_options popularity;
+	uint64_t limit; /* requests in all; 0: no limit */
 	uint64_t least; /* answers that a window must have, as far as LOAD_PATIENCE_NS suffices */
 };
 
@@ -46,8 +47,8 @@ struct load *load_new(struct loop *loop, struct client *client, const struct req
 void load_free(struct load *load);
 
 /*
- * Sends requests while the loop turns, for `ns` or until *stopped; the first call begins. Between calls requests go on
- * as far as the loop turns. Fails where a request cannot be made.
+ * Sends requests while the loop turns, for `ns`, until *stopped, or until the last of a limited number is answered; the
+ * first call begins. Between calls requests go on as far as the loop turns. Fails where a request cannot be made.
  */
 enum status load_run(struct load *load, uint64_t ns, const bool *stopped, struct load_window *window,
 		     struct error *error);

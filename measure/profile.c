@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define ENDLESS_NS (UINT64_C(1) << 60)
+
 double
 window_latency(const struct load_window *window, double percent)
 {
@@ -98,12 +100,14 @@ run_windows(struct target *target, struct load *load, const struct profile_optio
 	    struct recent *recent, bool *is_stable, struct error *error)
 {
 	enum status status = target_statistics(target, &recent->counted[0], error);
+	unsigned trials = options->requests > 0 ? 1 : options->trials;
 
 	*is_stable = false;
-	for (unsigned trial = 0; status == STATUS_OK && trial < options->trials && !*is_stable && !*stopped; trial++) {
+	for (unsigned trial = 0; status == STATUS_OK && trial < trials && !*is_stable && !*stopped; trial++) {
 		struct load_window *window = next_window(recent);
 
-		status = load_run(load, options->interval_ns, stopped, window, error);
+		status = load_run(load, options->requests > 0 ? ENDLESS_NS : options->interval_ns, stopped, window,
+				  error);
 		recent->count++;
 		if (status == STATUS_OK && window->latency.count == 0 && window->failed > 0) {
 			status = error_set(error, STATUS_UNAVAILABLE, "%s", window->why);
@@ -111,7 +115,7 @@ run_windows(struct target *target, struct load *load, const struct profile_optio
 		if (status == STATUS_OK) {
 			status = target_statistics(target, &recent->counted[recent->count], error);
 		}
-		*is_stable = profile_is_stable(recent->windows, recent->count, options);
+		*is_stable = options->requests > 0 || profile_is_stable(recent->windows, recent->count, options);
 	}
 	return status;
 }

@@ -13,6 +13,7 @@
 struct profile_options {
 	uint64_t interval_ns; /* of a window */
 	unsigned trials;      /* windows at most */
+	uint64_t requests;    /* in all, in one window; 0: windows until they are stable */
 	double stability;     /* the allowed difference from the mean, as a share of it */
 	double percentile;    /* of latency, which must be stable; 0: the mean */
 };

@@ -4,7 +4,7 @@ _hippocamp() {
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen -W 'serve health cache top measure simulate --help --version' -- "$word")
     elif ((COMP_CWORD == 2)) && [[ ${COMP_WORDS[1]} == cache ]]; then
-        mapfile -t COMPREPLY < <(compgen -W 'ls show purge' -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W 'ls show purge warm' -- "$word")
     elif [[ $word == --*=* || $word != -* ]]; then
         mapfile -t COMPREPLY < <(compgen -f -- "${word#*=}")
         compopt -o filenames

@@ -188,6 +188,51 @@ def test_help():
         assert option in done.stdout
 
 
+def test_so_many_requests_and_no_more(small):
+    for rate in ([], ["--request-rate-range", "300"]):
+        before = asked_of(small)
+        done = measure(small, "-m", "simple", "--distinct", "0", "--request-count", "37", *rate)
+        assert figure(done, "Request count") == 37 and asked_of(small) - before == 37 and "stable" not in done.stdout.partition("Request count")[2]
+
+
+def asked_of(server):
+    return server.get("/v2/models/simple/stats").json["model_stats"][0]["inference_stats"]["success"]["count"]
+
+
+# --- Warming ---
+
+def warm(server, *arguments):
+    return run_program("cache", "warm", "-m", "simple", "-u", f"{LOCAL}:{server.port}", *arguments)
+
+
+def test_warming(small, tmp_path):
+    """Each inference once; what is known is not asked of the model again."""
+    path = tmp_path / "inputs.npz"
+    numbers = numpy.arange(50 * 16, dtype="int32").reshape(50, 16)
+    numpy.savez(path, INPUT0=numbers, INPUT1=numbers)
+    done = warm(small, "--input-data", path, "--concurrency-range", "4")
+    assert (done.returncode, done.stdout) == (0, "50 answers: 50 new in the cache, 0 known before\n")
+    assert done.stderr.endswith("[50/50]\n") and asked_of(small) == 50
+    done = warm(small, "--input-data", path, "--request-rate-range", "200")
+    assert (done.returncode, done.stdout) == (0, "50 answers: 0 new in the cache, 50 known before\n")
+    stats = small.get("/v2/models/simple/stats").json["model_stats"][0]
+    assert stats["inference_count"] == 50
+
+
+def test_what_cannot_be_warmed(small, tmp_path):
+    assert warm(small).stderr == "hippocamp cache warm: give --input-data FILE: what is to be asked\n"
+    assert warm(small, "--input-data", "random").returncode == 1
+    assert "--compare" in warm(small, "--input-data", "x.npz", "-b", "2").stderr
+    assert warm(small, "--help").stdout.startswith("usage: hippocamp cache warm -m MODEL")
+    path = tmp_path / "inputs.npz"
+    numpy.savez(path, T=numpy.zeros((5, 1), "int8"))
+    server = Failing(2)
+    done = run_program("cache", "warm", "-m", "m", "-u", f"{LOCAL}:{server.port}", "--input-data", path)
+    assert done.returncode == 1 and "; 3 failed, the first: out of order\n" in done.stdout
+    server.stop()
+    server.hang_up()
+
+
 # --- Comparing ---
 
 COMPARE = ["measure", "--compare", "-m", "simple", "-p", "30", "--rounds", "3", "--concurrency-range", "1:4"]
