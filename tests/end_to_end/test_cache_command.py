@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from fronts import Behind
-from support import LOCAL, PROGRAM, run_program, tensor
+from support import LOCAL, PROGRAM, eventually, run_program, tensor
 from traffic import put
 
 CACHE = ["--cache-config=local,size=1MB", "--cache-config=local,ttl=100"]
@@ -19,6 +19,8 @@ def server(serve, repository):
     for seed in (1, 2, 1):
         array = tensor([[seed] * 16], "INT32")
         assert put(server, "simple", {"INPUT0": array, "INPUT1": array}).status == 200
+    # A reply goes out before its answer is stored.
+    eventually(lambda: server.get("/v2/cache", port=server.metrics_port).json["entries"] == 2, "both are stored")
     return server
 
 
