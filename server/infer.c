@@ -60,6 +60,7 @@ pass(struct inference *inference, enum pass_reason reason)
 	struct exchange *exchange = inference->exchange;
 
 	exchange->pass_reason = reason;
+	exchange->may_run_twice = true; /* only requests to such models come here */
 	inference_fini(inference);
 	buf_clear(&exchange->text);
 	if (exchange->is_left) { /* while it was decoded or run */

@@ -269,7 +269,7 @@ pass_on(struct exchange *exchange, bool controls, bool asks_ready)
 		.headers = buf_bytes(&pass->fields),
 		.body = &exchange->body,
 		.body_count = 1,
-		.is_repeatable = is_safe(head),
+		.is_repeatable = exchange->may_run_twice || is_safe(head),
 		.only = -1,
 		.timeout_s = asks_ready ? READY_TIMEOUT_S : 0,
 		.on_head = on_head,

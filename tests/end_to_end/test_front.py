@@ -498,6 +498,15 @@ def test_errors_are_the_servers_and_not_kept(front, fake, status, code):
         assert server.runs == count
 
 
+def test_a_kept_connection_that_ends_loses_no_request(front, fake):
+    """The server resets it after an answer that has to pass, as uvicorn does after an error."""
+    outcomes = [response(b"<html>", "520 Odd"), "reset", [7]]
+    server = fake(lambda fields, document, values, count: outcomes[count - 1])
+    through = front(server)
+    wait_known(through)
+    assert list(decode(ask(through, 1))["Y"]) == [7] and server.runs == 3
+
+
 @pytest.mark.parametrize("answer", [
     response(b'{"outputs":[{"name":"Y","datatype":"INT32","shape":[2],"data":[1]}]}'),
     response(b'{"outputs":[{"name":"Y","datatype":"INT32","shape":[1],"parameters":{"binary_data_size":8}}]}12345678',
