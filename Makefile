@@ -11,7 +11,7 @@ help:
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/    \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 	@printf '\nFirst: make demo. Then: make build, and build/hippocamp serve --help.\n'
 
-.PHONY: help build sanitize models serve demo check check-thorough conformance models-check differential unit tsan bench figures image-check faults fuzz format tidy install uninstall clean
+.PHONY: help build sanitize models serve demo check check-thorough conformance others-check models-check differential unit tsan bench figures image-check faults fuzz format tidy install uninstall clean
 
 build: build/hippocamp ## the program: build/hippocamp
 
@@ -56,6 +56,11 @@ check-thorough: build sanitize ## further cases of the same
 conformance: sanitize ## the public test suites of HTTP/2 and gRPC
 	@tools/deps conformance
 	@HIPPOCAMP_BUILD=build/sanitize tools/contain $(VENV)/pytest -n 2 -q --tb=short -c tests/end_to_end/pytest.ini tests/end_to_end/test_grpc_conformance.py
+
+# Stands in front of other servers of the protocol than Triton.
+others-check: sanitize ## in front of MLServer and KServe's Python server
+	@tools/deps others
+	@HIPPOCAMP_BUILD=build/sanitize tools/contain $(VENV)/pytest -n 2 -q --tb=short -c tests/end_to_end/pytest.ini -m others tests/end_to_end/test_other_servers.py
 
 # Serves real models from Python packages and compares the answers with ONNX Runtime's.
 models-check: build ## real models out of packages, beside ONNX Runtime
