@@ -142,8 +142,8 @@ connection_stream_head(struct connection *connection, int status, struct bytes f
 		buf_text(&head, "Connection: keep-alive\r\n");
 	}
 	buf_text(&head, "\r\n");
-	connection->stream.is_broken = !buf_ok(&head);
 	buf_append(&connection->stream.backlog, buf_bytes(&head));
+	connection->stream.is_broken = !buf_ok(&head) || !buf_ok(&connection->stream.backlog);
 	connection->stream.is_held = true;
 	buf_fini(&head);
 }

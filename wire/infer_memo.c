@@ -14,7 +14,8 @@
 /* A place for one JSON. It is remembered when it comes for the second time in succession: most texts with an id do not.
  */
 struct memo_place {
-	uint64_t seen; /* a hash of the last JSON that came here */
+	uint64_t seen;	 /* a hash of the last JSON that came here */
+	bool is_refused; /* that one cannot be remembered */
 	struct infer_document *document;
 };
 
@@ -128,10 +129,13 @@ infer_memo_decode(struct infer_memo *memo, struct bytes json, struct bytes binar
 	if (hash == 0 || status != STATUS_OK) {
 		return status;
 	}
-	if (place->seen == hash) {
+	if (place->seen != hash) {
+		place->seen = hash;
+		place->is_refused = false;
+	} else if (!place->is_refused) {
 		infer_document_unref(place->document);
 		place->document = document_new(json, binary, model_name);
+		place->is_refused = place->document == NULL;
 	}
-	place->seen = hash;
 	return status;
 }

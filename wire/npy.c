@@ -200,8 +200,9 @@ take_data(const struct npy_header *header, struct bytes data, struct arena *aren
 	if (header->byte_order == '>') {
 		return bad(error, "its bytes are in big-endian order");
 	}
-	if (!shape_elements(array->shape, array->rank, &elements) || header->size > UINT32_MAX / 8 ||
-	    __builtin_mul_overflow((size_t)elements, stride, &length) || length > data.length) {
+	if (!shape_elements(array->shape, array->rank, &elements) || header->size == 0 ||
+	    header->size > UINT32_MAX / 8 || __builtin_mul_overflow((size_t)elements, stride, &length) ||
+	    length > data.length) {
 		return bad(error, "it is shorter than its shape says");
 	}
 	data.length = length;

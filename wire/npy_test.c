@@ -46,6 +46,21 @@ teardown(void **state)
 	return 0;
 }
 
+/* Texts without a character need no data, however many they are. */
+static void
+test_empty_texts(void **state)
+{
+	struct place *place = *state;
+	struct tensor array;
+
+	assert_int_not_equal(
+		npy_decode(write_npy(&place->file,
+				     "{'descr': '|S0', 'fortran_order': False, 'shape': (4611686018427387904,), }\n",
+				     bytes_make("x", 1)),
+			   &place->arena, &array, &place->error),
+		STATUS_OK);
+}
+
 static void
 test_numbers(void **state)
 {
@@ -224,6 +239,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_empty_texts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_numbers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_texts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_cannot_be_read, setup, teardown),
