@@ -269,8 +269,13 @@ print_trace(const struct trace *trace, double share)
 	if (share == 0) {
 		share = (double)trace->count > LOOKUPS_AT_ONCE ? LOOKUPS_AT_ONCE / (double)trace->count : 1;
 	}
-	(void)printf("%zu server%s, %.0f s: %zu look-ups of %zu questions, which cost %.3g s of compute each time\n",
-		     trace->servers, trace->servers == 1 ? "" : "s", seconds, trace->count, keys, cost_s);
+	(void)printf("%zu server%s, %.0f s: %.0f look-ups of %zu questions, which cost %.3g s of compute each time\n",
+		     trace->servers, trace->servers == 1 ? "" : "s", seconds, (double)trace->count / trace->share, keys,
+		     cost_s / trace->share);
+	if (trace->share < 1) {
+		(void)printf("estimated from %zu recorded look-ups, of %.3g %% of the questions\n", trace->count,
+			     trace->share * 100);
+	}
 	if (trace->skipped > 0) {
 		(void)printf("%zu lines could not be read and are left out\n", trace->skipped);
 	}

@@ -25,6 +25,7 @@ struct run {
 	uint64_t hits;
 	double asked_us;
 	double saved_us;
+	double all_us; /* also of look-ups that are not sampled */
 };
 
 uint64_t
@@ -54,7 +55,7 @@ static bool
 open_stores(struct run *run, const struct trace *trace)
 {
 	const struct simulation_options *options = run->options;
-	uint64_t size = (uint64_t)((double)options->size * options->share);
+	uint64_t size = (uint64_t)((double)options->size * options->share * trace->share);
 	bool good = true;
 
 	run->store_count = options->store == SIMULATED_LOCAL ? trace->servers : 1;
@@ -98,7 +99,7 @@ put_local(struct shard *shard, const struct digest_value *digest, const struct l
 
 	memory_check(value != NULL);
 	value->length = lookup->bytes; /* nobody reads it: only its length counts */
-	shard_put(shard, digest, &entry, value, CACHE_PUT);
+	shard_put(shard, digest, &entry, value, CACHE_PUT, lookup->time_ms * NS_PER_MS);
 	blob_unref(value);
 }
 
@@ -130,7 +131,7 @@ ask(struct run *run, const struct lookup *lookup)
 /* --- The run --- */
 
 static uint64_t
-count_evictions(const struct run *run)
+count_evictions(const struct run *run, double share)
 {
 	uint64_t evictions = 0;
 
@@ -139,24 +140,30 @@ count_evictions(const struct run *run)
 
 		evictions += store->lru != NULL ? lru_evictions(store->lru) : store->shard.evictions;
 	}
-	return (uint64_t)((double)evictions / run->options->share);
+	return (uint64_t)((double)evictions / share);
+}
+
+static double
+corrected(double found, double asked, double expected)
+{
+	double ratio = expected > 0 ? (found + expected - asked) / expected : 0;
+
+	return ratio < 0 ? 0 : ratio;
 }
 
 /*
  * If the sample has fewer look-ups than its share of all, popular keys are not in it, which are hits; if more, there
- * are too many of them (SHARDS-adj).
+ * are too many of them (SHARDS-adj). Likewise for their costs.
  */
 static void
 conclude(const struct run *run, const struct trace *trace, struct simulation_result *result)
 {
-	double expected = (double)trace->count * run->options->share;
-	double hits = (double)run->hits + (expected - (double)run->asked);
-	double ratio = expected > 0 ? hits / expected : 0;
+	double share = run->options->share;
 
 	*result = (struct simulation_result){
-		.hit_ratio = ratio < 0 ? 0 : ratio,
-		.saved_share = run->asked_us > 0 ? run->saved_us / run->asked_us : 0,
-		.evictions = count_evictions(run),
+		.hit_ratio = corrected((double)run->hits, (double)run->asked, (double)trace->count * share),
+		.saved_share = corrected(run->saved_us, run->asked_us, run->all_us * share),
+		.evictions = count_evictions(run, share * trace->share),
 	};
 }
 
@@ -169,6 +176,7 @@ simulate(const struct trace *trace, const struct simulation_options *options, st
 	for (size_t i = 0; i < trace->count && good; i++) {
 		const struct lookup *lookup = &trace->lookups[i];
 
+		run.all_us += (double)lookup->cost_us;
 		if (is_sampled(lookup->key, options->share)) {
 			bool hit = ask(&run, lookup);
 
@@ -209,6 +217,8 @@ simulated_footprint(const struct trace *trace, enum simulated_store store)
 		footprint.keys += lru_count(lrus[i]);
 		lru_free(lrus[i]);
 	}
+	footprint.bytes = (uint64_t)((double)footprint.bytes / trace->share);
+	footprint.keys = (size_t)((double)footprint.keys / trace->share);
 	free(lrus);
 	return footprint;
 }

@@ -19,16 +19,16 @@ struct simulation_options {
 	enum simulated_store store;
 	uint64_t size;	 /* bytes */
 	uint64_t ttl_ms; /* 0: entries do not expire */
-	double share;	 /* of the keys, above 0 to 1: all */
+	double share;	 /* of the recorded keys, above 0 to 1: all */
 };
 
 struct simulation_result {
 	double hit_ratio;
 	double saved_share; /* of the compute time of all look-ups */
-	uint64_t evictions; /* as if all keys had been simulated */
+	uint64_t evictions; /* as if all keys had been recorded and simulated */
 };
 
-/* False: there is no memory. */
+/* Sizes are those of a cache for all keys, also where a share of them is recorded. False: there is no memory. */
 bool simulate(const struct trace *trace, const struct simulation_options *options, struct simulation_result *result);
 
 /* What one look-up's answer takes of a store's size. */

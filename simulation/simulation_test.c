@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define HEAD "time_ms,model,version,key,bytes,cost_us,outcome\n"
+#define HEAD "time_ms,model,version,key,bytes,cost_us,outcome,share\n"
 
 /* --- Files --- */
 
@@ -20,24 +20,28 @@ test_lines(void **state)
 
 	(void)state;
 	assert_int_equal(trace_parse(&trace,
-				     bytes_text(HEAD "5,\"a\",1,00000000000000ff,300,20,hit\n" HEAD
-						     "7,\"a \"\",\"\" b\",1,00000000000000ff,300,20,miss\n"
-						     "6,\"a\",2,00000000000000ff,300,20,miss\n"
-						     "8,\"a\",1,00000000000000ff,300,20,miss\n"
-						     "9,\"a\",1,00000000000000ff,30"),
+				     bytes_text(HEAD "5,\"a\",1,00000000000000ff,300,20,hit,1\n" HEAD
+						     "7,\"a \"\",\"\" b\",1,00000000000000ff,300,20,miss,1\n"
+						     "6,\"a\",2,00000000000000ff,300,20,miss,1\n"
+						     "8,\"a\",1,00000000000000ff,300,20,miss,1\n"
+						     "8,\"a\",1,00000000000000ff,300,20,miss,0.0?\n"
+						     "9,\"a\",1,00000000000000ff,300,20,miss,1"),
 				     &error),
 			 STATUS_OK);
 	assert_int_equal(trace.count, 4);
-	assert_int_equal(trace.skipped, 1); /* the last one is not whole */
+	assert_int_equal(trace.skipped, 2); /* those that are not whole */
 	assert_int_equal(trace.lookups[0].time_ms, 5);
 	assert_int_equal(trace.lookups[0].bytes, 300);
 	assert_int_equal(trace.lookups[0].cost_us, 20);
 	assert_true(trace.lookups[0].key == trace.lookups[3].key);
 	assert_true(trace.lookups[0].key != trace.lookups[1].key); /* another model */
 	assert_true(trace.lookups[0].key != trace.lookups[2].key); /* another version */
-	assert_int_equal(trace_parse(&trace, bytes_text(HEAD "1,\"b\",1,0000000000000001,1,1,hit\n"), &error),
+	assert_int_equal(trace_parse(&trace, bytes_text(HEAD "1,\"b\",1,0000000000000001,1,1,hit,1\n"), &error),
 			 STATUS_OK);
 	assert_int_equal(trace.servers, 2);
+	assert_int_not_equal(trace_parse(&trace, bytes_text(HEAD "1,\"b\",1,0000000000000001,1,1,hit,0.5\n"), &error),
+			     STATUS_OK);
+	assert_non_null(strstr(error.text, "the same --record-share"));
 	trace_sort(&trace);
 	assert_int_equal(trace.lookups[0].time_ms, 1);
 	assert_int_equal(trace.lookups[0].server, 1);
@@ -51,9 +55,9 @@ test_what_is_no_record(void **state)
 	static const char *const texts[] = {"",
 					    "x\n",
 					    HEAD,
-					    HEAD "1,a,1,0000000000000001,1,1,hit\n",
-					    HEAD "1,\"a\",1,00000001,1,1,hit\n",
-					    HEAD "x,\"a\",1,0000000000000001,1,1,hit\n",
+					    HEAD "1,a,1,0000000000000001,1,1,hit,1\n",
+					    HEAD "1,\"a\",1,00000001,1,1,hit,1\n",
+					    HEAD "x,\"a\",1,0000000000000001,1,1,hit,1\n",
 					    HEAD "1,\"a\",1,0000000000000001,1,1\n",
 					    HEAD "1,\"a"};
 
@@ -101,7 +105,8 @@ test_lru(void **state)
 static struct trace
 make_trace(size_t count, uint64_t keys, size_t servers)
 {
-	struct trace trace = {.lookups = calloc(count, sizeof(struct lookup)), .count = count, .servers = servers};
+	struct trace trace = {
+		.lookups = calloc(count, sizeof(struct lookup)), .count = count, .servers = servers, .share = 1};
 
 	for (size_t i = 0; i < count; i++) {
 		trace.lookups[i] = (struct lookup){.time_ms = i + 1,
@@ -184,10 +189,59 @@ test_samples(void **state)
 	}
 	for (enum simulated_store store = SIMULATED_LOCAL; store <= SIMULATED_REDIS; store++) {
 		double all = run(&trace, store, 4 << 20, 0, 1).hit_ratio;
+		struct simulation_result sample = run(&trace, store, 4 << 20, 0, 0.2);
 
 		assert_true(all > 0.1 && all < 0.9);
-		assert_true(fabs(run(&trace, store, 4 << 20, 0, 0.2).hit_ratio - all) < 0.03);
+		assert_true(fabs(sample.hit_ratio - all) < 0.03);
+		assert_true(fabs(sample.hit_ratio - sample.saved_share) < 1e-9); /* all cost the same */
 	}
+	trace_fini(&trace);
+}
+
+/* Keeps the share of the keys that a server with --record-share records. */
+static void
+keep_share(struct trace *trace, uint64_t of)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < trace->count; i++) {
+		if ((trace->lookups[i].key >> 20) % of == 0) {
+			trace->lookups[count++] = trace->lookups[i];
+		}
+	}
+	trace->count = count;
+	trace->share = 1 / (double)of;
+}
+
+/* A record of a share of the keys tells of the cache for all of them. */
+static void
+test_recorded_share(void **state)
+{
+	struct trace trace = make_trace(200000, 20000, 1);
+	uint64_t size = simulated_footprint(&trace, SIMULATED_LOCAL).bytes / 2;
+	double hits = run(&trace, SIMULATED_LOCAL, size, 0, 1).hit_ratio;
+
+	(void)state;
+	keep_share(&trace, 5);
+	assert_true(fabs((double)simulated_footprint(&trace, SIMULATED_LOCAL).bytes / (double)size - 2) < 0.1);
+	assert_true(fabs(run(&trace, SIMULATED_LOCAL, size, 0, 1).hit_ratio - hits) < 0.03);
+	trace_fini(&trace);
+}
+
+/* It does not matter when the look-ups were. */
+static void
+test_other_times(void **state)
+{
+	struct trace trace = make_trace(20000, 1000, 1);
+	struct simulation_result early = run(&trace, SIMULATED_LOCAL, 256 << 10, 700, 1);
+	struct simulation_result late;
+
+	(void)state;
+	for (size_t i = 0; i < trace.count; i++) {
+		trace.lookups[i].time_ms += UINT64_C(1700000000000);
+	}
+	late = run(&trace, SIMULATED_LOCAL, 256 << 10, 700, 1);
+	assert_true(early.hit_ratio == late.hit_ratio && early.evictions == late.evictions);
 	trace_fini(&trace);
 }
 
@@ -195,9 +249,15 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines),	cmocka_unit_test(test_what_is_no_record),  cmocka_unit_test(test_lru),
-		cmocka_unit_test(test_sizes),	cmocka_unit_test(test_servers_that_share), cmocka_unit_test(test_ttl),
+		cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_what_is_no_record),
+		cmocka_unit_test(test_lru),
+		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_servers_that_share),
+		cmocka_unit_test(test_ttl),
 		cmocka_unit_test(test_samples),
+		cmocka_unit_test(test_recorded_share),
+		cmocka_unit_test(test_other_times),
 	};
 
 	return cmocka_run_group_tests_name("simulation", tests, NULL, NULL);

@@ -51,7 +51,22 @@ take_name(struct bytes *rest, struct bytes *name)
 }
 
 static bool
-take_lookup(struct bytes line, struct lookup *lookup)
+take_share(struct bytes text, double *share)
+{
+	char copy[32];
+	char *end;
+
+	if (text.length == 0 || text.length >= sizeof(copy)) {
+		return false;
+	}
+	memcpy(copy, text.at, text.length);
+	copy[text.length] = '\0';
+	*share = strtod(copy, &end);
+	return *end == '\0' && *share > 0 && *share <= 1;
+}
+
+static bool
+take_lookup(struct bytes line, struct lookup *lookup, double *share)
 {
 	struct bytes time = bytes_take_until(&line, ',');
 	struct bytes name;
@@ -68,7 +83,8 @@ take_lookup(struct bytes line, struct lookup *lookup)
 	key = bytes_take_until(&line, ',');
 	bytes = bytes_take_until(&line, ',');
 	cost = bytes_take_until(&line, ',');
-	if (line.length == 0 || key.length != HEX_DIGITS || !take_number(time, 10, &lookup->time_ms) ||
+	(void)bytes_take_until(&line, ','); /* the outcome */
+	if (!take_share(line, share) || key.length != HEX_DIGITS || !take_number(time, 10, &lookup->time_ms) ||
 	    !take_number(key, 16, &lookup->key) || !take_number(bytes, 10, &length) ||
 	    !take_number(cost, 10, &lookup->cost_us) || length > UINT32_MAX) {
 		return false;
@@ -92,22 +108,31 @@ enum status
 trace_parse(struct trace *trace, struct bytes text, struct error *error)
 {
 	size_t before = trace->count;
+	double share;
 
 	if (!bytes_starts_with(text, HEAD)) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
 				 "it is no record of a server: its first line does not begin with \"" HEAD "\"");
 	}
 	while (text.length > 0) {
+		size_t left = text.length;
 		struct bytes line = bytes_take_until(&text, '\n');
+		bool is_whole = line.length < left;
 		struct lookup lookup = {.server = (uint32_t)trace->servers};
 
 		if (bytes_starts_with(line, HEAD)) { /* also of a file that was appended to another one */
 			continue;
 		}
-		if (take_lookup(line, &lookup)) {
-			add(trace, &lookup);
-		} else {
+		if (!is_whole || !take_lookup(line, &lookup, &share)) {
 			trace->skipped++;
+		} else if (trace->share != 0 && share != trace->share) {
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "it has look-ups of %g of all questions beside such of %g: give records with "
+					 "the same --record-share",
+					 share, trace->share);
+		} else {
+			trace->share = share;
+			add(trace, &lookup);
 		}
 	}
 	trace->servers++;

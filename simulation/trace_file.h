@@ -21,6 +21,7 @@ struct trace {
 	size_t count;
 	size_t capacity;
 	size_t servers;
+	double share; /* of all keys: those that were recorded */
 	size_t skipped; /* lines that could not be read, such as the last one of a server that was killed */
 };
 

@@ -141,8 +141,9 @@ static bool
 local_insert(struct cache_lane *base, struct cache_insert *insert)
 {
 	struct local_lane *lane = lane_of(base);
+	uint64_t now_ns = clock_now_ns();
 	struct shard_entry entry = {
-		.expires_ns = insert->ttl_ms == 0 ? 0 : clock_now_ns() + insert->ttl_ms * NS_PER_MS,
+		.expires_ns = insert->ttl_ms == 0 ? 0 : now_ns + insert->ttl_ms * NS_PER_MS,
 		.cost_us = insert->cost_us,
 	};
 	struct bytes model;
@@ -150,7 +151,7 @@ local_insert(struct cache_lane *base, struct cache_insert *insert)
 
 	cache_scope_split(insert->key->scope, &model, &version);
 	entry.scope = (struct shard_scope){checksum64(model), checksum64(version)};
-	shard_put(shard_of(lane, insert->key), &insert->key->digest, &entry, insert->value, insert->mode);
+	shard_put(shard_of(lane, insert->key), &insert->key->digest, &entry, insert->value, insert->mode, now_ns);
 	return true;
 }
 

@@ -1,7 +1,6 @@
 #include "caches/local/shard.h"
 
 #include "base/block_pool.h"
-#include "base/clock.h"
 #include "base/container_of.h"
 
 #include <stdlib.h>
@@ -339,11 +338,10 @@ stays(const struct shard_node *node, enum cache_insert_mode mode, uint64_t now_n
 
 void
 shard_put(struct shard *shard, const struct digest_value *digest, const struct shard_entry *entry, struct blob *value,
-	  enum cache_insert_mode mode)
+	  enum cache_insert_mode mode, uint64_t now_ns)
 {
 	struct shard_node *node = calloc(1, sizeof(*node));
 	struct shard_node *old = NULL;
-	uint64_t now_ns = clock_now_ns();
 	struct shard_node **link;
 
 	(void)pthread_mutex_lock(&shard->mutex);

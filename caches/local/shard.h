@@ -72,7 +72,7 @@ struct blob *shard_get(struct shard *shard, const struct digest_value *digest, u
 /* What is stored about a value. */
 struct shard_entry {
 	struct shard_scope scope;
-	uint64_t expires_ns; /* by clock_now_ns(); 0: never */
+	uint64_t expires_ns; /* by the clock of now_ns; 0: never */
 	uint64_t cost_us;    /* what it took to compute; 0: not known, and taken for 1 */
 };
 
@@ -81,7 +81,7 @@ struct shard_entry {
  * counted. No mode keeps an entry that is past its expiry.
  */
 void shard_put(struct shard *shard, const struct digest_value *digest, const struct shard_entry *entry,
-	       struct blob *value, enum cache_insert_mode mode);
+	       struct blob *value, enum cache_insert_mode mode, uint64_t now_ns);
 
 /* Removes one entry, if it is there. */
 void shard_remove(struct shard *shard, const struct digest_value *digest);

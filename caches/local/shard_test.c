@@ -1,5 +1,6 @@
 #include "caches/local/shard.h"
 
+#include "base/clock.h"
 #include "base/unit_test.h"
 
 static struct digest_value
@@ -21,7 +22,7 @@ put_entry(struct shard *shard, uint32_t number, size_t length, struct shard_entr
 
 	memset(blob->data, (int)(number & 0xff), length);
 	entry.scope = (struct shard_scope){1 + number % 2, 1 + number % 3};
-	shard_put(shard, &digest, &entry, blob, mode);
+	shard_put(shard, &digest, &entry, blob, mode, clock_now_ns());
 	blob_unref(blob);
 }
 

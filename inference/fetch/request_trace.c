@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,6 +32,7 @@ struct request_trace {
 	char *path;
 	int fd;
 	uint64_t threshold;    /* keys below it are recorded */
+	char end[24];	       /* of each line: the share of keys that are recorded */
 	struct part **filling; /* by lane */
 	size_t lane_count;
 	pthread_t writer;
@@ -38,7 +40,7 @@ struct request_trace {
 	pthread_cond_t changed;
 	STAILQ_HEAD(, part) waiting;
 	size_t waiting_count;
-	uint64_t dropped; /* parts */
+	uint64_t dropped; /* bytes */
 	bool is_closing;
 	bool has_failed; /* to write: nothing more is recorded */
 };
@@ -122,22 +124,45 @@ failed(const char *path, struct error *error)
 	return error_set(error, STATUS_INVALID_ARGUMENT, "--record=%s: %s", path, strerror(errno));
 }
 
+static bool
+is_record(int fd)
+{
+	char head[sizeof(REQUEST_TRACE_HEAD) - 1];
+
+	return pread(fd, head, sizeof(head), 0) == (ssize_t)sizeof(head) &&
+	       memcmp(head, REQUEST_TRACE_HEAD, sizeof(head)) == 0;
+}
+
+/* A server that was killed may have left a part of a line, which nobody is to take for a whole one. */
+static bool
+end_line(int fd, off_t size)
+{
+	char last;
+
+	return pread(fd, &last, 1, size - 1) == 1 && (last == '\n' || write_all(fd, bytes_text("?\n")));
+}
+
 static enum status
 open_file(const char *path, int *fd, struct error *error)
 {
 	struct stat state;
 
-	*fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0600);
-	if (*fd < 0) {
-		return failed(path, error);
-	}
-	if (fstat(*fd, &state) == 0 && !S_ISREG(state.st_mode)) {
-		errno = EINVAL;
-	} else if (state.st_size > 0 || write_all(*fd, bytes_text(REQUEST_TRACE_HEAD))) {
+	*fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0600);
+	if (*fd < 0 || fstat(*fd, &state) != 0) {
+		(void)failed(path, error);
+	} else if (!S_ISREG(state.st_mode)) {
+		(void)error_set(error, STATUS_INVALID_ARGUMENT, "--record=%s: it is no regular file", path);
+	} else if (state.st_size > 0 && !is_record(*fd)) {
+		(void)error_set(error, STATUS_INVALID_ARGUMENT,
+				"--record=%s: it is there, but no record of a server: name another file", path);
+	} else if (state.st_size == 0 ? write_all(*fd, bytes_text(REQUEST_TRACE_HEAD)) : end_line(*fd, state.st_size)) {
 		return STATUS_OK;
+	} else {
+		(void)failed(path, error);
 	}
-	(void)failed(path, error);
-	(void)close(*fd);
+	if (*fd >= 0) {
+		(void)close(*fd);
+	}
 	return error->status;
 }
 
@@ -154,6 +179,7 @@ request_trace_open(const char *path, double share, size_t lanes, struct error *e
 	trace->path = memory_text(path);
 	trace->fd = fd;
 	trace->threshold = (uint64_t)ceil(ldexp(share, SHARE_BITS));
+	(void)snprintf(trace->end, sizeof(trace->end), ",%.9g\n", share);
 	trace->filling = memory_array(lanes, sizeof(struct part *));
 	trace->lane_count = lanes;
 	STAILQ_INIT(&trace->waiting);
@@ -179,7 +205,7 @@ request_trace_close(struct request_trace *trace)
 	(void)pthread_join(trace->writer, NULL);
 	if (trace->dropped > 0) {
 		log_warning("--record=%s: the disk was too slow: %" PRIu64 " KB are missing in it", trace->path,
-			    trace->dropped * PART_SIZE / 1000);
+			    trace->dropped / 1000);
 	}
 	(void)pthread_mutex_destroy(&trace->mutex);
 	(void)pthread_cond_destroy(&trace->changed);
@@ -208,7 +234,7 @@ request_trace_flush(struct request_trace *trace, size_t lane)
 		trace->waiting_count++;
 		(void)pthread_cond_signal(&trace->changed);
 	} else if (!trace->has_failed) {
-		trace->dropped++;
+		trace->dropped += part->text.length;
 	}
 	(void)pthread_mutex_unlock(&trace->mutex);
 	if (!takes) {
@@ -278,7 +304,7 @@ request_trace_add(struct request_trace *trace, size_t lane, const struct slice *
 	buf_unsigned(out, entry_freshness(slice->entry).cost_us);
 	buf_byte(out, ',');
 	buf_text(out, outcome_of(slice));
-	buf_byte(out, '\n');
+	buf_text(out, trace->end);
 	if (out->length >= PART_SIZE) {
 		request_trace_flush(trace, lane);
 	}

@@ -8,8 +8,11 @@
 
 #include "inference/fetch/slice.h"
 
-/* Its first line. `key` is hexadecimal, and the same for the same question. */
-#define REQUEST_TRACE_HEAD "time_ms,model,version,key,bytes,cost_us,outcome\n"
+/*
+ * Its first line. `key` is hexadecimal, and the same for the same question; `share` is the share of all keys that are
+ * recorded.
+ */
+#define REQUEST_TRACE_HEAD "time_ms,model,version,key,bytes,cost_us,outcome,share\n"
 
 struct request_trace;
 
