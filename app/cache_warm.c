@@ -117,7 +117,7 @@ cache_warm(int count, char **arguments)
 	} else if (check(&session.settings, &error) != STATUS_OK ||
 		   measure_session_open(&session, &error) != STATUS_OK ||
 		   send_all(&session, &outcome, &error) != STATUS_OK) {
-		code = fail(error.text);
+		code = session.interruption.is_stopped ? INTERRUPTION_STATUS : fail(error.text);
 	} else {
 		code = report(&session, &outcome);
 	}

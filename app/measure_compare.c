@@ -67,14 +67,15 @@ shown_length(const char *argument)
 {
 	static const char *const keys[] = {"password=", "secret=", "url="};
 
+	size_t shown = strlen(argument);
+
 	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
 		const char *at = strstr(argument, keys[i]);
+		size_t length = at == NULL ? shown : (size_t)(at - argument) + strlen(keys[i]);
 
-		if (at != NULL) {
-			return (size_t)(at - argument) + strlen(keys[i]);
-		}
+		shown = length < shown ? length : shown;
 	}
-	return strlen(argument);
+	return shown;
 }
 
 /* Quotes what a shell would not take as it is. */

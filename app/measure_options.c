@@ -394,9 +394,10 @@ check_comparison(struct measure_settings *settings, struct error *error)
 	if (settings->repository == NULL) {
 		return error_set(error, STATUS_INVALID_ARGUMENT, "--compare needs a --model-repository");
 	}
-	if (settings->given_url != NULL || settings->has_rates || settings->csv != NULL) {
+	if (settings->given_url != NULL || settings->has_rates || settings->csv != NULL ||
+	    settings->fields.length > 0) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "--compare starts its own servers and has its own report: it takes no -u, -f and "
+				 "--compare starts its own servers and has its own report: it takes no -u, -H, -f and "
 				 "--request-rate-range");
 	}
 	for (size_t i = 0; i < settings->cache_count; i++) {

@@ -78,6 +78,7 @@ measure_session_open(struct measure_session *session, struct error *error)
 	if (session->target.client == NULL) {
 		return error->status;
 	}
+	client_stop_with(session->target.client, &session->interruption.is_stopped);
 	session->target.loop = session->loop;
 	session->target.name = bytes_text(settings->model);
 	session->target.version = bytes_text(settings->version);

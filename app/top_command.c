@@ -15,7 +15,7 @@
 #define DEFAULT_URL "http://127.0.0.1:8002" /* the port of metrics */
 #define TEXT_MAX ((size_t)1 << 20)
 #define EVERY_MS 1000
-#define PATIENCE_MS 3000 /* of a single table */
+#define PATIENCE_MS 3000 /* with a server */
 
 static const char usage[] =
 	"usage: hippocamp top [URL]...\n\n"
@@ -112,6 +112,7 @@ static int
 follow(struct top *top)
 {
 	struct loop_watch *keys;
+	unsigned silent_ms = 0; /* some server has not answered for so long */
 
 	if (initscr() == NULL) {
 		return fail("the terminal cannot be used: is TERM set?");
@@ -124,6 +125,10 @@ follow(struct top *top)
 	keys = loop_watch_new(top->loop, STDIN_FILENO, on_key, top);
 	loop_watch_set(keys, LOOP_READ);
 	while (!top->interruption.is_stopped) {
+		if (silent_ms >= PATIENCE_MS) {
+			watch_give_up(&top->watch);
+			silent_ms = 0;
+		}
 		watch_ask(&top->watch);
 		top->is_due = false;
 		loop_timer_set(top->timer, EVERY_MS);
@@ -133,6 +138,7 @@ follow(struct top *top)
 				draw(top);
 			}
 		}
+		silent_ms = watch_is_complete(&top->watch) ? 0 : silent_ms + EVERY_MS;
 		draw(top);
 	}
 	loop_watch_free(keys);

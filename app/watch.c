@@ -70,6 +70,7 @@ open_server(struct watch *watch, struct watched_server *server, const char *url,
 		call->server = server;
 		buf_init(&call->head, TEXT_MAX);
 		call->call.keeps_body = true;
+		call->call.body_max = TEXT_MAX;
 		call->call.done = on_done;
 	}
 	server->client = client_new(watch->loop, url, &(struct tls_client_options){.prefix = "tls"}, error);

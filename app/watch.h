@@ -37,7 +37,7 @@ enum status watch_init(struct watch *watch, struct loop *loop, const char *const
 		       struct error *error);
 void watch_fini(struct watch *watch);
 
-/* Asks all servers that have answered the last time; while the loop turns, the answers come. */
+/* Asks all servers whose last question is no longer under way; while the loop turns, the answers come. */
 void watch_ask(struct watch *watch);
 
 /* Have all answered, or failed? */

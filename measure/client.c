@@ -19,6 +19,7 @@ struct client {
 	struct dial_options dial;
 	struct http_client *http;
 	struct http2_client *http2;
+	const bool *stopped; /* NULL: nothing stops it */
 };
 
 /* --- The client --- */
@@ -67,6 +68,12 @@ client_free(struct client *client)
 	free(client);
 }
 
+void
+client_stop_with(struct client *client, const bool *stopped)
+{
+	client->stopped = stopped;
+}
+
 enum measure_protocol
 client_protocol(const struct client *client)
 {
@@ -101,7 +108,7 @@ static void
 make_body(struct client_call *call, bool is_failure)
 {
 	client_call_fini(call);
-	buf_init(&call->body, is_failure ? FAILURE_BODY_MAX : BODY_MAX);
+	buf_init(&call->body, is_failure ? FAILURE_BODY_MAX : call->body_max > 0 ? call->body_max : BODY_MAX);
 	call->has_body = true;
 }
 
@@ -114,11 +121,17 @@ take_body(struct client_call *call, struct bytes part)
 	}
 }
 
+/* The text may be the server's and comes to a terminal: control characters are shown as '?', also those above ASCII. */
 static void
 fail(struct client_call *call, const char *why)
 {
 	call->is_ok = false;
 	(void)snprintf(call->why, sizeof(call->why), "%s", why);
+	for (uint8_t *at = (uint8_t *)call->why; *at != '\0'; at++) {
+		if (*at < 0x20 || *at == 0x7f || (*at == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0)) {
+			*at = '?';
+		}
+	}
 }
 
 /* --- HTTP --- */
@@ -154,6 +167,8 @@ on_http_done(struct http_call *http, enum http_outcome outcome, const char *why)
 	call->is_ok = outcome == HTTP_CALL_DONE && call->status == 200;
 	if (outcome != HTTP_CALL_DONE) {
 		fail(call, why);
+	} else if (call->is_ok && call->has_body && !buf_ok(&call->body)) {
+		fail(call, "the reply is too long");
 	} else if (!call->is_ok && upstream_error_text(buf_bytes(&call->body), text, sizeof(text))) {
 		fail(call, text);
 	} else if (!call->is_ok) {
@@ -326,17 +341,35 @@ on_asked(struct client_call *call)
 	*(bool *)call->context = true;
 }
 
+static void
+on_patience(void *argument)
+{
+	*(bool *)argument = true;
+}
+
 enum status
 client_ask(struct loop *loop, struct client *client, struct client_call *call, struct error *error)
 {
+	const bool was_stopped = client->stopped != NULL && *client->stopped; /* it is the last question, then */
+	struct loop_timer *timer;
 	bool is_done = false;
+	bool is_late = false;
 
 	call->keeps_body = true;
 	call->context = &is_done;
 	call->done = on_asked;
 	client_start(client, call);
-	while (!is_done) {
+	timer = loop_timer_new(loop, on_patience, &is_late);
+	loop_timer_set(timer, CLIENT_PATIENCE_MS);
+	while (!is_done && !is_late && (was_stopped || client->stopped == NULL || !*client->stopped)) {
 		loop_turn(loop);
+	}
+	loop_timer_free(timer);
+	if (!is_done) {
+		client_cancel(call);
+		return is_late ? error_set(error, STATUS_UNAVAILABLE, "no answer within %d s",
+					   CLIENT_PATIENCE_MS / 1000)
+			       : error_set(error, STATUS_CANCELLED, "interrupted");
 	}
 	if (!call->is_ok) {
 		return error_set(error, STATUS_UNAVAILABLE, "%s", call->why);

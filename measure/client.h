@@ -17,6 +17,9 @@ struct client *client_new(struct loop *loop, const char *url, const struct tls_c
 			  struct error *error);
 void client_free(struct client *client); /* no call may be under way; NULL: none */
 
+/* A client_ask that is under way when *stopped is set ends with STATUS_CANCELLED. */
+void client_stop_with(struct client *client, const bool *stopped);
+
 enum measure_protocol client_protocol(const struct client *client);
 
 /* For struct request_form. */
@@ -34,6 +37,7 @@ struct client_call {
 	const struct bytes *pieces; /* of the body; they outlive the call, and so does what they point to */
 	size_t piece_count;
 	bool keeps_body; /* else only that of a failure is kept */
+	size_t body_max; /* a longer one is a failure; 0: 2 GiB */
 	void *context;	 /* the caller's */
 	/* May start the call again. */
 	void (*done)(struct client_call *call);
@@ -65,8 +69,11 @@ void client_cancel(struct client_call *call);	 /* without `done` */
 void client_call_fini(struct client_call *call); /* of one reply */
 void client_call_free(struct client_call *call); /* what it has kept for the next call */
 
-/* One call and its reply, while the loop turns. The message says what is wrong. `call` has its body until
- * client_call_fini. */
+/*
+ * One call and its reply, while the loop turns, for CLIENT_PATIENCE_MS at most. The message says what is wrong. `call`
+ * has its body until client_call_fini.
+ */
+#define CLIENT_PATIENCE_MS 60000
 enum status client_ask(struct loop *loop, struct client *client, struct client_call *call, struct error *error);
 
 #endif

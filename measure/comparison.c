@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 #define CHECKED 16	       /* inputs whose answers are compared */
-#define RUN_SHIFT 32	       /* of the numbers of new inputs: each run has 2^32 of its own */
 #define LEAST_ANSWERS 10       /* in a window, however long one takes */
 #define WARM_SHARE 10	       /* of a window, before it */
 #define PROBE_SHARE 4	       /* a probe's window is a fourth of the others */
@@ -26,6 +25,7 @@ struct runner {
 	struct input_set *inputs; /* of the model */
 	struct input_set *probes[PROBE_SIZES];
 	size_t hits[VARIANTS]; /* among the answers that were compared */
+	uint64_t next_new;     /* the number of the next input that nobody was asked for */
 	uint64_t runs;
 	comparison_progress_fn progress;
 	void *context;
@@ -35,7 +35,7 @@ struct runner {
 };
 
 const char *
-workload_name(enum workload workload)
+workload_name(const struct comparison *comparison, enum workload workload)
 {
 	static const char *const names[WORKLOADS] = {
 		[WORKLOAD_REPEATED] = "the same request",
@@ -43,7 +43,7 @@ workload_name(enum workload workload)
 		[WORKLOAD_NEW] = "new requests",
 	};
 
-	return names[workload];
+	return workload == WORKLOAD_NEW && comparison->new_is_known ? "all inputs in turn" : names[workload];
 }
 
 /* --- Forms --- */
@@ -132,6 +132,11 @@ make_inputs(struct runner *runner)
 	if (runner->inputs == NULL) {
 		return runner->error->status;
 	}
+	if (input_set_distinct(runner->inputs) < comparison->options.popularity.distinct) {
+		comparison->options.popularity.distinct = input_set_distinct(runner->inputs);
+	}
+	/* Those below are asked for before: by check_answers, and as popular ones. */
+	runner->next_new = CHECKED + comparison->options.popularity.distinct;
 	for (size_t i = 0; i < PROBE_SIZES; i++) {
 		comparison->probe_sizes[i] = probe_sizes[i];
 		if (make_probe(runner, i) != STATUS_OK) {
@@ -329,20 +334,24 @@ load_of(struct runner *runner, enum workload workload, unsigned concurrency)
 		load.popularity = options->popularity;
 		break;
 	case WORKLOAD_NEW:
-		load.popularity = (struct popularity_options){.first = ++runner->runs << RUN_SHIFT};
+		load.popularity = (struct popularity_options){.first = runner->next_new};
 		break;
 	}
-	load.popularity.seed = options->popularity.seed + runner->runs;
+	load.popularity.seed = options->popularity.seed + ++runner->runs;
 	return load;
 }
 
-/* Requests until what is repeated is known, then a window. */
+/* Requests until what is repeated is known, then a window. `before`: statistics as it begins, if they are wanted. */
 static enum status
-run_load(struct runner *runner, struct load *load, uint64_t ns, struct load_window *window)
+run_load(struct runner *runner, struct load *load, uint64_t ns, struct model_statistics *before,
+	 struct load_window *window)
 {
 	const bool *stopped = runner->comparison->options.stopped;
 	enum status status = load_run(load, ns / WARM_SHARE, stopped, window, runner->error);
 
+	if (status == STATUS_OK && before != NULL) {
+		status = target_statistics(&runner->variants[VARIANT_NONE].target, before, runner->error);
+	}
 	if (status == STATUS_OK) {
 		status = load_run(load, ns, stopped, window, runner->error);
 	}
@@ -361,12 +370,17 @@ run_load(struct runner *runner, struct load *load, uint64_t ns, struct load_wind
  */
 static enum status
 measure(struct runner *runner, const struct variant *variant, const struct request_form *form,
-	const struct load_options *options, uint64_t ns, struct load_window *window)
+	const struct load_options *options, uint64_t ns, struct model_statistics *before, struct load_window *window)
 {
 	struct client *client = client_new(runner->loop, variant->url, &(struct tls_client_options){0}, runner->error);
 	struct load *load = client == NULL ? NULL : load_new(runner->loop, client, form, options, runner->error);
-	enum status status = load == NULL ? runner->error->status : run_load(runner, load, ns, window);
+	enum status status = load == NULL ? runner->error->status : run_load(runner, load, ns, before, window);
 
+	if (load != NULL && options->popularity.distinct == 0) {
+		runner->next_new += load_inputs(load);
+		runner->comparison->new_is_known =
+			runner->comparison->new_is_known || runner->next_new > input_set_distinct(runner->inputs);
+	}
 	load_free(load);
 	client_free(client);
 	return status == STATUS_OK ? status : error_prefix(runner->error, "%s: ", variant_name(variant->kind));
@@ -410,11 +424,9 @@ measure_cell(struct runner *runner, enum variant_kind kind, enum workload worklo
 	struct load_window *window = memory_new(sizeof(*window));
 	struct model_statistics before = {0};
 	bool tells = tells_cost(kind, workload, level);
-	enum status status = tells ? target_statistics(&variant->target, &before, runner->error) : STATUS_OK;
+	enum status status =
+		measure(runner, variant, &form, &load, comparison->options.window_ns, tells ? &before : NULL, window);
 
-	if (status == STATUS_OK) {
-		status = measure(runner, variant, &form, &load, comparison->options.window_ns, window);
-	}
 	if (status == STATUS_OK && tells) {
 		status = read_cost(runner, &before, round);
 	}
@@ -444,7 +456,7 @@ measure_probe(struct runner *runner, enum variant_kind kind, size_t size, size_t
 	const struct load_options load = {.concurrency = 1, .popularity = {.distinct = 1}, .least = LEAST_ANSWERS};
 	struct load_window *window = memory_new(sizeof(*window));
 	enum status status =
-		measure(runner, variant, &form, &load, comparison->options.window_ns / PROBE_SHARE, window);
+		measure(runner, variant, &form, &load, comparison->options.window_ns / PROBE_SHARE, NULL, window);
 
 	if (status == STATUS_OK) {
 		comparison->probes[kind][size][round] = latencies_percentile(&window->latency, 50);
@@ -544,26 +556,31 @@ comparison_run(struct comparison *comparison, struct loop *loop, comparison_prog
 
 /* --- What follows --- */
 
+/* The share of hits, each of which saves so much, that makes up for misses that cost so much. */
+static double
+share_for(double cost, double saved)
+{
+	cost = cost > 0 ? cost : 0;
+	return saved > 0 ? cost / (cost + saved) : 2;
+}
+
 static double
 latency_of(const struct comparison *comparison, enum variant_kind kind, enum workload workload)
 {
 	return estimate_of(comparison->cells[kind][workload][0].means, comparison->rounds).median;
 }
 
-double
-comparison_miss_cost(const struct comparison *comparison, enum variant_kind kind)
-{
-	double cost = latency_of(comparison, kind, WORKLOAD_NEW) - latency_of(comparison, VARIANT_NONE, WORKLOAD_NEW);
-
-	return cost > 0 ? cost : 0;
-}
-
-double
+struct estimate
 comparison_break_even(const struct comparison *comparison, enum variant_kind kind)
 {
 	double saved = latency_of(comparison, VARIANT_NONE, WORKLOAD_REPEATED) -
 		       latency_of(comparison, kind, WORKLOAD_REPEATED);
-	double cost = comparison_miss_cost(comparison, kind);
+	struct estimate cost =
+		estimate_difference(comparison->cells[kind][WORKLOAD_NEW][0].means,
+				    comparison->cells[VARIANT_NONE][WORKLOAD_NEW][0].means, comparison->rounds);
 
-	return saved > 0 ? cost / (cost + saved) : 2;
+	return (struct estimate){.median = share_for(cost.median, saved),
+				 .low = share_for(cost.low, saved),
+				 .high = share_for(cost.high, saved),
+				 .confidence = cost.confidence};
 }

@@ -14,7 +14,7 @@
 enum workload {
 	WORKLOAD_REPEATED, /* the same request again and again */
 	WORKLOAD_POPULAR,  /* inputs that come again by their popularity */
-	WORKLOAD_NEW,	   /* no input twice */
+	WORKLOAD_NEW,	   /* no input twice, as far as there are so many */
 };
 #define WORKLOADS 3
 #define LEVELS 2 /* of concurrency */
@@ -54,10 +54,11 @@ struct comparison {
 	size_t probe_sizes[PROBE_SIZES];		  /* of answers, in bytes */
 	double probes[VARIANTS][PROBE_SIZES][ROUNDS_MAX]; /* latencies of hits, in ns */
 	double computes[ROUNDS_MAX];			  /* what the model itself took for a request, in ns */
-	double answer_bytes;				  /* of one request, on average */
+	double answer_bytes;				  /* of one request */
 	double request_bytes;
-	size_t checked;	  /* inputs whose answers were compared */
-	size_t different; /* of them, those that some variant answered in other bytes than the first variant */
+	bool new_is_known; /* there were too few inputs for WORKLOAD_NEW, which were asked for again */
+	size_t checked;	   /* inputs whose answers were compared */
+	size_t different;  /* of them, those that some variant answered in other bytes than the first variant */
 };
 
 /* Called after each step, for the progress that people see. */
@@ -67,14 +68,15 @@ typedef void (*comparison_progress_fn)(void *context, size_t done, size_t all, c
 enum status comparison_run(struct comparison *comparison, struct loop *loop, comparison_progress_fn progress,
 			   void *context, struct error *error);
 
-const char *workload_name(enum workload workload);
+const char *workload_name(const struct comparison *comparison, enum workload workload);
 
 /* --- What follows from the figures --- */
 
-/* What a cache's miss costs beyond a request without one, at the lowest level, in ns; not below 0. */
-double comparison_miss_cost(const struct comparison *comparison, enum variant_kind kind);
-
-/* The share of hits above which requests take less time with the cache than without; above 1: there is none. */
-double comparison_break_even(const struct comparison *comparison, enum variant_kind kind);
+/*
+ * The share of hits above which requests take less time with the cache than without; above 1: there is none. A miss
+ * costs what it takes beyond a request without a cache, in the same round, at the lowest level. Means nothing if
+ * new_is_known.
+ */
+struct estimate comparison_break_even(const struct comparison *comparison, enum variant_kind kind);
 
 #endif

@@ -63,3 +63,15 @@ estimate_ratio(const double *values, const double *others, size_t count)
 	}
 	return estimate_of(ratios, used);
 }
+
+struct estimate
+estimate_difference(const double *values, const double *others, size_t count)
+{
+	double differences[ESTIMATE_VALUES_MAX];
+
+	count = count < ESTIMATE_VALUES_MAX ? count : ESTIMATE_VALUES_MAX;
+	for (size_t i = 0; i < count; i++) {
+		differences[i] = values[i] - others[i];
+	}
+	return estimate_of(differences, count);
+}

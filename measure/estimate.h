@@ -25,4 +25,7 @@ struct estimate estimate_of(const double *values, size_t count);
 /* Of the ratios of two series, pair by pair. */
 struct estimate estimate_ratio(const double *values, const double *others, size_t count);
 
+/* Of their differences, likewise. */
+struct estimate estimate_difference(const double *values, const double *others, size_t count);
+
 #endif

@@ -121,10 +121,11 @@ on_done(struct client_call *call)
 		begin(slot, now_ns);
 		return;
 	}
-	STAILQ_INSERT_HEAD(&load->free, slot, entry);
-	if (load->options.concurrency > 0) {
+	if (load->options.concurrency > 0 && STAILQ_EMPTY(&load->free)) { /* else it is set */
 		loop_timer_set(load->retry, RETRY_MS);
-	} else {
+	}
+	STAILQ_INSERT_HEAD(&load->free, slot, entry);
+	if (load->options.concurrency == 0) {
 		send_due(load);
 	}
 }
@@ -195,6 +196,12 @@ on_clock(void *argument, unsigned events)
 }
 
 /* --- Life --- */
+
+uint64_t
+load_inputs(const struct load *load)
+{
+	return load->begun * (load->form->batch == 0 ? 1 : load->form->batch);
+}
 
 static void
 on_wake(void *argument)

@@ -39,6 +39,9 @@ struct load_window {
 
 struct load;
 
+/* How many inputs were asked for so far, those of rows of batches by themselves. */
+uint64_t load_inputs(const struct load *load);
+
 /* The client, `form` and what they point to outlive it. NULL: the message says why no request can be made. */
 struct load *load_new(struct loop *loop, struct client *client, const struct request_form *form,
 		      const struct load_options *options, struct error *error);

@@ -132,13 +132,21 @@ process_stop(struct process *process)
 	free(process);
 }
 
+/* A warning or an error, as servers with glog's format of lines write them. */
+static bool
+is_problem(const char *line)
+{
+	return (*line == 'W' || *line == 'E' || *line == 'F') && line[1] >= '0' && line[1] <= '9';
+}
+
 void
 process_last_words(const struct process *process, char *text, size_t size)
 {
 	char words[WORDS_MAX + 1];
 	FILE *file = fopen(process->log, "re");
 	size_t length = 0;
-	char *line;
+	bool is_told = false;
+	char *rest;
 
 	text[0] = '\0';
 	if (file == NULL) {
@@ -149,12 +157,13 @@ process_last_words(const struct process *process, char *text, size_t size)
 	}
 	length = fread(words, 1, WORDS_MAX, file);
 	(void)fclose(file);
-	while (length > 0 && (words[length - 1] == '\n' || words[length - 1] == '\0')) {
-		length--;
-	}
 	words[length] = '\0';
-	line = strrchr(words, '\n');
-	(void)snprintf(text, size, "%s", line == NULL ? words : line + 1);
+	for (char *line = strtok_r(words, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+		if (is_problem(line) || !is_told) {
+			is_told = is_problem(line);
+			(void)snprintf(text, size, "%s", line);
+		}
+	}
 }
 
 enum status

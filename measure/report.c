@@ -93,16 +93,22 @@ say_faster(const struct comparison *comparison, enum variant_kind kind, struct b
 {
 	double hit = latency_of(comparison, kind, WORKLOAD_REPEATED);
 	double none = latency_of(comparison, VARIANT_NONE, WORKLOAD_REPEATED);
-	double ratio = comparison_break_even(comparison, kind);
+	struct estimate ratio = comparison_break_even(comparison, kind);
 	char first[TIME_SIZE];
 	char second[TIME_SIZE];
 
-	buf_format(out, "A hit takes %s instead of %s (%.3g times as fast), and requests are faster on average ",
-		   time_text(hit, first), time_text(none, second), none / hit);
-	if (ratio < 0.0005) {
-		buf_text(out, "at any hit ratio.");
+	buf_format(out, "A hit takes %s instead of %s (%.3g times as fast)", time_text(hit, first),
+		   time_text(none, second), none / hit);
+	if (comparison->new_is_known) {
+		buf_text(out, "; what a miss costs cannot be told, since there were too few inputs.");
+	} else if (ratio.high < 0.0005) {
+		buf_text(out, ", and requests are faster on average at any hit ratio.");
+	} else if (ratio.low < 0.0005) {
+		buf_format(out, ", and requests are faster on average from a hit ratio of %.1f %% on at the latest.",
+			   ratio.high * 100);
 	} else {
-		buf_format(out, "from a hit ratio of %.1f %% on.", ratio * 100);
+		buf_format(out, ", and requests are faster on average from a hit ratio of %.1f %% on.",
+			   ratio.median * 100);
 	}
 }
 
@@ -206,7 +212,7 @@ chart_workloads(const struct comparison *comparison, enum report_chart chart, st
 	char title[256];
 
 	for (enum workload workload = 0; workload < WORKLOADS; workload++) {
-		groups[workload] = workload_name(workload);
+		groups[workload] = workload_name(comparison, workload);
 		for (size_t i = 0; i < count; i++) {
 			const struct cell *cell = cell_of(comparison, kinds[i], workload, level);
 			struct estimate estimate =
@@ -337,7 +343,7 @@ add_figures(const struct comparison *comparison, enum workload workload, size_t 
 			continue;
 		}
 		page_row(page);
-		page_cell(page, "%s: %s", workload_name(workload), variant_name(kind));
+		page_cell(page, "%s: %s", workload_name(comparison, workload), variant_name(kind));
 		page_cell(page, "%u", comparison->options.levels[level]);
 		add_interval(page, estimate_of(cell->throughputs, comparison->rounds), 1);
 		page_cell(page, "%.2f (%.2f to %.2f)", ratio.median, ratio.low, ratio.high);
@@ -401,10 +407,16 @@ add_break_even(const struct comparison *comparison, struct page *page)
 	char texts[VARIANTS][TIME_SIZE] = {"", "", ""};
 
 	for (enum variant_kind kind = VARIANT_LOCAL; kind <= VARIANT_REDIS; kind++) {
-		double ratio = comparison_break_even(comparison, kind);
+		struct estimate ratio = comparison_break_even(comparison, kind);
 
-		if (comparison->has[kind]) {
-			(void)snprintf(texts[kind], TIME_SIZE, ratio > 1 ? "never" : "%.1f %%", ratio * 100);
+		if (!comparison->has[kind]) {
+			continue;
+		}
+		if (ratio.median > 1) {
+			(void)snprintf(texts[kind], TIME_SIZE, "never");
+		} else {
+			(void)snprintf(texts[kind], TIME_SIZE, "%.1f %% (%.1f to %.1f)", ratio.median * 100,
+				       ratio.low * 100, ratio.high * 100);
 		}
 	}
 	add_words(page, "pays from a hit ratio of", "", texts[VARIANT_LOCAL], texts[VARIANT_REDIS]);
@@ -418,8 +430,10 @@ add_trade_offs(const struct comparison *comparison, struct page *page)
 	page_heading(page, "Trade-offs");
 	page_table(page, head, 4);
 	add_times(comparison, page, "a request that comes again", WORKLOAD_REPEATED);
-	add_times(comparison, page, "a new request", WORKLOAD_NEW);
-	add_break_even(comparison, page);
+	add_times(comparison, page, comparison->new_is_known ? "all inputs in turn" : "a new request", WORKLOAD_NEW);
+	if (!comparison->new_is_known) {
+		add_break_even(comparison, page);
+	}
 	add_words(page, "after a restart", "", "empty", "full");
 	add_words(page, "several servers", "", "each has its own", "share one");
 	add_words(page, "memory", "none", "the server's", "Redis's");

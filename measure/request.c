@@ -85,10 +85,12 @@ describe(struct request *request, const uint64_t *numbers, struct error *error)
 		for (size_t k = 0; k < row_count(form); k++) {
 			const struct input_entry *entry = input_set_entry(form->inputs, numbers[k]);
 
-			if (entry->count != first->count || entry->tensors[i].rank != from->rank ||
+			if (entry->count != first->count || !bytes_equal(entry->tensors[i].name, from->name) ||
+			    entry->tensors[i].rank != from->rank ||
 			    memcmp(entry->tensors[i].shape, from->shape, from->rank * sizeof(*shape)) != 0) {
 				return error_set(error, STATUS_INVALID_ARGUMENT,
-						 "inputs of different shapes cannot be in one batch: give -b 1");
+						 "different inputs, or inputs of different shapes, cannot be in one "
+						 "batch: give -b 1");
 			}
 			tensor->data.length += entry->tensors[i].data.length;
 		}

@@ -278,6 +278,9 @@ variant_start(struct variant *variant, enum variant_kind kind, const struct work
 	variant->process = process_start(command.arguments, workspace_folder(workspace), log, error);
 	free_command(&command);
 	variant->target.client = variant->process == NULL ? NULL : client_new(loop, variant->url, &no_tls, error);
+	if (variant->target.client != NULL) {
+		client_stop_with(variant->target.client, options->stopped);
+	}
 	if (variant->target.client == NULL || wait_ready(variant, options, error) != STATUS_OK) {
 		return error->status;
 	}

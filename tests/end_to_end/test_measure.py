@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from xml.etree import ElementTree
@@ -323,6 +324,7 @@ def test_an_ended_comparison_leaves_no_server(place, repository, ending):
     (["--output", "/proc/1/x"], "--output /proc/1/x: "),
     (["--cache-config=tiered,size=1"], "--cache-config tiered,size=1: give local,KEY=VALUE or redis,KEY=VALUE"),
     (["-u", "localhost:8000"], "--compare starts its own servers"),
+    (["-H", "Authorization:secret"], "it takes no -u, -H, -f"),
     (["--cache-config=local,siz=1"], "has no option 'siz'"),
     (["--rounds", "2"], "--rounds 2: give a number from 3 to 100"),
 ])
@@ -345,6 +347,37 @@ def test_a_comparison_without_redis(place, repository):
                        patience=60)
     assert done.returncode == 0
     assert "Not measured: Redis: there is no program '/nowhere'" in (place / "simple.md").read_text()
+
+
+def test_few_inputs_cannot_be_new(place, repository):
+    rows = [{"INPUT0": [seed] * 16, "INPUT1": [1] * 16} for seed in range(20)]
+    (place / "inputs.json").write_text(json.dumps({"data": rows}))
+    done = run_program(*COMPARE, f"--model-repository={repository.path}", "--output", place, "--redis-server", "/nowhere",
+                       "--input-data", place / "inputs.json", patience=60)
+    assert done.returncode == 0 and "at any hit ratio" not in done.stdout
+    text = (place / "simple.md").read_text()
+    assert "new requests" not in text and "pays from" not in text and "all inputs in turn: local" in text
+    assert "Popular requests are of 20 inputs" in text
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_an_interruption_ends_the_wait_for_a_silent_server(scheme):
+    with socket.create_server((LOCAL, 0)) as listener:
+        url = f"{scheme}://{LOCAL}:{listener.getsockname()[1]}"
+        process = subprocess.Popen([PROGRAM, "measure", "-m", "simple", "-u", url], stderr=subprocess.PIPE, text=True)
+        with listener.accept()[0] as connection:
+            assert connection.recv(1)  # it has asked
+            process.terminate()
+            _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+
+
+def test_what_a_server_says_does_not_steer_the_terminal():
+    server = Behind(lambda request, send: send(response(b'{"error":"a\\u001b[2J\\nb"}', "400 Bad Request")))
+    server.followed = True
+    done = run_program("measure", "-m", "simple", "-u", f"http://{LOCAL}:{server.port}")
+    server.stop()
+    assert done.returncode == 1 and "a?[2J?b" in done.stderr and "\x1b" not in done.stderr
 
 
 def test_a_redis_that_does_not_answer_is_not_measured(place, repository):

@@ -94,6 +94,18 @@ def test_a_terminal(asked, ending):
     assert terminal.seen.endswith((b"\x1b[?1049l\r\x1b[?1l\x1b>", b"\x1b>")), terminal.seen[-60:]  # as it was
 
 
+def test_a_server_that_falls_silent_is_said_to(asked):
+    terminal = Terminal("top", url(asked))
+    terminal.wait(b"50.0%")
+    os.kill(asked.process.pid, signal.SIGSTOP)
+    try:
+        terminal.wait(b"it does not answer")
+    finally:
+        os.kill(asked.process.pid, signal.SIGCONT)
+    os.write(terminal.fd, b"q")
+    assert terminal.end() == 0
+
+
 def test_a_terminal_that_is_none(asked):
     done = subprocess.run([PROGRAM, "top", url(asked)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=60, check=False, env={**os.environ, "TERM": "nonsense"})
