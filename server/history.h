@@ -21,7 +21,7 @@ void history_sample(struct history *history, const struct model_table *table, co
 		    uint64_t now_ms);
 
 /*
- * * Appends members of a JSON object: "fields": [names], "samples": [[values], ...], the oldest first. All but the
+ * Appends members of a JSON object: "fields": [names], "samples": [[values], ...], the oldest first. All but the
  * state of the cache are of the second before `time_ms`. Those up to `since_ms` are left out.
  */
 void history_write(const struct history *history, uint64_t since_ms, struct buf *json);

@@ -39,8 +39,8 @@ extern const uint64_t value_size_bounds[HISTOGRAM_BUCKETS];
 void histogram_add(struct histogram *histogram, const uint64_t *bounds, uint64_t value);
 
 /*
- * Counts of answers by how long they took, in 4 buckets for each power of two of microseconds: the last is for a minute
- * and more.
+ * Counts of answers by how long they took, in 4 buckets for each power of two of microseconds: the last is for two
+ * minutes (117 s) and more.
  */
 #define LATENCY_BUCKETS 104
 struct latency_counts {
