@@ -564,8 +564,8 @@ share_for(double cost, double saved)
 	return saved > 0 ? cost / (cost + saved) : 2;
 }
 
-static double
-latency_of(const struct comparison *comparison, enum variant_kind kind, enum workload workload)
+double
+comparison_latency(const struct comparison *comparison, enum variant_kind kind, enum workload workload)
 {
 	return estimate_of(comparison->cells[kind][workload][0].means, comparison->rounds).median;
 }
@@ -573,8 +573,8 @@ latency_of(const struct comparison *comparison, enum variant_kind kind, enum wor
 struct estimate
 comparison_break_even(const struct comparison *comparison, enum variant_kind kind)
 {
-	double saved = latency_of(comparison, VARIANT_NONE, WORKLOAD_REPEATED) -
-		       latency_of(comparison, kind, WORKLOAD_REPEATED);
+	double saved = comparison_latency(comparison, VARIANT_NONE, WORKLOAD_REPEATED) -
+		       comparison_latency(comparison, kind, WORKLOAD_REPEATED);
 	struct estimate cost =
 		estimate_difference(comparison->cells[kind][WORKLOAD_NEW][0].means,
 				    comparison->cells[VARIANT_NONE][WORKLOAD_NEW][0].means, comparison->rounds);

@@ -72,6 +72,9 @@ const char *workload_name(const struct comparison *comparison, enum workload wor
 
 /* --- What follows from the figures --- */
 
+/* The mean latency of one request at the lowest level, in ns: the median of the rounds. */
+double comparison_latency(const struct comparison *comparison, enum variant_kind kind, enum workload workload);
+
 /*
  * The share of hits above which requests take less time with the cache than without; above 1: there is none. A miss
  * costs what it takes beyond a request without a cache, in the same round, at the lowest level. Means nothing if

@@ -60,13 +60,6 @@ cell_of(const struct comparison *comparison, enum variant_kind kind, enum worklo
 	return &comparison->cells[kind][workload][level];
 }
 
-/* The mean latency of one request at a time. */
-static double
-latency_of(const struct comparison *comparison, enum variant_kind kind, enum workload workload)
-{
-	return estimate_of(cell_of(comparison, kind, workload, 0)->means, comparison->rounds).median;
-}
-
 /* --- Recommendation --- */
 
 enum verdict { VERDICT_FASTER, VERDICT_SLOWER, VERDICT_UNCLEAR, VERDICT_NOT_MEASURED };
@@ -91,8 +84,8 @@ verdict_on(const struct comparison *comparison, enum variant_kind kind)
 static void
 say_faster(const struct comparison *comparison, enum variant_kind kind, struct buf *out)
 {
-	double hit = latency_of(comparison, kind, WORKLOAD_REPEATED);
-	double none = latency_of(comparison, VARIANT_NONE, WORKLOAD_REPEATED);
+	double hit = comparison_latency(comparison, kind, WORKLOAD_REPEATED);
+	double none = comparison_latency(comparison, VARIANT_NONE, WORKLOAD_REPEATED);
 	struct estimate ratio = comparison_break_even(comparison, kind);
 	char first[TIME_SIZE];
 	char second[TIME_SIZE];
@@ -119,8 +112,8 @@ say_not_faster(const struct comparison *comparison, enum variant_kind kind, stru
 	char second[TIME_SIZE];
 
 	buf_format(out, "A hit takes %s, and the model answers in ",
-		   time_text(latency_of(comparison, kind, WORKLOAD_REPEATED), first));
-	buf_format(out, "%s", time_text(latency_of(comparison, VARIANT_NONE, WORKLOAD_REPEATED), second));
+		   time_text(comparison_latency(comparison, kind, WORKLOAD_REPEATED), first));
+	buf_format(out, "%s", time_text(comparison_latency(comparison, VARIANT_NONE, WORKLOAD_REPEATED), second));
 	buf_text(out, verdict_on(comparison, kind) == VERDICT_UNCLEAR
 			      ? ": the difference is smaller than the noise of this measurement."
 			      : ".");
@@ -295,7 +288,7 @@ chart_break_even(const struct comparison *comparison, struct buf *svg)
 					 .ys = times,
 					 .point = point,
 					 .point_x = comparison->answer_bytes,
-					 .point_y = latency_of(comparison, VARIANT_NONE, WORKLOAD_NEW)},
+					 .point_y = comparison_latency(comparison, VARIANT_NONE, WORKLOAD_NEW)},
 		    svg);
 }
 
@@ -395,7 +388,7 @@ add_times(const struct comparison *comparison, struct page *page, const char *wh
 
 	for (enum variant_kind kind = VARIANT_NONE; kind <= VARIANT_REDIS; kind++) {
 		if (comparison->has[kind]) {
-			(void)time_text(latency_of(comparison, kind, workload), texts[kind]);
+			(void)time_text(comparison_latency(comparison, kind, workload), texts[kind]);
 		}
 	}
 	add_words(page, what, texts[0], texts[1], texts[2]);

@@ -53,14 +53,6 @@ history_free(struct history *history)
 /* --- Samples --- */
 
 static void
-add_latencies(struct latency_counts *to, const struct latency_counts *from)
-{
-	for (size_t i = 0; i < LATENCY_BUCKETS; i++) {
-		to->buckets[i] += from->buckets[i];
-	}
-}
-
-static void
 add(struct model_statistics *to, const struct model_statistics *from)
 {
 	to->success.count += from->success.count;
@@ -72,7 +64,7 @@ add(struct model_statistics *to, const struct model_statistics *from)
 	to->errors += from->errors;
 	to->saved_us += from->saved_us;
 	for (size_t i = 0; i < LATENCY_OUTCOMES; i++) {
-		add_latencies(&to->latencies[i], &from->latencies[i]);
+		latency_add_counts(&to->latencies[i], &from->latencies[i]);
 	}
 }
 

@@ -124,6 +124,15 @@ latency_add(struct latency_counts *counts, uint64_t ns)
 	counts->sum_us += us;
 }
 
+void
+latency_add_counts(struct latency_counts *to, const struct latency_counts *from)
+{
+	for (size_t i = 0; i < LATENCY_BUCKETS; i++) {
+		to->buckets[i] += from->buckets[i];
+	}
+	to->sum_us += from->sum_us;
+}
+
 uint64_t
 latency_bound_us(size_t bucket)
 {
@@ -151,15 +160,6 @@ latency_quantile(const struct latency_counts *counts, double share)
 		below += own;
 	}
 	return 0;
-}
-
-static void
-add_latencies(struct latency_counts *to, const struct latency_counts *from)
-{
-	for (size_t i = 0; i < LATENCY_BUCKETS; i++) {
-		to->buckets[i] += from->buckets[i];
-	}
-	to->sum_us += from->sum_us;
 }
 
 static void
@@ -204,7 +204,7 @@ add_sums(struct model_statistics *to, const struct model_statistics *from)
 	statistics_add_leases(&to->leases, &from->leases);
 	to->saved_us += from->saved_us;
 	for (size_t i = 0; i < LATENCY_OUTCOMES; i++) {
-		add_latencies(&to->latencies[i], &from->latencies[i]);
+		latency_add_counts(&to->latencies[i], &from->latencies[i]);
 	}
 	add_histogram(&to->hit_age, &from->hit_age);
 	add_histogram(&to->value_size, &from->value_size);

@@ -49,6 +49,7 @@ struct latency_counts {
 };
 
 void latency_add(struct latency_counts *counts, uint64_t ns);
+void latency_add_counts(struct latency_counts *to, const struct latency_counts *from);
 
 /* Where a bucket ends, in microseconds. */
 uint64_t latency_bound_us(size_t bucket);
