@@ -507,6 +507,22 @@ def test_a_kept_connection_that_ends_loses_no_request(front, fake):
     assert list(decode(ask(through, 1))["Y"]) == [7] and server.runs == 3
 
 
+@pytest.mark.parametrize("changes", [{"parameters": {"sequence_id": 5}}, {"unknown": 1}])
+def test_what_may_depend_on_earlier_requests_runs_once(front, fake, changes):
+    """Though the kept connection ended before an answer: the model may have run."""
+    server, bodies = fake(), []
+
+    def infer(fields, body, send):
+        bodies.append(body)
+        return send(response(b"{}")) if len(bodies) == 1 else "reset"
+
+    server._infer = infer
+    through = front(server)
+    wait_known(through)
+    replies = [through.post(infer_path("m"), body_with(**changes)) for _ in range(2)]
+    assert [reply.status for reply in replies] == [200, 502] and len(bodies) == 2
+
+
 @pytest.mark.parametrize("answer", [
     response(b'{"outputs":[{"name":"Y","datatype":"INT32","shape":[2],"data":[1]}]}'),
     response(b'{"outputs":[{"name":"Y","datatype":"INT32","shape":[1],"parameters":{"binary_data_size":8}}]}12345678',
