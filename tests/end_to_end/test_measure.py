@@ -53,7 +53,8 @@ def test_one_question_is_a_hit_and_new_ones_are_misses(small, protocol):
 def test_what_the_client_counts_the_server_counts(small):
     """Windows and statistics are taken one after the other: a few requests lie between."""
     done = measure(small, "-m", "simple", "--distinct", "50", "--zipf", "1", "--concurrency-range", "4")
-    assert abs(figure(done, "Request count") - figure(done, "Successful request count")) <= 40
+    requests = figure(done, "Request count")
+    assert abs(requests - figure(done, "Successful request count")) <= max(40, requests / 10)
     told = figure(done, "Cache hits") / figure(done, "Request count")
     assert told > 0.5
     percentiles = [figure(done, f"p{percent} latency") for percent in (50, 90, 95, 99)]
