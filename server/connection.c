@@ -80,7 +80,6 @@ next_request(struct connection *connection)
 	exchange->gone = NULL;
 	exchange->drained = NULL;
 	exchange->pass_reason = PASS_NO_INFERENCE;
-	exchange->may_run_twice = false;
 	connection->stream.is_complete = false;
 	exchange_discharge(exchange, exchange->charged);
 	exchange->head.method = HTTP1_OTHER;

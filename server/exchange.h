@@ -110,7 +110,6 @@ struct exchange {
 	void (*gone)(struct exchange *exchange);
 	void *gone_state;
 	enum pass_reason pass_reason; /* of handle_pass */
-	bool may_run_twice;	      /* likewise: nothing in it depends on what was asked before */
 	bool is_left;		      /* the peer has closed its side and may not read the reply */
 	/* Of a reply in parts: called when exchange_stream, which returned false, may be called again. */
 	void (*drained)(struct exchange *exchange);

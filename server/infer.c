@@ -60,7 +60,6 @@ pass(struct inference *inference, enum pass_reason reason)
 	struct exchange *exchange = inference->exchange;
 
 	exchange->pass_reason = reason;
-	exchange->may_run_twice = reason == PASS_RESPONSE; /* it was a miss, and asked for as such */
 	inference_fini(inference);
 	buf_clear(&exchange->text);
 	if (exchange->is_left) { /* while it was decoded or run */

@@ -214,11 +214,14 @@ on_gone(struct exchange *exchange)
 
 /* --- The request --- */
 
-/* A safe method may be sent to another replica (RFC 9110 section 9.2.2). */
+/* A safe method may be sent again (RFC 9110 section 9.2.2), and what was asked for as a miss, which may run twice. */
 static bool
-is_safe(const struct http1_head *head)
+may_run_twice(const struct exchange *exchange)
 {
-	return head->method == HTTP1_GET || head->method == HTTP1_HEAD || head->method == HTTP1_OPTIONS;
+	enum http1_method method = exchange->head.method;
+
+	return method == HTTP1_GET || method == HTTP1_HEAD || method == HTTP1_OPTIONS ||
+	       exchange->pass_reason == PASS_RESPONSE;
 }
 
 static size_t
@@ -269,7 +272,7 @@ pass_on(struct exchange *exchange, bool controls, bool asks_ready)
 		.headers = buf_bytes(&pass->fields),
 		.body = &exchange->body,
 		.body_count = 1,
-		.is_repeatable = exchange->may_run_twice || is_safe(head),
+		.is_repeatable = may_run_twice(exchange),
 		.only = -1,
 		.timeout_s = asks_ready ? READY_TIMEOUT_S : 0,
 		.on_head = on_head,
