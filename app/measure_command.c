@@ -3,6 +3,7 @@
 #include "app/measure_compare.h"
 #include "app/measure_session.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "measure/summary.h"
@@ -130,19 +131,14 @@ write_csv(const struct measure_session *session, struct error *error)
 {
 	const struct summary_style style = style_of(session);
 	const char *path = session->settings.csv;
-	FILE *file = fopen(path, "we");
 	struct buf text;
 	bool is_whole;
 
-	if (file == NULL) {
-		return error_set(error, STATUS_UNAVAILABLE, "-f %s: %s", path, strerror(errno));
-	}
 	buf_init(&text, TEXT_MAX);
 	summary_csv(session->measurements, session->count, &style, &text);
-	is_whole = buf_ok(&text) && fwrite(text.at, 1, text.length, file) == text.length;
-	is_whole = fclose(file) == 0 && is_whole;
+	is_whole = buf_ok(&text) && file_write(path, buf_bytes(&text), false);
 	buf_fini(&text);
-	return is_whole ? STATUS_OK : error_set(error, STATUS_UNAVAILABLE, "-f %s cannot be written", path);
+	return is_whole ? STATUS_OK : error_set(error, STATUS_UNAVAILABLE, "-f %s: %s", path, strerror(errno));
 }
 
 static enum status

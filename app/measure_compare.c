@@ -2,6 +2,7 @@
 
 #include "app/interruption.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "measure/report.h"
@@ -130,12 +131,8 @@ static enum status
 write_file(const char *folder, const char *name, const struct buf *text, struct error *error)
 {
 	char *path = memory_format("%s/%s", folder, name);
-	FILE *file = fopen(path, "we");
-	bool is_whole = file != NULL && buf_ok(text) && fwrite(text->at, 1, text->length, file) == text->length;
+	bool is_whole = buf_ok(text) && file_write(path, buf_bytes(text), false);
 
-	if (file != NULL) {
-		is_whole = fclose(file) == 0 && is_whole;
-	}
 	if (is_whole) {
 		(void)printf("%s\n", path);
 	} else {

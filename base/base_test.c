@@ -2,12 +2,16 @@
 #include "base/blob.h"
 #include "base/buf.h"
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/metric.h"
 #include "base/option.h"
 #include "base/tensor.h"
 #include "base/unit_test.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 static void
 test_buf_is_bounded(void **state)
@@ -300,6 +304,32 @@ test_metric_labels(void **state)
 	buf_fini(&out);
 }
 
+static void
+test_files(void **state)
+{
+	char folder[] = "/tmp/hippocamp-file-XXXXXX";
+	char path[64];
+	char read[16] = {0};
+	FILE *file;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	(void)snprintf(path, sizeof(path), "%s/a", folder);
+	assert_true(file_write(path, bytes_text("longer"), true));
+	assert_true(file_write(path, bytes_text("short"), false));
+	assert_false(file_write(path, bytes_text("other"), true));
+	assert_int_equal(errno, EEXIST);
+	file = fopen(path, "re");
+	assert_non_null(file);
+	assert_int_equal(fread(read, 1, sizeof(read), file), 5);
+	assert_string_equal(read, "short");
+	(void)fclose(file);
+	assert_int_equal(unlink(path), 0);
+	assert_false(file_write(folder, bytes_text("x"), false));
+	assert_int_equal(errno, EISDIR);
+	assert_int_equal(rmdir(folder), 0);
+}
+
 int
 main(void)
 {
@@ -316,6 +346,7 @@ main(void)
 		cmocka_unit_test(test_digests),
 		cmocka_unit_test(test_unknown_options),
 		cmocka_unit_test(test_metric_labels),
+		cmocka_unit_test(test_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

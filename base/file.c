@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +20,15 @@ file_open_regular(const char *path)
 	(void)close(fd);
 	errno = S_ISDIR(information.st_mode) ? EISDIR : EINVAL;
 	return -1;
+}
+
+bool
+file_write(const char *path, struct bytes content, bool is_new)
+{
+	FILE *file = fopen(path, is_new ? "wxe" : "we");
+	bool is_whole = file != NULL && fwrite(content.at, 1, content.length, file) == content.length;
+
+	return file != NULL && fclose(file) == 0 && is_whole;
 }
 
 uint64_t

@@ -45,13 +45,7 @@ failed(const char *path, struct error *error)
 static enum status
 write_file(const char *path, struct bytes content, struct error *error)
 {
-	FILE *file = fopen(path, "wxe");
-	bool is_whole = file != NULL && fwrite(content.at, 1, content.length, file) == content.length;
-
-	if (file != NULL) {
-		is_whole = fclose(file) == 0 && is_whole;
-	}
-	return is_whole ? STATUS_OK : failed(path, error);
+	return file_write(path, content, true) ? STATUS_OK : failed(path, error);
 }
 
 static enum status

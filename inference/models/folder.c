@@ -261,7 +261,6 @@ enum status
 file_write_below(const char *root, struct bytes relative, struct bytes content, struct error *error)
 {
 	char *path;
-	FILE *file;
 	bool written;
 
 	if (!folder_path_is_inside(relative)) {
@@ -273,9 +272,7 @@ file_write_below(const char *root, struct bytes relative, struct bytes content, 
 		(void)mkdir(path, 0700);
 		*slash = '/';
 	}
-	file = fopen(path, "we");
-	written = file != NULL && fwrite(content.at, 1, content.length, file) == content.length;
-	written = file != NULL && fclose(file) == 0 && written;
+	written = file_write(path, content, false);
 	if (!written) {
 		(void)error_set(error, STATUS_INTERNAL, "cannot write '%s': %s", path, strerror(errno));
 	}
