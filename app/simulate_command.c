@@ -1,6 +1,7 @@
 #include "app/simulate_command.h"
 
 #include "app/arguments.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "measure/chart.h"
 #include "simulation/simulation.h"
@@ -106,10 +107,11 @@ write_share(struct buf *out, double value)
 /* --- Sizes --- */
 
 static bool
-run_sizes(const struct trace *trace, double share, struct outcome outcomes[SIZES])
+run_sizes(const struct trace *trace, const struct simulated_footprint footprints[STORES], double share,
+	  struct outcome outcomes[SIZES])
 {
-	uint64_t most = simulated_footprint(trace, SIMULATED_LOCAL).bytes;
-	uint64_t shared = simulated_footprint(trace, SIMULATED_REDIS).bytes;
+	uint64_t most = footprints[SIMULATED_LOCAL].bytes;
+	uint64_t shared = footprints[SIMULATED_REDIS].bytes;
 	uint64_t size = SIZE_LEAST;
 	bool good = true;
 
@@ -207,7 +209,6 @@ write_chart(const struct outcome outcomes[SIZES], const char *path, struct error
 	double ys[3 * SIZES] = {0};
 	double xs[SIZES];
 	struct buf svg;
-	FILE *file = fopen(path, "we");
 	bool good;
 
 	for (size_t i = 0; i < SIZES; i++) {
@@ -229,10 +230,7 @@ write_chart(const struct outcome outcomes[SIZES], const char *path, struct error
 					 .x_count = SIZES,
 					 .ys = ys},
 		    &svg);
-	good = file != NULL && buf_ok(&svg) && fwrite(svg.at, 1, svg.length, file) == svg.length;
-	if (file != NULL) {
-		good = fclose(file) == 0 && good;
-	}
+	good = buf_ok(&svg) && file_write(path, buf_bytes(&svg), false);
 	buf_fini(&svg);
 	return good ? STATUS_OK : error_set(error, STATUS_UNAVAILABLE, "--chart %s: %s", path, strerror(errno));
 }
@@ -257,10 +255,10 @@ read_files(const struct simulate_settings *settings, struct trace *trace, struct
 }
 
 static double
-print_trace(const struct trace *trace, double share)
+print_trace(const struct trace *trace, const struct simulated_footprint footprints[STORES], double share)
 {
 	double cost_s = 0;
-	size_t keys = simulated_footprint(trace, SIMULATED_REDIS).keys;
+	size_t keys = footprints[SIMULATED_REDIS].keys;
 	double seconds = (double)(trace->lookups[trace->count - 1].time_ms - trace->lookups[0].time_ms) / 1000;
 
 	for (size_t i = 0; i < trace->count; i++) {
@@ -279,7 +277,7 @@ print_trace(const struct trace *trace, double share)
 	if (trace->skipped > 0) {
 		(void)printf("%zu lines could not be read and are left out\n", trace->skipped);
 	}
-	if (trace->servers > 1 && keys == simulated_footprint(trace, SIMULATED_LOCAL).keys) {
+	if (trace->servers > 1 && keys == footprints[SIMULATED_LOCAL].keys) {
 		(void)printf("no question came to two servers: keys are the same only in servers with the same "
 			     "key_secret, or "
 			     "that share a Redis\n");
@@ -293,14 +291,18 @@ print_trace(const struct trace *trace, double share)
 static enum status
 run(const struct simulate_settings *settings, struct error *error)
 {
+	struct simulated_footprint footprints[STORES];
 	struct outcome outcomes[SIZES];
 	struct trace trace = {0};
 	enum status status = read_files(settings, &trace, error);
 	double share;
 
 	if (status == STATUS_OK) {
-		share = print_trace(&trace, settings->share);
-		if (run_sizes(&trace, share, outcomes)) {
+		for (enum simulated_store store = 0; store < STORES; store++) {
+			footprints[store] = simulated_footprint(&trace, store);
+		}
+		share = print_trace(&trace, footprints, settings->share);
+		if (run_sizes(&trace, footprints, share, outcomes)) {
 			print_sizes(outcomes);
 			print_advice(&trace, outcomes);
 			(void)print_ttls(&trace, share, outcomes[enough_of(outcomes, SIMULATED_LOCAL)].size);

@@ -262,7 +262,6 @@ chart_break_even(const struct comparison *comparison, struct buf *svg)
 	const char *const series[] = {"", "a hit in the local cache", "a hit in Redis"};
 	double sizes[PROBE_SIZES];
 	double times[3 * PROBE_SIZES] = {0}; /* the first series has no line: its colour is that of no cache */
-	char title[256];
 	char point[256];
 
 	for (size_t i = 0; i < PROBE_SIZES; i++) {
@@ -274,9 +273,8 @@ chart_break_even(const struct comparison *comparison, struct buf *svg)
 					.median;
 		}
 	}
-	(void)snprintf(title, sizeof(title), "What lies above a line is faster from that cache");
 	(void)snprintf(point, sizeof(point), "%s without a cache", comparison->options.variants.model);
-	chart_lines(&(struct line_chart){.title = title,
+	chart_lines(&(struct line_chart){.title = "What lies above a line is faster from that cache",
 					 .x_name = "size of the answer",
 					 .y_name = "time of one request",
 					 .write_x = write_size,

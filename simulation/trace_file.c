@@ -12,20 +12,31 @@
 
 #define HEAD "time_ms,"
 #define HEX_DIGITS 16
+#define FIELD_MAX 24 /* of a number */
 
 /* --- Lines --- */
 
+/* Ends the text with a null byte, for the functions that read numbers. */
 static bool
-take_number(struct bytes text, int base, uint64_t *number)
+copy_field(struct bytes text, char copy[FIELD_MAX])
 {
-	char copy[24];
-	char *end;
-
-	if (text.length == 0 || text.length >= sizeof(copy)) {
+	if (text.length == 0 || text.length >= FIELD_MAX) {
 		return false;
 	}
 	memcpy(copy, text.at, text.length);
 	copy[text.length] = '\0';
+	return true;
+}
+
+static bool
+take_number(struct bytes text, int base, uint64_t *number)
+{
+	char copy[FIELD_MAX];
+	char *end;
+
+	if (!copy_field(text, copy)) {
+		return false;
+	}
 	*number = strtoull(copy, &end, base);
 	return *end == '\0';
 }
@@ -53,14 +64,12 @@ take_name(struct bytes *rest, struct bytes *name)
 static bool
 take_share(struct bytes text, double *share)
 {
-	char copy[32];
+	char copy[FIELD_MAX];
 	char *end;
 
-	if (text.length == 0 || text.length >= sizeof(copy)) {
+	if (!copy_field(text, copy)) {
 		return false;
 	}
-	memcpy(copy, text.at, text.length);
-	copy[text.length] = '\0';
 	*share = strtod(copy, &end);
 	return *end == '\0' && *share > 0 && *share <= 1;
 }
