@@ -151,6 +151,15 @@ struct cache_statistics {
 	uint64_t connections; /* open ones, for stores that have them */
 };
 
+/* A server that holds entries, as all lanes of the store see it. */
+struct cache_node {
+	const char *name;	/* its address; valid during the call */
+	uint64_t lanes;		/* that use it */
+	uint64_t open_breakers; /* lanes that give it no work, because it failed */
+	uint64_t connections;	/* open ones, for small look-ups */
+	double round_trip_us;	/* how long its answers take lately, as a mean of the lanes; 0: not known */
+};
+
 /* Work that a lane hands to another thread (cache_host.offload). The lane embeds it. */
 struct cache_work {
 	void (*run)(struct cache_work *work);  /* on another thread */
@@ -265,6 +274,8 @@ struct cache_ops {
 	void (*statistics)(struct cache *cache, struct cache_statistics *statistics);
 	/* More metric families, of this kind of store only. NULL: none. Any thread. */
 	void (*metrics)(struct cache *cache, const struct metric_sink *sink);
+	/* Tells of each server that the store uses; `tell` must not call the store. NULL: it uses none. Any thread. */
+	void (*nodes)(struct cache *cache, void (*tell)(void *context, const struct cache_node *node), void *context);
 
 	/* One line for people, without secrets: "local, 64 MB". */
 	void (*describe)(struct cache *cache, char *text, size_t size);

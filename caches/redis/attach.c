@@ -251,6 +251,7 @@ share(struct redis_lane *lane)
 		.announces = !atomic_exchange(&cache->announcer_taken, true),
 		.breakings = &cache->breakings,
 		.refusals = cache->refusals,
+		.board = &cache->board,
 		.read_only = cache->settings->read_from != REDIS_READ_PRIMARY,
 		.context = lane,
 		.connected = on_connected,

@@ -19,6 +19,7 @@ struct redis_cache {
 	struct password_share *passwords; /* for password_command; NULL: not given */
 	bool secret_wanted;
 	_Atomic bool announcer_taken;
+	struct node_board board;
 	counter lookups;
 	counter hits;
 	counter failures;

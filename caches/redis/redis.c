@@ -40,6 +40,7 @@ redis_catch_up(struct cache_lane *base)
 static void
 free_cache(struct redis_cache *cache)
 {
+	node_board_fini(&cache->board);
 	redis_tls_free(cache->tls);
 	password_share_free(cache->passwords);
 	packing_free(cache->packing);
@@ -100,6 +101,7 @@ redis_open(void *given, bool secret_wanted, struct error *error)
 		redis_settings_free(given);
 		return NULL;
 	}
+	node_board_init(&cache->board);
 	cache->settings = given;
 	cache->secret_wanted = secret_wanted;
 	if (redis_settings_complete(cache->settings, error) != STATUS_OK || open_parts(cache, error) != STATUS_OK) {
@@ -127,7 +129,7 @@ redis_statistics(struct cache *base, struct cache_statistics *statistics)
 static void
 redis_metrics(struct cache *base, const struct metric_sink *sink)
 {
-	const struct redis_cache *cache = redis_cache_of(base);
+	struct redis_cache *cache = redis_cache_of(base);
 	static const char refusals[] = "hippocamp_cache_refusals_total";
 
 	metric_emit_family(sink, refusals, "counter", "Commands that Redis refused, by its reason");
@@ -140,6 +142,13 @@ redis_metrics(struct cache *base, const struct metric_sink *sink)
 			"How often a server was given no more work because its commands failed",
 			counter_read(&cache->breakings));
 	packing_metrics(cache->packing, sink);
+	node_board_metrics(&cache->board, sink);
+}
+
+static void
+redis_nodes(struct cache *base, void (*tell)(void *context, const struct cache_node *node), void *context)
+{
+	node_board_read(&redis_cache_of(base)->board, tell, context);
 }
 
 static void
@@ -170,5 +179,6 @@ const struct cache_ops cache_redis_ops = {
 	.trouble = redis_trouble,
 	.statistics = redis_statistics,
 	.metrics = redis_metrics,
+	.nodes = redis_nodes,
 	.describe = redis_describe,
 };

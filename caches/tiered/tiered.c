@@ -466,6 +466,16 @@ tiered_metrics(struct cache *base, const struct metric_sink *sink)
 }
 
 static void
+tiered_nodes(struct cache *base, void (*tell)(void *context, const struct cache_node *node), void *context)
+{
+	struct tiered_cache *cache = cache_of(base);
+
+	if (made.behind->nodes != NULL) {
+		made.behind->nodes(cache->behind, tell, context);
+	}
+}
+
+static void
 tiered_describe(struct cache *base, char *text, size_t size)
 {
 	struct tiered_cache *cache = cache_of(base);
@@ -556,6 +566,7 @@ cache_tiered_ops(const struct cache_ops *front, const struct cache_ops *behind)
 		.trouble = behind->trouble == NULL ? NULL : tiered_trouble,
 		.statistics = tiered_statistics,
 		.metrics = tiered_metrics,
+		.nodes = tiered_nodes,
 		.describe = tiered_describe,
 	};
 	return make_options() ? &made.ops : NULL;

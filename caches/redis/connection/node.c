@@ -139,6 +139,17 @@ random_number(void)
 	return number;
 }
 
+/* Tells other threads. */
+static void
+show(struct redis_node *node)
+{
+	struct node_notice *notice = &node->notice;
+
+	atomic_store_explicit(&notice->round_trip_ns, node->latency_ns, memory_order_relaxed);
+	atomic_store_explicit(&notice->connections, node->ready, memory_order_relaxed);
+	atomic_store_explicit(&notice->broken, !breaker_allows(&node->breaker), memory_order_relaxed);
+}
+
 static void
 await_probe(struct redis_node *node)
 {
@@ -152,6 +163,7 @@ static void
 on_opened(struct redis_node *node, const char *why)
 {
 	counter_add(node->shared->breakings, 1);
+	show(node);
 	announce_failure(node, why);
 	await_probe(node);
 	go_down(node);
@@ -213,6 +225,7 @@ redis_node_succeeded(struct redis_node *node, const struct redis_request *reques
 	if (counts(node, request)) {
 		(void)breaker_succeeded(&node->breaker);
 	}
+	show(node);
 	link = link_of(node, request);
 	if (link != NULL) {
 		link->used_ns = now;
@@ -408,7 +421,9 @@ on_ready(void *context, const struct redis_greeting *greeting)
 		breaker_begin_probe(&node->breaker);
 		(void)breaker_succeeded(&node->breaker);
 	}
-	if (node->ready++ == 0) {
+	node->ready++;
+	show(node);
+	if (node->ready == 1) {
 		node->shared->up(node->shared->context, node);
 	}
 	node->shared->linked(node->shared->context, link, greeting);
@@ -474,8 +489,12 @@ on_lost(void *context, const char *why)
 	if (was_ready) {
 		node->shared->connected(node->shared->context, -1);
 	}
-	if (was_ready && link->use == REDIS_SMALL && --node->ready == 0) {
-		go_down(node);
+	if (was_ready && link->use == REDIS_SMALL) {
+		node->ready--;
+		show(node);
+		if (node->ready == 0) {
+			go_down(node);
+		}
 	}
 }
 
@@ -722,6 +741,7 @@ redis_node_new(struct redis_nodes *shared, const struct redis_address *address)
 	node->address = *address;
 	redis_address_print(address, node->name, sizeof(node->name));
 	breaker_init(&node->breaker);
+	node_board_add(shared->board, &node->notice, node->name);
 	node->timer = shared->host->timer_new(shared->host->context, on_timer, node);
 	node->beat_ms = HEARTBEAT_MS;
 	node->plain_for_ns = PLAIN_FOR_NS;
@@ -748,6 +768,7 @@ void
 redis_node_free(struct redis_node *node)
 {
 	node->closing = true;
+	node_board_remove(node->shared->board, &node->notice);
 	for (size_t i = 0; i < node->link_count; i++) {
 		struct redis_link *link = &node->links[i];
 

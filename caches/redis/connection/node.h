@@ -17,6 +17,7 @@
 #include "base/metric.h"
 #include "caches/redis/connection/breaker.h"
 #include "caches/redis/connection/connection.h"
+#include "caches/redis/connection/node_board.h"
 
 struct redis_link;
 struct redis_node;
@@ -34,6 +35,7 @@ struct redis_nodes {
 	uint64_t failure_told_ns;
 	counter *breakings;
 	counter *refusals; /* by enum redis_refusal */
+	struct node_board *board;
 	void *context;
 	/* A connection has opened (1) or ended (-1). */
 	void (*connected)(void *context, int change);
@@ -96,6 +98,7 @@ struct redis_node {
 	uint64_t renewed_ns;   /* see redis_node_renew */
 	uint64_t renew_after_ns;
 	struct breaker breaker;
+	struct node_notice notice;
 	struct redis_request probe;
 	bool probing;
 	bool closing;
