@@ -4,6 +4,9 @@
 #include "inference/cache/entry.h"
 #include "inference/fetch/request_trace.h"
 
+#define HITS_COUNTED_ALL 1000
+#define HITS_SAMPLED 8
+
 static enum failure_reason
 failure_reason(enum status status)
 {
@@ -55,6 +58,25 @@ count_slice(struct model_statistics *sums, const struct slice *slice, uint64_t n
 	}
 }
 
+/* Hits are many: from some on, some stand for all. */
+static void
+count_key(struct statistics *statistics, size_t lane, const struct model_statistics *sums, const struct slice *slice)
+{
+	bool is_hit = slice->result == SLICE_HIT || slice->result == SLICE_JOINED;
+	bool is_sampled = is_hit && sums->hits > HITS_COUNTED_ALL;
+	struct key_statistics *keys;
+	uint64_t key;
+
+	if (!slice->keyed || slice->entry == NULL || (!is_hit && slice->result != SLICE_MISS) ||
+	    (is_sampled && sums->lookups % HITS_SAMPLED != 0)) {
+		return;
+	}
+	keys = statistics_keys(statistics, lane);
+	memcpy(&key, slice->key.digest.bytes, sizeof(key));
+	top_keys_add(is_hit ? &keys->valuable : &keys->wasteful, key, entry_freshness(slice->entry).cost_us,
+		     is_sampled ? HITS_SAMPLED : 1, slice->entry->length);
+}
+
 static bool
 is_answered_from_cache(const struct inference_request *request)
 {
@@ -83,6 +105,7 @@ account_request(struct engine_lane *lane, struct inference_request *request)
 	if (request->report.cached) {
 		for (size_t i = 0; i < state->slice_count; i++) {
 			count_slice(sums, &state->slices[i], state->wall_ms);
+			count_key(request->model->statistics, lane->index, sums, &state->slices[i]);
 			if (lane->engine->trace != NULL) {
 				request_trace_add(lane->engine->trace, lane->index, &state->slices[i]);
 			}

@@ -28,6 +28,7 @@ struct stripe {
 	bool is_used;
 	struct model_statistics sums;
 	struct batch_statistic *batches; /* index: batch size */
+	struct key_statistics *keys;	 /* NULL: nothing was looked up */
 };
 
 struct statistics {
@@ -60,6 +61,7 @@ statistics_free(struct statistics *statistics)
 	for (size_t i = 0; i < STRIPES; i++) {
 		(void)pthread_mutex_destroy(&statistics->stripes[i].mutex);
 		free(statistics->stripes[i].batches);
+		free(statistics->stripes[i].keys);
 	}
 	free(statistics);
 }
@@ -78,6 +80,17 @@ void
 statistics_end(struct statistics *statistics, size_t lane)
 {
 	(void)pthread_mutex_unlock(&statistics->stripes[lane % STRIPES].mutex);
+}
+
+struct key_statistics *
+statistics_keys(struct statistics *statistics, size_t lane)
+{
+	struct stripe *stripe = &statistics->stripes[lane % STRIPES];
+
+	if (stripe->keys == NULL) {
+		stripe->keys = memory_new(sizeof(*stripe->keys));
+	}
+	return stripe->keys;
 }
 
 static void
@@ -234,6 +247,24 @@ statistics_sum_batch(struct statistics *statistics, size_t batch, struct batch_s
 		add_batch(sum, &statistics->stripes[i].batches[batch]);
 		statistics_end(statistics, i);
 	}
+}
+
+void
+statistics_sum_keys(struct statistics *statistics, struct key_statistics *sum)
+{
+	*sum = (struct key_statistics){0};
+	for (size_t i = 0; i < STRIPES; i++) {
+		struct stripe *stripe = &statistics->stripes[i];
+
+		(void)pthread_mutex_lock(&stripe->mutex);
+		if (stripe->keys != NULL) {
+			top_keys_merge(&sum->valuable, &stripe->keys->valuable);
+			top_keys_merge(&sum->wasteful, &stripe->keys->wasteful);
+		}
+		(void)pthread_mutex_unlock(&stripe->mutex);
+	}
+	top_keys_sort(&sum->valuable);
+	top_keys_sort(&sum->wasteful);
 }
 
 size_t

@@ -7,6 +7,8 @@
 #ifndef HIPPOCAMP_INFERENCE_MODELS_STATISTICS_H
 #define HIPPOCAMP_INFERENCE_MODELS_STATISTICS_H
 
+#include "inference/models/top_keys.h"
+
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -110,6 +112,12 @@ struct model_statistics {
 	struct histogram value_size;			   /* bytes, of what is stored */
 };
 
+/* Of a cached model. */
+struct key_statistics {
+	struct top_keys valuable; /* answers from the cache, by what they would have cost to compute */
+	struct top_keys wasteful; /* runs of the model */
+};
+
 struct statistics;
 
 /* `batch_max` is the largest batch that is counted by size. */
@@ -125,9 +133,13 @@ void statistics_add_leases(struct lease_statistics *to, const struct lease_stati
 /* Counts one run of `batch` rows into the stripe; between begin and end. */
 void statistics_add_batch(struct statistics *statistics, size_t lane, size_t batch, const struct batch_statistic *run);
 
+/* The stripe's; between begin and end. */
+struct key_statistics *statistics_keys(struct statistics *statistics, size_t lane);
+
 /* Sums over the stripes. */
 void statistics_sum(struct statistics *statistics, struct model_statistics *sum);
 void statistics_sum_batch(struct statistics *statistics, size_t batch, struct batch_statistic *sum);
+void statistics_sum_keys(struct statistics *statistics, struct key_statistics *sum); /* sorted */
 size_t statistics_batch_max(const struct statistics *statistics);
 
 static inline void
