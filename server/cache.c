@@ -1,5 +1,6 @@
 /* GET /v2/cache and POST /v2/cache/purge */
 #include "base/container_of.h"
+#include "base/digest.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "server/access.h"
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 
 #define JSON "application/json"
+#define KEYS_SHOWN 8 /* of each model */
 
 static double
 ratio(uint64_t hits, uint64_t lookups)
@@ -28,9 +30,33 @@ write_rows(struct buf *out, const struct row_trust *rows)
 		   atomic_load(&rows->audited), atomic_load(&rows->different), atomic_load(&rows->mismatched));
 }
 
+/* Counts of keys, which say nothing of what was asked. Those of `--record` begin with the same digits. */
+static void
+write_keys(struct buf *out, const char *name, const struct top_keys *keys, uint64_t least)
+{
+	size_t shown = 0;
+
+	buf_format(out, ",\"%s\":[", name);
+	for (size_t i = 0; i < keys->count && shown < KEYS_SHOWN; i++) {
+		char hex[2 * sizeof(uint64_t) + 1];
+
+		if (keys->at[i].count < least) {
+			continue;
+		}
+		hex_text(bytes_make(&keys->keys[i], sizeof(uint64_t)), hex);
+		buf_format(out,
+			   "%s{\"key\":\"%s\",\"count\":%" PRIu64 ",\"compute_seconds\":%.6g,\"bytes\":%" PRIu64 "}",
+			   shown++ == 0 ? "" : ",", hex, keys->at[i].count, (double)keys->at[i].us / 1e6,
+			   keys->at[i].bytes);
+	}
+	buf_byte(out, ']');
+}
+
 static void
 write_model(struct buf *out, const struct model *model, const struct model_statistics *sums)
 {
+	struct key_statistics keys;
+
 	buf_text(out, "{\"name\":");
 	buf_json_string(out, model->config.name);
 	buf_format(out,
@@ -40,6 +66,9 @@ write_model(struct buf *out, const struct model *model, const struct model_stati
 		   ratio(sums->hits, sums->lookups));
 	buf_format(out, ",\"saved_seconds\":%.6g", (double)sums->saved_us / 1e6);
 	write_rows(out, &model->rows);
+	statistics_sum_keys(model->statistics, &keys);
+	write_keys(out, "valuable_keys", &keys.valuable, 1);
+	write_keys(out, "wasteful_keys", &keys.wasteful, 2);
 	buf_byte(out, '}');
 }
 
@@ -76,6 +105,38 @@ write_models(struct buf *out, const struct model_table *table, struct totals *to
 	buf_byte(out, ']');
 }
 
+struct node_list {
+	struct buf *out;
+	bool first;
+};
+
+static void
+write_node(void *context, const struct cache_node *node)
+{
+	struct node_list *list = context;
+	struct buf *out = list->out;
+
+	buf_text(out, list->first ? "{\"address\":" : ",{\"address\":");
+	list->first = false;
+	buf_json_string(out, bytes_text(node->name));
+	buf_format(out,
+		   ",\"threads\":%" PRIu64 ",\"open_breakers\":%" PRIu64 ",\"connections\":%" PRIu64
+		   ",\"round_trip_us\":%.1f}",
+		   node->lanes, node->open_breakers, node->connections, node->round_trip_us);
+}
+
+static void
+write_nodes(const struct response_cache *cache, struct buf *out)
+{
+	struct node_list list = {out, true};
+
+	buf_text(out, ",\"nodes\":[");
+	if (cache->ops->nodes != NULL) {
+		cache->ops->nodes(cache->store, write_node, &list);
+	}
+	buf_byte(out, ']');
+}
+
 void
 handle_cache(struct exchange *exchange)
 {
@@ -107,9 +168,11 @@ handle_cache(struct exchange *exchange)
 	buf_format(out,
 		   ",\"capacity_bytes\":%" PRIu64 ",\"used_bytes\":%" PRIu64 ",\"entries\":%" PRIu64
 		   ",\"inserts\":%" PRIu64 ",\"dropped\":%" PRIu64 ",\"evictions\":%" PRIu64
-		   ",\"lookup_failures\":%" PRIu64 ",\"connections\":%" PRIu64 "}",
+		   ",\"lookup_failures\":%" PRIu64 ",\"connections\":%" PRIu64,
 		   store.capacity_bytes, store.used_bytes, store.entries, store.inserts, store.dropped, store.evictions,
 		   store.failures, store.connections);
+	write_nodes(cache, out);
+	buf_byte(out, '}');
 	reply_text(exchange, JSON);
 }
 

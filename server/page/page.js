@@ -232,6 +232,56 @@ function showModels(cache) {
 	}
 }
 
+/* --- Keys --- */
+
+const KEYS = 8;
+
+/* The heaviest of all models. */
+function showKeys(table, title, counted, list, cache) {
+	const keys = (cache?.models ?? []).flatMap(model => model[list].map(key => ({model: model.name, ...key})))
+		.sort((a, b) => b.compute_seconds - a.compute_seconds).slice(0, KEYS);
+	const head = element("tr");
+	head.append(...["model", "key", counted, "compute time", "answer"].map(name => element("th", name, {scope: "col"})));
+	const none = element("tr");
+	none.append(element("td", "none"));
+	const lines = keys.map(key => {
+		const line = element("tr");
+		line.append(...[key.model, key.key, short(key.count), time(key.compute_seconds * 1e6), short(key.bytes) + "B"]
+			.map(text => element("td", text)));
+		return line;
+	});
+	document.getElementById(table).replaceChildren(element("caption", title), head, ...(lines.length > 0 ? lines : [none]));
+}
+
+function showAllKeys(cache) {
+	document.getElementById("keys-section").hidden = !cache;
+	showKeys("valuable", "most valuable: from the cache", "answers", "valuable_keys", cache);
+	showKeys("wasteful", "most wasteful: computed again", "runs", "wasteful_keys", cache);
+}
+
+/* --- Servers of the cache --- */
+
+function stateOf(node) {
+	if (node.open_breakers > 0) {
+		return node.open_breakers === node.threads ? "asked no more: breaker open"
+			: `breaker open in ${node.open_breakers} of ${node.threads} threads`;
+	}
+	return node.connections > 0 ? "serves" : "not connected";
+}
+
+function showNodes(cache) {
+	const nodes = cache?.nodes ?? [];
+	const head = element("tr");
+	document.getElementById("nodes-section").hidden = nodes.length === 0;
+	head.append(...["server", "state", "connections", "round trip"].map(name => element("th", name, {scope: "col"})));
+	document.getElementById("nodes").replaceChildren(head, ...nodes.map(node => {
+		const line = element("tr", undefined, node.open_breakers > 0 || node.connections === 0 ? {class: "lost"} : {});
+		line.append(...[node.address, stateOf(node), String(node.connections), node.round_trip_us > 0 ? time(node.round_trip_us) : "–"]
+			.map(text => element("td", text)));
+		return line;
+	}));
+}
+
 function showWarnings(warnings) {
 	const lines = warnings.map(warning => element("li", `${new Date(warning.time_ms).toLocaleTimeString()} ${warning.text}`));
 	document.getElementById("warnings").replaceChildren(...(lines.length > 0 ? lines.reverse() : [element("li", "none")]));
@@ -262,6 +312,8 @@ async function follow() {
 		const report = cache.ok ? await cache.json() : null;
 		showTiles(report);
 		showModels(report);
+		showAllKeys(report);
+		showNodes(report);
 		const now = samples.length > 0 ? samples.at(-1).time_ms : Date.now();
 		for (const chart of charts) {
 			chart.figure.hidden = chart.needs !== undefined && !chart.needs(report);

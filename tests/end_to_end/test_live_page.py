@@ -105,6 +105,50 @@ def test_a_browser_shows_what_the_metrics_say(asked):
     assert re.search(r'aria-label="hit ratio: ', page)
 
 
+def nodes(server):
+    return server.get("/v2/cache", port=server.metrics_port).json["nodes"]
+
+
+def test_the_servers_of_the_cache(serve, repository, redis_server):
+    redis = redis_server()
+    server = serve(repository.add("simple"), *redis.cache())
+    array = tensor([[1] * 16], "INT32")
+    eventually(lambda: put(server, "simple", {"INPUT0": array, "INPUT1": array}).status == 200 and
+               nodes(server)[0]["round_trip_us"] > 0, "Redis was asked")
+    (node,) = nodes(server)
+    assert node["address"] == f"{LOCAL}:{redis.port}" and node["connections"] > 0 == node["open_breakers"]
+    page, console = browse(server)
+    assert console == [] and re.search(rf"<td>{LOCAL}:{redis.port}</td><td>serves</td><td>{node['connections']}</td>", page)
+    metrics = server.get("/metrics", port=server.metrics_port).body.decode()
+    assert f'hippocamp_cache_node_connections{{node="{node["address"]}"}} {node["connections"]}\n' in metrics
+    redis.stop()
+    eventually(lambda: nodes(server)[0]["connections"] == 0, "its end is seen")
+    assert "<td>not connected</td>" in browse(server)[0]
+
+
+def test_keys(serve, repository):
+    """Which answers the cache gave most, and which the model computed again, as the cache is too small for all."""
+    repository.copy("identity_FP32", cached=True)
+    server = serve(repository, "--cache-config=local,size=64KB")
+    seeds = [1] * 30 + [2] * 10 + [3]
+
+    def ask(seed, elements=4):
+        assert put(server, "identity_FP32", {"INPUT0": tensor([[float(seed)] * elements], "FP32")}).status == 200
+
+    for seed in seeds:
+        ask(seed)
+    (model,) = server.get("/v2/cache", port=server.metrics_port).json["models"]
+    assert sorted((key["count"] for key in model["valuable_keys"]), reverse=True) == [29, 9]
+    assert model["wasteful_keys"] == [] and all(len(key["key"]) == 16 and key["bytes"] > 16 for key in model["valuable_keys"])
+    for _ in range(3):
+        for seed in range(100, 110):
+            ask(seed, 4096)  # of 16 KB each
+    (model,) = server.get("/v2/cache", port=server.metrics_port).json["models"]
+    assert len(model["wasteful_keys"]) > 2 and {key["count"] for key in model["wasteful_keys"]} <= {2, 3}
+    page, console = browse(server)
+    assert console == [] and model["valuable_keys"][0]["key"] in page and model["wasteful_keys"][0]["key"] in page
+
+
 def test_a_browser_and_a_server_without_a_cache(serve, repository):
     server = serve(repository.add("simple"), "--cache-config=none")
     page, console = browse(server)
