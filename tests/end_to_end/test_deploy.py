@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from fronts import FakeTriton
 from support import LOCAL, decode, eventually, tensor
@@ -53,7 +56,7 @@ def test_the_dashboard_and_the_rules_use_metrics_that_exist(metrics):
     dashboard = json.loads((DEPLOY / "grafana/dashboards/hippocamp.json").read_text())
     rules = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())["groups"][0]["rules"]
     texts = [text for panel in dashboard["panels"] for text in expressions(panel)] + [rule["expr"] for rule in rules]
-    texts += [each["definition"] for each in dashboard["templating"]["list"] if "definition" in each]
+    texts += [each["query"]["query"] for each in dashboard["templating"]["list"] if each["type"] == "query"]
     used = {name for text in texts for name in METRIC.findall(text)}
     assert len(used) > 25 and not used - metrics
 
@@ -69,6 +72,25 @@ def test_the_dashboard_s_panels():
         assert at["x"] + at["w"] <= 24 and not cells & taken, panel["title"]
         taken |= cells
         assert panel["type"] == "row" or all(panel["targets"]), panel["title"]
+
+
+def differences(ours, theirs, path=""):
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return [each for key in ours for each in differences(ours[key], theirs.get(key), f"{path}/{key}")]
+    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        return [each for i, (a, b) in enumerate(zip(ours, theirs)) for each in differences(a, b, f"{path}/{i}")]
+    return [] if ours == theirs else [path]
+
+
+def test_grafana_knows_every_field_of_the_dashboard():
+    """Grafana's SDK, which is made from Grafana's schema, drops what is not in it."""
+    plugins.register_default_plugins()
+    ours = json.loads((DEPLOY / "grafana/dashboards/hippocamp.json").read_text())
+    theirs = json.loads(JSONEncoder().encode(Dashboard.from_json(ours)))
+    assert differences(ours, theirs) == []
+    ours["panels"][1]["tittle"] = ours["panels"][1]["options"]["colour"] = "x"
+    theirs = json.loads(JSONEncoder().encode(Dashboard.from_json(ours)))
+    assert differences(ours, theirs) == ["/panels/1/options/colour", "/panels/1/tittle"]
 
 
 @pytest.mark.parametrize("name", COMPOSE)
