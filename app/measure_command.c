@@ -50,7 +50,9 @@ measure_level(struct measure_session *session, double level, struct error *error
 					  .rate = level,
 					  .is_poisson = settings->is_poisson,
 					  .limit = settings->profile.requests,
-					  .popularity = settings->popularity};
+					  .popularity = settings->popularity,
+					  .replay = session->replay,
+					  .is_timed = session->is_timed};
 	const struct summary_style style = style_of(session);
 	struct measurement *measurement;
 	struct buf text;
@@ -112,13 +114,18 @@ print_settings(const struct measure_session *session)
 	} else {
 		buf_text(&text, "  Stabilizing using average latency and throughput\n");
 	}
-	if (popularity->distinct == 0) {
+	if (session->replay != NULL) {
+		buf_format(&text, "  Inputs: of %zu recorded look-ups, %zu different ones%s\n",
+			   replay_count(session->replay), replay_distinct(session->replay),
+			   session->is_timed ? ", at their times" : "");
+	} else if (popularity->distinct == 0) {
 		buf_text(&text, "  Inputs: none twice\n");
 	} else {
 		buf_format(&text, "  Inputs: %" PRIu64 " at one time, Zipf's alpha %g, %g new ones a second\n",
 			   popularity->distinct, popularity->alpha, popularity->drift);
 	}
-	if (popularity->distinct == 0 && input_set_distinct(session->inputs) < FEW_INPUTS) {
+	if (popularity->distinct == 0 ? input_set_distinct(session->inputs) < FEW_INPUTS
+				      : input_set_distinct(session->inputs) < popularity->distinct) {
 		buf_format(&text, "  [WARNING] There are only %" PRIu64 " different inputs: then they come again\n",
 			   input_set_distinct(session->inputs));
 	}

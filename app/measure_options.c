@@ -29,6 +29,7 @@ enum {
 	OPTION_ZIPF,
 	OPTION_DRIFT,
 	OPTION_SEED,
+	OPTION_REPLAY,
 	OPTION_TLS_CACERT,
 	OPTION_TLS_CERT,
 	OPTION_TLS_KEY,
@@ -68,6 +69,9 @@ static const struct argument_option options[] = {
 	{"drift", OPTION_DRIFT, "N", "new inputs a second, which are then the most popular (0)"},
 	{"seed", OPTION_SEED, "N",
 	 "the same one gives the same inputs and draws (1; but with --distinct 0 other inputs each time)"},
+	{"replay", OPTION_REPLAY, "FILE",
+	 "ask what a server was asked: a record of hippocamp serve --record, at its times, or as fast or as often as "
+	 "--concurrency-range or --request-rate-range say; may be repeated, once for each server of a fleet"},
 	{"percentile", OPTION_PERCENTILE, "N", "the latency that must become stable (the mean)"},
 	{"measurement-interval", 'p', "MS", "the length of a window (5000)"},
 	{"stability-percentage", 's', "N", "how much three windows in succession may differ (10)"},
@@ -331,6 +335,9 @@ set_option(void *context, int code, const char *value, struct error *error)
 	case OPTION_INPUT_DATA:
 		set_input_data(&settings->inputs, value);
 		return STATUS_OK;
+	case OPTION_REPLAY:
+		append(&settings->records, &settings->record_count, value);
+		return STATUS_OK;
 	case OPTION_COMPARE:
 		settings->compares = true;
 		return STATUS_OK;
@@ -395,10 +402,10 @@ check_comparison(struct measure_settings *settings, struct error *error)
 		return error_set(error, STATUS_INVALID_ARGUMENT, "--compare needs a --model-repository");
 	}
 	if (settings->given_url != NULL || settings->has_rates || settings->csv != NULL ||
-	    settings->fields.length > 0) {
+	    settings->fields.length > 0 || settings->record_count > 0) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "--compare starts its own servers and has its own report: it takes no -u, -H, -f and "
-				 "--request-rate-range");
+				 "--compare starts its own servers and has its own report: it takes no -u, -H, -f, "
+				 "--replay and --request-rate-range");
 	}
 	for (size_t i = 0; i < settings->cache_count; i++) {
 		if (strncmp(settings->caches[i], "local,", 6) != 0 && strncmp(settings->caches[i], "redis,", 6) != 0) {
@@ -462,6 +469,12 @@ check_together(const struct measure_settings *settings, struct error *error)
 	}
 	if (settings->popularity.alpha > 0 && settings->popularity.distinct == 1 && settings->inputs.file_count == 0) {
 		return error_set(error, STATUS_INVALID_ARGUMENT, "--zipf is of several inputs: give --distinct");
+	}
+	if (settings->record_count > 0 &&
+	    (settings->has_distinct || settings->popularity.alpha > 0 || settings->popularity.drift > 0)) {
+		return error_set(
+			error, STATUS_INVALID_ARGUMENT,
+			"--replay says which inputs are popular: it goes without --distinct, --zipf and --drift");
 	}
 	if (settings->has_rounds && !settings->compares) {
 		return error_set(error, STATUS_INVALID_ARGUMENT, "--rounds is of --compare");
@@ -528,6 +541,7 @@ measure_options_fini(struct measure_settings *settings)
 	free((void *)settings->inputs.files);
 	free((void *)settings->inputs.shapes);
 	free((void *)settings->caches);
+	free((void *)settings->records);
 	buf_fini(&settings->fields);
 }
 

@@ -33,10 +33,12 @@ struct measure_settings {
 	double latency_threshold_ms; /* 0: none */
 	struct profile_options profile;
 	struct popularity_options popularity;
-	bool has_distinct; /* --distinct is given */
-	bool has_seed;	   /* --seed is given */
-	bool has_rounds;   /* --rounds is given */
-	bool has_alpha;	   /* --zipf is given */
+	bool has_distinct;	    /* --distinct is given */
+	bool has_seed;		    /* --seed is given */
+	bool has_rounds;	    /* --rounds is given */
+	bool has_alpha;		    /* --zipf is given */
+	const char *const *records; /* of --replay */
+	size_t record_count;
 	struct input_options inputs;
 	struct tls_client_options tls;
 	struct buf fields; /* of HTTP, each with CRLF */

@@ -2,6 +2,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
+#include "simulation/trace_file.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -29,6 +31,61 @@ check_batch(struct measure_session *session, struct error *error)
 	return STATUS_OK;
 }
 
+static struct replay *
+read_records(const struct measure_settings *settings, struct error *error)
+{
+	struct trace trace = {.model = bytes_text(settings->model)};
+	struct replay_request *requests;
+	struct replay *replay;
+
+	for (size_t i = 0; i < settings->record_count; i++) {
+		if (trace_read(&trace, settings->records[i], error) != STATUS_OK) {
+			(void)error_prefix(error, "--replay ");
+			trace_fini(&trace);
+			return NULL;
+		}
+	}
+	trace_sort(&trace);
+	requests = memory_array(trace.count, sizeof(*requests));
+	for (size_t i = 0; i < trace.count; i++) {
+		requests[i] = (struct replay_request){trace.lookups[i].key, trace.lookups[i].time_ms};
+	}
+	replay = replay_new(requests, trace.count);
+	free(requests);
+	trace_fini(&trace);
+	return replay;
+}
+
+/* The record says how many requests there are, of which inputs, and when, as far as the user does not say it. */
+static enum status
+set_replay(struct measure_session *session, struct error *error)
+{
+	struct measure_settings *settings = &session->settings;
+	size_t rows = session->form.batch == 0 ? 1 : session->form.batch;
+	size_t requests;
+	double rate;
+
+	session->replay = read_records(settings, error);
+	if (session->replay == NULL) {
+		return error->status;
+	}
+	requests = replay_count(session->replay) / rows;
+	if (requests < (settings->profile.requests > 0 ? settings->profile.requests : 1)) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "--replay: the record has %zu look-ups of model '%s'",
+				 replay_count(session->replay), settings->model);
+	}
+	if (settings->profile.requests == 0) {
+		settings->profile.requests = requests;
+	}
+	settings->popularity.distinct = replay_distinct(session->replay);
+	if (!settings->has_rates && !settings->has_range) {
+		rate = replay_rate(session->replay) / (double)rows;
+		session->is_timed = settings->has_rates = true;
+		settings->range = (struct measure_range){rate, rate, 1};
+	}
+	return STATUS_OK;
+}
+
 static enum status
 make_inputs(struct measure_session *session, struct error *error)
 {
@@ -46,7 +103,7 @@ make_inputs(struct measure_session *session, struct error *error)
 	if (session->inputs == NULL) {
 		return error->status;
 	}
-	if (inputs->file_count > 0 && !settings->has_distinct) {
+	if (inputs->file_count > 0 && !settings->has_distinct && session->replay == NULL) {
 		settings->popularity.distinct = input_set_distinct(session->inputs);
 	}
 	return STATUS_OK;
@@ -85,7 +142,9 @@ measure_session_open(struct measure_session *session, struct error *error)
 	if (target_open(&session->target, error) != STATUS_OK) {
 		return error_prefix(error, "model '%s' at %s: ", settings->model, settings->url);
 	}
-	if (check_batch(session, error) != STATUS_OK || make_inputs(session, error) != STATUS_OK) {
+	if (check_batch(session, error) != STATUS_OK ||
+	    (settings->record_count > 0 && set_replay(session, error) != STATUS_OK) ||
+	    make_inputs(session, error) != STATUS_OK) {
 		return error->status;
 	}
 	session->form.protocol = settings->protocol;
@@ -105,6 +164,7 @@ measure_session_close(struct measure_session *session)
 	target_close(&session->target);
 	client_free(session->target.client);
 	input_set_free(session->inputs);
+	replay_free(session->replay);
 	interruption_end(&session->interruption);
 	if (session->loop != NULL) {
 		loop_free(session->loop);

@@ -11,6 +11,8 @@ struct measure_session {
 	struct loop *loop;
 	struct target target;
 	struct input_set *inputs;
+	struct replay *replay; /* NULL: none is given */
+	bool is_timed;	       /* at the times of `replay` */
 	struct request_form form;
 	struct interruption interruption;
 	struct measurement *measurements;

@@ -53,18 +53,32 @@ static void send_due(struct load *load);
 
 /* --- One request --- */
 
+static size_t
+rows_of(const struct load *load)
+{
+	return load->form->batch == 0 ? 1 : load->form->batch;
+}
+
+/* Of the inputs of the request that has just begun. */
+static uint64_t
+next_number(struct load *load, size_t row, uint64_t due_ns)
+{
+	return load->options.replay == NULL
+		       ? popularity_next(load->popularity, due_ns - load->begun_ns)
+		       : replay_number(load->options.replay, (load->begun - 1) * rows_of(load) + row);
+}
+
 static void
 begin(struct slot *slot, uint64_t due_ns)
 {
 	struct load *load = slot->load;
-	size_t rows = load->form->batch == 0 ? 1 : load->form->batch;
 
 	if (load->options.limit > 0 && load->begun == load->options.limit) {
 		return;
 	}
 	load->begun++;
-	for (size_t i = 0; i < rows; i++) {
-		slot->numbers[i] = popularity_next(load->popularity, due_ns - load->begun_ns);
+	for (size_t i = 0; i < rows_of(load); i++) {
+		slot->numbers[i] = next_number(load, i, due_ns);
 	}
 	slot->due_ns = due_ns;
 	if (request_make(&slot->request, slot->numbers, &load->error) != STATUS_OK) {
@@ -162,6 +176,16 @@ interval(struct load *load)
 	return (uint64_t)(load->options.is_poisson ? -log(1 - popularity_random(load->popularity)) * mean : mean);
 }
 
+/* When the request after the one that has just begun is due. */
+static uint64_t
+next_time(struct load *load)
+{
+	if (load->options.is_timed) {
+		return load->begun_ns + replay_time_ns(load->options.replay, load->begun * rows_of(load));
+	}
+	return load->next_ns + interval(load);
+}
+
 /* Sends what is due, as far as there are free slots. */
 static void
 send_due(struct load *load)
@@ -176,7 +200,7 @@ send_due(struct load *load)
 			load->window->delayed++;
 		}
 		begin(slot, load->next_ns);
-		load->next_ns += interval(load);
+		load->next_ns = next_time(load);
 	}
 	if (load->next_ns > now_ns) {
 		set_clock(load);
@@ -200,7 +224,7 @@ on_clock(void *argument, unsigned events)
 uint64_t
 load_inputs(const struct load *load)
 {
-	return load->begun * (load->form->batch == 0 ? 1 : load->form->batch);
+	return load->begun * rows_of(load);
 }
 
 static void
@@ -228,15 +252,13 @@ open_clock(struct load *load, struct error *error)
 static void
 make_slots(struct load *load)
 {
-	size_t rows = load->form->batch == 0 ? 1 : load->form->batch;
-
 	load->slot_count = load->options.concurrency > 0 ? load->options.concurrency : LOAD_OUTSTANDING_MAX;
 	load->slots = memory_array(load->slot_count, sizeof(*load->slots));
 	for (size_t i = 0; i < load->slot_count; i++) {
 		struct slot *slot = &load->slots[i];
 
 		slot->load = load;
-		slot->numbers = memory_array(rows, sizeof(*slot->numbers));
+		slot->numbers = memory_array(rows_of(load), sizeof(*slot->numbers));
 		slot->call.method = bytes_text("/inference.GRPCInferenceService/ModelInfer");
 		slot->call.done = on_done;
 		request_init(&slot->request, load->form);

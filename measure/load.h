@@ -10,6 +10,7 @@
 #include "measure/client.h"
 #include "measure/latencies.h"
 #include "measure/popularity.h"
+#include "measure/replay.h"
 
 #define LOAD_PATIENCE_NS UINT64_C(10000000000)
 #define LOAD_OUTSTANDING_MAX 1024 /* at a time; more wait for one of them, which counts as their latency */
@@ -19,8 +20,10 @@ struct load_options {
 	double rate;	      /* of an open loop: requests a second */
 	bool is_poisson;      /* at random times; else at regular ones */
 	struct popularity_options popularity;
-	uint64_t limit; /* requests in all; 0: no limit */
-	uint64_t least; /* answers that a window must have, as far as LOAD_PATIENCE_NS suffices */
+	const struct replay *replay; /* in place of `popularity`; outlives the load, and `limit` ends it. NULL: none */
+	bool is_timed;		     /* of an open loop: at the times of `replay`, not at `rate` */
+	uint64_t limit;		     /* requests in all; 0: no limit */
+	uint64_t least;		     /* answers that a window must have, as far as LOAD_PATIENCE_NS suffices */
 };
 
 /* What happened within a stretch of time. */

@@ -61,6 +61,21 @@ take_name(struct bytes *rest, struct bytes *name)
 	return true;
 }
 
+/* Is it the name of that text? */
+static bool
+is_name_of(struct bytes name, struct bytes text)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < name.length; i++, at++) {
+		i += name.at[i] == '"';
+		if (at == text.length || name.at[i] != text.at[at]) {
+			return false;
+		}
+	}
+	return at == text.length;
+}
+
 static bool
 take_share(struct bytes text, double *share)
 {
@@ -75,7 +90,7 @@ take_share(struct bytes text, double *share)
 }
 
 static bool
-take_lookup(struct bytes line, struct lookup *lookup, double *share)
+take_lookup(struct bytes line, struct lookup *lookup, struct bytes *model, double *share)
 {
 	struct bytes time = bytes_take_until(&line, ',');
 	struct bytes name;
@@ -100,6 +115,7 @@ take_lookup(struct bytes line, struct lookup *lookup, double *share)
 	}
 	lookup->key ^= checksum64(name) ^ checksum64(version) * 31;
 	lookup->bytes = (uint32_t)length;
+	*model = name;
 	return true;
 }
 
@@ -117,6 +133,7 @@ enum status
 trace_parse(struct trace *trace, struct bytes text, struct error *error)
 {
 	size_t before = trace->count;
+	struct bytes model;
 	double share;
 
 	if (!bytes_starts_with(text, HEAD)) {
@@ -132,8 +149,10 @@ trace_parse(struct trace *trace, struct bytes text, struct error *error)
 		if (bytes_starts_with(line, HEAD)) { /* also of a file that was appended to another one */
 			continue;
 		}
-		if (!is_whole || !take_lookup(line, &lookup, &share)) {
+		if (!is_whole || !take_lookup(line, &lookup, &model, &share)) {
 			trace->skipped++;
+		} else if (trace->model.length > 0 && !is_name_of(model, trace->model)) {
+			continue;
 		} else if (trace->share != 0 && share != trace->share) {
 			return error_set(error, STATUS_INVALID_ARGUMENT,
 					 "it has look-ups of %g of all questions beside such of %g: give records with "
@@ -145,8 +164,12 @@ trace_parse(struct trace *trace, struct bytes text, struct error *error)
 		}
 	}
 	trace->servers++;
-	return trace->count > before ? STATUS_OK
-				     : error_set(error, STATUS_INVALID_ARGUMENT, "it has no look-ups in it");
+	if (trace->count > before) {
+		return STATUS_OK;
+	}
+	return trace->model.length == 0 ? error_set(error, STATUS_INVALID_ARGUMENT, "it has no look-ups in it")
+					: error_set(error, STATUS_INVALID_ARGUMENT,
+						    "it has no look-ups of model '%.*s'", BYTES_ARGS(trace->model));
 }
 
 /* --- Files --- */

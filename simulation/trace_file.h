@@ -21,8 +21,9 @@ struct trace {
 	size_t count;
 	size_t capacity;
 	size_t servers;
-	double share; /* of all keys: those that were recorded */
-	size_t skipped; /* lines that could not be read, such as the last one of a server that was killed */
+	double share;	    /* of all keys: those that were recorded */
+	struct bytes model; /* set before: take no look-ups of others; empty: take all */
+	size_t skipped;	    /* lines that could not be read, such as the last one of a server that was killed */
 };
 
 /* Adds the lines of a file. Call trace_fini in any case. */

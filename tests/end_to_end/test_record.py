@@ -2,11 +2,12 @@
 
 import csv
 import re
+import time
 from xml.etree import ElementTree
 
 import pytest
 
-from support import eventually, run_program, tensor
+from support import LOCAL, eventually, run_program, tensor
 from traffic import put
 
 CACHE = "--cache-config=local,size=1MB"
@@ -126,6 +127,58 @@ def test_a_servers_own_record(serve, repository, tmp_path):
         file.write('17,"sim')  # a server that was killed
     done = run_program("simulate", tmp_path / "1.csv")
     assert percentages(done, "64 KiB")[0] == 50 and "1 lines could not be read" in done.stdout
+
+
+def replay(server, path, *arguments, model="simple"):
+    done = run_program("measure", "-m", model, "-u", f"{LOCAL}:{server.port}", "--replay", path, *arguments, patience=60)
+    return done, {name: int(count) for name, count in re.findall(r"(Cache hits|Cache misses|Request count): (\d+)", done.stdout)}
+
+
+def test_a_record_is_replayed(serve, repository, tmp_path):
+    """What another model was asked is not; what was one question there is one question here."""
+    path = tmp_path / "lookups.csv"
+    server = serve(repository.add("simple"), CACHE, f"--record={path}")
+    asked = [1, 2, 1, 1, 3, 2, 4, 1, 1, 1]
+    ask(server, *asked)
+    server.stop()
+    with path.open("a") as file:
+        file.write(f'{int(time.time() * 1000)},"pass_through",1,{7:016x},1000,1,miss,1\n')
+    for arguments in ([], ["--concurrency-range", "1", "--seed", "2"], ["--request-rate-range", "100", "--seed", "3"]):
+        server = serve(repository, CACHE)
+        done, counts = replay(server, path, *arguments)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        assert counts == {"Request count": len(asked), "Cache hits": 6, "Cache misses": 4}
+        assert "of 10 recorded look-ups, 4 different ones" in done.stdout
+        assert ("at their times" in done.stdout) == (arguments == [])
+    done, counts = replay(server, path, "-b", "3", "--seed", "4")
+    assert done.returncode == 0 and counts["Request count"] == 3
+
+
+def test_its_times_are_kept(serve, repository, tmp_path):
+    path = tmp_path / "lookups.csv"
+    path.write_text(",".join(FIELDS) + "\n" + "".join(
+        f'{5000 + ms},"simple",1,{ms:016x},1000,1,miss,1\n' for ms in (0, 5, 300, 600)))
+    began = time.monotonic()
+    done, counts = replay(serve(repository.add("simple"), CACHE), path)
+    assert done.returncode == 0 and counts["Request count"] == 4 and time.monotonic() - began >= 0.6
+
+
+@pytest.mark.parametrize("arguments, text", [
+    (["--distinct", "3"], "--replay says which inputs are popular"),
+    (["--request-count", "9"], "--replay: the record has 2 look-ups of model 'simple'"),
+    (["--replay", "/nowhere"], "--replay /nowhere: it cannot be read"),
+    (["-m", "m"], "model 'm'"),
+])
+def test_what_cannot_be_replayed(serve, repository, tmp_path, arguments, text):
+    path = tmp_path / "lookups.csv"
+    path.write_text(",".join(FIELDS) + "\n" + f'5,"simple",1,{1:016x},9,1,miss,1\n' * 2)
+    done, _ = replay(serve(repository.add("simple"), CACHE), path, *arguments)
+    assert done.returncode == 1 and text in done.stderr.splitlines()[0]
+
+
+def test_a_record_without_the_model(serve, repository, tmp_path):
+    done, _ = replay(serve(repository.add("simple"), CACHE), write_trace(tmp_path / "m.csv", 9, 3))
+    assert done.returncode == 1 and "it has no look-ups of model 'simple'" in done.stderr
 
 
 @pytest.mark.parametrize("arguments, text", [
