@@ -36,6 +36,7 @@ models: ## the example models: build/models
 
 serve: build models ## serve the example models until Ctrl-C
 	@echo "In another terminal: curl -i localhost:8000/v2/models/simple/infer -d @docs/simple.json"
+	@echo "                  or curl -i localhost:8000/v2/models/efficientnet_lite0/infer -d @build/models/efficientnet_lite0/grace_hopper.json"
 	@echo "In a browser: http://localhost:8002/"
 	build/hippocamp serve --model-repository=build/models
 

@@ -1,5 +1,8 @@
 """Writes the repositories of models for examples and tests."""
 
+import json
+
+import image_classifier
 import model_builder
 
 DENSENET = """\
@@ -49,6 +52,29 @@ parameters {
   key: "mode"
   value: { string_value: "identity" }
 }
+"""
+
+CLASSIFIER = """\
+name: "efficientnet_lite0"
+platform: "onnxruntime_onnx"
+max_batch_size: 8
+input [
+  {
+    name: "image"
+    data_type: TYPE_FP32
+    format: FORMAT_NCHW
+    dims: [ 3, 224, 224 ]
+  }
+]
+output [
+  {
+    name: "probabilities"
+    data_type: TYPE_FP32
+    dims: [ 1000 ]
+    label_filename: "labels.txt"
+  }
+]
+response_cache { enable: true }
 """
 
 # The parameter delay_ms of a request overrides the one here.
@@ -140,6 +166,19 @@ def write_example_models(folder):
     write_model(folder, "densenet_onnx", DENSENET, densenet)
     labels = "".join(f"label{number}\n" for number in range(1000))
     (folder / "densenet_onnx" / "densenet_labels.txt").write_text(labels)
+    write_classifier(folder)
+
+
+def write_classifier(folder):
+    """With a request beside it, which asks what a picture shows."""
+    model = image_classifier.model()
+    name = model.graph.name
+    write_model(folder, name, CLASSIFIER, model)
+    (folder / name / "labels.txt").write_text("".join(f"{label}\n" for label in image_classifier.labels()))
+    image = image_classifier.picture()
+    request = {"inputs": [{"name": "image", "shape": [1, *image.shape], "datatype": "FP32", "data": image.ravel().tolist()}],
+               "outputs": [{"name": "probabilities", "parameters": {"classification": 3}}]}
+    (folder / name / "grace_hopper.json").write_text(json.dumps(request))
 
 
 def write_test_models(folder):

@@ -111,6 +111,17 @@ def test_hits_are_byte_equal(serve, repository):
     server.expect("densenet_onnx", execution_count=1, cache_miss=1, cache_hit=4)
 
 
+def test_what_a_picture_shows(serve, repository):
+    """Real weights, a real picture, and the names of its classes."""
+    place = repository.copy("efficientnet_lite0")
+    server = serve(repository)
+    for _ in range(2):
+        reply = server.post(infer_path("efficientnet_lite0"), (place / "grace_hopper.json").read_bytes())
+        score, _, name = reply.json["outputs"][0]["data"][0].split(":")
+        assert name == "military uniform" and abs(float(score) - 0.46) < 0.05
+    server.expect("efficientnet_lite0", execution_count=1, cache_hit=1)
+
+
 def test_classification_first_then_the_tensor(simple):
     inputs, expected = sums()
 
