@@ -21,6 +21,20 @@ is_authorization(const struct server_options *options, struct bytes name)
 	return bytes_equal_nocase(name, "authorization") || bytes_equal_nocase(name, "cookie");
 }
 
+/* Those of W3C's Trace Context: a miss belongs to the trace of the client that asked. They change no answer. */
+static bool
+is_trace(struct bytes name)
+{
+	return bytes_equal_nocase(name, "traceparent") || bytes_equal_nocase(name, "tracestate");
+}
+
+/* Does the field go along to the server behind with a miss? */
+static bool
+goes_along(const struct server_options *options, struct bytes name)
+{
+	return is_authorization(options, name) || is_trace(name);
+}
+
 static size_t
 count_authorization(const struct exchange *exchange)
 {
@@ -110,7 +124,8 @@ front_understands(const struct server_options *options, const struct infer_body 
 static struct bytes
 parameter_name(const struct server_options *options, struct arena *arena, struct bytes field)
 {
-	const char *prefix = options->authorization == FRONT_AUTHORIZATION_SHARED ? REMOTE_UNKEYED_FIELD : REMOTE_FIELD;
+	bool is_keyed = options->authorization != FRONT_AUTHORIZATION_SHARED && is_authorization(options, field);
+	const char *prefix = is_keyed ? REMOTE_FIELD : REMOTE_UNKEYED_FIELD;
 	size_t length = strlen(prefix);
 	uint8_t *name = arena_room(arena, length + field.length);
 
@@ -155,8 +170,11 @@ front_add_fields(struct exchange *exchange, struct infer_body *body)
 {
 	const struct server_options *options = exchange->options;
 	const struct http1_head *head = &exchange->head;
-	size_t count = count_authorization(exchange);
+	size_t count = 0;
 
+	for (size_t i = 0; i < head->header_count; i++) {
+		count += goes_along(options, head->headers[i].name);
+	}
 	if (count == 0) {
 		return true;
 	}
@@ -164,7 +182,7 @@ front_add_fields(struct exchange *exchange, struct infer_body *body)
 		return false;
 	}
 	for (size_t i = 0; i < head->header_count; i++) {
-		if (is_authorization(options, head->headers[i].name) &&
+		if (goes_along(options, head->headers[i].name) &&
 		    !add(options, &exchange->arena, body, head->headers[i].name, head->headers[i].value)) {
 			return false;
 		}
@@ -241,18 +259,23 @@ front_admits_metadata(const struct server_options *options, const struct grpc_ca
 {
 	const struct grpc_metadata *list;
 	size_t length = grpc_call_metadata_list(call, &list);
+	size_t count = 0;
 	bool good = true;
 
-	fields->count = count_metadata(options, call);
-	if (fields->count == 0 || options->authorization == FRONT_AUTHORIZATION_PASS) {
-		return fields->count == 0;
+	if (options->authorization == FRONT_AUTHORIZATION_PASS && count_metadata(options, call) > 0) {
+		return false;
 	}
-	fields->list = arena_array(arena, fields->count, sizeof(*fields->list));
-	fields->count = 0;
+	for (size_t i = 0; i < length; i++) {
+		count += goes_along(options, list[i].name);
+	}
+	if (count == 0) {
+		return true;
+	}
+	fields->list = arena_array(arena, count, sizeof(*fields->list));
 	for (size_t i = 0; i < length && fields->list != NULL && good; i++) {
 		struct grpc_metadata *copy = &fields->list[fields->count];
 
-		if (is_authorization(options, list[i].name)) {
+		if (goes_along(options, list[i].name)) {
 			*copy = (struct grpc_metadata){.name = arena_copy(arena, list[i].name),
 						       .value = arena_copy(arena, list[i].value)};
 			good = copy->name.at != NULL && copy->value.at != NULL;

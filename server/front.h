@@ -26,7 +26,8 @@ bool front_understands(const struct server_options *options, const struct infer_
  */
 bool front_knows_version(const struct model *model, const struct model_table *table, struct bytes version);
 
-/* Adds the fields with authorization to the parameters (inference/remote.h). False: no memory. */
+/* Adds the fields that go along with a miss, with authorization or of a trace, to the parameters (inference/remote.h).
+ * False: no memory. */
 bool front_add_fields(struct exchange *exchange, struct infer_body *body);
 
 /*
@@ -40,14 +41,14 @@ bool front_comes_back(const struct exchange *exchange);
 
 /* --- gRPC --- */
 
-/* The metadata with authorization of a call. */
+/* The metadata of a call that go along with a miss: with authorization, or of a trace. */
 struct front_fields {
 	struct grpc_metadata *list;
 	size_t count;
 };
 
-/* To judge by the call's metadata, as front_is_admitted. Copies those with authorization: a request may outlive its
- * call. */
+/* To judge by the call's metadata, as front_is_admitted. Copies those that go along into `fields`, which is empty: a
+ * request may outlive its call. */
 bool front_admits_metadata(const struct server_options *options, const struct grpc_call *call, struct arena *arena,
 			   struct front_fields *fields);
 

@@ -336,6 +336,23 @@ def test_shared_authorization(front, fake):
     assert is_hit(check(ask(through, 1, headers={"Authorization": "b"}), ord("a")))
 
 
+@pytest.mark.parametrize("policy", ["pass", "key", "shared"])
+def test_a_miss_belongs_to_its_clients_trace(front, fake, policy):
+    """Whose question it is changes no answer."""
+    seen = []
+    server = fake(lambda fields, document, values, count: seen.append((fields, document)) or values)
+    through = front(server, f"--upstream-authorization={policy}")
+    wait_known(through)
+    trace = {"Traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "a=1,b=2"}
+    assert not is_hit(check(ask(through, 1, headers=trace), 1))
+    assert is_hit(check(ask(through, 1, headers={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}), 1))
+    assert is_hit(check(ask(through, 1), 1))
+    ((fields, document),) = seen
+    assert fields["traceparent"] == trace["Traceparent"] and fields["tracestate"] == "a=1,b=2"
+    assert not any(name.startswith("hippocamp") for name in document.get("parameters", {}))
+    assert not is_hit(check(ask(through, 2), 2)) and "traceparent" not in seen[1][0]
+
+
 # --- Servers behind that answer oddly ---
 
 

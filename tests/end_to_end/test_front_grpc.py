@@ -568,6 +568,20 @@ def test_authorization(front, made, channel, policy):
     assert (server.runs, len(behind.calls)) == {"pass": (1, 6), "key": (4, 0), "shared": (1, 0)}[policy]
 
 
+@pytest.mark.parametrize("policy", ["pass", "shared"])
+def test_a_miss_belongs_to_its_clients_trace(front, made, channel, policy):
+    seen = []
+    server = made(FakeTriton, lambda fields, document, values, count: seen.append(fields) or [value + 1 for value in values])
+    behind = made(FakeGrpc, serving())
+    through = front(server, behind.url, f"--upstream-authorization={policy}")
+    wait_known(through)
+    ask = stub(channel(through)).ModelInfer
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert value_of(ask(question(5), metadata=[("traceparent", parent)])) == 6
+    assert value_of(ask(question(5))) == 6 and value_of(ask(question(5), metadata=[("traceparent", "00-x")])) == 6
+    assert len(seen) == 1 and seen[0]["traceparent"] == parent and not behind.calls
+
+
 def test_a_model_that_is_loaded_through_us(front, made, channel):
     """No old answer from the moment at which the reply to the load has come."""
     server = made(FakeTriton)
