@@ -65,7 +65,7 @@ struct server_lane {
 	TAILQ_HEAD(, health_watch) health_watches;
 	struct loop_timer *sweep_timer;
 	struct infer_memo *infer_memo;
-	struct history *history; /* of the lane with index 0; else NULL */
+	struct history *history; /* of the server, which the lane with index 0 fills */
 	TAILQ_HEAD(, connection) connections;
 	unsigned ticks;	    /* seconds since the lane was made */
 	bool accept_failed; /* the failure has been logged */

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 /* In the order of `fields`. */
@@ -31,23 +32,30 @@ static const char fields[] = "\"time_ms\",\"requests\",\"failures\",\"hits\",\"j
 #define FIELDS (sizeof(struct sample) / sizeof(uint64_t))
 
 struct history {
+	pthread_mutex_t mutex;			/* for the ring */
 	struct sample samples[HISTORY_SECONDS]; /* a ring */
 	size_t count;
 	size_t next;
-	struct model_statistics totals; /* of all models, at the last sample */
+	struct model_statistics totals; /* of all models, at the last sample; so the next one */
 	uint64_t evictions;
 };
 
 struct history *
 history_new(void)
 {
-	return memory_new(sizeof(struct history));
+	struct history *history = memory_new(sizeof(*history));
+
+	(void)pthread_mutex_init(&history->mutex, NULL);
+	return history;
 }
 
 void
 history_free(struct history *history)
 {
-	free(history);
+	if (history != NULL) {
+		(void)pthread_mutex_destroy(&history->mutex);
+		free(history);
+	}
 }
 
 /* --- Samples --- */
@@ -122,21 +130,23 @@ void
 history_sample(struct history *history, const struct model_table *table, const struct cache_statistics *cache,
 	       uint64_t now_ms)
 {
-	struct sample *sample = &history->samples[history->next];
+	struct sample sample = {.time_ms = now_ms};
 	struct model_statistics totals;
 
-	*sample = (struct sample){.time_ms = now_ms};
 	sum_models(table, &totals);
-	take_requests(&history->totals, &totals, sample);
+	take_requests(&history->totals, &totals, &sample);
 	if (cache != NULL) {
-		sample->entries = cache->entries;
-		sample->used_bytes = cache->used_bytes;
-		sample->evictions = since(history->evictions, cache->evictions);
+		sample.entries = cache->entries;
+		sample.used_bytes = cache->used_bytes;
+		sample.evictions = since(history->evictions, cache->evictions);
 		history->evictions = cache->evictions;
 	}
 	history->totals = totals;
+	(void)pthread_mutex_lock(&history->mutex);
+	history->samples[history->next] = sample;
 	history->next = (history->next + 1) % HISTORY_SECONDS;
 	history->count += history->count < HISTORY_SECONDS;
+	(void)pthread_mutex_unlock(&history->mutex);
 }
 
 /* --- JSON --- */
@@ -155,12 +165,14 @@ write_sample(const struct sample *sample, struct buf *json)
 }
 
 void
-history_write(const struct history *history, uint64_t since_ms, struct buf *json)
+history_write(struct history *history, uint64_t since_ms, struct buf *json)
 {
-	size_t first = (history->next + HISTORY_SECONDS - history->count) % HISTORY_SECONDS;
 	bool is_first = true;
+	size_t first;
 
 	buf_format(json, "\"fields\":[%s],\"samples\":[", fields);
+	(void)pthread_mutex_lock(&history->mutex);
+	first = (history->next + HISTORY_SECONDS - history->count) % HISTORY_SECONDS;
 	for (size_t i = 0; i < history->count; i++) {
 		const struct sample *sample = &history->samples[(first + i) % HISTORY_SECONDS];
 
@@ -172,5 +184,6 @@ history_write(const struct history *history, uint64_t since_ms, struct buf *json
 			write_sample(sample, json);
 		}
 	}
+	(void)pthread_mutex_unlock(&history->mutex);
 	buf_byte(json, ']');
 }

@@ -45,7 +45,7 @@ answer(size_t count, uint64_t ns, enum latency_outcome outcome)
 }
 
 static void
-expect(const struct history *history, uint64_t since_ms, const char *samples)
+expect(struct history *history, uint64_t since_ms, const char *samples)
 {
 	struct buf json;
 

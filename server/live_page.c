@@ -1,4 +1,5 @@
-/* GET / on the metrics port: a page that shows what the server does, from server/page/; and what it asks for. */
+/* GET / on the metrics port (and, where the cache is open to all, on that of HTTP): a page that shows what the server
+ * does, from server/page/; and what it asks for. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "live_page.h"
@@ -89,9 +90,10 @@ handle_history(struct exchange *exchange)
 	}
 	buf_text(json, "{\"version\":");
 	buf_json_string(json, bytes_text(exchange->options->version));
-	buf_format(json, ",\"uptime_s\":%u,\"cost_per_hour\":%.6g,\"may_purge\":%s,", lane->ticks,
+	buf_format(json, ",\"uptime_s\":%u,\"cost_per_hour\":%.6g,\"may_purge\":%s,\"has_metrics\":%s,", lane->ticks,
 		   exchange->options->cost_per_hour,
-		   exchange->port->cache_admin == CACHE_ADMIN_CLOSED ? "false" : "true");
+		   exchange->port->cache_admin == CACHE_ADMIN_CLOSED ? "false" : "true",
+		   exchange->port->is_metrics ? "true" : "false");
 	history_write(lane->history, since_of(exchange->head.target), json);
 	buf_text(json, ",\"warnings\":[");
 	log_recent_warnings(write_warning, &warnings);

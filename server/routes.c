@@ -54,9 +54,15 @@ static const struct route http_routes[] = {
 };
 
 static const struct route metrics_routes[] = {
-	{"metrics", GET, handle_metrics, NULL},		 {"page.css", GET, handle_live_page_style, NULL},
-	{"page.js", GET, handle_live_page_script, NULL}, {"history", GET, handle_history, NULL},
-	{"v2/cache", GET, handle_cache, NULL},		 {"v2/cache/purge", POST, handle_purge, access_cache_admin},
+	{"metrics", GET, handle_metrics, NULL},
+	{"v2/cache", GET, handle_cache, NULL},
+	{"v2/cache/purge", POST, handle_purge, access_cache_admin},
+};
+
+static const struct route page_routes[] = {
+	{"page.css", GET, handle_live_page_style, NULL},
+	{"page.js", GET, handle_live_page_script, NULL},
+	{"history", GET, handle_history, NULL},
 };
 
 /* In front of another server: what we answer ourselves. All other requests pass through. */
@@ -263,21 +269,34 @@ front_route(struct exchange *exchange)
 	}
 }
 
+/* The live page, and what it asks for. */
+static const struct route *
+find_page_route(struct exchange *exchange)
+{
+	static const struct route root = {"", GET, handle_live_page, NULL};
+
+	return bytes_equal_text(exchange->head.path, "/")
+		       ? &root
+		       : find_route(page_routes, sizeof(page_routes) / sizeof(*page_routes), exchange);
+}
+
+/* Where everybody may see the cache, so may browsers: on the port that they know, too. */
 void
 http_route(struct exchange *exchange)
 {
-	take_route(exchange, find_route(http_routes, sizeof(http_routes) / sizeof(*http_routes), exchange),
-		   handle_unknown);
+	const struct route *route = find_route(http_routes, sizeof(http_routes) / sizeof(*http_routes), exchange);
+
+	if (route == NULL && exchange->port->cache_admin == CACHE_ADMIN_OPEN) {
+		route = find_page_route(exchange);
+	}
+	take_route(exchange, route, handle_unknown);
 }
 
 void
 metrics_route(struct exchange *exchange)
 {
-	static const struct route root = {"", GET, handle_live_page, NULL};
 	const struct route *route =
-		bytes_equal_text(exchange->head.path, "/")
-			? &root
-			: find_route(metrics_routes, sizeof(metrics_routes) / sizeof(*metrics_routes), exchange);
+		find_route(metrics_routes, sizeof(metrics_routes) / sizeof(*metrics_routes), exchange);
 
-	take_route(exchange, route, handle_nothing);
+	take_route(exchange, route == NULL ? find_page_route(exchange) : route, handle_nothing);
 }

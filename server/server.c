@@ -41,6 +41,7 @@ struct server {
 	struct budget bodies;	     /* of request bodies in flight */
 	struct pass_counts passes;
 	struct offload *offload;
+	struct history *history;
 };
 
 static enum status
@@ -210,6 +211,7 @@ server_free(struct server *server)
 	if (server->offload != NULL) {
 		offload_free(server->offload);
 	}
+	history_free(server->history);
 	tls_server_free(server->http.tls);
 	tls_server_free(server->metrics.tls);
 	tls_server_free(server->grpc_tls);
@@ -225,6 +227,7 @@ server_new(const struct server_options *options, size_t lanes, struct error *err
 	enum status status = server_check_ports(options, error);
 
 	server->options = options;
+	server->history = history_new();
 	budget_init(&server->bodies, options->max_inflight_bytes);
 	server->lane_count = lanes;
 	server->http_listeners = memory_array(lanes, sizeof(*server->http_listeners));
@@ -448,7 +451,7 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 		lane->metrics_watch = watch_listener(lane, server->metrics_listener, on_metrics);
 	}
 	lane->infer_memo = infer_memo_new();
-	lane->history = index == 0 ? history_new() : NULL;
+	lane->history = server->history;
 	lane->sweep_timer = loop_timer_new(loop, on_sweep, lane);
 	loop_timer_set(lane->sweep_timer, SWEEP_MS);
 	return lane;
@@ -507,7 +510,6 @@ void
 server_lane_free(struct server_lane *lane)
 {
 	loop_timer_free(lane->sweep_timer);
-	history_free(lane->history);
 	infer_memo_free(lane->infer_memo);
 	grpc_lane_free(lane->grpc);
 	grpc_inferences_fini(lane);

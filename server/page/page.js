@@ -296,6 +296,7 @@ function take(history) {
 	samples = samples.slice(-SECONDS);
 	costPerHour = history.cost_per_hour;
 	mayPurge = history.may_purge;
+	document.getElementById("metrics").hidden = !history.has_metrics;
 	showWarnings(history.warnings);
 }
 

@@ -70,6 +70,12 @@ def test_the_page_may_be_seen_by_whom_the_cache_may(serve, repository):
     foreign = server.get("/history", port=server.metrics_port, headers={"Origin": "http://evil.example"})
     assert foreign.status == 403
     assert server.get("/", port=server.port).status == 404  # the port of inference has no page
+    server = serve(repository, "--cache-config=local,size=1MB", "--allow-cache-admin")
+    page = server.get("/", port=server.port)
+    assert page.status == 200 and page.headers["content-type"].startswith("text/html")
+    history = server.get("/history", port=server.port).json
+    assert history["may_purge"] and not history["has_metrics"]
+    assert server.get("/metrics", port=server.port).status == 404
 
 
 def test_its_files(asked):
