@@ -118,6 +118,16 @@ print_settings(const struct measure_session *session)
 		buf_format(&text, "  Inputs: of %zu recorded look-ups, %zu different ones%s\n",
 			   replay_count(session->replay), replay_distinct(session->replay),
 			   session->is_timed ? ", at their times" : "");
+		if (session->recorded_share < 1) {
+			buf_format(&text,
+				   "  [WARNING] %.3g %% of the questions were recorded: the others are not asked, and "
+				   "need no "
+				   "place in the cache\n",
+				   session->recorded_share * 100);
+		}
+		if (session->skipped > 0) {
+			buf_format(&text, "  [WARNING] %zu lines of the record could not be read\n", session->skipped);
+		}
 	} else if (popularity->distinct == 0) {
 		buf_text(&text, "  Inputs: none twice\n");
 	} else {

@@ -476,6 +476,11 @@ check_together(const struct measure_settings *settings, struct error *error)
 			error, STATUS_INVALID_ARGUMENT,
 			"--replay says which inputs are popular: it goes without --distinct, --zipf and --drift");
 	}
+	if (settings->record_count > 0 && settings->range.start != settings->range.end) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--replay fills the cache, so that a second level would measure another one: give a "
+				 "single level");
+	}
 	if (settings->has_rounds && !settings->compares) {
 		return error_set(error, STATUS_INVALID_ARGUMENT, "--rounds is of --compare");
 	}

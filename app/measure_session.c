@@ -6,6 +6,7 @@
 #include "simulation/trace_file.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,29 +32,45 @@ check_batch(struct measure_session *session, struct error *error)
 	return STATUS_OK;
 }
 
-static struct replay *
-read_records(const struct measure_settings *settings, struct error *error)
+static enum status
+read_records(const struct measure_settings *settings, struct trace *trace, struct error *error)
 {
-	struct trace trace = {.model = bytes_text(settings->model)};
-	struct replay_request *requests;
-	struct replay *replay;
-
+	trace->model = bytes_text(settings->model);
+	trace->version = bytes_text(settings->version);
 	for (size_t i = 0; i < settings->record_count; i++) {
-		if (trace_read(&trace, settings->records[i], error) != STATUS_OK) {
-			(void)error_prefix(error, "--replay ");
-			trace_fini(&trace);
-			return NULL;
+		if (trace_read(trace, settings->records[i], error) != STATUS_OK) {
+			return error_prefix(error, "--replay ");
 		}
 	}
-	trace_sort(&trace);
+	if (trace->count == 0) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "--replay %s: no look-up of model '%s'%s%s is in it",
+				 settings->records[0], settings->model, *settings->version == '\0' ? "" : ", version ",
+				 settings->version);
+	}
+	trace_sort(trace);
+	return STATUS_OK;
+}
+
+static enum status
+make_replay(struct measure_session *session, struct error *error)
+{
+	struct trace trace = {.count = 0};
+	struct replay_request *requests;
+
+	if (read_records(&session->settings, &trace, error) != STATUS_OK) {
+		trace_fini(&trace);
+		return error->status;
+	}
 	requests = memory_array(trace.count, sizeof(*requests));
 	for (size_t i = 0; i < trace.count; i++) {
 		requests[i] = (struct replay_request){trace.lookups[i].key, trace.lookups[i].time_ms};
 	}
-	replay = replay_new(requests, trace.count);
+	session->replay = replay_new(requests, trace.count);
+	session->recorded_share = trace.share;
+	session->skipped = trace.skipped;
 	free(requests);
 	trace_fini(&trace);
-	return replay;
+	return STATUS_OK;
 }
 
 /* The record says how many requests there are, of which inputs, and when, as far as the user does not say it. */
@@ -62,17 +79,24 @@ set_replay(struct measure_session *session, struct error *error)
 {
 	struct measure_settings *settings = &session->settings;
 	size_t rows = session->form.batch == 0 ? 1 : session->form.batch;
-	size_t requests;
+	uint64_t wanted = settings->profile.requests > 0 ? settings->profile.requests : 1;
+	uint64_t requests;
 	double rate;
 
-	session->replay = read_records(settings, error);
-	if (session->replay == NULL) {
+	if (make_replay(session, error) != STATUS_OK) {
 		return error->status;
 	}
 	requests = replay_count(session->replay) / rows;
-	if (requests < (settings->profile.requests > 0 ? settings->profile.requests : 1)) {
-		return error_set(error, STATUS_INVALID_ARGUMENT, "--replay: the record has %zu look-ups of model '%s'",
-				 replay_count(session->replay), settings->model);
+	if (requests < wanted) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--replay: the record has %zu look-ups of model '%s', too few for %" PRIu64
+				 " requests of %zu",
+				 replay_count(session->replay), settings->model, wanted, rows);
+	}
+	if (replay_distinct(session->replay) > POPULARITY_MAX) {
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "--replay: the record has %zu different questions, of which there may be 10000000",
+				 replay_distinct(session->replay));
 	}
 	if (settings->profile.requests == 0) {
 		settings->profile.requests = requests;

@@ -13,6 +13,8 @@ struct measure_session {
 	struct input_set *inputs;
 	struct replay *replay; /* NULL: none is given */
 	bool is_timed;	       /* at the times of `replay` */
+	double recorded_share; /* of the questions of `replay`'s server */
+	size_t skipped;	       /* lines of its records that could not be read */
 	struct request_form form;
 	struct interruption interruption;
 	struct measurement *measurements;

@@ -153,8 +153,9 @@ struct cache_statistics {
 
 /* A server that holds entries, as all lanes of the store see it. */
 struct cache_node {
-	const char *name;	/* its address; valid during the call */
-	uint64_t lanes;		/* that use it */
+	const char *name; /* its address; valid during the call */
+	uint64_t lanes;	  /* that use it */
+	uint64_t connected_lanes;
 	uint64_t open_breakers; /* lanes that give it no work, because it failed */
 	uint64_t connections;	/* open ones, for small look-ups */
 	double round_trip_us;	/* how long its answers take lately, as a mean of the lanes; 0: not known */

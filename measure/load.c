@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define DELAYED_NS NS_PER_MS
+#define NEVER_NS (UINT64_MAX / 4)
 #define RETRY_MS 10			/* before the next request after a failure */
 #define END_NS (UINT64_C(5) * NS_PER_S) /* for the requests that are under way at the end */
 
@@ -180,6 +181,9 @@ interval(struct load *load)
 static uint64_t
 next_time(struct load *load)
 {
+	if (load->options.limit > 0 && load->begun == load->options.limit) {
+		return NEVER_NS;
+	}
 	if (load->options.is_timed) {
 		return load->begun_ns + replay_time_ns(load->options.replay, load->begun * rows_of(load));
 	}

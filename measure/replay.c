@@ -60,9 +60,13 @@ replay_new(const struct replay_request *requests, size_t count)
 
 	replay->count = count;
 	for (size_t i = 0; i < count; i++) {
-		replay->steps[i] = (struct step){.number = requests[i].key,
-						 .time_ns = (requests[i].time_ms - requests[0].time_ms) * NS_PER_MS,
-						 .index = i};
+		uint64_t since_ms = requests[i].time_ms - requests[0].time_ms;
+
+		replay->steps[i] = (struct step){
+			.number = requests[i].key,
+			.time_ns = since_ms < NEVER_NS / NS_PER_MS ? since_ms * NS_PER_MS : NEVER_NS,
+			.index = i,
+		};
 	}
 	name_by_first(replay);
 	for (size_t i = 0; i < count; i++) {

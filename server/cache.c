@@ -32,7 +32,7 @@ write_rows(struct buf *out, const struct row_trust *rows)
 
 /* Counts of keys, which say nothing of what was asked. Those of `--record` begin with the same digits. */
 static void
-write_keys(struct buf *out, const char *name, const struct top_keys *keys, uint64_t least)
+write_keys(struct buf *out, const char *name, const struct top_key_list *keys, uint64_t least)
 {
 	size_t shown = 0;
 
@@ -43,7 +43,7 @@ write_keys(struct buf *out, const char *name, const struct top_keys *keys, uint6
 		if (keys->at[i].count < least) {
 			continue;
 		}
-		hex_text(bytes_make(&keys->keys[i], sizeof(uint64_t)), hex);
+		hex_text(bytes_make(&keys->at[i].key, sizeof(uint64_t)), hex);
 		buf_format(out,
 			   "%s{\"key\":\"%s\",\"count\":%" PRIu64 ",\"compute_seconds\":%.6g,\"bytes\":%" PRIu64 "}",
 			   shown++ == 0 ? "" : ",", hex, keys->at[i].count, (double)keys->at[i].us / 1e6,
@@ -55,7 +55,8 @@ write_keys(struct buf *out, const char *name, const struct top_keys *keys, uint6
 static void
 write_model(struct buf *out, const struct model *model, const struct model_statistics *sums)
 {
-	struct key_statistics keys;
+	struct top_key_list saved;
+	struct top_key_list spent;
 
 	buf_text(out, "{\"name\":");
 	buf_json_string(out, model->config.name);
@@ -66,9 +67,9 @@ write_model(struct buf *out, const struct model *model, const struct model_stati
 		   ratio(sums->hits, sums->lookups));
 	buf_format(out, ",\"saved_seconds\":%.6g", (double)sums->saved_us / 1e6);
 	write_rows(out, &model->rows);
-	statistics_sum_keys(model->statistics, &keys);
-	write_keys(out, "valuable_keys", &keys.valuable, 1);
-	write_keys(out, "wasteful_keys", &keys.wasteful, 2);
+	statistics_list_keys(model->statistics, &saved, &spent);
+	write_keys(out, "valuable_keys", &saved, 1);
+	write_keys(out, "wasteful_keys", &spent, 2);
 	buf_byte(out, '}');
 }
 
@@ -120,9 +121,9 @@ write_node(void *context, const struct cache_node *node)
 	list->first = false;
 	buf_json_string(out, bytes_text(node->name));
 	buf_format(out,
-		   ",\"threads\":%" PRIu64 ",\"open_breakers\":%" PRIu64 ",\"connections\":%" PRIu64
-		   ",\"round_trip_us\":%.1f}",
-		   node->lanes, node->open_breakers, node->connections, node->round_trip_us);
+		   ",\"threads\":%" PRIu64 ",\"connected_threads\":%" PRIu64 ",\"open_breakers\":%" PRIu64
+		   ",\"lookup_connections\":%" PRIu64 ",\"round_trip_us\":%.1f}",
+		   node->lanes, node->connected_lanes, node->open_breakers, node->connections, node->round_trip_us);
 }
 
 static void

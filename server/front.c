@@ -262,6 +262,7 @@ front_admits_metadata(const struct server_options *options, const struct grpc_ca
 	size_t count = 0;
 	bool good = true;
 
+	fields->count = 0;
 	if (options->authorization == FRONT_AUTHORIZATION_PASS && count_metadata(options, call) > 0) {
 		return false;
 	}

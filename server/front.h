@@ -47,7 +47,7 @@ struct front_fields {
 	size_t count;
 };
 
-/* To judge by the call's metadata, as front_is_admitted. Copies those that go along into `fields`, which is empty: a
+/* To judge by the call's metadata, as front_is_admitted. Copies those that go along into `fields`: a
  * request may outlive its call. */
 bool front_admits_metadata(const struct server_options *options, const struct grpc_call *call, struct arena *arena,
 			   struct front_fields *fields);

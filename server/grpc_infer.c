@@ -163,7 +163,7 @@ passes(const struct grpc_inference *inference, enum status status)
 	if (!fronts(inference) || status == STATUS_OK || status == STATUS_NOT_CACHED) {
 		return false;
 	}
-	return !error->is_remote || inference->decoded.body.parameter_count > 0 ||
+	return !error->is_remote || inference->has_parameters ||
 	       (error->http != 500 && error->http != 404 && error->http != 501 && error->http != 503);
 }
 
@@ -338,7 +338,7 @@ settle(struct grpc_inference *inference)
 	return STATUS_OK;
 }
 
-/* Is the request wholly understood? Then it gets the fields with authorization, which were read from its call. */
+/* Is the request wholly understood? Then it gets the fields that go along, which were read from its call. */
 static enum status
 check_front(struct grpc_inference *inference)
 {
@@ -348,7 +348,8 @@ check_front(struct grpc_inference *inference)
 	if (!plain) {
 		return error_set(inference->error, STATUS_PASS, "the request is not understood");
 	}
-	if (!front_add_metadata(inference->lane->options, inference->private, &inference->arena, &decoded->body)) {
+	inference->has_parameters = decoded->body.parameter_count > 0;
+	if (!front_add_metadata(inference->lane->options, inference->fields, &inference->arena, &decoded->body)) {
 		return error_set(inference->error, STATUS_UNAVAILABLE, "no memory for the request");
 	}
 	return STATUS_OK;
@@ -434,7 +435,7 @@ reason_to_pass(struct grpc_inference *inference, const struct model_table *table
 	if (options->cache == NULL) {
 		return PASS_NOT_CACHED;
 	}
-	if (!front_admits_metadata(options, inference->call, &inference->arena, &inference->private)) {
+	if (!front_admits_metadata(options, inference->call, &inference->arena, &inference->fields)) {
 		return PASS_AUTHORIZATION;
 	}
 	if (!front_knows_version(inference->request.model, table, inference->decoded.model_version)) {

@@ -40,7 +40,8 @@ struct grpc_inference {
 	/* Private. */
 	bool is_running; /* in the engine, which can cancel it */
 	struct bytes cache_control;
-	struct front_fields private; /* see front.h */
+	struct front_fields fields; /* see front.h */
+	bool has_parameters;	    /* of the client's own */
 	struct offload_work work;
 	struct blob *block; /* holds the inputs if not the message */
 	struct infer_reply_output *outputs;

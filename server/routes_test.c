@@ -49,13 +49,15 @@ static const struct row rows[] = {
 
 static struct server_options options = {.max_input_bytes = 1 << 20};
 
+static struct server_port port;
+
 static struct exchange exchange; /* of the last request */
 
 static void
 take(exchange_router route, unsigned method, const char *path)
 {
 	arena_fini(&exchange.arena);
-	exchange = (struct exchange){.options = &options};
+	exchange = (struct exchange){.options = &options, .port = &port};
 	arena_init(&exchange.arena, 1 << 16);
 	exchange.head.method = method;
 	exchange.head.path = bytes_text(path);
@@ -116,6 +118,27 @@ test_bodies(void **state)
 	assert_non_null(exchange.admit); /* a GET is answered without its body */
 }
 
+/* On the port of HTTP only where all may see the cache; else the path is as unknown as it is to Triton. */
+static void
+test_the_live_page(void **state)
+{
+	exchange_handler unknown;
+
+	(void)state;
+	take(http_route, HTTP1_GET, "/nothing");
+	unknown = exchange.handler;
+	for (enum cache_admin admin = CACHE_ADMIN_CLOSED; admin <= CACHE_ADMIN_OPEN; admin++) {
+		port.cache_admin = admin;
+		take(http_route, HTTP1_GET, "/");
+		assert_true(exchange.handler == (admin == CACHE_ADMIN_OPEN ? handle_live_page : unknown));
+		take(http_route, HTTP1_GET, "/history");
+		assert_true(exchange.handler == (admin == CACHE_ADMIN_OPEN ? handle_history : unknown));
+	}
+	port.cache_admin = CACHE_ADMIN_CLOSED;
+	take(metrics_route, HTTP1_GET, "/");
+	assert_true(exchange.handler == handle_live_page);
+}
+
 static void
 test_the_metrics_port(void **state)
 {
@@ -156,6 +179,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_paths, teardown),
 		cmocka_unit_test_teardown(test_bodies, teardown),
+		cmocka_unit_test_teardown(test_the_live_page, teardown),
 		cmocka_unit_test_teardown(test_the_metrics_port, teardown),
 		cmocka_unit_test_teardown(test_in_front, teardown),
 	};

@@ -38,7 +38,7 @@ take_number(struct bytes text, int base, uint64_t *number)
 		return false;
 	}
 	*number = strtoull(copy, &end, base);
-	return *end == '\0';
+	return *end == '\0' && *copy != '-';
 }
 
 /* Removes the name in its quotes, and the comma behind it. In it a quote is written twice; what matters is its text. */
@@ -89,34 +89,46 @@ take_share(struct bytes text, double *share)
 	return *end == '\0' && *share > 0 && *share <= 1;
 }
 
-static bool
-take_lookup(struct bytes line, struct lookup *lookup, struct bytes *model, double *share)
-{
-	struct bytes time = bytes_take_until(&line, ',');
-	struct bytes name;
+struct line {
+	struct lookup lookup;
+	struct bytes model; /* in which each quote is written twice */
 	struct bytes version;
+	double share;
+};
+
+static bool
+take_line(struct bytes text, struct line *line)
+{
+	struct lookup *lookup = &line->lookup;
+	struct bytes time = bytes_take_until(&text, ',');
 	struct bytes key;
 	struct bytes bytes;
 	struct bytes cost;
 	uint64_t length;
 
-	if (!take_name(&line, &name)) {
+	if (!take_name(&text, &line->model)) {
 		return false;
 	}
-	version = bytes_take_until(&line, ',');
-	key = bytes_take_until(&line, ',');
-	bytes = bytes_take_until(&line, ',');
-	cost = bytes_take_until(&line, ',');
-	(void)bytes_take_until(&line, ','); /* the outcome */
-	if (!take_share(line, share) || key.length != HEX_DIGITS || !take_number(time, 10, &lookup->time_ms) ||
+	line->version = bytes_take_until(&text, ',');
+	key = bytes_take_until(&text, ',');
+	bytes = bytes_take_until(&text, ',');
+	cost = bytes_take_until(&text, ',');
+	(void)bytes_take_until(&text, ','); /* the outcome */
+	if (!take_share(text, &line->share) || key.length != HEX_DIGITS || !take_number(time, 10, &lookup->time_ms) ||
 	    !take_number(key, 16, &lookup->key) || !take_number(bytes, 10, &length) ||
 	    !take_number(cost, 10, &lookup->cost_us) || length > UINT32_MAX) {
 		return false;
 	}
-	lookup->key ^= checksum64(name) ^ checksum64(version) * 31;
+	lookup->key ^= checksum64(line->model) ^ checksum64(line->version) * 31;
 	lookup->bytes = (uint32_t)length;
-	*model = name;
 	return true;
+}
+
+static bool
+is_wanted(const struct trace *trace, const struct line *line)
+{
+	return (trace->model.length == 0 || is_name_of(line->model, trace->model)) &&
+	       (trace->version.length == 0 || bytes_equal(line->version, trace->version));
 }
 
 static void
@@ -126,15 +138,15 @@ add(struct trace *trace, const struct lookup *lookup)
 		trace->capacity = trace->capacity == 0 ? 4096 : 2 * trace->capacity;
 		trace->lookups = memory_grow(trace->lookups, trace->capacity, sizeof(*trace->lookups));
 	}
-	trace->lookups[trace->count++] = *lookup;
+	trace->lookups[trace->count] = *lookup;
+	trace->lookups[trace->count].index = (uint32_t)trace->count;
+	trace->count++;
 }
 
 enum status
 trace_parse(struct trace *trace, struct bytes text, struct error *error)
 {
 	size_t before = trace->count;
-	struct bytes model;
-	double share;
 
 	if (!bytes_starts_with(text, HEAD)) {
 		return error_set(error, STATUS_INVALID_ARGUMENT,
@@ -142,34 +154,29 @@ trace_parse(struct trace *trace, struct bytes text, struct error *error)
 	}
 	while (text.length > 0) {
 		size_t left = text.length;
-		struct bytes line = bytes_take_until(&text, '\n');
-		bool is_whole = line.length < left;
-		struct lookup lookup = {.server = (uint32_t)trace->servers};
+		struct bytes row = bytes_take_until(&text, '\n');
+		bool is_whole = row.length < left;
+		struct line line = {.lookup = {.server = (uint32_t)trace->servers}};
 
-		if (bytes_starts_with(line, HEAD)) { /* also of a file that was appended to another one */
+		if (bytes_starts_with(row, HEAD)) { /* also of a file that was appended to another one */
 			continue;
 		}
-		if (!is_whole || !take_lookup(line, &lookup, &model, &share)) {
+		if (!is_whole || !take_line(row, &line)) {
 			trace->skipped++;
-		} else if (trace->model.length > 0 && !is_name_of(model, trace->model)) {
-			continue;
-		} else if (trace->share != 0 && share != trace->share) {
+		} else if (trace->share != 0 && line.share != trace->share) {
 			return error_set(error, STATUS_INVALID_ARGUMENT,
 					 "it has look-ups of %g of all questions beside such of %g: give records with "
 					 "the same --record-share",
-					 share, trace->share);
-		} else {
-			trace->share = share;
-			add(trace, &lookup);
+					 line.share, trace->share);
+		} else if (is_wanted(trace, &line)) {
+			trace->share = line.share;
+			add(trace, &line.lookup);
 		}
 	}
 	trace->servers++;
-	if (trace->count > before) {
-		return STATUS_OK;
-	}
-	return trace->model.length == 0 ? error_set(error, STATUS_INVALID_ARGUMENT, "it has no look-ups in it")
-					: error_set(error, STATUS_INVALID_ARGUMENT,
-						    "it has no look-ups of model '%.*s'", BYTES_ARGS(trace->model));
+	return trace->count > before || trace->model.length > 0
+		       ? STATUS_OK
+		       : error_set(error, STATUS_INVALID_ARGUMENT, "it has no look-ups in it");
 }
 
 /* --- Files --- */
@@ -212,7 +219,10 @@ compare(const void *a, const void *b)
 	const struct lookup *left = a;
 	const struct lookup *right = b;
 
-	return (left->time_ms > right->time_ms) - (left->time_ms < right->time_ms);
+	if (left->time_ms != right->time_ms) {
+		return left->time_ms < right->time_ms ? -1 : 1;
+	}
+	return (left->index > right->index) - (left->index < right->index);
 }
 
 void

@@ -14,6 +14,7 @@ struct lookup {
 	uint64_t cost_us;
 	uint32_t bytes;	 /* of the answer */
 	uint32_t server; /* the number of the file */
+	uint32_t index;	 /* in the order of reading */
 };
 
 struct trace {
@@ -21,12 +22,13 @@ struct trace {
 	size_t count;
 	size_t capacity;
 	size_t servers;
-	double share;	    /* of all keys: those that were recorded */
-	struct bytes model; /* set before: take no look-ups of others; empty: take all */
-	size_t skipped;	    /* lines that could not be read, such as the last one of a server that was killed */
+	double share;	      /* of all keys: those that were recorded; 0: not known yet */
+	struct bytes model;   /* set before: take no look-ups of others; empty: take all */
+	struct bytes version; /* the same */
+	size_t skipped;	      /* lines that could not be read, such as the last one of a server that was killed */
 };
 
-/* Adds the lines of a file. Call trace_fini in any case. */
+/* Adds the lines of a file. One without look-ups is refused, unless a model is given. Call trace_fini in any case. */
 enum status trace_read(struct trace *trace, const char *path, struct error *error);
 
 /* Of the content of a file; for tests. */

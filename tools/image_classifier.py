@@ -23,8 +23,15 @@ EPSILON = 1e-3
 TYPES = {"FloatStorage": np.float32, "LongStorage": np.int64}
 
 
-class Weights(pickle.Unpickler):
-    """Reads {name: array} without torch, and nothing but tensors: a pickle may name any function."""
+class Plain(pickle.Unpickler):
+    """Reads numbers, texts and their collections: a pickle may name any function."""
+
+    def find_class(self, module, name):
+        raise pickle.UnpicklingError(f"weights with a {module}.{name}")
+
+
+class Weights(Plain):
+    """Reads {name: tensor} without torch."""
 
     def __init__(self, file):
         super().__init__(file)
@@ -37,7 +44,7 @@ class Weights(pickle.Unpickler):
             return lambda storage, offset, size, stride, *_: (storage, offset, size, stride)
         if module == "torch" and name in TYPES:
             return TYPES[name]
-        raise pickle.UnpicklingError(f"weights with a {module}.{name}")
+        return super().find_class(module, name)
 
     def persistent_load(self, saved):
         _, kind, key, _, count, _ = saved
@@ -48,11 +55,11 @@ class Weights(pickle.Unpickler):
 def read_weights(path):
     file = io.BytesIO(Path(path).read_bytes())
     for _ in range(3):  # a magic number, the version, and the machine
-        pickle.load(file)
+        Plain(file).load()
     weights = Weights(file)
     tensors = weights.load()
     storages = {}
-    for key in pickle.load(file):
+    for key in Plain(file).load():
         kind, count = weights.storages[key]
         assert int.from_bytes(file.read(8), "little") == count
         storages[key] = np.frombuffer(file.read(count * kind.itemsize), kind)

@@ -146,7 +146,7 @@ set_options(const struct onnxruntime *runtime, const struct model_config *config
 		failed = pattern ? api->EnableMemPattern(options) : api->DisableMemPattern(options);
 	}
 	if (failed == NULL && has_many_instances(config)) {
-		/* A thread that spins for longer takes the processor from other runs; without, a run alone is slower. */
+		/* Spinning for longer takes the processor from other runs; not spinning makes a single run slower. */
 		failed = api->AddSessionConfigEntry(options, "session.intra_op.spin_duration_us", "10");
 	}
 	if (failed == NULL && model_config_parameter(config, ALLOCATOR) != NULL) {

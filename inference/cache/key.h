@@ -2,14 +2,15 @@
  * The cache key of a request: a keyed hash, under the deployment's secret, of a canonical encoding of everything that
  * may change its answer. Two requests share a key exactly when they ask the same question of the same model.
  *
- * The encoding, version 3 (all numbers little-endian, every text preceded by its length as u32):
+ * The encoding, version 4 (all numbers little-endian, every text preceded by its length as u32):
  *
  *   32 bytes, the same for every request to one model version: the SHA-256 of
- *       "hippocamp key 3", name of the hash, namespace, model name, i64 version, 32 bytes of the model's fingerprint,
+ *       "hippocamp key 4", name of the hash, namespace, model name, i64 version, 32 bytes of the model's fingerprint,
  *   u8 granularity (1: one row, as a part of any request; 0: a whole request),
- *   u64 number of losses of row trust (inference/models/row_trust.h),
+ *   u64 number of losses of row trust (inference/models/row_trust.h), u8 whether the inputs have content types,
  *   u32 count of inputs, then for each input in byte order of its name:
- *       name, u8 datatype, u8 rank, i64 per dimension, u64 length of the data, the data,
+ *       name, u8 datatype, u8 rank, i64 per dimension, its content type if they have these, u64 length of the data, the
+ *       data,
  *   u32 count of parameters, then for each in byte order of its name:
  *       name, u8 kind, the value (text preceded by its length as u64; numbers as 8 bytes; a boolean as 1)
  *

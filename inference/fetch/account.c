@@ -58,9 +58,9 @@ count_slice(struct model_statistics *sums, const struct slice *slice, uint64_t n
 	}
 }
 
-/* Hits are many: from some on, some stand for all. */
+/* Hits are many: from some on, some stand for all, drawn by chance, as requests may come in a pattern. */
 static void
-count_key(struct statistics *statistics, size_t lane, const struct model_statistics *sums, const struct slice *slice)
+count_key(struct engine_lane *lane, const struct model_statistics *sums, const struct slice *slice)
 {
 	bool is_hit = slice->result == SLICE_HIT || slice->result == SLICE_JOINED;
 	bool is_sampled = is_hit && sums->hits > HITS_COUNTED_ALL;
@@ -68,13 +68,23 @@ count_key(struct statistics *statistics, size_t lane, const struct model_statist
 	uint64_t key;
 
 	if (!slice->keyed || slice->entry == NULL || (!is_hit && slice->result != SLICE_MISS) ||
-	    (is_sampled && sums->lookups % HITS_SAMPLED != 0)) {
+	    (is_sampled && lane_random(lane) % HITS_SAMPLED != 0)) {
 		return;
 	}
-	keys = statistics_keys(statistics, lane);
+	keys = statistics_keys(slice->request->model->statistics, lane->index);
 	memcpy(&key, slice->key.digest.bytes, sizeof(key));
-	top_keys_add(is_hit ? &keys->valuable : &keys->wasteful, key, entry_freshness(slice->entry).cost_us,
+	top_keys_add(is_hit ? &keys->saved : &keys->spent, key, entry_freshness(slice->entry).cost_us,
 		     is_sampled ? HITS_SAMPLED : 1, slice->entry->length);
+}
+
+static void
+record(struct engine_lane *lane, const struct request_state *state, uint64_t now_ns)
+{
+	uint64_t asked_ms = clock_wall_ms() - (now_ns - state->start_ns) / NS_PER_MS;
+
+	for (size_t i = 0; i < state->slice_count; i++) {
+		request_trace_add(lane->engine->trace, lane->index, &state->slices[i], asked_ms);
+	}
 }
 
 static bool
@@ -105,10 +115,10 @@ account_request(struct engine_lane *lane, struct inference_request *request)
 	if (request->report.cached) {
 		for (size_t i = 0; i < state->slice_count; i++) {
 			count_slice(sums, &state->slices[i], state->wall_ms);
-			count_key(request->model->statistics, lane->index, sums, &state->slices[i]);
-			if (lane->engine->trace != NULL) {
-				request_trace_add(lane->engine->trace, lane->index, &state->slices[i]);
-			}
+			count_key(lane, sums, &state->slices[i]);
+		}
+		if (lane->engine->trace != NULL) {
+			record(lane, state, now);
 		}
 	}
 	if (request->status == STATUS_OK && is_answered_from_cache(request)) {

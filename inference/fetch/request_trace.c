@@ -274,7 +274,7 @@ outcome_of(const struct slice *slice)
 }
 
 void
-request_trace_add(struct request_trace *trace, size_t lane, const struct slice *slice)
+request_trace_add(struct request_trace *trace, size_t lane, const struct slice *slice, uint64_t asked_ms)
 {
 	const struct model *model = slice->request->model;
 	struct bytes key = bytes_make(slice->key.digest.bytes, sizeof(uint64_t));
@@ -291,7 +291,7 @@ request_trace_add(struct request_trace *trace, size_t lane, const struct slice *
 	}
 	out = &trace->filling[lane]->text;
 	hex_text(key, hex);
-	buf_unsigned(out, clock_wall_ms());
+	buf_unsigned(out, asked_ms);
 	buf_byte(out, ',');
 	write_name(out, model->config.name);
 	buf_byte(out, ',');

@@ -25,8 +25,8 @@ struct request_trace *request_trace_open(const char *path, double share, size_t 
 /* Writes what is left and closes the file. No lane uses it any more. NULL: none. */
 void request_trace_close(struct request_trace *trace);
 
-/* Of lane number `lane`, on its thread. */
-void request_trace_add(struct request_trace *trace, size_t lane, const struct slice *slice);
+/* Of lane number `lane`, on its thread. `asked_ms`: when the request came, by the wall clock. */
+void request_trace_add(struct request_trace *trace, size_t lane, const struct slice *slice, uint64_t asked_ms);
 void request_trace_flush(struct request_trace *trace, size_t lane); /* hands over what there is to be written */
 
 #endif

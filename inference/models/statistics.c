@@ -250,21 +250,21 @@ statistics_sum_batch(struct statistics *statistics, size_t batch, struct batch_s
 }
 
 void
-statistics_sum_keys(struct statistics *statistics, struct key_statistics *sum)
+statistics_list_keys(struct statistics *statistics, struct top_key_list *saved, struct top_key_list *spent)
 {
-	*sum = (struct key_statistics){0};
+	saved->count = spent->count = 0;
 	for (size_t i = 0; i < STRIPES; i++) {
 		struct stripe *stripe = &statistics->stripes[i];
 
 		(void)pthread_mutex_lock(&stripe->mutex);
 		if (stripe->keys != NULL) {
-			top_keys_merge(&sum->valuable, &stripe->keys->valuable);
-			top_keys_merge(&sum->wasteful, &stripe->keys->wasteful);
+			top_key_list_add(saved, &stripe->keys->saved);
+			top_key_list_add(spent, &stripe->keys->spent);
 		}
 		(void)pthread_mutex_unlock(&stripe->mutex);
 	}
-	top_keys_sort(&sum->valuable);
-	top_keys_sort(&sum->wasteful);
+	top_key_list_sort(saved);
+	top_key_list_sort(spent);
 }
 
 size_t

@@ -112,10 +112,10 @@ struct model_statistics {
 	struct histogram value_size;			   /* bytes, of what is stored */
 };
 
-/* Of a cached model. */
+/* Of a cached model, in one stripe. */
 struct key_statistics {
-	struct top_keys valuable; /* answers from the cache, by what they would have cost to compute */
-	struct top_keys wasteful; /* runs of the model */
+	struct top_keys saved; /* answers without a run, by what a run would have cost */
+	struct top_keys spent; /* runs of the model for requests */
 };
 
 struct statistics;
@@ -139,7 +139,8 @@ struct key_statistics *statistics_keys(struct statistics *statistics, size_t lan
 /* Sums over the stripes. */
 void statistics_sum(struct statistics *statistics, struct model_statistics *sum);
 void statistics_sum_batch(struct statistics *statistics, size_t batch, struct batch_statistic *sum);
-void statistics_sum_keys(struct statistics *statistics, struct key_statistics *sum); /* sorted */
+/* Those of all stripes, the most first. */
+void statistics_list_keys(struct statistics *statistics, struct top_key_list *saved, struct top_key_list *spent);
 size_t statistics_batch_max(const struct statistics *statistics);
 
 static inline void

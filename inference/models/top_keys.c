@@ -1,12 +1,14 @@
 #include "inference/models/top_keys.h"
 
+#include <stdlib.h>
+
 static size_t
 least_of(const struct top_keys *keys)
 {
 	size_t least = 0;
 
 	for (size_t i = 1; i < TOP_KEYS; i++) {
-		if (keys->at[i].weight < keys->at[least].weight) {
+		if (keys->weights[i] < keys->weights[least]) {
 			least = i;
 		}
 	}
@@ -14,69 +16,75 @@ least_of(const struct top_keys *keys)
 }
 
 /* The key's counter, which may have been another's. */
-static struct top_key *
+static size_t
 counter_of(struct top_keys *keys, uint64_t key)
 {
 	size_t index;
 
 	for (size_t i = 0; i < keys->count; i++) {
-		if (keys->keys[i] == key) {
-			return &keys->at[i];
+		if (keys->at[i].key == key) {
+			return i;
 		}
 	}
 	index = keys->count < TOP_KEYS ? keys->count++ : least_of(keys);
-	keys->keys[index] = key;
-	keys->at[index].us = 0;
-	keys->at[index].count = 0;
-	return &keys->at[index];
-}
-
-static void
-add(struct top_keys *keys, uint64_t key, uint64_t us, uint64_t count, uint64_t bytes)
-{
-	struct top_key *counter = counter_of(keys, key);
-
-	counter->weight += us;
-	counter->us += us;
-	counter->count += count;
-	counter->bytes = bytes;
+	keys->at[index] = (struct top_key){.key = key};
+	return index;
 }
 
 void
 top_keys_add(struct top_keys *keys, uint64_t key, uint64_t us, uint64_t count, uint64_t bytes)
 {
-	add(keys, key, us * count, count, bytes);
+	size_t index = counter_of(keys, key);
+	struct top_key *counter = &keys->at[index];
+
+	keys->weights[index] += us * count;
+	counter->us += us * count;
+	counter->count += count;
+	counter->bytes = bytes;
+}
+
+/* --- Lists --- */
+
+static struct top_key *
+entry_of(struct top_key_list *list, uint64_t key)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		if (list->at[i].key == key) {
+			return &list->at[i];
+		}
+	}
+	if (list->count == TOP_KEY_LIST_MAX) {
+		return NULL;
+	}
+	list->at[list->count] = (struct top_key){.key = key};
+	return &list->at[list->count++];
 }
 
 void
-top_keys_merge(struct top_keys *to, const struct top_keys *from)
+top_key_list_add(struct top_key_list *list, const struct top_keys *keys)
 {
-	for (size_t i = 0; i < from->count; i++) {
-		if (from->at[i].count > 0) {
-			add(to, from->keys[i], from->at[i].us, from->at[i].count, from->at[i].bytes);
+	for (size_t i = 0; i < keys->count; i++) {
+		struct top_key *entry = entry_of(list, keys->at[i].key);
+
+		if (entry != NULL) {
+			entry->us += keys->at[i].us;
+			entry->count += keys->at[i].count;
+			entry->bytes = keys->at[i].bytes;
 		}
 	}
 }
 
-static void
-swap(struct top_keys *keys, size_t a, size_t b)
+static int
+by_time(const void *a, const void *b)
 {
-	uint64_t key = keys->keys[a];
-	struct top_key counter = keys->at[a];
+	const struct top_key *left = a;
+	const struct top_key *right = b;
 
-	keys->keys[a] = keys->keys[b];
-	keys->at[a] = keys->at[b];
-	keys->keys[b] = key;
-	keys->at[b] = counter;
+	return (left->us < right->us) - (left->us > right->us);
 }
 
-/* By insertion, as there are few. */
 void
-top_keys_sort(struct top_keys *keys)
+top_key_list_sort(struct top_key_list *list)
 {
-	for (size_t i = 1; i < keys->count; i++) {
-		for (size_t k = i; k > 0 && keys->at[k].us > keys->at[k - 1].us; k--) {
-			swap(keys, k, k - 1);
-		}
-	}
+	qsort(list->at, list->count, sizeof(*list->at), by_time);
 }

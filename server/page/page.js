@@ -255,8 +255,8 @@ function showKeys(table, title, counted, list, cache) {
 
 function showAllKeys(cache) {
 	document.getElementById("keys-section").hidden = !cache;
-	showKeys("valuable", "most valuable: from the cache", "answers", "valuable_keys", cache);
-	showKeys("wasteful", "most wasteful: computed again", "runs", "wasteful_keys", cache);
+	showKeys("valuable", "most valuable: answered without a run", "answers", "valuable_keys", cache);
+	showKeys("wasteful", "most wasteful: computed more than once", "runs", "wasteful_keys", cache);
 }
 
 /* --- Servers of the cache --- */
@@ -266,17 +266,20 @@ function stateOf(node) {
 		return node.open_breakers === node.threads ? "asked no more: breaker open"
 			: `breaker open in ${node.open_breakers} of ${node.threads} threads`;
 	}
-	return node.connections > 0 ? "serves" : "not connected";
+	if (node.connected_threads === 0) {
+		return "not connected";
+	}
+	return node.connected_threads === node.threads ? "serves" : `serves ${node.connected_threads} of ${node.threads} threads`;
 }
 
 function showNodes(cache) {
 	const nodes = cache?.nodes ?? [];
 	const head = element("tr");
 	document.getElementById("nodes-section").hidden = nodes.length === 0;
-	head.append(...["server", "state", "connections", "round trip"].map(name => element("th", name, {scope: "col"})));
+	head.append(...["server", "state", "connections for look-ups", "round trip"].map(name => element("th", name, {scope: "col"})));
 	document.getElementById("nodes").replaceChildren(head, ...nodes.map(node => {
-		const line = element("tr", undefined, node.open_breakers > 0 || node.connections === 0 ? {class: "lost"} : {});
-		line.append(...[node.address, stateOf(node), String(node.connections), node.round_trip_us > 0 ? time(node.round_trip_us) : "–"]
+		const line = element("tr", undefined, node.open_breakers > 0 || node.connected_threads === 0 ? {class: "lost"} : {});
+		line.append(...[node.address, stateOf(node), String(node.lookup_connections), node.round_trip_us > 0 ? time(node.round_trip_us) : "–"]
 			.map(text => element("td", text)));
 		return line;
 	}));

@@ -538,8 +538,8 @@ def test_failures_of_the_model_are_told_once(front, made, channel):
     through = front(server, behind.url)
     wait_known(through)
     ask = stub(channel(through)).ModelInfer
-    for runs in (1, 2):
-        assert failure(lambda: ask(question(666))) == (grpc.StatusCode.INTERNAL, "it is 666")
+    for runs, metadata in ((1, []), (2, []), (3, [("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")])):
+        assert failure(lambda: ask(question(666), metadata=metadata)) == (grpc.StatusCode.INTERNAL, "it is 666")
         assert server.runs == runs
     assert not behind.calls
 

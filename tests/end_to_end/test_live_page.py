@@ -122,13 +122,13 @@ def test_the_servers_of_the_cache(serve, repository, redis_server):
     eventually(lambda: put(server, "simple", {"INPUT0": array, "INPUT1": array}).status == 200 and
                nodes(server)[0]["round_trip_us"] > 0, "Redis was asked")
     (node,) = nodes(server)
-    assert node["address"] == f"{LOCAL}:{redis.port}" and node["connections"] > 0 == node["open_breakers"]
+    assert node["address"] == f"{LOCAL}:{redis.port}" and node["lookup_connections"] > 0 == node["open_breakers"]
     page, console = browse(server)
-    assert console == [] and re.search(rf"<td>{LOCAL}:{redis.port}</td><td>serves</td><td>{node['connections']}</td>", page)
+    assert console == [] and re.search(rf"<td>{LOCAL}:{redis.port}</td><td>serves</td><td>{node['lookup_connections']}</td>", page)
     metrics = server.get("/metrics", port=server.metrics_port).body.decode()
-    assert f'hippocamp_cache_node_connections{{node="{node["address"]}"}} {node["connections"]}\n' in metrics
+    assert f'hippocamp_cache_node_connections{{node="{node["address"]}"}} {node["lookup_connections"]}\n' in metrics
     redis.stop()
-    eventually(lambda: nodes(server)[0]["connections"] == 0, "its end is seen")
+    eventually(lambda: nodes(server)[0]["connected_threads"] == 0, "its end is seen")
     assert "<td>not connected</td>" in browse(server)[0]
 
 

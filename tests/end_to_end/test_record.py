@@ -165,7 +165,9 @@ def test_its_times_are_kept(serve, repository, tmp_path):
 
 @pytest.mark.parametrize("arguments, text", [
     (["--distinct", "3"], "--replay says which inputs are popular"),
-    (["--request-count", "9"], "--replay: the record has 2 look-ups of model 'simple'"),
+    (["--request-count", "9"], "--replay: the record has 2 look-ups of model 'simple', too few for 9 requests of 1"),
+    (["--concurrency-range", "1:4"], "--replay fills the cache"),
+    (["-x", "2"], "version"),
     (["--replay", "/nowhere"], "--replay /nowhere: it cannot be read"),
     (["-m", "m"], "model 'm'"),
 ])
@@ -178,7 +180,7 @@ def test_what_cannot_be_replayed(serve, repository, tmp_path, arguments, text):
 
 def test_a_record_without_the_model(serve, repository, tmp_path):
     done, _ = replay(serve(repository.add("simple"), CACHE), write_trace(tmp_path / "m.csv", 9, 3))
-    assert done.returncode == 1 and "it has no look-ups of model 'simple'" in done.stderr
+    assert done.returncode == 1 and "m.csv: no look-up of model 'simple' is in it" in done.stderr
 
 
 @pytest.mark.parametrize("arguments, text", [

@@ -145,9 +145,10 @@ show(struct redis_node *node)
 {
 	struct node_notice *notice = &node->notice;
 
-	atomic_store_explicit(&notice->round_trip_ns, node->latency_ns, memory_order_relaxed);
+	/* That of a server that is not reached is not what it was. */
+	atomic_store_explicit(&notice->round_trip_ns, node->ready == 0 ? 0 : node->latency_ns, memory_order_relaxed);
 	atomic_store_explicit(&notice->connections, node->ready, memory_order_relaxed);
-	atomic_store_explicit(&notice->broken, !breaker_allows(&node->breaker), memory_order_relaxed);
+	atomic_store_explicit(&notice->has_open_breaker, !breaker_allows(&node->breaker), memory_order_relaxed);
 }
 
 static void

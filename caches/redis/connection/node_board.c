@@ -57,8 +57,11 @@ sum_up(const struct node_notice *first, struct cache_node *node)
 
 		round_trips_ns += round_trip_ns;
 		known += round_trip_ns > 0;
-		node->connections += atomic_load_explicit(&notice->connections, memory_order_relaxed);
-		node->open_breakers += atomic_load_explicit(&notice->broken, memory_order_relaxed);
+		uint64_t connections = atomic_load_explicit(&notice->connections, memory_order_relaxed);
+
+		node->connections += connections;
+		node->connected_lanes += connections > 0;
+		node->open_breakers += atomic_load_explicit(&notice->has_open_breaker, memory_order_relaxed);
 		node->lanes++;
 	}
 	node->round_trip_us = known == 0 ? 0 : (double)round_trips_ns / (double)known / 1000;
@@ -124,7 +127,7 @@ node_board_metrics(struct node_board *board, const struct metric_sink *sink)
 	} families[] = {
 		{"hippocamp_cache_node_connections", "Open connections to a server, for small look-ups",
 		 connections_of},
-		{"hippocamp_cache_node_breakers_open", "Threads that give a server no work because its commands failed",
+		{"hippocamp_cache_node_open_breakers", "Threads that give a server no work because its commands failed",
 		 open_breakers_of},
 		{"hippocamp_cache_node_round_trip_seconds",
 		 "How long a server's answers take lately; 0: none has come yet", round_trip_of},

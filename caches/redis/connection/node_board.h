@@ -18,7 +18,7 @@ struct node_notice {
 	const char *name;
 	_Atomic uint64_t round_trip_ns; /* 0: not known */
 	_Atomic uint64_t connections;	/* that take small look-ups */
-	_Atomic bool broken;		/* the breaker is not closed */
+	_Atomic bool has_open_breaker;	/* it is not closed */
 };
 
 /* Any thread. */
@@ -34,11 +34,11 @@ void node_board_fini(struct node_board *board); /* when nothing is on it */
 void node_board_add(struct node_board *board, struct node_notice *notice, const char *name);
 void node_board_remove(struct node_board *board, struct node_notice *notice);
 
-/* Tells of each server once, by name; `tell` must not call the board. */
+/* Tells of each server once, by name; `tell` must not call the board. A lane that gets or loses a node waits for it. */
 void node_board_read(struct node_board *board, void (*tell)(void *context, const struct cache_node *node),
 		     void *context);
 
-/* Reports hippocamp_cache_node_*. */
+/* Reports hippocamp_cache_node_... */
 void node_board_metrics(struct node_board *board, const struct metric_sink *sink);
 
 #endif

@@ -30,7 +30,7 @@ test_the_lanes_of_a_server_are_summed_up(void **state)
 {
 	struct node_notice notices[3] = {
 		{.connections = 1, .round_trip_ns = 100000},
-		{.connections = 2, .round_trip_ns = 0, .broken = true}, /* its thread has asked nothing yet */
+		{.connections = 2, .round_trip_ns = 0, .has_open_breaker = true}, /* its thread has asked nothing yet */
 		{.connections = 4, .round_trip_ns = 300000},
 	};
 	struct node_board board;
@@ -49,6 +49,7 @@ test_the_lanes_of_a_server_are_summed_up(void **state)
 	assert_true(told.nodes[0].round_trip_us == 0);
 	assert_string_equal(told.nodes[1].name, "b:1");
 	assert_int_equal(told.nodes[1].lanes, 2);
+	assert_int_equal(told.nodes[1].connected_lanes, 2);
 	assert_int_equal(told.nodes[1].connections, 5);
 	assert_int_equal(told.nodes[1].open_breakers, 0);
 	assert_true(told.nodes[1].round_trip_us == 200);
@@ -62,7 +63,7 @@ test_the_lanes_of_a_server_are_summed_up(void **state)
 static void
 test_metrics(void **state)
 {
-	struct node_notice notice = {.connections = 3, .round_trip_ns = 250000000, .broken = true};
+	struct node_notice notice = {.connections = 3, .round_trip_ns = 250000000, .has_open_breaker = true};
 	struct node_board board;
 	struct metric_sink printer;
 	struct buf out;
@@ -77,7 +78,7 @@ test_metrics(void **state)
 	assert_non_null(
 		strstr((const char *)out.at, "hippocamp_cache_node_connections{node=\"\\\"quoted\\\":1\"} 3\n"));
 	assert_non_null(
-		strstr((const char *)out.at, "hippocamp_cache_node_breakers_open{node=\"\\\"quoted\\\":1\"} 1\n"));
+		strstr((const char *)out.at, "hippocamp_cache_node_open_breakers{node=\"\\\"quoted\\\":1\"} 1\n"));
 	assert_non_null(strstr((const char *)out.at,
 			       "hippocamp_cache_node_round_trip_seconds{node=\"\\\"quoted\\\":1\"} 0.25\n"));
 	node_board_remove(&board, &notice);
