@@ -129,7 +129,7 @@ function draw(chart, now) {
 				pen = "M";
 				return;
 			}
-			path += `${pen}${x(sample.time_ms).toFixed(1)} ${Math.max(TOP, y(value)).toFixed(1)}`;
+			path += `${pen}${x(sample.time_ms).toFixed(1)} ${Math.max(TOP, y(value)).toFixed(1)}${pen === "M" ? "h0" : ""}`; /* a point alone is seen */
 			pen = "L";
 		});
 		shape(svg, "path", {class: `line ${series.class}`, d: path});
@@ -243,7 +243,7 @@ function showKeys(table, title, counted, list, cache) {
 	const head = element("tr");
 	head.append(...["model", "key", counted, "compute time", "answer"].map(name => element("th", name, {scope: "col"})));
 	const none = element("tr");
-	none.append(element("td", "none"));
+	none.append(element("td", "none", {colspan: 5}));
 	const lines = keys.map(key => {
 		const line = element("tr");
 		line.append(...[key.model, key.key, short(key.count), time(key.compute_seconds * 1e6), short(key.bytes) + "B"]
