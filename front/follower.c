@@ -1,177 +1,18 @@
-#include "front/follower.h"
+#include "front/follower_internal.h"
 
 #include "base/clock.h"
-#include "base/digest.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "front/group.h"
-#include "front/remote_client.h"
-#include "front/replica_view.h"
-#include "inference/remote.h"
 #include "upstream/replica.h"
 
-#include <fnmatch.h>
 #include <inttypes.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FETCH_NS UINT64_C(2000000000) /* for a whole response */
-#define IDLE_NS UINT64_C(3000000000)
-#define ASLEEP_NS UINT64_C(4000000000)
-#define FETCH_MAX ((size_t)64 << 20)
-#define WHY_MAX 300
-#define TARGET_MAX ((size_t)16 * 1024)
-#define REREAD_AT_ONCE 4 /* documents of models that show no change, read again in each poll */
-
-struct replica_state {
-	bool is_known;	   /* it was reached before */
-	bool was_reached;  /* at the last poll */
-	uint64_t read_ns;  /* when its view was read */
-	uint64_t retry_ns; /* after a failure: when to ask again; as long after it as it took */
-	size_t losses;
-	struct replica_view view;
-	struct buf metadata; /* of the server */
-	bool has_statistics;
-	bool has_binary;
-};
-
-struct followed_model {
-	char *name;
-	int64_t *versions; /* ascending; none: it is gone */
-	size_t version_count;
-	char *word; /* its only version, which is no number; NULL: they are numbers */
-	bool is_to_be_read;
-	bool told_differing;
-	bool is_usable;
-	struct digest_value document; /* of what the server tells */
-	struct buf config;	      /* ours, as JSON */
-};
-
-struct follower {
-	const struct follower_options *options;
-	struct loop *loop;
-	struct upstream_lane *lane;
-	atomic_bool stopping;
-	struct loop_mail wake;
-	struct replica_state *replicas;
-	size_t replica_count;
-	struct followed_model *models;
-	size_t model_count;
-	size_t reread; /* the next one to be read again */
-	bool told_unreachable;
-	char why[2 * WHY_MAX]; /* the last request failed */
-	bool told_without_statistics;
-	char generation[GROUP_GENERATION]; /* "": the first one, where the owner states what the files are */
-	struct group *group;
-	bool has_reached;	  /* any replica, once */
-	atomic_bool told_reached; /* for follower_count */
-	atomic_size_t told_models;
-	atomic_size_t told_cached;
-	bool was_asleep;     /* since the last look */
-	uint64_t ended_ns;   /* the last look, by clock_boot_ns */
-	const char *moved;   /* why a new generation begins; NULL: none does */
-	atomic_bool changed; /* see follower_note_change */
-};
-
-/* --- Requests --- */
-
-struct fetch {
-	struct upstream_call call; /* first */
-	int status;
-	struct buf *body;
-	bool is_done;
-	bool is_whole;
-	char why[WHY_MAX]; /* it failed */
-};
-
-static void
-on_head(struct upstream_call *call, const struct http1_head *head)
-{
-	((struct fetch *)call)->status = head->status;
-}
-
-static bool
-on_body(struct upstream_call *call, struct bytes part)
-{
-	buf_append(((struct fetch *)call)->body, part);
-	return true;
-}
-
-static void
-on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
-{
-	struct fetch *fetch = (struct fetch *)call;
-
-	fetch->is_done = true;
-	fetch->is_whole = outcome == HTTP_CALL_DONE;
-	(void)snprintf(fetch->why, sizeof(fetch->why), "%s", why == NULL ? "" : why);
-}
-
-/* Keeps what is to be said if no replica answers as it should. */
-static void
-tell_why(struct follower *follower, const struct fetch *fetch, size_t replica, const char *method, const char *target)
-{
-	const char *name = upstream_name(follower->options->upstream, replica);
-
-	if (!fetch->is_done) {
-		(void)snprintf(follower->why, sizeof(follower->why), "%s: no answer to %s %s", name, method, target);
-	} else if (!fetch->is_whole) {
-		(void)snprintf(follower->why, sizeof(follower->why), "%s", fetch->why);
-	} else if (fetch->status != 200) {
-		(void)snprintf(
-			follower->why, sizeof(follower->why),
-			"%s: HTTP status %d to %s %s; is this the HTTP port of a server of the KServe v2 protocol? "
-			"The address comes before the /v2 of its paths",
-			name, fetch->status, method, target);
-	}
-}
-
-/* Asks one replica, and waits. Returns the HTTP status, or 0 if there was no whole response. */
-static int
-ask(struct follower *follower, size_t replica, const char *method, const char *target, struct buf *body)
-{
-	struct bytes content = bytes_text("{}"); /* MLServer wants one */
-	bool posts = strcmp(method, "POST") == 0;
-	struct fetch fetch = {
-		.call = {.method = method,
-			 .target = bytes_text(target),
-			 .headers = posts ? bytes_text("Content-Type: application/json\r\n") : bytes_make(NULL, 0),
-			 .body = &content,
-			 .body_count = posts,
-			 .is_repeatable = true,
-			 .only = (ptrdiff_t)replica,
-			 .on_head = on_head,
-			 .on_body = on_body,
-			 .done = on_done},
-		.body = body,
-	};
-	uint64_t deadline;
-
-	buf_init(body, FETCH_MAX);
-	if (atomic_load(&follower->stopping)) {
-		return 0;
-	}
-	deadline = clock_now_ns() + FETCH_NS;
-	upstream_call_start(follower->lane, &fetch.call);
-	while (!fetch.is_done && !atomic_load(&follower->stopping) && clock_now_ns() < deadline) {
-		uint64_t turned = clock_boot_ns();
-
-		loop_turn(follower->loop); /* at least once a second */
-		follower->was_asleep = follower->was_asleep || clock_boot_ns() - turned > ASLEEP_NS;
-	}
-	if (!fetch.is_done) {
-		upstream_call_cancel(&fetch.call);
-	}
-	tell_why(follower, &fetch, replica, method, target);
-	return fetch.is_whole && buf_ok(body) ? fetch.status : 0;
-}
-
 /* --- Models --- */
 
-static struct followed_model *
-find_model(const struct follower *follower, const char *name)
+struct followed_model *
+follower_find_model(const struct follower *follower, const char *name)
 {
 	for (size_t i = 0; i < follower->model_count; i++) {
 		if (strcmp(follower->models[i].name, name) == 0) {
@@ -189,7 +30,7 @@ add_model(struct follower *follower, const char *name)
 	follower->models = memory_grow(follower->models, follower->model_count + 1, sizeof(*follower->models));
 	model = &follower->models[follower->model_count++];
 	*model = (struct followed_model){.name = memory_text(name), .is_to_be_read = true};
-	buf_init(&model->config, FETCH_MAX);
+	buf_init(&model->config, FOLLOWER_DOCUMENT_MAX);
 	return model;
 }
 
@@ -246,366 +87,13 @@ take_versions(struct follower *follower, const struct replica_view *view)
 		follower->models[i].version_count = 0;
 	}
 	for (size_t i = 0; i < view->count; i++) {
-		struct followed_model *model = find_model(follower, view->versions[i].name);
+		struct followed_model *model = follower_find_model(follower, view->versions[i].name);
 
 		if (model == NULL && !follower->options->by_name) {
 			model = add_model(follower, view->versions[i].name);
 		}
 		if (model != NULL) {
 			add_version(model, &view->versions[i]);
-		}
-	}
-}
-
-/* --- Replicas --- */
-
-/* Reads which models a replica has, as an index. False: it was not reached, or has no list of them. */
-static bool
-read_index(struct follower *follower, size_t replica, struct buf *index)
-{
-	struct buf names;
-	int status = ask(follower, replica, "POST", "/v2/repository/index", index);
-	bool good = status == 200;
-
-	if (good || (status != 404 && status != 405 && status != 501)) {
-		return good;
-	}
-	good = ask(follower, replica, "GET", "/v2/models", &names) == 200;
-	buf_clear(index);
-	good = good && upstream_index_from_names(buf_bytes(&names), index);
-	buf_fini(&names);
-	return good;
-}
-
-/* Reads a replica's index and statistics. False: it was not reached. */
-static bool
-read_view(struct follower *follower, size_t replica, struct replica_view *view)
-{
-	struct replica_state *state = &follower->replicas[replica];
-	struct error error;
-	struct buf index;
-	struct buf statistics;
-	bool good = read_index(follower, replica, &index);
-
-	buf_init(&statistics, FETCH_MAX);
-	if (good && state->has_statistics) {
-		good = ask(follower, replica, "GET", "/v2/models/stats", &statistics) == 200;
-	}
-	if (good && replica_view_read(view, buf_bytes(&index), buf_bytes(&statistics), &error) != STATUS_OK) {
-		(void)snprintf(follower->why, sizeof(follower->why),
-			       "%s: what it tells of its models is not understood; is this the HTTP port of a server "
-			       "of the KServe v2 protocol?",
-			       upstream_name(follower->options->upstream, replica));
-		good = false;
-	}
-	buf_fini(&index);
-	buf_fini(&statistics);
-	return good;
-}
-
-/* What the server tells of itself, after it was not reached. */
-static bool
-read_server(struct follower *follower, size_t replica)
-{
-	struct replica_state *state = &follower->replicas[replica];
-
-	buf_fini(&state->metadata);
-	if (ask(follower, replica, "GET", "/v2", &state->metadata) != 200) {
-		return false;
-	}
-	state->has_statistics = upstream_has_extension(buf_bytes(&state->metadata), "statistics");
-	state->has_binary = upstream_has_extension(buf_bytes(&state->metadata), "binary_tensor_data") ||
-			    upstream_has_extension(buf_bytes(&state->metadata), "binary_data");
-	return true;
-}
-
-/*
- * Has a connection been ended that was used a moment ago, as by a server that ends? Servers also end connections that
- * were idle for a while (uvicorn: 5 s); then the counters must show that they go on.
- */
-static bool
-looks_restarted(const struct replica_state *state, size_t losses)
-{
-	bool idle = clock_now_ns() - state->read_ns > IDLE_NS;
-
-	/* Without counters, the owner's word counts. */
-	return losses != state->losses &&
-	       !(idle && (!state->has_statistics || replica_view_has_evidence(&state->view)));
-}
-
-static bool
-is_followed(void *context, const char *name)
-{
-	return find_model(context, name) != NULL;
-}
-
-/* A replica that was restarted or not reached may have other models; so may one that shows it. */
-static void
-judge(struct follower *follower, struct replica_state *state, struct replica_view *view, size_t losses)
-{
-	const char *why = NULL;
-
-	if (!state->was_reached) {
-		why = "a replica is back that was not reached";
-	} else if (looks_restarted(state, losses)) {
-		why = "a replica ended its connection, as when it is restarted";
-	} else {
-		if (follower->options->by_name) { /* models are released, too */
-			replica_view_keep(&state->view, is_followed, follower);
-		}
-		why = replica_view_compare(&state->view, view, follower->options->by_name);
-	}
-	follower->moved = why != NULL ? why : follower->moved;
-}
-
-static void
-poll_replica(struct follower *follower, size_t replica)
-{
-	struct replica_state *state = &follower->replicas[replica];
-	struct replica_view view = {0};
-	uint64_t start = clock_now_ns();
-	size_t losses;
-
-	if (start < state->retry_ns) {
-		return;
-	}
-	if ((!state->was_reached && !read_server(follower, replica)) || !read_view(follower, replica, &view)) {
-		state->was_reached = false;
-		state->retry_ns = clock_now_ns() + (clock_now_ns() - start);
-		return;
-	}
-	if (follower->options->by_name) {
-		replica_view_keep(&view, is_followed, follower);
-	}
-	replica_view_count_answers(&view, upstream_ledger(follower->options->upstream), replica);
-	losses = upstream_lane_losses(follower->lane, replica);
-	if (state->was_reached && losses != state->losses && !read_server(follower, replica)) {
-		state->was_reached = false;
-		replica_view_fini(&view);
-		return;
-	}
-	if (state->is_known) {
-		judge(follower, state, &view, losses);
-	} else {
-		replica_view_begin(&view, upstream_ledger(follower->options->upstream), replica);
-		if (group_is_joined(follower->group)) {
-			follower->moved = "a replica was reached for the first time";
-		}
-	}
-	state->losses = losses;
-	state->was_reached = true;
-	state->is_known = true;
-	state->read_ns = clock_now_ns();
-	follower->has_reached = true;
-	replica_view_fini(&state->view);
-	state->view = view;
-}
-
-/* --- Documents --- */
-
-static bool
-is_chosen(const struct follower *follower, const char *name)
-{
-	for (size_t i = 0; i < follower->options->cached_count; i++) {
-		if (fnmatch(follower->options->cached[i], name, 0) == 0) {
-			return true;
-		}
-	}
-	return follower->options->cache_all;
-}
-
-static int
-ask_of_model(struct follower *follower, size_t replica, const char *name, const char *rest, struct buf *body)
-{
-	struct buf target;
-	int status;
-
-	buf_init(&target, TARGET_MAX);
-	buf_text(&target, "/v2/models/");
-	http1_percent_encode(&target, bytes_text(name));
-	buf_text(&target, rest);
-	buf_byte(&target, '\0');
-	status = buf_ok(&target) ? ask(follower, replica, "GET", (const char *)target.at, body) : 0;
-	buf_fini(&target);
-	return status;
-}
-
-static void
-digest_document(const struct replica_state *state, const struct followed_model *model, struct bytes metadata,
-		struct bytes config, struct digest_value *value)
-{
-	const struct bytes kinds = bytes_make((const uint8_t[]){state->has_binary, model->word != NULL}, 2);
-	const struct bytes word = bytes_text(model->word == NULL ? "" : model->word);
-	const struct bytes parts[] = {buf_bytes(&state->metadata), metadata, config, kinds, word};
-	struct digest *digest = digest_new();
-
-	*value = (struct digest_value){0};
-	for (size_t i = 0; digest != NULL && i < sizeof(parts) / sizeof(*parts); i++) {
-		digest_add(digest, bytes_make(&parts[i].length, sizeof(parts[i].length)));
-		digest_add(digest, parts[i]);
-	}
-	if (digest != NULL) {
-		digest_end(digest, value);
-	}
-	digest_free(digest);
-}
-
-/* Whether a model was loaded again could not be seen. */
-static void
-tell_without_statistics(struct follower *follower, size_t replica, const char *model)
-{
-	const char *server = upstream_name(follower->options->upstream, replica);
-
-	if (follower->replicas[replica].has_statistics) {
-		if (replica_view_has_counters(&follower->replicas[replica].view, model)) {
-			return; /* another one has none */
-		}
-		log_info(
-			"model '%s' is not cached, its requests pass through: upstream %s has no statistics of it that "
-			"show when it is loaded again",
-			model, server);
-	} else if (!follower->told_without_statistics) {
-		log_warning(
-			"nothing is cached: upstream %s has no statistics, so that it does not show when it loads a "
-			"model again. If you state another --upstream-generation whenever models change, give that "
-			"option",
-			server);
-		follower->told_without_statistics = true;
-	}
-}
-
-/* Makes our configuration of a model of what one replica tells. False: not usable. */
-static bool
-convert(struct follower *follower, size_t replica, struct followed_model *model, struct bytes metadata,
-	struct bytes config)
-{
-	char hex[2 * DIGEST_SIZE_MAX + 1];
-	struct upstream_model_document document = {
-		.name = bytes_text(model->name),
-		.metadata = metadata,
-		.config = config,
-		.cached = is_chosen(follower, model->name),
-		.marks = {{.name = bytes_text(follower->replicas[replica].has_binary ? "" : FRONT_JSON_ONLY),
-			   .value = bytes_text("true")},
-			  {.name = bytes_text(model->word == NULL ? "" : REMOTE_UNVERSIONED),
-			   .value = bytes_text(model->word == NULL ? "" : model->word)}},
-	};
-	struct error error;
-	struct buf fingerprint;
-	bool usable = false;
-
-	if (follower->options->generation == NULL && !follower->options->by_name &&
-	    !follower_shows_loads(follower, model->name)) {
-		tell_without_statistics(follower, replica, model->name);
-		return false;
-	}
-	hex_text(bytes_make(model->document.bytes, model->document.length), hex);
-	buf_init(&fingerprint, FETCH_MAX);
-	buf_format(&fingerprint, "%s %s %s ", hex, follower->options->by_name ? "" : follower->generation,
-		   follower->options->policy);
-	buf_text(&fingerprint, follower->options->generation == NULL ? "" : follower->options->generation);
-	document.fingerprint = buf_bytes(&fingerprint);
-	buf_clear(&model->config);
-	if (upstream_model_convert(&document, &model->config, &usable, &error) != STATUS_OK) {
-		log_info("model '%s' is not cached, its requests pass through: %s", model->name, error.text);
-		usable = false;
-	}
-	buf_fini(&fingerprint);
-	return usable;
-}
-
-/* Reads what a replica tells of a model. Returns false if it was not reached, or does not know the model. */
-static bool
-read_document(struct follower *follower, size_t replica, struct followed_model *model)
-{
-	struct digest_value digest;
-	struct buf metadata;
-	struct buf config;
-	int status = ask_of_model(follower, replica, model->name, "", &metadata);
-	bool good = status == 200;
-
-	follower->replicas[replica].was_reached = status != 0; /* else each model would wait for it again */
-	buf_init(&config, FETCH_MAX);
-	if (good) {
-		status = ask_of_model(follower, replica, model->name, "/config", &config);
-		good = status != 0;
-		follower->replicas[replica].was_reached = good;
-		if (status != 200) { /* no such extension */
-			buf_clear(&config);
-		}
-	}
-	if (good) {
-		digest_document(&follower->replicas[replica], model, buf_bytes(&metadata), buf_bytes(&config), &digest);
-		model->document = digest;
-		if (model->is_to_be_read) {
-			model->is_usable = convert(follower, replica, model, buf_bytes(&metadata), buf_bytes(&config));
-		}
-	}
-	buf_fini(&metadata);
-	buf_fini(&config);
-	return good;
-}
-
-/* Reads it from all replicas. Returns whether they tell the same of it. */
-static bool
-read_model(struct follower *follower, struct followed_model *model)
-{
-	struct digest_value first = {0};
-	bool any = false;
-
-	for (size_t i = 0; i < follower->replica_count; i++) {
-		if (!follower->replicas[i].was_reached) {
-			continue;
-		}
-		if (!read_document(follower, i, model)) {
-			return false;
-		}
-		if (any && memcmp(&first, &model->document, sizeof(first)) != 0) {
-			return false;
-		}
-		first = model->document;
-		any = true;
-	}
-	return any;
-}
-
-static void
-tell_differing(const struct follower *follower, struct followed_model *model)
-{
-	if (model->is_to_be_read && !model->told_differing && follower->replica_count > 1) {
-		log_warning("model '%s' is not cached while the replicas behind tell different things of it (see its "
-			    "metadata and configuration), or some do not have it",
-			    model->name);
-	}
-	model->told_differing = model->is_to_be_read;
-}
-
-/* While replicas that should be equal tell different things of a model, it is not cached. */
-static void
-read_new(struct follower *follower)
-{
-	for (size_t i = 0; i < follower->model_count; i++) {
-		struct followed_model *model = &follower->models[i];
-
-		if (model->is_to_be_read && model->version_count > 0) {
-			model->is_to_be_read = !read_model(follower, model);
-			model->is_usable = model->is_usable && !model->is_to_be_read;
-			tell_differing(follower, model);
-		}
-	}
-}
-
-/* Reads some models again, in turn: their configuration may change without a sign. */
-static void
-read_again(struct follower *follower)
-{
-	for (size_t i = 0; i < REREAD_AT_ONCE && i < follower->model_count; i++) {
-		struct followed_model *model = &follower->models[follower->reread++ % follower->model_count];
-		struct digest_value before = model->document;
-
-		if (model->version_count > 0 && !model->is_to_be_read &&
-		    (!read_model(follower, model) || memcmp(&before, &model->document, sizeof(before)) != 0)) {
-			follower->moved = "what the server tells of a model is new";
 		}
 	}
 }
@@ -637,7 +125,7 @@ tell_unreachable(struct follower *follower)
 static uint64_t
 asleep_ns(const struct follower *follower)
 {
-	return 3 * (uint64_t)follower->options->poll_secs * NS_PER_S + ASLEEP_NS;
+	return 3 * (uint64_t)follower->options->poll_secs * NS_PER_S + FOLLOWER_ASLEEP_NS;
 }
 
 /* Others have left the old answers, and nobody can say which are right: nothing is cached until a server is reached. */
@@ -663,7 +151,7 @@ poll_all(struct follower *follower)
 		follower->was_asleep = true;
 	}
 	for (size_t i = 0; i < follower->replica_count; i++) {
-		poll_replica(follower, i);
+		follower_poll_replica(follower, i);
 		replica_note_read(&upstream_replicas(follower->options->upstream)->replicas[i],
 				  follower->replicas[i].was_reached);
 	}
@@ -690,7 +178,7 @@ poll_all(struct follower *follower)
 	}
 	follower->told_unreachable = false;
 	take_versions(follower, &reached->view);
-	read_again(follower);
+	follower_read_again(follower);
 	if (atomic_load(&follower->stopping)) { /* what was read meanwhile is not complete */
 		return;
 	}
@@ -702,7 +190,7 @@ poll_all(struct follower *follower)
 		}
 		enter_generation(follower);
 	}
-	read_new(follower);
+	follower_read_new(follower);
 	group_tell(follower->group);
 }
 
@@ -740,7 +228,7 @@ list(void *context, char ***names, size_t *count, struct error *error)
 static enum status
 find(void *context, const char *name, char **place, struct error *error)
 {
-	const struct followed_model *model = find_model(context, name);
+	const struct followed_model *model = follower_find_model(context, name);
 
 	*place = NULL;
 	if (model == NULL || !is_there(model)) {
@@ -753,7 +241,7 @@ find(void *context, const char *name, char **place, struct error *error)
 static uint64_t
 stamp(void *context, const char *place)
 {
-	const struct followed_model *model = find_model(context, place);
+	const struct followed_model *model = follower_find_model(context, place);
 	uint64_t parts[2];
 
 	if (model == NULL) {
@@ -767,7 +255,7 @@ stamp(void *context, const char *place)
 static enum status
 config(void *context, const char *place, char **text, size_t *length, struct error *error)
 {
-	const struct followed_model *model = find_model(context, place);
+	const struct followed_model *model = follower_find_model(context, place);
 
 	if (model == NULL) {
 		return error_set(error, STATUS_NOT_FOUND, "model '%s' is gone", place);
@@ -780,7 +268,7 @@ config(void *context, const char *place, char **text, size_t *length, struct err
 static enum status
 versions(void *context, const char *place, int64_t **found, size_t *count, struct error *error)
 {
-	const struct followed_model *model = find_model(context, place);
+	const struct followed_model *model = follower_find_model(context, place);
 
 	*found = NULL;
 	*count = 0;
@@ -843,7 +331,7 @@ follower_want(struct follower *follower, const char *const *names, size_t count)
 	}
 	follower->model_count = kept;
 	for (size_t i = 0; i < count; i++) {
-		if (find_model(follower, names[i]) == NULL) {
+		if (follower_find_model(follower, names[i]) == NULL) {
 			(void)add_model(follower, names[i]);
 		}
 	}
@@ -875,7 +363,7 @@ follower_shows_loads(const struct follower *follower, const char *name)
 bool
 follower_has_number(const struct follower *follower, const char *name)
 {
-	const struct followed_model *model = find_model(follower, name);
+	const struct followed_model *model = follower_find_model(follower, name);
 
 	return model != NULL && model->word == NULL;
 }

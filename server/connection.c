@@ -25,12 +25,14 @@
 /* A whole head must arrive within STALL_LIMIT; a body or a reply gets one second more per SLOWEST bytes moved. */
 #define SLOWEST ((size_t)4096)
 #define LINGER_TOTAL 30
+#define LATE "the request did not come to its end in time"
 
 /* The same while request bodies use more than half of their budget. */
 #define SCARCE_LIMIT 5
 #define SCARCE_SLOWEST ((size_t)64 * 1024)
 
 static void advance(struct connection *connection);
+static void await_stream(struct connection *connection);
 
 /* --- Life --- */
 
@@ -79,6 +81,9 @@ next_request(struct connection *connection)
 	exchange->body = bytes_make(NULL, 0);
 	exchange->gone = NULL;
 	exchange->drained = NULL;
+	exchange->more = NULL;
+	exchange->missing = 0;
+	exchange->lost.status = 0;
 	exchange->pass_reason = PASS_NO_INFERENCE;
 	connection->stream.is_complete = false;
 	exchange_discharge(exchange, exchange->charged);
@@ -131,10 +136,28 @@ start_lingering(struct connection *connection)
 	loop_watch_set(connection->watch, LOOP_READ);
 }
 
+/* Nobody needs the rest of the body. What comes is thrown away, so that its sender reads the reply. */
+static void
+leave_body(struct connection *connection)
+{
+	struct exchange *exchange = &connection->exchange;
+
+	if (connection->is_incomplete) {
+		connection->is_incomplete = false;
+		body_fini(&connection->body);
+		blob_unref(exchange->body_block);
+		exchange->body_block = NULL;
+		exchange_discharge(exchange, exchange->charged);
+		connection->close_after = true;
+		connection->linger_after = true;
+	}
+}
+
 /* Called when the reply has been written. False: the connection has been freed. */
 static bool
 after_reply(struct connection *connection)
 {
+	leave_body(connection);
 	if (connection->linger_after && !connection->exchange.is_left && !connection->lane->stopping) {
 		start_lingering(connection);
 		return true;
@@ -155,6 +178,7 @@ connection_reply(struct exchange *exchange)
 {
 	struct connection *connection = exchange->connection;
 
+	leave_body(connection);
 	connection->state = WRITING;
 	connection->active_tick = connection->lane->ticks; /* the handler's time is not the peer's silence */
 	connection->phase_tick = connection->lane->ticks;
@@ -250,6 +274,15 @@ too_large(struct connection *connection, uint64_t length)
 }
 
 static void
+tell_over_budget(const struct connection *connection, char *text, size_t size)
+{
+	(void)snprintf(text, size,
+		       "the request bodies in flight have used up the %zu bytes that they may take together: try again "
+		       "later. Use --http-max-inflight-bytes to increase the limit.",
+		       connection->lane->budget->limit);
+}
+
+static void
 refuse_body(struct connection *connection, enum body_outcome outcome)
 {
 	char text[256];
@@ -258,11 +291,25 @@ refuse_body(struct connection *connection, enum body_outcome outcome)
 		refuse(connection, 503, "no memory for a request body of this size");
 		return;
 	}
-	(void)snprintf(text, sizeof(text),
-		       "the request bodies in flight have used up the %zu bytes that they may take together: try again "
-		       "later. Use --http-max-inflight-bytes to increase the limit.",
-		       connection->lane->budget->limit);
+	tell_over_budget(connection, text, sizeof(text));
 	refuse(connection, 503, text);
+}
+
+/* Lets the handler, if it takes that, begin with what is there of a body; the block is its exchange's, too. */
+static void
+offer_part(struct connection *connection, size_t length)
+{
+	struct exchange *exchange = &connection->exchange;
+	struct body *body = &connection->body;
+
+	exchange->body = bytes_make(body->block->data + body->start, length);
+	if (!exchange->takes_parts(exchange)) {
+		return; /* it gets the body once that is whole */
+	}
+	exchange->body_block = blob_ref(body->block);
+	exchange->missing = length - body->length;
+	connection->is_incomplete = true;
+	call_handler(connection);
 }
 
 /* Starts a block for a body that is chunked or does not fit into the buffer; copies what was read. */
@@ -286,6 +333,9 @@ start_block(struct connection *connection, uint64_t length)
 	}
 	connection->state = exchange->head.chunked ? READING_CHUNKS : READING_BODY;
 	connection_send_continue(connection);
+	if (exchange->takes_parts != NULL && !exchange->head.chunked) {
+		offer_part(connection, (size_t)length);
+	}
 }
 
 /* Is the body to be read? False: the exchange has been answered, and the connection closes after that. */
@@ -480,6 +530,9 @@ advance(struct connection *connection)
 		}
 	}
 	connection->in_progress = false;
+	if (connection->state == HANDLING && connection->is_incomplete) {
+		await_bytes(connection);
+	}
 	if (connection->state == READING_HEAD || connection->state == READING_BODY ||
 	    connection->state == READING_CHUNKS) {
 		if (connection->exchange.is_left) {
@@ -494,7 +547,7 @@ advance(struct connection *connection)
 static struct iovec
 next_room(struct connection *connection)
 {
-	if (connection->state == READING_BODY && connection->body.block != NULL) {
+	if (connection->is_incomplete || (connection->state == READING_BODY && connection->body.block != NULL)) {
 		struct bytes room = body_room(&connection->body);
 
 		return (struct iovec){.iov_base = (void *)(uintptr_t)room.at, .iov_len = room.length};
@@ -564,10 +617,57 @@ on_broken(struct connection *connection, int failure)
 	}
 }
 
+/* Ends a request whose body does not come whole. May free the connection. */
+static void
+lose_body(struct connection *connection, int status, const char *text)
+{
+	struct exchange *exchange = &connection->exchange;
+
+	connection->close_after = true;
+	connection->linger_after = true;
+	exchange->lost.status = status;
+	exchange->lost.text = text;
+	if (exchange->gone != NULL) {
+		exchange->gone(exchange);
+	}
+}
+
+/* More of a body that the handler has. May free the connection. */
+static void
+take_part(struct connection *connection, size_t count)
+{
+	struct exchange *exchange = &connection->exchange;
+
+	if (body_add(&connection->body, count, exchange) != BODY_GOOD) {
+		char text[256];
+
+		tell_over_budget(connection, text, sizeof(text));
+		lose_body(connection, 503, text);
+		return;
+	}
+	exchange->missing -= count;
+	if (exchange->missing == 0) {
+		connection->is_incomplete = false;
+		body_fini(&connection->body);
+	}
+	if (exchange->more != NULL) {
+		exchange->more(exchange, count);
+	}
+	if (connection->state == STREAMING) {
+		await_stream(connection);
+	} else {
+		await_bytes(connection);
+	}
+}
+
 /* May free the connection. */
 static void
 take_bytes(struct connection *connection, size_t count)
 {
+	if (connection->is_incomplete) {
+		take_part(connection, count);
+		return;
+	}
 	if (connection->state == READING_BODY && connection->body.block != NULL) {
 		if (body_add(&connection->body, count, &connection->exchange) != BODY_GOOD) {
 			refuse_body(connection, BODY_OVER_BUDGET);
@@ -618,7 +718,9 @@ await_stream(struct connection *connection)
 		loop_watch_set(connection->watch, LOOP_READ);
 		loop_watch_wake(connection->watch);
 	} else if (connection_has_backlog(connection) && !connection->stream.is_held) {
-		loop_watch_set(connection->watch, transport_events(&connection->transport, LOOP_WRITE));
+		unsigned events = LOOP_WRITE | (connection->is_incomplete ? LOOP_READ : 0);
+
+		loop_watch_set(connection->watch, transport_events(&connection->transport, events));
 	} else {
 		await_bytes(connection);
 	}
@@ -693,6 +795,7 @@ exchange_stream_end(struct exchange *exchange, bool complete)
 {
 	struct connection *connection = exchange->connection;
 
+	leave_body(connection);
 	connection_stream_tail(connection, complete);
 	if (connection_has_backlog(connection)) {
 		await_stream(connection);
@@ -706,8 +809,8 @@ on_event(void *argument, unsigned events)
 {
 	struct connection *connection = argument;
 
-	(void)events;
-	if (connection->state == STREAMING && connection_has_backlog(connection)) {
+	if (connection->state == STREAMING && connection_has_backlog(connection) &&
+	    !(connection->is_incomplete && (events & LOOP_READ) != 0)) {
 		on_stream_event(connection);
 		return;
 	}
@@ -755,6 +858,9 @@ connection_new(struct server_lane *lane, int fd, const struct server_port *port)
 static size_t
 phase_bytes(const struct connection *connection)
 {
+	if (connection->is_incomplete) {
+		return connection->body.length;
+	}
 	switch (connection->state) {
 	case READING_BODY:
 	case READING_CHUNKS:
@@ -777,6 +883,16 @@ holds_scarce_memory(const struct connection *connection, unsigned phase)
 	       phase > SCARCE_LIMIT + phase_bytes(connection) / SCARCE_SLOWEST;
 }
 
+/* Does the peer send too slowly, or read its reply so? */
+static bool
+is_too_slow(const struct connection *connection, unsigned silent, unsigned phase)
+{
+	unsigned stall = connection->lane->stopping ? STOPPING_LIMIT : STALL_LIMIT;
+
+	return silent > stall || phase > STALL_LIMIT + phase_bytes(connection) / SLOWEST ||
+	       holds_scarce_memory(connection, phase);
+}
+
 void
 connection_sweep(struct connection *connection)
 {
@@ -786,9 +902,10 @@ connection_sweep(struct connection *connection)
 
 	switch (connection->state) {
 	case HANDLING:
-		return;
 	case STREAMING:
-		if (connection_has_backlog(connection) && silent > stall) {
+		if (connection->is_incomplete && is_too_slow(connection, silent, phase)) {
+			lose_body(connection, 408, LATE);
+		} else if (connection->state == STREAMING && connection_has_backlog(connection) && silent > stall) {
 			connection->close_after = true;
 			peer_gone(connection);
 		}
@@ -809,14 +926,13 @@ connection_sweep(struct connection *connection)
 	default:
 		break;
 	}
-	if (silent <= stall && phase <= STALL_LIMIT + phase_bytes(connection) / SLOWEST &&
-	    !holds_scarce_memory(connection, phase)) {
+	if (!is_too_slow(connection, silent, phase)) {
 		return;
 	}
 	if (connection->state == WRITING) {
 		close_connection(connection);
 	} else {
-		refuse(connection, 408, "the request did not come to its end in time");
+		refuse(connection, 408, LATE);
 	}
 }
 

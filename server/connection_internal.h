@@ -40,7 +40,8 @@ struct connection {
 	size_t body_here; /* bytes of a body that lies in `in`, behind the head */
 	struct http1_parser *parser;
 
-	struct body body; /* has a block if the body is chunked or does not fit into `in` */
+	struct body body;   /* has a block if the body is chunked or does not fit into `in` */
+	bool is_incomplete; /* the handler has the exchange, of whose body more is to come: into `body` */
 
 	struct bytes head_out;
 	char head_text[512];

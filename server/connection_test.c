@@ -27,6 +27,9 @@ struct test {
 	int handled;
 	size_t body; /* length of the last body handled */
 	bool admits;
+	bool admits_parts;
+	size_t more; /* bytes that the handler of a part was told of */
+	int lost;
 	char host[16];
 	struct exchange *kept; /* the exchange to answer later */
 };
@@ -56,6 +59,37 @@ keep(struct exchange *exchange)
 	test->kept = exchange;
 }
 
+static void
+take_more(struct exchange *exchange, size_t count)
+{
+	(void)exchange;
+	test->more += count;
+}
+
+static void
+lose(struct exchange *exchange)
+{
+	test->lost++;
+	test->kept = NULL;
+	reply_http_error(exchange, exchange->lost.status == 0 ? 502 : exchange->lost.status, "lost");
+}
+
+static void
+keep_part(struct exchange *exchange)
+{
+	test->handled++;
+	test->kept = exchange;
+	exchange->more = take_more;
+	exchange->gone = lose;
+}
+
+static bool
+takes_parts(struct exchange *exchange)
+{
+	(void)exchange;
+	return test->admits_parts;
+}
+
 static bool
 admit(struct exchange *exchange)
 {
@@ -70,10 +104,12 @@ route(struct exchange *exchange)
 {
 	exchange->handler = bytes_equal_text(exchange->head.path, "/later")   ? keep
 			    : bytes_equal_text(exchange->head.path, "/moves") ? move
+			    : bytes_equal_text(exchange->head.path, "/parts") ? keep_part
 									      : answer;
 	(void)snprintf(test->host, sizeof(test->host), "%.*s", BYTES_ARGS(exchange->head.host));
 	exchange->admit = admit;
 	exchange->takes_tensors = true;
+	exchange->takes_parts = exchange->handler == keep_part ? takes_parts : NULL;
 	exchange->body_limit = test->options.max_input_bytes;
 }
 
@@ -86,6 +122,7 @@ setup(void **state)
 	(void)state;
 	test = calloc(1, sizeof(*test));
 	test->admits = true;
+	test->admits_parts = true;
 	test->options = (struct server_options){.max_input_bytes = 50000, .max_inflight_bytes = BUDGET};
 	budget_init(&test->budget, BUDGET);
 	test->offload = offload_new(1);
@@ -338,6 +375,116 @@ test_a_long_body_where_memory_is_scarce(void **state)
 		pieces++;
 	}
 	assert_int_equal(pieces, 31); /* 155,000 bytes, more than half of the budget */
+}
+
+#define PARTS(length) "POST /parts HTTP/1.1\r\nHost: h\r\nContent-Length: " length "\r\n\r\n"
+
+static void
+test_a_body_in_parts(void **state)
+{
+	static uint8_t body[40000];
+
+	(void)state;
+	memset(body, 7, sizeof(body));
+	say(PARTS("40000"));
+	assert_int_equal(test->handled, 1);
+	assert_int_equal(test->kept->missing, 40000);
+	assert_int_equal(test->kept->body.length, 40000);
+	send_all(body, 15000);
+	assert_int_equal(test->more, 15000);
+	assert_int_equal(test->kept->missing, 25000);
+	assert_int_equal(test->budget.used, 15000);
+	assert_memory_equal(test->kept->body.at, body, 15000);
+	send_all(body, 25000);
+	assert_int_equal(test->kept->missing, 0);
+	assert_memory_equal(test->kept->body.at, body, 40000);
+	pass(1000); /* the handler has time */
+	reply_bare(test->kept, true, "text/plain");
+	turn();
+	assert_heard("HTTP/1.1 200 OK");
+	assert_int_equal(test->budget.used, 0);
+	say(HEAD("Content-Length: 2\r\n") "ab");
+	assert_heard("HTTP/1.1 200 OK");
+	assert_int_equal(test->lost, 0);
+}
+
+static void
+test_a_handler_that_wants_the_whole_body(void **state)
+{
+	static uint8_t body[40000];
+
+	(void)state;
+	test->admits_parts = false;
+	say(PARTS("40000"));
+	send_all(body, 20000);
+	assert_int_equal(test->handled, 0);
+	send_all(body, 20000);
+	turn();
+	assert_int_equal(test->handled, 1);
+	assert_int_equal(test->kept->missing, 0);
+	reply_bare(test->kept, true, "text/plain");
+}
+
+static void
+test_a_reply_before_the_whole_body(void **state)
+{
+	static uint8_t body[20000];
+
+	(void)state;
+	say(PARTS("40000"));
+	send_all(body, sizeof(body));
+	reply_bare(test->kept, true, "text/plain");
+	turn();
+	assert_heard("Connection: close");
+	assert_int_equal(test->budget.used, 0);
+	send_all(body, 100); /* thrown away, until the time for that is over */
+	assert_int_equal(test->more, sizeof(body));
+	pass(6);
+	assert_null(connection());
+}
+
+static void
+test_parts_that_do_not_come(void **state)
+{
+	static uint8_t body[20000];
+
+	(void)state;
+	say(PARTS("40000"));
+	send_all(body, sizeof(body));
+	pass(60);
+	assert_int_equal(test->lost, 0);
+	pass(1);
+	assert_int_equal(test->lost, 1);
+	assert_heard("408");
+	assert_int_equal(test->budget.used, 0);
+}
+
+static void
+test_parts_over_the_budget(void **state)
+{
+	static uint8_t body[30000];
+
+	(void)state;
+	assert_true(budget_take(&test->budget, 290000));
+	say(PARTS("30000"));
+	send_all(body, sizeof(body));
+	assert_int_equal(test->lost, 1);
+	assert_heard("503");
+	budget_give(&test->budget, 290000);
+	assert_int_equal(test->budget.used, 0);
+}
+
+static void
+test_a_sender_of_parts_that_leaves(void **state)
+{
+	(void)state;
+	say(PARTS("30000"));
+	send_all("some", 4);
+	(void)close(test->client);
+	turn();
+	turn();
+	assert_int_equal(test->lost, 1);
+	assert_null(connection());
 }
 
 /* A body in the buffer is skipped after the reply, even if its handler has put a block in its place. */
@@ -641,6 +788,12 @@ main(void)
 		TEST(test_a_body_that_comes_by_bits),
 		TEST(test_a_long_body),
 		TEST(test_a_long_body_where_memory_is_scarce),
+		TEST(test_a_body_in_parts),
+		TEST(test_a_handler_that_wants_the_whole_body),
+		TEST(test_a_reply_before_the_whole_body),
+		TEST(test_parts_that_do_not_come),
+		TEST(test_parts_over_the_budget),
+		TEST(test_a_sender_of_parts_that_leaves),
 		TEST(test_a_body_that_moves),
 		TEST(test_chunks_behind_a_long_head),
 		TEST(test_a_body_that_stops_while_the_server_does),

@@ -94,8 +94,23 @@ struct exchange {
 	size_t body_limit;  /* bytes of JSON, or of a raw body; SIZE_MAX: only the budget counts */
 	bool takes_tensors; /* tensors may follow the JSON */
 	unsigned methods;   /* that the path accepts: a mask of http1_method */
+	/*
+	 * May the handler begin before the whole body is there (see `missing`)? Called once `body` has its length. NULL: it
+	 * may not.
+	 */
+	bool (*takes_parts)(struct exchange *exchange);
 
-	struct bytes body;	  /* as received */
+	struct bytes body; /* as received */
+	/*
+	 * Bytes at the body's end that are not there yet. `more`, if it is set, is called when `count` of them have
+	 * come. If they do not come, or there is no room for them, `gone` is called, and `lost` is what to reply.
+	 */
+	size_t missing;
+	void (*more)(struct exchange *exchange, size_t count);
+	struct {
+		int status; /* 0: the peer has left */
+		const char *text;
+	} lost;
 	struct blob *body_block;  /* the block that holds the body, or NULL */
 	size_t charged;		  /* bytes taken from the budget */
 	struct offload_work work; /* see exchange_work */

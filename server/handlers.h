@@ -74,6 +74,7 @@ void handle_metrics(struct exchange *exchange);
  * section 7.6). The body has been read.
  */
 void handle_pass(struct exchange *exchange);
+bool pass_takes_parts(struct exchange *exchange);
 
 /* The same for a request to load or unload a model: what was cached before is used no longer. */
 void handle_pass_control(struct exchange *exchange);
@@ -86,5 +87,6 @@ void handle_front_statistics(struct exchange *exchange);
 
 /* Answers from the cache, or passes the request through. */
 void handle_front_infer(struct exchange *exchange);
+bool front_infer_takes_parts(struct exchange *exchange);
 
 #endif

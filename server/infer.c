@@ -778,6 +778,12 @@ reason_to_pass(const struct exchange *exchange, const struct model *model)
 	return atomic_load(&model->suspended) ? PASS_SUSPENDED : PASS_NO_INFERENCE;
 }
 
+bool
+front_infer_takes_parts(struct exchange *exchange)
+{
+	return reason_to_pass(exchange, handler_find_model(exchange)) != PASS_NO_INFERENCE;
+}
+
 void
 handle_front_infer(struct exchange *exchange)
 {

@@ -174,6 +174,7 @@ on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
 	}
 	exchange->gone = NULL;
 	exchange->drained = NULL;
+	exchange->more = NULL;
 	buf_fini(&pass->fields);
 	if (!pass->has_begun) {
 		fail(pass, outcome, why);
@@ -192,6 +193,13 @@ on_drained(struct exchange *exchange)
 }
 
 static void
+on_more(struct exchange *exchange, size_t count)
+{
+	upstream_call_more(&((struct pass *)exchange->gone_state)->call, count);
+}
+
+/* No more comes of the request, or its reply is read by nobody. */
+static void
 on_gone(struct exchange *exchange)
 {
 	struct pass *pass = exchange->gone_state;
@@ -203,10 +211,13 @@ on_gone(struct exchange *exchange)
 	}
 	exchange->gone = NULL;
 	exchange->drained = NULL;
+	exchange->more = NULL;
 	upstream_call_cancel(&pass->call);
 	buf_fini(&pass->fields);
 	if (pass->has_begun) {
 		exchange_stream_end(exchange, false);
+	} else if (exchange->lost.status != 0) {
+		reply_http_error(exchange, exchange->lost.status, exchange->lost.text);
 	} else {
 		reply_http_error(exchange, 502, "the client left before the reply");
 	}
@@ -272,6 +283,7 @@ pass_on(struct exchange *exchange, bool controls, bool asks_ready)
 		.headers = buf_bytes(&pass->fields),
 		.body = &exchange->body,
 		.body_count = 1,
+		.missing = exchange->missing,
 		.is_repeatable = may_run_twice(exchange),
 		.only = -1,
 		.timeout_s = asks_ready ? READY_TIMEOUT_S : 0,
@@ -282,6 +294,7 @@ pass_on(struct exchange *exchange, bool controls, bool asks_ready)
 	exchange->gone = on_gone;
 	exchange->gone_state = pass;
 	exchange->drained = on_drained;
+	exchange->more = on_more;
 	upstream_call_start(exchange->lane->upstream, &pass->call);
 }
 
@@ -289,6 +302,13 @@ void
 handle_pass(struct exchange *exchange)
 {
 	pass_on(exchange, false, false);
+}
+
+bool
+pass_takes_parts(struct exchange *exchange)
+{
+	(void)exchange;
+	return true;
 }
 
 void

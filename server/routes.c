@@ -190,6 +190,7 @@ take_route(struct exchange *exchange, const struct route *route, exchange_handle
 {
 	exchange->admit = admit_no_body;
 	exchange->takes_tensors = false;
+	exchange->takes_parts = NULL;
 	exchange->body_limit = exchange->options->max_input_bytes;
 	exchange->methods = GET | POST;
 	if (route == NULL) {
@@ -220,6 +221,9 @@ pass_through(struct exchange *exchange, exchange_handler handler)
 {
 	exchange->admit = NULL;
 	exchange->takes_tensors = false;
+	exchange->takes_parts = handler == handle_pass	       ? pass_takes_parts
+				: handler == handle_front_infer ? front_infer_takes_parts
+								: NULL;
 	exchange->body_limit = SIZE_MAX;
 	exchange->methods = GET | POST;
 	exchange->handler = handler;

@@ -162,15 +162,38 @@ failure_of(const struct http_connection *connection)
 	return is_tls ? connection->transport.failure : strerror(connection->failure);
 }
 
+/* Where what is there of the request ends. */
+static size_t
+request_end(const struct http_connection *connection)
+{
+	size_t missing = connection->call->missing;
+
+	return connection->total > missing ? connection->total - missing : 0;
+}
+
+/* Shortens the pieces to `room` bytes together. Returns how many are left. */
+static int
+clip(struct iovec *iov, int count, size_t room)
+{
+	int kept = 0;
+
+	while (kept < count && room > 0) {
+		iov[kept].iov_len = iov[kept].iov_len < room ? iov[kept].iov_len : room;
+		room -= iov[kept++].iov_len;
+	}
+	return kept;
+}
+
 /* Sends what the socket takes. Returns 0, or the number of the error if nothing could be sent. */
 static int
 send_request(struct http_connection *connection)
 {
-	while (connection->sent < connection->total) {
+	while (connection->sent < request_end(connection)) {
 		struct iovec iov[TRANSPORT_PIECES];
 		int count = transport_gather(connection->call->head, connection->call->body,
 					     connection->call->body_count, connection->sent, iov);
-		ssize_t put = transport_write(&connection->transport, iov, count);
+		ssize_t put = transport_write(&connection->transport, iov,
+					      clip(iov, count, request_end(connection) - connection->sent));
 
 		if (put >= 0) {
 			connection->sent += (size_t)put;
@@ -194,7 +217,7 @@ await(struct http_connection *connection)
 {
 	unsigned events = LOOP_READ;
 
-	if (connection->sent < connection->total) { /* a response may come before the request is complete */
+	if (connection->sent < request_end(connection)) { /* a response may come before the request is complete */
 		events = LOOP_READ | LOOP_WRITE;
 	}
 	events = transport_events(&connection->transport, events);
@@ -557,6 +580,25 @@ http_call_resume(struct http_call *call)
 		connection->state = READING_BODY;
 		connection->active_tick = connection->client->ticks;
 		await(connection);
+	}
+}
+
+void
+http_call_more(struct http_call *call, size_t count)
+{
+	struct http_connection *connection = call->connection;
+
+	call->missing -= count;
+	if (connection == NULL || (connection->state != WAITING_HEAD && connection->state != READING_BODY) ||
+	    connection->failure != 0) {
+		return;
+	}
+	connection->failure = send_request(connection);
+	if (connection->failure == 0) {
+		await(connection);
+	} else {
+		loop_watch_set(connection->watch, LOOP_READ);
+		loop_watch_wake(connection->watch);
 	}
 }
 

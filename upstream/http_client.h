@@ -28,6 +28,7 @@ struct http_call {
 	struct bytes head; /* from the request line to the empty line */
 	const struct bytes *body;
 	size_t body_count;
+	size_t missing;	    /* bytes at the body's end that are not there yet: see http_call_more */
 	bool bodiless;	    /* a HEAD request */
 	bool repeatable;    /* may be sent again where a kept connection ended before its response began */
 	unsigned timeout_s; /* of the server's silence; 0: none */
@@ -64,6 +65,9 @@ void http_client_start(struct http_client *client, struct http_call *call);
 
 /* Ends a call whose response nobody wants, without `done`. Its connection is closed. */
 void http_call_cancel(struct http_call *call);
+
+/* `count` more bytes of the body are there. Calls nothing back. */
+void http_call_more(struct http_call *call, size_t count);
 
 /* Goes on after on_body returned false. Not within on_body. */
 void http_call_resume(struct http_call *call);

@@ -100,6 +100,7 @@ dispatch(struct upstream_call *call, struct upstream_attempt *attempt, ptrdiff_t
 		.head = buf_bytes(&attempt->head),
 		.body = call->body,
 		.body_count = call->body_count,
+		.missing = call->missing,
 		.bodiless = strcmp(call->method, "HEAD") == 0,
 		.repeatable = call->is_repeatable,
 		.timeout_s = call->timeout_s,
@@ -360,6 +361,17 @@ upstream_call_cancel(struct upstream_call *call)
 		}
 	}
 	fini(call);
+}
+
+void
+upstream_call_more(struct upstream_call *call, size_t count)
+{
+	call->missing -= count;
+	for (size_t i = 0; i < 2; i++) {
+		if (call->attempts[i].is_under_way) {
+			http_call_more(&call->attempts[i].http, count);
+		}
+	}
 }
 
 void

@@ -54,6 +54,7 @@ struct upstream_call {
 	struct bytes headers; /* lines, each with CRLF; without Host */
 	const struct bytes *body;
 	size_t body_count;
+	size_t missing;	    /* bytes at the body's end that are not there yet: see upstream_call_more */
 	bool is_repeatable; /* the request may run twice */
 	bool begins_anew;   /* on_head may come again, if the response breaks off: what came of it is void */
 	unsigned hedge_ms;  /* of silence, after which another attempt is made, at another replica; 0: none is */
@@ -94,6 +95,7 @@ struct upstream_call {
 
 void upstream_call_start(struct upstream_lane *lane, struct upstream_call *call);
 void upstream_call_cancel(struct upstream_call *call);
+void upstream_call_more(struct upstream_call *call, size_t count); /* see http_call_more */
 void upstream_call_resume(struct upstream_call *call);
 
 #endif

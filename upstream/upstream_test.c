@@ -172,6 +172,66 @@ check_failed(struct probe *probe, enum http_outcome outcome, const char *why)
 	buf_fini(&probe->body);
 }
 
+/* --- A body that comes --- */
+
+static void
+test_a_body_that_comes_in_parts(void **state)
+{
+	static const struct scripted_step steps[] = {{.reply = OK_REPLY}};
+	static uint8_t room[100000];
+	const struct bytes body = bytes_make(room, sizeof(room));
+	struct bytes last;
+
+	(void)state;
+	memset(room, 'a', sizeof(room));
+	start_server(0, steps, 1);
+	start_client(1);
+	for (size_t round = 0; round < 2; round++) { /* the second one over the same connection */
+		struct probe probe = {.call = {.body = &body, .body_count = 1, .missing = 60000}};
+
+		start(&probe, "POST");
+		while (scripted_server_connections(this.servers[0]) == 0) {
+			loop_turn(this.loop);
+		}
+		assert_int_equal(probe.dones, 0);
+		assert_int_equal(scripted_server_requests(this.servers[0]), round);
+		upstream_call_more(&probe.call, 25000);
+		upstream_call_more(&probe.call, 35000);
+		check_answered(&probe, 200, "ok");
+		last = scripted_server_last(this.servers[0]);
+		assert_memory_equal(last.at + last.length - sizeof(room), room, sizeof(room));
+	}
+	assert_int_equal(scripted_server_connections(this.servers[0]), 1);
+}
+
+/* What has come meanwhile is sent to the replica that takes it; the rest follows. */
+static void
+test_a_part_of_a_body_and_a_replica_that_is_down(void **state)
+{
+	static const struct scripted_step steps[] = {{.reply = OK_REPLY}};
+	const struct bytes body = bytes_text("0123456789");
+	struct probe probe = {.call = {.body = &body, .body_count = 1, .missing = 7}};
+	struct bytes last;
+
+	(void)state;
+	start_server(1, steps, 1);
+	start_client(2);
+	start_at(&probe, "POST", 0);
+	upstream_call_more(&probe.call, 2);
+	check_failed(&probe, HTTP_CALL_UNSENT, "0");
+	probe = (struct probe){.call = {.body = &body, .body_count = 1, .missing = 7}};
+	start(&probe, "POST");
+	upstream_call_more(&probe.call, 2);
+	while (scripted_server_connections(this.servers[1]) == 0) {
+		loop_turn(this.loop);
+	}
+	assert_int_equal(probe.dones, 0);
+	upstream_call_more(&probe.call, 5);
+	check_answered(&probe, 200, "ok");
+	last = scripted_server_last(this.servers[1]);
+	assert_memory_equal(last.at + last.length - 10, "0123456789", 10);
+}
+
 /* --- One server --- */
 
 static void
@@ -648,6 +708,8 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
+		TEST(test_a_body_that_comes_in_parts),
+		TEST(test_a_part_of_a_body_and_a_replica_that_is_down),
 		TEST(test_each_kind_of_body),
 		TEST(test_the_request),
 		TEST(test_head_requests_have_no_body),
