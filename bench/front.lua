@@ -1,8 +1,8 @@
--- wrk's part of a run with questions that differ: arguments are the file of a body with binary tensors, the length of
--- its JSON header, and how many questions there are: 0, none comes twice; else they come by Zipf's law (alpha 1.1).
--- A question's number is written over the first four bytes of the first tensor. Prints the figures as JSON.
+-- wrk's part of a run with questions that differ: arguments are the file of a body, the length of its JSON header (0:
+-- all is JSON), how many questions there are (0: none comes twice; else they come by Zipf's law, alpha 1.1), and where
+-- and on how many bytes a question's number is written: little-endian, or in JSON decimal. Prints the figures as JSON.
 
-local header, tail, count, offset, weights
+local header, tail, count, offset, weights, digits
 local number = 0
 
 function setup(thread)
@@ -13,14 +13,19 @@ function init(args)
    local file = assert(io.open(args[1], "rb"))
    local body = file:read("*a")
    file:close()
-   local length = tonumber(args[2])
-   header, tail = body:sub(1, length), body:sub(length + 5)
+   local position, size = tonumber(args[4]), tonumber(args[5])
+   header, tail = body:sub(1, position), body:sub(position + size + 1)
    count = tonumber(args[3])
    math.randomseed(os.time() + (seed or 0))
    offset = math.random(0, 2 ^ 20) * 1024
    wrk.method = "POST"
-   wrk.headers["Content-Type"] = "application/octet-stream"
-   wrk.headers["Inference-Header-Content-Length"] = args[2]
+   if tonumber(args[2]) > 0 then
+      wrk.headers["Content-Type"] = "application/octet-stream"
+      wrk.headers["Inference-Header-Content-Length"] = args[2]
+   else
+      wrk.headers["Content-Type"] = "application/json"
+      digits = size
+   end
    if count > 0 then
       weights = {}
       local sum = 0
@@ -40,12 +45,17 @@ local function draw()
    return low
 end
 
+local function written(n)
+   if digits then
+      return string.format("%0" .. digits .. "d", n % 10 ^ digits)
+   end
+   return string.char(n % 256, math.floor(n / 256) % 256, math.floor(n / 65536) % 256, math.floor(n / 16777216) % 128)
+end
+
 function request()
    number = number + 1
    local n = count > 0 and draw() or (offset + number) % 2 ^ 31
-   local bytes = string.char(n % 256, math.floor(n / 256) % 256, math.floor(n / 65536) % 256,
-      math.floor(n / 16777216) % 128)
-   return wrk.format(nil, nil, nil, header .. bytes .. tail)
+   return wrk.format(nil, nil, nil, header .. written(n) .. tail)
 end
 
 function done(summary, latency)

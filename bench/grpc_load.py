@@ -6,17 +6,17 @@ import struct
 import sys
 from pathlib import Path
 
-import peers
+import processes
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
 
 def restart():
     """Restarts the program under the Python that has tritonclient."""
-    python = peers.VENV / "bin/python"
-    if Path(sys.prefix).resolve() != peers.VENV.resolve():
+    python = processes.VENV / "bin/python"
+    if Path(sys.prefix).resolve() != processes.VENV.resolve():
         if not python.exists():
-            sys.exit(f"{Path(sys.argv[0]).name}: no {peers.VENV}: run tools/deps bench first")
+            sys.exit(f"{Path(sys.argv[0]).name}: no {processes.VENV}: run tools/deps bench first")
         os.execv(python, [python, *sys.argv])
 
 
@@ -40,10 +40,10 @@ def h2load(server, port, path, connections, streams, requests, body=None):
     """(requests per second, processor microseconds per request)"""
     given = ["-d", body, "-H", "content-type: application/grpc", "-H", "te: trailers"] if body else []
     cpu = server.cpu_seconds()
-    out = peers.run(["h2load", "-n", requests, "-c", connections, "-m", streams, *given, f"http://{peers.HOST}:{port}{path}"],
+    out = processes.run(["h2load", "-n", requests, "-c", connections, "-m", streams, *given, f"http://{processes.HOST}:{port}{path}"],
                     120)
     cpu = server.cpu_seconds() - cpu
     done = re.search(r"finished in .*?, ([\d.]+) req/s", out)
     if not done or f"{requests} succeeded, 0 failed" not in out:
-        raise peers.Failure(f"{server.name}: h2load: {out[-1000:]}")
+        raise processes.Failure(f"{server.name}: h2load: {out[-1000:]}")
     return float(done[1]), cpu / requests * 1e6

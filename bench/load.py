@@ -1,4 +1,4 @@
-"""Load generators for the servers of peers.py. All run on this machine, each for a bounded time."""
+"""Load generators for the servers of processes.py. All run on this machine, each for a bounded time."""
 
 import array
 import json
@@ -10,34 +10,61 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import peers
-from peers import HOST, Failure
+import processes
+from processes import HOST, Failure
 
 DATATYPES = {"i": "INT32", "f": "FP32"}  # array's type codes
 
 
+def short(values):
+    """As lists of numbers with the digits that tell all float32 apart."""
+    return [float(f"{value:.9g}") for value in values] if values.typecode == "f" else values.tolist()
+
+
 @dataclass
 class Request:
-    """An inference request with binary tensors. `expected` is {output: values} to check the reply
-    against; empty: the values are not known."""
+    """An inference request with tensors in binary form or in JSON. `expected` is {output: values} to check
+    the reply against; empty: the values are not known. In JSON the first number is another one."""
     model: str
     inputs: dict  # {name: (shape, array)}
     expected: dict = field(default_factory=dict)
+    in_json: bool = False
 
     def __post_init__(self):
+        self.path = f"/v2/models/{self.model}/infer"
+        if self.in_json:
+            self.write_json()
+        else:
+            self.write_binary()
+        form = ("Content-Type: application/json\r\n" if self.in_json else
+                "Content-Type: application/octet-stream\r\n"
+                f"Inference-Header-Content-Length: {self.header_length}\r\n")
+        self.message = (f"POST {self.path} HTTP/1.1\r\nHost: {HOST}\r\n{form}"
+                        f"Content-Length: {len(self.body)}\r\n\r\n").encode() + self.body
+
+    def write_json(self):
+        """The first number has digits that front.lua replaces: those of a fraction, or all of a whole number but the first."""
+        first = next(iter(self.inputs.values()))[1]
+        leading, digits = ("1", f"{first[0]:09}") if first.typecode == "i" else ("0.", f"{first[0]:.7f}"[2:])
+        self.expected = {}
+        tensors = [{"name": name, "shape": shape, "datatype": DATATYPES[values.typecode], "data": short(values)}
+                   for name, (shape, values) in self.inputs.items()]
+        tensors[0]["data"][0] = "FIRST"
+        before, after = json.dumps({"inputs": tensors}, separators=(",", ":")).split('"FIRST"')
+        self.header_length = 0
+        self.number = len(before + leading), len(digits)
+        self.body = f"{before}{leading}{digits}{after}".encode()
+
+    def write_binary(self):
+        """front.lua replaces the first number."""
         tensors = [{"name": name, "shape": shape, "datatype": DATATYPES[values.typecode],
                     "parameters": {"binary_data_size": len(values) * values.itemsize}}
                    for name, (shape, values) in self.inputs.items()]
         header = json.dumps({"inputs": tensors, "parameters": {"binary_data_output": True}},
                             separators=(",", ":")).encode()
         self.header_length = len(header)
+        self.number = len(header), 4
         self.body = header + b"".join(values.tobytes() for _, values in self.inputs.values())
-        self.path = f"/v2/models/{self.model}/infer"
-        self.message = (f"POST {self.path} HTTP/1.1\r\nHost: {HOST}\r\n"
-                        "Content-Type: application/octet-stream\r\n"
-                        f"Content-Length: {len(self.body)}\r\n"
-                        f"Inference-Header-Content-Length: {self.header_length}\r\n\r\n"
-                        ).encode() + self.body
 
 
 def simple():
@@ -100,7 +127,7 @@ def check_reply(request, headers, body, expected):
 
 def counts(server, model):
     """(cache hits, cache misses) so far."""
-    status, body = peers.get(server.port, f"/v2/models/{model}/stats")
+    status, body = processes.get(server.port, f"/v2/models/{model}/stats")
     if status != 200:
         raise Failure(f"{server.name}: no statistics of {model}")
     statistics = json.loads(body)["model_stats"][0]["inference_stats"]
@@ -133,14 +160,23 @@ class Sample:
 
 
 def wrk(server, request, connections, seconds, folder):
-    body = Path(folder, f"{request.model}.body")
-    if not body.exists():
-        body.write_bytes(request.body)
+    """A Sample of one request again and again."""
+    return by_wrk(server, request, connections, seconds, folder, "wrk.lua")
+
+
+def differing(server, request, count, connections, seconds, folder):
+    """A Sample of questions that differ: `count` of them by Zipf's law; 0: none comes twice."""
+    return by_wrk(server, request, connections, seconds, folder, "front.lua", count, *request.number)
+
+
+def by_wrk(server, request, connections, seconds, folder, script, *arguments):
+    body = Path(folder, f"{request.model}.{'json' if request.in_json else 'binary'}")
+    body.write_bytes(request.body)
     cpu = server.cpu_seconds()
-    out = peers.run(["wrk", "--latency", "-t1", f"-c{connections}", f"-d{seconds}s",
-                     "-s", Path(__file__).with_name("wrk.lua"),
+    out = processes.run(["wrk", "--latency", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s",
+                     "-s", Path(__file__).with_name(script),
                      f"http://{HOST}:{server.port}{request.path}", "--", body,
-                     request.header_length], seconds + 30)
+                     request.header_length, *arguments], seconds + 30)
     cpu = server.cpu_seconds() - cpu
     result = json.loads(out.splitlines()[-1])
     if result["errors"] or not result["requests"]:
@@ -159,10 +195,10 @@ def perf_analyzer(server, model, concurrency, window, protocol="http", streams=F
     mode = ["-a", "--max-threads", 1] if concurrency > 1 or streams else []
     mode += ["-i", protocol] + (["--streaming"] if streams else [])
     port = server.port if protocol == "http" else server.grpc_port
-    out = peers.run([peers.PERF_ANALYZER / "bin/perf_analyzer", "-m", model,
+    out = processes.run([processes.PERF_ANALYZER / "bin/perf_analyzer", "-m", model,
                      "-u", f"{HOST}:{port}", "--concurrency-range", concurrency,
                      "-p", window, "-s", 999, "-r", 3, *mode],
-                    60, {"LD_LIBRARY_PATH": str(peers.PERF_ANALYZER / "lib")})
+                    60, {"LD_LIBRARY_PATH": str(processes.PERF_ANALYZER / "lib")})
     figures = [re.search(pattern, out) for pattern in
                (r"Throughput: ([\d.]+)", r"p50 latency: (\d+)", r"p99 latency: (\d+)")]
     if not all(figures):
@@ -173,8 +209,8 @@ def perf_analyzer(server, model, concurrency, window, protocol="http", streams=F
 def raw_get(redis, size, seconds):
     """A Sample of plain GETs of `size` bytes over one connection."""
     command = ["redis-benchmark", "-h", HOST, "-p", redis.port, "-c", 1, "-d", size, "--csv"]
-    peers.run([*command, "-n", 1, "-t", "set"], 30)
-    out = peers.run([*command, "-n", 10000 * seconds, "-t", "get"], 30 + 10 * seconds)
+    processes.run([*command, "-n", 1, "-t", "set"], 30)
+    out = processes.run([*command, "-n", 10000 * seconds, "-t", "get"], 30 + 10 * seconds)
     columns, values = (re.findall(r'"([^"]*)"', line) for line in out.splitlines()[:2])
     row = dict(zip(columns, values))
     return Sample(float(row["rps"]), float(row["p50_latency_ms"]) * 1e3,
@@ -227,10 +263,10 @@ class Bare:
 
 def build_ort_loop(folder):
     program = Path(folder, "ort_loop")
-    peers.run(["cc", "-std=c17", "-O2", "-Wall", "-Wextra", "-pthread",
+    processes.run(["cc", "-std=c17", "-O2", "-Wall", "-Wextra", "-pthread",
                "-o", program, Path(__file__).with_name("ort_loop.c"),
-               f"-I{peers.PREFIX / 'include'}", f"-L{peers.PREFIX / 'lib'}", "-lonnxruntime",
-               f"-Wl,-rpath,{peers.PREFIX / 'lib'}"], 60)
+               f"-I{processes.PREFIX / 'include'}", f"-L{processes.PREFIX / 'lib'}", "-lonnxruntime",
+               f"-Wl,-rpath,{processes.PREFIX / 'lib'}"], 60)
     return program
 
 
@@ -239,8 +275,8 @@ def ort_loop(program, request, intra_op_threads, instances, runs):
     tensor, result = program.with_name("tensor"), program.with_name("result")
     if not tensor.exists():
         tensor.write_bytes(request.inputs["data_0"][1].tobytes())
-    out = json.loads(peers.run(
-        [program, peers.MODELS / "densenet_onnx/1/model.onnx", intra_op_threads, instances,
+    out = json.loads(processes.run(
+        [program, processes.MODELS / "densenet_onnx/1/model.onnx", intra_op_threads, instances,
          runs, tensor, result], 60 + 5 * runs))
     return (Bare(out["version"], out["rate"], out["resident"] << 10),
             array.array("f", result.read_bytes()))

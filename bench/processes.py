@@ -264,7 +264,7 @@ def triton_backends(folder):
     return folder
 
 
-def triton(name, models, folder, cache, caches_folder=None):
+def triton(name, models, folder, cache, caches_folder=None, options=(), environment=None):
     """Starts Triton. `cache` is "none", "local" for NVIDIA's cache, or a list of --cache-config values
     for a plug-in in `caches_folder`."""
     port, grpc_port, metrics_port = free_ports(3)
@@ -280,10 +280,10 @@ def triton(name, models, folder, cache, caches_folder=None):
                          f"--grpc-address={HOST}", f"--grpc-port={grpc_port}",
                          f"--metrics-port={metrics_port}", "--allow-gpu-metrics=false",
                          f"--backend-config=python,shm-region-prefix-name=bench{port}",
-                         "--exit-timeout-secs=5"],
+                         "--exit-timeout-secs=5", *options],
                   port, folder, "/v2/health/ready",
                   {"LD_LIBRARY_PATH": str(PYTRITON / "nvidia_pytriton.libs"),
-                   "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}"}, grpc_port)
+                   "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}", **(environment or {})}, grpc_port)
 
 
 NGINX = """\
