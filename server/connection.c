@@ -4,17 +4,15 @@
 #include "base/memory.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #define BUFFER_SIZE ((size_t)16 * 1024)
 #define HEAD_MAX ((size_t)64 * 1024)
-#define CHUNK_ROOM ((size_t)8 * 1024)
 #define ARENA_MAX ((size_t)1 << 30)
 #define TEXT_MAX ((size_t)2 << 30)
 #define TEXT_KEPT ((size_t)64 * 1024)
+#define LATE "the request did not come to its end in time"
 
 /* Seconds that a peer may be silent: between requests (IDLE), within a request or a reply (STALL). */
 #define IDLE_LIMIT 600
@@ -25,7 +23,6 @@
 /* A whole head must arrive within STALL_LIMIT; a body or a reply gets one second more per SLOWEST bytes moved. */
 #define SLOWEST ((size_t)4096)
 #define LINGER_TOTAL 30
-#define LATE "the request did not come to its end in time"
 
 /* The same while request bodies use more than half of their budget. */
 #define SCARCE_LIMIT 5
@@ -136,28 +133,11 @@ start_lingering(struct connection *connection)
 	loop_watch_set(connection->watch, LOOP_READ);
 }
 
-/* Nobody needs the rest of the body. What comes is thrown away, so that its sender reads the reply. */
-static void
-leave_body(struct connection *connection)
-{
-	struct exchange *exchange = &connection->exchange;
-
-	if (connection->is_incomplete) {
-		connection->is_incomplete = false;
-		body_fini(&connection->body);
-		blob_unref(exchange->body_block);
-		exchange->body_block = NULL;
-		exchange_discharge(exchange, exchange->charged);
-		connection->close_after = true;
-		connection->linger_after = true;
-	}
-}
-
 /* Called when the reply has been written. False: the connection has been freed. */
 static bool
 after_reply(struct connection *connection)
 {
-	leave_body(connection);
+	connection_leave_body(connection);
 	if (connection->linger_after && !connection->exchange.is_left && !connection->lane->stopping) {
 		start_lingering(connection);
 		return true;
@@ -178,7 +158,7 @@ connection_reply(struct exchange *exchange)
 {
 	struct connection *connection = exchange->connection;
 
-	leave_body(connection);
+	connection_leave_body(connection);
 	connection->state = WRITING;
 	connection->active_tick = connection->lane->ticks; /* the handler's time is not the peer's silence */
 	connection->phase_tick = connection->lane->ticks;
@@ -190,9 +170,8 @@ connection_reply(struct exchange *exchange)
 
 /* --- Reading --- */
 
-/* Replies an error to a malformed request, or to one whose rest is not read; then ends the connection. */
-static void
-refuse(struct connection *connection, int http_status, const char *text)
+void
+connection_refuse(struct connection *connection, int http_status, const char *text)
 {
 	connection->close_after = true;
 	connection->linger_after = true;
@@ -201,184 +180,11 @@ refuse(struct connection *connection, int http_status, const char *text)
 	reply_http_error(&connection->exchange, http_status, text);
 }
 
-static void
-call_handler(struct connection *connection)
+void
+connection_call_handler(struct connection *connection)
 {
 	connection->state = HANDLING;
 	connection->exchange.handler(&connection->exchange);
-}
-
-/* 0 where the field is missing or malformed; the handler reports errors in it. */
-static uint64_t
-inference_header_length(const struct http1_head *head)
-{
-	uint64_t number;
-
-	return http1_number(http1_header(head, "inference-header-content-length"), &number) ? number : 0;
-}
-
-/* Makes room for chunks behind the head. If the buffer moves, so do the views into the head. */
-static void
-make_chunk_room(struct connection *connection)
-{
-	struct bytes old = bytes_make(connection->in, connection->in_length);
-	uint8_t *new;
-
-	if (connection->in_capacity - connection->in_length >= CHUNK_ROOM) {
-		return;
-	}
-	new = memory_new(connection->in_length + CHUNK_ROOM);
-	memcpy(new, old.at, old.length);
-	http1_move(&connection->exchange.head, old, new);
-	free(connection->in);
-	connection->in = new;
-	connection->in_capacity = connection->in_length + CHUNK_ROOM;
-}
-
-/* Refuses JSON or a raw body over the path's or the server's limit, and any body over the budget. True: refused. */
-static bool
-too_large(struct connection *connection, uint64_t length)
-{
-	const struct exchange *exchange = &connection->exchange;
-	uint64_t json = exchange->takes_tensors ? inference_header_length(&exchange->head) : 0;
-	uint64_t limited = json == 0 || json > length ? length : json;
-	size_t budget = connection->lane->budget->limit;
-	char text[256];
-
-	if (limited > exchange->body_limit && exchange->body_limit != exchange->options->max_input_bytes) {
-		(void)snprintf(text, sizeof(text),
-			       "request body of %" PRIu64 " bytes exceeds the %zu bytes that this path takes", limited,
-			       exchange->body_limit);
-		refuse(connection, 400, text);
-		return true;
-	}
-	if (limited > exchange->body_limit) {
-		(void)snprintf(text, sizeof(text),
-			       "request JSON size of %" PRIu64
-			       " bytes exceeds the maximum allowed input size of %zu bytes. Use "
-			       "--http-max-input-size to increase the limit.",
-			       limited, exchange->options->max_input_bytes);
-		refuse(connection, 400, text);
-		return true;
-	}
-	if (length > budget) {
-		(void)snprintf(text, sizeof(text),
-			       "request body of %" PRIu64
-			       " bytes is larger than what all bodies in flight may take, %zu "
-			       "bytes. Use --http-max-inflight-bytes to increase the limit.",
-			       length, budget);
-		refuse(connection, 413, text);
-		return true;
-	}
-	return false;
-}
-
-static void
-tell_over_budget(const struct connection *connection, char *text, size_t size)
-{
-	(void)snprintf(text, size,
-		       "the request bodies in flight have used up the %zu bytes that they may take together: try again "
-		       "later. Use --http-max-inflight-bytes to increase the limit.",
-		       connection->lane->budget->limit);
-}
-
-static void
-refuse_body(struct connection *connection, enum body_outcome outcome)
-{
-	char text[256];
-
-	if (outcome == BODY_NO_MEMORY) {
-		refuse(connection, 503, "no memory for a request body of this size");
-		return;
-	}
-	tell_over_budget(connection, text, sizeof(text));
-	refuse(connection, 503, text);
-}
-
-/* Lets the handler, if it takes that, begin with what is there of a body; the block is its exchange's, too. */
-static void
-offer_part(struct connection *connection, size_t length)
-{
-	struct exchange *exchange = &connection->exchange;
-	struct body *body = &connection->body;
-
-	exchange->body = bytes_make(body->block->data + body->start, length);
-	if (!exchange->takes_parts(exchange)) {
-		return; /* it gets the body once that is whole */
-	}
-	exchange->body_block = blob_ref(body->block);
-	exchange->missing = length - body->length;
-	connection->is_incomplete = true;
-	call_handler(connection);
-}
-
-/* Starts a block for a body that is chunked or does not fit into the buffer; copies what was read. */
-static void
-start_block(struct connection *connection, uint64_t length)
-{
-	struct exchange *exchange = &connection->exchange;
-	size_t json = (size_t)inference_header_length(&exchange->head);
-	size_t there = connection->in_length - connection->head_length;
-	enum body_outcome outcome = body_start(&connection->body, json, (size_t)length);
-
-	if (outcome == BODY_GOOD && !exchange->head.chunked) {
-		memcpy((void *)(uintptr_t)body_room(&connection->body).at, connection->in + connection->head_length,
-		       there);
-		connection->in_length = connection->head_length;
-		outcome = body_add(&connection->body, there, exchange);
-	}
-	if (outcome != BODY_GOOD) {
-		refuse_body(connection, outcome);
-		return;
-	}
-	connection->state = exchange->head.chunked ? READING_CHUNKS : READING_BODY;
-	connection_send_continue(connection);
-	if (exchange->takes_parts != NULL && !exchange->head.chunked) {
-		offer_part(connection, (size_t)length);
-	}
-}
-
-/* Is the body to be read? False: the exchange has been answered, and the connection closes after that. */
-static bool
-admitted(struct connection *connection, uint64_t length)
-{
-	struct exchange *exchange = &connection->exchange;
-
-	connection->close_after = true;
-	connection->linger_after = true;
-	if ((exchange->admit != NULL && !exchange->admit(exchange)) || too_large(connection, length)) {
-		return false;
-	}
-	connection->close_after = !exchange->head.keep_alive || connection->lane->stopping;
-	connection->linger_after = false;
-	return true;
-}
-
-static void
-start_body(struct connection *connection)
-{
-	struct exchange *exchange = &connection->exchange;
-	uint64_t length = exchange->head.content_length;
-	size_t there = connection->in_length - connection->head_length;
-
-	connection->phase_tick = connection->lane->ticks;
-	connection->close_after = !exchange->head.keep_alive || connection->lane->stopping;
-	if (exchange->head.chunked) {
-		make_chunk_room(connection);
-	}
-	connection->port->route(exchange);
-	if (exchange->head.chunked || length > connection->in_capacity - connection->head_length) {
-		if (admitted(connection, length)) {
-			start_block(connection, length);
-		}
-	} else if (!too_large(connection, length)) {
-		exchange->body = bytes_make(connection->in + connection->head_length, (size_t)length);
-		connection->body_here = (size_t)length;
-		connection->state = READING_BODY;
-		if (there < length) {
-			connection_send_continue(connection);
-		}
-	}
 }
 
 /* True: go on with the new state. False: more bytes are needed. */
@@ -395,92 +201,25 @@ read_head(struct connection *connection)
 	case HTTP1_MORE:
 		connection->in_parsed = connection->in_length;
 		if (connection->in_length >= HEAD_MAX) {
-			refuse(connection, 431, "request header is too large");
+			connection_refuse(connection, 431, "request header is too large");
 			return true;
 		}
 		return false;
 	case HTTP1_DONE:
 		connection->head_length = used;
-		start_body(connection);
+		connection_start_body(connection);
 		return true;
 	case HTTP1_UNSUPPORTED:
-		refuse(connection, 501, http1_reason(connection->parser));
+		connection_refuse(connection, 501, http1_reason(connection->parser));
 		return true;
 	case HTTP1_TOO_LARGE:
-		refuse(connection, 431, "request has too many header fields");
+		connection_refuse(connection, 431, "request has too many header fields");
 		return true;
 	case HTTP1_MALFORMED:
 		break;
 	}
-	refuse(connection, 400, http1_reason(connection->parser));
+	connection_refuse(connection, 400, http1_reason(connection->parser));
 	return true;
-}
-
-static bool
-read_body(struct connection *connection)
-{
-	struct exchange *exchange = &connection->exchange;
-
-	if (connection->body.block != NULL) {
-		if (body_room(&connection->body).length > 0) {
-			return false;
-		}
-		body_hand_over(&connection->body, exchange);
-	} else if (connection->in_length - connection->head_length < exchange->body.length) {
-		return false;
-	}
-	call_handler(connection);
-	return true;
-}
-
-/* Decodes the chunks in `input` into the body's block; moves unread bytes up behind the head. */
-static enum http1_progress
-take_chunks(struct connection *connection, struct bytes input)
-{
-	struct body *body = &connection->body;
-	struct bytes room = body_room(body);
-	struct buf content = {.at = (void *)(uintptr_t)room.at, .capacity = room.length, .maximum = room.length};
-	size_t used = 0;
-	enum http1_progress progress = http1_feed_chunks(connection->parser, input, &content, &used);
-
-	memmove(connection->in + connection->head_length, connection->in + connection->head_length + used,
-		input.length - used);
-	connection->in_length -= used;
-	if (body_add(body, content.length, &connection->exchange) != BODY_GOOD) {
-		refuse_body(connection, BODY_OVER_BUDGET);
-	}
-	return progress;
-}
-
-static bool
-read_chunks(struct connection *connection)
-{
-	struct bytes input =
-		bytes_make(connection->in + connection->head_length, connection->in_length - connection->head_length);
-	enum http1_progress progress;
-
-	if (input.length == 0) {
-		return false;
-	}
-	if (body_reserve(&connection->body, input.length) != BODY_GOOD) { /* content is no longer than its chunks */
-		refuse_body(connection, BODY_NO_MEMORY);
-		return true;
-	}
-	progress = take_chunks(connection, input);
-	if (connection->state != READING_CHUNKS || too_large(connection, connection->body.length)) {
-		return true;
-	}
-	switch (progress) {
-	case HTTP1_MORE:
-		return false;
-	case HTTP1_DONE:
-		body_hand_over(&connection->body, &connection->exchange);
-		call_handler(connection);
-		return true;
-	default:
-		refuse(connection, 400, http1_reason(connection->parser));
-		return true;
-	}
 }
 
 /* Waits for the peer's bytes. Those that TLS has got already come as soon as other connections had their turn. */
@@ -508,10 +247,10 @@ advance(struct connection *connection)
 			more = read_head(connection);
 			break;
 		case READING_BODY:
-			more = read_body(connection);
+			more = connection_read_body(connection);
 			break;
 		case READING_CHUNKS:
-			more = read_chunks(connection);
+			more = connection_read_chunks(connection);
 			break;
 		case WRITING:
 			if (!write_reply(connection)) {
@@ -617,41 +356,12 @@ on_broken(struct connection *connection, int failure)
 	}
 }
 
-/* Ends a request whose body does not come whole. May free the connection. */
-static void
-lose_body(struct connection *connection, int status, const char *text)
-{
-	struct exchange *exchange = &connection->exchange;
-
-	connection->close_after = true;
-	connection->linger_after = true;
-	exchange->lost.status = status;
-	exchange->lost.text = text;
-	if (exchange->gone != NULL) {
-		exchange->gone(exchange);
-	}
-}
-
 /* More of a body that the handler has. May free the connection. */
 static void
 take_part(struct connection *connection, size_t count)
 {
-	struct exchange *exchange = &connection->exchange;
-
-	if (body_add(&connection->body, count, exchange) != BODY_GOOD) {
-		char text[256];
-
-		tell_over_budget(connection, text, sizeof(text));
-		lose_body(connection, 503, text);
+	if (!connection_take_part(connection, count)) {
 		return;
-	}
-	exchange->missing -= count;
-	if (exchange->missing == 0) {
-		connection->is_incomplete = false;
-		body_fini(&connection->body);
-	}
-	if (exchange->more != NULL) {
-		exchange->more(exchange, count);
 	}
 	if (connection->state == STREAMING) {
 		await_stream(connection);
@@ -670,7 +380,7 @@ take_bytes(struct connection *connection, size_t count)
 	}
 	if (connection->state == READING_BODY && connection->body.block != NULL) {
 		if (body_add(&connection->body, count, &connection->exchange) != BODY_GOOD) {
-			refuse_body(connection, BODY_OVER_BUDGET);
+			connection_refuse_body(connection, BODY_OVER_BUDGET);
 			return;
 		}
 	} else {
@@ -795,7 +505,7 @@ exchange_stream_end(struct exchange *exchange, bool complete)
 {
 	struct connection *connection = exchange->connection;
 
-	leave_body(connection);
+	connection_leave_body(connection);
 	connection_stream_tail(connection, complete);
 	if (connection_has_backlog(connection)) {
 		await_stream(connection);
@@ -904,7 +614,7 @@ connection_sweep(struct connection *connection)
 	case HANDLING:
 	case STREAMING:
 		if (connection->is_incomplete && is_too_slow(connection, silent, phase)) {
-			lose_body(connection, 408, LATE);
+			connection_lose_body(connection, 408, LATE);
 		} else if (connection->state == STREAMING && connection_has_backlog(connection) && silent > stall) {
 			connection->close_after = true;
 			peer_gone(connection);
@@ -932,7 +642,7 @@ connection_sweep(struct connection *connection)
 	if (connection->state == WRITING) {
 		close_connection(connection);
 	} else {
-		refuse(connection, 408, LATE);
+		connection_refuse(connection, 408, LATE);
 	}
 }
 

@@ -1,6 +1,6 @@
 /*
- * The connection's struct, shared by connection.c (life cycle, reading), connection_write.c (replies) and
- * connection_stream.c (replies that come in parts). Room-private.
+ * The connection's struct, shared by connection.c (life cycle, reading), connection_body.c (requests' bodies),
+ * connection_write.c (replies) and connection_stream.c (replies that come in parts). Room-private.
  */
 #ifndef HIPPOCAMP_SERVER_CONNECTION_INTERNAL_H
 #define HIPPOCAMP_SERVER_CONNECTION_INTERNAL_H
@@ -61,6 +61,29 @@ struct connection {
 
 	struct exchange exchange;
 };
+
+/* Replies an error to a malformed request, or to one whose rest is not read; then ends the connection. */
+void connection_refuse(struct connection *connection, int http_status, const char *text);
+
+void connection_call_handler(struct connection *connection);
+
+/* Behind a head: routes the exchange, and says what is to be read, by the connection's state. */
+void connection_start_body(struct connection *connection);
+
+/* In READING_BODY and READING_CHUNKS. True: go on with the new state. False: more bytes are needed. */
+bool connection_read_body(struct connection *connection);
+bool connection_read_chunks(struct connection *connection);
+
+void connection_refuse_body(struct connection *connection, enum body_outcome outcome);
+
+/* While `is_incomplete`: `count` bytes have come into `body`. False: there is no room for them; see below. */
+bool connection_take_part(struct connection *connection, size_t count);
+
+/* Ends a request whose body does not come whole. May free the connection. */
+void connection_lose_body(struct connection *connection, int status, const char *text);
+
+/* Nobody needs the rest of the body: what comes is thrown away, so that its sender reads the reply. */
+void connection_leave_body(struct connection *connection);
 
 /* Builds the head of the exchange's reply; writes nothing yet. */
 void connection_begin_reply(struct connection *connection);
