@@ -72,7 +72,7 @@ def kserve(name, folder):
 def repository(folder):
     """Triton's repository of the two models."""
     for model in ("simple", "densenet_onnx"):
-        config = processes.TRITON_MODELS[model][0] + "instance_group [ { count: 2, kind: KIND_CPU } ]\n"
+        config = processes.TRITON_MODELS[model][0]
         version = Path(folder, model, "1")
         version.mkdir(parents=True)
         shutil.copy(APPS / "triton_model.py", version / "model.py")
