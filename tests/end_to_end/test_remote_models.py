@@ -120,7 +120,7 @@ def test_its_name_and_version_there(serve, repository, fake):
 
 def test_over_grpc(serve, repository, fake):
     remote(repository, "far", fake())
-    ours = serve(repository, "--threads=1", "--allow-grpc=true")
+    ours = serve(repository, "--threads=1", "--allow-grpc=true", "--grpc-port=0", f"--grpc-address={LOCAL}")
     given = triton_grpc.InferInput("X", [2], "INT32")
     given.set_data_from_numpy(tensor([1, 2], "INT32"))
     with triton_grpc.InferenceServerClient(f"{LOCAL}:{ours.grpc_port}") as client:
