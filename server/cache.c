@@ -45,7 +45,7 @@ write_keys(struct buf *out, const char *name, const struct top_key_list *keys, u
 		}
 		hex_text(bytes_make(&keys->at[i].key, sizeof(uint64_t)), hex);
 		buf_format(out,
-			   "%s{\"key\":\"%s\",\"count\":%" PRIu64 ",\"compute_seconds\":%.6g,\"bytes\":%" PRIu64 "}",
+			   "%s{\"key\":\"%s\",\"count\":%" PRIu64 ",\"compute_seconds\":%.6g,\"bytes\":%" PRIu32 "}",
 			   shown++ == 0 ? "" : ",", hex, keys->at[i].count, (double)keys->at[i].us / 1e6,
 			   keys->at[i].bytes);
 	}

@@ -255,13 +255,19 @@ statistics_list_keys(struct statistics *statistics, struct top_key_list *saved, 
 	saved->count = spent->count = 0;
 	for (size_t i = 0; i < STRIPES; i++) {
 		struct stripe *stripe = &statistics->stripes[i];
+		struct key_statistics keys;
+		bool has_keys;
 
 		(void)pthread_mutex_lock(&stripe->mutex);
-		if (stripe->keys != NULL) {
-			top_key_list_add(saved, &stripe->keys->saved);
-			top_key_list_add(spent, &stripe->keys->spent);
+		has_keys = stripe->keys != NULL;
+		if (has_keys) {
+			keys = *stripe->keys;
 		}
 		(void)pthread_mutex_unlock(&stripe->mutex);
+		if (has_keys) {
+			top_key_list_add(saved, &keys.saved);
+			top_key_list_add(spent, &keys.spent);
+		}
 	}
 	top_key_list_sort(saved);
 	top_key_list_sort(spent);

@@ -2,48 +2,46 @@
 
 #include <stdlib.h>
 
-static size_t
-least_of(const struct top_keys *keys)
-{
-	size_t least = 0;
-
-	for (size_t i = 1; i < TOP_KEYS; i++) {
-		if (keys->weights[i] < keys->weights[least]) {
-			least = i;
-		}
-	}
-	return least;
-}
-
 /* The key's counter, which may have been another's. */
-static size_t
+static struct top_key_counter *
 counter_of(struct top_keys *keys, uint64_t key)
 {
-	size_t index;
+	struct top_key_counter *set = keys->sets[key % TOP_KEY_SETS];
+	struct top_key_counter *least = &set[0];
 
-	for (size_t i = 0; i < keys->count; i++) {
-		if (keys->at[i].key == key) {
-			return i;
+	for (size_t i = 0; i < TOP_KEY_WAYS; i++) {
+		if (set[i].told.key == key && set[i].told.count > 0) {
+			return &set[i];
+		}
+		if (set[i].weight < least->weight) {
+			least = &set[i];
 		}
 	}
-	index = keys->count < TOP_KEYS ? keys->count++ : least_of(keys);
-	keys->at[index] = (struct top_key){.key = key};
-	return index;
+	least->told = (struct top_key){.key = key};
+	return least;
 }
 
 void
 top_keys_add(struct top_keys *keys, uint64_t key, uint64_t us, uint64_t count, uint64_t bytes)
 {
-	size_t index = counter_of(keys, key);
-	struct top_key *counter = &keys->at[index];
+	struct top_key_counter *counter = counter_of(keys, key);
 
-	keys->weights[index] += us * count;
-	counter->us += us * count;
-	counter->count += count;
-	counter->bytes = bytes;
+	counter->weight += us * count;
+	counter->told.us += us * count;
+	counter->told.count += count;
+	counter->told.bytes = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
 }
 
 /* --- Lists --- */
+
+static int
+by_time(const void *a, const void *b)
+{
+	const struct top_key *left = a;
+	const struct top_key *right = b;
+
+	return (left->us < right->us) - (left->us > right->us);
+}
 
 static struct top_key *
 entry_of(struct top_key_list *list, uint64_t key)
@@ -63,24 +61,26 @@ entry_of(struct top_key_list *list, uint64_t key)
 void
 top_key_list_add(struct top_key_list *list, const struct top_keys *keys)
 {
-	for (size_t i = 0; i < keys->count; i++) {
-		struct top_key *entry = entry_of(list, keys->at[i].key);
+	struct top_key told[TOP_KEY_SETS * TOP_KEY_WAYS];
+	size_t count = 0;
 
-		if (entry != NULL) {
-			entry->us += keys->at[i].us;
-			entry->count += keys->at[i].count;
-			entry->bytes = keys->at[i].bytes;
+	for (size_t i = 0; i < TOP_KEY_SETS * TOP_KEY_WAYS; i++) {
+		const struct top_key *key = &keys->sets[i / TOP_KEY_WAYS][i % TOP_KEY_WAYS].told;
+
+		if (key->count > 0) {
+			told[count++] = *key;
 		}
 	}
-}
+	qsort(told, count, sizeof(*told), by_time);
+	for (size_t i = 0; i < count && i < TOP_KEYS_TOLD; i++) {
+		struct top_key *entry = entry_of(list, told[i].key);
 
-static int
-by_time(const void *a, const void *b)
-{
-	const struct top_key *left = a;
-	const struct top_key *right = b;
-
-	return (left->us < right->us) - (left->us > right->us);
+		if (entry != NULL) {
+			entry->us += told[i].us;
+			entry->count += told[i].count;
+			entry->bytes = told[i].bytes;
+		}
+	}
 }
 
 void
