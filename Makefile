@@ -4,12 +4,14 @@
 PREFIX ?= /usr/local
 CACHE ?= local
 VENV := .deps/venv/bin
+# Its progress on a terminal, a line elsewhere.
+NINJA := sh -c 'if [ -t 1 ]; then ninja -C "$$0"; else ninja -C "$$0" -n | grep -q "no work to do" || { echo "building $$0"; ninja -C "$$0" --quiet; }; fi'
 
 # The targets, with what stands behind their names after ##.
 help:
 	@printf 'make TARGET, as root where packages are missing:\n\n'
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/    \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
-	@printf '\nFirst: make demo. Then: make build, and build/hippocamp serve --help.\n'
+	@printf '\nFirst: make demo. Then: make serve, and build/hippocamp serve --help.\n'
 
 .PHONY: help build sanitize models serve demo check check-thorough conformance others-check models-check differential unit tsan bench figures image-check faults fuzz format tidy install uninstall clean
 
@@ -19,7 +21,7 @@ build/hippocamp: FORCE
 	@tools/deps build
 	@mkdir -p build
 	@test -f build/release/build.ninja || meson setup build/release --buildtype=release -Dtests=false --prefix=$(PREFIX) >build/meson.log 2>&1 || { cat build/meson.log; exit 1; }
-	@ninja -C build/release --quiet
+	@$(NINJA) build/release
 	@ln -sf release/hippocamp build/hippocamp
 	@for name in local redis tiered; do mkdir -p build/caches/$$name && ln -sf ../../release/plugins/libtritoncache_$$name.so build/caches/$$name/; done
 
@@ -28,17 +30,17 @@ sanitize:
 	@tools/deps check
 	@mkdir -p build
 	@test -f build/sanitize/build.ninja || meson setup build/sanitize -Db_sanitize=address,undefined -Db_lundef=false >build/meson.log 2>&1 || { cat build/meson.log; exit 1; }
-	@ninja -C build/sanitize --quiet
+	@$(NINJA) build/sanitize
 
 models: ## the example models: build/models
 	@tools/deps demo
 	@tools/models build/models
 
-serve: build models ## serve the example models until Ctrl-C
+serve: build models ## serve the example models until Ctrl-C; with OPTIONS="--http-port=9000" and more
 	@echo "In another terminal: curl -i localhost:8000/v2/models/simple/infer -d @docs/simple.json"
 	@echo "                  or curl -i localhost:8000/v2/models/efficientnet_lite0/infer -d @build/models/efficientnet_lite0/grace_hopper.json"
 	@echo "In a browser: http://localhost:8002/"
-	build/hippocamp serve --model-repository=build/models
+	build/hippocamp serve --model-repository=build/models $(OPTIONS)
 
 demo: build models ## build, and show a miss and a hit; with CACHE=redis over Redis
 	@$(if $(filter redis,$(CACHE)),tools/deps redis)

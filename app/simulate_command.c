@@ -90,12 +90,18 @@ size_text(uint64_t bytes, char text[32])
 	return text;
 }
 
+/* At the axis's ticks, which are powers of ten. */
 static void
 write_size(struct buf *out, double value)
 {
-	char text[32];
+	static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+	size_t unit = 0;
 
-	buf_text(out, size_text((uint64_t)value, text));
+	while (value >= 999.5 && unit < 4) {
+		value /= 1000;
+		unit++;
+	}
+	buf_format(out, "%.4g %s", value, units[unit]);
 }
 
 static void

@@ -4,12 +4,14 @@
 #include "measure/chart.h"
 #include "measure/page.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define TEXT_MAX ((size_t)16 << 20)
 #define TIME_SIZE 32
+#define MILLISECONDS_FROM_NS 1e7 /* in a chart */
 
 const char *
 report_chart_name(enum report_chart chart)
@@ -203,14 +205,25 @@ chart_workloads(const struct comparison *comparison, enum report_chart chart, st
 	const char *names[VARIANTS];
 	size_t count = list_variants(comparison, kinds, names);
 	char title[256];
+	double greatest_ns = 0;
+	double unit = 1;
 
+	for (enum workload workload = 0; workload < WORKLOADS && is_latency; workload++) {
+		for (size_t i = 0; i < count; i++) {
+			const struct cell *cell = cell_of(comparison, kinds[i], workload, level);
+
+			greatest_ns = fmax(greatest_ns, estimate_of(cell->medians, comparison->rounds).median);
+		}
+	}
+	if (is_latency) {
+		unit = greatest_ns < MILLISECONDS_FROM_NS ? 1e3 : 1e6;
+	}
 	for (enum workload workload = 0; workload < WORKLOADS; workload++) {
 		groups[workload] = workload_name(comparison, workload);
 		for (size_t i = 0; i < count; i++) {
 			const struct cell *cell = cell_of(comparison, kinds[i], workload, level);
 			struct estimate estimate =
 				estimate_of(is_latency ? cell->medians : cell->throughputs, comparison->rounds);
-			double unit = is_latency ? 1000 : 1;
 
 			values[workload * count + i] = estimate.median / unit;
 			lows[workload * count + i] = estimate.low / unit;
@@ -220,7 +233,9 @@ chart_workloads(const struct comparison *comparison, enum report_chart chart, st
 	(void)snprintf(title, sizeof(title), "%s: %s, %u at a time", comparison->options.variants.model,
 		       is_latency ? "median latency" : "inferences a second", comparison->options.levels[level]);
 	chart_bars(&(struct bar_chart){.title = title,
-				       .unit = is_latency ? "µs" : "/s",
+				       .unit = !is_latency   ? "/s"
+					       : unit == 1e6 ? "ms"
+							     : "µs",
 				       .groups = groups,
 				       .group_count = WORKLOADS,
 				       .series = names,

@@ -44,10 +44,28 @@ struct server {
 	struct history *history;
 };
 
+struct service {
+	const char *name;
+	const char *port; /* its option */
+};
+
+static const struct service http_service = {"HTTP", "--http-port"};
+static const struct service grpc_service = {"GRPC", "--grpc-port"};
+static const struct service metrics_service = {"Metrics", "--metrics-port"};
+
 static enum status
-not_started(struct error *error, const char *service)
+not_started(struct error *error, const struct service *service)
 {
-	return error_prefix(error, "failed to start %s service: %s - ", service, status_text(error->status));
+	return error_prefix(error, "failed to start %s service: %s - ", service->name, status_text(error->status));
+}
+
+static enum status
+not_listening(struct error *error, const struct service *service)
+{
+	struct error failure = *error;
+
+	(void)error_set(error, failure.status, "%s (%s)", failure.text, service->port);
+	return not_started(error, service);
 }
 
 static enum cache_admin
@@ -88,7 +106,7 @@ open_grpc(struct server *server, struct error *error)
 
 	if (open_listeners(server, options->grpc_address, options->grpc_port, server->grpc_listeners, error) !=
 	    STATUS_OK) {
-		return not_started(error, "GRPC");
+		return not_listening(error, &grpc_service);
 	}
 	server->grpc_listens = true;
 	server->grpc = options->grpc;
@@ -98,7 +116,7 @@ open_grpc(struct server *server, struct error *error)
 	server->grpc.other = options->grpc_upstream != NULL ? &grpc_front_other : NULL;
 	server->grpc.budget = &server->bodies;
 	status = certificates_open(&options->grpc_tls, &server->grpc_tls, error);
-	return status == STATUS_OK ? status : not_started(error, "GRPC");
+	return status == STATUS_OK ? status : not_started(error, &grpc_service);
 }
 
 static enum status
@@ -109,14 +127,14 @@ open_http(struct server *server, struct error *error)
 
 	if (open_listeners(server, options->http_address, options->http_port, server->http_listeners, error) !=
 	    STATUS_OK) {
-		return not_started(error, "HTTP");
+		return not_listening(error, &http_service);
 	}
 	server->http_listens = true;
 	server->http = (struct server_port){.route = options->upstream != NULL ? front_route : http_route,
 					    .address = options->http_address,
 					    .cache_admin = cache_admin_of(options, server->http_listeners[0])};
 	status = certificates_open(&options->http_tls, &server->http.tls, error);
-	return status == STATUS_OK ? status : not_started(error, "HTTP");
+	return status == STATUS_OK ? status : not_started(error, &http_service);
 }
 
 static enum status
@@ -127,7 +145,7 @@ open_metrics(struct server *server, struct error *error)
 
 	server->metrics_listener = socket_listen(options->metrics_address, options->metrics_port, error);
 	if (server->metrics_listener < 0) {
-		return not_started(error, "Metrics");
+		return not_listening(error, &metrics_service);
 	}
 	server->metrics_listens = true;
 	server->metrics = (struct server_port){.route = metrics_route,
@@ -135,22 +153,23 @@ open_metrics(struct server *server, struct error *error)
 					       .address = options->metrics_address,
 					       .cache_admin = cache_admin_of(options, server->metrics_listener)};
 	status = certificates_open(&options->metrics_tls, &server->metrics.tls, error);
-	return status == STATUS_OK ? status : not_started(error, "Metrics");
+	return status == STATUS_OK ? status : not_started(error, &metrics_service);
 }
 
 /* Is the port free, and are the certificates valid? Port 0 needs no check: the kernel chooses a free one. */
 static enum status
-check_port(const char *service, const char *address, uint16_t port, bool shares, const struct tls_options *tls,
-	   struct error *error)
+check_port(const struct service *service, const char *address, uint16_t port, bool shares,
+	   const struct tls_options *tls, struct error *error)
 {
 	enum status status = STATUS_OK;
 
 	if (!shares && (port != 0 || socket_unix_path(address) != NULL)) {
 		status = socket_check_free(address, port, error);
+		if (status != STATUS_OK) {
+			return not_listening(error, service);
+		}
 	}
-	if (status == STATUS_OK) {
-		status = certificates_check(tls, error);
-	}
+	status = certificates_check(tls, error);
 	return status == STATUS_OK ? status : not_started(error, service);
 }
 
@@ -160,15 +179,15 @@ server_check_ports(const struct server_options *options, struct error *error)
 	enum status status = STATUS_OK;
 
 	if (options->allow_http) {
-		status = check_port("HTTP", options->http_address, options->http_port, options->reuse_http_port,
+		status = check_port(&http_service, options->http_address, options->http_port, options->reuse_http_port,
 				    &options->http_tls, error);
 	}
 	if (status == STATUS_OK && options->allow_grpc) {
-		status = check_port("GRPC", options->grpc_address, options->grpc_port, options->reuse_grpc_port,
+		status = check_port(&grpc_service, options->grpc_address, options->grpc_port, options->reuse_grpc_port,
 				    &options->grpc_tls, error);
 	}
 	if (status == STATUS_OK && options->allow_metrics) {
-		status = check_port("Metrics", options->metrics_address, options->metrics_port, false,
+		status = check_port(&metrics_service, options->metrics_address, options->metrics_port, false,
 				    &options->metrics_tls, error);
 	}
 	return status;

@@ -163,6 +163,12 @@ input_data_decode(struct bytes json, const struct model_tensor *inputs, size_t c
 		return error_prefix(error, "it is no JSON in perf_analyzer's form: ");
 	}
 	status = json_get_array(yyjson_doc_get_root(document), "data", &list, error);
+	if (status != STATUS_OK && yyjson_obj_get(yyjson_doc_get_root(document), "inputs") != NULL) {
+		status = error_set(
+			error, STATUS_INVALID_ARGUMENT,
+			"it is the body of a request; a file of inputs has {\"data\": [{\"NAME\": [...]}, ...]}, "
+			"with the tensors of one inference in each pair of braces");
+	}
 	if (status == STATUS_OK) {
 		status = read_list(&reading, list, false);
 	}

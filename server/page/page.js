@@ -23,8 +23,13 @@ function time(us) {
 }
 
 function duration(seconds) {
-	return seconds >= 7200 ? (seconds / 3600).toPrecision(3) + " h" : seconds >= 120 ? (seconds / 60).toPrecision(3) + " min"
+	return seconds > 0 && seconds < 1 ? time(seconds * 1e6) : seconds >= 7200 ? (seconds / 3600).toPrecision(3) + " h" : seconds >= 120 ? (seconds / 60).toPrecision(3) + " min"
 		: seconds.toPrecision(3) + " s";
+}
+
+function bytes(value) {
+	const text = short(value);
+	return text + (/\d$/.test(text) ? " B" : "B");
 }
 
 function money(amount) {
@@ -77,7 +82,7 @@ const charts = [
 		{name: "hit, p99", class: "hit thin", value: s => s.hit_p99_us || NaN},
 		{name: "model, p50", class: "model", value: s => s.model_p50_us || NaN},
 		{name: "model, p99", class: "model thin", value: s => s.model_p99_us || NaN}]},
-	{title: "memory of the cache", needs: cache => cache !== null && cache.capacity_bytes > 0, format: v => short(v) + "B", least: 1000, series: [
+	{title: "memory of the cache", needs: cache => cache !== null && cache.capacity_bytes > 0, format: bytes, least: 1000, series: [
 		{name: "used", class: "hit", value: s => s.used_bytes}]},
 ];
 
@@ -246,7 +251,7 @@ function showKeys(table, title, counted, list, cache) {
 	none.append(element("td", "none", {colspan: 5}));
 	const lines = keys.map(key => {
 		const line = element("tr");
-		line.append(...[key.model, key.key, short(key.count), time(key.compute_seconds * 1e6), short(key.bytes) + "B"]
+		line.append(...[key.model, key.key, short(key.count), time(key.compute_seconds * 1e6), bytes(key.bytes)]
 			.map(text => element("td", text)));
 		return line;
 	});
