@@ -83,6 +83,7 @@ next_request(struct connection *connection)
 	exchange->lost.status = 0;
 	exchange->pass_reason = PASS_NO_INFERENCE;
 	connection->stream.is_complete = false;
+	connection->is_discarding = false;
 	exchange_discharge(exchange, exchange->charged);
 	exchange->head.method = HTTP1_OTHER;
 	exchange->head.header_count = 0;
@@ -428,12 +429,29 @@ await_stream(struct connection *connection)
 		loop_watch_set(connection->watch, LOOP_READ);
 		loop_watch_wake(connection->watch);
 	} else if (connection_has_backlog(connection) && !connection->stream.is_held) {
-		unsigned events = LOOP_WRITE | (connection->is_incomplete ? LOOP_READ : 0);
+		bool reads = connection->is_incomplete || connection->is_discarding;
+		unsigned events = LOOP_WRITE | (reads ? LOOP_READ : 0);
 
 		loop_watch_set(connection->watch, transport_events(&connection->transport, events));
 	} else {
 		await_bytes(connection);
 	}
+}
+
+/* Throws away what a peer sends that may not read its reply before all is sent. It has to read it in the end: only
+ * what is written counts as activity. May free the connection. */
+static void
+discard(struct connection *connection)
+{
+	uint8_t waste[16384];
+	ssize_t got = transport_read(&connection->transport, waste, sizeof(waste));
+
+	if (got < 0 && errno != EAGAIN && errno != EINTR) {
+		on_broken(connection, errno);
+		return;
+	}
+	connection->is_discarding = got != 0;
+	await_stream(connection);
 }
 
 /* The socket takes more of a stream. May free the connection. */
@@ -519,10 +537,18 @@ on_event(void *argument, unsigned events)
 {
 	struct connection *connection = argument;
 
-	if (connection->state == STREAMING && connection_has_backlog(connection) &&
-	    !(connection->is_incomplete && (events & LOOP_READ) != 0)) {
-		on_stream_event(connection);
-		return;
+	if (connection->state == STREAMING && connection_has_backlog(connection)) {
+		bool reads = connection->is_incomplete || connection->is_discarding;
+
+		if (!reads ||
+		    (events & LOOP_WRITE) != 0) { /* then there is room for some of the reply: that goes first */
+			on_stream_event(connection);
+			return;
+		}
+		if (connection->is_discarding) {
+			discard(connection);
+			return;
+		}
 	}
 	if (connection->state == LINGERING) { /* LINGER_TOTAL ends it, however much the peer sends */
 		throw_away(connection);

@@ -16,6 +16,7 @@ connection_leave_body(struct connection *connection)
 
 	if (connection->is_incomplete) {
 		connection->is_incomplete = false;
+		connection->is_discarding = true;
 		body_fini(&connection->body);
 		blob_unref(exchange->body_block);
 		exchange->body_block = NULL;

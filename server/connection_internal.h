@@ -42,6 +42,7 @@ struct connection {
 
 	struct body body;   /* has a block if the body is chunked or does not fit into `in` */
 	bool is_incomplete; /* the handler has the exchange, of whose body more is to come: into `body` */
+	bool is_discarding; /* the rest of a body that nobody needs is read beside the reply, and thrown away */
 
 	struct bytes head_out;
 	char head_text[512];
@@ -82,7 +83,7 @@ bool connection_take_part(struct connection *connection, size_t count);
 /* Ends a request whose body does not come whole. May free the connection. */
 void connection_lose_body(struct connection *connection, int status, const char *text);
 
-/* Nobody needs the rest of the body: what comes is thrown away, so that its sender reads the reply. */
+/* Nobody needs the rest of the body: what comes is thrown away, so that its sender gets to the reply. */
 void connection_leave_body(struct connection *connection);
 
 /* Builds the head of the exchange's reply; writes nothing yet. */

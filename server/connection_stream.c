@@ -128,6 +128,10 @@ connection_stream_head(struct connection *connection, int status, struct bytes f
 		!has_length && !old && exchange->head.method != HTTP1_HEAD && status != 204 && status != 304;
 	connection->stream.until_close = !has_length && old;
 	connection->close_after = connection->close_after || connection->stream.until_close;
+	if (connection->is_incomplete) { /* the rest of the request may not be read */
+		connection->close_after = true;
+		connection->linger_after = true;
+	}
 	connection->stream.is_broken = false;
 	connection->stream.is_complete = false;
 	buf_init(&head, BACKLOG_MAX);

@@ -781,14 +781,20 @@ reason_to_pass(const struct exchange *exchange, const struct model *model)
 bool
 front_infer_takes_parts(struct exchange *exchange)
 {
-	return reason_to_pass(exchange, handler_find_model(exchange)) != PASS_NO_INFERENCE;
+	exchange->pass_reason = reason_to_pass(exchange, handler_find_model(exchange));
+	return exchange->pass_reason != PASS_NO_INFERENCE;
 }
 
 void
 handle_front_infer(struct exchange *exchange)
 {
-	struct model *model = handler_find_model(exchange);
+	struct model *model;
 
+	if (exchange->missing > 0) { /* whatever the model is by now, of such a body nothing may be read here */
+		handle_pass(exchange);
+		return;
+	}
+	model = handler_find_model(exchange);
 	exchange->pass_reason = reason_to_pass(exchange, model);
 	if (exchange->pass_reason != PASS_NO_INFERENCE) {
 		handle_pass(exchange);

@@ -185,8 +185,20 @@ def test_two_ways_at_once(front, taking):
                 while stream.readline() != b"\r\n":
                     pass
             assert stream.read(PIECE) == piece
-        connection.sendall(b"POST /again HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-        assert stream.readline() == b"HTTP/1.1 200 OK\r\n"
+        assert stream.read() == b""  # a reply that begins before the request is whole ends the connection
+
+
+@pytest.mark.parametrize("length", [10_000, 1_000_000, 3_000_000, 4_250_000, 4_500_000, 6_000_000])
+def test_a_whole_reply_to_a_client_that_sends_all_first(front, taking, length):
+    """Whatever of it lies between the two, what the client still sends is taken from it."""
+    def takes(fields, read, send):
+        send(response(b"r" * length))
+        read(int(fields["content-length"]))
+
+    with open_upload(front(taking(takes)), 200 * PIECE) as connection:
+        connection.sendall(pieces(1)[0] * 200)
+        status, fields, body = read_reply(connection)
+        assert (status, len(body)) == (200, length) and fields["connection"] == "close"
 
 
 def test_a_client_that_sends_all_before_it_reads(front, taking):
