@@ -88,7 +88,9 @@ write_figure(struct buf *out, double value)
 {
 	unsigned long long whole = (unsigned long long)(value + 0.5);
 
-	if (value < 10) {
+	if (value < 1) {
+		buf_format(out, "%.3g", value);
+	} else if (value < 10) {
 		buf_format(out, "%.2f", value);
 	} else if (value < 100) {
 		buf_format(out, "%.1f", value);

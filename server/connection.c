@@ -39,6 +39,7 @@ close_connection(struct connection *connection)
 	struct server_lane *lane = connection->lane;
 
 	TAILQ_REMOVE(&lane->connections, connection, lane_entry);
+	lane->incomplete_bodies -= connection->is_incomplete;
 	loop_watch_free(connection->watch);
 	transport_close(&connection->transport);
 	blob_unref(connection->exchange.held);
@@ -84,6 +85,7 @@ next_request(struct connection *connection)
 	exchange->pass_reason = PASS_NO_INFERENCE;
 	connection->stream.is_complete = false;
 	connection->is_discarding = false;
+	connection->discardable = connection->discarded = 0;
 	exchange_discharge(exchange, exchange->charged);
 	exchange->head.method = HTTP1_OTHER;
 	exchange->head.header_count = 0;
@@ -301,6 +303,18 @@ next_room(struct connection *connection)
 			      .iov_len = connection->in_capacity - connection->in_length};
 }
 
+/* Only what was announced buys its sender time. */
+static void
+note_discarded(struct connection *connection, size_t count)
+{
+	size_t left = connection->discardable - connection->discarded;
+
+	if (left > 0) {
+		connection->discarded += count < left ? count : left;
+		connection->active_tick = connection->lane->ticks;
+	}
+}
+
 static void
 throw_away(struct connection *connection)
 {
@@ -308,6 +322,7 @@ throw_away(struct connection *connection)
 	ssize_t got = recv(connection->transport.fd, waste, sizeof(waste), 0);
 
 	if (got > 0) {
+		note_discarded(connection, (size_t)got);
 		connection->active_tick = connection->lane->ticks;
 	} else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
 		close_connection(connection);
@@ -357,17 +372,23 @@ on_broken(struct connection *connection, int failure)
 	}
 }
 
-/* More of a body that the handler has. May free the connection. */
+/* While the handler has the exchange. */
 static void
-take_part(struct connection *connection, size_t count)
+await_more(struct connection *connection)
 {
-	if (!connection_take_part(connection, count)) {
-		return;
-	}
 	if (connection->state == STREAMING) {
 		await_stream(connection);
 	} else {
 		await_bytes(connection);
+	}
+}
+
+/* More of a body that the handler has. May free the connection. */
+static void
+take_part(struct connection *connection, size_t count)
+{
+	if (connection_take_part(connection, count)) {
+		await_more(connection);
 	}
 }
 
@@ -413,7 +434,7 @@ on_readable(struct connection *connection)
 	} else if (got == 0) {
 		peer_gone(connection);
 	} else if (errno == EAGAIN || errno == EINTR) {
-		await_bytes(connection);
+		await_more(connection);
 	} else {
 		on_broken(connection, errno);
 	}
@@ -438,8 +459,7 @@ await_stream(struct connection *connection)
 	}
 }
 
-/* Throws away what a peer sends that may not read its reply before all is sent. It has to read it in the end: only
- * what is written counts as activity. May free the connection. */
+/* Throws away what a peer sends that may not read its reply before all is sent. May free the connection. */
 static void
 discard(struct connection *connection)
 {
@@ -449,6 +469,9 @@ discard(struct connection *connection)
 	if (got < 0 && errno != EAGAIN && errno != EINTR) {
 		on_broken(connection, errno);
 		return;
+	}
+	if (got > 0) {
+		note_discarded(connection, (size_t)got);
 	}
 	connection->is_discarding = got != 0;
 	await_stream(connection);
@@ -619,6 +642,13 @@ holds_scarce_memory(const struct connection *connection, unsigned phase)
 	       phase > SCARCE_LIMIT + phase_bytes(connection) / SCARCE_SLOWEST;
 }
 
+/* Is some of a body that nobody needs still to come? Its sender may read only behind that. */
+static bool
+owes(const struct connection *connection)
+{
+	return connection->discarded < connection->discardable;
+}
+
 /* Does the peer send too slowly, or read its reply so? */
 static bool
 is_too_slow(const struct connection *connection, unsigned silent, unsigned phase)
@@ -639,7 +669,9 @@ connection_sweep(struct connection *connection)
 	switch (connection->state) {
 	case HANDLING:
 	case STREAMING:
-		if (connection->is_incomplete && is_too_slow(connection, silent, phase)) {
+		if (connection->is_incomplete &&
+		    (connection->state == STREAMING ? silent > stall || holds_scarce_memory(connection, phase)
+						    : is_too_slow(connection, silent, phase))) {
 			connection_lose_body(connection, 408, LATE);
 		} else if (connection->state == STREAMING && connection_has_backlog(connection) && silent > stall) {
 			connection->close_after = true;
@@ -655,7 +687,8 @@ connection_sweep(struct connection *connection)
 		}
 		break;
 	case LINGERING:
-		if (silent > LINGER_LIMIT || phase > LINGER_TOTAL) {
+		if (silent > (owes(connection) ? STALL_LIMIT : LINGER_LIMIT) ||
+		    phase > LINGER_TOTAL + connection->discarded / SCARCE_SLOWEST) {
 			close_connection(connection);
 		}
 		return;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define CHUNK_ROOM ((size_t)8 * 1024)
+#define INCOMPLETE_MAX 64 /* of each loop: clients that send slowly are not to occupy all that is behind */
 
 void
 connection_leave_body(struct connection *connection)
@@ -16,7 +17,9 @@ connection_leave_body(struct connection *connection)
 
 	if (connection->is_incomplete) {
 		connection->is_incomplete = false;
+		connection->lane->incomplete_bodies--;
 		connection->is_discarding = true;
+		connection->discardable = exchange->missing;
 		body_fini(&connection->body);
 		blob_unref(exchange->body_block);
 		exchange->body_block = NULL;
@@ -122,12 +125,14 @@ offer_part(struct connection *connection, size_t length)
 	struct body *body = &connection->body;
 
 	exchange->body = bytes_make(body->block->data + body->start, length);
-	if (!exchange->takes_parts(exchange)) {
+	if (exchange->is_left || connection->lane->incomplete_bodies == INCOMPLETE_MAX ||
+	    !exchange->takes_parts(exchange)) {
 		return; /* it gets the body once that is whole */
 	}
 	exchange->body_block = blob_ref(body->block);
 	exchange->missing = length - body->length;
 	connection->is_incomplete = true;
+	connection->lane->incomplete_bodies++;
 	connection_call_handler(connection);
 }
 
@@ -296,6 +301,7 @@ connection_take_part(struct connection *connection, size_t count)
 	exchange->missing -= count;
 	if (exchange->missing == 0) {
 		connection->is_incomplete = false;
+		connection->lane->incomplete_bodies--;
 		body_fini(&connection->body);
 	}
 	if (exchange->more != NULL) {

@@ -43,6 +43,8 @@ struct connection {
 	struct body body;   /* has a block if the body is chunked or does not fit into `in` */
 	bool is_incomplete; /* the handler has the exchange, of whose body more is to come: into `body` */
 	bool is_discarding; /* the rest of a body that nobody needs is read beside the reply, and thrown away */
+	size_t discardable; /* bytes of that rest */
+	size_t discarded;
 
 	struct bytes head_out;
 	char head_text[512];

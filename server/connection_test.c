@@ -231,6 +231,7 @@ teardown(void **state)
 	}
 	assert_null(connection());
 	assert_int_equal(test->budget.used, 0);
+	assert_true(test->lane.incomplete_bodies == 0 || test->lane.incomplete_bodies == 64);
 	loop_free(test->lane.loop);
 	offload_free(test->offload);
 	free(test);
@@ -439,8 +440,51 @@ test_a_reply_before_the_whole_body(void **state)
 	assert_int_equal(test->budget.used, 0);
 	send_all(body, 100); /* thrown away, until the time for that is over */
 	assert_int_equal(test->more, sizeof(body));
+	pass(30);
+	assert_non_null(connection());
+	pass(1);
+	assert_null(connection());
+}
+
+/* Whoever sends all that was announced before it reads has the time for that, and no more. */
+static void
+test_the_rest_of_a_long_body(void **state)
+{
+	static uint8_t part[64 * 1024];
+
+	(void)state;
+	say("POST /parts HTTP/1.1\r\nHost: h\r\nInference-Header-Content-Length: 2\r\nContent-Length: 262144\r\n\r\n");
+	reply_bare(test->kept, true, "text/plain");
+	turn();
+	for (int i = 0; i < 4; i++) {
+		pass(8);
+		assert_non_null(connection());
+		send_all(part, sizeof(part));
+	}
+	assert_heard("HTTP/1.1 200 OK");
+	pass(1);
+	assert_non_null(connection()); /* 33 seconds */
 	pass(6);
 	assert_null(connection());
+}
+
+/* Few may occupy the handlers with parts. */
+static void
+test_a_body_beside_many_incomplete_ones(void **state)
+{
+	static uint8_t body[40000];
+
+	(void)state;
+	test->lane.incomplete_bodies = 64;
+	say(PARTS("40000"));
+	send_all(body, 20000);
+	assert_int_equal(test->handled, 0);
+	send_all(body, 20000);
+	turn();
+	assert_int_equal(test->handled, 1);
+	assert_int_equal(test->kept->missing, 0);
+	assert_int_equal(test->lane.incomplete_bodies, 64);
+	reply_bare(test->kept, true, "text/plain");
 }
 
 static void
@@ -791,6 +835,8 @@ main(void)
 		TEST(test_a_body_in_parts),
 		TEST(test_a_handler_that_wants_the_whole_body),
 		TEST(test_a_reply_before_the_whole_body),
+		TEST(test_the_rest_of_a_long_body),
+		TEST(test_a_body_beside_many_incomplete_ones),
 		TEST(test_parts_that_do_not_come),
 		TEST(test_parts_over_the_budget),
 		TEST(test_a_sender_of_parts_that_leaves),

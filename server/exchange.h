@@ -67,8 +67,9 @@ struct server_lane {
 	struct infer_memo *infer_memo;
 	struct history *history; /* of the server, which the lane with index 0 fills */
 	TAILQ_HEAD(, connection) connections;
-	unsigned ticks;	    /* seconds since the lane was made */
-	bool accept_failed; /* the failure has been logged */
+	size_t incomplete_bodies; /* that handlers have: see struct exchange */
+	unsigned ticks;		  /* seconds since the lane was made */
+	bool accept_failed;	  /* the failure has been logged */
 	bool stopping;
 	void (*stopped)(struct server_lane *lane); /* called when the last HTTP connection is closed */
 	size_t users; /* HTTP and gRPC, until the lane stops and their connections are gone; and work that may outlive
@@ -95,15 +96,16 @@ struct exchange {
 	bool takes_tensors; /* tensors may follow the JSON */
 	unsigned methods;   /* that the path accepts: a mask of http1_method */
 	/*
-	 * May the handler begin before the whole body is there (see `missing`)? Called once `body` has its length. NULL: it
-	 * may not.
+	 * May the handler begin before the whole body is there (see `missing`)? Called once `body` has its length.
+	 * NULL: it may not.
 	 */
 	bool (*takes_parts)(struct exchange *exchange);
 
 	struct bytes body; /* as received */
 	/*
 	 * Bytes at the body's end that are not there yet. `more`, if it is set, is called when `count` of them have
-	 * come. If they do not come, or there is no room for them, `gone` is called, and `lost` is what to reply.
+	 * come. If they do not come, or there is no room for them, `gone` is called, and `lost` is what to reply,
+	 * during that call.
 	 */
 	size_t missing;
 	void (*more)(struct exchange *exchange, size_t count);

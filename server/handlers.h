@@ -71,7 +71,7 @@ void handle_metrics(struct exchange *exchange);
 
 /*
  * Passes a request for any path through to the server behind, and streams the reply back, as a gateway does (RFC 9110
- * section 7.6). The body has been read.
+ * section 7.6). Of the body some may be `missing` (exchange.h).
  */
 void handle_pass(struct exchange *exchange);
 bool pass_takes_parts(struct exchange *exchange);

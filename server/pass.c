@@ -218,6 +218,8 @@ on_gone(struct exchange *exchange)
 		exchange_stream_end(exchange, false);
 	} else if (exchange->lost.status != 0) {
 		reply_http_error(exchange, exchange->lost.status, exchange->lost.text);
+	} else if (exchange->missing > 0) {
+		reply_http_error(exchange, 400, "the client left before its request was whole");
 	} else {
 		reply_http_error(exchange, 502, "the client left before the reply");
 	}

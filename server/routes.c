@@ -221,7 +221,7 @@ pass_through(struct exchange *exchange, exchange_handler handler)
 {
 	exchange->admit = NULL;
 	exchange->takes_tensors = false;
-	exchange->takes_parts = handler == handle_pass	       ? pass_takes_parts
+	exchange->takes_parts = handler == handle_pass		? pass_takes_parts
 				: handler == handle_front_infer ? front_infer_takes_parts
 								: NULL;
 	exchange->body_limit = SIZE_MAX;

@@ -46,12 +46,13 @@ struct server {
 
 struct service {
 	const char *name;
-	const char *port; /* its option */
+	const char *address; /* its options */
+	const char *port;
 };
 
-static const struct service http_service = {"HTTP", "--http-port"};
-static const struct service grpc_service = {"GRPC", "--grpc-port"};
-static const struct service metrics_service = {"Metrics", "--metrics-port"};
+static const struct service http_service = {"HTTP", "--http-address", "--http-port"};
+static const struct service grpc_service = {"GRPC", "--grpc-address", "--grpc-port"};
+static const struct service metrics_service = {"Metrics", "--metrics-address", "--metrics-port"};
 
 static enum status
 not_started(struct error *error, const struct service *service)
@@ -64,7 +65,11 @@ not_listening(struct error *error, const struct service *service)
 {
 	struct error failure = *error;
 
-	(void)error_set(error, failure.status, "%s (%s)", failure.text, service->port);
+	if (failure.status == STATUS_UNAVAILABLE) {
+		(void)error_set(error, failure.status, "%s (%s, %s)", failure.text, service->address, service->port);
+	} else {
+		(void)error_set(error, failure.status, "%s (%s)", failure.text, service->address);
+	}
 	return not_started(error, service);
 }
 

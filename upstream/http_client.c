@@ -332,6 +332,9 @@ take_final_head(struct http_connection *connection, const struct http1_head *hea
 	connection->keep_alive = connection->keep_alive && head->keep_alive && !call->bodiless && head->status != 204 &&
 				 head->status != 304;
 	connection->left = head->content_length;
+	if (head->status >= 400 && !head->keep_alive && connection->sent < connection->total) {
+		connection->total = connection->sent; /* it reads no more (RFC 9112 section 9.5) */
+	}
 	connection->in_callback = true;
 	call->on_head(call, head);
 	connection->in_callback = false;

@@ -10,7 +10,11 @@ counter_of(struct top_keys *keys, uint64_t key)
 	struct top_key_counter *least = &set[0];
 
 	for (size_t i = 0; i < TOP_KEY_WAYS; i++) {
-		if (set[i].told.key == key && set[i].told.count > 0) {
+		if (set[i].told.count == 0) { /* they are taken in their order */
+			least = &set[i];
+			break;
+		}
+		if (set[i].told.key == key) {
 			return &set[i];
 		}
 		if (set[i].weight < least->weight) {
