@@ -20,15 +20,15 @@ NVIDIA_LOCAL = HOME / "caches" / "local" / "libtritoncache_local.so"
 RELEASE = ROOT / "build" / "release"  # a sanitizer's library cannot be opened by a program without it
 
 
-def bench_peers():
-    """bench/peers.py, which knows how the models of its benchmarks are written for a real Triton."""
-    spec = importlib.util.spec_from_file_location("bench_peers", ROOT / "bench" / "peers.py")
+def bench_processes():
+    """bench/processes.py, which knows how the models of its benchmarks are written for a real Triton."""
+    spec = importlib.util.spec_from_file_location("bench_processes", ROOT / "bench" / "processes.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-BENCH = bench_peers()
+BENCH = bench_processes()
 
 
 def plugin(name, build=RELEASE):
