@@ -149,7 +149,8 @@ def test_a_record_is_replayed(serve, repository, tmp_path):
         server = serve(repository, CACHE)
         done, counts = replay(server, path, *arguments)
         assert (done.returncode, done.stderr) == (0, ""), done
-        assert counts == {"Request count": len(asked), "Cache hits": 6, "Cache misses": 4}
+        assert counts["Request count"] == counts["Cache hits"] + counts["Cache misses"] == len(asked)  # who joins has missed
+        server.expect("simple", inference_count=4)
         assert "of 10 recorded look-ups, 4 different ones" in done.stdout
         assert ("at their times" in done.stdout) == (arguments == [])
     done, counts = replay(server, path, "-b", "3", "--seed", "4")
