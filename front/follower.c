@@ -11,17 +11,6 @@
 
 /* --- Models --- */
 
-struct followed_model *
-follower_find_model(const struct follower *follower, const char *name)
-{
-	for (size_t i = 0; i < follower->model_count; i++) {
-		if (strcmp(follower->models[i].name, name) == 0) {
-			return &follower->models[i];
-		}
-	}
-	return NULL;
-}
-
 static struct followed_model *
 add_model(struct follower *follower, const char *name)
 {
@@ -341,23 +330,6 @@ const char *
 follower_generation(const struct follower *follower)
 {
 	return follower->generation;
-}
-
-bool
-follower_shows_loads(const struct follower *follower, const char *name)
-{
-	bool any = false;
-
-	for (size_t i = 0; i < follower->replica_count; i++) {
-		any = any || follower->replicas[i].was_reached;
-	}
-	for (size_t i = 0; i < follower->replica_count; i++) {
-		if ((follower->replicas[i].was_reached || !any) &&
-		    !replica_view_has_counters(&follower->replicas[i].view, name)) {
-			return false;
-		}
-	}
-	return true;
 }
 
 bool

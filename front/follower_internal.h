@@ -1,7 +1,7 @@
 /*
  * A follower, and what its files ask of each other. follower.c: the source, generations, life; follower_replica.c: what
- * a replica shows; follower_document.c: what replicas tell of a model; follower_request.c: the requests for these.
- * Private to them.
+ * a replica shows; follower_document.c: what replicas tell of a model; follower_models.c: these models;
+ * follower_request.c: the requests. Private to them.
  */
 #ifndef HIPPOCAMP_FRONT_FOLLOWER_INTERNAL_H
 #define HIPPOCAMP_FRONT_FOLLOWER_INTERNAL_H

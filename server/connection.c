@@ -173,23 +173,6 @@ connection_reply(struct exchange *exchange)
 
 /* --- Reading --- */
 
-void
-connection_refuse(struct connection *connection, int http_status, const char *text)
-{
-	connection->close_after = true;
-	connection->linger_after = true;
-	body_fini(&connection->body);
-	exchange_discharge(&connection->exchange, connection->exchange.charged);
-	reply_http_error(&connection->exchange, http_status, text);
-}
-
-void
-connection_call_handler(struct connection *connection)
-{
-	connection->state = HANDLING;
-	connection->exchange.handler(&connection->exchange);
-}
-
 /* True: go on with the new state. False: more bytes are needed. */
 static bool
 read_head(struct connection *connection)

@@ -11,6 +11,23 @@
 #define INCOMPLETE_MAX 64 /* of each loop: clients that send slowly are not to occupy all that is behind */
 
 void
+connection_refuse(struct connection *connection, int http_status, const char *text)
+{
+	connection->close_after = true;
+	connection->linger_after = true;
+	body_fini(&connection->body);
+	exchange_discharge(&connection->exchange, connection->exchange.charged);
+	reply_http_error(&connection->exchange, http_status, text);
+}
+
+void
+connection_call_handler(struct connection *connection)
+{
+	connection->state = HANDLING;
+	connection->exchange.handler(&connection->exchange);
+}
+
+void
 connection_leave_body(struct connection *connection)
 {
 	struct exchange *exchange = &connection->exchange;

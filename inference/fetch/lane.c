@@ -22,15 +22,6 @@ lane_less_underway(struct engine_lane *lane)
 }
 
 /* xorshift64 (Marsaglia, 2003): good enough for jitter. */
-uint64_t
-lane_random(struct engine_lane *lane)
-{
-	lane->random ^= lane->random << 13;
-	lane->random ^= lane->random >> 7;
-	lane->random ^= lane->random << 17;
-	return lane->random;
-}
-
 const struct executor_ops *
 lane_executor(const struct engine_lane *lane, const struct model *model)
 {

@@ -68,7 +68,14 @@ bool lane_has_keys(struct engine_lane *lane);
 bool lane_lacks_secret(struct engine_lane *lane);
 
 /* A random number for sampling and jitter; not for what must be unpredictable. */
-uint64_t lane_random(struct engine_lane *lane);
+static inline uint64_t
+lane_random(struct engine_lane *lane)
+{
+	lane->random ^= lane->random << 13;
+	lane->random ^= lane->random >> 7;
+	lane->random ^= lane->random << 17;
+	return lane->random;
+}
 
 /* The executor of the model's jobs. */
 const struct executor_ops *lane_executor(const struct engine_lane *lane, const struct model *model);
