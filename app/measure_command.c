@@ -99,6 +99,22 @@ measure_levels(struct measure_session *session, struct error *error)
 /* --- Output --- */
 
 static void
+write_replay(const struct measure_session *session, struct buf *out)
+{
+	buf_format(out, "  Inputs: of %zu recorded look-ups, %zu different ones%s\n", replay_count(session->replay),
+		   replay_distinct(session->replay), session->is_timed ? ", at their times" : "");
+	if (session->recorded_share < 1) {
+		buf_format(out,
+			   "  [WARNING] %.3g %% of the questions were recorded: the others are not asked, and need no "
+			   "place in the cache\n",
+			   session->recorded_share * 100);
+	}
+	if (session->skipped > 0) {
+		buf_format(out, "  [WARNING] %zu lines of the record could not be read\n", session->skipped);
+	}
+}
+
+static void
 print_settings(const struct measure_session *session)
 {
 	const struct measure_settings *settings = &session->settings;
@@ -115,19 +131,7 @@ print_settings(const struct measure_session *session)
 		buf_text(&text, "  Stabilizing using average latency and throughput\n");
 	}
 	if (session->replay != NULL) {
-		buf_format(&text, "  Inputs: of %zu recorded look-ups, %zu different ones%s\n",
-			   replay_count(session->replay), replay_distinct(session->replay),
-			   session->is_timed ? ", at their times" : "");
-		if (session->recorded_share < 1) {
-			buf_format(&text,
-				   "  [WARNING] %.3g %% of the questions were recorded: the others are not asked, and "
-				   "need no "
-				   "place in the cache\n",
-				   session->recorded_share * 100);
-		}
-		if (session->skipped > 0) {
-			buf_format(&text, "  [WARNING] %zu lines of the record could not be read\n", session->skipped);
-		}
+		write_replay(session, &text);
 	} else if (popularity->distinct == 0) {
 		buf_text(&text, "  Inputs: none twice\n");
 	} else {

@@ -425,6 +425,13 @@ on_readable(struct connection *connection)
 
 /* --- Replies in parts --- */
 
+/* Is the request read beside the reply? */
+static bool
+reads_on(const struct connection *connection)
+{
+	return connection->is_incomplete || connection->is_discarding;
+}
+
 static void
 await_stream(struct connection *connection)
 {
@@ -433,8 +440,7 @@ await_stream(struct connection *connection)
 		loop_watch_set(connection->watch, LOOP_READ);
 		loop_watch_wake(connection->watch);
 	} else if (connection_has_backlog(connection) && !connection->stream.is_held) {
-		bool reads = connection->is_incomplete || connection->is_discarding;
-		unsigned events = LOOP_WRITE | (reads ? LOOP_READ : 0);
+		unsigned events = LOOP_WRITE | (reads_on(connection) ? LOOP_READ : 0);
 
 		loop_watch_set(connection->watch, transport_events(&connection->transport, events));
 	} else {
@@ -544,9 +550,7 @@ on_event(void *argument, unsigned events)
 	struct connection *connection = argument;
 
 	if (connection->state == STREAMING && connection_has_backlog(connection)) {
-		bool reads = connection->is_incomplete || connection->is_discarding;
-
-		if (!reads ||
+		if (!reads_on(connection) ||
 		    (events & LOOP_WRITE) != 0) { /* then there is room for some of the reply: that goes first */
 			on_stream_event(connection);
 			return;

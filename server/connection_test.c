@@ -409,20 +409,27 @@ test_a_body_in_parts(void **state)
 	assert_int_equal(test->lost, 0);
 }
 
+/* Sends a body in halves to a handler that gets it only when it is whole. */
 static void
-test_a_handler_that_wants_the_whole_body(void **state)
+expect_it_to_get_the_whole_body(void)
 {
-	static uint8_t body[40000];
+	static uint8_t half[20000];
 
-	(void)state;
-	test->admits_parts = false;
 	say(PARTS("40000"));
-	send_all(body, 20000);
+	send_all(half, sizeof(half));
 	assert_int_equal(test->handled, 0);
-	send_all(body, 20000);
+	send_all(half, sizeof(half));
 	turn();
 	assert_int_equal(test->handled, 1);
 	assert_int_equal(test->kept->missing, 0);
+}
+
+static void
+test_a_handler_that_wants_the_whole_body(void **state)
+{
+	(void)state;
+	test->admits_parts = false;
+	expect_it_to_get_the_whole_body();
 	reply_bare(test->kept, true, "text/plain");
 }
 
@@ -472,17 +479,9 @@ test_the_rest_of_a_long_body(void **state)
 static void
 test_a_body_beside_many_incomplete_ones(void **state)
 {
-	static uint8_t body[40000];
-
 	(void)state;
 	test->lane.incomplete_bodies = 64;
-	say(PARTS("40000"));
-	send_all(body, 20000);
-	assert_int_equal(test->handled, 0);
-	send_all(body, 20000);
-	turn();
-	assert_int_equal(test->handled, 1);
-	assert_int_equal(test->kept->missing, 0);
+	expect_it_to_get_the_whole_body();
 	assert_int_equal(test->lane.incomplete_bodies, 64);
 	reply_bare(test->kept, true, "text/plain");
 }

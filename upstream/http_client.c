@@ -227,6 +227,19 @@ await(struct http_connection *connection)
 	}
 }
 
+/* Sends what is there and waits for more to do. The caller is not to be called back before the next turn. */
+static void
+send_and_await(struct http_connection *connection)
+{
+	connection->failure = send_request(connection);
+	if (connection->failure == 0) {
+		await(connection);
+	} else {
+		loop_watch_set(connection->watch, LOOP_READ);
+		loop_watch_wake(connection->watch);
+	}
+}
+
 static void
 send_call(struct http_connection *connection)
 {
@@ -243,13 +256,7 @@ send_call(struct http_connection *connection)
 	for (size_t i = 0; i < call->body_count; i++) {
 		connection->total += call->body[i].length;
 	}
-	connection->failure = send_request(connection);
-	if (connection->failure == 0) {
-		await(connection);
-	} else { /* the caller is not to be called back before the next turn */
-		loop_watch_set(connection->watch, LOOP_READ);
-		loop_watch_wake(connection->watch);
-	}
+	send_and_await(connection);
 }
 
 /* --- Receiving --- */
@@ -596,13 +603,7 @@ http_call_more(struct http_call *call, size_t count)
 	    connection->failure != 0) {
 		return;
 	}
-	connection->failure = send_request(connection);
-	if (connection->failure == 0) {
-		await(connection);
-	} else {
-		loop_watch_set(connection->watch, LOOP_READ);
-		loop_watch_wake(connection->watch);
-	}
+	send_and_await(connection);
 }
 
 static bool

@@ -21,7 +21,6 @@ lane_less_underway(struct engine_lane *lane)
 	}
 }
 
-/* xorshift64 (Marsaglia, 2003): good enough for jitter. */
 const struct executor_ops *
 lane_executor(const struct engine_lane *lane, const struct model *model)
 {

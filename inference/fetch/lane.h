@@ -67,7 +67,7 @@ bool lane_has_keys(struct engine_lane *lane);
 /* Can no key be made, because the store has not provided the secret that it keeps? */
 bool lane_lacks_secret(struct engine_lane *lane);
 
-/* A random number for sampling and jitter; not for what must be unpredictable. */
+/* A random number for sampling and jitter, by xorshift64 (Marsaglia, 2003); not for what must be unpredictable. */
 static inline uint64_t
 lane_random(struct engine_lane *lane)
 {

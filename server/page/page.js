@@ -57,6 +57,13 @@ function element(name, text, attributes = {}) {
 	return made;
 }
 
+/* Of a table: its cells have these texts. */
+function row(kind, texts, attributes = {}) {
+	const made = element("tr", undefined, attributes);
+	made.append(...texts.map(text => element(kind, text, kind === "th" ? {scope: "col"} : {})));
+	return made;
+}
+
 function shape(parent, name, attributes, text) {
 	const made = document.createElementNS(SVG, name);
 	for (const [key, value] of Object.entries(attributes)) {
@@ -213,16 +220,14 @@ function showModels(cache) {
 		return;
 	}
 	const names = ["model", "version", "by", "rows asked", "hits", "joined", "ratio", "errors", "audited", "wrong", "compute saved", ""];
-	const head = element("tr");
-	head.append(...names.map(name => element("th", name, {scope: "col"})));
+	const head = row("th", names);
 	const lines = [...cache.models].sort((a, b) => b.saved_seconds - a.saved_seconds).map(model => {
-		const line = element("tr");
 		const button = element("button", "purge", {type: "button", "aria-label": `purge ${model.name}`});
 		button.addEventListener("click", () => purge(model.name));
 		const cells = [model.name, model.version, model.granularity, short(model.lookups), short(model.hits), short(model.joined),
 			model.lookups > 0 ? percent((model.hits + model.joined) / model.lookups) : "–", short(model.errors),
 			short(model.audits), short(model.audit_mismatches), duration(model.saved_seconds)];
-		line.append(...cells.map(text => element("td", text)));
+		const line = row("td", cells);
 		const last = element("td");
 		if (mayPurge) {
 			last.append(button);
@@ -245,16 +250,10 @@ const KEYS = 8;
 function showKeys(table, title, counted, list, cache) {
 	const keys = (cache?.models ?? []).flatMap(model => model[list].map(key => ({model: model.name, ...key})))
 		.sort((a, b) => b.compute_seconds - a.compute_seconds).slice(0, KEYS);
-	const head = element("tr");
-	head.append(...["model", "key", counted, "compute time", "answer"].map(name => element("th", name, {scope: "col"})));
+	const head = row("th", ["model", "key", counted, "compute time", "answer"]);
 	const none = element("tr");
 	none.append(element("td", "none", {colspan: 5}));
-	const lines = keys.map(key => {
-		const line = element("tr");
-		line.append(...[key.model, key.key, short(key.count), time(key.compute_seconds * 1e6), bytes(key.bytes)]
-			.map(text => element("td", text)));
-		return line;
-	});
+	const lines = keys.map(key => row("td", [key.model, key.key, short(key.count), time(key.compute_seconds * 1e6), bytes(key.bytes)]));
 	document.getElementById(table).replaceChildren(element("caption", title), head, ...(lines.length > 0 ? lines : [none]));
 }
 
@@ -279,15 +278,11 @@ function stateOf(node) {
 
 function showNodes(cache) {
 	const nodes = cache?.nodes ?? [];
-	const head = element("tr");
+	const head = row("th", ["server", "state", "connections for look-ups", "round trip"]);
 	document.getElementById("nodes-section").hidden = nodes.length === 0;
-	head.append(...["server", "state", "connections for look-ups", "round trip"].map(name => element("th", name, {scope: "col"})));
-	document.getElementById("nodes").replaceChildren(head, ...nodes.map(node => {
-		const line = element("tr", undefined, node.open_breakers > 0 || node.connected_threads === 0 ? {class: "lost"} : {});
-		line.append(...[node.address, stateOf(node), String(node.lookup_connections), node.round_trip_us > 0 ? time(node.round_trip_us) : "–"]
-			.map(text => element("td", text)));
-		return line;
-	}));
+	document.getElementById("nodes").replaceChildren(head, ...nodes.map(node => row("td",
+		[node.address, stateOf(node), String(node.lookup_connections), node.round_trip_us > 0 ? time(node.round_trip_us) : "–"],
+		node.open_breakers > 0 || node.connected_threads === 0 ? {class: "lost"} : {})));
 }
 
 function showWarnings(warnings) {

@@ -164,14 +164,19 @@ class Behind:
     def open(self):
         return len(self.used)
 
-    def _answer(self, connection, stream):
-        line = stream.readline().decode("latin-1").rstrip("\r\n")
-        if not line:
-            return False
-        fields = {}
-        while (text := stream.readline().decode("latin-1").rstrip("\r\n")) != "":
+    @staticmethod
+    def _read_head(stream):
+        """(line, {field: value}); the line is empty where the connection has ended."""
+        line, fields = stream.readline().decode("latin-1").rstrip("\r\n"), {}
+        while line and (text := stream.readline().decode("latin-1").rstrip("\r\n")) != "":
             name, _, value = text.partition(":")
             fields[name.lower()] = value.strip()
+        return line, fields
+
+    def _answer(self, connection, stream):
+        line, fields = self._read_head(stream)
+        if not line:
+            return False
         request = (line, fields, stream.read(int(fields.get("content-length", 0))))
         if "via" in fields:
             with self.lock:

@@ -25,11 +25,7 @@ class Taking(Behind):
         self.takes = takes
 
     def _answer(self, connection, stream):
-        line = stream.readline().decode("latin-1").rstrip("\r\n")
-        fields = {}
-        while line and (text := stream.readline().decode("latin-1").rstrip("\r\n")) != "":
-            name, _, value = text.partition(":")
-            fields[name.lower()] = value.strip()
+        line, fields = self._read_head(stream)
         if not line:
             return False
         if "via" not in fields:

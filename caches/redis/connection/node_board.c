@@ -54,11 +54,10 @@ sum_up(const struct node_notice *first, struct cache_node *node)
 	*node = (struct cache_node){.name = first->name};
 	for (; notice != NULL && strcmp(notice->name, first->name) == 0; notice = TAILQ_NEXT(notice, list)) {
 		uint64_t round_trip_ns = atomic_load_explicit(&notice->round_trip_ns, memory_order_relaxed);
+		uint64_t connections = atomic_load_explicit(&notice->connections, memory_order_relaxed);
 
 		round_trips_ns += round_trip_ns;
 		known += round_trip_ns > 0;
-		uint64_t connections = atomic_load_explicit(&notice->connections, memory_order_relaxed);
-
 		node->connections += connections;
 		node->connected_lanes += connections > 0;
 		node->open_breakers += atomic_load_explicit(&notice->has_open_breaker, memory_order_relaxed);
