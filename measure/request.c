@@ -207,12 +207,16 @@ static enum status
 write_message(struct request *request, size_t count, struct error *error)
 {
 	const struct request_form *form = request->form;
+	const struct infer_request message = {.model_name = form->model_name,
+					      .model_version = form->model_version,
+					      .inputs = request->tensors,
+					      .input_count = count};
 	size_t length = 0;
 
 	buf_clear(&request->message);
 	buf_clear(&request->framing);
 	buf_append(&request->message, bytes_make((const uint8_t[INFER_REQUEST_PREFIX]){0}, INFER_REQUEST_PREFIX));
-	infer_request_head(form->model_name, form->model_version, request->tensors, count, &request->message);
+	infer_request_head(&message, &request->message);
 	for (size_t i = 0; i < count; i++) {
 		size_t before = request->framing.length;
 

@@ -1,47 +1,52 @@
 #include "wire/infer_request.h"
 
 #include "base/protobuf.h"
+#include "wire/tensor_message.h"
 
-/* The numbers of the fields. */
-enum { REQUEST_MODEL_NAME = 1, REQUEST_MODEL_VERSION = 2, REQUEST_INPUTS = 5, REQUEST_RAW_INPUTS = 7 };
-enum { INPUT_NAME = 1, INPUT_DATATYPE = 2, INPUT_SHAPE = 3 };
+/* Field numbers of grpc_service.proto. */
+enum {
+	REQUEST_MODEL_NAME = 1,
+	REQUEST_MODEL_VERSION = 2,
+	REQUEST_ID = 3,
+	REQUEST_PARAMETERS = 4,
+	REQUEST_INPUTS = 5,
+	REQUEST_OUTPUTS = 6,
+	REQUEST_RAW_INPUTS = 7
+};
+enum { OUTPUT_NAME = 1, OUTPUT_PARAMETERS = 2 };
 
-static size_t
-text_size(struct bytes text)
-{
-	return text.length == 0 ? 0 : 1 + protobuf_varint_size(text.length) + text.length;
-}
-
+/* An InferRequestedOutputTensor. */
 static void
-put_input(const struct tensor *input, struct buf *out)
+put_output(const struct infer_body_output *output, struct buf *out)
 {
-	struct bytes datatype = bytes_text(datatype_name(input->datatype));
-	size_t shape = 0;
-	size_t length;
+	const struct parameter classification = {.name = bytes_text("classification"),
+						 .kind = PARAMETER_SIGNED,
+						 .signed_number = output->classification};
+	bool classifies = output->classification > 0;
 
-	for (size_t i = 0; i < input->rank; i++) {
-		shape += protobuf_varint_size((uint64_t)input->shape[i]);
-	}
-	length = text_size(input->name) + text_size(datatype) + 1 + protobuf_varint_size(shape) + shape;
-	protobuf_put_tag(out, REQUEST_INPUTS, PROTOBUF_BYTES);
-	protobuf_put_varint(out, length);
-	protobuf_put_text(out, INPUT_NAME, input->name);
-	protobuf_put_text(out, INPUT_DATATYPE, datatype);
-	protobuf_put_tag(out, INPUT_SHAPE, PROTOBUF_BYTES);
-	protobuf_put_varint(out, shape);
-	for (size_t i = 0; i < input->rank; i++) {
-		protobuf_put_varint(out, (uint64_t)input->shape[i]);
+	protobuf_put_tag(out, REQUEST_OUTPUTS, PROTOBUF_BYTES);
+	protobuf_put_varint(out, message_text_size(output->name) +
+					 (classifies ? message_parameter_size(&classification) : 0));
+	protobuf_put_text(out, OUTPUT_NAME, output->name);
+	if (classifies) {
+		message_parameter_put(out, OUTPUT_PARAMETERS, &classification);
 	}
 }
 
 void
-infer_request_head(struct bytes model_name, struct bytes model_version, const struct tensor *inputs, size_t count,
-		   struct buf *out)
+infer_request_head(const struct infer_request *request, struct buf *out)
 {
-	protobuf_put_text(out, REQUEST_MODEL_NAME, model_name);
-	protobuf_put_text(out, REQUEST_MODEL_VERSION, model_version);
-	for (size_t i = 0; i < count; i++) {
-		put_input(&inputs[i], out);
+	protobuf_put_text(out, REQUEST_MODEL_NAME, request->model_name);
+	protobuf_put_text(out, REQUEST_MODEL_VERSION, request->model_version);
+	protobuf_put_text(out, REQUEST_ID, request->id);
+	for (size_t i = 0; i < request->parameter_count; i++) {
+		message_parameter_put(out, REQUEST_PARAMETERS, &request->parameters[i]);
+	}
+	for (size_t i = 0; i < request->input_count; i++) {
+		message_tensor_put(out, REQUEST_INPUTS, &request->inputs[i]);
+	}
+	for (size_t i = 0; i < request->output_count; i++) {
+		put_output(&request->outputs[i], out);
 	}
 }
 

@@ -5,14 +5,22 @@
 #define HIPPOCAMP_WIRE_INFER_REQUEST_H
 
 #include "base/buf.h"
-#include "base/tensor.h"
+#include "wire/infer_body.h"
 
-/*
- * Appends all of the message but its tensors' data: `model_version` empty leaves the choice to the server. For each
- * input in turn, infer_request_data and the data follow.
- */
-void infer_request_head(struct bytes model_name, struct bytes model_version, const struct tensor *inputs, size_t count,
-			struct buf *out);
+struct infer_request {
+	struct bytes model_name;
+	struct bytes model_version; /* empty: the server chooses */
+	struct bytes id;
+	const struct parameter *parameters;
+	size_t parameter_count;
+	const struct tensor *inputs;
+	size_t input_count;
+	const struct infer_body_output *outputs;
+	size_t output_count; /* 0: all */
+};
+
+/* Appends all of the message but its tensors' data: for each input in turn, infer_request_data and the data follow. */
+void infer_request_head(const struct infer_request *request, struct buf *out);
 
 /* Appends what precedes the data of one tensor in raw_input_contents. */
 void infer_request_data(size_t length, struct buf *out);

@@ -11,7 +11,31 @@ test_a_server_reads_it(void **state)
 	static const uint8_t data[1200] = {[0] = 7, [1199] = 9};
 	const struct tensor inputs[] = {
 		{.name = bytes_text("A"), .datatype = DATATYPE_INT32, .rank = 2, .shape = shape, .data = {data, 1200}},
-		{.name = bytes_text("B"), .datatype = DATATYPE_UINT8, .rank = 0, .data = {data, 1}},
+		{.name = bytes_text("B"),
+		 .datatype = DATATYPE_UINT8,
+		 .rank = 0,
+		 .data = {data, 1},
+		 .content_type = bytes_text("np")},
+	};
+	const struct parameter parameters[] = {
+		{.name = bytes_text("flag"), .kind = PARAMETER_BOOLEAN, .boolean = false},
+		{.name = bytes_text("least"), .kind = PARAMETER_SIGNED, .signed_number = INT64_MIN},
+		{.name = bytes_text("most"), .kind = PARAMETER_UNSIGNED, .unsigned_number = UINT64_MAX},
+		{.name = bytes_text("share"), .kind = PARAMETER_DOUBLE, .number = 0.25},
+		{.name = bytes_text("word"), .kind = PARAMETER_TEXT, .text = bytes_text("")},
+	};
+	const struct infer_body_output outputs[] = {{.name = bytes_text("X")},
+						    {.name = bytes_text("Y"), .classification = 5}};
+	const struct infer_request request = {
+		.model_name = bytes_text("model"),
+		.model_version = bytes_text("3"),
+		.id = bytes_text("seven"),
+		.parameters = parameters,
+		.parameter_count = 5,
+		.inputs = inputs,
+		.input_count = 2,
+		.outputs = outputs,
+		.output_count = 2,
 	};
 	struct infer_message message;
 	struct arena arena;
@@ -21,7 +45,7 @@ test_a_server_reads_it(void **state)
 	(void)state;
 	arena_init(&arena, 1 << 20);
 	buf_init(&out, 1 << 20);
-	infer_request_head(bytes_text("model"), bytes_text("3"), inputs, 2, &out);
+	infer_request_head(&request, &out);
 	for (size_t i = 0; i < 2; i++) {
 		infer_request_data(inputs[i].data.length, &out);
 		buf_append(&out, inputs[i].data);
@@ -37,6 +61,15 @@ test_a_server_reads_it(void **state)
 	assert_int_equal(message.body.inputs[0].shape[1], 300);
 	assert_true(bytes_equal(message.body.inputs[0].data, inputs[0].data));
 	assert_int_equal(message.body.inputs[1].rank, 0);
+	assert_bytes(message.body.inputs[1].content_type, "np");
+	assert_bytes(message.body.id, "seven");
+	assert_int_equal(message.body.parameter_count, 5);
+	for (size_t i = 0; i < 5; i++) {
+		assert_true(parameter_equal(&message.body.parameters[i], &parameters[i]));
+	}
+	assert_int_equal(message.body.output_count, 2);
+	assert_bytes(message.body.outputs[0].name, "X");
+	assert_int_equal(message.body.outputs[1].classification, 5);
 	buf_fini(&out);
 	arena_fini(&arena);
 }
