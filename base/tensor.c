@@ -104,6 +104,23 @@ tensor_strings_valid(struct bytes data, int64_t elements, int64_t *found)
 	return data.length == 0 && *found == elements;
 }
 
+bool
+tensor_is_whole(const struct tensor *tensor)
+{
+	size_t size = datatype_size(tensor->datatype);
+	int64_t elements;
+	int64_t found;
+	size_t length;
+
+	if (tensor->datatype == DATATYPE_INVALID || !shape_elements(tensor->shape, tensor->rank, &elements)) {
+		return false;
+	}
+	if (tensor->datatype == DATATYPE_BYTES) {
+		return tensor_strings_valid(tensor->data, elements, &found);
+	}
+	return !__builtin_mul_overflow((size_t)elements, size, &length) && length == tensor->data.length;
+}
+
 struct bytes
 tensor_next_string(struct bytes *data)
 {

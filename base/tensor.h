@@ -62,6 +62,9 @@ enum status shape_too_large(struct bytes name, const int64_t *shape, size_t rank
 /* Checks that BYTES data holds exactly `elements` elements. Sets *found to the number of whole ones. */
 bool tensor_strings_valid(struct bytes data, int64_t elements, int64_t *found);
 
+/* Does the tensor have a datatype that is known, and the bytes of its shape? */
+bool tensor_is_whole(const struct tensor *tensor);
+
 /* Removes the next element from the front of valid BYTES data and returns it. */
 struct bytes tensor_next_string(struct bytes *data);
 

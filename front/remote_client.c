@@ -107,24 +107,6 @@ order_outputs(const struct model_config *config, const struct upstream_response 
 	return response->output_count == config->output_count;
 }
 
-/* JSON data have the shape's elements, but binary data may not. */
-static bool
-is_whole(const struct tensor *tensor)
-{
-	size_t size = datatype_size(tensor->datatype);
-	int64_t elements;
-	int64_t found;
-	size_t length;
-
-	if (tensor->datatype == DATATYPE_INVALID || !shape_elements(tensor->shape, tensor->rank, &elements)) {
-		return false;
-	}
-	if (tensor->datatype == DATATYPE_BYTES) {
-		return tensor_strings_valid(tensor->data, elements, &found);
-	}
-	return !__builtin_mul_overflow((size_t)elements, size, &length) && length == tensor->data.length;
-}
-
 static enum status
 copy_outputs(struct remote_call *call, const struct tensor *const *ordered, struct error *error)
 {
@@ -136,7 +118,7 @@ copy_outputs(struct remote_call *call, const struct tensor *const *ordered, stru
 	enum status status = STATUS_OK;
 
 	for (size_t i = 0; i < config->output_count && status == STATUS_OK; i++) {
-		if (!is_whole(ordered[i])) {
+		if (!tensor_is_whole(ordered[i])) {
 			status = error_set(error, STATUS_INTERNAL, "output '%.*s' does not have the bytes of its shape",
 					   BYTES_ARGS(ordered[i]->name));
 			break;

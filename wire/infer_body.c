@@ -317,23 +317,36 @@ have_content_types(yyjson_val *inputs)
 	return true;
 }
 
-bool
-infer_body_is_plain(const struct infer_body *body)
+/* Has the request nothing but what is known, and these parameters of outputs? */
+static bool
+has_only(const struct infer_body *body, const char *const *output_parameters)
 {
 	static const char *const members[] = {"id", "parameters", "inputs", "outputs", NULL};
 	static const char *const input_members[] = {"name", "datatype", "shape", "data", "parameters", NULL};
 	static const char *const input_parameters[] = {"binary_data_size", "content_type", NULL};
 	static const char *const output_members[] = {"name", "parameters", NULL};
-	static const char *const output_parameters[] = {"binary_data", NULL};
 	yyjson_val *root = yyjson_doc_get_root(body->document);
 
-	if (body->shared != NULL) {
-		return body->shared->is_plain;
-	}
 	return !json_has_others(root, members) && !has_duplicates(yyjson_obj_get(root, "parameters")) &&
 	       are_plain(yyjson_obj_get(root, "inputs"), input_members, input_parameters) &&
 	       have_content_types(yyjson_obj_get(root, "inputs")) &&
 	       are_plain(yyjson_obj_get(root, "outputs"), output_members, output_parameters);
+}
+
+bool
+infer_body_is_plain(const struct infer_body *body)
+{
+	static const char *const output_parameters[] = {"binary_data", NULL};
+
+	return body->shared != NULL ? body->shared->is_plain : has_only(body, output_parameters);
+}
+
+bool
+infer_body_is_understood(const struct infer_body *body)
+{
+	static const char *const output_parameters[] = {"binary_data", "classification", NULL};
+
+	return has_only(body, output_parameters);
 }
 
 static bool

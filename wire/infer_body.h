@@ -49,6 +49,9 @@ enum status infer_body_decode(struct bytes json, struct bytes binary, struct byt
  */
 bool infer_body_is_plain(const struct infer_body *body);
 
+/* The same, but classification is understood, too. Of a body that was decoded by infer_body_decode. */
+bool infer_body_is_understood(const struct infer_body *body);
+
 /* Copies what `body` uses of the document, then frees it: it may be many times as large as the JSON. False when memory
  * runs out; `body` is then unusable. */
 bool infer_body_detach(struct infer_body *body, struct arena *arena);

@@ -1,48 +1,12 @@
 #include "wire/upstream_body.h"
 
+#include "wire/parameter_json.h"
 #include "wire/tensor_json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 /* --- Requests --- */
-
-/* Always with a fraction or an exponent: the server may treat an integer otherwise. */
-static void
-write_double(struct buf *json, double number)
-{
-	char text[32];
-
-	(void)snprintf(text, sizeof(text), "%.17g", number);
-	buf_text(json, text);
-	if (strpbrk(text, ".e") == NULL) {
-		buf_text(json, ".0");
-	}
-}
-
-static void
-write_parameter(struct buf *json, const struct parameter *parameter)
-{
-	buf_json_string(json, parameter->name);
-	buf_byte(json, ':');
-	switch (parameter->kind) {
-	case PARAMETER_BOOLEAN:
-		buf_text(json, parameter->boolean ? "true" : "false");
-		break;
-	case PARAMETER_SIGNED:
-		buf_signed(json, parameter->signed_number);
-		break;
-	case PARAMETER_UNSIGNED:
-		buf_unsigned(json, parameter->unsigned_number);
-		break;
-	case PARAMETER_DOUBLE:
-		write_double(json, parameter->number);
-		break;
-	case PARAMETER_TEXT:
-		buf_json_string(json, parameter->text);
-		break;
-	}
-}
 
 static void
 write_parameters(struct buf *json, const struct upstream_request *request)
@@ -58,7 +22,7 @@ write_parameters(struct buf *json, const struct upstream_request *request)
 		if (written++ > 0) {
 			buf_byte(json, ',');
 		}
-		write_parameter(json, &request->parameters[i]);
+		parameter_json_put(json, &request->parameters[i]);
 	}
 	buf_byte(json, '}');
 }
