@@ -46,6 +46,7 @@ end(struct http2_connection *connection, const char *why)
 	char text[256];
 
 	connection->is_over = connection->is_ending = true; /* gets no calls that these start */
+	http2_connection_count_loss(connection);
 	(void)snprintf(text, sizeof(text), "%s", why);
 	while ((call = TAILQ_FIRST(&connection->calls)) != NULL) {
 		http2_call_fail(call,
@@ -418,6 +419,7 @@ on_sweep(void *argument)
 		const char *why = overdue(connection);
 
 		if (why != NULL) {
+			connection->is_counted = true;
 			end(connection, why);
 			connection = TAILQ_FIRST(&client->connections);
 		} else {
@@ -425,6 +427,12 @@ on_sweep(void *argument)
 		}
 	}
 	loop_timer_set(client->sweep, SWEEP_MS);
+}
+
+size_t
+http2_client_losses(const struct http2_client *client)
+{
+	return client->losses;
 }
 
 struct http2_client *

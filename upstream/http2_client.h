@@ -93,6 +93,12 @@ struct http2_client *http2_client_new(struct loop *loop, const struct dial_optio
 /* Closes all connections. No call may be under way. */
 void http2_client_free(struct http2_client *client);
 
+/*
+ * How many connections the server has ended that had carried a response: by GOAWAY, or without a word, as when it was
+ * restarted.
+ */
+size_t http2_client_losses(const struct http2_client *client);
+
 /* Sends the call's head. The caller has filled the fields that are not internal. */
 void http2_client_start(struct http2_client *client, struct http2_call *call);
 

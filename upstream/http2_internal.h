@@ -27,6 +27,7 @@ struct http2_client {
 	void *probe_argument;
 	bool is_busy; /* within nghttp2: its input buffer is in use */
 	size_t connection_count;
+	size_t losses;
 	unsigned ticks;
 	unsigned attempts; /* of connecting: each takes the next address */
 	uint8_t *in;	   /* READ_SIZE bytes that have just been read */
@@ -45,6 +46,7 @@ struct http2_connection {
 	bool is_ending;
 	bool is_greeted; /* the server's SETTINGS have come */
 	bool was_used;	 /* a response has come */
+	bool is_counted; /* in client->losses, or it is ended here */
 	int failure;	 /* the number of the error that ends it; 0: none */
 	unsigned opened_tick;
 	unsigned used_tick; /* when there was a call last */
@@ -60,6 +62,14 @@ http2_connection_touch(struct http2_connection *connection)
 {
 	connection->is_dirty = true;
 	loop_task_set(connection->client->flush_task);
+}
+
+/* The server ends the connection. */
+static inline void
+http2_connection_count_loss(struct http2_connection *connection)
+{
+	connection->client->losses += connection->was_used && !connection->is_counted;
+	connection->is_counted = true;
 }
 
 /* Tells who probes; `failure` NULL: the server has answered. */

@@ -131,7 +131,10 @@ on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 	bool ends = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
 	struct http2_call *call;
 
-	connection->is_over = connection->is_over || frame->hd.type == NGHTTP2_GOAWAY;
+	if (frame->hd.type == NGHTTP2_GOAWAY) {
+		connection->is_over = true;
+		http2_connection_count_loss(connection);
+	}
 	if (frame->hd.type == NGHTTP2_SETTINGS && !connection->is_greeted) {
 		take_greeting(connection);
 	}

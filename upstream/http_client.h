@@ -46,7 +46,9 @@ struct http_call {
 	 */
 	void (*done)(struct http_call *call, enum http_outcome outcome, const char *why);
 
-	struct http_connection *connection; /* internal */
+	/* Internal. */
+	struct http_connection *connection;
+	struct transcoded_call *transcoded; /* of transcoder.h */
 };
 
 /* `options` and what they point to outlive the client. */

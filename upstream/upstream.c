@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "upstream/ledger.h"
 #include "upstream/replica.h"
+#include "upstream/transcoder.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,11 +18,17 @@ struct upstream {
 	struct ledger *ledger;
 };
 
+/* Of one replica: one of the two. */
+struct client {
+	struct http_client *http;
+	struct transcoder *transcoder; /* it is known by its gRPC alone */
+};
+
 struct upstream_lane {
 	struct upstream *upstream;
 	struct loop *loop;
-	struct http_client **clients; /* by replica */
-	size_t turn;		      /* see replica_choose */
+	struct client *clients; /* by replica */
+	size_t turn;		/* see replica_choose */
 	TAILQ_HEAD(, upstream_call) refused;
 	struct loop_task *refuse;
 };
@@ -36,6 +43,12 @@ static struct replica *
 replica_of(const struct upstream_call *call, const struct upstream_attempt *attempt)
 {
 	return &call->lane->upstream->set.replicas[attempt->replica];
+}
+
+static struct client *
+client_of(struct upstream_attempt *attempt)
+{
+	return &attempt->call->lane->clients[attempt->replica];
 }
 
 /* Returns the replica for an attempt, or -1. */
@@ -109,7 +122,11 @@ dispatch(struct upstream_call *call, struct upstream_attempt *attempt, ptrdiff_t
 		.done = on_done,
 	};
 	replica_begin(replica, hedges);
-	http_client_start(lane->clients[index], &attempt->http);
+	if (client_of(attempt)->http != NULL) {
+		http_client_start(client_of(attempt)->http, &attempt->http);
+	} else {
+		transcoder_start(client_of(attempt)->transcoder, &attempt->http);
+	}
 	return true;
 }
 
@@ -144,7 +161,11 @@ drop(struct upstream_call *call, struct upstream_attempt *attempt, bool silent)
 	if (silent) {
 		replica_note_failure(replica_of(call, attempt), "the server is silent");
 	}
-	http_call_cancel(&attempt->http);
+	if (client_of(attempt)->http != NULL) {
+		http_call_cancel(&attempt->http);
+	} else {
+		transcoder_cancel(&attempt->http);
+	}
 	end_attempt(attempt, silent);
 }
 
@@ -363,14 +384,34 @@ upstream_call_cancel(struct upstream_call *call)
 	fini(call);
 }
 
+static void
+more(struct upstream_attempt *attempt, size_t count)
+{
+	if (client_of(attempt)->http != NULL) {
+		http_call_more(&attempt->http, count);
+	} else {
+		transcoder_more(&attempt->http, count);
+	}
+}
+
 void
 upstream_call_more(struct upstream_call *call, size_t count)
 {
 	call->missing -= count;
 	for (size_t i = 0; i < 2; i++) {
 		if (call->attempts[i].is_under_way) {
-			http_call_more(&call->attempts[i].http, count);
+			more(&call->attempts[i], count);
 		}
+	}
+}
+
+static void
+resume(struct upstream_attempt *attempt)
+{
+	if (client_of(attempt)->http != NULL) {
+		http_call_resume(&attempt->http);
+	} else {
+		transcoder_resume(&attempt->http);
 	}
 }
 
@@ -379,7 +420,7 @@ upstream_call_resume(struct upstream_call *call)
 {
 	for (size_t i = 0; i < 2; i++) {
 		if (call->attempts[i].is_under_way) {
-			http_call_resume(&call->attempts[i].http);
+			resume(&call->attempts[i]);
 		}
 	}
 }
@@ -420,7 +461,13 @@ upstream_lane_new(struct upstream *upstream, struct loop *loop)
 	lane->refuse = loop_task_new(loop, on_refused, lane);
 	lane->clients = memory_array(upstream->set.count, sizeof(*lane->clients));
 	for (size_t i = 0; i < upstream->set.count; i++) {
-		lane->clients[i] = http_client_new(loop, &upstream->set.replicas[i].dial);
+		const struct dial_options *dial = &upstream->set.replicas[i].dial;
+
+		if (dial->url->grpc) {
+			lane->clients[i].transcoder = transcoder_new(loop, dial);
+		} else {
+			lane->clients[i].http = http_client_new(loop, dial);
+		}
 	}
 	return lane;
 }
@@ -432,7 +479,11 @@ upstream_lane_free(struct upstream_lane *lane)
 		return;
 	}
 	for (size_t i = 0; i < lane->upstream->set.count; i++) {
-		http_client_free(lane->clients[i]);
+		if (lane->clients[i].http != NULL) {
+			http_client_free(lane->clients[i].http);
+		} else {
+			transcoder_free(lane->clients[i].transcoder);
+		}
 	}
 	loop_task_free(lane->refuse);
 	free(lane->clients);
@@ -442,7 +493,9 @@ upstream_lane_free(struct upstream_lane *lane)
 size_t
 upstream_lane_losses(const struct upstream_lane *lane, size_t replica)
 {
-	return http_client_losses(lane->clients[replica]);
+	const struct client *client = &lane->clients[replica];
+
+	return client->http != NULL ? http_client_losses(client->http) : transcoder_losses(client->transcoder);
 }
 
 struct ledger *
@@ -473,6 +526,12 @@ const char *
 upstream_lane_name(const struct upstream_lane *lane, size_t replica)
 {
 	return upstream_name(lane->upstream, replica);
+}
+
+bool
+upstream_is_grpc(const struct upstream *upstream, size_t replica)
+{
+	return upstream->set.replicas[replica].url.grpc;
 }
 
 struct replica_set *

@@ -1,5 +1,6 @@
 /*
- * The servers behind, for HTTP: equal replicas, of which one has each call (replica.h), and another when it fails: if
+ * The servers behind, for calls of HTTP (those of a server that is known by its gRPC alone are transcoded, see
+ * transcoder.h): equal replicas, of which one has each call (replica.h), and another when it fails: if
  * nothing of the call can have run, or if its caller allows it to run twice. Then another one also gets it if the first
  * is silent for long: a hedged request (Dean and Barroso, "The Tail at Scale", CACM 2013).
  */
@@ -11,7 +12,7 @@
 #include <sys/queue.h>
 
 struct upstream_options {
-	const char *const *urls; /* see url.h; for gRPC those of gRPC alone, else none of them */
+	const char *const *urls; /* see url.h */
 	size_t url_count;
 	struct tls_client_options tls;
 	unsigned connect_timeout_s;
@@ -33,6 +34,9 @@ void upstream_lane_free(struct upstream_lane *lane); /* no call may be under way
 size_t upstream_count(const struct upstream *upstream);
 const char *upstream_name(const struct upstream *upstream, size_t replica);
 const char *upstream_lane_name(const struct upstream_lane *lane, size_t replica);
+
+/* Is the replica known by its gRPC alone? */
+bool upstream_is_grpc(const struct upstream *upstream, size_t replica);
 
 /* For replica_metrics. */
 struct replica_set *upstream_replicas(struct upstream *upstream);

@@ -153,6 +153,19 @@ upstream_url_fini(struct upstream_url *url)
 }
 
 bool
+upstream_url_is_valid(const char *text)
+{
+	struct upstream_url url;
+	struct error unused;
+
+	if (upstream_url_parse("", text, &url, &unused) != STATUS_OK) {
+		return false;
+	}
+	upstream_url_fini(&url);
+	return true;
+}
+
+bool
 upstream_url_is_http(const char *text)
 {
 	struct upstream_url url;

@@ -26,7 +26,8 @@ struct upstream_url {
 enum status upstream_url_parse(const char *option, const char *text, struct upstream_url *url, struct error *error);
 void upstream_url_fini(struct upstream_url *url);
 
-/* Is it an address that speaks HTTP? */
+/* Is it an address? And one that speaks HTTP? */
+bool upstream_url_is_valid(const char *text);
 bool upstream_url_is_http(const char *text);
 
 #endif
