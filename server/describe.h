@@ -24,12 +24,8 @@ void describe_server(const struct server_options *options, struct buf *out);
 void describe_model(const struct model_table *table, const struct model *model, bool only_version, struct buf *out);
 
 /* The statistics of all models, if `name` is empty, or of one model, in one version or all. */
-enum statistics_form {
-	STATISTICS_OF_GRPC, /* with the members of its message alone */
-	STATISTICS_OF_HTTP,
-};
 enum status describe_statistics(const struct model_table *table, struct bytes name, struct bytes version,
-				enum statistics_form form, struct buf *out, struct error *error);
+				struct buf *out, struct error *error);
 
 /* An array of the repository's models. */
 void describe_index(struct repository *repository, bool ready_only, struct buf *out);

@@ -253,21 +253,19 @@ front_is_anonymous_call(const struct server_options *options, const struct grpc_
 	return count_metadata(options, call) == 0;
 }
 
-bool
-front_admits_metadata(const struct server_options *options, const struct grpc_call *call, struct arena *arena,
-		      struct front_fields *fields)
+/* Copies those metadata of the call that are wanted. False: no memory. */
+static bool
+copy_metadata(const struct grpc_call *call, bool (*is_wanted)(const struct server_options *, struct bytes name),
+	      const struct server_options *options, struct arena *arena, struct front_fields *fields)
 {
 	const struct grpc_metadata *list;
 	size_t length = grpc_call_metadata_list(call, &list);
 	size_t count = 0;
 	bool good = true;
 
-	fields->count = 0;
-	if (options->authorization == FRONT_AUTHORIZATION_PASS && count_metadata(options, call) > 0) {
-		return false;
-	}
+	*fields = (struct front_fields){0};
 	for (size_t i = 0; i < length; i++) {
-		count += goes_along(options, list[i].name);
+		count += is_wanted(options, list[i].name);
 	}
 	if (count == 0) {
 		return true;
@@ -276,7 +274,7 @@ front_admits_metadata(const struct server_options *options, const struct grpc_ca
 	for (size_t i = 0; i < length && fields->list != NULL && good; i++) {
 		struct grpc_metadata *copy = &fields->list[fields->count];
 
-		if (goes_along(options, list[i].name)) {
+		if (is_wanted(options, list[i].name)) {
 			*copy = (struct grpc_metadata){.name = arena_copy(arena, list[i].name),
 						       .value = arena_copy(arena, list[i].value)};
 			good = copy->name.at != NULL && copy->value.at != NULL;
@@ -284,6 +282,52 @@ front_admits_metadata(const struct server_options *options, const struct grpc_ca
 		}
 	}
 	return good && fields->list != NULL;
+}
+
+bool
+front_admits_metadata(const struct server_options *options, const struct grpc_call *call, struct arena *arena,
+		      struct front_fields *fields)
+{
+	fields->count = 0;
+	if (options->authorization == FRONT_AUTHORIZATION_PASS && count_metadata(options, call) > 0) {
+		return false;
+	}
+	return copy_metadata(call, goes_along, options, arena, fields);
+}
+
+static bool
+is_via(const struct server_options *options, struct bytes name)
+{
+	(void)options;
+	return bytes_equal_text(name, "via");
+}
+
+bool
+front_read_via(const struct grpc_call *call, struct arena *arena, struct front_fields *via)
+{
+	return copy_metadata(call, is_via, NULL, arena, via);
+}
+
+bool
+front_via_is_own(struct front_fields via)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < via.count; i++) {
+		found = found || via_is_own(via.list[i].value);
+	}
+	return found;
+}
+
+bool
+front_via_is_of_a_model(struct front_fields via)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < via.count; i++) {
+		found = found || via_is_of_a_model(via.list[i].value);
+	}
+	return found;
 }
 
 bool

@@ -58,6 +58,16 @@ bool front_is_anonymous_call(const struct server_options *options, const struct 
 /* To judge by the parameters, as front_understands. */
 bool front_understands_parameters(const struct server_options *options, const struct infer_body *body);
 
+/*
+ * Of a call to a model that may run on another server: copies what it has come through into `via`, for
+ * front_add_metadata. False: no memory.
+ */
+bool front_read_via(const struct grpc_call *call, struct arena *arena, struct front_fields *via);
+
+/* As front_comes_back; and has a model here, or of another server of ours, made the request? */
+bool front_via_is_own(struct front_fields via);
+bool front_via_is_of_a_model(struct front_fields via);
+
 /* Adds the fields to the parameters, as front_add_fields. */
 bool front_add_metadata(const struct server_options *options, struct front_fields fields, struct arena *arena,
 			struct infer_body *body);

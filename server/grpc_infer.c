@@ -160,7 +160,7 @@ passes(const struct grpc_inference *inference, enum status status)
 {
 	const struct error *error = inference->error;
 
-	if (!fronts(inference) || status == STATUS_OK || status == STATUS_NOT_CACHED) {
+	if (!fronts(inference) || status == STATUS_OK || status == STATUS_NOT_CACHED || inference->is_circle) {
 		return false;
 	}
 	return !error->is_remote || inference->has_parameters ||
@@ -373,6 +373,10 @@ decode(struct grpc_inference *inference)
 	if (status == STATUS_OK && fronts(inference)) {
 		status = check_front(inference);
 	}
+	if (status == STATUS_OK &&
+	    !front_add_metadata(inference->lane->options, inference->via, &inference->arena, body)) {
+		status = error_set(error, STATUS_UNAVAILABLE, "no memory for the request");
+	}
 	if (status == STATUS_OK) {
 		status = settle(inference);
 	}
@@ -384,6 +388,7 @@ decode(struct grpc_inference *inference)
 		status = cache_directives_read(inference->cache_control, request->parameters, request->parameter_count,
 					       &request->directives, error);
 	}
+	request->directives.alone = front_via_is_of_a_model(inference->via);
 	return status;
 }
 
@@ -444,6 +449,17 @@ reason_to_pass(struct grpc_inference *inference, const struct model_table *table
 	return atomic_load(&inference->request.model->suspended) ? PASS_SUSPENDED : PASS_NO_INFERENCE;
 }
 
+/* What the call to a model that leads on has come through: see infer_model in infer.c. */
+static enum status
+look_at_via(struct grpc_inference *inference)
+{
+	if (!front_read_via(inference->call, &inference->arena, &inference->via)) {
+		return error_set(inference->error, STATUS_UNAVAILABLE, "no memory for the request");
+	}
+	inference->is_circle = front_via_is_own(inference->via);
+	return inference->is_circle ? infer_refuse_circle(inference->request.model, inference->error) : STATUS_OK;
+}
+
 static enum status
 find(struct grpc_inference *inference)
 {
@@ -456,6 +472,9 @@ find(struct grpc_inference *inference)
 		status = find_model(table, decoded->model_name, decoded->model_version, &inference->request.model,
 				    inference->error);
 		inference->pass_reason = status == STATUS_OK ? PASS_NO_INFERENCE : PASS_NOT_CACHED;
+	}
+	if (status == STATUS_OK && infer_leads_on(inference->request.model)) {
+		status = look_at_via(inference);
 	}
 	if (status == STATUS_OK && fronts(inference)) {
 		inference->pass_reason = reason_to_pass(inference, table);

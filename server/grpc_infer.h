@@ -41,7 +41,9 @@ struct grpc_inference {
 	bool is_running; /* in the engine, which can cancel it */
 	struct bytes cache_control;
 	struct front_fields fields; /* see front.h */
-	bool has_parameters;	    /* of the client's own */
+	struct front_fields via;
+	bool is_circle;	     /* see infer_refuse_circle */
+	bool has_parameters; /* of the client's own */
 	struct offload_work work;
 	struct blob *block; /* holds the inputs if not the message */
 	struct infer_reply_output *outputs;

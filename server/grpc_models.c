@@ -144,7 +144,7 @@ grpc_model_statistics(struct grpc_call *call, struct grpc_message message)
 	buf_init(&json, JSON_MAX);
 	if (status == STATUS_OK) {
 		status = describe_statistics(server_lane_table(grpc_lane_of(call)), request.name, request.version,
-					     STATISTICS_OF_GRPC, &json, &error);
+					     &json, &error);
 	}
 	grpc_message_release(&message);
 	if (status == STATUS_OK) {

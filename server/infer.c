@@ -701,13 +701,11 @@ admit_infer(struct exchange *exchange)
 static void
 reply_circle(struct exchange *exchange, const struct model *model)
 {
-	char text[700];
+	struct error error;
 
-	(void)snprintf(text, sizeof(text),
-		       "model '%.*s' was asked by a model of this server: the address of one of them leads in a circle",
-		       BYTES_ARGS(model->config.name));
-	log_verbose("%s", text);
-	reply_http_error(exchange, 508, text);
+	(void)infer_refuse_circle(model, &error);
+	log_verbose("%s", error.text);
+	reply_http_error(exchange, 508, error.text);
 }
 
 static void

@@ -87,6 +87,15 @@ infer_leads_on(const struct model *model)
 }
 
 enum status
+infer_refuse_circle(const struct model *model, struct error *error)
+{
+	return error_set(
+		error, STATUS_INTERNAL,
+		"model '%.*s' was asked by a model of this server: the address of one of them leads in a circle",
+		BYTES_ARGS(model->config.name));
+}
+
+enum status
 infer_check(const struct infer_body *body, const struct model *model, struct error *error)
 {
 	enum status status = check_outputs(body, model, error);

@@ -22,6 +22,9 @@ const struct infer_body_output *infer_requested(const struct infer_body *body, s
 /* May the model run on another server, or one of an ensemble's? */
 bool infer_leads_on(const struct model *model);
 
+/* The error for a request that a model of this server has made, and that leads on from here. */
+enum status infer_refuse_circle(const struct model *model, struct error *error);
+
 /* Checks what was decoded: the outputs' names, the length of the id and the parameters, and the latter's names. */
 enum status infer_check(const struct infer_body *body, const struct model *model, struct error *error);
 

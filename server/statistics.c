@@ -35,7 +35,7 @@ write_batches(struct buf *out, struct statistics *statistics)
 }
 
 static void
-write_model(struct buf *out, const struct model *model, enum statistics_form form)
+write_model(struct buf *out, const struct model *model)
 {
 	struct model_statistics sum;
 	const struct {
@@ -69,7 +69,7 @@ write_model(struct buf *out, const struct model *model, enum statistics_form for
 	write_batches(out, model->statistics);
 	buf_text(out, "],\"memory_usage\":[]");
 	/* For servers of ours that stand in front: see wire/upstream_body.h. */
-	if (form == STATISTICS_OF_HTTP && model_is_suspended(model)) {
+	if (model_is_suspended(model)) {
 		buf_text(out, ",\"unseen_changes\":true");
 	}
 	buf_byte(out, '}');
@@ -86,8 +86,7 @@ has_version(const struct model *model, struct bytes version)
 
 /* Writes the entry's versions that are asked for; returns how many. */
 static size_t
-write_entry(struct buf *out, const struct model_table_entry *entry, struct bytes version, bool first,
-	    enum statistics_form form)
+write_entry(struct buf *out, const struct model_table_entry *entry, struct bytes version, bool first)
 {
 	size_t written = 0;
 
@@ -96,7 +95,7 @@ write_entry(struct buf *out, const struct model_table_entry *entry, struct bytes
 			if (!first || written > 0) {
 				buf_byte(out, ',');
 			}
-			write_model(out, entry->versions[i], form);
+			write_model(out, entry->versions[i]);
 			written++;
 		}
 	}
@@ -104,8 +103,8 @@ write_entry(struct buf *out, const struct model_table_entry *entry, struct bytes
 }
 
 enum status
-describe_statistics(const struct model_table *table, struct bytes name, struct bytes version, enum statistics_form form,
-		    struct buf *out, struct error *error)
+describe_statistics(const struct model_table *table, struct bytes name, struct bytes version, struct buf *out,
+		    struct error *error)
 {
 	const struct model_table_entry *one = name.length == 0 ? NULL : model_table_entry(table, name);
 	size_t written = 0;
@@ -122,7 +121,7 @@ describe_statistics(const struct model_table *table, struct bytes name, struct b
 	for (size_t i = 0; i < table->count; i++) {
 		if (one == NULL || one == &table->entries[i]) {
 			written += write_entry(out, &table->entries[i], one == NULL ? bytes_make(NULL, 0) : version,
-					       written == 0, form);
+					       written == 0);
 		}
 	}
 	if (one != NULL && written == 0) {
@@ -138,8 +137,8 @@ reply_statistics(struct exchange *exchange, struct bytes name, struct bytes vers
 {
 	struct error error;
 
-	if (describe_statistics(server_lane_table(exchange->lane), name, version, STATISTICS_OF_HTTP, &exchange->text,
-				&error) == STATUS_OK) {
+	if (describe_statistics(server_lane_table(exchange->lane), name, version, &exchange->text, &error) ==
+	    STATUS_OK) {
 		reply_text(exchange, "application/json");
 	} else {
 		reply_error(exchange, &error);
