@@ -467,8 +467,8 @@ static const struct list_option {
 	{"load-model", AT(load_models), "Models", "NAME",
 	 "model to load at start in mode explicit, or '*'; may be repeated"},
 	{"upstream", AT(upstreams), "Upstream", "URL",
-	 "stand in front of this server of the KServe v2 protocol: http://HOST:PORT, https://HOST:PORT or unix:/PATH, "
-	 "and for gRPC grpc://HOST:PORT or grpcs://HOST:PORT, too; repeated for equal replicas"},
+	 "stand in front of this server of the KServe v2 protocol: http://HOST:PORT, https://HOST:PORT or unix:/PATH "
+	 "of its HTTP, and grpc://HOST:PORT or grpcs://HOST:PORT of its gRPC; repeated for equal replicas"},
 	{"upstream-private-field", AT(upstream_private_fields), "Upstream", "NAME",
 	 "a header field of requests, such as X-User, that counts as authorization, as Authorization and Cookie do; "
 	 "may "
@@ -713,7 +713,10 @@ check_tls(struct tls_settings *tls, const char *port, struct error *error)
 	return STATUS_OK;
 }
 
-/* Those that speak gRPC have a list of their own. Without any, gRPC is off. */
+/*
+ * Those that speak gRPC have a list of their own. Without any, gRPC is off; where all do, what HTTP would be asked for
+ * is asked over gRPC.
+ */
 static void
 take_grpc_upstreams(struct serve_settings *settings)
 {
@@ -728,6 +731,10 @@ take_grpc_upstreams(struct serve_settings *settings)
 		struct text_list *list = is_grpc ? grpc : all;
 
 		list->items[list->count++] = all->items[i];
+	}
+	if (all->count == 0) {
+		memcpy(all->items, grpc->items, count * sizeof(*all->items));
+		all->count = count;
 	}
 	settings->allow_grpc = settings->allow_grpc && grpc->count > 0;
 }
@@ -759,12 +766,6 @@ check_upstream(struct serve_settings *settings, struct error *error)
 		}
 	}
 	take_grpc_upstreams(settings);
-	if (settings->upstreams.count == 0) {
-		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "--upstream=%s alone: add the address at which the same server speaks HTTP, as "
-				 "--upstream=http://HOST:PORT; its models are followed there",
-				 settings->grpc_upstreams.items[0]);
-	}
 	if (settings->model_repositories.count > 0) {
 		return error_set(
 			error, STATUS_INVALID_ARGUMENT,

@@ -641,10 +641,16 @@ say_front(struct app *app)
 	bool reached = follower_count(app->follower, &models, &cached);
 
 	for (size_t i = 0; i < replicas; i++) {
+		bool has_http = !upstream_is_grpc(app->upstream, i);
+
 		log_info("in front of %s%s%s%s%s", upstream_name(app->upstream, i),
-			 app->grpc_upstream != NULL ? ", for gRPC of " : "",
-			 app->grpc_upstream != NULL ? grpc_upstream_name(app->grpc_upstream)
-						    : "; for clients that speak gRPC, add --upstream=grpc://HOST:PORT",
+			 !has_http		      ? ""
+			 : app->grpc_upstream != NULL ? ", for gRPC of "
+						      : "",
+			 !has_http ? "; for what gRPC lacks, such as generate, add --upstream=http://HOST:PORT"
+			 : app->grpc_upstream != NULL
+				 ? grpc_upstream_name(app->grpc_upstream)
+				 : "; for clients that speak gRPC, add --upstream=grpc://HOST:PORT",
 			 group != NULL ? "; in group " : "", group != NULL ? group : "");
 	}
 	if (!reached) {

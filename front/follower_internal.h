@@ -71,6 +71,9 @@ struct follower {
 /* Asks one replica, and waits. Returns the HTTP status, or 0 if there was no whole response. */
 int follower_ask(struct follower *follower, size_t replica, const char *method, const char *target, struct buf *body);
 
+/* "HTTP" or "gRPC": by which the replica is asked. */
+const char *follower_port(const struct follower *follower, size_t replica);
+
 /* NULL: there is none. */
 struct followed_model *follower_find_model(const struct follower *follower, const char *name);
 

@@ -17,6 +17,13 @@ read_index(struct follower *follower, size_t replica, struct buf *index)
 	if (good || (status != 404 && status != 405 && status != 501)) {
 		return good;
 	}
+	if (upstream_is_grpc(follower->options->upstream, replica)) {
+		(void)snprintf(
+			follower->why, sizeof(follower->why),
+			"%s: its gRPC has no repository index; add the address of its HTTP, which may list its models",
+			upstream_name(follower->options->upstream, replica));
+		return false;
+	}
 	good = follower_ask(follower, replica, "GET", "/v2/models", &names) == 200;
 	buf_clear(index);
 	good = good && upstream_index_from_names(buf_bytes(&names), index);
@@ -40,9 +47,9 @@ read_view(struct follower *follower, size_t replica, struct replica_view *view)
 	}
 	if (good && replica_view_read(view, buf_bytes(&index), buf_bytes(&statistics), &error) != STATUS_OK) {
 		(void)snprintf(follower->why, sizeof(follower->why),
-			       "%s: what it tells of its models is not understood; is this the HTTP port of a server "
+			       "%s: what it tells of its models is not understood; is this the %s port of a server "
 			       "of the KServe v2 protocol?",
-			       upstream_name(follower->options->upstream, replica));
+			       upstream_name(follower->options->upstream, replica), follower_port(follower, replica));
 		good = false;
 	}
 	buf_fini(&index);
@@ -61,7 +68,8 @@ read_server(struct follower *follower, size_t replica)
 		return false;
 	}
 	state->has_statistics = upstream_has_extension(buf_bytes(&state->metadata), "statistics");
-	state->has_binary = upstream_has_extension(buf_bytes(&state->metadata), "binary_tensor_data") ||
+	state->has_binary = upstream_is_grpc(follower->options->upstream, replica) ||
+			    upstream_has_extension(buf_bytes(&state->metadata), "binary_tensor_data") ||
 			    upstream_has_extension(buf_bytes(&state->metadata), "binary_data");
 	return true;
 }

@@ -39,6 +39,12 @@ on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
 	(void)snprintf(fetch->why, sizeof(fetch->why), "%s", why == NULL ? "" : why);
 }
 
+const char *
+follower_port(const struct follower *follower, size_t replica)
+{
+	return upstream_is_grpc(follower->options->upstream, replica) ? "gRPC" : "HTTP";
+}
+
 /* Keeps what is to be said if no replica answers as it should. */
 static void
 tell_why(struct follower *follower, const struct fetch *fetch, size_t replica, const char *method, const char *target)
@@ -52,9 +58,11 @@ tell_why(struct follower *follower, const struct fetch *fetch, size_t replica, c
 	} else if (fetch->status != 200) {
 		(void)snprintf(
 			follower->why, sizeof(follower->why),
-			"%s: HTTP status %d to %s %s; is this the HTTP port of a server of the KServe v2 protocol? "
-			"The address comes before the /v2 of its paths",
-			name, fetch->status, method, target);
+			"%s: HTTP status %d to %s %s; is this the %s port of a server of the KServe v2 protocol?%s",
+			name, fetch->status, method, target, follower_port(follower, replica),
+			upstream_is_grpc(follower->options->upstream, replica)
+				? ""
+				: " The address comes before the /v2 of its paths");
 	}
 }
 

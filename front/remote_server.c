@@ -475,11 +475,12 @@ take_url(struct remote_server *server, struct bytes text, struct error *error)
 
 	server->urls = memory_grow(server->urls, count + 1, sizeof(*server->urls));
 	server->urls[count] = memory_text_of(text);
-	return upstream_url_is_http(server->urls[count])
+	return upstream_url_is_valid(server->urls[count])
 		       ? STATUS_OK
 		       : error_set(error, STATUS_INVALID_ARGUMENT,
 				   "the parameter 'url' names '%s': give http://HOST:PORT, https://HOST:PORT or "
-				   "unix:/PATH of a server's HTTP, several with commas between for equal replicas",
+				   "unix:/PATH of a server's HTTP, or grpc://HOST:PORT or grpcs://HOST:PORT of its "
+				   "gRPC, several with commas between for equal replicas",
 				   server->urls[count]);
 }
 

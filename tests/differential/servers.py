@@ -195,10 +195,12 @@ class Through(Hippocamp):
         self.behind = Triton(self.folder / "behind", models, mode)
 
     def command(self):
-        return [self.program, "serve", f"--upstream=http://{HOST}:{self.behind.port}",
-                f"--upstream=grpc://{HOST}:{self.behind.grpc_port}", "--cache-models=*",
+        return [self.program, "serve", *self.upstreams(), "--cache-models=*",
                 f"--http-address={HOST}", f"--http-port={self.port}", f"--metrics-port={self.metrics_port}",
                 f"--grpc-address={HOST}", f"--grpc-port={self.grpc_port}", "--cache-config=local,size=64MiB"]
+
+    def upstreams(self):
+        return [f"--upstream=http://{HOST}:{self.behind.port}", f"--upstream=grpc://{HOST}:{self.behind.grpc_port}"]
 
     def start(self):
         if self.behind.process is None:
@@ -211,3 +213,12 @@ class Through(Hippocamp):
     def stop(self):
         super().stop()
         self.behind.stop()
+
+
+class ThroughGrpc(Through):
+    """The same, which knows the tritonserver by its gRPC alone."""
+
+    name = "through_grpc"
+
+    def upstreams(self):
+        return [f"--upstream=grpc://{HOST}:{self.behind.grpc_port}"]

@@ -905,7 +905,6 @@ def test_nvidias_client(front, serve, repository):
 
 
 @pytest.mark.parametrize("arguments, said", [
-    (["grpc://a:1"], "--upstream=grpc://a:1 alone: add the address at which the same server speaks HTTP"),
     (["http://a", "grpc://a:1/x"], "has a path, which gRPC has no place for"),
     (["http://a", "grpc://a"], "names no host and port")])
 def test_wrong_options(start_front, arguments, said):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tritonclient.http as client
 
-from support import ask_simple, eventually, infer_path, sums, tensor
+from support import LOCAL, ask_simple, eventually, infer_path, sums, tensor
 from traffic import is_hit, put
 from triton import MODELS, Triton, write_model
 
@@ -66,9 +66,10 @@ def test_models_of_tritonserver(triton, front):
     assert through.get("/v2/models/picky/config").json == triton.get("/v2/models/picky/config").json
 
 
-def test_clients_of_tritonserver(triton, front):
+@pytest.mark.parametrize("alone", [False, True], ids=["http", "grpc_alone"])
+def test_clients_of_tritonserver(triton, front, alone):
     """What passes, and what is answered here, as NVIDIA's client sees it."""
-    through = front(triton, "--cache-models=*")
+    through = front(f"grpc://{LOCAL}:{triton.grpc_port}" if alone else triton, "--cache-models=*")
     with client.InferenceServerClient(f"127.0.0.1:{through.port}") as http:
         assert http.is_server_ready() and http.is_model_ready("simple")
         assert http.get_server_metadata()["name"] == "triton"

@@ -569,7 +569,7 @@ def test_another_model_of_the_server_changes_nothing(serve, repository, fake):
 
 @pytest.mark.parametrize("parameters, message", [
     ("", "needs the address of a server"),
-    (parameter("url", "grpc://h:1"), "the parameter 'url' names 'grpc://h:1': give http://"),
+    (parameter("url", "grpc://h"), "the parameter 'url' names 'grpc://h': give http://"),
     (parameter("url", "h"), "the parameter 'url' names 'h'"),
     (parameter("url", "http://h:1,"), "the parameter 'url' names ''"),
     (parameter("url", "http://h:1") + parameter("version", "x"), "the parameter 'version' is 'x'"),

@@ -128,7 +128,7 @@ class Triton(Server):
              f"--http-address={LOCAL}", f"--http-port={self.port}", f"--grpc-address={LOCAL}",
              f"--grpc-port={self.grpc_port}", f"--metrics-port={self.metrics_port}", "--allow-gpu-metrics=false",
              "--metrics-interval-ms=100", f"--backend-config=python,shm-region-prefix-name=test{self.port}",
-             "--exit-timeout-secs=5", *map(str, arguments)],
+             f"--exit-timeout-secs={PATIENCE}", *map(str, arguments)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
             env={**os.environ, "LD_LIBRARY_PATH": str(WHEEL / "nvidia_pytriton.libs"),
                  "PATH": f"{ROOT / '.deps' / 'venv' / 'bin'}:{os.environ['PATH']}", **(environment or {})})
@@ -174,7 +174,7 @@ class Triton(Server):
         try:
             if self.process.poll() is None:
                 self.signal(signal.SIGTERM)
-                code = self.wait(PATIENCE)
+                code = self.wait(PATIENCE + 10)
                 assert code == 0, f"exit code {code}:\n" + "\n".join(self.log[-60:])
         finally:
             self.kill()
