@@ -17,6 +17,7 @@ import pytest
 
 from fronts import Behind, response
 from support import LOCAL, PROGRAM, eventually, free_port, run_program
+from triton import program_with_onnx
 
 QUICK = ["-p", "50", "-r", "3"]
 
@@ -256,22 +257,20 @@ def is_running(pid):
 
 @pytest.fixture
 def place(tmp_path, repository):
-    """A repository, a folder for temporary files that must be empty afterwards, and a program that passes for Triton."""
+    """A repository, and a folder for temporary files that must be empty afterwards."""
     repository.add("simple", "identity")
     config = repository.path / "simple" / "config.pbtxt"
     config.write_text(config.read_text().replace("response_cache { enable: true }\n", ""))  # the comparison adds it
     (tmp_path / "temporary").mkdir()
-    triton = tmp_path / "tritonserver"
-    triton.write_text(f'#!/bin/sh\nexec {PROGRAM} serve "$@"\n')
-    triton.chmod(0o755)
     return tmp_path
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_a_comparison(place, repository, protocol):
+    """Also with the real Triton."""
     before = {path: path.read_bytes() for path in repository.path.rglob("*") if path.is_file()}
     done = run_program(*COMPARE, f"--model-repository={repository.path}", "-i", protocol, "--output", place / "report",
-                       "--tritonserver", place / "tritonserver", "--cache-config=local,ttl=1h",
+                       "--tritonserver", program_with_onnx(place), "--cache-config=local,ttl=1h",
                        env={**os.environ, "TMPDIR": str(place / "temporary")}, patience=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(("Use the local cache. A hit takes ", "The local cache does not pay for this model. A hit "))

@@ -116,6 +116,53 @@ def backends(folder):
     return BENCH.triton_backends(folder)
 
 
+# The onnxruntime backend is in no package. This one, a Python-based backend as Triton calls it, runs the same models.
+ONNXRUNTIME = """\
+import os
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(config):
+        return config
+
+    def initialize(self, args):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(
+            os.path.join(args["model_repository"], args["model_version"], "model.onnx"), options)
+
+    def execute(self, requests):
+        names = [output.name for output in self.session.get_outputs()]
+        responses = []
+        for request in requests:
+            values = self.session.run(names, {each.name(): np.from_dlpack(each) for each in request.inputs()})
+            responses.append(pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack(*each) for each in zip(names, values)]))
+        return responses
+"""
+
+
+def program_with_onnx(folder):
+    """A program that is called as tritonserver is, and serves ONNX models."""
+    place = Path(folder, "backends")
+    place.mkdir()
+    backends(place)
+    (place / "onnxruntime").mkdir()
+    (place / "onnxruntime" / "model.py").write_text(ONNXRUNTIME)
+    program = Path(folder, "tritonserver")
+    program.write_text(f"""\
+#!/bin/sh
+export LD_LIBRARY_PATH={WHEEL / 'nvidia_pytriton.libs'} PATH={ROOT / '.deps' / 'venv' / 'bin'}:$PATH
+exec {HOME / 'bin' / 'tritonserver'} --backend-directory={place} --cache-directory={HOME / 'caches'} \
+    --allow-gpu-metrics=false --backend-config=python,shm-region-prefix-name=test$$ "$@"
+""")
+    program.chmod(0o755)
+    return program
+
+
 class Triton(Server):
     """A running tritonserver, with the methods of support.Server."""
 
