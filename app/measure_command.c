@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define TEXT_MAX ((size_t)16 << 20)
 #define FEW_INPUTS UINT64_C(1000000000)
@@ -32,6 +33,31 @@ print(struct buf *text)
 }
 
 /* --- Levels --- */
+
+/* A line on the terminal, which the next one replaces. */
+static void
+on_progress(void *context, unsigned window, const struct load_window *so_far)
+{
+	const struct measure_settings *settings = context;
+	double seconds = (double)(clock_now_ns() - so_far->begun_ns) / 1e9;
+	uint64_t answers = so_far->latency.count;
+
+	if (settings->profile.requests > 0) {
+		(void)fprintf(stderr, "\r[%" PRIu64 "/%" PRIu64 "] %.0f s, %.0f requests/s\033[K", answers,
+			      settings->profile.requests, seconds, (double)answers / seconds);
+	} else {
+		(void)fprintf(stderr, "\r[window %u of at most %u] %.0f s, %.0f requests/s\033[K", window,
+			      settings->profile.trials, seconds, (double)answers / seconds);
+	}
+}
+
+static void
+end_progress(const struct measure_session *session)
+{
+	if (session->settings.profile.progress != NULL) {
+		(void)fputs("\r\033[K", stderr);
+	}
+}
 
 static struct summary_style
 style_of(const struct measure_session *session)
@@ -56,11 +82,14 @@ measure_level(struct measure_session *session, double level, struct error *error
 	const struct summary_style style = style_of(session);
 	struct measurement *measurement;
 	struct buf text;
+	enum status status;
 
 	session->measurements = memory_grow(session->measurements, session->count + 1, sizeof(*session->measurements));
 	measurement = &session->measurements[session->count];
-	if (profile_run(&session->target, &session->form, &load, &settings->profile, &session->interruption.is_stopped,
-			measurement, error) != STATUS_OK) {
+	status = profile_run(&session->target, &session->form, &load, &settings->profile,
+			     &session->interruption.is_stopped, measurement, error);
+	end_progress(session);
+	if (status != STATUS_OK) {
 		return error_prefix(error, "model '%s' at %s: ", settings->model, settings->url);
 	}
 	session->count++;
@@ -171,6 +200,10 @@ run(struct measure_session *session, struct error *error)
 	enum status status;
 
 	print_settings(session);
+	if (isatty(STDERR_FILENO)) {
+		session->settings.profile.progress = on_progress;
+		session->settings.profile.context = &session->settings;
+	}
 	status = measure_levels(session, error);
 	if (session->interruption.is_stopped) {
 		(void)printf("Interrupted: this is what there is\n");

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #define ENDLESS_NS (UINT64_C(1) << 60)
+#define TICK_MS 1000
 
 double
 window_latency(const struct load_window *window, double percent)
@@ -95,10 +96,45 @@ next_window(struct recent *recent)
 	return &recent->windows[recent->count];
 }
 
-static enum status
-run_windows(struct target *target, struct load *load, const struct profile_options *options, const bool *stopped,
-	    struct recent *recent, bool *is_stable, struct error *error)
+/* Tells of the present window. */
+struct ticker {
+	const struct profile_options *options;
+	struct loop_timer *timer;
+	unsigned number;
+	const struct load_window *window;
+};
+
+static void
+on_tick(void *argument)
 {
+	struct ticker *ticker = argument;
+
+	ticker->options->progress(ticker->options->context, ticker->number, ticker->window);
+	loop_timer_set(ticker->timer, TICK_MS);
+}
+
+static enum status
+run_window(struct load *load, struct ticker *ticker, const bool *stopped, struct load_window *window,
+	   struct error *error)
+{
+	const struct profile_options *options = ticker->options;
+	enum status status;
+
+	ticker->number++;
+	ticker->window = window;
+	if (options->progress != NULL) {
+		loop_timer_set(ticker->timer, TICK_MS);
+	}
+	status = load_run(load, options->requests > 0 ? ENDLESS_NS : options->interval_ns, stopped, window, error);
+	loop_timer_stop(ticker->timer);
+	return status;
+}
+
+static enum status
+run_windows(struct target *target, struct load *load, struct ticker *ticker, const bool *stopped, struct recent *recent,
+	    bool *is_stable, struct error *error)
+{
+	const struct profile_options *options = ticker->options;
 	enum status status = target_statistics(target, &recent->counted[0], error);
 	unsigned trials = options->requests > 0 ? 1 : options->trials;
 
@@ -106,8 +142,7 @@ run_windows(struct target *target, struct load *load, const struct profile_optio
 	for (unsigned trial = 0; status == STATUS_OK && trial < trials && !*is_stable && !*stopped; trial++) {
 		struct load_window *window = next_window(recent);
 
-		status = load_run(load, options->requests > 0 ? ENDLESS_NS : options->interval_ns, stopped, window,
-				  error);
+		status = run_window(load, ticker, stopped, window, error);
 		recent->count++;
 		if (status == STATUS_OK && window->latency.count == 0 && window->failed > 0) {
 			status = error_set(error, STATUS_UNAVAILABLE, "%s", window->why);
@@ -127,12 +162,15 @@ profile_run(struct target *target, const struct request_form *form, const struct
 {
 	struct load *load = load_new(target->loop, target->client, form, load_options, error);
 	struct recent *recent = memory_new(sizeof(*recent));
+	struct ticker ticker = {.options = options};
 	enum status status = load == NULL ? error->status : STATUS_OK;
 	bool is_stable = false;
 
+	ticker.timer = loop_timer_new(target->loop, on_tick, &ticker);
 	if (status == STATUS_OK) {
-		status = run_windows(target, load, options, stopped, recent, &is_stable, error);
+		status = run_windows(target, load, &ticker, stopped, recent, &is_stable, error);
 	}
+	loop_timer_free(ticker.timer);
 	load_free(load);
 	*measurement = (struct measurement){.level = load_options->concurrency > 0 ? load_options->concurrency
 										   : load_options->rate,

@@ -16,6 +16,9 @@ struct profile_options {
 	uint64_t requests;    /* in all, in one window; 0: windows until they are stable */
 	double stability;     /* the allowed difference from the mean, as a share of it */
 	double percentile;    /* of latency, which must be stable; 0: the mean */
+	/* Called each second with what the present window, counted from 1, has so far. NULL: nobody wants to know. */
+	void (*progress)(void *context, unsigned window, const struct load_window *so_far);
+	void *context;
 };
 
 /* What the last windows together tell. */
