@@ -559,6 +559,12 @@ start(struct app *app, struct error *error)
 
 /* --- Start messages --- */
 
+static const char *
+plural(size_t count)
+{
+	return count == 1 ? "" : "s";
+}
+
 struct model_lines {
 	struct buf text;
 	size_t count;
@@ -620,7 +626,7 @@ describe_caching(struct app *app, char *text, size_t size)
 	size_t cached;
 
 	count_models(app, &ready, &cached);
-	(void)snprintf(text, size, "; cached: %zu of %zu models", cached, ready);
+	(void)snprintf(text, size, "; cached: %zu of %zu model%s", cached, ready, plural(ready));
 	if (ready > 0 && cached == 0 && app->follower == NULL && !has_remote_models(app)) {
 		log_warning(
 			"no model takes part in the cache: say 'response_cache { enable: true }' in the config.pbtxt "
@@ -656,7 +662,7 @@ say_front(struct app *app)
 	if (!reached) {
 		return;
 	}
-	log_info("%zu of the %zu models behind are cached", cached, models);
+	log_info("cached of the %zu model%s behind: %zu", models, plural(models), cached);
 	if (cached == 0) {
 		log_warning(
 			"no model behind is cached so far: have its configuration there say 'response_cache { enable: "
@@ -704,14 +710,14 @@ say_started(struct app *app, uint64_t start_ns)
 	}
 	buf_init(&lines.text, 1 << 20);
 	repository_index(app->repository, false, add_model, &lines);
-	log_info("hippocamp %s is ready after %.0f ms: %zu models (%.*s); cache: %s%s%s; %zu threads",
-		 HIPPOCAMP_VERSION, (double)(clock_now_ns() - start_ns) / 1e6, lines.count, (int)lines.text.length,
-		 lines.text.at == NULL ? "" : (const char *)lines.text.at, cache,
+	log_info("hippocamp %s is ready after %.0f ms: %zu model%s (%.*s); cache: %s%s%s; %zu thread%s",
+		 HIPPOCAMP_VERSION, (double)(clock_now_ns() - start_ns) / 1e6, lines.count, plural(lines.count),
+		 (int)lines.text.length, lines.text.at == NULL ? "" : (const char *)lines.text.at, cache,
 		 app->cache != NULL && app->settings->cache_configs.count == 0 &&
 				 app->settings->response_cache_byte_size < 0
 			 ? " (the default; --cache-config=none turns it off)"
 			 : "",
-		 caching, app->loop_thread_count);
+		 caching, app->loop_thread_count, plural(app->loop_thread_count));
 	buf_fini(&lines.text);
 	if (app->follower != NULL) {
 		say_front(app);

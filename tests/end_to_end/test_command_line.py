@@ -302,7 +302,7 @@ def test_threads_are_as_many_as_the_processors_that_may_be_used(serve, repositor
     """Nor does ONNX Runtime try to bind its threads to other processors."""
     processor = min(os.sched_getaffinity(0))
     server = serve(repository.add("simple"), wrapper=["taskset", "--cpu-list", str(processor)])
-    server.wait_log(r"is ready .* 1 threads")
+    server.wait_log(r"is ready .* 1 thread")
     ask_simple(server)
     assert not server.lines("affinity")
 
@@ -315,7 +315,7 @@ def test_no_model_takes_part(serve, repository):
     server = serve(repository)
     told = server.wait_log(r"^W.*no model takes part.*")[0]
     assert "response_cache { enable: true }" in told and "--cache-all-models" in told
-    assert server.wait_log(r"is ready .*; cached: 0 of 1 models")
+    assert server.wait_log(r"is ready .*; cached: 0 of 1 model")
 
 
 def test_some_models_take_part(serve, repository):
