@@ -369,6 +369,8 @@ on_done(struct upstream_call *http, enum http_outcome outcome, const char *why)
 	if (outcome != HTTP_CALL_DONE) {
 		status = error_set(&error, STATUS_UNAVAILABLE, "upstream %s", why);
 		error.http = outcome == HTTP_CALL_BROKEN ? 502 : outcome == HTTP_CALL_TIMED_OUT ? 504 : 503;
+	} else if (this->status == 502 && upstream_lane_is_grpc(http->lane, http->replica) && !this->place.is_beside) {
+		status = give_up(call->model, &error); /* the transcoder has not understood the response */
 	} else if (this->status != 200) {
 		status = read_failure(this, &error);
 	} else {

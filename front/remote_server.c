@@ -503,6 +503,12 @@ split_urls(struct remote_server *server, struct error *error)
 		at += length + 1;
 	}
 	server->upstream_options.urls = (const char *const *)server->urls;
+	for (size_t i = 1; i < server->upstream_options.url_count; i++) {
+		if (upstream_url_is_http(server->urls[i]) != upstream_url_is_http(server->urls[0])) {
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "the parameter 'url' names addresses of HTTP and of gRPC: give those of HTTP");
+		}
+	}
 	return STATUS_OK;
 }
 

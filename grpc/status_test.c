@@ -1,26 +1,9 @@
-/* Values of header fields, by tables. */
 #include "grpc/status.h"
 
 #include "base/clock.h"
 #include "base/unit_test.h"
 
 #include <nghttp2/nghttp2.h>
-
-static void
-test_statuses(void **state)
-{
-	static const struct {
-		const char *field;
-		enum grpc_code code;
-	} table[] = {{"0", GRPC_OK},	   {"14", GRPC_UNAVAILABLE}, {"16", GRPC_UNAUTHENTICATED},
-		     {"17", GRPC_UNKNOWN}, {"", GRPC_UNKNOWN},	     {"-1", GRPC_UNKNOWN},
-		     {"1x", GRPC_UNKNOWN}, {"000", GRPC_UNKNOWN},    {"5", GRPC_NOT_FOUND}};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
-		assert_int_equal(grpc_status_read(bytes_text(table[i].field)), table[i].code);
-	}
-}
 
 /* At most eight digits; never less than what is left. */
 static void
@@ -48,12 +31,9 @@ test_timeouts(void **state)
 }
 
 static void
-test_codes_of_http(void **state)
+test_codes_of_resets(void **state)
 {
 	(void)state;
-	assert_int_equal(grpc_code_of_http(503), GRPC_UNAVAILABLE);
-	assert_int_equal(grpc_code_of_http(404), GRPC_UNIMPLEMENTED);
-	assert_int_equal(grpc_code_of_http(200), GRPC_UNKNOWN);
 	assert_int_equal(grpc_code_of_reset(NGHTTP2_REFUSED_STREAM), GRPC_UNAVAILABLE);
 	assert_int_equal(grpc_code_of_reset(NGHTTP2_CANCEL), GRPC_CANCELLED);
 	assert_int_equal(grpc_code_of_reset(NGHTTP2_NO_ERROR), GRPC_INTERNAL);
@@ -63,9 +43,8 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_statuses),
 		cmocka_unit_test(test_timeouts),
-		cmocka_unit_test(test_codes_of_http),
+		cmocka_unit_test(test_codes_of_resets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

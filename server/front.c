@@ -46,18 +46,6 @@ count_authorization(const struct exchange *exchange)
 	return count;
 }
 
-/* Is there more than one field of that name, of which we would see the first? */
-static bool
-repeats(const struct http1_head *head, const char *name)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < head->header_count; i++) {
-		count += bytes_equal_nocase(head->headers[i].name, name);
-	}
-	return count > 1;
-}
-
 bool
 front_is_admitted(const struct exchange *exchange)
 {
@@ -69,7 +57,7 @@ front_understands_head(const struct exchange *exchange)
 {
 	const struct http1_head *head = &exchange->head;
 
-	return !repeats(head, "content-encoding") && !repeats(head, "inference-header-content-length") &&
+	return !http1_repeats(head, "content-encoding") && !http1_repeats(head, "inference-header-content-length") &&
 	       head->target.length == head->path.length &&
 	       exchange->body.length <= exchange->options->max_input_bytes &&
 	       coding_from_name(http1_header(head, "content-encoding")) != CODING_UNKNOWN;

@@ -125,17 +125,6 @@ on_chunk_released(struct grpc_output *output)
 	free(chunk);
 }
 
-static struct bytes
-find(const struct http2_field *fields, size_t count, const char *name)
-{
-	for (size_t i = 0; i < count; i++) {
-		if (bytes_equal_text(fields[i].name, name)) {
-			return fields[i].value;
-		}
-	}
-	return bytes_make(NULL, 0);
-}
-
 static void
 add_metadata(struct grpc_pass *pass, const struct http2_field *fields, size_t count,
 	     void (*add)(struct grpc_call *call, const char *name, struct bytes value))
@@ -160,7 +149,7 @@ take_trailers(struct grpc_pass *pass, const struct http2_field *fields, size_t c
 			pass->code = found++ == 0 ? grpc_status_read(fields[i].value) : GRPC_INTERNAL;
 		}
 	}
-	pass->text = arena_copy(&pass->arena, find(fields, count, "grpc-message"));
+	pass->text = arena_copy(&pass->arena, http2_field_find(fields, count, "grpc-message"));
 	if (found > 0) {
 		add_metadata(pass, fields, count, grpc_call_add_trailer);
 	}
@@ -170,7 +159,7 @@ take_trailers(struct grpc_pass *pass, const struct http2_field *fields, size_t c
 static void
 take_head(struct grpc_pass *pass, const struct http2_field *fields, size_t count)
 {
-	struct bytes field = find(fields, count, "grpc-encoding");
+	struct bytes field = http2_field_find(fields, count, "grpc-encoding");
 	enum coding coding = field.at == NULL ? CODING_IDENTITY : coding_from_name(field);
 	enum coding sent;
 
@@ -210,7 +199,7 @@ on_head(struct grpc_upstream_call *call, const struct http2_field *fields, size_
 {
 	struct grpc_pass *pass = (struct grpc_pass *)call;
 
-	(void)http1_number(find(fields, count, ":status"), &pass->http_status);
+	(void)http1_number(http2_field_find(fields, count, ":status"), &pass->http_status);
 	if (pass->http_status != 200) { /* no answer of gRPC */
 		return;
 	}

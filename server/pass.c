@@ -107,12 +107,18 @@ write_fields(struct buf *out, const struct http1_head *head, const char *const *
  * does not take such requests; what is no JSON comes from a gateway, whose connection may have ended in the middle.
  */
 static bool
-is_refusal(const struct http1_head *head)
+is_refusal(const struct pass *pass, const struct http1_head *head)
 {
+	const struct upstream_call *call = &pass->call;
 	int status = head->status;
 
-	return status == 400 || status == 401 || status == 403 || status == 404 || status == 405 || status == 501 ||
-	       (status == 503 && bytes_starts_with(http1_header(head, "content-type"), "application/json"));
+	if (status == 401 || status == 403 || status == 404 || status == 405 || status == 501) {
+		return true;
+	}
+	/* Of gRPC these may be a gateway's, too, or stand for codes that are no refusal. */
+	return !upstream_lane_is_grpc(call->lane, call->replica) &&
+	       (status == 400 ||
+		(status == 503 && bytes_starts_with(http1_header(head, "content-type"), "application/json")));
 }
 
 /* --- The reply --- */
@@ -120,7 +126,10 @@ is_refusal(const struct http1_head *head)
 static void
 fail(struct pass *pass, enum http_outcome outcome, const char *why)
 {
-	static const int statuses[] = {[HTTP_CALL_UNSENT] = 503, [HTTP_CALL_BROKEN] = 502, [HTTP_CALL_TIMED_OUT] = 504};
+	static const int statuses[] = {[HTTP_CALL_UNSENT] = 503,
+				       [HTTP_CALL_REFUSED] = 503,
+				       [HTTP_CALL_BROKEN] = 502,
+				       [HTTP_CALL_TIMED_OUT] = 504};
 	char text[600];
 
 	if (pass->asks_ready && server_lane_table(pass->exchange->lane)->count > 0) {
@@ -140,7 +149,7 @@ on_head(struct upstream_call *call, const struct http1_head *head)
 	struct pass *pass = (struct pass *)call;
 	bool bare = head->chunked || head->until_close; /* a Content-Length beside Transfer-Encoding means nothing */
 
-	pass->refused = is_refusal(head);
+	pass->refused = is_refusal(pass, head);
 	if (pass->controls && !pass->refused) { /* before the client hears of it */
 		front_suspend_models(pass->exchange->lane);
 	}

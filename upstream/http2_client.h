@@ -30,6 +30,18 @@ struct http2_field {
 	struct bytes value;
 };
 
+/* The value of the first field of that name, or a view with `at` NULL. */
+static inline struct bytes
+http2_field_find(const struct http2_field *fields, size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (bytes_equal_text(fields[i].name, name)) {
+			return fields[i].value;
+		}
+	}
+	return bytes_make(NULL, 0);
+}
+
 /* A part of a request's body, in memory of the caller's. `released` is called once the call does not need it. */
 struct http2_piece {
 	struct bytes bytes;
@@ -94,8 +106,8 @@ struct http2_client *http2_client_new(struct loop *loop, const struct dial_optio
 void http2_client_free(struct http2_client *client);
 
 /*
- * How many connections the server has ended that had carried a response: by GOAWAY, or without a word, as when it was
- * restarted.
+ * How many connections have ended that had carried a response: by GOAWAY, or without a word, as when the server was
+ * restarted; but those that were closed here since they were idle.
  */
 size_t http2_client_losses(const struct http2_client *client);
 

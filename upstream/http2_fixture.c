@@ -24,6 +24,7 @@ struct http2_server {
 	size_t resets;
 	unsigned limit; /* 0: none */
 	struct buf body;
+	struct buf fields; /* of the last request: NAME NUL VALUE NUL … */
 	TAILQ_HEAD(, peer) peers;
 };
 
@@ -72,18 +73,18 @@ static void
 play(struct peer *peer, int32_t stream, const struct http2_step *step)
 {
 	const nghttp2_nv head[] = {field(":status", "200"), field("content-type", "application/grpc"),
-				   field("grpc-status", "5")};
+				   field("x-word", "w"), field("x-word-bin", "AA"), field("grpc-status", "5")};
 	nghttp2_data_provider provider = {.read_callback = read_body};
 	nghttp2_session *session = peer->session;
 
 	switch (step->action) {
 	case HTTP2_ANSWER:
 		peer->sent = 0;
-		(void)nghttp2_submit_response(session, stream, head, 2, &provider);
+		(void)nghttp2_submit_response(session, stream, head, 4, &provider);
 		break;
 	case HTTP2_TRAILERS:
 	case HTTP2_EARLY:
-		(void)nghttp2_submit_response(session, stream, head, 3, NULL);
+		(void)nghttp2_submit_response(session, stream, head, 5, NULL);
 		break;
 	case HTTP2_HEAD_AND_RESET:
 		(void)nghttp2_submit_headers(session, NGHTTP2_FLAG_NONE, stream, NULL, head, 2, NULL);
@@ -91,6 +92,11 @@ play(struct peer *peer, int32_t stream, const struct http2_step *step)
 		break;
 	case HTTP2_RESET_STREAM:
 		(void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream, step->code);
+		break;
+	case HTTP2_GO_AWAY_AND_ANSWER:
+		peer->sent = 0;
+		(void)nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE, stream, NGHTTP2_NO_ERROR, NULL, 0);
+		(void)nghttp2_submit_response(session, stream, head, 4, &provider);
 		break;
 	case HTTP2_GO_AWAY:
 		(void)nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE, 0, NGHTTP2_NO_ERROR, NULL, 0);
@@ -129,6 +135,25 @@ on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 		server->calls++;
 		play(peer, frame->hd.stream_id, step_of(server, server->begun - 1));
 	}
+	return 0;
+}
+
+static int
+on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_length,
+	  const uint8_t *value, size_t value_length, uint8_t flags, void *user)
+{
+	struct http2_server *server = ((struct peer *)user)->server;
+
+	(void)session;
+	(void)flags;
+	(void)frame;
+	if (bytes_equal_text(bytes_make(name, name_length), ":method")) { /* the first one */
+		buf_clear(&server->fields);
+	}
+	buf_append(&server->fields, bytes_make(name, name_length));
+	buf_byte(&server->fields, '\0');
+	buf_append(&server->fields, bytes_make(value, value_length));
+	buf_byte(&server->fields, '\0');
 	return 0;
 }
 
@@ -201,6 +226,7 @@ on_accept(void *argument, unsigned events)
 	server->connections++;
 	assert_int_equal(nghttp2_session_callbacks_new(&callbacks), 0);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
+	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
 	assert_int_equal(nghttp2_session_server_new(&peer->session, callbacks, peer), 0);
 	nghttp2_session_callbacks_del(callbacks);
@@ -223,6 +249,7 @@ http2_server_new(struct loop *loop, const struct http2_step *steps, size_t count
 	server->fd = socket_listen("127.0.0.1", 0, &error);
 	assert_true(server->fd >= 0);
 	buf_init(&server->body, BODY_MAX);
+	buf_init(&server->fields, BODY_MAX);
 	TAILQ_INIT(&server->peers);
 	server->watch = loop_watch_new(loop, server->fd, on_accept, server);
 	loop_watch_set(server->watch, LOOP_READ);
@@ -237,6 +264,7 @@ http2_server_free(struct http2_server *server)
 		loop_watch_free(server->watch);
 		(void)close(server->fd);
 		buf_fini(&server->body);
+		buf_fini(&server->fields);
 		free(server);
 	}
 }
@@ -283,4 +311,21 @@ struct bytes
 http2_server_body(const struct http2_server *server)
 {
 	return buf_bytes(&server->body);
+}
+
+const char *
+http2_server_field(const struct http2_server *server, const char *name)
+{
+	const char *at = (const char *)server->fields.at;
+	const char *end = at + server->fields.length;
+
+	while (at < end) {
+		const char *value = at + strlen(at) + 1;
+
+		if (strcmp(at, name) == 0) {
+			return value;
+		}
+		at = value + strlen(value) + 1;
+	}
+	return "";
 }

@@ -14,7 +14,8 @@ enum http2_action {
 	HTTP2_EARLY,	    /* the same, before the request is complete */
 	HTTP2_RESET_STREAM, /* RST_STREAM with `code` */
 	HTTP2_HEAD_AND_RESET,
-	HTTP2_GO_AWAY, /* GOAWAY that names no call as processed, then the end */
+	HTTP2_GO_AWAY,		  /* GOAWAY that names no call as processed, then the end */
+	HTTP2_GO_AWAY_AND_ANSWER, /* GOAWAY that names it as processed, then an answer */
 	HTTP2_CLOSE,
 	HTTP2_SILENCE,
 };
@@ -38,6 +39,9 @@ size_t http2_server_calls(const struct http2_server *server);
 size_t http2_server_connections(const struct http2_server *server);
 size_t http2_server_resets(const struct http2_server *server);
 struct bytes http2_server_body(const struct http2_server *server);
+
+/* Of the last request: a field's value, or "". */
+const char *http2_server_field(const struct http2_server *server, const char *name);
 
 /* Closes all connections, as a server does that ends. */
 void http2_server_hang_up(struct http2_server *server);

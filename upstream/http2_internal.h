@@ -68,8 +68,10 @@ http2_connection_touch(struct http2_connection *connection)
 static inline void
 http2_connection_count_loss(struct http2_connection *connection)
 {
-	connection->client->losses += connection->was_used && !connection->is_counted;
-	connection->is_counted = true;
+	if (connection->was_used && !connection->is_counted) {
+		connection->is_counted = true;
+		connection->client->losses++;
+	}
 }
 
 /* Tells who probes; `failure` NULL: the server has answered. */

@@ -94,6 +94,9 @@ take_head(struct http2_connection *connection, struct http2_call *call, bool end
 	}
 	call->has_head = true;
 	connection->was_used = true;
+	if (connection->is_over) { /* it said so before */
+		http2_connection_count_loss(connection);
+	}
 	call->on_head(call, call->received, call->received_count, ends);
 }
 

@@ -15,7 +15,8 @@ struct http_connection;
 
 enum http_outcome {
 	HTTP_CALL_DONE,	     /* the response is complete */
-	HTTP_CALL_UNSENT,    /* nothing of the request was sent: the server cannot have begun it */
+	HTTP_CALL_UNSENT,    /* the server was not reached: it cannot have begun the request */
+	HTTP_CALL_REFUSED,   /* of transcoder.h: the server was reached, and has not begun it */
 	HTTP_CALL_BROKEN,    /* the connection ended, or what came is no response */
 	HTTP_CALL_TIMED_OUT, /* the server was silent for timeout_s */
 };
@@ -40,6 +41,8 @@ struct http_call {
 	 * cancel the call.
 	 */
 	bool (*on_body)(struct http_call *call, struct bytes part);
+	/* Called when something has come of a response that is not given yet. NULL: nobody wants to know. */
+	void (*heard)(struct http_call *call);
 	/*
 	 * Called once, as the last, never before http_client_start has returned. `why` is for messages; NULL for
 	 * HTTP_CALL_DONE. May start other calls.
@@ -48,7 +51,7 @@ struct http_call {
 
 	/* Internal. */
 	struct http_connection *connection;
-	struct transcoded_call *transcoded; /* of transcoder.h */
+	struct transcoded_call *transcoded;
 };
 
 /* `options` and what they point to outlive the client. */

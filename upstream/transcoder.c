@@ -2,20 +2,23 @@
 
 #include "base/memory.h"
 #include "upstream/http2_client.h"
+#include "wire/grpc_code.h"
 #include "wire/transcode.h"
 
+#include <ctype.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define RESPONSE_MAX ((size_t)4 << 30)
+#define BODY_MAX ((size_t)4 << 30)
+#define FIELDS_MAX ((size_t)1 << 20)
 #define PREFIX_SIZE 5
-#define TEXT_MAX 1024 /* of grpc-message */
-#define OWN_FIELDS 5  /* of the protocol */
-#define GRPC_UNKNOWN 2
+#define OWN_FIELDS 5	  /* of the protocol */
+#define RESPONSE_FIELDS 3 /* of ours, beside the metadata */
 
 struct transcoder {
 	struct loop *loop;
+	const struct dial_options *options;
 	struct http2_client *client;
 	struct http1_parser *parser;
 	TAILQ_HEAD(, transcoded_call) answered; /* to be given to their callers */
@@ -38,8 +41,9 @@ struct transcoded_call {
 
 	struct buf received; /* messages with their prefixes */
 	unsigned http_status;
-	unsigned code; /* of gRPC; UINT_MAX: none has come */
-	char text[TEXT_MAX];
+	bool has_code;
+	enum grpc_code code;
+	struct buf text;     /* grpc-message */
 	struct buf metadata; /* of the response, as lines of NAME NUL VALUE NUL */
 	size_t metadata_count;
 
@@ -62,21 +66,37 @@ free_call(struct transcoded_call *this)
 	loop_timer_free(this->silence);
 	buf_fini(&this->joined);
 	buf_fini(&this->received);
+	buf_fini(&this->text);
 	buf_fini(&this->metadata);
 	free(this->fields);
 	free(this->pieces);
 	free(this);
 }
 
-/* Is it metadata, and no field that concerns the form of a message of HTTP or gRPC, or one connection? */
+/*
+ * Can metadata have that name, and is it no field that concerns the form of a message of HTTP or gRPC, or one
+ * connection? Names that end in "-bin" have values of another form over gRPC.
+ */
 static bool
 is_metadata(struct bytes name)
 {
-	static const char *const others[] = {
-		"host",	   "connection",	"keep-alive",	    "te",
-		"trailer", "transfer-encoding", "upgrade",	    "expect",
-		"accept",  "accept-encoding",	"proxy-connection", "inference-header-content-length"};
-	static const char *const prefixes[] = {":", "content-", "grpc-"};
+	static const char *const others[] = {"host",
+					     "connection",
+					     "keep-alive",
+					     "te",
+					     "trailer",
+					     "transfer-encoding",
+					     "upgrade",
+					     "expect",
+					     "accept",
+					     "accept-encoding",
+					     "proxy-connection",
+					     "proxy-authenticate",
+					     "proxy-authorization",
+					     "inference-header-content-length"};
+	static const char *const prefixes[] = {"content-", "grpc-"};
+	static const char suffix[] = "-bin";
+	const size_t end = sizeof(suffix) - 1;
 
 	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
 		if (bytes_equal_nocase(name, others[i])) {
@@ -90,7 +110,13 @@ is_metadata(struct bytes name)
 			return false;
 		}
 	}
-	return name.length > 0;
+	for (size_t i = 0; i < name.length; i++) {
+		if (isalnum(name.at[i]) == 0 && name.at[i] != '-' && name.at[i] != '_' && name.at[i] != '.') {
+			return false;
+		}
+	}
+	return name.length > 0 &&
+	       !(name.length >= end && bytes_equal_nocase(bytes_skip(name, name.length - end), suffix));
 }
 
 /* --- The answer --- */
@@ -162,9 +188,7 @@ add_field(struct transcoded_call *this, const char *name, struct bytes value)
 {
 	struct http1_head *head = &this->response_head;
 
-	if (head->header_count < HTTP1_HEADERS_MAX) {
-		head->headers[head->header_count++] = (struct http1_header){.name = bytes_text(name), .value = value};
-	}
+	head->headers[head->header_count++] = (struct http1_header){.name = bytes_text(name), .value = value};
 }
 
 static struct bytes
@@ -189,7 +213,7 @@ write_head(struct transcoded_call *this)
 			  write_number(this->lengths[0], response->json_length));
 	}
 	add_field(this, "Content-Length", write_number(this->lengths[1], response->length));
-	for (size_t i = 0; i < this->metadata_count && buf_ok(&this->metadata); i++) {
+	for (size_t i = 0; i < this->metadata_count; i++) {
 		const char *value = at + strlen(at) + 1;
 
 		add_field(this, at, bytes_text(value));
@@ -197,43 +221,43 @@ write_head(struct transcoded_call *this)
 	}
 }
 
+/* If the metadata are too many, or too large, the response is none: as over HTTP. */
 static void
-answer_with_failure(struct transcoded_call *this, int status, const char *text)
+answer_with_response(struct transcoded_call *this)
 {
-	transcode_failure(&this->transcoding, status, text, &this->response);
+	if (!buf_ok(&this->metadata) || this->metadata_count + RESPONSE_FIELDS > HTTP1_HEADERS_MAX) {
+		fail(this, HTTP_CALL_BROKEN, "the response's header fields are too large");
+		return;
+	}
 	write_head(this);
 	answer(this);
 }
 
-/* --- The response over gRPC --- */
-
-static struct bytes
-find(const struct http2_field *fields, size_t count, const char *name)
+static void
+answer_with_failure(struct transcoded_call *this, int status, struct bytes text)
 {
-	for (size_t i = 0; i < count; i++) {
-		if (bytes_equal_text(fields[i].name, name)) {
-			return fields[i].value;
-		}
-	}
-	return bytes_make(NULL, 0);
+	transcode_failure(&this->transcoding, status, text, &this->response);
+	answer_with_response(this);
 }
 
+/* --- The response over gRPC --- */
+
+/* One that is there twice is none. */
 static void
 take_status(struct transcoded_call *this, const struct http2_field *fields, size_t count)
 {
-	struct bytes text = find(fields, count, "grpc-message");
-	struct bytes status = find(fields, count, "grpc-status");
-	uint64_t code = GRPC_UNKNOWN;
-	size_t length;
+	struct bytes text = http2_field_find(fields, count, "grpc-message");
+	uint8_t *room = buf_reserve(&this->text, text.length);
 
-	if (status.at == NULL) {
-		return;
+	for (size_t i = 0; i < count; i++) {
+		if (bytes_equal_text(fields[i].name, "grpc-status")) {
+			this->code = this->has_code ? GRPC_INTERNAL : grpc_status_read(fields[i].value);
+			this->has_code = true;
+		}
 	}
-	(void)http1_number(status, &code);
-	this->code = code > 16 ? GRPC_UNKNOWN : (unsigned)code;
-	text.length = text.length < TEXT_MAX - 1 ? text.length : TEXT_MAX - 1;
-	length = text.length == 0 ? 0 : http1_percent_decode(text, (uint8_t *)this->text);
-	this->text[length] = '\0';
+	if (room != NULL && text.length > 0) {
+		this->text.length = http1_percent_decode(text, room);
+	}
 }
 
 static void
@@ -256,6 +280,9 @@ hear(const struct transcoded_call *this)
 	if (this->silence != NULL) {
 		loop_timer_set(this->silence, this->http->timeout_s * 1000U);
 	}
+	if (this->http->heard != NULL) {
+		this->http->heard(this->http);
+	}
 }
 
 static void
@@ -265,7 +292,7 @@ on_head(struct http2_call *http2, const struct http2_field *fields, size_t count
 	uint64_t status = 0;
 
 	hear(this);
-	(void)http1_number(find(fields, count, ":status"), &status);
+	(void)http1_number(http2_field_find(fields, count, ":status"), &status);
 	this->http_status = (unsigned)status;
 	take_metadata(this, fields, count);
 	if (ends) {
@@ -285,9 +312,9 @@ on_body(struct http2_call *http2, struct bytes part)
 	http2_call_consume(http2, part.length);
 }
 
-/* The response's only message. False: it has none, or several, or it is compressed. */
+/* The response's only message. False: `why` says what there is in its place. */
 static bool
-only_message(const struct transcoded_call *this, struct bytes *message)
+only_message(const struct transcoded_call *this, struct bytes *message, const char **why)
 {
 	struct bytes all = buf_bytes(&this->received);
 	size_t length = 0;
@@ -295,11 +322,15 @@ only_message(const struct transcoded_call *this, struct bytes *message)
 	for (size_t i = 1; i < PREFIX_SIZE && all.length >= PREFIX_SIZE; i++) {
 		length = length << 8 | all.at[i];
 	}
-	if (all.length < PREFIX_SIZE || all.at[0] != 0 || all.length - PREFIX_SIZE != length) {
-		return false;
+	*why = !buf_ok(&this->received)		    ? "no memory for the response"
+	       : all.length < PREFIX_SIZE	    ? "the response has no message"
+	       : all.at[0] != 0			    ? "the response is compressed, which nobody asked for"
+	       : all.length - PREFIX_SIZE != length ? "the response is not one message"
+						    : NULL;
+	if (*why == NULL) {
+		*message = bytes_skip(all, PREFIX_SIZE);
 	}
-	*message = bytes_skip(all, PREFIX_SIZE);
-	return true;
+	return *why == NULL;
 }
 
 /* The call succeeded. */
@@ -308,22 +339,40 @@ answer_with_message(struct transcoded_call *this)
 {
 	struct bytes message;
 	struct error error;
-	char text[ERROR_TEXT_SIZE + 64];
+	char text[ERROR_TEXT_SIZE + 300];
+	const char *why;
 
-	if (!buf_ok(&this->received)) {
-		fail(this, HTTP_CALL_BROKEN, "no memory for the response");
-	} else if (!only_message(this, &message)) {
-		fail(this, HTTP_CALL_BROKEN, "the response is not one message of gRPC");
-	} else if (transcode_response(&this->transcoding, message, &this->response, &error) == STATUS_OK) {
-		write_head(this);
-		answer(this);
-	} else if (error.status == STATUS_INVALID_ARGUMENT) {
-		answer_with_failure(this, 400, error.text);
-	} else {
-		(void)snprintf(text, sizeof(text), "upstream %s: the response cannot be used: %s",
-			       this->transcoding.method, error.text);
-		answer_with_failure(this, 502, text);
+	if (!only_message(this, &message, &why)) {
+		fail(this, HTTP_CALL_BROKEN, why);
+		return;
 	}
+	switch (transcode_response(&this->transcoding, message, &this->response, &error)) {
+	case STATUS_OK:
+		answer_with_response(this);
+		break;
+	case STATUS_INVALID_ARGUMENT:
+		answer_with_failure(this, 400, bytes_text(error.text));
+		break;
+	case STATUS_UNAVAILABLE:
+		answer_with_failure(this, 503, bytes_text(error.text));
+		break;
+	default:
+		(void)snprintf(text, sizeof(text), "upstream %s: the response cannot be used: %s",
+			       this->transcoder->options->url->text, error.text);
+		answer_with_failure(this, 502, bytes_text(text));
+		break;
+	}
+}
+
+/* What came is no response of gRPC, such as that of a gateway. */
+static void
+answer_without_status(struct transcoded_call *this)
+{
+	char text[300];
+
+	(void)snprintf(text, sizeof(text), "upstream %s: HTTP status %u in place of a response of gRPC",
+		       this->transcoder->options->url->text, this->http_status);
+	answer_with_failure(this, grpc_http_status(grpc_code_of_http((int)this->http_status)), bytes_text(text));
 }
 
 static void
@@ -331,20 +380,22 @@ on_done(struct http2_call *http2, enum http2_outcome outcome, const struct http2
 	const char *why)
 {
 	struct transcoded_call *this = (struct transcoded_call *)http2;
-	char text[64];
 
 	this->is_sent = false;
 	http2_call_let_go(http2);
 	take_status(this, trailers, count);
-	if (outcome == HTTP2_UNREACHED || outcome == HTTP2_UNPROCESSED) {
-		fail(this, HTTP_CALL_UNSENT, why);
-	} else if (outcome != HTTP2_DONE) {
-		fail(this, HTTP_CALL_BROKEN, why);
-	} else if (this->http_status != 200 || this->code == UINT_MAX) {
-		(void)snprintf(text, sizeof(text), "upstream: HTTP status %u and no grpc-status", this->http_status);
-		answer_with_failure(this, 502, text);
-	} else if (this->code != 0) {
-		answer_with_failure(this, transcode_status(this->code), this->text);
+	if (outcome != HTTP2_DONE) {
+		fail(this,
+		     outcome == HTTP2_UNREACHED	    ? HTTP_CALL_UNSENT
+		     : outcome == HTTP2_UNPROCESSED ? HTTP_CALL_REFUSED
+						    : HTTP_CALL_BROKEN,
+		     why);
+	} else if (this->http_status != 200) {
+		answer_without_status(this);
+	} else if (!this->has_code) {
+		fail(this, HTTP_CALL_BROKEN, "the response has no grpc-status");
+	} else if (this->code != GRPC_OK) {
+		answer_with_failure(this, grpc_http_status(this->code), buf_bytes(&this->text));
 	} else {
 		answer_with_message(this);
 	}
@@ -374,7 +425,8 @@ lower(struct arena *arena, struct bytes name)
 	return copy;
 }
 
-static void
+/* False: no memory. */
+static bool
 write_fields(struct transcoded_call *this)
 {
 	const struct http1_head *head = &this->head;
@@ -386,6 +438,7 @@ write_fields(struct transcoded_call *this)
 		{bytes_text("grpc-accept-encoding"), bytes_text("identity")},
 	};
 	size_t count = OWN_FIELDS;
+	bool good = true;
 
 	this->fields = memory_array(OWN_FIELDS + head->header_count, sizeof(*this->fields));
 	memcpy(this->fields, own, sizeof(own));
@@ -394,11 +447,13 @@ write_fields(struct transcoded_call *this)
 
 		if (is_metadata(name)) {
 			this->fields[count].name = lower(&this->transcoding.arena, name);
+			good = good && this->fields[count].name.at != NULL;
 			this->fields[count++].value = head->headers[i].value;
 		}
 	}
 	this->http2.fields = this->fields;
 	this->http2.field_count = count;
+	return good;
 }
 
 static void
@@ -454,28 +509,56 @@ status_of(enum status status)
 	}
 }
 
+/* The request is not sent. */
+static void
+refuse(struct transcoded_call *this, int status, const char *text)
+{
+	answer_with_failure(this, status, bytes_text(text));
+}
+
+/* Makes the call of the request. False: it is refused. */
+static bool
+transcode(struct transcoded_call *this)
+{
+	struct http1_parser *parser = this->transcoder->parser;
+	struct bytes body = join_body(this);
+	struct error error = {0};
+	size_t used;
+
+	switch (http1_feed_head(parser, this->http->head, 0, &this->head, &used)) {
+	case HTTP1_DONE:
+		break;
+	case HTTP1_TOO_LARGE:
+		refuse(this, 431, "the request has too many header fields");
+		return false;
+	default:
+		refuse(this, 400, http1_reason(parser));
+		return false;
+	}
+	if (!buf_ok(&this->joined)) {
+		refuse(this, 503, "no memory for the request");
+		return false;
+	}
+	if (transcode_request(&this->transcoding, &this->head, body, &error) != STATUS_OK) {
+		refuse(this, error.http != 0 ? error.http : status_of(error.status), error.text);
+		return false;
+	}
+	if (!write_fields(this)) {
+		refuse(this, 503, "no memory for the request");
+		return false;
+	}
+	return true;
+}
+
 /* The request is whole. */
 static void
 begin(struct transcoded_call *this)
 {
 	struct http_call *http = this->http;
-	struct bytes body = join_body(this);
-	struct error error = {0};
-	size_t used;
 
-	if (!buf_ok(&this->joined)) {
-		answer_with_failure(this, 503, "no memory for the request");
+	if (!transcode(this)) {
 		return;
 	}
-	if (http1_feed_head(this->transcoder->parser, http->head, 0, &this->head, &used) != HTTP1_DONE) {
-		answer_with_failure(this, 431, "the request has too many header fields");
-		return;
-	}
-	if (transcode_request(&this->transcoding, &this->head, body, &error) != STATUS_OK) {
-		answer_with_failure(this, error.http != 0 ? error.http : status_of(error.status), error.text);
-		return;
-	}
-	write_fields(this);
 	this->http2.keeps_pieces = true;
 	this->http2.kept = UINT_MAX;
 	this->http2.repeatable = http->repeatable;
@@ -499,11 +582,11 @@ transcoder_start(struct transcoder *transcoder, struct http_call *call)
 	call->transcoded = this;
 	this->http = call;
 	this->transcoder = transcoder;
-	this->code = UINT_MAX;
 	transcoding_init(&this->transcoding);
-	buf_init(&this->joined, RESPONSE_MAX);
-	buf_init(&this->received, RESPONSE_MAX);
-	buf_init(&this->metadata, RESPONSE_MAX);
+	buf_init(&this->joined, BODY_MAX);
+	buf_init(&this->received, BODY_MAX);
+	buf_init(&this->text, FIELDS_MAX);
+	buf_init(&this->metadata, FIELDS_MAX);
 	if (call->missing == 0) {
 		begin(this);
 	}
@@ -555,6 +638,7 @@ transcoder_new(struct loop *loop, const struct dial_options *options)
 	struct transcoder *transcoder = memory_new(sizeof(*transcoder));
 
 	transcoder->loop = loop;
+	transcoder->options = options;
 	transcoder->client = http2_client_new(loop, options);
 	transcoder->parser = http1_new();
 	TAILQ_INIT(&transcoder->answered);

@@ -25,6 +25,8 @@ struct probe {
 	struct bytes content[2];
 	int status;
 	char type[64];
+	char word[8];
+	bool has_more;
 	struct buf body;
 	size_t parts;
 	size_t dones;
@@ -39,7 +41,10 @@ on_head(struct upstream_call *call, const struct http1_head *head)
 {
 	struct probe *probe = (struct probe *)call;
 	struct bytes type = http1_header(head, "content-type");
+	struct bytes word = http1_header(head, "x-word");
 
+	(void)snprintf(probe->word, sizeof(probe->word), "%.*s", BYTES_ARGS(word));
+	probe->has_more = http1_header(head, "x-word-bin").at != NULL || http1_header(head, "grpc-status").at != NULL;
 	probe->status = head->status;
 	(void)snprintf(probe->type, sizeof(probe->type), "%.*s", BYTES_ARGS(type));
 	assert_true(head->has_length);
@@ -120,7 +125,7 @@ begin(struct probe *probe, const char *target, const char *body)
 	probe->call = (struct upstream_call){
 		.method = *body == '\0' ? "GET" : "POST",
 		.target = bytes_text(target),
-		.headers = bytes_text("X-Word: w\r\nAccept-Encoding: gzip\r\n"),
+		.headers = bytes_text("X-Word: w\r\nX-Word-Bin: w\r\nAccept-Encoding: gzip\r\nX!: w\r\n"),
 		.body = probe->content,
 		.body_count = *body != '\0',
 		.only = -1,
@@ -173,6 +178,31 @@ test_an_answer(void **state)
 	}
 	assert_int_equal(http2_server_connections(this.servers[0]), 1);
 	assert_int_equal(upstream_lane_losses(this.lane, 0), 0);
+}
+
+/* Those of header fields that metadata can have, both ways. */
+static void
+test_header_fields(void **state)
+{
+	static const struct http2_step steps[] = {{HTTP2_ANSWER, 0}};
+	const struct http2_server *server;
+	struct probe probe;
+
+	(void)state;
+	start_server(0, steps, 1);
+	start_client(1);
+	ask(&probe, INFER, QUESTION);
+	buf_fini(&probe.body);
+	assert_string_equal(probe.word, "w");
+	assert_false(probe.has_more);
+	server = this.servers[0];
+	assert_string_equal(http2_server_field(server, ":path"), "/inference.GRPCInferenceService/ModelInfer");
+	assert_string_equal(http2_server_field(server, "content-type"), "application/grpc");
+	assert_string_equal(http2_server_field(server, "x-word"), "w");
+	assert_string_equal(http2_server_field(server, "x-word-bin"), "");
+	assert_string_equal(http2_server_field(server, "x!"), "");
+	assert_string_equal(http2_server_field(server, "accept-encoding"), "");
+	assert_string_equal(http2_server_field(server, "content-length"), "");
 }
 
 /* A body in pieces, and one that comes later. */
@@ -244,8 +274,9 @@ test_an_answer_that_cannot_be_used(void **state)
 	(void)state;
 	start_server(0, steps, 1);
 	start_client(1);
-	ask(&probe, INFER, "{\"inputs\":[{\"name\":\"X\",\"shape\":[1],\"datatype\":\"UINT8\",\"data\":[1]}]}"); /* raw_input_contents
-														  */
+	ask(&probe, INFER,
+	    "{\"inputs\":[{\"name\":\"X\",\"shape\":[1],\"datatype\":\"UINT8\",\"data\":[1]}]}"); /* raw_input_contents
+												   */
 	assert_int_equal(probe.status, 502);
 	assert_non_null(strstr((const char *)probe.body.at, "the response cannot be used"));
 	buf_fini(&probe.body);
@@ -277,12 +308,13 @@ test_another_replica(void **state)
 	start_server(0, refuses, 1);
 	start_server(1, answers, 1);
 	start_client(2);
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < 10; i++) {
 		ask(&probe, INFER, QUESTION);
 		assert_int_equal(probe.status, 200);
 		assert_int_equal(probe.call.replica, 1);
 		buf_fini(&probe.body);
 	}
+	assert_true(http2_server_calls(this.servers[0]) > 3); /* to refuse is not to be down */
 }
 
 static void
@@ -384,6 +416,25 @@ test_losses(void **state)
 	assert_int_equal(upstream_lane_losses(this.lane, 0), 2);
 }
 
+/* One that is announced before the connection's first response. */
+static void
+test_an_early_loss(void **state)
+{
+	static const struct http2_step steps[] = {{HTTP2_GO_AWAY_AND_ANSWER, 0}, {HTTP2_ANSWER, 0}};
+	struct probe probe;
+
+	(void)state;
+	start_server(0, steps, 2);
+	start_client(1);
+	for (size_t i = 0; i < 2; i++) {
+		ask(&probe, INFER, QUESTION);
+		assert_int_equal(probe.status, 200);
+		buf_fini(&probe.body);
+	}
+	assert_int_equal(http2_server_connections(this.servers[0]), 2);
+	assert_int_equal(upstream_lane_losses(this.lane, 0), 1);
+}
+
 int
 main(void)
 {
@@ -400,6 +451,8 @@ main(void)
 		TEST(test_cancelling),
 		TEST(test_a_caller_that_waits),
 		TEST(test_losses),
+		TEST(test_an_early_loss),
+		TEST(test_header_fields),
 	};
 
 	return cmocka_run_group_tests_name("transcoder", tests, NULL, NULL);

@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "upstream/ledger.h"
 #include "upstream/replica.h"
-#include "upstream/transcoder.h"
+#include "upstream/replica_client.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,17 +18,11 @@ struct upstream {
 	struct ledger *ledger;
 };
 
-/* Of one replica: one of the two. */
-struct client {
-	struct http_client *http;
-	struct transcoder *transcoder; /* it is known by its gRPC alone */
-};
-
 struct upstream_lane {
 	struct upstream *upstream;
 	struct loop *loop;
-	struct client *clients; /* by replica */
-	size_t turn;		/* see replica_choose */
+	struct replica_client *clients; /* by replica */
+	size_t turn;			/* see replica_choose */
 	TAILQ_HEAD(, upstream_call) refused;
 	struct loop_task *refuse;
 };
@@ -37,6 +31,7 @@ struct upstream_lane {
 
 static void on_head(struct http_call *http, const struct http1_head *head);
 static bool on_body(struct http_call *http, struct bytes part);
+static void on_heard(struct http_call *http);
 static void on_done(struct http_call *http, enum http_outcome outcome, const char *why);
 
 static struct replica *
@@ -45,7 +40,7 @@ replica_of(const struct upstream_call *call, const struct upstream_attempt *atte
 	return &call->lane->upstream->set.replicas[attempt->replica];
 }
 
-static struct client *
+static struct replica_client *
 client_of(struct upstream_attempt *attempt)
 {
 	return &attempt->call->lane->clients[attempt->replica];
@@ -119,14 +114,11 @@ dispatch(struct upstream_call *call, struct upstream_attempt *attempt, ptrdiff_t
 		.timeout_s = call->timeout_s,
 		.on_head = on_head,
 		.on_body = on_body,
+		.heard = on_heard,
 		.done = on_done,
 	};
 	replica_begin(replica, hedges);
-	if (client_of(attempt)->http != NULL) {
-		http_client_start(client_of(attempt)->http, &attempt->http);
-	} else {
-		transcoder_start(client_of(attempt)->transcoder, &attempt->http);
-	}
+	replica_client_start(client_of(attempt), &attempt->http);
 	return true;
 }
 
@@ -161,11 +153,7 @@ drop(struct upstream_call *call, struct upstream_attempt *attempt, bool silent)
 	if (silent) {
 		replica_note_failure(replica_of(call, attempt), "the server is silent");
 	}
-	if (client_of(attempt)->http != NULL) {
-		http_call_cancel(&attempt->http);
-	} else {
-		transcoder_cancel(&attempt->http);
-	}
+	replica_client_cancel(client_of(attempt), &attempt->http);
 	end_attempt(attempt, silent);
 }
 
@@ -301,6 +289,12 @@ on_body(struct http_call *http, struct bytes part)
 }
 
 static void
+on_heard(struct http_call *http)
+{
+	container_of(http, struct upstream_attempt, http)->call->heard_ns = clock_now_ns();
+}
+
+static void
 on_done(struct http_call *http, enum http_outcome outcome, const char *why)
 {
 	struct upstream_attempt *attempt = container_of(http, struct upstream_attempt, http);
@@ -310,9 +304,11 @@ on_done(struct http_call *http, enum http_outcome outcome, const char *why)
 
 	end_attempt(attempt, outcome != HTTP_CALL_DONE);
 	if (outcome != HTTP_CALL_DONE) {
-		bool again = call->is_answered ? call->begins_anew : outcome == HTTP_CALL_UNSENT || call->is_repeatable;
+		bool unbegun = outcome == HTTP_CALL_UNSENT || outcome == HTTP_CALL_REFUSED;
+		bool again = call->is_answered ? call->begins_anew : unbegun || call->is_repeatable;
 
-		if (outcome != HTTP_CALL_BROKEN) { /* which the request itself may have caused */
+		if (outcome == HTTP_CALL_UNSENT ||
+		    outcome == HTTP_CALL_TIMED_OUT) { /* not what the request may have caused */
 			replica_note_failure(replica, why);
 		}
 		(void)snprintf(text, sizeof(text), "%s: %s", replica->url.text, why);
@@ -384,34 +380,14 @@ upstream_call_cancel(struct upstream_call *call)
 	fini(call);
 }
 
-static void
-more(struct upstream_attempt *attempt, size_t count)
-{
-	if (client_of(attempt)->http != NULL) {
-		http_call_more(&attempt->http, count);
-	} else {
-		transcoder_more(&attempt->http, count);
-	}
-}
-
 void
 upstream_call_more(struct upstream_call *call, size_t count)
 {
 	call->missing -= count;
 	for (size_t i = 0; i < 2; i++) {
 		if (call->attempts[i].is_under_way) {
-			more(&call->attempts[i], count);
+			replica_client_more(client_of(&call->attempts[i]), &call->attempts[i].http, count);
 		}
-	}
-}
-
-static void
-resume(struct upstream_attempt *attempt)
-{
-	if (client_of(attempt)->http != NULL) {
-		http_call_resume(&attempt->http);
-	} else {
-		transcoder_resume(&attempt->http);
 	}
 }
 
@@ -420,7 +396,7 @@ upstream_call_resume(struct upstream_call *call)
 {
 	for (size_t i = 0; i < 2; i++) {
 		if (call->attempts[i].is_under_way) {
-			resume(&call->attempts[i]);
+			replica_client_resume(client_of(&call->attempts[i]), &call->attempts[i].http);
 		}
 	}
 }
@@ -450,6 +426,12 @@ upstream_free(struct upstream *upstream)
 	}
 }
 
+bool
+upstream_lane_is_grpc(const struct upstream_lane *lane, size_t replica)
+{
+	return upstream_is_grpc(lane->upstream, replica);
+}
+
 struct upstream_lane *
 upstream_lane_new(struct upstream *upstream, struct loop *loop)
 {
@@ -461,13 +443,7 @@ upstream_lane_new(struct upstream *upstream, struct loop *loop)
 	lane->refuse = loop_task_new(loop, on_refused, lane);
 	lane->clients = memory_array(upstream->set.count, sizeof(*lane->clients));
 	for (size_t i = 0; i < upstream->set.count; i++) {
-		const struct dial_options *dial = &upstream->set.replicas[i].dial;
-
-		if (dial->url->grpc) {
-			lane->clients[i].transcoder = transcoder_new(loop, dial);
-		} else {
-			lane->clients[i].http = http_client_new(loop, dial);
-		}
+		replica_client_init(&lane->clients[i], loop, &upstream->set.replicas[i].dial);
 	}
 	return lane;
 }
@@ -479,11 +455,7 @@ upstream_lane_free(struct upstream_lane *lane)
 		return;
 	}
 	for (size_t i = 0; i < lane->upstream->set.count; i++) {
-		if (lane->clients[i].http != NULL) {
-			http_client_free(lane->clients[i].http);
-		} else {
-			transcoder_free(lane->clients[i].transcoder);
-		}
+		replica_client_fini(&lane->clients[i]);
 	}
 	loop_task_free(lane->refuse);
 	free(lane->clients);
@@ -493,9 +465,7 @@ upstream_lane_free(struct upstream_lane *lane)
 size_t
 upstream_lane_losses(const struct upstream_lane *lane, size_t replica)
 {
-	const struct client *client = &lane->clients[replica];
-
-	return client->http != NULL ? http_client_losses(client->http) : transcoder_losses(client->transcoder);
+	return replica_client_losses(&lane->clients[replica]);
 }
 
 struct ledger *

@@ -37,6 +37,7 @@ const char *upstream_lane_name(const struct upstream_lane *lane, size_t replica)
 
 /* Is the replica known by its gRPC alone? */
 bool upstream_is_grpc(const struct upstream *upstream, size_t replica);
+bool upstream_lane_is_grpc(const struct upstream_lane *lane, size_t replica);
 
 /* For replica_metrics. */
 struct replica_set *upstream_replicas(struct upstream *upstream);

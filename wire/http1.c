@@ -479,6 +479,17 @@ http1_header(const struct http1_head *request, const char *name)
 }
 
 bool
+http1_repeats(const struct http1_head *head, const char *name)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < head->header_count; i++) {
+		count += bytes_equal_nocase(head->headers[i].name, name);
+	}
+	return count > 1;
+}
+
+bool
 http1_number(struct bytes value, uint64_t *number)
 {
 	*number = 0;

@@ -80,6 +80,9 @@ const char *http1_reason(const struct http1_parser *parser);
 /* Returns the value of the first field of that name, ignoring case, or a view with `at` NULL. */
 struct bytes http1_header(const struct http1_head *request, const char *name);
 
+/* Is there more than one field of that name, of which http1_header returns the first? */
+bool http1_repeats(const struct http1_head *head, const char *name);
+
 /* Parses a field's value as a decimal number of at most 18 digits. Returns false if it is none. */
 bool http1_number(struct bytes value, uint64_t *number);
 

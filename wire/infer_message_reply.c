@@ -3,15 +3,6 @@
 #include "base/protobuf.h"
 #include "wire/tensor_message.h"
 
-/* Field numbers of grpc_service.proto. */
-enum {
-	RESPONSE_MODEL_NAME = 1,
-	RESPONSE_MODEL_VERSION = 2,
-	RESPONSE_ID = 3,
-	RESPONSE_PARAMETERS = 4,
-	RESPONSE_OUTPUTS = 5,
-	RESPONSE_RAW = 6
-};
 enum { STREAM_ERROR = 1, STREAM_RESPONSE = 2 };
 
 static const struct parameter final_response = {

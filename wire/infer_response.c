@@ -1,19 +1,10 @@
 #include "wire/infer_response.h"
 
+#include "base/log.h"
 #include "wire/request_field.h"
 #include "wire/tensor_message.h"
 
 #define PARTS_MAX 65536 /* outputs, raw contents, parameters */
-
-/* Field numbers of grpc_service.proto. */
-enum {
-	RESPONSE_MODEL_NAME = 1,
-	RESPONSE_MODEL_VERSION = 2,
-	RESPONSE_ID = 3,
-	RESPONSE_PARAMETERS = 4,
-	RESPONSE_OUTPUTS = 5,
-	RESPONSE_RAW = 6
-};
 
 struct decoder {
 	struct message_decoder common;
@@ -52,7 +43,7 @@ read_texts(struct decoder *decoder, struct bytes message)
 		struct bytes *text = text_slot(out, field.number);
 
 		if (step == PROTOBUF_MALFORMED || (field.number <= RESPONSE_RAW && field.type != PROTOBUF_BYTES)) {
-			return message_malformed(&decoder->common);
+			return request_malformed(decoder->common.error);
 		}
 		out->has_more |= field.number > RESPONSE_RAW;
 		out->parameter_count += field.number == RESPONSE_PARAMETERS;
@@ -139,10 +130,18 @@ read_parts(struct decoder *decoder, struct bytes message)
 	return status;
 }
 
+/* The decoders of tensors and parameters read requests, too: the text is that of a client's fault. */
+static enum status
+blame_server(struct error *error)
+{
+	log_verbose("an inference response of gRPC: %s", error->text);
+	return error_set(error, STATUS_INTERNAL, "it is no inference response of the protocol");
+}
+
 enum status
 infer_response_decode(struct bytes message, struct arena *arena, struct infer_response *response, struct error *error)
 {
-	struct decoder decoder = {.common = {.arena = arena, .error = error, .is_response = true}, .out = response};
+	struct decoder decoder = {.common = {.arena = arena, .error = error}, .out = response};
 	struct bytes rest = message;
 	struct protobuf_field field;
 	enum status status;
@@ -162,8 +161,8 @@ infer_response_decode(struct bytes message, struct arena *arena, struct infer_re
 		status = read_parts(&decoder, message);
 	}
 	if (status == STATUS_OK && decoder.raw_count > response->output_count) {
-		return error_set(error, STATUS_INTERNAL, "its raw contents are not one for each output");
+		status = error_set(error, STATUS_INTERNAL, "its raw contents are not one for each output");
 	}
 	response->has_more |= decoder.common.has_more;
-	return status;
+	return status == STATUS_OK || status == STATUS_UNAVAILABLE ? status : blame_server(error);
 }

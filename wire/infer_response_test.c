@@ -136,6 +136,17 @@ test_what_is_not_known(void **state)
 	assert_true(this->response.has_more);
 }
 
+/* The server's fault, in whatever way it is one. */
+static void
+test_contents_of_another_type(void **state)
+{
+	struct fixture *this = *state;
+
+	put_output(this, "A", "INT32", 3, bytes_text("\x01\x02"));
+	assert_int_equal(decode(this), STATUS_INTERNAL);
+	assert_string_equal(this->error.text, "it is no inference response of the protocol");
+}
+
 static void
 test_malformed(void **state)
 {
@@ -155,6 +166,7 @@ main(void)
 		TEST(test_raw_contents_that_are_not_one_for_each),
 		TEST(test_raw_and_typed_contents),
 		TEST(test_what_is_not_known),
+		TEST(test_contents_of_another_type),
 		TEST(test_malformed),
 	};
 

@@ -7,17 +7,9 @@ enum { TENSOR_NAME = 1, TENSOR_DATATYPE = 2, TENSOR_SHAPE = 3, TENSOR_PARAMETERS
 enum { ENTRY_KEY = 1, ENTRY_VALUE = 2 };
 
 enum status
-message_malformed(const struct message_decoder *decoder)
-{
-	return decoder->is_response ? error_set(decoder->error, STATUS_INTERNAL, "it is malformed")
-				    : request_malformed(decoder->error);
-}
-
-enum status
 message_no_memory(const struct message_decoder *decoder)
 {
-	return error_set(decoder->error, STATUS_UNAVAILABLE, "no memory for the %s's tensors",
-			 decoder->is_response ? "response" : "request");
+	return error_set(decoder->error, STATUS_UNAVAILABLE, "no memory for the message's tensors");
 }
 
 /* --- Parameters --- */
@@ -33,7 +25,7 @@ read_entry(struct message_decoder *decoder, struct bytes entry, struct bytes *ke
 	*key = *value = bytes_make(NULL, 0);
 	while (status == STATUS_OK && (step = protobuf_next(&entry, &field)) != PROTOBUF_END) {
 		if (step == PROTOBUF_MALFORMED) {
-			return message_malformed(decoder);
+			return request_malformed(decoder->error);
 		}
 		if (field.number == ENTRY_KEY) {
 			status = request_text(&field, key, decoder->error);
@@ -72,7 +64,7 @@ read_value(struct message_decoder *decoder, struct bytes message, struct paramet
 		bool is_varint = step == PROTOBUF_FIELD && field.type == PROTOBUF_VARINT;
 
 		if (step == PROTOBUF_MALFORMED) {
-			return message_malformed(decoder);
+			return request_malformed(decoder->error);
 		}
 		if (field.number == CHOICE_BOOL && is_varint) {
 			parameter->kind = PARAMETER_BOOLEAN;
@@ -308,7 +300,7 @@ measure_contents(struct message_decoder *decoder, const struct tensor *input, st
 
 	while ((step = protobuf_next(&contents, &field)) != PROTOBUF_END) {
 		if (step == PROTOBUF_MALFORMED) {
-			return message_malformed(decoder);
+			return request_malformed(decoder->error);
 		}
 		decoder->has_more |= field.number >= CONTENTS_KINDS;
 		if (!has_elements(&field)) {
@@ -331,7 +323,7 @@ measure_contents(struct message_decoder *decoder, const struct tensor *input, st
 				datatype_name(contents_kinds[field.number].named), datatype_name(input->datatype));
 		}
 		if (!put_field(sink, &field)) {
-			return message_malformed(decoder);
+			return request_malformed(decoder->error);
 		}
 	}
 	return STATUS_OK;
@@ -374,11 +366,11 @@ read_shape(const struct message_decoder *decoder, const struct protobuf_field *f
 	uint64_t value = field->value;
 
 	if (field->type != PROTOBUF_BYTES && field->type != PROTOBUF_VARINT) {
-		return message_malformed(decoder);
+		return request_malformed(decoder->error);
 	}
 	while (field->type == PROTOBUF_VARINT || packed.length > 0) {
 		if (field->type == PROTOBUF_BYTES && !protobuf_take_varint(&packed, &value)) {
-			return message_malformed(decoder);
+			return request_malformed(decoder->error);
 		}
 		if (*rank == TENSOR_RANK_MAX) {
 			return error_set(decoder->error, STATUS_INVALID_ARGUMENT,
@@ -442,7 +434,7 @@ message_tensor_read(struct message_decoder *decoder, struct bytes message, struc
 
 	while (status == STATUS_OK && (step = protobuf_next(&message, &field)) != PROTOBUF_END) {
 		if (step == PROTOBUF_MALFORMED) {
-			return message_malformed(decoder);
+			return request_malformed(decoder->error);
 		}
 		switch (field.number) {
 		case TENSOR_NAME:
@@ -456,11 +448,11 @@ message_tensor_read(struct message_decoder *decoder, struct bytes message, struc
 			break;
 		case TENSOR_PARAMETERS:
 			status = field.type == PROTOBUF_BYTES ? read_tensor_parameter(decoder, field.bytes, out)
-							      : message_malformed(decoder);
+							      : request_malformed(decoder->error);
 			break;
 		case TENSOR_CONTENTS:
 			if (field.type != PROTOBUF_BYTES || out->has_contents) {
-				return message_malformed(decoder);
+				return request_malformed(decoder->error);
 			}
 			out->has_contents = true;
 			out->contents = field.bytes;

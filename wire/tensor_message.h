@@ -12,11 +12,20 @@
 #include "base/status.h"
 #include "base/tensor.h"
 
+/* Field numbers of ModelInferResponse. */
+enum {
+	RESPONSE_MODEL_NAME = 1,
+	RESPONSE_MODEL_VERSION = 2,
+	RESPONSE_ID = 3,
+	RESPONSE_PARAMETERS = 4,
+	RESPONSE_OUTPUTS = 5,
+	RESPONSE_RAW = 6
+};
+
 struct message_decoder {
 	struct arena *arena;
 	struct error *error;
 	struct bytes model_name; /* for error texts */
-	bool is_response;	 /* for them, too */
 	bool has_more;		 /* out: something was read that is not known here, or given twice */
 	size_t converted;	 /* out: bytes of tensors that were made from typed contents, in the arena */
 };
@@ -50,8 +59,6 @@ enum status message_contents_read(struct message_decoder *decoder, struct tensor
 /* Appends a tensor's message, but for its data, as the field of that number. */
 void message_tensor_put(struct buf *out, uint32_t field, const struct tensor *tensor);
 
-/* Each sets the error, and returns its status. */
-enum status message_malformed(const struct message_decoder *decoder);
 enum status message_no_memory(const struct message_decoder *decoder);
 
 #endif

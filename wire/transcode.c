@@ -7,11 +7,8 @@
 #include "wire/service_message.h"
 #include "wire/transcode_internal.h"
 
-#include <stdio.h>
-
 #define ARENA_MAX ((size_t)4 << 30)
 #define MESSAGE_MAX ((size_t)INT32_MAX) /* as libraries of gRPC have it */
-#define SEGMENTS_MAX 8
 
 #define GET (HTTP1_GET | HTTP1_HEAD)
 
@@ -67,22 +64,35 @@ field_size(size_t length)
 	return 1 + protobuf_varint_size(length) + length;
 }
 
-/* An entry of the parameters of a load or unload; `choice` is the field of its value. */
+/* An entry of the parameters of a load or unload, whose value's message is `head` and then `content`. */
 static void
-put_control(struct buf *out, const char *prefix, struct bytes name, uint32_t choice, struct bytes value)
+put_control(struct buf *out, const char *prefix, struct bytes name, struct bytes head, struct bytes content)
 {
 	size_t key = strlen(prefix) + name.length;
-	size_t inner = field_size(value.length);
+	size_t value = head.length + content.length;
 
 	protobuf_put_tag(out, CONTROL_PARAMETERS, PROTOBUF_BYTES);
-	protobuf_put_varint(out, field_size(key) + field_size(inner));
+	protobuf_put_varint(out, field_size(key) + field_size(value));
 	protobuf_put_tag(out, 1, PROTOBUF_BYTES);
 	protobuf_put_varint(out, key);
 	buf_text(out, prefix);
 	buf_append(out, name);
 	protobuf_put_tag(out, 2, PROTOBUF_BYTES);
-	protobuf_put_varint(out, inner);
-	protobuf_put_bytes(out, choice, value);
+	protobuf_put_varint(out, value);
+	buf_append(out, head);
+	buf_append(out, content);
+}
+
+/* The same with a text or bytes; `choice` is their field in ModelRepositoryParameter. */
+static void
+put_control_bytes(struct buf *out, const char *prefix, struct bytes name, uint32_t choice, struct bytes content)
+{
+	uint8_t bytes[16];
+	struct buf head = {.at = bytes, .capacity = sizeof(bytes), .maximum = sizeof(bytes)};
+
+	protobuf_put_tag(&head, choice, PROTOBUF_BYTES);
+	protobuf_put_varint(&head, content.length);
+	put_control(out, prefix, name, buf_bytes(&head), content);
 }
 
 static void
@@ -104,10 +114,10 @@ write_load(struct transcoding *this, const struct transcode_path *path, const st
 	}
 	put_control_names(&this->message, path);
 	if (load.has_config) {
-		put_control(&this->message, "", bytes_text("config"), CONTROL_STRING, load.config);
+		put_control_bytes(&this->message, "", bytes_text("config"), CONTROL_STRING, load.config);
 	}
 	for (size_t i = 0; i < load.file_count; i++) {
-		put_control(&this->message, "file:", load.files[i].path, CONTROL_BYTES, load.files[i].content);
+		put_control_bytes(&this->message, "file:", load.files[i].path, CONTROL_BYTES, load.files[i].content);
 	}
 	return STATUS_OK;
 }
@@ -116,31 +126,6 @@ static enum status
 write_unload(struct transcoding *this, const struct transcode_path *path, const struct http1_head *head,
 	     struct bytes body, struct error *error)
 {
-	static const uint8_t with_dependents[] = {CONTROL_PARAMETERS << 3 | PROTOBUF_BYTES,
-						  2 + 17 + 4,
-						  1 << 3 | PROTOBUF_BYTES,
-						  17,
-						  'u',
-						  'n',
-						  'l',
-						  'o',
-						  'a',
-						  'd',
-						  '_',
-						  'd',
-						  'e',
-						  'p',
-						  'e',
-						  'n',
-						  'd',
-						  'e',
-						  'n',
-						  't',
-						  's',
-						  2 << 3 | PROTOBUF_BYTES,
-						  2,
-						  CONTROL_BOOL << 3 | PROTOBUF_VARINT,
-						  1};
 	bool unload_dependents;
 
 	(void)head;
@@ -149,7 +134,9 @@ write_unload(struct transcoding *this, const struct transcode_path *path, const 
 	}
 	put_control_names(&this->message, path);
 	if (unload_dependents) {
-		buf_append(&this->message, bytes_make(with_dependents, sizeof(with_dependents)));
+		put_control(&this->message, "", bytes_text("unload_dependents"),
+			    bytes_make((const uint8_t[]){CONTROL_BOOL << 3 | PROTOBUF_VARINT, true}, 2),
+			    bytes_text(""));
 	}
 	return STATUS_OK;
 }
@@ -241,7 +228,7 @@ read_flag(struct transcoding *this, struct bytes message, struct transcoded *res
 
 	(void)this;
 	while ((step = protobuf_next(&message, &field)) == PROTOBUF_FIELD) {
-		if (field.number == 1) {
+		if (field.number == 1 && field.type == PROTOBUF_VARINT) {
 			flag = field.value != 0;
 		}
 	}
@@ -433,6 +420,14 @@ transcode_request(struct transcoding *this, const struct http1_head *head, struc
 	enum status status;
 
 	error->http = 0;
+	if (head->target.length != head->path.length) {
+		return error_set(
+			error, STATUS_UNSUPPORTED,
+			"the request has a query, which gRPC cannot tell, by which alone the server behind is known");
+	}
+	if (http1_repeats(head, "content-encoding") || http1_repeats(head, "inference-header-content-length")) {
+		return error_set(error, STATUS_INVALID_ARGUMENT, "a header field of the body is there twice");
+	}
 	buf_append(&this->message, bytes_make((const uint8_t[INFER_REQUEST_PREFIX]){0}, INFER_REQUEST_PREFIX));
 	status = find_endpoint(this, head, &path, error);
 	if (status == STATUS_OK) {
@@ -465,25 +460,29 @@ transcode_response(struct transcoding *this, struct bytes message, struct transc
 	return this->endpoint->response(this, message, response, error);
 }
 
-/* That which Triton's HTTP gives with the same error, and for codes that it does not have the one in code.proto. */
-int
-transcode_status(unsigned code)
+/* Appends the text as UTF-8. */
+static void
+write_text(struct transcoding *this, struct bytes text)
 {
-	static const int statuses[] = {200, 499, 500, 400, 504, 404, 409, 403, 429,
-				       400, 409, 400, 501, 500, 503, 500, 401};
+	struct bytes copy = arena_copy(&this->arena, text);
+	uint8_t *at = (uint8_t *)(uintptr_t)copy.at;
+	bool is_good = protobuf_is_utf8(text);
 
-	return code < sizeof(statuses) / sizeof(*statuses) ? statuses[code] : 500;
+	for (size_t i = 0; at != NULL && !is_good && i < copy.length; i++) {
+		at[i] = at[i] < 0x80 ? at[i] : '?';
+	}
+	buf_json_string(&this->json, copy);
 }
 
 void
-transcode_failure(struct transcoding *this, int status, const char *text, struct transcoded *response)
+transcode_failure(struct transcoding *this, int status, struct bytes text, struct transcoded *response)
 {
 	struct error unused;
 
 	*response = (struct transcoded){.status = status, .content_type = "application/json"};
 	buf_clear(&this->json);
 	buf_text(&this->json, "{\"error\":");
-	buf_json_string(&this->json, bytes_text(text));
+	write_text(this, text);
 	buf_byte(&this->json, '}');
 	(void)transcode_json(this, response, &unused); /* else the status alone tells */
 }

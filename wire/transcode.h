@@ -4,7 +4,8 @@
  * transcoding does for services that state their paths).
  *
  * What gRPC has no counterpart for fails with STATUS_UNSUPPORTED: endpoints such as generate and metrics, and members
- * of a request that are not known here, since leaving them out could change the answer.
+ * of an inference that are not known here, since leaving them out could change the answer. What a server tells of its
+ * models in fields that are not known here is left out.
  */
 #ifndef HIPPOCAMP_WIRE_TRANSCODE_H
 #define HIPPOCAMP_WIRE_TRANSCODE_H
@@ -58,10 +59,7 @@ struct transcoded {
 enum status transcode_response(struct transcoding *transcoding, struct bytes message, struct transcoded *response,
 			       struct error *error);
 
-/* Makes one of a failure, with {"error": "…"}. */
-void transcode_failure(struct transcoding *transcoding, int status, const char *text, struct transcoded *response);
-
-/* The status over HTTP of a call that failed with this code of gRPC. */
-int transcode_status(unsigned code);
+/* Makes one of a failure, with {"error": "…"}; bytes of `text` that are no UTF-8 become question marks. */
+void transcode_failure(struct transcoding *transcoding, int status, struct bytes text, struct transcoded *response);
 
 #endif

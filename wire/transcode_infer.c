@@ -5,6 +5,10 @@
 #include "wire/tensor_json.h"
 #include "wire/transcode_internal.h"
 
+#include <math.h>
+
+#define INTEGERS_END 9223372036854775808.0 /* 2^63: a number from here on may be an integer that was rounded */
+
 /* --- The request --- */
 
 /* The binary part follows a JSON of the length that a field states; without it all is JSON. */
@@ -29,6 +33,19 @@ split(const struct http1_head *head, struct bytes body, struct bytes *json, stru
 	return STATUS_OK;
 }
 
+static bool
+has_rounded(const struct infer_body *body)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < body->parameter_count; i++) {
+		const struct parameter *parameter = &body->parameters[i];
+
+		found = found || (parameter->kind == PARAMETER_DOUBLE && !(fabs(parameter->number) < INTEGERS_END));
+	}
+	return found;
+}
+
 static enum status
 decode(struct transcoding *this, const struct transcode_path *path, const struct http1_head *head, struct bytes body,
        struct error *error)
@@ -39,6 +56,10 @@ decode(struct transcoding *this, const struct transcode_path *path, const struct
 
 	if (status == STATUS_OK) {
 		status = infer_body_decode(json, binary, path->model, &this->arena, &this->body, error);
+	}
+	if (status == STATUS_OK && (this->body.wraps || has_rounded(&this->body))) {
+		status =
+			error_set(error, STATUS_INVALID_ARGUMENT, "a number of the request does not fit into its type");
 	}
 	if (status == STATUS_OK && !infer_body_is_understood(&this->body)) {
 		status = error_set(error, STATUS_UNSUPPORTED,
@@ -139,6 +160,10 @@ write_output(struct transcoding *this, const struct tensor *output, struct trans
 {
 	bool binary = is_binary(&this->body, output->name);
 
+	if (output->datatype == DATATYPE_INVALID) {
+		return error_set(error, STATUS_INTERNAL, "output '%.*s' has a datatype that is not known",
+				 BYTES_ARGS(output->name));
+	}
 	if (!tensor_is_whole(output)) {
 		return error_set(error, STATUS_INTERNAL, "output '%.*s' does not have the bytes of its shape",
 				 BYTES_ARGS(output->name));
@@ -176,13 +201,27 @@ write_response(struct transcoding *this, const struct infer_response *response, 
 	return status;
 }
 
+/* JSON has no such numbers. */
+static bool
+has_odd_number(const struct infer_response *response)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < response->parameter_count; i++) {
+		const struct parameter *parameter = &response->parameters[i];
+
+		found = found || (parameter->kind == PARAMETER_DOUBLE && !isfinite(parameter->number));
+	}
+	return found;
+}
+
 enum status
 transcode_infer_response(struct transcoding *this, struct bytes message, struct transcoded *out, struct error *error)
 {
 	struct infer_response response;
 	enum status status = infer_response_decode(message, &this->arena, &response, error);
 
-	if (status == STATUS_OK && response.has_more) {
+	if (status == STATUS_OK && (response.has_more || has_odd_number(&response))) {
 		status = error_set(error, STATUS_UNSUPPORTED, "it has members that cannot be told over HTTP");
 	}
 	if (status == STATUS_OK) {

@@ -215,7 +215,26 @@ test_members_that_are_not_known(void **state)
 	assert_int_equal(request(this, INFER, "Inference-Header-Content-Length: 0\r\n", bytes_text("raw")),
 			 STATUS_UNSUPPORTED);
 	assert_int_equal(request(this, INFER, "Content-Encoding: br\r\n", bytes_text("x")), STATUS_UNSUPPORTED);
+	assert_int_equal(request(this, INFER "?a=1", "", bytes_text("{\"inputs\":[]}")), STATUS_UNSUPPORTED);
+}
+
+static void
+test_requests_that_others_may_read_otherwise(void **state)
+{
+	static const char *const bodies[] = {
+		"{\"inputs\":[{\"name\":\"X\",\"shape\":[1],\"datatype\":\"UINT8\",\"data\":[300]}]}",
+		"{\"inputs\":[],\"parameters\":{\"a\":99999999999999999999}}",
+	};
+	struct fixture *this = *state;
+
+	for (size_t i = 0; i < sizeof(bodies) / sizeof(*bodies); i++) {
+		assert_int_equal(request(this, INFER, "", bytes_text(bodies[i])), STATUS_INVALID_ARGUMENT);
+	}
 	assert_int_equal(request(this, INFER, "Inference-Header-Content-Length: 9\r\n", bytes_text("x")),
+			 STATUS_INVALID_ARGUMENT);
+	assert_int_equal(request(this, INFER,
+				 "Inference-Header-Content-Length: 13\r\nInference-Header-Content-Length: 13\r\n",
+				 bytes_text("{\"inputs\":[]}")),
 			 STATUS_INVALID_ARGUMENT);
 }
 
@@ -344,6 +363,20 @@ test_a_binary_answer(void **state)
 	buf_fini(&message);
 }
 
+/* JSON has no NaN. */
+static void
+test_a_parameter_that_json_lacks(void **state)
+{
+	static const uint8_t message[] = {0x22, 14, 0x0a, 1, 'a', 0x12, 9, 0x21, 0, 0, 0, 0, 0, 0, 0xf8, 0x7f};
+	struct fixture *this = *state;
+	struct transcoded response;
+
+	assert_int_equal(request(this, INFER, "", bytes_text("{\"inputs\":[]}")), STATUS_OK);
+	assert_int_equal(
+		transcode_response(&this->transcoding, bytes_make(message, sizeof(message)), &response, &this->error),
+		STATUS_UNSUPPORTED);
+}
+
 /* Data that do not have their shape's bytes would be read past their end, or be taken for others. */
 static void
 test_answers_that_cannot_be(void **state)
@@ -375,14 +408,13 @@ test_failures(void **state)
 	struct transcoded response;
 
 	assert_int_equal(request(this, INFER, "", bytes_text("{\"inputs\":[]}")), STATUS_OK);
-	transcode_failure(&this->transcoding, transcode_status(5), "no \"m\"", &response);
+	transcode_failure(&this->transcoding, 404, bytes_text("no \"m\""), &response);
 	assert_int_equal(response.status, 404);
 	assert_bytes(response.pieces[0], "{\"error\":\"no \\\"m\\\"\"}");
-	assert_int_equal(transcode_status(14), 503);
-	assert_int_equal(transcode_status(13), 500);
-	assert_int_equal(transcode_status(3), 400);
-	assert_int_equal(transcode_status(12), 501);
-	assert_int_equal(transcode_status(99), 500);
+	transcode_failure(&this->transcoding, 500, bytes_text("\xc3\xa4"), &response);
+	assert_bytes(response.pieces[0], "{\"error\":\"\xc3\xa4\"}");
+	transcode_failure(&this->transcoding, 500, bytes_text("a\xc3"), &response);
+	assert_bytes(response.pieces[0], "{\"error\":\"a?\"}");
 }
 
 int
@@ -396,10 +428,12 @@ main(void)
 		TEST(test_an_inference),
 		TEST(test_a_binary_inference),
 		TEST(test_members_that_are_not_known),
+		TEST(test_requests_that_others_may_read_otherwise),
 		TEST(test_documents),
 		TEST(test_flags),
 		TEST(test_an_answer),
 		TEST(test_a_binary_answer),
+		TEST(test_a_parameter_that_json_lacks),
 		TEST(test_answers_that_cannot_be),
 		TEST(test_failures),
 	};

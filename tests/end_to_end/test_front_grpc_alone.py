@@ -298,6 +298,57 @@ def test_failures(front, made, code, status):
         assert server.runs >= count
 
 
+@pytest.mark.parametrize("code", ["UNKNOWN", "INTERNAL", "DATA_LOSS", "CANCELLED", "ALREADY_EXISTS", "FAILED_PRECONDITION", "UNAVAILABLE"])
+def test_codes_of_grpc(front, made, code):
+    """A client of gRPC gets the server's own code, also of a cached model, which is asked by way of HTTP's statuses."""
+    server = made(lambda request, context: context.abort(getattr(grpc.StatusCode, code), "no"))
+    through = front(address(server), ALL)
+    wait_known(through)
+    with triton.InferenceServerClient(f"{LOCAL}:{through.grpc_port}") as client:
+        given = triton.InferInput("X", [1], "INT32")
+        given.set_data_from_numpy(np.array([1], np.int32))
+        with pytest.raises(triton.InferenceServerException) as caught:
+            client.infer("m", [given])
+    assert caught.value.status() == f"StatusCode.{code}" and caught.value.message() == "no"
+
+
+def test_answers_that_are_none_do_not_run_twice_for_ever(front, made):
+    """The model is not cached any more: clients of gRPC get the answer, which they may understand."""
+    server = made(with_more)
+    through = front(address(server), ALL)
+    wait_known(through)
+    with triton.InferenceServerClient(f"{LOCAL}:{through.grpc_port}") as client:
+        given = triton.InferInput("X", [1], "INT32")
+        given.set_data_from_numpy(np.array([1], np.int32))
+        for _ in range(10):
+            same(client.infer("m", [given]).as_numpy("Y"), tensor([2], "INT32"))
+        before = server.runs
+        for _ in range(3):
+            client.infer("m", [given])
+    assert server.runs == before + 3
+    assert through.lines("'m' version 1 is not cached: its responses are not understood")
+
+
+@pytest.mark.parametrize("code, kept", [("UNAVAILABLE", False), ("FAILED_PRECONDITION", False), ("NOT_FOUND", True), ("UNIMPLEMENTED", True)])
+def test_a_load_that_may_have_begun(front, made, code, kept):
+    """Of what a gateway may have said nobody knows whether the model was loaded."""
+    server = made(plus_one)
+    answers = server.answers
+
+    def failing(path, messages, context):
+        if path.endswith("RepositoryModelLoad"):
+            context.abort(getattr(grpc.StatusCode, code), "no")
+        yield from answers(path, messages, context)
+
+    server.answers = failing
+    through = front(address(server), ALL, "--upstream-poll-secs=60")
+    wait_known(through)
+    check(ask(through, 1), 2)
+    assert through.post("/v2/repository/models/m/load").status >= 400
+    reply = check(ask(through, 1), 2)
+    assert is_hit(reply) is kept if "cache-status" in reply.headers else not kept
+
+
 def test_fields_go_along(front, made):
     server = made(plus_one)
     through = front(address(server), ALL, "--upstream-authorization=key", "--upstream-private-field=X-User")
