@@ -44,7 +44,7 @@ on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
 static void
 ask_on(struct loop *loop, struct upstream *upstream, struct asking *asking)
 {
-	struct upstream_lane *lane = upstream_lane_new(upstream, loop);
+	struct upstream_lane *lane = upstream_lane_new(upstream, loop, NULL);
 
 	upstream_call_start(lane, &asking->call);
 	while (!asking->is_done) {

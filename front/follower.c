@@ -386,7 +386,7 @@ follower_new(const struct follower_options *options, struct error *error)
 		follower_free(follower);
 		return NULL;
 	}
-	follower->lane = upstream_lane_new(options->upstream, follower->loop);
+	follower->lane = upstream_lane_new(options->upstream, follower->loop, NULL);
 	follower->replica_count = upstream_count(options->upstream);
 	follower->replicas = memory_array(follower->replica_count, sizeof(*follower->replicas));
 	follower->group = group_new(&(struct group_options){.name = options->group,

@@ -445,7 +445,7 @@ lane_of(struct remote_lane *lane, const struct model *model)
 	}
 	lane->entries = memory_grow(lane->entries, lane->count + 1, sizeof(*lane->entries));
 	lane->entries[lane->count].server = server;
-	lane->entries[lane->count].lane = upstream_lane_new(remote_server_upstream(server), lane->loop);
+	lane->entries[lane->count].lane = upstream_lane_new(remote_server_upstream(server), lane->loop, NULL);
 	return lane->entries[lane->count++].lane;
 }
 

@@ -441,6 +441,37 @@ open_remote(struct server_lane *lane)
 	engine_lane_set_remote(lane->engine, ops, lane->remote != NULL ? lane->remote : lane->upstream);
 }
 
+static void
+on_hold(void *context)
+{
+	server_lane_hold(context);
+}
+
+static void
+on_release(void *context)
+{
+	server_lane_release(context);
+}
+
+static void
+open_upstream(struct server_lane *lane)
+{
+	const struct server_options *options = lane->options;
+
+	lane->transcoder = (struct transcoder_options){.offload = lane->offload,
+						       .budget = lane->budget,
+						       .max_unpacked = options->max_input_bytes,
+						       .hold = on_hold,
+						       .release = on_release,
+						       .context = lane};
+	if (options->upstream != NULL) {
+		lane->upstream = upstream_lane_new(options->upstream, lane->loop, &lane->transcoder);
+	}
+	if (options->grpc_upstream != NULL) {
+		lane->grpc_upstream = grpc_upstream_lane_new(options->grpc_upstream, lane->loop);
+	}
+}
+
 struct server_lane *
 server_lane_new(struct server *server, struct loop *loop, size_t index)
 {
@@ -454,12 +485,7 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 	lane->loop = loop;
 	lane->index = index;
 	TAILQ_INIT(&lane->connections);
-	if (server->options->upstream != NULL) {
-		lane->upstream = upstream_lane_new(server->options->upstream, loop);
-	}
-	if (server->options->grpc_upstream != NULL) {
-		lane->grpc_upstream = grpc_upstream_lane_new(server->options->grpc_upstream, loop);
-	}
+	open_upstream(lane);
 	lane->engine = engine_lane_new(server->options->engine, loop, server->offload, index);
 	open_remote(lane);
 	lane->http_watch = watch_listener(lane, server->http_listeners[index], on_http);

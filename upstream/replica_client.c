@@ -1,15 +1,14 @@
 #include "upstream/replica_client.h"
 
-#include "upstream/transcoder.h"
-
 void
-replica_client_init(struct replica_client *client, struct loop *loop, const struct dial_options *options)
+replica_client_init(struct replica_client *client, struct loop *loop, const struct dial_options *dial,
+		    const struct transcoder_options *transcoder)
 {
 	*client = (struct replica_client){0};
-	if (options->url->grpc) {
-		client->transcoder = transcoder_new(loop, options);
+	if (dial->url->grpc) {
+		client->transcoder = transcoder_new(loop, dial, transcoder);
 	} else {
-		client->http = http_client_new(loop, options);
+		client->http = http_client_new(loop, dial);
 	}
 }
 

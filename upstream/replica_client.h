@@ -5,14 +5,16 @@
 #ifndef HIPPOCAMP_UPSTREAM_REPLICA_CLIENT_H
 #define HIPPOCAMP_UPSTREAM_REPLICA_CLIENT_H
 
-#include "upstream/http_client.h"
+#include "upstream/transcoder.h"
 
 struct replica_client {
 	struct http_client *http;
 	struct transcoder *transcoder;
 };
 
-void replica_client_init(struct replica_client *client, struct loop *loop, const struct dial_options *options);
+/* `transcoder` may be NULL. */
+void replica_client_init(struct replica_client *client, struct loop *loop, const struct dial_options *dial,
+			 const struct transcoder_options *transcoder);
 void replica_client_fini(struct replica_client *client);
 size_t replica_client_losses(const struct replica_client *client);
 

@@ -433,7 +433,7 @@ upstream_lane_is_grpc(const struct upstream_lane *lane, size_t replica)
 }
 
 struct upstream_lane *
-upstream_lane_new(struct upstream *upstream, struct loop *loop)
+upstream_lane_new(struct upstream *upstream, struct loop *loop, const struct transcoder_options *transcoder)
 {
 	struct upstream_lane *lane = memory_new(sizeof(*lane));
 
@@ -443,7 +443,7 @@ upstream_lane_new(struct upstream *upstream, struct loop *loop)
 	lane->refuse = loop_task_new(loop, on_refused, lane);
 	lane->clients = memory_array(upstream->set.count, sizeof(*lane->clients));
 	for (size_t i = 0; i < upstream->set.count; i++) {
-		replica_client_init(&lane->clients[i], loop, &upstream->set.replicas[i].dial);
+		replica_client_init(&lane->clients[i], loop, &upstream->set.replicas[i].dial, transcoder);
 	}
 	return lane;
 }

@@ -27,7 +27,10 @@ struct upstream_lane; /* the part of one loop */
 struct upstream *upstream_new(const struct upstream_options *options, struct error *error);
 void upstream_free(struct upstream *upstream); /* after its lanes; NULL: none */
 
-struct upstream_lane *upstream_lane_new(struct upstream *upstream, struct loop *loop);
+/* `transcoder` may be NULL (see transcoder.h); else it outlives the lane. */
+struct transcoder_options;
+struct upstream_lane *upstream_lane_new(struct upstream *upstream, struct loop *loop,
+					const struct transcoder_options *transcoder);
 void upstream_lane_free(struct upstream_lane *lane); /* no call may be under way; NULL: none */
 
 /* The number of replicas, and the address of one for messages. */

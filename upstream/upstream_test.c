@@ -103,7 +103,7 @@ start_client(size_t replicas)
 		.urls = (const char *const *)this.urls, .url_count = replicas, .connect_timeout_s = 5};
 	this.upstream = upstream_new(&this.options, &error);
 	assert_non_null(this.upstream);
-	this.lane = upstream_lane_new(this.upstream, this.loop);
+	this.lane = upstream_lane_new(this.upstream, this.loop, NULL);
 }
 
 static int

@@ -403,13 +403,13 @@ finish(struct transcoding *this, struct error *error)
 }
 
 void
-transcoding_init(struct transcoding *this)
+transcoding_init(struct transcoding *this, size_t max_unpacked)
 {
 	*this = (struct transcoding){0};
 	arena_init_small(&this->arena, ARENA_MAX);
 	buf_init(&this->message, MESSAGE_MAX + INFER_REQUEST_PREFIX);
 	buf_init(&this->framing, MESSAGE_MAX);
-	buf_init(&this->unpacked, MESSAGE_MAX);
+	buf_init(&this->unpacked, max_unpacked);
 	buf_init(&this->json, 2 * MESSAGE_MAX);
 }
 
@@ -436,7 +436,13 @@ transcode_request(struct transcoding *this, const struct http1_head *head, struc
 	if (status == STATUS_OK && this->endpoint->request != NULL) {
 		status = this->endpoint->request(this, &path, head, body, error);
 	}
-	return status == STATUS_OK ? finish(this, error) : status;
+	if (status == STATUS_OK) {
+		status = finish(this, error);
+	}
+	if (status == STATUS_OK && !infer_body_detach(&this->body, &this->arena)) {
+		status = error_set(error, STATUS_UNAVAILABLE, "no memory for the request");
+	}
+	return status;
 }
 
 void
@@ -448,6 +454,13 @@ transcoding_fini(struct transcoding *this)
 	buf_fini(&this->unpacked);
 	buf_fini(&this->json);
 	arena_fini(&this->arena);
+}
+
+size_t
+transcoding_memory(const struct transcoding *this)
+{
+	return this->arena.total + this->message.length + this->framing.length + this->unpacked.length +
+	       this->json.length;
 }
 
 /* --- The response --- */

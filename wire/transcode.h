@@ -32,14 +32,19 @@ struct transcoding {
 	struct buf json;	/* of the response */
 };
 
-void transcoding_init(struct transcoding *transcoding);
+/* Bodies that came compressed may have `max_unpacked` bytes. */
+void transcoding_init(struct transcoding *transcoding, size_t max_unpacked);
 void transcoding_fini(struct transcoding *transcoding);
 
 /*
- * `head` and `body` outlive the transcoding. error->http is the status to refuse the request with; 0: that of `status`.
+ * `head` and `body` outlive the pieces, but not what is needed for the response. error->http is the status to refuse
+ * the request with; 0: that of `status`.
  */
 enum status transcode_request(struct transcoding *transcoding, const struct http1_head *head, struct bytes body,
 			      struct error *error);
+
+/* Bytes of memory that the transcoding takes. */
+size_t transcoding_memory(const struct transcoding *transcoding);
 
 /* A response of HTTP: a JSON, if any, then the data of binary tensors. */
 struct transcoded {

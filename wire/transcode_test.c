@@ -23,7 +23,7 @@ set_up(void **state)
 	struct fixture *this = calloc(1, sizeof(*this));
 
 	this->parser = http1_new();
-	transcoding_init(&this->transcoding);
+	transcoding_init(&this->transcoding, 1 << 20);
 	buf_init(&this->message, 1 << 20);
 	*state = this;
 	return 0;
@@ -53,7 +53,7 @@ request(struct fixture *this, const char *line, const char *fields, struct bytes
 	(void)snprintf(text, sizeof(text), "%s HTTP/1.1\r\nHost: h\r\n%s\r\n", line, fields);
 	assert_int_equal(http1_feed_head(this->parser, bytes_text(text), 0, &this->head, &used), HTTP1_DONE);
 	transcoding_fini(&this->transcoding);
-	transcoding_init(&this->transcoding);
+	transcoding_init(&this->transcoding, 1 << 20);
 	status = transcode_request(&this->transcoding, &this->head, body, &this->error);
 	buf_clear(&this->message);
 	if (status != STATUS_OK) {
