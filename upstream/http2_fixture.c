@@ -79,6 +79,9 @@ play(struct peer *peer, int32_t stream, const struct http2_step *step)
 
 	switch (step->action) {
 	case HTTP2_ANSWER:
+		for (uint32_t i = 0; i < step->code; i++) {
+			buf_byte(&peer->server->body, 0);
+		}
 		peer->sent = 0;
 		(void)nghttp2_submit_response(session, stream, head, 4, &provider);
 		break;

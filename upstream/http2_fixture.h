@@ -9,7 +9,7 @@
 #include "loop/loop.h"
 
 enum http2_action {
-	HTTP2_ANSWER,	    /* a head, the body of the request, and trailers */
+	HTTP2_ANSWER,	    /* a head, the body of the request and `code` more bytes, and trailers */
 	HTTP2_TRAILERS,	    /* trailers alone */
 	HTTP2_EARLY,	    /* the same, before the request is complete */
 	HTTP2_RESET_STREAM, /* RST_STREAM with `code` */

@@ -282,6 +282,24 @@ test_an_answer_that_cannot_be_used(void **state)
 	buf_fini(&probe.body);
 }
 
+/* A body that is longer than its message says is not waited for. */
+static void
+test_more_than_one_message(void **state)
+{
+	static const struct http2_step steps[] = {{HTTP2_ANSWER, 1}, {HTTP2_ANSWER, 100000}};
+	struct probe probe;
+
+	(void)state;
+	start_server(0, steps, 2);
+	start_client(1);
+	for (size_t i = 0; i < 2; i++) {
+		ask(&probe, INFER, QUESTION);
+		assert_int_equal(probe.outcome, HTTP_CALL_BROKEN);
+		assert_non_null(strstr(probe.why, "the response is not one message"));
+		buf_fini(&probe.body);
+	}
+}
+
 static void
 test_a_reset_stream(void **state)
 {
@@ -445,6 +463,7 @@ main(void)
 		TEST(test_a_failure_of_the_server),
 		TEST(test_what_grpc_lacks),
 		TEST(test_an_answer_that_cannot_be_used),
+		TEST(test_more_than_one_message),
 		TEST(test_a_reset_stream),
 		TEST(test_another_replica),
 		TEST(test_a_silent_server),

@@ -1,5 +1,6 @@
 """In front of a server that is known by its gRPC alone: clients of HTTP, too, get its answers."""
 
+import gzip
 import json
 import signal
 import struct
@@ -12,7 +13,7 @@ from tritonclient.grpc import service_pb2
 
 from fronts import FakeGrpc
 from support import (CACHE, LOCAL, Repository, ask_identity, ask_scale, ask_simple, at_once, decode, encode, eventually, free_port, infer,
-                     infer_path, same, sums, tensor)
+                     infer_path, request_bytes, same, sums, tensor)
 from traffic import EXPLICIT, ensemble, is_hit, metric, put, step, write_config
 
 ALL = "--cache-models=*"
@@ -94,6 +95,34 @@ def test_classification_passes(front, serve, repository):
     through = front(address(behind), ALL)
     body, headers = encode(sums()[0], outputs=[("OUTPUT0", {"classification": 2})])
     assert through.post(infer_path("simple"), body, headers).json == behind.post(infer_path("simple"), body, headers).json
+
+
+@pytest.mark.parametrize("options", [[], [ALL]], ids=["passes", "cached"])
+def test_long_requests(front, serve, repository, options):
+    """They are transcoded beside the loop, also for clients that leave."""
+    behind = serve(repository.add("identity"), "--cache-config=none")
+    through = front(address(behind), *options)
+    values = tensor(np.arange(100_000))
+    for binary in (False, True):
+        same(infer(through, "identity", {"INPUT0": values}, binary_in=binary, binary_out=binary)["OUTPUT0"], values)
+    body, headers = encode({"INPUT0": values})
+    for _ in range(5):
+        with through.connect() as connection:
+            connection.send(request_bytes("POST", infer_path("identity"), body, headers))
+    packed = through.post(infer_path("identity"), gzip.compress(body), headers | {"Content-Encoding": "gzip"})
+    same(decode(packed)["OUTPUT0"], values)
+
+
+def test_limits(front, serve, repository):
+    behind = serve(repository.add("identity"), "--cache-config=none")
+    through = front(address(behind), "--http-max-input-size=100000", "--http-max-inflight-bytes=4000000")
+    zeros, headers = encode({"INPUT0": tensor([0] * 100_000)})
+    reply = through.post(infer_path("identity"), gzip.compress(zeros), headers | {"Content-Encoding": "gzip"})
+    assert reply.status == 400 and "maximum allowed input size of 100000 bytes" in reply.error
+    body, headers = encode({"INPUT0": tensor([0] * 500_000)})
+    reply = through.post(infer_path("identity"), body, headers)
+    assert reply.status == 503 and "--http-max-inflight-bytes" in reply.error
+    ask_identity(through, [1, 2])
 
 
 # --- Changes, failures ---
