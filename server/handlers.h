@@ -76,8 +76,8 @@ void handle_metrics(struct exchange *exchange);
 void handle_pass(struct exchange *exchange);
 bool pass_takes_parts(struct exchange *exchange);
 
-/* The same for a request to load or unload a model: what was cached before is used no longer. */
-void handle_pass_control(struct exchange *exchange);
+/* Sends a request to load or unload a model to all replicas: what was cached before is used no longer. */
+void handle_control(struct exchange *exchange);
 
 /* Readiness, as the options say. */
 void handle_front_ready(struct exchange *exchange);

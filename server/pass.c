@@ -2,12 +2,11 @@
 #include "base/log.h"
 #include "server/front.h"
 #include "server/handlers.h"
-#include "upstream/upstream.h"
+#include "server/pass.h"
 #include "upstream/via.h"
 
 #include <stdio.h>
 
-#define FIELDS_MAX ((size_t)128 * 1024)
 #define READY_TIMEOUT_S 3
 
 struct pass {
@@ -16,9 +15,6 @@ struct pass {
 	struct buf fields; /* of the request, then of the reply */
 	struct bytes cache_status;
 	bool has_begun;	 /* the reply */
-	bool refused;	 /* by its status: see is_refusal */
-	bool controls;	 /* loads or unloads a model */
-	bool is_deaf;	 /* the client of such a request has left, or does not read: the rest of the reply is dropped */
 	bool asks_ready; /* the server's word is good, but not needed */
 };
 
@@ -102,34 +98,32 @@ write_fields(struct buf *out, const struct http1_head *head, const char *const *
 	write_field(out, bytes_text("Via"), bytes_text(VIA_HTTP));
 }
 
-/*
- * Did the server refuse to load or unload a model, so that it has the same ones as before? Triton says 503 where it
- * does not take such requests; what is no JSON comes from a gateway, whose connection may have ended in the middle.
- */
-static bool
-is_refusal(const struct pass *pass, const struct http1_head *head)
+void
+pass_response_fields(struct buf *fields, const struct http1_head *head, bool *has_length)
 {
-	const struct upstream_call *call = &pass->call;
-	int status = head->status;
+	static const char *const none[] = {NULL};
+	static const char *const length[] = {"content-length", NULL};
 
-	if (status == 401 || status == 403 || status == 404 || status == 405 || status == 501) {
-		return true;
-	}
-	/* Of gRPC these may be a gateway's, too, or stand for codes that are no refusal. */
-	return !upstream_lane_is_grpc(call->lane, call->replica) &&
-	       (status == 400 ||
-		(status == 503 && bytes_starts_with(http1_header(head, "content-type"), "application/json")));
+	*has_length = !head->chunked && !head->until_close; /* else a Content-Length beside it means nothing */
+	write_fields(fields, head, *has_length ? none : length);
 }
 
 /* --- The reply --- */
 
-static void
-fail(struct pass *pass, enum http_outcome outcome, const char *why)
+int
+pass_failure_status(enum http_outcome outcome)
 {
 	static const int statuses[] = {[HTTP_CALL_UNSENT] = 503,
 				       [HTTP_CALL_REFUSED] = 503,
 				       [HTTP_CALL_BROKEN] = 502,
 				       [HTTP_CALL_TIMED_OUT] = 504};
+
+	return statuses[outcome];
+}
+
+static void
+fail(struct pass *pass, enum http_outcome outcome, const char *why)
+{
 	char text[600];
 
 	if (pass->asks_ready && server_lane_table(pass->exchange->lane)->count > 0) {
@@ -138,38 +132,30 @@ fail(struct pass *pass, enum http_outcome outcome, const char *why)
 	}
 	(void)snprintf(text, sizeof(text), "upstream %s", why);
 	log_verbose("%s", text);
-	reply_http_error(pass->exchange, statuses[outcome], text);
+	reply_http_error(pass->exchange, pass_failure_status(outcome), text);
 }
 
 static void
 on_head(struct upstream_call *call, const struct http1_head *head)
 {
-	static const char *const none[] = {NULL};
-	static const char *const length[] = {"content-length", NULL};
 	struct pass *pass = (struct pass *)call;
-	bool bare = head->chunked || head->until_close; /* a Content-Length beside Transfer-Encoding means nothing */
+	bool has_length;
 
-	pass->refused = is_refusal(pass, head);
-	if (pass->controls && !pass->refused) { /* before the client hears of it */
-		front_suspend_models(pass->exchange->lane);
-	}
 	buf_clear(&pass->fields);
-	write_fields(&pass->fields, head, bare ? length : none);
+	pass_response_fields(&pass->fields, head, &has_length);
 	if (pass->cache_status.length > 0) {
 		write_field(&pass->fields, bytes_text("Cache-Status"), pass->cache_status);
 		log_verbose("infer target='%.*s' status=%d cache='%.*s'", BYTES_ARGS(pass->exchange->head.target),
 			    head->status, BYTES_ARGS(pass->cache_status));
 	}
 	pass->has_begun = true;
-	exchange_stream_begin(pass->exchange, head->status, buf_bytes(&pass->fields), !bare);
+	exchange_stream_begin(pass->exchange, head->status, buf_bytes(&pass->fields), has_length);
 }
 
 static bool
 on_body(struct upstream_call *call, struct bytes part)
 {
-	struct pass *pass = (struct pass *)call;
-
-	return pass->is_deaf || exchange_stream(pass->exchange, part);
+	return exchange_stream(((struct pass *)call)->exchange, part);
 }
 
 static void
@@ -178,9 +164,6 @@ on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
 	struct pass *pass = (struct pass *)call;
 	struct exchange *exchange = pass->exchange;
 
-	if (pass->controls && !(pass->refused && outcome == HTTP_CALL_DONE)) {
-		front_suspend_models(exchange->lane);
-	}
 	exchange->gone = NULL;
 	exchange->drained = NULL;
 	exchange->more = NULL;
@@ -192,7 +175,7 @@ on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
 	if (outcome != HTTP_CALL_DONE) {
 		log_warning("a reply of upstream %s; its client gets it cut off", why);
 	}
-	exchange_stream_end(exchange, outcome == HTTP_CALL_DONE && !pass->is_deaf);
+	exchange_stream_end(exchange, outcome == HTTP_CALL_DONE);
 }
 
 static void
@@ -213,11 +196,6 @@ on_gone(struct exchange *exchange)
 {
 	struct pass *pass = exchange->gone_state;
 
-	if (pass->controls) { /* the server may go on loading: when it has ended, its models are to be looked at */
-		pass->is_deaf = true;
-		upstream_call_resume(&pass->call);
-		return;
-	}
 	exchange->gone = NULL;
 	exchange->drained = NULL;
 	exchange->more = NULL;
@@ -258,36 +236,46 @@ count_via(const struct http1_head *head)
 	return count;
 }
 
-static void
-pass_on(struct exchange *exchange, bool controls, bool asks_ready)
+bool
+pass_request_fields(struct exchange *exchange, struct buf *fields)
 {
 	static const char *const replaced[] = {"host", "content-length", "expect", NULL};
 	const struct http1_head *head = &exchange->head;
-	struct pass *pass = arena_get(&exchange->arena, sizeof(*pass));
 
 	if (!bytes_starts_with(head->target, "/") && !bytes_equal_text(head->target, "*")) {
 		reply_http_error(exchange, 400, "the request's target is no path");
-		return;
+		return false;
 	}
 	if (count_via(head) >= VIA_MAX) {
 		reply_http_error(exchange, 508, "the request came through here before: --upstream leads in a circle");
-		return;
+		return false;
 	}
+	buf_init(fields, PASS_FIELDS_MAX);
+	write_fields(fields, head, replaced);
+	if (!buf_ok(fields)) {
+		buf_fini(fields);
+		reply_error_text(exchange, STATUS_UNAVAILABLE, "no memory for the request");
+		return false;
+	}
+	return true;
+}
+
+static void
+pass_on(struct exchange *exchange, bool asks_ready)
+{
+	const struct http1_head *head = &exchange->head;
+	struct pass *pass = arena_get(&exchange->arena, sizeof(*pass));
+
 	if (pass == NULL) {
 		reply_error_text(exchange, STATUS_UNAVAILABLE, "no memory for the request");
 		return;
 	}
-	pass->exchange = exchange;
-	pass->controls = controls;
-	pass->asks_ready = asks_ready;
-	pass->cache_status = pass_reason_count(exchange->lane->passes, exchange->pass_reason);
-	buf_init(&pass->fields, FIELDS_MAX);
-	write_fields(&pass->fields, head, replaced);
-	if (!buf_ok(&pass->fields)) {
-		buf_fini(&pass->fields);
-		reply_error_text(exchange, STATUS_UNAVAILABLE, "no memory for the request");
+	if (!pass_request_fields(exchange, &pass->fields)) {
 		return;
 	}
+	pass->exchange = exchange;
+	pass->asks_ready = asks_ready;
+	pass->cache_status = pass_reason_count(exchange->lane->passes, exchange->pass_reason);
 	pass->call = (struct upstream_call){
 		.method = head->method_name,
 		.target = head->target,
@@ -312,7 +300,7 @@ pass_on(struct exchange *exchange, bool controls, bool asks_ready)
 void
 handle_pass(struct exchange *exchange)
 {
-	pass_on(exchange, false, false);
+	pass_on(exchange, false);
 }
 
 bool
@@ -323,17 +311,11 @@ pass_takes_parts(struct exchange *exchange)
 }
 
 void
-handle_pass_control(struct exchange *exchange)
-{
-	pass_on(exchange, true, false);
-}
-
-void
 handle_front_ready(struct exchange *exchange)
 {
 	if (exchange->options->readiness == FRONT_READY_OWN) {
 		handle_live(exchange);
 	} else {
-		pass_on(exchange, false, exchange->options->readiness == FRONT_READY_EITHER);
+		pass_on(exchange, exchange->options->readiness == FRONT_READY_EITHER);
 	}
 }

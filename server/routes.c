@@ -267,7 +267,7 @@ front_route(struct exchange *exchange)
 		take_route(exchange, route, handle_unknown);
 	} else {
 		bool known = route != NULL && (route->methods & exchange->head.method) != 0;
-		exchange_handler other = resembles_control(exchange) ? handle_pass_control : handle_pass;
+		exchange_handler other = resembles_control(exchange) ? handle_control : handle_pass;
 
 		pass_through(exchange, known ? route->handler : other);
 	}

@@ -486,6 +486,12 @@ upstream_count(const struct upstream *upstream)
 	return upstream->set.count;
 }
 
+size_t
+upstream_lane_count(const struct upstream_lane *lane)
+{
+	return upstream_count(lane->upstream);
+}
+
 const char *
 upstream_name(const struct upstream *upstream, size_t replica)
 {

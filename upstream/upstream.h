@@ -38,6 +38,8 @@ size_t upstream_count(const struct upstream *upstream);
 const char *upstream_name(const struct upstream *upstream, size_t replica);
 const char *upstream_lane_name(const struct upstream_lane *lane, size_t replica);
 
+size_t upstream_lane_count(const struct upstream_lane *lane);
+
 /* Is the replica known by its gRPC alone? */
 bool upstream_is_grpc(const struct upstream *upstream, size_t replica);
 bool upstream_lane_is_grpc(const struct upstream_lane *lane, size_t replica);

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,7 @@ import pytest
 
 from faults import reset
 from fronts import EXTENSIONS, answered, chunk, response
-from support import (LOCAL, ask_scale, ask_simple, decode, encode, eventually, free_port, infer_path, same,
+from support import (LOCAL, PATIENCE, ask_scale, ask_simple, decode, encode, eventually, free_port, infer_path, same,
                      sums, tensor)
 from traffic import EXPLICIT, echo, is_hit, metric, put, wait_connected
 
@@ -426,10 +427,12 @@ def test_the_answer_behind_a_load_is_new(front, fake):
     check(ask(through, 1), 2)
     with through.connect() as client:
         client.send(b"POST /v2/repository/models/m/load HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
-        while b"{}" not in client.stream.readline():
-            pass
+        through.wait_log("a request to load or unload one passed through")
         check(ask(through, 1), 9)
         go.set()
+        reply = client.reply("POST")
+        assert (reply.status, reply.body) == (200, b"{}")
+    check(ask(through, 1), 9)
 
 
 def test_somebody_elses_refusal(front, fake):
@@ -983,23 +986,34 @@ def test_equal_questions_at_once_run_once(front, fake):
 
 @pytest.mark.threads
 def test_a_client_that_leaves_cancels_behind(front, fake):
-    go = threading.Event()
-    server = fake(lambda *_: [1] if go.wait(30) else None)
+    ended = threading.Event()
+
+    def waits(*_):
+        """For the end of its connection."""
+        (connection,) = server.used
+
+        def is_closed():
+            try:
+                return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+            except BlockingIOError:
+                return False
+
+        eventually(is_closed, "the end of the request behind")
+        ended.set()
+
+    server = fake(waits)
     through = front(server)
     wait_known(through)
-    before = server.open
-    body, fields = encode({"X": tensor([1], "INT32")})
+    body, _ = encode({"X": tensor([1], "INT32")})
     clients = [through.connect() for _ in range(2)]
     for client in clients:
         client.send(b"POST /v2/models/m/infer HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-    eventually(lambda: server.open == before + 1, "the request behind")
+    eventually(lambda: server.runs == 1, "the request behind")
     clients[0].__exit__()
     assert through.get("/v2/health/live").status == 200
-    assert server.open == before + 1  # the other one still waits
+    assert not ended.wait(0.2)  # the other one still waits
     clients[1].__exit__()
-    eventually(lambda: server.open == before, "the end of the request behind")
-    go.set()
-    assert fields
+    assert ended.wait(PATIENCE)
 
 
 # --- Replicas ---
