@@ -1,5 +1,6 @@
 #include "server/grpc_front.h"
 
+#include "server/grpc_control.h"
 #include "server/grpc_pass.h"
 
 /* The path of a call that passes tells its group, if it is one of a method of ours. */
@@ -69,7 +70,13 @@ static const struct service_method health = {
 };
 
 const struct grpc_method *const grpc_front_methods[] = {
-	&grpc_model_infer.method, &grpc_model_stream_infer.method, &live.method, &ready.method,
-	&health.method,		  &grpc_front_statistics.method,
+	&grpc_model_infer.method,
+	&grpc_model_stream_infer.method,
+	&live.method,
+	&ready.method,
+	&health.method,
+	&grpc_front_statistics.method,
+	&grpc_front_load.method,
+	&grpc_front_unload.method,
 };
 const size_t grpc_front_method_count = sizeof(grpc_front_methods) / sizeof(*grpc_front_methods);

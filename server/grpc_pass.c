@@ -19,19 +19,14 @@
 /* At so many bytes that wait to be sent behind, no more messages are read of a stream. */
 #define WAITING_MAX ((size_t)1 << 20)
 #define READY_TIMEOUT_MS 3000
-/* Loads and unloads whose clients have left, of a loop; those beyond are cancelled. */
-#define ABANDONED_MAX 64
 
 struct grpc_pass {
 	struct grpc_upstream_call call; /* first */
 	struct grpc_call *client;	/* NULL: it has left, or has its answer */
 	struct server_lane *lane;
-	TAILQ_ENTRY(grpc_pass) entry; /* in lane->abandoned */
-	unsigned references;	      /* one while the call is under way, one of each chunk */
+	unsigned references; /* one while the call is under way, one of each chunk */
 	struct arena arena;
 	struct bytes cache_status; /* of the response; empty: none */
-	bool controls;		   /* loads or unloads a model */
-	bool is_abandoned;	   /* such a call's client has left */
 	struct loop_timer *ready;  /* of readiness, which is not waited for long; else NULL */
 	uint64_t http_status;	   /* of the response; 0: none has come */
 	bool has_status;	   /* the response is its trailers alone: */
@@ -77,10 +72,6 @@ end(struct grpc_pass *pass)
 {
 	struct server_lane *lane = pass->lane;
 
-	if (pass->is_abandoned) {
-		TAILQ_REMOVE(&lane->abandoned, pass, entry);
-		lane->abandoned_count--;
-	}
 	unref(pass);
 	server_lane_release(lane);
 }
@@ -142,18 +133,13 @@ add_metadata(struct grpc_pass *pass, const struct http2_field *fields, size_t co
 static bool
 take_trailers(struct grpc_pass *pass, const struct http2_field *fields, size_t count)
 {
-	size_t found = 0;
+	bool found = http2_field_status(fields, count, &pass->code);
 
-	for (size_t i = 0; i < count; i++) {
-		if (bytes_equal_text(fields[i].name, "grpc-status")) {
-			pass->code = found++ == 0 ? grpc_status_read(fields[i].value) : GRPC_INTERNAL;
-		}
-	}
 	pass->text = arena_copy(&pass->arena, http2_field_find(fields, count, "grpc-message"));
-	if (found > 0) {
+	if (found) {
 		add_metadata(pass, fields, count, grpc_call_add_trailer);
 	}
-	return found > 0;
+	return found;
 }
 
 static void
@@ -182,18 +168,6 @@ take_head(struct grpc_pass *pass, const struct http2_field *fields, size_t count
 	grpc_call_send_headers(pass->client);
 }
 
-/*
- * Did the server refuse to load or unload a model, so that it has the same ones as before? UNAVAILABLE may also be what
- * a gateway says whose connection ended.
- */
-static bool
-is_refusal(const struct grpc_pass *pass)
-{
-	return pass->code == GRPC_INVALID_ARGUMENT || pass->code == GRPC_NOT_FOUND ||
-	       pass->code == GRPC_PERMISSION_DENIED || pass->code == GRPC_UNIMPLEMENTED ||
-	       pass->code == GRPC_UNAUTHENTICATED;
-}
-
 static void
 on_head(struct grpc_upstream_call *call, const struct http2_field *fields, size_t count, bool ends)
 {
@@ -206,9 +180,6 @@ on_head(struct grpc_upstream_call *call, const struct http2_field *fields, size_
 	pass->has_status = ends && take_trailers(pass, fields, count);
 	if (pass->has_status) {
 		return;
-	}
-	if (pass->controls) { /* before the client hears of it */
-		front_suspend_models(pass->lane);
 	}
 	if (pass->client != NULL) {
 		take_head(pass, fields, count);
@@ -319,9 +290,6 @@ on_done(struct grpc_upstream_call *call, enum http2_outcome outcome, const struc
 	bool good = outcome == HTTP2_DONE && pass->http_status == 200 &&
 		    (pass->has_status || take_trailers(pass, trailers, count));
 
-	if (pass->controls && !(good && is_refusal(pass))) {
-		front_suspend_models(pass->lane);
-	}
 	if (good) {
 		finish(pass);
 	} else if (outcome == HTTP2_DONE || !says_ready(pass)) {
@@ -450,12 +418,6 @@ is_safe(struct bytes path)
 	return false;
 }
 
-static bool
-is_control(struct bytes path)
-{
-	return bytes_equal_text(path, GRPC_MODEL_LOAD) || bytes_equal_text(path, GRPC_MODEL_UNLOAD);
-}
-
 /* A probe is to have its answer soon. */
 static void
 limit_readiness(struct grpc_pass *pass)
@@ -480,10 +442,8 @@ grpc_pass_begin(struct grpc_call *call, enum pass_reason reason)
 	pass->lane = grpc_lane_of(call);
 	pass->references = 1;
 	pass->cache_status = pass_reason_count(pass->lane->passes, reason);
-	pass->controls = is_control(grpc_call_path(call));
 	arena_init(&pass->arena, ARENA_MAX);
-	/* The end of a load is to be noticed, also where its client does not wait for it. */
-	http2->fields = grpc_request_head(call, !pass->controls, &pass->arena, &http2->field_count);
+	http2->fields = grpc_request_head(call, true, &pass->arena, &http2->field_count);
 	if (http2->fields == NULL) {
 		grpc_call_set_state(call, NULL);
 		grpc_call_finish(call, GRPC_FAILED_PRECONDITION,
@@ -531,48 +491,19 @@ on_half_close(struct grpc_call *call)
 	grpc_pass_half_close(grpc_call_state(call));
 }
 
-/* The server may go on to load a model: when it has ended, its models are to be looked at. */
-static void
-abandon(struct grpc_pass *pass)
-{
-	struct server_lane *lane = pass->lane;
-
-	front_suspend_models(lane);
-	if (lane->stopping || lane->abandoned_count >= ABANDONED_MAX) {
-		cancel(pass);
-		return;
-	}
-	cut(pass);
-	pass->is_abandoned = true;
-	TAILQ_INSERT_TAIL(&lane->abandoned, pass, entry);
-	lane->abandoned_count++;
-}
-
 static void
 on_cancelled(struct grpc_call *call)
 {
 	struct grpc_pass *pass = grpc_call_state(call);
 
 	pass->client = NULL;
-	if (pass->controls && pass->message_count > 0) {
-		abandon(pass);
-	} else {
-		cancel(pass);
-	}
+	cancel(pass);
 }
 
 static void
 on_stopping(struct grpc_call *call)
 {
 	grpc_pass_stop(grpc_call_state(call));
-}
-
-void
-grpc_passes_stop(struct server_lane *lane)
-{
-	while (!TAILQ_EMPTY(&lane->abandoned)) {
-		cancel(TAILQ_FIRST(&lane->abandoned));
-	}
 }
 
 static const struct grpc_method passing = {

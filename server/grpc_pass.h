@@ -25,7 +25,4 @@ void grpc_pass_stop(struct grpc_pass *pass);
 /* Lets a call pass whose client has sent the message, which is taken over, and no other. */
 void grpc_pass_unary(struct grpc_call *call, struct grpc_message message, enum pass_reason reason);
 
-/* Cancels what goes on without a client. */
-void grpc_passes_stop(struct server_lane *lane);
-
 #endif

@@ -9,9 +9,9 @@
 #include "loop/socket.h"
 #include "server/certificates.h"
 #include "server/connection.h"
+#include "server/grpc_control.h"
 #include "server/grpc_front.h"
 #include "server/grpc_infer.h"
-#include "server/grpc_pass.h"
 #include "server/history.h"
 #include "upstream/grpc_upstream.h"
 #include "upstream/upstream.h"
@@ -547,7 +547,7 @@ server_lane_stop(struct server_lane *lane, void (*done)(void *argument), void *a
 	}
 	lane->stopping = true;
 	lane->stopped = server_lane_release;
-	grpc_passes_stop(lane);
+	grpc_controls_stop(lane);
 	if (lane->grpc != NULL) {
 		grpc_lane_stop(lane->grpc, on_grpc_stopped, lane);
 	}

@@ -40,7 +40,9 @@ static bool
 choose(struct grpc_upstream_call *call)
 {
 	struct grpc_upstream_lane *lane = call->lane;
-	ptrdiff_t index = replica_choose(&lane->upstream->set, call->tried, &lane->turn);
+	ptrdiff_t index = !call->is_for_one  ? replica_choose(&lane->upstream->set, call->tried, &lane->turn)
+			  : call->tried == 0 ? (ptrdiff_t)call->only
+					     : -1;
 
 	if (index < 0) {
 		return false;
@@ -164,6 +166,18 @@ const char *
 grpc_upstream_name(const struct grpc_upstream *upstream)
 {
 	return upstream->set.replicas[0].url.text;
+}
+
+size_t
+grpc_upstream_lane_count(const struct grpc_upstream_lane *lane)
+{
+	return lane->upstream->set.count;
+}
+
+const char *
+grpc_upstream_lane_name(const struct grpc_upstream_lane *lane, size_t replica)
+{
+	return lane->upstream->set.replicas[replica].url.text;
 }
 
 struct replica_set *

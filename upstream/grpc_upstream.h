@@ -17,6 +17,10 @@ void grpc_upstream_free(struct grpc_upstream *upstream); /* after its lanes; NUL
 
 const char *grpc_upstream_name(const struct grpc_upstream *upstream); /* the first address */
 
+/* The number of replicas, and the address of one for messages. */
+size_t grpc_upstream_lane_count(const struct grpc_upstream_lane *lane);
+const char *grpc_upstream_lane_name(const struct grpc_upstream_lane *lane, size_t replica);
+
 /* For replica_metrics. */
 struct replica_set *grpc_upstream_replicas(struct grpc_upstream *upstream);
 
@@ -30,6 +34,8 @@ void grpc_upstream_lane_free(struct grpc_upstream_lane *lane); /* no call may be
 struct grpc_upstream_call {
 	struct http2_call http2; /* first */
 	bool is_repeatable;	 /* the call may run twice */
+	bool is_for_one;	 /* no other replica gets it than `only` */
+	size_t only;
 
 	void (*on_head)(struct grpc_upstream_call *call, const struct http2_field *fields, size_t count, bool ends);
 	/* As of http2; `why` names the replica, too. */

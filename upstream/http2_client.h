@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "loop/loop.h"
 #include "upstream/dial.h"
+#include "wire/grpc_code.h"
 
 #include <sys/queue.h>
 
@@ -40,6 +41,21 @@ http2_field_find(const struct http2_field *fields, size_t count, const char *nam
 		}
 	}
 	return bytes_make(NULL, 0);
+}
+
+/* Of gRPC: sets *code to what grpc-status says; one that is there twice is GRPC_INTERNAL. False: there is none. */
+static inline bool
+http2_field_status(const struct http2_field *fields, size_t count, enum grpc_code *code)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < count; i++) {
+		if (bytes_equal_text(fields[i].name, "grpc-status")) {
+			*code = found ? GRPC_INTERNAL : grpc_status_read(fields[i].value);
+			found = true;
+		}
+	}
+	return found;
 }
 
 /* A part of a request's body, in memory of the caller's. `released` is called once the call does not need it. */

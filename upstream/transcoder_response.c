@@ -55,19 +55,13 @@ transcoded_is_metadata(struct bytes name)
 	       !(name.length >= end && bytes_equal_nocase(bytes_skip(name, name.length - end), suffix));
 }
 
-/* One that is there twice is none. */
 static void
 take_status(struct transcoded_call *this, const struct http2_field *fields, size_t count)
 {
 	struct bytes text = http2_field_find(fields, count, "grpc-message");
 	uint8_t *room = buf_reserve(&this->text, text.length);
 
-	for (size_t i = 0; i < count; i++) {
-		if (bytes_equal_text(fields[i].name, "grpc-status")) {
-			this->code = this->has_code ? GRPC_INTERNAL : grpc_status_read(fields[i].value);
-			this->has_code = true;
-		}
-	}
+	this->has_code = http2_field_status(fields, count, &this->code) || this->has_code;
 	if (room != NULL && text.length > 0) {
 		this->text.length = http1_percent_decode(text, room);
 	}

@@ -435,6 +435,28 @@ def test_the_answer_behind_a_load_is_new(front, fake):
     check(ask(through, 1), 9)
 
 
+@pytest.mark.parametrize("action", ["load", "unload"])
+def test_a_load_goes_to_all_replicas(front, serve, repository, action):
+    """So that they stay equal. The text of a failure says whose it is, and that they differ."""
+    repository.scale("scale", {1: 2})
+    servers = [serve(repository, EXPLICIT, "--load-model=*", "--cache-config=none") for _ in range(2)]
+    through = front(*servers, ALL)
+    ask_scale(through, 2)
+    repository.scale("scale", {1: 3})
+    assert through.post(f"/v2/repository/models/scale/{action}").status == 200
+    for server in (through, *servers):
+        if action == "load":
+            ask_scale(server, 3)
+        else:
+            assert server.get("/v2/models/scale/ready").status == 400
+    servers[1].stop()
+    reply = through.post(f"/v2/repository/models/scale/{action}")
+    assert reply.status == 503 and f"{LOCAL}:{servers[1].port}" in reply.error
+    assert reply.error.endswith("; other replicas have done it: they differ until all have")
+    reply = through.post("/v2/repository/models/none/load")
+    assert reply.status >= 400 and "upstream http://" in reply.error and "they differ" not in reply.error
+
+
 def test_somebody_elses_refusal(front, fake):
     """Who joins a question gets its answer, but not the 401 of whoever asked first."""
     go = threading.Event()

@@ -614,14 +614,14 @@ def test_a_model_that_is_loaded_through_us(front, made, channel):
 
 
 def test_a_load_whose_client_leaves(front, made, channel):
-    """Though it has not said that there is no other message: the server may load at the first."""
+    """The server goes on to load."""
     loaded, release = threading.Event(), threading.Event()
 
     def answers(path, messages, context):
         if path.endswith("ModelInfer"):
             yield from serving(2)(path, messages, context)
             return
-        next(messages)
+        list(messages)
         loaded.set()
         release.wait(30)
         yield b""
@@ -631,18 +631,44 @@ def test_a_load_whose_client_leaves(front, made, channel):
     wait_known(through)
     calls = stub(channel(through))
     assert value_of(calls.ModelInfer(question(5))) == 6
-    sent = queue.Queue()
-    load = channel(through).stream_stream(SERVICE + "RepositoryModelLoad")(iter(sent.get, None))
-    sent.put(service_pb2.RepositoryModelLoadRequest(model_name="m").SerializeToString())
+    load = calls.RepositoryModelLoad.future(service_pb2.RepositoryModelLoadRequest(model_name="m"))
     assert loaded.wait(10)
     server.answers = lambda fields, document, values, count: [each + 2 for each in values]
     load.cancel()
-    sent.put(None)
     eventually(lambda: value_of(calls.ModelInfer(question(5))) == 7, "the new answer")
     for _ in range(20):
         assert value_of(calls.ModelInfer(question(5))) == 7
     through.stop()  # does not wait for the load
     release.set()
+
+
+def test_a_load_goes_to_all_replicas(front, made, channel):
+    """Over gRPC. The text of a failure says whose it is, and that they differ."""
+    refuses = []
+
+    def answers(path, messages, context):
+        list(messages)
+        if path.endswith("RepositoryModelLoad") and refuses:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no: 50%")
+        yield b""
+
+    def loads(server):
+        return [path for path, _ in server.calls if path.endswith("RepositoryModelLoad")]
+
+    steady = made(FakeGrpc, lambda path, messages, context: iter([b"" for _ in [list(messages)]]))
+    other = made(FakeGrpc, answers)
+    through = front(made(FakeTriton), steady.url, other.url)
+    calls = stub(channel(through))
+    request = service_pb2.RepositoryModelLoadRequest(model_name="m")
+    calls.RepositoryModelLoad(request)
+    assert len(loads(steady)) == len(loads(other)) == 1
+    refuses.append(True)
+    code, text = failure(lambda: calls.RepositoryModelLoad(request))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert text == f"upstream {other.url}: no: 50%; other replicas have done it: they differ until all have"
+    other.stop()
+    code, text = failure(lambda: calls.RepositoryModelUnload(service_pb2.RepositoryModelUnloadRequest(model_name="m")))
+    assert code == grpc.StatusCode.UNAVAILABLE and other.url in text and "they differ until all have" in text
 
 
 def test_readiness_of_a_silent_server(front, made, channel):
