@@ -1,10 +1,12 @@
 #include "front/remote_client.h"
 
 #include "base/clock.h"
+#include "base/container_of.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "upstream/ledger.h"
 #include "upstream/via.h"
+#include "upstream/work_options.h"
 #include "wire/upstream_body.h"
 
 #include <inttypes.h>
@@ -48,12 +50,22 @@ struct client_call {
 	bool is_coded; /* the response's body is compressed, which nobody asked for */
 	uint64_t json_length;
 	struct buf body;
+	struct offload_work work; /* decodes it */
+	bool is_working;	  /* on an offload thread; `call` NULL: it was cancelled */
+	struct arena arena;
+	struct upstream_response response;
+	enum status decoded;
+	struct error error;
 };
 
 static void
 free_call(struct client_call *this)
 {
-	this->call->state = NULL;
+	if (this->call != NULL) {
+		this->call->state = NULL;
+	}
+	upstream_response_fini(&this->response);
+	arena_fini(&this->arena);
 	buf_fini(&this->target);
 	buf_fini(&this->json);
 	buf_fini(&this->headers);
@@ -255,33 +267,23 @@ take_response(struct client_call *this, const struct upstream_response *response
 	return status;
 }
 
-static enum status
-decode(struct client_call *this, struct error *error)
+/* Nothing of the call's, which may be cancelled meanwhile. */
+static void
+run_decode(struct offload_work *work)
 {
+	struct client_call *this = container_of(work, struct client_call, work);
 	struct bytes body = buf_bytes(&this->body);
 	size_t json = this->json_length < body.length ? (size_t)this->json_length : body.length;
-	struct upstream_response response;
-	struct arena arena;
-	enum status status;
 
 	if (!buf_ok(&this->body)) {
-		return error_set(error, STATUS_UNAVAILABLE, "no memory for the response");
+		this->decoded = error_set(&this->error, STATUS_UNAVAILABLE, "no memory for the response");
+	} else if (this->is_coded) {
+		this->decoded = error_set(&this->error, this->place.is_beside ? STATUS_INTERNAL : STATUS_PASS,
+					  "the response is compressed");
+	} else {
+		this->decoded = upstream_response_decode(bytes_make(body.at, json), bytes_skip(body, json),
+							 &this->arena, &this->response, &this->error);
 	}
-	if (this->is_coded) {
-		return error_set(error, this->place.is_beside ? STATUS_INTERNAL : STATUS_PASS,
-				 "the response is compressed");
-	}
-	arena_init_small(&arena, ARENA_MAX);
-	status = upstream_response_decode(bytes_make(body.at, json), bytes_skip(body, json), &arena, &response, error);
-	if (status == STATUS_OK) {
-		status = take_response(this, &response, error);
-		upstream_response_fini(&response);
-	} else { /* the text is that of a client's fault, too: the decoder reads requests as well */
-		log_verbose("a response of model '%.*s': %s", BYTES_ARGS(this->place.name), error->text);
-		(void)error_set(error, status, "it is no inference response of the protocol");
-	}
-	arena_fini(&arena);
-	return status;
 }
 
 static enum status
@@ -338,46 +340,98 @@ blame_server(const struct client_call *this, struct error *error)
 	return error->status;
 }
 
-/* Counts the answer as one of the version that the keys name: if it was another one, the counts show a change. */
 static enum status
-take_answer(struct client_call *this, struct error *error)
+take_decoded(struct client_call *this, struct error *error)
 {
-	const struct upstream_call *http = &this->http;
-	struct model *model = this->call->model;
+	if (this->decoded == STATUS_OK) {
+		return take_response(this, &this->response, error);
+	}
+	if (this->is_coded || !buf_ok(&this->body)) {
+		*error = this->error;
+		return this->decoded;
+	}
+	/* The text is that of a client's fault, too: the decoder reads requests as well. */
+	log_verbose("a response of model '%.*s': %s", BYTES_ARGS(this->place.name), this->error.text);
+	return error_set(error, this->decoded, "it is no inference response of the protocol");
+}
+
+static void
+finish(struct client_call *this, enum status status, struct error *error)
+{
+	struct remote_call *call = this->call;
+
+	free_call(this);
+	call->done(call, status, error);
+}
+
+static void
+on_decoded(struct offload_work *work)
+{
+	struct client_call *this = container_of(work, struct client_call, work);
+	const struct work_options *options = upstream_lane_work(this->http.lane);
+	bool was_working = this->is_working;
+	struct error error = {0};
 	enum status status;
 
-	ledger_add(upstream_lane_ledger(http->lane), this->place.name, this->place.number, http->replica);
-	status = decode(this, error);
-	if (status == STATUS_OK) {
-		atomic_store_explicit(&model->not_understood, 0, memory_order_relaxed);
-	} else if (this->place.is_beside) {
-		status = blame_server(this, error);
-	} else if (status != STATUS_PASS) {
-		status = give_up(model, error);
+	if (this->call == NULL) { /* cancelled */
+		free_call(this);
+	} else {
+		status = take_decoded(this, &error);
+		if (status == STATUS_OK) {
+			atomic_store_explicit(&this->call->model->not_understood, 0, memory_order_relaxed);
+		} else if (this->place.is_beside) {
+			status = blame_server(this, &error);
+		} else if (status != STATUS_PASS) {
+			status = give_up(this->call->model, &error);
+		}
+		finish(this, status, &error);
 	}
-	return status;
+	if (was_working) {
+		options->release(options->context);
+	}
+}
+
+/* Decodes the answer, elsewhere than on the loop if its JSON is long. */
+static void
+take_answer(struct client_call *this)
+{
+	const struct work_options *options = upstream_lane_work(this->http.lane);
+	size_t json = this->json_length < this->body.length ? (size_t)this->json_length : this->body.length;
+
+	/* Counts it as one of the version that the keys name: if it was another one, the counts show a change. */
+	ledger_add(upstream_lane_ledger(this->http.lane), this->place.name, this->place.number, this->http.replica);
+	arena_init_small(&this->arena, ARENA_MAX);
+	this->work = (struct offload_work){.size = json, .run = run_decode, .done = on_decoded};
+	if (options == NULL || json <= WORK_LONG) {
+		run_decode(&this->work);
+		on_decoded(&this->work);
+		return;
+	}
+	this->work.loop = upstream_lane_loop(this->http.lane);
+	this->is_working = true;
+	options->hold(options->context);
+	offload_post(options->offload, &this->work);
 }
 
 static void
 on_done(struct upstream_call *http, enum http_outcome outcome, const char *why)
 {
 	struct client_call *this = (struct client_call *)http;
-	struct remote_call *call = this->call;
 	struct error error = {0};
-	enum status status;
 
+	if (outcome == HTTP_CALL_DONE && this->status == 200) {
+		take_answer(this);
+		return;
+	}
 	if (outcome != HTTP_CALL_DONE) {
-		status = error_set(&error, STATUS_UNAVAILABLE, "upstream %s", why);
+		(void)error_set(&error, STATUS_UNAVAILABLE, "upstream %s", why);
 		error.http = outcome == HTTP_CALL_BROKEN ? 502 : outcome == HTTP_CALL_TIMED_OUT ? 504 : 503;
 	} else if (this->status == 502 && upstream_lane_is_grpc(http->lane, http->replica) && !this->place.is_beside) {
-		status = give_up(call->model, &error); /* the transcoder has not understood the response */
-	} else if (this->status != 200) {
-		status = read_failure(this, &error);
+		(void)give_up(this->call->model, &error); /* the transcoder has not understood the response */
 	} else {
-		status = take_answer(this, &error);
+		(void)read_failure(this, &error);
 	}
-	free_call(this);
-	call->done(call, status, &error);
+	finish(this, error.status, &error);
 }
 
 /* --- The request --- */
@@ -555,6 +609,11 @@ cancel(void *remote, struct remote_call *call)
 	struct client_call *this = call->state;
 
 	(void)remote;
+	if (this->is_working) { /* until then */
+		call->state = NULL;
+		this->call = NULL;
+		return;
+	}
 	upstream_call_cancel(&this->http);
 	free_call(this);
 }

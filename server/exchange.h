@@ -14,7 +14,7 @@
 #include "loop/tls_server.h"
 #include "server/pass_reason.h"
 #include "server/server.h"
-#include "upstream/transcoder.h"
+#include "upstream/work_options.h"
 #include "wire/compress.h"
 #include "wire/http1.h"
 
@@ -52,7 +52,7 @@ struct server_lane {
 	struct engine_lane *engine;
 	struct upstream_lane *upstream;		  /* NULL: the models are our own */
 	struct grpc_upstream_lane *grpc_upstream; /* NULL: so they are, or gRPC is off */
-	struct transcoder_options transcoder;	  /* of `upstream` */
+	struct work_options work;		  /* of `upstream` */
 	struct pass_counts *passes;		  /* shared by all lanes */
 	void *remote;				  /* what remote_ops->open has made; NULL: nothing */
 	struct repository_view view;

@@ -458,14 +458,14 @@ open_upstream(struct server_lane *lane)
 {
 	const struct server_options *options = lane->options;
 
-	lane->transcoder = (struct transcoder_options){.offload = lane->offload,
-						       .budget = lane->budget,
-						       .max_unpacked = options->max_input_bytes,
-						       .hold = on_hold,
-						       .release = on_release,
-						       .context = lane};
+	lane->work = (struct work_options){.offload = lane->offload,
+					   .budget = lane->budget,
+					   .max_unpacked = options->max_input_bytes,
+					   .hold = on_hold,
+					   .release = on_release,
+					   .context = lane};
 	if (options->upstream != NULL) {
-		lane->upstream = upstream_lane_new(options->upstream, lane->loop, &lane->transcoder);
+		lane->upstream = upstream_lane_new(options->upstream, lane->loop, &lane->work);
 	}
 	if (options->grpc_upstream != NULL) {
 		lane->grpc_upstream = grpc_upstream_lane_new(options->grpc_upstream, lane->loop);

@@ -2,11 +2,11 @@
 
 void
 replica_client_init(struct replica_client *client, struct loop *loop, const struct dial_options *dial,
-		    const struct transcoder_options *transcoder)
+		    const struct work_options *work)
 {
 	*client = (struct replica_client){0};
 	if (dial->url->grpc) {
-		client->transcoder = transcoder_new(loop, dial, transcoder);
+		client->transcoder = transcoder_new(loop, dial, work);
 	} else {
 		client->http = http_client_new(loop, dial);
 	}

@@ -12,9 +12,9 @@ struct replica_client {
 	struct transcoder *transcoder;
 };
 
-/* `transcoder` may be NULL. */
+/* `work` may be NULL. */
 void replica_client_init(struct replica_client *client, struct loop *loop, const struct dial_options *dial,
-			 const struct transcoder_options *transcoder);
+			 const struct work_options *work);
 void replica_client_fini(struct replica_client *client);
 size_t replica_client_losses(const struct replica_client *client);
 

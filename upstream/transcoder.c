@@ -117,7 +117,7 @@ long_part(const struct transcoded_call *this)
 		length += this->http->body[i].length;
 	}
 	if (coding.length > 0 && !bytes_equal_nocase(coding, "identity")) {
-		return length + TRANSCODER_LONG;
+		return length + WORK_LONG;
 	}
 	return http1_number(http1_header(&this->head, "inference-header-content-length"), &stated) && stated < length
 		       ? (size_t)stated
@@ -211,7 +211,7 @@ begin(struct transcoded_call *this)
 		return;
 	}
 	size = long_part(this);
-	if (!take_request(this, size > TRANSCODER_LONG && this->transcoder->options != NULL)) {
+	if (!take_request(this, size > WORK_LONG && this->transcoder->options != NULL)) {
 		refuse(this, 503, TRANSCODER_OVER_BUDGET);
 		return;
 	}
@@ -279,7 +279,7 @@ transcoder_resume(struct http_call *call)
 /* --- Life --- */
 
 struct transcoder *
-transcoder_new(struct loop *loop, const struct dial_options *dial, const struct transcoder_options *options)
+transcoder_new(struct loop *loop, const struct dial_options *dial, const struct work_options *options)
 {
 	struct transcoder *transcoder = memory_new(sizeof(*transcoder));
 

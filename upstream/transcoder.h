@@ -6,27 +6,15 @@
 #ifndef HIPPOCAMP_UPSTREAM_TRANSCODER_H
 #define HIPPOCAMP_UPSTREAM_TRANSCODER_H
 
-#include "base/budget.h"
-#include "loop/offload.h"
 #include "upstream/http_client.h"
+#include "upstream/work_options.h"
 
 struct transcoder;
-
-/* For requests of clients, whose bodies may be long. */
-struct transcoder_options {
-	struct offload *offload; /* transcodes what is long */
-	struct budget *budget;	 /* of all memory for that */
-	size_t max_unpacked;	 /* bytes of a body that came compressed */
-	/* While an offload thread works, also for a call that was cancelled, the loop must turn. */
-	void (*hold)(void *context);
-	void (*release)(void *context);
-	void *context;
-};
 
 /* Both options and what they point to outlive the transcoder. `options` NULL: all happens on the loop, without limits.
  */
 struct transcoder *transcoder_new(struct loop *loop, const struct dial_options *dial,
-				  const struct transcoder_options *options);
+				  const struct work_options *options);
 void transcoder_free(struct transcoder *transcoder); /* no call may be under way */
 
 /* How many connections that had been used the server has ended: see http_client_losses. */

@@ -11,7 +11,6 @@
 #include "wire/grpc_code.h"
 #include "wire/transcode.h"
 
-#define TRANSCODER_LONG ((size_t)64 * 1024)	   /* bytes that are transcoded elsewhere than on the loop */
 #define TRANSCODER_MESSAGE_MAX ((size_t)INT32_MAX) /* as libraries of gRPC have it */
 #define TRANSCODER_OVER_BUDGET                                                                                         \
 	"the bodies in flight have used up the memory that they may take together: try again later. Use "              \
@@ -20,7 +19,7 @@
 struct transcoder {
 	struct loop *loop;
 	const struct dial_options *dial;
-	const struct transcoder_options *options; /* NULL: none */
+	const struct work_options *options; /* NULL: none */
 	struct http2_client *client;
 	struct http1_parser *parser;
 	TAILQ_HEAD(, transcoded_call) answered; /* to be given to their callers */

@@ -144,7 +144,7 @@ take_prefix(struct transcoded_call *this)
 		break_off(this, "the response is too large");
 		return false;
 	}
-	if (length > TRANSCODER_LONG && !transcoded_charge(this, length)) {
+	if (length > WORK_LONG && !transcoded_charge(this, length)) {
 		this->is_sent = false;
 		http2_call_cancel(&this->http2);
 		transcoded_answer_failure(this, 503, bytes_text(TRANSCODER_OVER_BUDGET));

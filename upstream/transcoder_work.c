@@ -24,7 +24,7 @@ transcoded_free(struct transcoded_call *this)
 bool
 transcoded_charge(struct transcoded_call *this, size_t bytes)
 {
-	const struct transcoder_options *options = this->transcoder->options;
+	const struct work_options *options = this->transcoder->options;
 
 	if (options == NULL || bytes == 0) {
 		return true;
@@ -42,7 +42,7 @@ transcoded_charge_work(struct transcoded_call *this, size_t before)
 {
 	size_t taken = transcoding_memory(&this->transcoding);
 
-	if (this->status == STATUS_OK && taken > TRANSCODER_LONG && !transcoded_charge(this, taken - before)) {
+	if (this->status == STATUS_OK && taken > WORK_LONG && !transcoded_charge(this, taken - before)) {
 		this->status = error_set(&this->error, STATUS_UNAVAILABLE, TRANSCODER_OVER_BUDGET);
 	}
 }
@@ -52,10 +52,10 @@ void
 transcoded_work(struct transcoded_call *this, size_t size, void (*run)(struct offload_work *work),
 		void (*done)(struct offload_work *work))
 {
-	const struct transcoder_options *options = this->transcoder->options;
+	const struct work_options *options = this->transcoder->options;
 
 	this->work = (struct offload_work){.loop = this->transcoder->loop, .size = size, .run = run, .done = done};
-	if (options == NULL || size <= TRANSCODER_LONG) {
+	if (options == NULL || size <= WORK_LONG) {
 		run(&this->work);
 		done(&this->work);
 		return;
@@ -69,7 +69,7 @@ transcoded_work(struct transcoded_call *this, size_t size, void (*run)(struct of
 bool
 transcoded_end_work(struct transcoded_call *this)
 {
-	const struct transcoder_options *options = this->transcoder->options;
+	const struct work_options *options = this->transcoder->options;
 	bool was_working = this->is_working;
 	bool is_wanted = !this->is_cancelled;
 

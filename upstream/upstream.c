@@ -21,8 +21,9 @@ struct upstream {
 struct upstream_lane {
 	struct upstream *upstream;
 	struct loop *loop;
-	struct replica_client *clients; /* by replica */
-	size_t turn;			/* see replica_choose */
+	const struct work_options *work; /* NULL: none */
+	struct replica_client *clients;	 /* by replica */
+	size_t turn;			 /* see replica_choose */
 	TAILQ_HEAD(, upstream_call) refused;
 	struct loop_task *refuse;
 };
@@ -433,17 +434,18 @@ upstream_lane_is_grpc(const struct upstream_lane *lane, size_t replica)
 }
 
 struct upstream_lane *
-upstream_lane_new(struct upstream *upstream, struct loop *loop, const struct transcoder_options *transcoder)
+upstream_lane_new(struct upstream *upstream, struct loop *loop, const struct work_options *work)
 {
 	struct upstream_lane *lane = memory_new(sizeof(*lane));
 
 	lane->upstream = upstream;
 	lane->loop = loop;
+	lane->work = work;
 	TAILQ_INIT(&lane->refused);
 	lane->refuse = loop_task_new(loop, on_refused, lane);
 	lane->clients = memory_array(upstream->set.count, sizeof(*lane->clients));
 	for (size_t i = 0; i < upstream->set.count; i++) {
-		replica_client_init(&lane->clients[i], loop, &upstream->set.replicas[i].dial, transcoder);
+		replica_client_init(&lane->clients[i], loop, &upstream->set.replicas[i].dial, work);
 	}
 	return lane;
 }
@@ -460,6 +462,18 @@ upstream_lane_free(struct upstream_lane *lane)
 	loop_task_free(lane->refuse);
 	free(lane->clients);
 	free(lane);
+}
+
+struct loop *
+upstream_lane_loop(const struct upstream_lane *lane)
+{
+	return lane->loop;
+}
+
+const struct work_options *
+upstream_lane_work(const struct upstream_lane *lane)
+{
+	return lane->work;
 }
 
 size_t

@@ -27,11 +27,13 @@ struct upstream_lane; /* the part of one loop */
 struct upstream *upstream_new(const struct upstream_options *options, struct error *error);
 void upstream_free(struct upstream *upstream); /* after its lanes; NULL: none */
 
-/* `transcoder` may be NULL (see transcoder.h); else it outlives the lane. */
-struct transcoder_options;
-struct upstream_lane *upstream_lane_new(struct upstream *upstream, struct loop *loop,
-					const struct transcoder_options *transcoder);
+/* `work` may be NULL: all is done on the loop; else it outlives the lane. */
+struct work_options;
+struct upstream_lane *upstream_lane_new(struct upstream *upstream, struct loop *loop, const struct work_options *work);
 void upstream_lane_free(struct upstream_lane *lane); /* no call may be under way; NULL: none */
+
+const struct work_options *upstream_lane_work(const struct upstream_lane *lane);
+struct loop *upstream_lane_loop(const struct upstream_lane *lane);
 
 /* The number of replicas, and the address of one for messages. */
 size_t upstream_count(const struct upstream *upstream);

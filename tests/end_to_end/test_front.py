@@ -11,7 +11,7 @@ import pytest
 
 from faults import reset
 from fronts import EXTENSIONS, answered, chunk, response
-from support import (LOCAL, PATIENCE, ask_scale, ask_simple, decode, encode, eventually, free_port, infer_path, same,
+from support import (LOCAL, PATIENCE, ask_scale, ask_simple, decode, encode, eventually, free_port, infer_path, request_bytes, same,
                      sums, tensor)
 from traffic import EXPLICIT, echo, is_hit, metric, put, wait_connected
 
@@ -241,6 +241,21 @@ def test_long_requests_are_cached(front, fake):
         assert not is_hit(check(ask(through, *values, binary_in=binary), *[value + 1 for value in values]))
         assert is_hit(check(ask(through, *values, binary_in=binary), *[value + 1 for value in values]))
         values.append(0)
+
+
+def test_long_answers_in_json(front, fake):
+    """They are read beside the loop, also for clients that leave."""
+    server = fake()
+    server.extensions = [each for each in EXTENSIONS if "binary" not in each]
+    through = front(server, ALL)
+    wait_known(through)
+    values = range(50_000)
+    body, headers = encode({"X": tensor([*values][::-1], "INT32")})
+    for _ in range(5):
+        with through.connect() as client:
+            client.send(request_bytes("POST", infer_path("m"), body, headers))
+    for expected in (False, True):
+        assert is_hit(check(ask(through, *values), *(each + 1 for each in values))) is expected
 
 
 def test_numbers_that_do_not_fit_their_datatype(front, fake):
