@@ -59,7 +59,7 @@ print_once(struct top *top)
 	}
 	watch_give_up(&top->watch);
 	buf_init(&text, TEXT_MAX);
-	top_table_write(top->watch.servers, top->watch.count, &text);
+	top_table_write(top->watch.servers, top->watch.count, SIZE_MAX, &text);
 	for (size_t i = 0; i < top->watch.count; i++) {
 		code = top->watch.servers[i].failure[0] != '\0' ? 1 : code;
 	}
@@ -77,7 +77,7 @@ draw(const struct top *top)
 	struct bytes rest;
 
 	buf_init(&text, TEXT_MAX);
-	top_table_write(top->watch.servers, top->watch.count, &text);
+	top_table_write(top->watch.servers, top->watch.count, (size_t)COLS, &text);
 	rest = buf_bytes(&text);
 	(void)erase();
 	for (int row = 0; rest.length > 0 && row < LINES; row++) {

@@ -85,6 +85,18 @@ write_cell(const char *text, int width, struct buf *out)
 
 /* --- Servers --- */
 
+enum { REQUESTS, HITS, HIT_P50, HIT_P99, MODEL_P50, MODEL_P99, SAVED, ENTRIES, MEMORY, EVICTIONS, FAILURES, COLUMNS };
+
+static const struct {
+	const char *head;
+	int width;
+} columns[COLUMNS] = {
+	[REQUESTS] = {"REQ/S", 6},    [HITS] = {"HITS", 6},	      [HIT_P50] = {"HIT p50", 7},
+	[HIT_P99] = {"HIT p99", 7},   [MODEL_P50] = {"MODEL p50", 9}, [MODEL_P99] = {"MODEL p99", 9},
+	[SAVED] = {"SAVED/S", 7},     [ENTRIES] = {"ENTRIES", 7},     [MEMORY] = {"MEMORY", 6},
+	[EVICTIONS] = {"EVICT/S", 7}, [FAILURES] = {"FAIL/S", 6},
+};
+
 static size_t
 wider(size_t width, size_t length)
 {
@@ -92,12 +104,29 @@ wider(size_t width, size_t length)
 	return length > width ? length : width;
 }
 
+/* Sets which columns there is room for. */
 static void
-write_server(const struct watched_server *server, size_t width, struct buf *out)
+choose_columns(size_t name_width, size_t room, bool shown[COLUMNS])
+{
+	static const unsigned droppable[] = {ENTRIES, EVICTIONS, HIT_P50, MODEL_P50, MEMORY, SAVED};
+	size_t width = name_width;
+
+	for (size_t i = 0; i < COLUMNS; i++) {
+		shown[i] = true;
+		width += 1 + (size_t)columns[i].width;
+	}
+	for (size_t i = 0; i < sizeof(droppable) / sizeof(*droppable) && width > room; i++) {
+		shown[droppable[i]] = false;
+		width -= 1 + (size_t)columns[droppable[i]].width;
+	}
+}
+
+static void
+write_server(const struct watched_server *server, size_t width, const bool shown[COLUMNS], struct buf *out)
 {
 	const struct history_report *history = &server->history;
 	double seconds = history->seconds == 0 ? 1 : (double)history->seconds;
-	char text[TEXT_SIZE];
+	char texts[COLUMNS][TEXT_SIZE];
 
 	write_name(bytes_text(server->url), width, out);
 	if (server->failure[0] != '\0' || !server->is_known) {
@@ -106,38 +135,44 @@ write_server(const struct watched_server *server, size_t width, struct buf *out)
 		buf_byte(out, '\n');
 		return;
 	}
-	write_cell(count_text((double)history->requests / seconds, text), 8, out);
-	write_cell(ratio_text(history->hits, history->rows, text), 7, out);
-	write_cell(time_text(history->hit_p50_us, text), 8, out);
-	write_cell(time_text(history->hit_p99_us, text), 8, out);
-	write_cell(time_text(history->model_p50_us, text), 8, out);
-	write_cell(time_text(history->model_p99_us, text), 8, out);
-	write_cell(time_text((uint64_t)((double)history->saved_us / seconds), text), 8, out);
-	write_cell(count_text((double)history->entries, text), 8, out);
-	write_cell(ratio_text(history->used_bytes, server->cache.capacity_bytes, text), 7, out);
-	write_cell(count_text((double)history->evictions / seconds, text), 8, out);
-	write_cell(count_text((double)history->failures / seconds, text), 7, out);
+	(void)count_text((double)history->requests / seconds, texts[REQUESTS]);
+	(void)ratio_text(history->hits, history->rows, texts[HITS]);
+	(void)time_text(history->hit_p50_us, texts[HIT_P50]);
+	(void)time_text(history->hit_p99_us, texts[HIT_P99]);
+	(void)time_text(history->model_p50_us, texts[MODEL_P50]);
+	(void)time_text(history->model_p99_us, texts[MODEL_P99]);
+	(void)time_text((uint64_t)((double)history->saved_us / seconds), texts[SAVED]);
+	(void)count_text((double)history->entries, texts[ENTRIES]);
+	(void)ratio_text(history->used_bytes, server->cache.capacity_bytes, texts[MEMORY]);
+	(void)count_text((double)history->evictions / seconds, texts[EVICTIONS]);
+	(void)count_text((double)history->failures / seconds, texts[FAILURES]);
+	for (size_t i = 0; i < COLUMNS; i++) {
+		if (shown[i]) {
+			write_cell(texts[i], columns[i].width, out);
+		}
+	}
 	buf_byte(out, '\n');
 }
 
 static void
-write_servers(const struct watched_server *servers, size_t count, struct buf *out)
+write_servers(const struct watched_server *servers, size_t count, size_t room, struct buf *out)
 {
-	static const char *const heads[] = {"REQ/S",   "HITS",	  "HIT p50", "p99",	"MODEL p50", "p99",
-					    "SAVED/S", "ENTRIES", "MEMORY",  "EVICT/S", "FAIL/S"};
-	static const int widths[] = {8, 7, 8, 8, 8, 8, 8, 8, 7, 8, 7};
 	size_t width = sizeof("SERVER") - 1;
+	bool shown[COLUMNS];
 
 	for (size_t i = 0; i < count; i++) {
 		width = wider(width, strlen(servers[i].url));
 	}
+	choose_columns(width, room, shown);
 	write_name(bytes_text("SERVER"), width, out);
-	for (size_t i = 0; i < sizeof(heads) / sizeof(*heads); i++) {
-		write_cell(heads[i], widths[i], out);
+	for (size_t i = 0; i < COLUMNS; i++) {
+		if (shown[i]) {
+			write_cell(columns[i].head, columns[i].width, out);
+		}
 	}
 	buf_byte(out, '\n');
 	for (size_t i = 0; i < count; i++) {
-		write_server(&servers[i], width, out);
+		write_server(&servers[i], width, shown, out);
 	}
 }
 
@@ -225,12 +260,12 @@ write_sums(const struct model_sum *sums, size_t count, struct buf *out)
 }
 
 void
-top_table_write(const struct watched_server *servers, size_t count, struct buf *out)
+top_table_write(const struct watched_server *servers, size_t count, size_t room, struct buf *out)
 {
 	struct model_sum *sums;
 	size_t most = 0;
 
-	write_servers(servers, count, out);
+	write_servers(servers, count, room, out);
 	for (size_t i = 0; i < count; i++) {
 		most += servers[i].cache.model_count;
 	}

@@ -3,12 +3,12 @@
 #include "base/unit_test.h"
 
 static void
-expect(const struct watched_server *servers, size_t count, const char *text)
+expect(const struct watched_server *servers, size_t count, size_t room, const char *text)
 {
 	struct buf out;
 
 	buf_init(&out, 1 << 16);
-	top_table_write(servers, count, &out);
+	top_table_write(servers, count, room, &out);
 	buf_byte(&out, '\0');
 	assert_string_equal((const char *)out.at, text);
 	buf_fini(&out);
@@ -49,15 +49,11 @@ test_servers_and_models(void **state)
 	(void)state;
 	models[0].name = bytes_text("m\x01");
 	models[1].name = bytes_text("n");
-	expect(servers, 4,
-	       "SERVER           REQ/S    HITS  HIT p50      p99 MODEL p50      p99  SAVED/S  ENTRIES  MEMORY  EVICT/S "
-	       " FAIL/S\n"
-	       "http://a:8002    2.47k   75.0%     85us   1.27ms     35ms    2.00s    1.00s    1.23M   50.0%        2  "
-	       " "
-	       "    1\n"
+	expect(servers, 4, SIZE_MAX,
+	       "SERVER         REQ/S   HITS HIT p50 HIT p99 MODEL p50 MODEL p99 SAVED/S ENTRIES MEMORY EVICT/S FAIL/S\n"
+	       "http://a:8002  2.47k  75.0%    85us  1.27ms      35ms     2.00s   1.00s   1.23M  50.0%       2      1\n"
 	       "b              Connection refused\n"
-	       "c                    0       -        -        -        -        -        -        0       -        0  "
-	       "     0\n"
+	       "c                  0      -       -       -         -         -       -       0      -       0      0\n"
 	       "d              asked\n"
 	       "\n"
 	       "MODEL    ASKED     HITS   JOINED   RATIO   ERRORS        SAVED\n"
@@ -71,18 +67,32 @@ test_without_a_cache(void **state)
 	const struct watched_server server = {.url = "a", .is_known = true};
 
 	(void)state;
-	expect(&server, 1,
-	       "SERVER    REQ/S    HITS  HIT p50      p99 MODEL p50      p99  SAVED/S  ENTRIES  MEMORY  EVICT/S  "
-	       "FAIL/S\n"
-	       "a             0       -        -        -        -        -        -        0       -        0       "
-	       "0\n");
+	expect(&server, 1, SIZE_MAX,
+	       "SERVER  REQ/S   HITS HIT p50 HIT p99 MODEL p50 MODEL p99 SAVED/S ENTRIES MEMORY EVICT/S FAIL/S\n"
+	       "a           0      -       -       -         -         -       -       0      -       0      0\n");
+}
+
+/* The less important columns make room. */
+static void
+test_a_narrow_terminal(void **state)
+{
+	const struct watched_server server = {.url = "http://a.example.org:8002", .is_known = true};
+
+	(void)state;
+	expect(&server, 1, 80,
+	       "SERVER                     REQ/S   HITS HIT p99 MODEL p99 SAVED/S MEMORY FAIL/S\n"
+	       "http://a.example.org:8002      0      -       -         -       -      -      0\n");
+	expect(&server, 1, 10,
+	       "SERVER                     REQ/S   HITS HIT p99 MODEL p99 FAIL/S\n"
+	       "http://a.example.org:8002      0      -       -         -      0\n");
 }
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_servers_and_models),
-					   cmocka_unit_test(test_without_a_cache)};
+					   cmocka_unit_test(test_without_a_cache),
+					   cmocka_unit_test(test_a_narrow_terminal)};
 
 	return cmocka_run_group_tests_name("top table", tests, NULL, NULL);
 }
