@@ -105,6 +105,9 @@ struct serve_settings {
 enum status command_line_parse(int count, char **arguments, struct serve_settings *settings, struct error *error);
 void command_line_fini(struct serve_settings *settings);
 
+/* For command_line_parse: do the settings go together? It sorts the upstreams. */
+enum status command_line_check(struct serve_settings *settings, struct error *error);
+
 /* Appends the help of all options, by group. */
 void command_line_help(struct buf *out);
 
