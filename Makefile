@@ -36,10 +36,13 @@ models: ## the example models: build/models
 	@tools/deps demo
 	@tools/models build/models
 
+# The port that OPTIONS name, or the default.
+port = $(or $(patsubst --$(1)-port=%,%,$(filter --$(1)-port=%,$(OPTIONS))),$(2))
+
 serve: build models ## serve the example models until Ctrl-C; with OPTIONS="--http-port=9000" and more
-	@echo "In another terminal: curl -i localhost:8000/v2/models/simple/infer -d @docs/simple.json"
-	@echo "                  or curl -i localhost:8000/v2/models/efficientnet_lite0/infer -d @build/models/efficientnet_lite0/grace_hopper.json"
-	@echo "In a browser: http://localhost:8002/"
+	@echo "In another terminal: curl -i localhost:$(call port,http,8000)/v2/models/simple/infer -d @docs/simple.json"
+	@echo "                  or curl -i localhost:$(call port,http,8000)/v2/models/efficientnet_lite0/infer -d @build/models/efficientnet_lite0/grace_hopper.json"
+	@echo "In a browser: http://localhost:$(call port,metrics,8002)/"
 	build/hippocamp serve --model-repository=build/models $(OPTIONS)
 
 demo: build models ## build, and show a miss and a hit; with CACHE=redis over Redis

@@ -89,6 +89,20 @@ describe_caching(const struct announcement *start, char *text, size_t size)
 	}
 }
 
+/* Each kind of address stands for the same replicas. */
+static void
+warn_of_addresses(const struct announcement *start)
+{
+	size_t http = upstream_count(start->upstream);
+	size_t grpc = start->settings->grpc_upstreams.count;
+
+	if (grpc > 0 && grpc != http) {
+		log_warning("%zu addresses of HTTP and %zu of gRPC: give both of each replica, or loads and calls that "
+			    "pass over gRPC reach other replicas than those over HTTP",
+			    http, grpc);
+	}
+}
+
 /* What is different in front of another server. */
 static void
 say_front(const struct announcement *start)
@@ -112,6 +126,7 @@ say_front(const struct announcement *start)
 				 : "; for clients that speak gRPC, add --upstream=grpc://HOST:PORT",
 			 group != NULL ? "; in group " : "", group != NULL ? group : "");
 	}
+	warn_of_addresses(start);
 	if (!reached) {
 		return;
 	}
@@ -163,9 +178,10 @@ announce_start(const struct announcement *start)
 	}
 	buf_init(&lines.text, 1 << 20);
 	repository_index(start->repository, false, add_model, &lines);
-	log_info("hippocamp %s is ready after %.0f ms: %zu model%s (%.*s); cache: %s%s%s; %zu thread%s",
+	log_info("hippocamp %s is ready after %.0f ms: %zu model%s%s%.*s%s; cache: %s%s%s; %zu thread%s",
 		 HIPPOCAMP_VERSION, (double)(clock_now_ns() - start->start_ns) / 1e6, lines.count, plural(lines.count),
-		 (int)lines.text.length, lines.text.at == NULL ? "" : (const char *)lines.text.at, cache,
+		 lines.count == 0 ? "" : " (", (int)lines.text.length,
+		 lines.text.at == NULL ? "" : (const char *)lines.text.at, lines.count == 0 ? "" : ")", cache,
 		 start->cache != NULL && start->settings->cache_configs.count == 0 &&
 				 start->settings->response_cache_byte_size < 0
 			 ? " (the default; --cache-config=none turns it off)"

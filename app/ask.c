@@ -1,7 +1,11 @@
 #include "app/ask.h"
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "upstream/upstream.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 #define BODY_MAX (64U << 20)
 
@@ -53,10 +57,19 @@ ask_on(struct loop *loop, struct upstream *upstream, struct asking *asking)
 	upstream_lane_free(lane);
 }
 
+char *
+ask_url(const char *text)
+{
+	bool is_whole = strstr(text, "://") != NULL || strncmp(text, "unix:", 5) == 0;
+
+	return memory_format("%s%s", is_whole ? "" : "http://", text);
+}
+
 enum status
 ask(const struct question *question, struct answer *answer, struct error *error)
 {
-	struct upstream_options options = {.urls = &question->url,
+	char *url = ask_url(question->url);
+	struct upstream_options options = {.urls = (const char *const *)&url,
 					   .url_count = 1,
 					   .tls = {.prefix = "upstream"},
 					   .connect_timeout_s = question->timeout_s};
@@ -76,20 +89,24 @@ ask(const struct question *question, struct answer *answer, struct error *error)
 
 	*answer = (struct answer){0};
 	buf_init(&answer->body, BODY_MAX);
-	if (!upstream_url_is_http(question->url)) {
-		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "'%s' is no address: give http://HOST:PORT, https://HOST:PORT or unix:/PATH",
-				 question->url);
+	if (!upstream_url_is_http(url)) {
+		free(url);
+		return error_set(
+			error, STATUS_INVALID_ARGUMENT,
+			"'%s' is no address: give HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:/PATH",
+			question->url);
 	}
 	log_configure(&(struct log_settings){0}); /* the caller says what is wrong */
 	upstream = upstream_new(&options, error);
 	loop = upstream == NULL ? NULL : loop_new(error);
 	if (loop == NULL) {
 		upstream_free(upstream);
+		free(url);
 		return error->status;
 	}
 	ask_on(loop, upstream, &asking);
 	loop_free(loop);
 	upstream_free(upstream);
+	free(url);
 	return asking.status;
 }

@@ -6,7 +6,7 @@
 #include "base/status.h"
 
 struct question {
-	const char *url;    /* http://HOST:PORT, https://HOST:PORT or unix:/PATH */
+	const char *url;    /* HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:/PATH */
 	const char *method; /* "GET", "POST" */
 	const char *target; /* path, from its slash */
 	struct bytes body;
@@ -17,6 +17,9 @@ struct answer {
 	int status; /* of HTTP */
 	struct buf body;
 };
+
+/* The address with "http://" before it, if it has no scheme. Free it. */
+char *ask_url(const char *text);
 
 /* The caller frees the body with buf_fini, whatever is returned. The message says why there is no whole response. */
 enum status ask(const struct question *question, struct answer *answer, struct error *error);

@@ -113,6 +113,12 @@ check_upstream(struct serve_settings *settings, struct error *error)
 				name);
 		}
 	}
+	for (size_t i = 0; i < settings->cache_models.count; i++) {
+		if (*settings->cache_models.items[i] == '\0') {
+			return error_set(error, STATUS_INVALID_ARGUMENT,
+					 "--cache-models= names no model: give a name or a pattern, as 'resnet*'");
+		}
+	}
 	take_grpc_upstreams(settings);
 	if (settings->model_repositories.count > 0) {
 		return error_set(

@@ -163,6 +163,8 @@ print_settings(const struct measure_session *session)
 		write_replay(session, &text);
 	} else if (popularity->distinct == 0) {
 		buf_text(&text, "  Inputs: none twice\n");
+	} else if (popularity->distinct == 1 && popularity->drift == 0) {
+		buf_text(&text, "  Inputs: the same one in all requests\n");
 	} else {
 		buf_format(&text, "  Inputs: %" PRIu64 " at one time, Zipf's alpha %g, %g new ones a second\n",
 			   popularity->distinct, popularity->alpha, popularity->drift);

@@ -91,7 +91,7 @@ static const struct argument_option options[] = {
 	{"redis-server", OPTION_REDIS_SERVER, "PROGRAM",
 	 "what --compare starts where no Redis is named by --cache-config=redis,host=HOST (redis-server)"},
 	{"tritonserver", OPTION_TRITON, "PROGRAM", "is compared as well, where there is one (tritonserver)"},
-	{"rounds", OPTION_ROUNDS, "N", "of --compare: how often each is measured (6)"},
+	{"rounds", OPTION_ROUNDS, "N", "of --compare: how often each is measured, 3 to 100 (6)"},
 	{"output", OPTION_OUTPUT, "DIR", "of --compare: where the report goes (.)"},
 	{"help", 'h', NULL, "this text"},
 	{"async", 'a', NULL, NULL},

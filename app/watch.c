@@ -1,5 +1,6 @@
 #include "app/watch.h"
 
+#include "app/ask.h"
 #include "base/container_of.h"
 #include "base/memory.h"
 
@@ -62,6 +63,8 @@ on_done(struct client_call *call)
 static enum status
 open_server(struct watch *watch, struct watched_server *server, const char *url, struct error *error)
 {
+	char *whole;
+
 	server->url = url;
 	arena_init(&server->arena, TEXT_MAX);
 	for (size_t i = 0; i < CALLS; i++) {
@@ -73,13 +76,16 @@ open_server(struct watch *watch, struct watched_server *server, const char *url,
 		call->call.body_max = TEXT_MAX;
 		call->call.done = on_done;
 	}
-	server->client = client_new(watch->loop, url, &(struct tls_client_options){.prefix = "tls"}, error);
+	whole = ask_url(url);
+	if (!upstream_url_is_http(whole)) {
+		free(whole);
+		return error_set(error, STATUS_INVALID_ARGUMENT,
+				 "'%s': give the address of the metrics port, HOST:8002", url);
+	}
+	server->client = client_new(watch->loop, whole, &(struct tls_client_options){.prefix = "tls"}, error);
+	free(whole);
 	if (server->client == NULL) {
 		return error->status;
-	}
-	if (client_protocol(server->client) != MEASURE_HTTP) {
-		return error_set(error, STATUS_INVALID_ARGUMENT,
-				 "%s: give the address of the metrics port, http://HOST:8002", url);
 	}
 	for (size_t i = 0; i < CALLS; i++) {
 		struct watch_call *call = &server->calls[i];

@@ -421,7 +421,9 @@ deliver_resolution(struct loop_mail *mail)
 		resolution->done(resolution->argument, (struct sockaddr *)&resolution->address, resolution->length,
 				 NULL);
 	} else {
-		resolution->done(resolution->argument, NULL, 0, evutil_gai_strerror(resolution->failure));
+		resolution->done(resolution->argument, NULL, 0,
+				 resolution->failure == EVUTIL_EAI_NONAME ? "the name is not known"
+									  : evutil_gai_strerror(resolution->failure));
 	}
 	free(resolution);
 }

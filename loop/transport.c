@@ -91,6 +91,9 @@ fail(struct transport *transport)
 	if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
 		reason = X509_verify_cert_error_string(SSL_get_verify_result(transport->ssl));
 	}
+	if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_WRONG_VERSION_NUMBER) {
+		reason = "what the peer says is no TLS";
+	}
 	transport->failure = reason == NULL ? "no reason given" : reason;
 	ERR_clear_error();
 }

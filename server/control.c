@@ -78,7 +78,7 @@ reply_failure(struct control *control, const struct control_part *part)
 		good += !has_failed(&control->parts[i]);
 	}
 	(void)snprintf(text, sizeof(text), "upstream %s%s", cause,
-		       good == 0 ? "" : "; other replicas have done it: they differ until all have");
+		       good == 0 ? "" : "; other replicas have done it: repeat it until all have");
 	reply_http_error(control->exchange,
 			 part->outcome == HTTP_CALL_DONE ? part->status : pass_failure_status(part->outcome), text);
 }

@@ -95,7 +95,7 @@ reply_failure(struct grpc_control *control, struct grpc_call *client, const stru
 		good += control->parts[i].code == GRPC_OK;
 	}
 	(void)snprintf(text, sizeof(text), "upstream %s%s%.*s%s", part->is_own ? "" : name, part->is_own ? "" : ": ",
-		       BYTES_ARGS(cause), good == 0 ? "" : "; other replicas have done it: they differ until all have");
+		       BYTES_ARGS(cause), good == 0 ? "" : "; other replicas have done it: repeat it until all have");
 	grpc_call_finish(client, part->code, bytes_text(text));
 }
 

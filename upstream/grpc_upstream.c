@@ -20,11 +20,10 @@ struct grpc_upstream_lane {
 	struct loop_timer *timer;
 };
 
-/* Whether a replica answers that no call has asked lately. */
+/* Whether a replica answers, which a call may not have asked lately. */
 struct look {
 	struct replica *replica;
 	bool is_under_way;
-	bool has_begun; /* once at the start */
 };
 
 /* --- Calls --- */
@@ -122,7 +121,7 @@ on_look(void *argument, const char *failure)
 	}
 }
 
-/* Looks at each replica at the start, and at those that have failed. */
+/* One lane looks at a replica for all. */
 static void
 on_timer(void *argument)
 {
@@ -131,8 +130,8 @@ on_timer(void *argument)
 	for (size_t i = 0; i < lane->upstream->set.count; i++) {
 		struct look *look = &lane->looks[i];
 
-		if (!look->is_under_way && (!look->has_begun || replica_has_failed(look->replica))) {
-			look->is_under_way = look->has_begun = true;
+		if (!look->is_under_way && replica_is_due(look->replica)) {
+			look->is_under_way = true;
 			http2_client_probe(lane->clients[i], on_look, look);
 		}
 	}

@@ -11,7 +11,7 @@
 
 #define READ_SIZE ((size_t)64 * 1024)
 #define READS_AT_ONCE 4
-#define NO_HTTP2 "what answers there is no HTTP/2: is it a port of gRPC?"
+#define NO_HTTP2 "what answers there is no HTTP/2: is it a port of HTTP, and not of gRPC?"
 #define WRITE_SIZE ((size_t)64 * 1024) /* then it is to be written; a frame is shorter */
 #define SWEEP_MS 1000
 #define IDLE_S 60

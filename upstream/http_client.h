@@ -49,6 +49,9 @@ struct http_call {
 	 */
 	void (*done)(struct http_call *call, enum http_outcome outcome, const char *why);
 
+	/* Read only, from on_head on: the response is one of transcoder.h's own, and the server was not asked. */
+	bool is_own;
+
 	/* Internal. */
 	struct http_connection *connection;
 	struct transcoded_call *transcoded;

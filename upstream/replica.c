@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define RETRY_NS UINT64_C(1000000000)
+#define LOOK_NS UINT64_C(900000000) /* a second, but for what a timer is early */
 
 static bool
 is_open(const struct replica *replica)
@@ -51,6 +52,15 @@ bool
 replica_has_failed(const struct replica *replica)
 {
 	return atomic_load_explicit(&replica->failures, memory_order_relaxed) > 0;
+}
+
+bool
+replica_is_due(struct replica *replica)
+{
+	uint64_t now = clock_now_ns();
+	uint64_t due = atomic_load_explicit(&replica->look_ns, memory_order_relaxed);
+
+	return now >= due && atomic_compare_exchange_strong(&replica->look_ns, &due, now + LOOK_NS);
 }
 
 void

@@ -29,6 +29,7 @@ struct replica {
 	atomic_bool is_read;	   /* see replica_note_read */
 	atomic_uint failures;	   /* in succession */
 	_Atomic uint64_t retry_ns; /* when the next call may find out whether it is back */
+	_Atomic uint64_t look_ns;  /* see replica_is_due */
 };
 
 struct replica_set {
@@ -60,6 +61,9 @@ void replica_note_failure(struct replica *replica, const char *why);
 
 /* Has the last call failed that it was to take? */
 bool replica_has_failed(const struct replica *replica);
+
+/* Has nobody looked for a second whether it answers? Then the caller is to look. */
+bool replica_is_due(struct replica *replica);
 
 /* Could what the replica tells of its models be read? For the metrics. */
 void replica_note_read(struct replica *replica, bool is_read);

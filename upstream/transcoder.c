@@ -143,6 +143,7 @@ status_of(enum status status)
 static void
 refuse(struct transcoded_call *this, int status, const char *text)
 {
+	this->http->is_own = true;
 	transcoded_answer_failure(this, status, bytes_text(text));
 }
 

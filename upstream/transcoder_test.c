@@ -259,7 +259,7 @@ test_what_grpc_lacks(void **state)
 	ask(&probe, "/v2/models/m/generate", "{}");
 	assert_int_equal(probe.outcome, HTTP_CALL_DONE);
 	assert_int_equal(probe.status, 501);
-	assert_non_null(strstr((const char *)probe.body.at, "has no counterpart in gRPC"));
+	assert_non_null(strstr((const char *)probe.body.at, "is not translated to gRPC"));
 	buf_fini(&probe.body);
 	assert_int_equal(http2_server_connections(this.servers[0]), 0);
 }

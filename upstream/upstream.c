@@ -268,7 +268,9 @@ on_head(struct http_call *http, const struct http1_head *head)
 	if (call->hedge != NULL) {
 		loop_timer_set(call->hedge, patience_ms(call));
 	}
-	replica_note_success(replica_of(call, attempt));
+	if (!http->is_own) {
+		replica_note_success(replica_of(call, attempt));
+	}
 	if (other->is_under_way) {
 		/* Silent, if it had so much more time. */
 		drop(call, other,

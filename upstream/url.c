@@ -38,8 +38,8 @@ read_port(const char *text, uint16_t *port)
 	return *text >= '0' && *text <= '9' && *end == '\0' && number > 0 && number <= UINT16_MAX;
 }
 
-/* Splits HOST[:PORT] or [ADDRESS][:PORT]. */
-static bool
+/* Splits HOST[:PORT] or [ADDRESS][:PORT]. Returns what is wrong, or NULL. */
+static const char *
 split_authority(struct upstream_url *url)
 {
 	const char *text = url->authority;
@@ -48,7 +48,7 @@ split_authority(struct upstream_url *url)
 
 	if (*text == '[') {
 		if (end == NULL) {
-			return false;
+			return "has an address without its closing bracket";
 		}
 		url->host = memory_format("%.*s", (int)(end - text - 1), text + 1);
 		port = end + 1;
@@ -57,13 +57,15 @@ split_authority(struct upstream_url *url)
 		url->host = memory_format("%.*s", (int)(port - text), text);
 	}
 	if (*url->host == '\0') {
-		return false;
+		return "names no host";
 	}
 	if (*port == '\0' && !url->grpc) {
 		url->port = url->tls ? 443 : 80;
-		return true;
+		return NULL;
 	}
-	return *port == ':' && read_port(port + 1, &url->port);
+	return *port != ':'			 ? "names no port"
+	       : read_port(port + 1, &url->port) ? NULL
+						 : "names a port that is no number from 1 to 65535";
 }
 
 static enum status
@@ -72,6 +74,7 @@ parse_network(const char *rest, struct upstream_url *url, struct error *error)
 	size_t length = strcspn(rest, "/");
 	const char *path = rest + length;
 	size_t path_length = strlen(path);
+	const char *why;
 
 	while (path_length > 0 && path[path_length - 1] == '/') {
 		path_length--;
@@ -81,7 +84,8 @@ parse_network(const char *rest, struct upstream_url *url, struct error *error)
 	if (url->grpc && path_length > 0) {
 		return refuse(url, "has a path, which gRPC has no place for", error);
 	}
-	return split_authority(url) ? STATUS_OK : refuse(url, "names no host and port", error);
+	why = split_authority(url);
+	return why == NULL ? STATUS_OK : refuse(url, why, error);
 }
 
 /* Sets what the scheme says. Returns what follows it, or NULL. */

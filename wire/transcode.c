@@ -1,6 +1,7 @@
 #include "wire/transcode.h"
 
 #include "base/protobuf.h"
+#include "grpc_service.pb-c.h"
 #include "wire/admin_body.h"
 #include "wire/compress.h"
 #include "wire/infer_request.h"
@@ -183,39 +184,60 @@ read_statistics(struct transcoding *this, struct bytes message, struct transcode
 	return read_message(this, MESSAGE_MODEL_STATISTICS, message, response, error);
 }
 
-/* HTTP has the value of the message's only member, {"config":…} or {"models":…}. */
+/* HTTP has the value of the message's only member, {"config":…}. */
 static enum status
-unwrap(struct transcoding *this, const char *member, struct transcoded *response, struct error *error)
+read_config(struct transcoding *this, struct bytes message, struct transcoded *response, struct error *error)
 {
-	size_t before = strlen(member);
+	static const char member[] = "{\"config\":";
+	const size_t before = sizeof(member) - 1;
 	struct bytes *json;
 
-	if (transcode_json(this, response, error) != STATUS_OK) {
+	if (service_message_decode(MESSAGE_MODEL_CONFIG, message, &this->json, error) != STATUS_OK ||
+	    transcode_json(this, response, error) != STATUS_OK) {
 		return error->status;
 	}
 	json = &response->pieces[0];
 	if (!bytes_starts_with(*json, member)) {
-		return error_set(error, STATUS_INTERNAL, "it is empty");
+		return error_set(error, STATUS_INTERNAL, "it has no configuration");
 	}
 	*json = bytes_make(json->at + before, json->length - before - 1);
 	response->length = response->json_length = json->length;
 	return STATUS_OK;
 }
 
-static enum status
-read_config(struct transcoding *this, struct bytes message, struct transcoded *response, struct error *error)
+/* A member of an index's entry, which Triton's HTTP leaves out if it is empty. */
+static void
+write_member(struct buf *json, const char *name, const char *text)
 {
-	return service_message_decode(MESSAGE_MODEL_CONFIG, message, &this->json, error) == STATUS_OK
-		       ? unwrap(this, "{\"config\":", response, error)
-		       : error->status;
+	if (*text != '\0') {
+		buf_format(json, ",\"%s\":", name);
+		buf_json_string(json, bytes_text(text));
+	}
 }
 
 static enum status
 read_index(struct transcoding *this, struct bytes message, struct transcoded *response, struct error *error)
 {
-	return service_message_decode(MESSAGE_REPOSITORY_INDEX, message, &this->json, error) == STATUS_OK
-		       ? unwrap(this, "{\"models\":", response, error)
-		       : error->status;
+	Inference__RepositoryIndexResponse *index =
+		inference__repository_index_response__unpack(NULL, message.length, message.at);
+
+	if (index == NULL) {
+		return error_set(error, STATUS_INTERNAL, "it is no RepositoryIndexResponse");
+	}
+	buf_byte(&this->json, '[');
+	for (size_t i = 0; i < index->n_models; i++) {
+		const Inference__RepositoryIndexResponse__ModelIndex *model = index->models[i];
+
+		buf_text(&this->json, i == 0 ? "{\"name\":" : ",{\"name\":");
+		buf_json_string(&this->json, bytes_text(model->name));
+		write_member(&this->json, "version", model->version);
+		write_member(&this->json, "state", model->state);
+		write_member(&this->json, "reason", model->reason);
+		buf_byte(&this->json, '}');
+	}
+	buf_byte(&this->json, ']');
+	inference__repository_index_response__free_unpacked(index, NULL);
+	return transcode_json(this, response, error);
 }
 
 /* Live, ready: over HTTP the status tells. */
@@ -347,10 +369,11 @@ find_endpoint(struct transcoding *this, const struct http1_head *head, struct tr
 		error->http = 405;
 		return error->status;
 	}
-	return error_set(error, STATUS_UNSUPPORTED,
-			 "'%s %.*s' has no counterpart in gRPC, by which alone the server behind is known: name the "
-			 "address of its HTTP with another --upstream",
-			 head->method_name, BYTES_ARGS(head->path));
+	return error_set(
+		error, STATUS_UNSUPPORTED,
+		"'%s %.*s' is not translated to gRPC, by which alone the server behind is known: ask over gRPC, "
+		"if that has it, or name the address of the server's HTTP with another --upstream",
+		head->method_name, BYTES_ARGS(head->path));
 }
 
 /* --- The request --- */
@@ -423,7 +446,8 @@ transcode_request(struct transcoding *this, const struct http1_head *head, struc
 	if (head->target.length != head->path.length) {
 		return error_set(
 			error, STATUS_UNSUPPORTED,
-			"the request has a query, which gRPC cannot tell, by which alone the server behind is known");
+			"the request has a query, which gRPC cannot tell, by which alone the server behind is "
+			"known: leave it out, or name the address of the server's HTTP with another --upstream");
 	}
 	if (http1_repeats(head, "content-encoding") || http1_repeats(head, "inference-header-content-length")) {
 		return error_set(error, STATUS_INVALID_ARGUMENT, "a header field of the body is there twice");

@@ -266,7 +266,7 @@ test_documents(void **state)
 	assert_int_equal(service_message_encode(MESSAGE_REPOSITORY_INDEX, bytes_text(index), &message, &this->error),
 			 STATUS_OK);
 	check_response(this, buf_bytes(&message),
-		       "[{\"name\":\"m\",\"version\":\"1\",\"state\":\"READY\",\"reason\":\"\"}]");
+		       "[{\"name\":\"m\",\"version\":\"1\",\"state\":\"READY\"}]");
 	check_response(this, bytes_text(""), "[]");
 	buf_fini(&message);
 }

@@ -30,11 +30,25 @@ add_duration(yyjson_mut_doc *document, yyjson_mut_val *durations, const char *na
 	       add_number(document, duration, "ns", ns);
 }
 
+/* Does the server behind count hits and misses of a cache of its own? Then our misses are among them. */
+static bool
+has_cache(yyjson_mut_val *durations)
+{
+	static const char *const names[] = {"cache_hit", "cache_miss"};
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		count += yyjson_mut_get_uint(yyjson_mut_obj_get(yyjson_mut_obj_get(durations, names[i]), "count"));
+	}
+	return count > 0;
+}
+
 static bool
 add_answers(yyjson_mut_doc *document, yyjson_mut_val *model, const struct cached_answers *answers)
 {
 	yyjson_mut_val *durations = yyjson_mut_obj_get(model, "inference_stats");
 	yyjson_mut_val *last = yyjson_mut_obj_get(model, "last_inference");
+	bool adds_misses = !has_cache(durations);
 
 	if (yyjson_mut_is_uint(last) && yyjson_mut_get_uint(last) < answers->last_ms) {
 		(void)yyjson_mut_set_uint(last, answers->last_ms);
@@ -43,7 +57,8 @@ add_answers(yyjson_mut_doc *document, yyjson_mut_val *model, const struct cached
 	       add_duration(document, durations, "success", answers->hits, answers->hit_ns) &&
 	       add_duration(document, durations, "queue", answers->hits, 0) &&
 	       add_duration(document, durations, "cache_hit", answers->hits, answers->hit_ns) &&
-	       add_duration(document, durations, "cache_miss", answers->misses, answers->miss_ns);
+	       add_duration(document, durations, "cache_miss", adds_misses ? answers->misses : 0,
+			    adds_misses ? answers->miss_ns : 0);
 }
 
 static bool

@@ -467,9 +467,9 @@ def test_a_load_goes_to_all_replicas(front, serve, repository, action):
     servers[1].stop()
     reply = through.post(f"/v2/repository/models/scale/{action}")
     assert reply.status == 503 and f"{LOCAL}:{servers[1].port}" in reply.error
-    assert reply.error.endswith("; other replicas have done it: they differ until all have")
+    assert reply.error.endswith("; other replicas have done it: repeat it until all have")
     reply = through.post("/v2/repository/models/none/load")
-    assert reply.status >= 400 and "upstream http://" in reply.error and "they differ" not in reply.error
+    assert reply.status >= 400 and "upstream http://" in reply.error and "repeat it" not in reply.error
 
 
 def test_somebody_elses_refusal(front, fake):

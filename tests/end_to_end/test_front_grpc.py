@@ -665,10 +665,10 @@ def test_a_load_goes_to_all_replicas(front, made, channel):
     refuses.append(True)
     code, text = failure(lambda: calls.RepositoryModelLoad(request))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
-    assert text == f"upstream {other.url}: no: 50%; other replicas have done it: they differ until all have"
+    assert text == f"upstream {other.url}: no: 50%; other replicas have done it: repeat it until all have"
     other.stop()
     code, text = failure(lambda: calls.RepositoryModelUnload(service_pb2.RepositoryModelUnloadRequest(model_name="m")))
-    assert code == grpc.StatusCode.UNAVAILABLE and other.url in text and "they differ until all have" in text
+    assert code == grpc.StatusCode.UNAVAILABLE and other.url in text and "repeat it until all have" in text
 
 
 def test_readiness_of_a_silent_server(front, made, channel):
@@ -932,7 +932,9 @@ def test_nvidias_client(front, serve, repository):
 
 @pytest.mark.parametrize("arguments, said", [
     (["http://a", "grpc://a:1/x"], "has a path, which gRPC has no place for"),
-    (["http://a", "grpc://a"], "names no host and port")])
+    (["http://a", "grpc://a"], "names no port"),
+    (["grpc://a:99999"], "names a port that is no number from 1 to 65535"),
+    (["http://a", "--cache-models="], "--cache-models= names no model")])
 def test_wrong_options(start_front, arguments, said):
     server = start_front(*arguments)
     assert server.wait() != 0

@@ -79,7 +79,7 @@ def test_what_grpc_lacks(front, serve, repository):
     behind = serve(repository.add("simple"), "--cache-config=none")
     through = front(address(behind), ALL)
     reply = through.post("/v2/models/simple/generate", b"{}")
-    assert reply.status == 501 and "has no counterpart in gRPC" in reply.error and "--upstream" in reply.error
+    assert reply.status == 501 and "is not translated to gRPC" in reply.error and "--upstream" in reply.error
     body = json.loads(encode(sums()[0])[0]) | {"more": 1}
     reply = through.post(infer_path("simple"), json.dumps(body).encode())
     assert reply.status == 501 and "cannot be told over gRPC" in reply.error

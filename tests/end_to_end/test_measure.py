@@ -99,7 +99,7 @@ def test_files(small, tmp_path):
     folder.mkdir()
     (folder / "INPUT0").write_bytes(ones[0].tobytes())
     numpy.save(folder / "INPUT1.npy", twos[0])
-    assert "Inputs: 1 at one time" in measure(small, "-m", "simple", "--input-data", folder).stdout
+    assert "Inputs: the same one in all requests" in measure(small, "-m", "simple", "--input-data", folder).stdout
     (folder / "INPUT0").write_bytes(b"short")
     done = measure(small, "-m", "simple", "--input-data", folder)
     assert done.returncode == 1 and "'INPUT0' in it does not have the bytes of its shape" in done.stderr
