@@ -230,7 +230,7 @@ def test_a_port_of_http(front, made, channel):
     http = made(Behind, lambda _, send: send(response(b"", "400 Bad Request")))
     through = front(made(FakeTriton), f"grpc://{LOCAL}:{http.port}")
     code, text = failure(lambda: channel(through).unary_unary("/any.Service/Method")(b"x"))
-    assert code == grpc.StatusCode.UNAVAILABLE and "is it a port of gRPC?" in text
+    assert code == grpc.StatusCode.UNAVAILABLE and "is it a port of HTTP" in text
 
 
 def test_a_server_that_is_restarted(front, made, channel):

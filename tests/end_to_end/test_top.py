@@ -48,7 +48,7 @@ def test_one_table(asked, serve, repository):
 def test_what_is_no_metrics_port(asked):
     done = run_program("top", f"http://{LOCAL}:{asked.port}")
     assert done.returncode == 1 and "is it the port of metrics?" in done.stdout
-    assert run_program("top", "grpc://h:1").stderr.endswith("give the address of the metrics port, http://HOST:8002\n")
+    assert run_program("top", "grpc://h:1").stderr.endswith("give the address of the metrics port, HOST:8002\n")
     assert run_program("top", "--every=1").stderr.startswith("usage: hippocamp top")
     assert run_program("top", "--help").stdout.startswith("usage: hippocamp top")
 
