@@ -321,7 +321,7 @@ void
 fixture_free_model(struct model *model)
 {
 	assert_int_equal(atomic_load(&model->references), 1);
-	statistics_free(model->statistics);
+	statistics_unref(model->statistics);
 	row_record_put(model->row_record);
 	buf_fini(&model->key_prefix);
 }

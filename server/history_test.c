@@ -25,7 +25,7 @@ static int
 teardown(void **state)
 {
 	(void)state;
-	statistics_free(model.statistics);
+	statistics_unref(model.statistics);
 	free(table);
 	return 0;
 }

@@ -302,7 +302,7 @@ model_close(struct model *model)
 	if (model->backend_model != NULL) {
 		model->backend->close(model->backend_model);
 	}
-	statistics_free(model->statistics);
+	statistics_unref(model->statistics);
 	for (size_t i = 0; model->labels != NULL && i < model->config.output_count; i++) {
 		labels_free(model->labels[i]);
 	}

@@ -337,6 +337,23 @@ has_version(const struct version *versions, size_t count, int64_t number)
 	return false;
 }
 
+/*
+ * A model that runs on another server is opened anew whenever that may have changed: its counts go on, as those of one
+ * model to whoever watches it.
+ */
+static void
+continue_counts(const struct version *versions, size_t count, const struct version *old)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct model *model = versions[i].model;
+
+		if (versions[i].number == old->number && model != NULL && old->model != NULL &&
+		    model_is_remote(model) && model_is_remote(old->model)) {
+			statistics_continue(&model->statistics, old->model->statistics);
+		}
+	}
+}
+
 /* Replaces the old versions; those that are gone stay listed, as unloading or unavailable. */
 static void
 replace_versions(struct known_model *known, struct staging *staging)
@@ -347,6 +364,7 @@ replace_versions(struct known_model *known, struct staging *staging)
 	known->versions = memory_grow(staging->versions, staging->version_count + old_count, sizeof(*old));
 	known->version_count = staging->version_count;
 	for (size_t i = 0; i < old_count; i++) {
+		continue_counts(known->versions, staging->version_count, &old[i]);
 		if (!has_version(known->versions, staging->version_count, old[i].number)) {
 			struct version *gone = &known->versions[known->version_count++];
 

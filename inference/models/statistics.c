@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 
+#include <stdatomic.h>
 #include <stdalign.h>
 #include <stdlib.h>
 
@@ -32,6 +33,7 @@ struct stripe {
 };
 
 struct statistics {
+	atomic_uint references;
 	size_t batch_max;
 	struct stripe stripes[STRIPES];
 };
@@ -44,7 +46,7 @@ statistics_new(size_t batch_max)
 	if (statistics == NULL) {
 		abort();
 	}
-	*statistics = (struct statistics){.batch_max = batch_max};
+	*statistics = (struct statistics){.references = 1, .batch_max = batch_max};
 	for (size_t i = 0; i < STRIPES; i++) {
 		(void)pthread_mutex_init(&statistics->stripes[i].mutex, NULL);
 		statistics->stripes[i].batches = memory_array(batch_max + 1, sizeof(struct batch_statistic));
@@ -53,9 +55,9 @@ statistics_new(size_t batch_max)
 }
 
 void
-statistics_free(struct statistics *statistics)
+statistics_unref(struct statistics *statistics)
 {
-	if (statistics == NULL) {
+	if (statistics == NULL || atomic_fetch_sub(&statistics->references, 1) > 1) {
 		return;
 	}
 	for (size_t i = 0; i < STRIPES; i++) {
@@ -64,6 +66,16 @@ statistics_free(struct statistics *statistics)
 		free(statistics->stripes[i].keys);
 	}
 	free(statistics);
+}
+
+void
+statistics_continue(struct statistics **statistics, struct statistics *others)
+{
+	if ((*statistics)->batch_max == others->batch_max) {
+		statistics_unref(*statistics);
+		(void)atomic_fetch_add(&others->references, 1);
+		*statistics = others;
+	}
 }
 
 struct model_statistics *

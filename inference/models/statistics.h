@@ -122,7 +122,13 @@ struct statistics;
 
 /* `batch_max` is the largest batch that is counted by size. */
 struct statistics *statistics_new(size_t batch_max);
-void statistics_free(struct statistics *statistics);
+void statistics_unref(struct statistics *statistics);
+
+/*
+ * Has *statistics, in which nobody counts yet, go on with the counts of `others`, from which it then takes a reference;
+ * but not if they are for batches of other sizes.
+ */
+void statistics_continue(struct statistics **statistics, struct statistics *others);
 
 /* Between these two the caller's stripe is locked; `lane` is the index of the calling loop. */
 struct model_statistics *statistics_begin(struct statistics *statistics, size_t lane);

@@ -403,6 +403,19 @@ def test_refused_loads_change_nothing(front, fake, status, kind, kept):
     assert hits(ask(through, 1)) == kept
 
 
+def test_counts_go_on_in_another_generation(front, fake):
+    server = fake()
+    through = front(server)
+    wait_known(through)
+    for _ in range(3):
+        ask(through, 1)
+    through.post("/v2/repository/models/m/load")
+    eventually(lambda: is_hit(ask(through, 1)), "a hit of the new generation")
+    assert metric(through, "hippocamp_cache_lookups_total", model="m", version="1") >= 5
+    model, = through.get("/v2/cache").json["models"]
+    assert model["hits"] >= 3
+
+
 def test_what_only_looks_like_a_load(front, fake):
     server = fake()
     through = front(server)
