@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BODY_MAX ((size_t)64 << 20)
+#define BODY_MAX ((size_t)1 << 20)
 
 struct control;
 
@@ -25,6 +25,7 @@ struct control_part {
 	int status; /* 0: none has come */
 	bool is_refusal;
 	bool has_length;
+	bool is_done;
 	struct buf fields;
 	struct buf body;
 	enum http_outcome outcome;
@@ -37,7 +38,8 @@ struct control {
 	struct control_part *parts;
 	size_t count;
 	size_t left;  /* that are under way */
-	bool is_gone; /* the client */
+	bool is_gone; /* the client: in lane->abandoned_http */
+	TAILQ_ENTRY(control) entry;
 };
 
 /* --- The reply --- */
@@ -45,7 +47,7 @@ struct control {
 static bool
 has_failed(const struct control_part *part)
 {
-	return part->outcome != HTTP_CALL_DONE || part->status >= 400;
+	return part->outcome != HTTP_CALL_DONE || part->status < 200 || part->status >= 300;
 }
 
 /* As the replica has sent it. */
@@ -80,7 +82,10 @@ reply_failure(struct control *control, const struct control_part *part)
 	(void)snprintf(text, sizeof(text), "upstream %s%s", cause,
 		       good == 0 ? "" : "; other replicas have done it: repeat it until all have");
 	reply_http_error(control->exchange,
-			 part->outcome == HTTP_CALL_DONE ? part->status : pass_failure_status(part->outcome), text);
+			 part->outcome != HTTP_CALL_DONE ? pass_failure_status(part->outcome)
+			 : part->status < 400		 ? 502 /* such as a redirection */
+							 : part->status,
+			 text);
 }
 
 static void
@@ -106,6 +111,12 @@ reply(struct control *control)
 static void
 finish(struct control *control)
 {
+	struct server_lane *lane = control->exchange->lane;
+
+	if (control->is_gone) {
+		TAILQ_REMOVE(&lane->abandoned_http, control, entry);
+		lane->abandoned_count--;
+	}
 	control->exchange->gone = NULL;
 	reply(control);
 	for (size_t i = 0; i < control->count; i++) {
@@ -150,38 +161,90 @@ on_head(struct upstream_call *call, const struct http1_head *head)
 	pass_response_fields(&part->fields, head, &part->has_length);
 }
 
-static bool
-on_body(struct upstream_call *call, struct bytes part)
-{
-	buf_append(&((struct control_part *)call)->body, part);
-	return true;
-}
-
+/* The part has ended. */
 static void
-on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
+end(struct control_part *part, enum http_outcome outcome, const char *why)
 {
-	struct control_part *part = (struct control_part *)call;
 	struct control *control = part->control;
-	bool is_whole = buf_ok(&part->body) && buf_ok(&part->fields);
 
-	part->outcome = outcome == HTTP_CALL_DONE && !is_whole ? HTTP_CALL_BROKEN : outcome;
-	(void)snprintf(part->why, sizeof(part->why), "%s", why != NULL ? why : "no memory for the response");
+	part->is_done = true;
+	part->outcome = outcome;
+	(void)snprintf(part->why, sizeof(part->why), "%s", why == NULL ? "" : why);
 	if (!part->is_refusal || outcome != HTTP_CALL_DONE) {
 		front_suspend_models(control->exchange->lane);
 	}
 	if (has_failed(part)) {
-		log_verbose("a load or unload at %s: status %d, %s", upstream_lane_name(call->lane, (size_t)call->only),
-			    part->status, part->outcome == HTTP_CALL_DONE ? "refused" : part->why);
+		log_verbose("a load or unload at %s: status %d%s%s",
+			    upstream_lane_name(part->call.lane, (size_t)part->call.only), part->status,
+			    part->why[0] == '\0' ? "" : ", ", part->why);
 	}
 	if (--control->left == 0) {
 		finish(control);
 	}
 }
 
+static bool
+on_body(struct upstream_call *call, struct bytes bytes)
+{
+	struct control_part *part = (struct control_part *)call;
+	char why[300];
+
+	buf_append(&part->body, bytes);
+	if (!buf_ok(&part->body) || !buf_ok(&part->fields)) {
+		(void)snprintf(why, sizeof(why), "%s: the response is too long",
+			       upstream_lane_name(call->lane, (size_t)call->only));
+		upstream_call_cancel(call);
+		end(part, HTTP_CALL_BROKEN, why);
+	}
+	return true;
+}
+
+static void
+on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
+{
+	end((struct control_part *)call, outcome, why);
+}
+
+/* --- Leaving --- */
+
+static void
+cancel(struct control *control)
+{
+	for (size_t i = 0; i < control->count; i++) {
+		struct control_part *part = &control->parts[i];
+
+		if (!part->is_done) {
+			upstream_call_cancel(&part->call);
+			part->is_done = true;
+		}
+	}
+	finish(control);
+}
+
 static void
 on_gone(struct exchange *exchange)
 {
-	((struct control *)exchange->gone_state)->is_gone = true;
+	struct control *control = exchange->gone_state;
+	struct server_lane *lane = exchange->lane;
+
+	if (control->is_gone) {
+		return;
+	}
+	front_suspend_models(lane);
+	control->is_gone = true;
+	TAILQ_INSERT_TAIL(&lane->abandoned_http, control, entry);
+	lane->abandoned_count++;
+	if (lane->stopping || lane->abandoned_count > ABANDONED_MAX) {
+		cancel(control);
+	}
+}
+
+void
+controls_stop(struct server_lane *lane)
+{
+	while (!TAILQ_EMPTY(&lane->abandoned_http)) {
+		cancel(TAILQ_FIRST(&lane->abandoned_http));
+	}
 }
 
 /* --- The request --- */

@@ -21,6 +21,7 @@
 struct connection;
 struct exchange;
 struct grpc_inference;
+struct control;
 struct grpc_control;
 struct health_watch;
 struct upstream_lane;
@@ -59,8 +60,11 @@ struct server_lane {
 	struct loop_watch *http_watch;
 	struct loop_watch *metrics_watch;
 	struct loop_watch *grpc_watch;
-	struct grpc_lane *grpc;		      /* NULL: gRPC is off */
-	TAILQ_HEAD(, grpc_control) abandoned; /* loads and unloads behind whose clients have left */
+	struct grpc_lane *grpc; /* NULL: gRPC is off */
+	/* Loads and unloads behind whose clients have left: over gRPC, and over HTTP. More of them are cancelled. */
+#define ABANDONED_MAX 64
+	TAILQ_HEAD(, grpc_control) abandoned;
+	TAILQ_HEAD(, control) abandoned_http;
 	size_t abandoned_count;
 	struct grpc_inference *spare_inferences;
 	size_t spare_inference_count;

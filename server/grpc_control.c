@@ -13,8 +13,6 @@
 #include <stdlib.h>
 
 #define ARENA_MAX ((size_t)1 << 20)
-/* Of a loop; those beyond are cancelled. */
-#define ABANDONED_MAX 64
 #define TEXT_MAX 2000
 
 /* One replica, and its response. */

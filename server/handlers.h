@@ -79,6 +79,9 @@ bool pass_takes_parts(struct exchange *exchange);
 /* Sends a request to load or unload a model to all replicas: what was cached before is used no longer. */
 void handle_control(struct exchange *exchange);
 
+/* Cancels those that go on without a client. */
+void controls_stop(struct server_lane *lane);
+
 /* Readiness, as the options say. */
 void handle_front_ready(struct exchange *exchange);
 

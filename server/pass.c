@@ -246,6 +246,10 @@ pass_request_fields(struct exchange *exchange, struct buf *fields)
 		reply_http_error(exchange, 400, "the request's target is no path");
 		return false;
 	}
+	if (memchr(head->target.at, '#', head->target.length) != NULL) { /* which some servers cut off */
+		reply_http_error(exchange, 400, "the request's target has a fragment, which RFC 9112 does not allow");
+		return false;
+	}
 	if (count_via(head) >= VIA_MAX) {
 		reply_http_error(exchange, 508, "the request came through here before: --upstream leads in a circle");
 		return false;

@@ -249,6 +249,7 @@ resembles_control(struct exchange *exchange)
 	while (rest.length > 0) {
 		struct bytes segment = bytes_take_until(&rest, '/');
 
+		segment = bytes_take_until(&segment, ';'); /* parameters of a segment (RFC 3986 section 3.3) */
 		if (segment.length > 0 && !bytes_equal_text(segment, ".")) {
 			last = segment;
 			of_repository = of_repository || bytes_equal_text(segment, "repository");

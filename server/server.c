@@ -10,6 +10,7 @@
 #include "server/certificates.h"
 #include "server/connection.h"
 #include "server/grpc_control.h"
+#include "server/handlers.h"
 #include "server/grpc_front.h"
 #include "server/grpc_infer.h"
 #include "server/history.h"
@@ -491,6 +492,7 @@ server_lane_new(struct server *server, struct loop *loop, size_t index)
 	lane->http_watch = watch_listener(lane, server->http_listeners[index], on_http);
 	TAILQ_INIT(&lane->health_watches);
 	TAILQ_INIT(&lane->abandoned);
+	TAILQ_INIT(&lane->abandoned_http);
 	server_lane_hold(lane);
 	if (server->grpc_listens) {
 		server_lane_hold(lane);
@@ -548,6 +550,7 @@ server_lane_stop(struct server_lane *lane, void (*done)(void *argument), void *a
 	lane->stopping = true;
 	lane->stopped = server_lane_release;
 	grpc_controls_stop(lane);
+	controls_stop(lane);
 	if (lane->grpc != NULL) {
 		grpc_lane_stop(lane->grpc, on_grpc_stopped, lane);
 	}

@@ -253,6 +253,8 @@ transcoded_on_done(struct http2_call *http2, enum http2_outcome outcome, const s
 	struct transcoded_call *this = (struct transcoded_call *)http2;
 
 	this->is_sent = false;
+	loop_timer_free(this->silence); /* what follows may take its time */
+	this->silence = NULL;
 	http2_call_let_go(http2);
 	take_status(this, trailers, count);
 	if (outcome != HTTP2_DONE) {

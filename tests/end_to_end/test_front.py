@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -429,7 +430,7 @@ def test_what_only_looks_like_a_load(front, fake):
 def test_a_load_whose_client_does_not_read(front, fake):
     """The reply is read to its end without it, and the stop does not wait for it."""
     server = fake()
-    server.loads = lambda send: send(response(b"x" * (16 << 20)))
+    server.loads = lambda send: send(response(b"x" * (1 << 20)))
     through = front(server)
     wait_known(through)
     with through.connect() as client:
@@ -438,6 +439,58 @@ def test_a_load_whose_client_does_not_read(front, fake):
         reset(client.socket)
     through.wait_log("a request to load or unload one passed through")
     eventually(lambda: not server.loading, "the end of the load")
+
+
+@pytest.mark.parametrize("reply", ["endless", "silent"])
+def test_the_stop_does_not_wait_for_a_load_without_a_client(front, fake, reply):
+    """Of two replicas, of which one does not end its reply."""
+    go = threading.Event()
+
+    def loads(send):
+        send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while reply == "endless" and not go.is_set():
+            send(chunk(b"x" * 65536))
+        return go.wait(30) and None
+
+    servers = fake(), fake()
+    servers[1].loads = loads
+    through = front(*servers)
+    wait_known(through)
+    with through.connect() as client:
+        client.send(b"POST /v2/repository/models/m/load HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+        if reply == "endless":
+            assert client.reply("POST").status == 502
+        else:
+            through.wait_log("a request to load or unload one passed through")
+    began = time.monotonic()
+    through.stop()
+    assert time.monotonic() - began < 20  # it would wait for 30 s
+    go.set()
+
+
+def test_a_replica_that_redirects_a_load(front, fake):
+    servers = fake(), fake()
+    servers[1].loads = lambda send: send(response(b"", "302 Found", ["Location: /elsewhere"]))
+    through = front(*servers)
+    wait_known(through)
+    reply = through.post("/v2/repository/models/m/load")
+    assert reply.status == 502 and "HTTP status 302; other replicas have done it" in reply.error
+
+
+@pytest.mark.parametrize("path", ["/v2/repository/models/m/load#x", "/v2/repository/models/m/load;x=1"])
+def test_paths_that_a_server_may_cut(front, fake, path):
+    """A load that one takes them for must not be missed."""
+    server = fake()
+    through = front(server, "--upstream-poll-secs=60")
+    wait_known(through)
+    ask(through, 1)
+    server.others = {path: {}}
+    if "#" in path:
+        assert through.request("POST", path).status == 400
+        assert not [line for line, _, _ in server.requests if "#" in line]
+    else:
+        assert through.request("POST", path).status == 200
+        through.wait_log("a request to load or unload one passed through")
 
 
 def test_the_answer_behind_a_load_is_new(front, fake):
