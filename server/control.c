@@ -183,18 +183,25 @@ end(struct control_part *part, enum http_outcome outcome, const char *why)
 	}
 }
 
+static void
+end_too_long(struct control_part *part)
+{
+	char why[300];
+
+	(void)snprintf(why, sizeof(why), "%s: the response is too long",
+		       upstream_lane_name(part->call.lane, (size_t)part->call.only));
+	end(part, HTTP_CALL_BROKEN, why);
+}
+
 static bool
 on_body(struct upstream_call *call, struct bytes bytes)
 {
 	struct control_part *part = (struct control_part *)call;
-	char why[300];
 
 	buf_append(&part->body, bytes);
-	if (!buf_ok(&part->body) || !buf_ok(&part->fields)) {
-		(void)snprintf(why, sizeof(why), "%s: the response is too long",
-			       upstream_lane_name(call->lane, (size_t)call->only));
+	if (!buf_ok(&part->body)) {
 		upstream_call_cancel(call);
-		end(part, HTTP_CALL_BROKEN, why);
+		end_too_long(part);
 	}
 	return true;
 }
@@ -202,7 +209,13 @@ on_body(struct upstream_call *call, struct bytes bytes)
 static void
 on_done(struct upstream_call *call, enum http_outcome outcome, const char *why)
 {
-	end((struct control_part *)call, outcome, why);
+	struct control_part *part = (struct control_part *)call;
+
+	if (outcome == HTTP_CALL_DONE && !buf_ok(&part->fields)) {
+		end_too_long(part);
+	} else {
+		end(part, outcome, why);
+	}
 }
 
 /* --- Leaving --- */

@@ -462,7 +462,7 @@ def test_health_of_a_server_that_is_not_ready():
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["ftp://h"], "'ftp://h' is no address: give http://"), (["grpc://h:1"], "'grpc://h:1' is no address"),
+    (["ftp://h"], "'ftp://h' is no address: give HOST:PORT, http://"), (["grpc://h:1"], "'grpc://h:1' is no address"),
     (["-x"], "usage: hippocamp health [URL]"), (["http://h", "http://h"], "usage: hippocamp health [URL]")])
 def test_health_of_no_server(arguments, message):
     reply = health(*arguments)
