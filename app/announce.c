@@ -96,7 +96,7 @@ warn_of_addresses(const struct announcement *start)
 	size_t http = upstream_count(start->upstream);
 	size_t grpc = start->settings->grpc_upstreams.count;
 
-	if (grpc > 0 && grpc != http) {
+	if (start->grpc_upstream != NULL && grpc != http) {
 		log_warning("%zu addresses of HTTP and %zu of gRPC: give both of each replica, or loads and calls that "
 			    "pass over gRPC reach other replicas than those over HTTP",
 			    http, grpc);

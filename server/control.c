@@ -88,18 +88,31 @@ reply_failure(struct control *control, const struct control_part *part)
 			 text);
 }
 
+/* The failure that is to be told: one of which it is not known what has become of the load, else a refusal. */
+static const struct control_part *
+find_failure(const struct control *control)
+{
+	const struct control_part *found = NULL;
+
+	for (size_t i = 0; i < control->count; i++) {
+		const struct control_part *part = &control->parts[i];
+
+		if (has_failed(part) && (found == NULL || (found->is_refusal && !part->is_refusal))) {
+			found = part;
+		}
+	}
+	return found;
+}
+
 static void
 reply(struct control *control)
 {
 	struct exchange *exchange = control->exchange;
-	const struct control_part *part = control->parts;
+	const struct control_part *part = find_failure(control);
 
-	while (part < control->parts + control->count && !has_failed(part)) {
-		part++;
-	}
 	if (control->is_gone) {
 		reply_http_error(exchange, 502, "the client left before the reply");
-	} else if (part == control->parts + control->count) {
+	} else if (part == NULL) {
 		reply_as_it_is(exchange, control->parts);
 	} else if (control->count == 1 && part->outcome == HTTP_CALL_DONE) {
 		reply_as_it_is(exchange, part);
@@ -154,7 +167,7 @@ on_head(struct upstream_call *call, const struct http1_head *head)
 	struct control_part *part = (struct control_part *)call;
 
 	part->status = head->status;
-	part->is_refusal = is_refusal(part, head);
+	part->is_refusal = call->is_own || is_refusal(part, head);
 	if (!part->is_refusal) {
 		front_suspend_models(part->control->exchange->lane);
 	}
@@ -247,6 +260,9 @@ on_gone(struct exchange *exchange)
 	control->is_gone = true;
 	TAILQ_INSERT_TAIL(&lane->abandoned_http, control, entry);
 	lane->abandoned_count++;
+	if (lane->abandoned_count > ABANDONED_MAX) {
+		log_warning(FRONT_ABANDONED);
+	}
 	if (lane->stopping || lane->abandoned_count > ABANDONED_MAX) {
 		cancel(control);
 	}

@@ -74,6 +74,11 @@ bool front_add_metadata(const struct server_options *options, struct front_field
 
 /* --- Models --- */
 
+#define FRONT_ABANDONED                                                                                                \
+	"a load or unload behind is not waited for, since 64 others go on whose clients have left: its end is "        \
+	"noticed "                                                                                                     \
+	"by the next look"
+
 /*
  * A request to load or unload a model passes through: until it is known which models the server behind has now, all
  * requests to them do.

@@ -1,5 +1,6 @@
 #include "server/grpc_control.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "grpc/status.h"
 #include "server/front.h"
@@ -97,18 +98,47 @@ reply_failure(struct grpc_control *control, struct grpc_call *client, const stru
 	grpc_call_finish(client, part->code, bytes_text(text));
 }
 
+/*
+ * Did the server refuse, so that it has the same models as before? UNAVAILABLE may also be what a gateway says whose
+ * connection ended.
+ */
+static bool
+is_refusal(const struct control_part *part)
+{
+	enum grpc_code code = part->code;
+
+	if (part->is_own) {
+		return false;
+	}
+	return code == GRPC_INVALID_ARGUMENT || code == GRPC_NOT_FOUND || code == GRPC_PERMISSION_DENIED ||
+	       code == GRPC_UNIMPLEMENTED || code == GRPC_UNAUTHENTICATED;
+}
+
+/* The failure that is to be told: one of which it is not known what has become of the load, else a refusal. */
+static const struct control_part *
+find_failure(const struct grpc_control *control)
+{
+	const struct control_part *found = NULL;
+
+	for (size_t i = 0; i < control->count; i++) {
+		const struct control_part *part = &control->parts[i];
+
+		if (part->code != GRPC_OK && (found == NULL || (is_refusal(found) && !is_refusal(part)))) {
+			found = part;
+		}
+	}
+	return found;
+}
+
 static void
 finish(struct grpc_control *control)
 {
 	struct grpc_call *client = control->client;
-	const struct control_part *part = control->parts;
+	const struct control_part *part = find_failure(control);
 
 	if (client != NULL) {
 		grpc_call_set_state(client, NULL);
-		while (part < control->parts + control->count && part->code == GRPC_OK) {
-			part++;
-		}
-		if (part == control->parts + control->count) {
+		if (part == NULL) {
 			grpc_reply_empty(client);
 		} else {
 			reply_failure(control, client, part);
@@ -118,17 +148,6 @@ finish(struct grpc_control *control)
 }
 
 /* --- The responses --- */
-
-/*
- * Did the server refuse, so that it has the same models as before? UNAVAILABLE may also be what a gateway says whose
- * connection ended.
- */
-static bool
-is_refusal(enum grpc_code code)
-{
-	return code == GRPC_INVALID_ARGUMENT || code == GRPC_NOT_FOUND || code == GRPC_PERMISSION_DENIED ||
-	       code == GRPC_UNIMPLEMENTED || code == GRPC_UNAUTHENTICATED;
-}
 
 static void
 take_status(struct control_part *part, const struct http2_field *fields, size_t count)
@@ -164,9 +183,13 @@ take_failure(struct control_part *part, enum http2_outcome outcome, const char *
 {
 	char text[600];
 
-	if (outcome == HTTP2_DONE) {
+	if (outcome == HTTP2_DONE && part->http_status == 200) {
+		part->code = GRPC_UNKNOWN;
+		(void)snprintf(text, sizeof(text), "%s: the response has no grpc-status",
+			       grpc_upstream_lane_name(part->control->lane->grpc_upstream, part->call.only));
+	} else if (outcome == HTTP2_DONE) {
 		part->code = grpc_code_of_http((int)part->http_status);
-		(void)snprintf(text, sizeof(text), "%s: HTTP status %" PRIu64 " and no grpc-status",
+		(void)snprintf(text, sizeof(text), "%s: HTTP status %" PRIu64 " in place of a response of gRPC",
 			       grpc_upstream_lane_name(part->control->lane->grpc_upstream, part->call.only),
 			       part->http_status);
 	} else {
@@ -190,7 +213,7 @@ on_done(struct grpc_upstream_call *call, enum http2_outcome outcome, const struc
 	if (outcome != HTTP2_DONE || part->http_status != 200 || !part->has_status) {
 		take_failure(part, outcome, why);
 	}
-	if (part->is_own || !is_refusal(part->code)) {
+	if (!is_refusal(part)) {
 		front_suspend_models(control->lane);
 	}
 	if (--control->left == 0) {
@@ -272,13 +295,15 @@ on_cancelled(struct grpc_call *call)
 	lane = control->lane;
 	control->client = NULL;
 	front_suspend_models(lane);
-	if (lane->stopping || lane->abandoned_count >= ABANDONED_MAX) {
-		cancel(control);
-		return;
-	}
 	control->is_abandoned = true;
 	TAILQ_INSERT_TAIL(&lane->abandoned, control, entry);
 	lane->abandoned_count++;
+	if (lane->abandoned_count > ABANDONED_MAX) {
+		log_warning(FRONT_ABANDONED);
+	}
+	if (lane->stopping || lane->abandoned_count > ABANDONED_MAX) {
+		cancel(control);
+	}
 }
 
 void

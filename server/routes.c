@@ -245,6 +245,7 @@ resembles_control(struct exchange *exchange)
 	struct bytes rest = decode_segment(exchange, exchange->head.path);
 	struct bytes last = {0};
 	bool of_repository = false;
+	bool climbs = false;
 
 	while (rest.length > 0) {
 		struct bytes segment = bytes_take_until(&rest, '/');
@@ -253,10 +254,11 @@ resembles_control(struct exchange *exchange)
 		if (segment.length > 0 && !bytes_equal_text(segment, ".")) {
 			last = segment;
 			of_repository = of_repository || bytes_equal_text(segment, "repository");
+			climbs = climbs || bytes_equal_text(segment, "..");
 		}
 	}
 	return exchange->head.method == POST && of_repository &&
-	       (bytes_equal_text(last, "load") || bytes_equal_text(last, "unload"));
+	       (climbs || bytes_equal_text(last, "load") || bytes_equal_text(last, "unload"));
 }
 
 void

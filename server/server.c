@@ -547,10 +547,10 @@ server_lane_stop(struct server_lane *lane, void (*done)(void *argument), void *a
 		connection_finish(connection);
 		connection = next;
 	}
+	controls_stop(lane); /* which closes connections, whose end is not to be told below, too */
 	lane->stopping = true;
 	lane->stopped = server_lane_release;
 	grpc_controls_stop(lane);
-	controls_stop(lane);
 	if (lane->grpc != NULL) {
 		grpc_lane_stop(lane->grpc, on_grpc_stopped, lane);
 	}

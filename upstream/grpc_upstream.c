@@ -121,7 +121,7 @@ on_look(void *argument, const char *failure)
 	}
 }
 
-/* One lane looks at a replica for all. */
+/* One lane looks at a replica for all. Where there is a connection, a look would send nothing and learn nothing. */
 static void
 on_timer(void *argument)
 {
@@ -130,7 +130,9 @@ on_timer(void *argument)
 	for (size_t i = 0; i < lane->upstream->set.count; i++) {
 		struct look *look = &lane->looks[i];
 
-		if (!look->is_under_way && replica_is_due(look->replica)) {
+		bool is_worth_it = replica_has_failed(look->replica) || !http2_client_is_connected(lane->clients[i]);
+
+		if (!look->is_under_way && is_worth_it && replica_is_due(look->replica)) {
 			look->is_under_way = true;
 			http2_client_probe(lane->clients[i], on_look, look);
 		}

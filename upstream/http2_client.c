@@ -429,6 +429,19 @@ on_sweep(void *argument)
 	loop_timer_set(client->sweep, SWEEP_MS);
 }
 
+bool
+http2_client_is_connected(const struct http2_client *client)
+{
+	const struct http2_connection *connection;
+
+	TAILQ_FOREACH (connection, &client->connections, entry) {
+		if (!connection->is_over) {
+			return true;
+		}
+	}
+	return false;
+}
+
 size_t
 http2_client_losses(const struct http2_client *client)
 {

@@ -127,6 +127,9 @@ void http2_client_free(struct http2_client *client);
  */
 size_t http2_client_losses(const struct http2_client *client);
 
+/* Is there a connection, whose end would be noticed? */
+bool http2_client_is_connected(const struct http2_client *client);
+
 /* Sends the call's head. The caller has filled the fields that are not internal. */
 void http2_client_start(struct http2_client *client, struct http2_call *call);
 

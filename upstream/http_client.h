@@ -51,6 +51,8 @@ struct http_call {
 
 	/* Read only, from on_head on: the response is one of transcoder.h's own, and the server was not asked. */
 	bool is_own;
+	/* Read only: the request or the response is being transcoded: the server is not silent. */
+	bool is_working;
 
 	/* Internal. */
 	struct http_connection *connection;

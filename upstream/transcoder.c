@@ -76,8 +76,8 @@ send_pieces(struct transcoded_call *this)
 	http2_call_end(&this->http2);
 }
 
-/* Puts the body into one piece; `copies`: in memory of our own, also of its head. */
-static bool
+/* Puts the body into one piece; `copies`: in memory of our own, also of its head. Returns what it lacks, or NULL. */
+static const char *
 take_request(struct transcoded_call *this, bool copies)
 {
 	const struct http_call *http = this->http;
@@ -85,24 +85,27 @@ take_request(struct transcoded_call *this, bool copies)
 
 	if (copies) {
 		buf_append(&this->own_head, http->head);
+		if (!buf_ok(&this->own_head)) {
+			return "no memory for the request";
+		}
 		http1_move(&this->head, http->head, this->own_head.at);
 	}
 	if (http->body_count == 1 && !copies) {
 		this->body = http->body[0];
-		return true;
+		return NULL;
 	}
 	for (size_t i = 0; i < http->body_count; i++) {
 		length += http->body[i].length;
 	}
 	if (copies && !transcoded_charge(this, length)) {
-		return false;
+		return TRANSCODER_OVER_BUDGET;
 	}
 	(void)buf_reserve(&this->joined, length);
 	for (size_t i = 0; i < http->body_count; i++) {
 		buf_append(&this->joined, http->body[i]);
 	}
 	this->body = buf_bytes(&this->joined);
-	return buf_ok(&this->joined) && buf_ok(&this->own_head);
+	return buf_ok(&this->joined) ? NULL : "no memory for the request";
 }
 
 /* The bytes that take time: JSON, and what is compressed, which may become much more. */
@@ -198,6 +201,7 @@ static void
 begin(struct transcoded_call *this)
 {
 	struct http1_parser *parser = this->transcoder->parser;
+	const char *lacks;
 	size_t used;
 	size_t size;
 
@@ -212,8 +216,9 @@ begin(struct transcoded_call *this)
 		return;
 	}
 	size = long_part(this);
-	if (!take_request(this, size > WORK_LONG && this->transcoder->options != NULL)) {
-		refuse(this, 503, TRANSCODER_OVER_BUDGET);
+	lacks = take_request(this, size > WORK_LONG && this->transcoder->options != NULL);
+	if (lacks != NULL) {
+		refuse(this, 503, lacks);
 		return;
 	}
 	transcoded_work(this, size, run_request, on_request);

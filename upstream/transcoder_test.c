@@ -4,6 +4,7 @@
 #include "base/unit_test.h"
 #include "upstream/http2_fixture.h"
 #include "upstream/upstream.h"
+#include "upstream/work_options.h"
 
 #include <nghttp2/nghttp2.h>
 #include <stdio.h>
@@ -18,6 +19,9 @@ static struct {
 	struct upstream_options options;
 	struct upstream *upstream;
 	struct upstream_lane *lane;
+	struct work_options work;
+	struct budget budget;
+	size_t holds;
 } this;
 
 struct probe {
@@ -88,8 +92,15 @@ static int
 teardown(void **state)
 {
 	(void)state;
+	while (this.holds > 0) {
+		loop_turn(this.loop);
+	}
+	assert_int_equal(atomic_load(&this.budget.used), 0);
 	upstream_lane_free(this.lane);
 	upstream_free(this.upstream);
+	if (this.work.offload != NULL) {
+		offload_free(this.work.offload);
+	}
 	for (size_t i = 0; i < SERVERS; i++) {
 		http2_server_free(this.servers[i]);
 		free(this.urls[i]);
@@ -106,7 +117,7 @@ start_server(size_t index, const struct http2_step *steps, size_t count)
 }
 
 static void
-start_client(size_t replicas)
+start_client_with(size_t replicas, const struct work_options *work)
 {
 	struct error error;
 
@@ -114,7 +125,40 @@ start_client(size_t replicas)
 		.urls = (const char *const *)this.urls, .url_count = replicas, .connect_timeout_s = 5};
 	this.upstream = upstream_new(&this.options, &error);
 	assert_non_null(this.upstream);
-	this.lane = upstream_lane_new(this.upstream, this.loop, NULL);
+	this.lane = upstream_lane_new(this.upstream, this.loop, work);
+}
+
+static void
+start_client(size_t replicas)
+{
+	start_client_with(replicas, NULL);
+}
+
+static void
+on_hold(void *context)
+{
+	(void)context;
+	this.holds++;
+}
+
+static void
+on_release(void *context)
+{
+	(void)context;
+	this.holds--;
+}
+
+/* Long requests and responses are transcoded on a thread. */
+static void
+start_working_client(size_t budget)
+{
+	budget_init(&this.budget, budget);
+	this.work = (struct work_options){.offload = offload_new(1),
+					  .budget = &this.budget,
+					  .max_unpacked = 1 << 20,
+					  .hold = on_hold,
+					  .release = on_release};
+	start_client_with(1, &this.work);
 }
 
 static void
@@ -228,6 +272,88 @@ test_bodies_in_pieces(void **state)
 	wait_done(&probe);
 	assert_true(bytes_equal_text(buf_bytes(&probe.body), ANSWER));
 	buf_fini(&probe.body);
+}
+
+/* An id makes a request long, and the answer, which has it, too. */
+static char *
+long_question(size_t length)
+{
+	char *text = memory_array(length + 64, 1);
+
+	memset(text, 'x', length);
+	memcpy(text, "{\"inputs\":[],\"id\":\"", 19);
+	(void)strcpy(text + length, "\"}");
+	return text;
+}
+
+static void
+test_long_bodies(void **state)
+{
+	static const struct http2_step steps[] = {{HTTP2_ANSWER, 0}};
+	char *question = long_question(200000);
+	struct probe probe;
+
+	(void)state;
+	start_server(0, steps, 1);
+	start_working_client(16 << 20);
+	ask(&probe, INFER, question);
+	assert_int_equal(probe.status, 200);
+	assert_true(probe.body.length > 199000);
+	buf_fini(&probe.body);
+	free(question);
+}
+
+static void
+test_more_than_the_budget(void **state)
+{
+	static const struct http2_step steps[] = {{HTTP2_ANSWER, 0}};
+	char *question = long_question(200000);
+	struct probe probe;
+
+	(void)state;
+	start_server(0, steps, 1);
+	start_working_client(300000); /* enough for one copy */
+	ask(&probe, INFER, question);
+	assert_int_equal(probe.status, 503);
+	assert_non_null(strstr((const char *)probe.body.at, "--http-max-inflight-bytes"));
+	buf_fini(&probe.body);
+	assert_int_equal(http2_server_calls(this.servers[0]), 0);
+	free(question);
+}
+
+/* While a thread works: its memory, the request's among it, is another one's. */
+static void
+test_cancelling_long_work(void **state)
+{
+	static const struct http2_step steps[] = {{HTTP2_ANSWER, 0}};
+	char *question = long_question(900000);
+	struct probe probe;
+
+	(void)state;
+	start_server(0, steps, 1);
+	start_working_client(64 << 20);
+	begin(&probe, INFER, question);
+	upstream_call_start(this.lane, &probe.call);
+	assert_int_equal(this.holds, 1);
+	upstream_call_cancel(&probe.call);
+	memset(question, 0, 900000);
+	while (this.holds > 0) {
+		loop_turn(this.loop);
+	}
+	(void)strcpy(question, "");
+	free(question);
+	question = long_question(900000);
+	begin(&probe, INFER, question);
+	upstream_call_start(this.lane, &probe.call);
+	while (probe.dones == 0 && (http2_server_calls(this.servers[0]) == 0 || this.holds == 0)) { /* the response */
+		loop_turn(this.loop);
+	}
+	upstream_call_cancel(&probe.call);
+	free(question);
+	while (this.holds > 0) {
+		loop_turn(this.loop);
+	}
+	assert_int_equal(probe.dones, 0);
 }
 
 static void
@@ -464,6 +590,9 @@ main(void)
 		TEST(test_what_grpc_lacks),
 		TEST(test_an_answer_that_cannot_be_used),
 		TEST(test_more_than_one_message),
+		TEST(test_long_bodies),
+		TEST(test_more_than_the_budget),
+		TEST(test_cancelling_long_work),
 		TEST(test_a_reset_stream),
 		TEST(test_another_replica),
 		TEST(test_a_silent_server),

@@ -20,7 +20,6 @@ transcoded_free(struct transcoded_call *this)
 	free(this);
 }
 
-/* False: the budget has no more. */
 bool
 transcoded_charge(struct transcoded_call *this, size_t bytes)
 {
@@ -36,7 +35,6 @@ transcoded_charge(struct transcoded_call *this, size_t bytes)
 	return true;
 }
 
-/* The memory that the transcoding has taken, beyond `before`. */
 void
 transcoded_charge_work(struct transcoded_call *this, size_t before)
 {
@@ -47,7 +45,6 @@ transcoded_charge_work(struct transcoded_call *this, size_t before)
 	}
 }
 
-/* Runs both on an offload thread, and then on the loop; or at once, if there is none, or `size` is small. */
 void
 transcoded_work(struct transcoded_call *this, size_t size, void (*run)(struct offload_work *work),
 		void (*done)(struct offload_work *work))
@@ -60,12 +57,11 @@ transcoded_work(struct transcoded_call *this, size_t size, void (*run)(struct of
 		done(&this->work);
 		return;
 	}
-	this->is_working = true;
+	this->is_working = this->http->is_working = true;
 	options->hold(options->context);
 	offload_post(options->offload, &this->work);
 }
 
-/* The work is done. False: nobody waits for it any more. */
 bool
 transcoded_end_work(struct transcoded_call *this)
 {
@@ -74,7 +70,9 @@ transcoded_end_work(struct transcoded_call *this)
 	bool is_wanted = !this->is_cancelled;
 
 	this->is_working = false;
-	if (!is_wanted) {
+	if (is_wanted) {
+		this->http->is_working = false;
+	} else {
 		transcoded_free(this);
 	}
 	if (was_working) {

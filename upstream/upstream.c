@@ -228,11 +228,23 @@ patience_ms(const struct upstream_call *call)
 	return call->is_answered && call->hedge_ms > STALL_MS ? STALL_MS : call->hedge_ms;
 }
 
+/* Then the time that passes is not the server's. */
+static bool
+is_working(const struct upstream_call *call)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < 2; i++) {
+		found = found || (call->attempts[i].is_under_way && call->attempts[i].http.is_working);
+	}
+	return found;
+}
+
 static void
 on_hedge(void *argument)
 {
 	struct upstream_call *call = argument;
-	uint64_t silent_ms = (clock_now_ns() - call->heard_ns) / NS_PER_MS;
+	uint64_t silent_ms = is_working(call) ? 0 : (clock_now_ns() - call->heard_ns) / NS_PER_MS;
 
 	if (silent_ms < patience_ms(call)) {
 		loop_timer_set(call->hedge, patience_ms(call) - silent_ms);
@@ -264,6 +276,7 @@ on_head(struct http_call *http, const struct http1_head *head)
 
 	call->is_answered = true;
 	call->replica = attempt->replica;
+	call->is_own = http->is_own;
 	call->heard_ns = clock_now_ns();
 	if (call->hedge != NULL) {
 		loop_timer_set(call->hedge, patience_ms(call));
@@ -274,7 +287,7 @@ on_head(struct http_call *http, const struct http1_head *head)
 	if (other->is_under_way) {
 		/* Silent, if it had so much more time. */
 		drop(call, other,
-		     other->replica != attempt->replica &&
+		     other->replica != attempt->replica && !other->http.is_working &&
 			     other->begun_ns + call->hedge_ms * NS_PER_MS <= attempt->begun_ns);
 	}
 	call->on_head(call, head);

@@ -20,6 +20,7 @@ struct upstream_options {
 
 struct ledger;
 struct replica_set;
+struct work_options;
 struct upstream;      /* shared by all loops */
 struct upstream_lane; /* the part of one loop */
 
@@ -28,7 +29,6 @@ struct upstream *upstream_new(const struct upstream_options *options, struct err
 void upstream_free(struct upstream *upstream); /* after its lanes; NULL: none */
 
 /* `work` may be NULL: all is done on the loop; else it outlives the lane. */
-struct work_options;
 struct upstream_lane *upstream_lane_new(struct upstream *upstream, struct loop *loop, const struct work_options *work);
 void upstream_lane_free(struct upstream_lane *lane); /* no call may be under way; NULL: none */
 
@@ -83,8 +83,9 @@ struct upstream_call {
 	/* `why` names the replica, too. */
 	void (*done)(struct upstream_call *call, enum http_outcome outcome, const char *why);
 
-	/* Read only: the replica that has answered the call. */
+	/* Read only: the replica that has answered the call; or is_own: that was not asked (see struct http_call). */
 	size_t replica;
+	bool is_own;
 
 	/* Internal. */
 	struct upstream_attempt {

@@ -339,7 +339,7 @@ has_version(const struct version *versions, size_t count, int64_t number)
 
 /*
  * A model that runs on another server is opened anew whenever that may have changed: its counts go on, as those of one
- * model to whoever watches it.
+ * model to whoever watches it. Not so after a time without the model.
  */
 static void
 continue_counts(const struct version *versions, size_t count, const struct version *old)
