@@ -15,9 +15,9 @@ larger(uint64_t one, uint64_t other)
 }
 
 static void
-note_left(struct agreement *agreement)
+note_left(struct agreement *agreement, const struct agreement_record *record)
 {
-	memcpy(agreement->left[agreement->left_count++ % AGREEMENT_LEFT], agreement->mine.random, AGREEMENT_RANDOM);
+	memcpy(agreement->left[agreement->left_count++ % AGREEMENT_LEFT], record->random, AGREEMENT_RANDOM);
 }
 
 static bool
@@ -35,7 +35,7 @@ has_left(const struct agreement *agreement, const struct agreement_record *recor
 static void
 begin(struct agreement *agreement, uint64_t epoch)
 {
-	note_left(agreement);
+	note_left(agreement, &agreement->mine);
 	memcpy(agreement->mine.over, agreement->mine.random, sizeof(agreement->mine.over));
 	random_bytes(agreement->mine.random, sizeof(agreement->mine.random));
 	agreement->mine.epoch = epoch;
@@ -59,17 +59,21 @@ is_same_generation(const struct agreement_record *one, const struct agreement_re
 static void
 take_over(struct agreement *agreement, const struct agreement_record *record)
 {
-	note_left(agreement);
+	note_left(agreement, &agreement->mine);
 	agreement->mine.epoch = record->epoch;
 	memcpy(agreement->mine.random, record->random, sizeof(agreement->mine.random));
 	memcpy(agreement->mine.over, record->over, sizeof(agreement->mine.over));
 	agreement->is_settled = agreement->is_anothers = true;
 }
 
-/* Begins one above another's, whose beginner is to see that we know it. */
+/*
+ * Begins one above another's, whose beginner is to see that we know it. Until then it writes its own again and again,
+ * which is no news any more.
+ */
 static void
 begin_above(struct agreement *agreement, const struct agreement_record *record, uint64_t now_ms)
 {
+	note_left(agreement, record);
 	begin(agreement, larger(larger(record->epoch, agreement->mine.epoch) + 1, now_ms));
 	memcpy(agreement->mine.over, record->random, sizeof(agreement->mine.over));
 	agreement->is_settled = true;

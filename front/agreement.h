@@ -38,8 +38,9 @@ struct agreement {
 	bool has_seen;
 	unsigned silent; /* polls in which the record seen has not changed */
 	bool has_noticed;
-	unsigned reads;					/* since it has noticed that models may have changed */
-	uint8_t left[AGREEMENT_LEFT][AGREEMENT_RANDOM]; /* generations that it has left; others may be late to do so */
+	unsigned reads; /* since it has noticed that models may have changed */
+	uint8_t left[AGREEMENT_LEFT]
+		    [AGREEMENT_RANDOM]; /* generations that it has left, or begun above; others may be late to do so */
 	size_t left_count;
 };
 

@@ -156,6 +156,41 @@ test_two_notice_at_the_same_time(void **state)
 	assert_false(agree(&first, &both[1]));
 }
 
+/* As group.c does it: the record is read again just before it is written, and what is found is entered first. */
+static void
+poll_twice(struct agreement *front, struct store *store)
+{
+	struct agreement_record record;
+
+	(void)agreement_read(front, store->is_there ? &store->record : NULL, NOW);
+	if (!agreement_read(front, store->is_there ? &store->record : NULL, NOW) && agreement_write(front, &record)) {
+		store->record = record;
+		store->is_there = true;
+	}
+}
+
+/* Each finds no record, and begins a generation of its own. */
+static void
+test_two_start_at_the_same_time(void **state)
+{
+	struct store store = {.is_there = false};
+	struct agreement first;
+	struct agreement second;
+
+	(void)state;
+	agreement_init(&first);
+	agreement_init(&second);
+	assert_true(agreement_read(&first, NULL, NOW));
+	assert_true(agreement_read(&second, NULL, NOW + 1));
+	for (size_t i = 0; i < 6; i++) {
+		poll_twice(&first, &store);
+		poll_twice(&second, &store);
+	}
+	assert_true(agree(&first, &second));
+	assert_false(agreement_read(&first, &store.record, NOW));
+	assert_false(agreement_read(&second, &store.record, NOW));
+}
+
 /* A load that passes through one that has just started is news for those that have run for long. */
 static void
 test_a_change_before_the_first_agreement(void **state)
@@ -310,6 +345,7 @@ main(void)
 		cmocka_unit_test(test_a_record_that_nobody_renews),
 		cmocka_unit_test(test_a_change_that_one_notices),
 		cmocka_unit_test(test_two_notice_at_the_same_time),
+		cmocka_unit_test(test_two_start_at_the_same_time),
 		cmocka_unit_test(test_a_change_before_the_first_agreement),
 		cmocka_unit_test(test_a_change_whose_record_is_lost),
 		cmocka_unit_test(test_a_change_while_the_store_is_away),
