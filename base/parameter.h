@@ -7,6 +7,8 @@
 
 #include "base/bytes.h"
 
+#include <math.h>
+
 enum parameter_kind { PARAMETER_BOOLEAN, PARAMETER_SIGNED, PARAMETER_UNSIGNED, PARAMETER_DOUBLE, PARAMETER_TEXT };
 
 struct parameter {
@@ -46,6 +48,13 @@ parameter_equal(const struct parameter *a, const struct parameter *b)
 	default: /* compares doubles by their bits */
 		return a->unsigned_number == b->unsigned_number;
 	}
+}
+
+/* From 2^63 on a number may be an integer that a double cannot hold; and NaN is none. */
+static inline bool
+parameter_may_be_rounded(const struct parameter *parameter)
+{
+	return parameter->kind == PARAMETER_DOUBLE && !(fabs(parameter->number) < 9223372036854775808.0);
 }
 
 #endif

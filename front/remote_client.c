@@ -425,7 +425,7 @@ on_done(struct upstream_call *http, enum http_outcome outcome, const char *why)
 	}
 	if (outcome != HTTP_CALL_DONE) {
 		(void)error_set(&error, STATUS_UNAVAILABLE, "upstream %s", why);
-		error.http = outcome == HTTP_CALL_BROKEN ? 502 : outcome == HTTP_CALL_TIMED_OUT ? 504 : 503;
+		error.http = http_outcome_status(outcome);
 	} else if (this->status == 502 && upstream_lane_is_grpc(http->lane, http->replica) && !this->place.is_beside) {
 		(void)give_up(this->call->model, &error); /* the transcoder has not understood the response */
 	} else {

@@ -79,10 +79,9 @@ reply_failure(struct control *control, const struct control_part *part)
 	for (size_t i = 0; i < control->count; i++) {
 		good += !has_failed(&control->parts[i]);
 	}
-	(void)snprintf(text, sizeof(text), "upstream %s%s", cause,
-		       good == 0 ? "" : "; other replicas have done it: repeat it until all have");
+	(void)snprintf(text, sizeof(text), "upstream %s%s", cause, good == 0 ? "" : FRONT_PARTLY_DONE);
 	reply_http_error(control->exchange,
-			 part->outcome != HTTP_CALL_DONE ? pass_failure_status(part->outcome)
+			 part->outcome != HTTP_CALL_DONE ? http_outcome_status(part->outcome)
 			 : part->status < 400		 ? 502 /* such as a redirection */
 							 : part->status,
 			 text);
@@ -256,14 +255,9 @@ on_gone(struct exchange *exchange)
 	if (control->is_gone) {
 		return;
 	}
-	front_suspend_models(lane);
 	control->is_gone = true;
 	TAILQ_INSERT_TAIL(&lane->abandoned_http, control, entry);
-	lane->abandoned_count++;
-	if (lane->abandoned_count > ABANDONED_MAX) {
-		log_warning(FRONT_ABANDONED);
-	}
-	if (lane->stopping || lane->abandoned_count > ABANDONED_MAX) {
+	if (!front_abandon_control(lane)) {
 		cancel(control);
 	}
 }

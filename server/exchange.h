@@ -43,8 +43,6 @@ struct server_port {
 };
 
 /* The part of the server that belongs to one loop. */
-#define ABANDONED_MAX 64
-
 struct server_lane {
 	struct server *server;
 	const struct server_options *options;
@@ -63,8 +61,7 @@ struct server_lane {
 	struct loop_watch *metrics_watch;
 	struct loop_watch *grpc_watch;
 	struct grpc_lane *grpc; /* NULL: gRPC is off */
-	/* Loads and unloads behind whose clients have left: over gRPC, and over HTTP. Beyond ABANDONED_MAX: cancelled.
-	 */
+	/* Loads and unloads behind whose clients have left, over gRPC and over HTTP: see front_abandon_control. */
 	TAILQ_HEAD(, grpc_control) abandoned;
 	TAILQ_HEAD(, control) abandoned_http;
 	size_t abandoned_count;

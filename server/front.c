@@ -1,14 +1,12 @@
 #include "server/front.h"
 
+#include "base/log.h"
 #include "inference/models/model_table.h"
 #include "inference/remote.h"
 #include "upstream/via.h"
 #include "wire/compress.h"
 
-#include <math.h>
-
-/* 2^63: a number from here on may be an integer that a double cannot hold. */
-#define INTEGERS_END 9223372036854775808.0
+#define ABANDONED_MAX 64 /* of each loop */
 
 static bool
 is_authorization(const struct server_options *options, struct bytes name)
@@ -87,8 +85,7 @@ is_doubtful(const struct server_options *options, const struct parameter *parame
 			return true;
 		}
 	}
-	return bytes_starts_with(parameter->name, REMOTE_PREFIX) ||
-	       (parameter->kind == PARAMETER_DOUBLE && !(fabs(parameter->number) < INTEGERS_END));
+	return bytes_starts_with(parameter->name, REMOTE_PREFIX) || parameter_may_be_rounded(parameter);
 }
 
 bool
@@ -296,26 +293,27 @@ front_read_via(const struct grpc_call *call, struct arena *arena, struct front_f
 	return copy_metadata(call, is_via, NULL, arena, via);
 }
 
-bool
-front_via_is_own(struct front_fields via)
+static bool
+any_via(struct front_fields via, bool (*holds)(struct bytes value))
 {
 	bool found = false;
 
 	for (size_t i = 0; i < via.count; i++) {
-		found = found || via_is_own(via.list[i].value);
+		found = found || holds(via.list[i].value);
 	}
 	return found;
 }
 
 bool
+front_via_is_own(struct front_fields via)
+{
+	return any_via(via, via_is_own);
+}
+
+bool
 front_via_is_of_a_model(struct front_fields via)
 {
-	bool found = false;
-
-	for (size_t i = 0; i < via.count; i++) {
-		found = found || via_is_of_a_model(via.list[i].value);
-	}
-	return found;
+	return any_via(via, via_is_of_a_model);
 }
 
 bool
@@ -346,4 +344,17 @@ front_suspend_models(struct server_lane *lane)
 		}
 	}
 	lane->options->note_change(lane->options->note_context);
+}
+
+bool
+front_abandon_control(struct server_lane *lane)
+{
+	front_suspend_models(lane);
+	lane->abandoned_count++;
+	if (lane->abandoned_count > ABANDONED_MAX) {
+		log_warning("a load or unload behind is not waited for, since %d others go on whose clients have left: "
+			    "its end is noticed by the next look",
+			    ABANDONED_MAX);
+	}
+	return !lane->stopping && lane->abandoned_count <= ABANDONED_MAX;
 }

@@ -74,15 +74,19 @@ bool front_add_metadata(const struct server_options *options, struct front_field
 
 /* --- Models --- */
 
-#define FRONT_ABANDONED                                                                                                \
-	"a load or unload behind is not waited for, since 64 others go on whose clients have left: its end is "        \
-	"noticed "                                                                                                     \
-	"by the next look"
-
 /*
  * A request to load or unload a model passes through: until it is known which models the server behind has now, all
  * requests to them do.
  */
 void front_suspend_models(struct server_lane *lane);
+
+/*
+ * The client of such a request has left, for which the server behind may go on: counts it in lane->abandoned_count,
+ * from which its owner takes it at its end. False: it is to be cancelled, since there are too many, or the lane stops.
+ */
+bool front_abandon_control(struct server_lane *lane);
+
+/* What the failure of one replica ends with if others have loaded or unloaded the model. */
+#define FRONT_PARTLY_DONE "; other replicas have done it: repeat it until all have"
 
 #endif

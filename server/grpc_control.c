@@ -1,6 +1,5 @@
 #include "server/grpc_control.h"
 
-#include "base/log.h"
 #include "base/memory.h"
 #include "grpc/status.h"
 #include "server/front.h"
@@ -94,7 +93,7 @@ reply_failure(struct grpc_control *control, struct grpc_call *client, const stru
 		good += control->parts[i].code == GRPC_OK;
 	}
 	(void)snprintf(text, sizeof(text), "upstream %s%s%.*s%s", part->is_own ? "" : name, part->is_own ? "" : ": ",
-		       BYTES_ARGS(cause), good == 0 ? "" : "; other replicas have done it: repeat it until all have");
+		       BYTES_ARGS(cause), good == 0 ? "" : FRONT_PARTLY_DONE);
 	grpc_call_finish(client, part->code, bytes_text(text));
 }
 
@@ -294,14 +293,9 @@ on_cancelled(struct grpc_call *call)
 	}
 	lane = control->lane;
 	control->client = NULL;
-	front_suspend_models(lane);
 	control->is_abandoned = true;
 	TAILQ_INSERT_TAIL(&lane->abandoned, control, entry);
-	lane->abandoned_count++;
-	if (lane->abandoned_count > ABANDONED_MAX) {
-		log_warning(FRONT_ABANDONED);
-	}
-	if (lane->stopping || lane->abandoned_count > ABANDONED_MAX) {
+	if (!front_abandon_control(lane)) {
 		cancel(control);
 	}
 }

@@ -110,17 +110,6 @@ pass_response_fields(struct buf *fields, const struct http1_head *head, bool *ha
 
 /* --- The reply --- */
 
-int
-pass_failure_status(enum http_outcome outcome)
-{
-	static const int statuses[] = {[HTTP_CALL_UNSENT] = 503,
-				       [HTTP_CALL_REFUSED] = 503,
-				       [HTTP_CALL_BROKEN] = 502,
-				       [HTTP_CALL_TIMED_OUT] = 504};
-
-	return statuses[outcome];
-}
-
 static void
 fail(struct pass *pass, enum http_outcome outcome, const char *why)
 {
@@ -132,7 +121,7 @@ fail(struct pass *pass, enum http_outcome outcome, const char *why)
 	}
 	(void)snprintf(text, sizeof(text), "upstream %s", why);
 	log_verbose("%s", text);
-	reply_http_error(pass->exchange, pass_failure_status(outcome), text);
+	reply_http_error(pass->exchange, http_outcome_status(outcome), text);
 }
 
 static void

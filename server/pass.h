@@ -18,7 +18,4 @@ bool pass_request_fields(struct exchange *exchange, struct buf *fields);
 /* Those of a response for the client, of one with a body: *has_length says whether its length is among them. */
 void pass_response_fields(struct buf *fields, const struct http1_head *head, bool *has_length);
 
-/* The status of a request without a response. */
-int pass_failure_status(enum http_outcome outcome);
-
 #endif

@@ -557,6 +557,12 @@ begin(struct http_client *client, struct http_call *call, bool fresh)
 
 /* --- The client --- */
 
+int
+http_outcome_status(enum http_outcome outcome)
+{
+	return outcome == HTTP_CALL_BROKEN ? 502 : outcome == HTTP_CALL_TIMED_OUT ? 504 : 503;
+}
+
 size_t
 http_client_losses(const struct http_client *client)
 {

@@ -21,6 +21,9 @@ enum http_outcome {
 	HTTP_CALL_TIMED_OUT, /* the server was silent for timeout_s */
 };
 
+/* What a gateway says where a call has not ended with HTTP_CALL_DONE (RFC 9110 section 15.6). */
+int http_outcome_status(enum http_outcome outcome);
+
 /*
  * One request and its response. The caller owns it and all that it points to, from http_client_start until `done` or
  * http_call_cancel.

@@ -76,12 +76,23 @@ send_pieces(struct transcoded_call *this)
 	http2_call_end(&this->http2);
 }
 
+static size_t
+body_length(const struct http_call *http)
+{
+	size_t length = 0;
+
+	for (size_t i = 0; i < http->body_count; i++) {
+		length += http->body[i].length;
+	}
+	return length;
+}
+
 /* Puts the body into one piece; `copies`: in memory of our own, also of its head. Returns what it lacks, or NULL. */
 static const char *
 take_request(struct transcoded_call *this, bool copies)
 {
 	const struct http_call *http = this->http;
-	size_t length = 0;
+	size_t length = body_length(http);
 
 	if (copies) {
 		buf_append(&this->own_head, http->head);
@@ -93,9 +104,6 @@ take_request(struct transcoded_call *this, bool copies)
 	if (http->body_count == 1 && !copies) {
 		this->body = http->body[0];
 		return NULL;
-	}
-	for (size_t i = 0; i < http->body_count; i++) {
-		length += http->body[i].length;
 	}
 	if (copies && !transcoded_charge(this, length)) {
 		return TRANSCODER_OVER_BUDGET;
@@ -113,12 +121,9 @@ static size_t
 long_part(const struct transcoded_call *this)
 {
 	struct bytes coding = http1_header(&this->head, "content-encoding");
+	size_t length = body_length(this->http);
 	uint64_t stated;
-	size_t length = 0;
 
-	for (size_t i = 0; i < this->http->body_count; i++) {
-		length += this->http->body[i].length;
-	}
 	if (coding.length > 0 && !bytes_equal_nocase(coding, "identity")) {
 		return length + WORK_LONG;
 	}

@@ -7,8 +7,6 @@
 
 #include <math.h>
 
-#define INTEGERS_END 9223372036854775808.0 /* 2^63: a number from here on may be an integer that was rounded */
-
 /* --- The request --- */
 
 /* The binary part follows a JSON of the length that a field states; without it all is JSON. */
@@ -39,9 +37,7 @@ has_rounded(const struct infer_body *body)
 	bool found = false;
 
 	for (size_t i = 0; i < body->parameter_count; i++) {
-		const struct parameter *parameter = &body->parameters[i];
-
-		found = found || (parameter->kind == PARAMETER_DOUBLE && !(fabs(parameter->number) < INTEGERS_END));
+		found = found || parameter_may_be_rounded(&body->parameters[i]);
 	}
 	return found;
 }
